@@ -1,0 +1,109 @@
+"""Every error that hypnet raises on purpose.
+
+An error says what was wrong, what was expected and, where there is one, the nearest right name. The command prints it as one
+line and exits with `exit_code`; a traceback is for `--debug`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class HypnetError(Exception):
+    """What a user can put right: bad input, a missing plugin, a damaged file."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(HypnetError):
+    """The command line was wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration holds an unknown key or a value that is not possible there."""
+
+
+class ComponentError(UsageError):
+    """A component is unknown, ambiguous, or could not be loaded."""
+
+
+class PluginError(HypnetError):
+    """A plugin is broken."""
+
+
+class SpecError(HypnetError, ValueError):
+    """Shapes, sizes or names do not fit together."""
+
+
+class WeightsError(SpecError):
+    """Weights are missing, superfluous or of the wrong shape."""
+
+
+class ConditionError(HypnetError, ValueError):
+    """A condition is out of range, missing, or of the wrong size."""
+
+
+class DataError(HypnetError):
+    """A data file or sample is missing, damaged or not what it should be."""
+
+
+class CheckpointError(HypnetError):
+    """A checkpoint is truncated, tampered with, or belongs to something else."""
+
+
+class RunError(HypnetError):
+    """A run cannot start, write or go on."""
+
+
+class DivergedError(RunError):
+    """The loss became NaN or infinite."""
+
+
+class SchedulerError(HypnetError):
+    """A job could not be submitted, polled or cancelled."""
+
+
+def nearest(name: str, choices: Iterable[str], limit: int = 3) -> list[str]:
+    """The names among `choices` that `name` was probably meant to be, best first.
+
+    Example:
+        >>> nearest("chunked_hmpl", ["hmlp", "chunked_hmlp", "mlp"], limit=1)
+        ['chunked_hmlp']
+    """
+    return difflib.get_close_matches(name, list(choices), n=limit, cutoff=0.5)
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """The end of an error message about the unknown `name`: the nearest names, or all of them if they are few.
+
+    Example:
+        >>> did_you_mean("mlpp", ["mlp", "lenet"])
+        "; did you mean 'mlp'?"
+        >>> did_you_mean("xyz", ["mlp", "lenet"])
+        '; there is: lenet, mlp'
+    """
+    names = sorted(set(choices))
+    close = nearest(name, names)
+    if close:
+        return f"; did you mean {' or '.join(map(repr, close))}?"
+    if not names:
+        return "; there is none"
+    return f"; there is: {listed(names)}"
+
+
+def listed(names: Iterable[str], limit: int = 12) -> str:
+    """Names for an error message, cut after `limit` of them.
+
+    Example:
+        >>> listed(["a", "b", "c"], limit=2)
+        'a, b and 1 more'
+    """
+    everything = list(names)
+    shown = ", ".join(everything[:limit])
+    return shown if len(everything) <= limit else f"{shown} and {len(everything) - limit} more"

@@ -1,0 +1,144 @@
+"""One parameter of a network: its name, shape and kind, read off a module without importing torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
+
+
+class ParamKind(StrEnum):
+    """What a parameter does in its layer; initialisation and partial targets go by it."""
+
+    WEIGHT = "weight"
+    BIAS = "bias"
+    NORM_SCALE = "norm_scale"
+    NORM_SHIFT = "norm_shift"
+    GAIN = "gain"
+    SHIFT = "shift"
+    EMBEDDING = "embedding"
+    OTHER = "other"
+
+
+class Spec(BaseModel):
+    """Base of all specs: frozen, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ParamSpec(Spec):
+    """One parameter tensor of a network.
+
+    Attributes:
+        name: Qualified name, as `named_parameters()` gives it.
+        shape: Size of each dimension; `()` for a scalar.
+        kind: What the parameter does in its layer.
+        layer: Qualified name of the layer that owns it; empty if unknown.
+        fan_in: Inputs that feed one output of the layer. For a weight it follows from the shape `[out, in, *kernel]` unless
+            given; for a bias it is the fan-in of its layer's weight, `None` where there is none.
+        fan_out: Outputs that one input of the layer feeds, likewise.
+    """
+
+    name: str = Field(min_length=1)
+    shape: tuple[NonNegativeInt, ...]
+    kind: ParamKind = ParamKind.OTHER
+    layer: str = ""
+    fan_in: NonNegativeInt | None = None
+    fan_out: NonNegativeInt | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fans_of_a_weight(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("kind") != ParamKind.WEIGHT:
+            return data
+        shape = data.get("shape", ())
+        if not isinstance(shape, (list, tuple)) or len(shape) < 2 or not all(isinstance(n, int) for n in shape):
+            return data
+        kernel = math.prod(shape[2:])
+        return {"fan_in": shape[1] * kernel, "fan_out": shape[0] * kernel, **data}
+
+    @cached_property
+    def numel(self) -> int:
+        """Number of scalars."""
+        return math.prod(self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.name} {list(self.shape)}"
+
+
+class ModuleLike(Protocol):
+    """What `TargetSpec.of` needs of an `nn.Module`."""
+
+    def named_modules(self) -> Iterator[tuple[str, Any]]:
+        """Submodules with their qualified names, the module itself first, each once."""
+        ...
+
+
+# Names of layer classes, looked up along the method resolution order: subclasses count, and torch need not be imported.
+_NORMS = frozenset({"_NormBase", "LayerNorm", "GroupNorm", "RMSNorm"})
+_EMBEDDINGS = frozenset({"Embedding", "EmbeddingBag"})
+_TRANSPOSED = "_ConvTransposeNd"
+_PARAMETRIZED = ".parametrizations."
+
+
+def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
+    """The specs of all parameters of an `nn.Module`, tied ones once, in the order of `named_parameters()`.
+
+    The type of the owning layer tells the kind: norms have scales and shifts, `nn.Embedding` an embedding, every other layer
+    weights (two or more dimensions) and biases (named so, or one dimension beside a weight). A layer of one's own says so itself
+    with a class attribute `param_kinds`, a mapping from the attribute's name to the kind.
+    """
+    modules = dict(module.named_modules())
+    seen: set[int] = set()
+    for owner_name, owner in modules.items():
+        for attribute, tensor in owner.named_parameters(recurse=False):
+            if id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            name = f"{owner_name}.{attribute}" if owner_name else attribute
+            layer_name, tensor_name = owner_name, attribute
+            if _PARAMETRIZED in f".{name}":  # torch.nn.utils.parametrize: LAYER.parametrizations.TENSOR.original
+                layer_name, _, rest = f".{name}".partition(_PARAMETRIZED)
+                layer_name, tensor_name = layer_name.removeprefix("."), rest.partition(".")[0]
+            layer = modules[layer_name]
+            kind = _kind_of(layer, tensor_name, tuple(tensor.shape))
+            fan_in, fan_out = _fans(layer, kind, tuple(tensor.shape))
+            yield ParamSpec(name=name, shape=tuple(tensor.shape), kind=kind, layer=layer_name, fan_in=fan_in, fan_out=fan_out)
+
+
+def _types(layer: object) -> frozenset[str]:
+    return frozenset(cls.__name__ for cls in type(layer).__mro__)
+
+
+def _kind_of(layer: Any, attribute: str, shape: tuple[int, ...]) -> ParamKind:
+    declared: Mapping[str, str] = getattr(layer, "param_kinds", {})
+    if attribute in declared:
+        return ParamKind(declared[attribute])
+    types = _types(layer)
+    if types & _NORMS:
+        return ParamKind.NORM_SHIFT if "bias" in attribute else ParamKind.NORM_SCALE
+    if types & _EMBEDDINGS:
+        return ParamKind.EMBEDDING
+    if "bias" in attribute:
+        return ParamKind.BIAS
+    return ParamKind.WEIGHT if len(shape) > 1 else ParamKind.OTHER
+
+
+def _fans(layer: Any, kind: ParamKind, shape: tuple[int, ...]) -> tuple[int | None, int | None]:
+    """Fan-in and fan-out of the layer's weight, for its weights and biases."""
+    if kind not in {ParamKind.WEIGHT, ParamKind.BIAS}:
+        return None, None
+    if kind is ParamKind.BIAS:
+        weights = (tuple(p.shape) for _, p in layer.named_parameters() if p.ndim > 1)
+        shape = next(weights, ())
+    if len(shape) < 2:
+        return None, None
+    kernel = math.prod(shape[2:])
+    out_features, in_features = shape[:2]
+    if _TRANSPOSED in _types(layer):  # stored as [in, out / groups, *kernel]
+        out_features, in_features = shape[1], shape[0] // layer.groups
+    return in_features * kernel, out_features * kernel

@@ -1,0 +1,118 @@
+"""The whole architecture in one file: what each part must do, and nothing about how.
+
+Data flows one way: conditions go through a `HyperNetworkLike`, which gives `Weights`; a `MainNetwork` runs a plain module with
+them; an `Experiment` trains the pair on the `TaskLike`s of a dataset, inside a run; a `Scheduler` starts many runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+    from pydantic import BaseModel
+    from torch import Tensor, nn
+
+    from hypnet_core.networks.weights import Weights
+    from hypnet_core.runs.experiment import Run
+    from hypnet_core.runs.scheduling import JobSpec, JobState
+    from hypnet_core.specs import ConditionSpec, TargetSpec, TaskSpec
+    from hypnet_core.tasks.split import Batch
+
+
+@runtime_checkable
+class HyperNetworkLike(Protocol):
+    """A network that writes the parameters of another."""
+
+    target: TargetSpec
+    conditions: ConditionSpec
+
+    def __call__(
+        self,
+        condition: int | Sequence[int] | Tensor | None = None,
+        *,
+        cond_input: Tensor | Mapping[str, Tensor] | None = None,
+        uncond_input: Tensor | None = None,
+    ) -> Weights:
+        """Generate weights: for one condition without a batch dimension, for several with one."""
+        ...
+
+    def conditional_parameters(self, condition: int | None = None) -> list[nn.Parameter]:
+        """The parameters that belong to one condition, or to any."""
+        ...
+
+    def unconditional_parameters(self) -> list[nn.Parameter]:
+        """All other parameters."""
+        ...
+
+    def add_condition(self) -> int:
+        """Make room for one more condition and return its id."""
+        ...
+
+
+@runtime_checkable
+class SplitLike(Protocol):
+    """Samples of one split: a map-style dataset that also gives whole batches."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        ...
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Input and target of one sample."""
+        ...
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        drop_last: bool = False,
+    ) -> Iterator[Batch]:
+        """One pass over the samples, in batches."""
+        ...
+
+
+@runtime_checkable
+class TaskLike(Protocol):
+    """One learning problem."""
+
+    spec: TaskSpec
+    train: SplitLike
+    test: SplitLike
+
+    @property
+    def val(self) -> SplitLike | None:
+        """The validation split, if there is one."""
+        ...
+
+
+@runtime_checkable
+class Scheduler(Protocol):
+    """Whatever can run jobs. A job is an argument list, never a shell string."""
+
+    def submit(self, job: JobSpec) -> str:
+        """Queue or start a job and return its id."""
+        ...
+
+    def poll(self, ids: Iterable[str]) -> Mapping[str, JobState]:
+        """The states of some jobs; a job that is not known is reported as lost."""
+        ...
+
+    def cancel(self, ids: Iterable[str]) -> None:
+        """End jobs, queued or running; those that have ended already are left alone."""
+        ...
+
+
+@runtime_checkable
+class Experiment(Protocol):
+    """Something that `hypnet run` launches: a configuration and what to do with it."""
+
+    Config: type[BaseModel]
+
+    def run(self, config: Any, run: Run) -> Mapping[str, Any]:
+        """Do the work, write everything through `run`, and return the summary (JSON values)."""
+        ...
