@@ -1,0 +1,1 @@
+"""The `hypnet` command, one file per sub-command."""

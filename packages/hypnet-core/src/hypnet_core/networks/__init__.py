@@ -1,0 +1,1 @@
+"""Weights from outside, main networks and hypernetworks."""

@@ -1,0 +1,1 @@
+"""Components and how they are found."""

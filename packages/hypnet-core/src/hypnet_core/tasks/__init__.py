@@ -1,0 +1,1 @@
+"""Tasks, their splits and batches."""
