@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from hypnet_core.runs.experiment import Run
     from hypnet_core.runs.scheduling import JobSpec, JobState
     from hypnet_core.specs import ConditionSpec, TargetSpec, TaskSpec
-    from hypnet_core.tasks.split import Batch
+    from hypnet_core.tasks.batch import Batch
+    from hypnet_core.tasks.stream import Stream
 
 
 @runtime_checkable
@@ -75,14 +76,41 @@ class SplitLike(Protocol):
         """One pass over the samples, in batches."""
         ...
 
+    def stream(
+        self,
+        batch_size: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        drop_last: bool = False,
+    ) -> Stream:
+        """Shuffled batches without end, which can be left and taken up again."""
+        ...
+
+    @property
+    def ids(self) -> Tensor:
+        """Ids `[n]` (int64), unique within the dataset: a sample has the same id in every split."""
+        ...
+
 
 @runtime_checkable
 class TaskLike(Protocol):
     """One learning problem."""
 
-    spec: TaskSpec
-    train: SplitLike
-    test: SplitLike
+    @property
+    def spec(self) -> TaskSpec:
+        """What it asks of a network."""
+        ...
+
+    @property
+    def train(self) -> SplitLike:
+        """The samples to learn from."""
+        ...
+
+    @property
+    def test(self) -> SplitLike:
+        """The samples to be judged by."""
+        ...
 
     @property
     def val(self) -> SplitLike | None:

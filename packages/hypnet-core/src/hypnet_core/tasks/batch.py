@@ -1,0 +1,114 @@
+"""What a dataset holds and what it gives: raw samples, stored once, and batches of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hypnet_core.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Some samples at once.
+
+    Attributes:
+        x: Inputs `[B, *in_shape]`, or `[B, T, *in_shape]` for sequences; floating point.
+        y: Targets: class indices `[B]` (int64), one-hot rows `[B, classes]` or regression targets `[B, *out_shape]` (floating point).
+        ids: Ids `[B]` (int64) of the samples, unique within the dataset.
+        lengths: Number of frames `[B]` (int64) of each sequence before its padding; `None` unless samples are sequences.
+    """
+
+    x: Tensor
+    y: Tensor
+    ids: Tensor
+    lengths: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.ids)
+
+    def to(self, device: torch.device | str | None, *, non_blocking: bool = False) -> Batch:
+        """The same batch on another device; tensors that are there already are not copied.
+
+        Args:
+            device: Where to; `None` leaves everything where it is.
+            non_blocking: Whether copies from pinned memory may go on while the caller works.
+        """
+        if device is None:
+            return self
+        moved = (
+            None if tensor is None else tensor.to(device, non_blocking=non_blocking)
+            for tensor in (self.x, self.y, self.ids, self.lengths)
+        )
+        return Batch(*moved)  # type: ignore[arg-type]  # only lengths may be None, and it stays last
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory; a `DataLoader` with `pin_memory=True` calls this."""
+        lengths = None if self.lengths is None else self.lengths.pin_memory()
+        return Batch(self.x.pin_memory(), self.y.pin_memory(), self.ids.pin_memory(), lengths)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Raw samples in memory, each in its own dtype; every split of a dataset is a view of them.
+
+    Sample `i` has the id `first_id + i`. A dataset that keeps its samples in two stores (training and test files, say) gives them
+    different ranges, and thereby each sample an id of its own.
+
+    Attributes:
+        x: Inputs `[N, …]` as they are stored: images may stay uint8.
+        y: Targets `[N, …]`: classes in any integer type, or floating point.
+        lengths: Number of frames `[N]` of each sequence; `None` unless samples are sequences.
+        first_id: Id of the first sample.
+
+    Raises:
+        DataError: The numbers of inputs, targets and lengths differ.
+    """
+
+    x: Tensor
+    y: Tensor
+    lengths: Tensor | None = None
+    first_id: int = 0
+
+    def __post_init__(self) -> None:
+        for name, tensor in (("targets", self.y), ("lengths", self.lengths)):
+            if tensor is not None and len(tensor) != len(self.x):
+                raise DataError(f"there are {len(self.x)} inputs, but {len(tensor)} {name}")
+        if self.first_id < 0:
+            raise DataError(f"ids must not be negative, but the first is {self.first_id}")
+
+    @classmethod
+    def of(cls, x: Any, y: Any, *, lengths: Any = None, first_id: int = 0) -> Self:
+        """Samples from arrays: tensors and writable numpy arrays are shared, everything else is copied.
+
+        Example:
+            >>> Samples.of([[0.0], [1.0]], [1, 0], first_id=100).ids
+            tensor([100, 101])
+        """
+        stored = None if lengths is None else _tensor(lengths)
+        return cls(_tensor(x), _tensor(y), stored, first_id)
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.x)
+
+    @property
+    def ids(self) -> Tensor:
+        """Ids `[N]` of all samples."""
+        return torch.arange(self.first_id, self.first_id + len(self))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in bytes."""
+        return sum(tensor.nbytes for tensor in (self.x, self.y, self.lengths) if tensor is not None)
+
+
+def _tensor(values: Any) -> Tensor:
+    if isinstance(values, np.ndarray) and not values.flags.writeable:  # a tensor cannot be read-only
+        values = values.copy()
+    return torch.as_tensor(values)

@@ -1,0 +1,261 @@
+"""Splits: index views of samples that are stored once, with whole batches at tensor speed."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from hypnet_core.errors import DataError
+from hypnet_core.tasks.batch import Batch, Samples
+from hypnet_core.tasks.stream import Stream, check_batch_size, shuffled
+
+__all__ = ["Batch", "Samples", "Split", "Stream", "Transform"]
+
+
+class Transform(Protocol):
+    """A step between the stored samples and a batch: a function of a whole batch.
+
+    It gets the inputs (or targets) `[B, …]` of one batch and the generator from which all its randomness must come (`None`: torch's
+    global one). The batch is its own copy, so a transform may work in place. Randomness is drawn on the CPU, so that results do
+    not depend on the device. A transform must be immutable. One that is meant for training alone has the attribute
+    `augments = True`.
+
+    Example:
+        >>> def negative(x, generator):
+        ...     return 1 - x
+        >>> Split.of([[0.25]], [0], transforms=[negative])[0][0]
+        tensor([0.7500])
+    """
+
+    def __call__(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The transformed batch."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(Dataset[tuple[Tensor, Tensor]]):
+    """Some samples of a dataset, in a given order: an index view, never a copy.
+
+    A map-style torch dataset (`split[i]` gives `(x, y)`, and a `DataLoader` takes it) that also gives whole batches. Samples stay in
+    memory once and in their own dtype; what turns them into inputs and targets happens per batch. A split never changes, so it may
+    be shared by threads and by processes.
+
+    Attributes:
+        samples: The raw samples; other splits share them.
+        rows: Which of them, in which order: int64 `[n]`.
+        transforms: From stored inputs to floating-point inputs, applied one after the other to each batch.
+        target_transforms: Likewise for targets. Integer targets come as int64 to the first one.
+
+    Raises:
+        DataError: A row does not exist.
+
+    Example:
+        >>> split = Split.of([[0.0], [0.5], [1.0]], [0, 1, 1])
+        >>> batch = next(split.batches(2))
+        >>> batch.x.tolist(), batch.y.tolist(), batch.ids.tolist()
+        ([[0.0], [0.5]], [0, 1], [0, 1])
+        >>> ones = split.subset(split.targets == 1)
+        >>> ones.ids, ones.samples is split.samples
+        (tensor([1, 2]), True)
+    """
+
+    samples: Samples
+    rows: Tensor
+    transforms: tuple[Transform, ...] = ()
+    target_transforms: tuple[Transform, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_indices(self.rows, len(self.samples))
+
+    @classmethod
+    def of(
+        cls,
+        x: Any,
+        y: Any,
+        *,
+        lengths: Any = None,
+        first_id: int = 0,
+        transforms: Sequence[Transform] = (),
+        target_transforms: Sequence[Transform] = (),
+    ) -> Self:
+        """A split of all samples in some arrays; see `Samples.of`."""
+        samples = Samples.of(x, y, lengths=lengths, first_id=first_id)
+        return cls(samples, torch.arange(len(samples)), tuple(transforms), tuple(target_transforms))
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Input and target of one sample."""
+        position = operator.index(index)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"there is no sample {position}: the split has {len(self)}")
+        batch = self.batch([position % len(self)])
+        return batch.x[0], batch.y[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """Inputs and targets of several samples; a `DataLoader` asks for them so, and gets them at the speed of one batch."""
+        batch = self.batch(indices)
+        return list(zip(batch.x, batch.y, strict=True))
+
+    def batch(
+        self,
+        indices: Tensor | Sequence[int],
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Batch:
+        """The samples at some indices of this split, as one batch.
+
+        Args:
+            indices: Which, between 0 and `len(self) - 1`.
+            generator: Source of the randomness of augmentation; torch's global one by default.
+            device: Where the batch goes. Samples are moved as they are stored and transformed there.
+        """
+        rows = self.rows[torch.as_tensor(indices)]
+        raw = self.samples
+        lengths = None if raw.lengths is None else raw.lengths[rows].long()
+        batch = Batch(raw.x.index_select(0, rows), self._raw_targets(rows), rows + raw.first_id, lengths).to(device)
+        x = _apply(self.transforms, batch.x, generator)
+        y = _apply(self.target_transforms, batch.y, generator)
+        return replace(batch, x=x, y=y)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        drop_last: bool = False,
+    ) -> Iterator[Batch]:
+        """One pass over the samples.
+
+        Args:
+            batch_size: Samples per batch; the last batch has what is left.
+            shuffle: Whether in random order.
+            generator: Source of all randomness (order and augmentation), on the CPU; torch's global one by default.
+            device: Where the batches go.
+            drop_last: Whether to leave out the last batch if it is smaller.
+
+        Raises:
+            SpecError: `batch_size` is not positive.
+        """
+        check_batch_size(batch_size)
+        return self._batches(batch_size, shuffle, generator, device, drop_last)
+
+    def _batches(
+        self,
+        batch_size: int,
+        shuffle: bool,
+        generator: torch.Generator | None,
+        device: torch.device | str | None,
+        drop_last: bool,
+    ) -> Iterator[Batch]:
+        order = shuffled(len(self), generator) if shuffle else torch.arange(len(self))
+        end = len(self) - len(self) % batch_size if drop_last else len(self)
+        for start in range(0, end, batch_size):
+            yield self.batch(order[start : start + batch_size], generator=generator, device=device)
+
+    def stream(
+        self,
+        batch_size: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        drop_last: bool = False,
+    ) -> Stream:
+        """Shuffled batches without end, which can be left and taken up again: see `Stream`."""
+        return Stream(self, batch_size, generator=generator, device=device, drop_last=drop_last)
+
+    def all(self, *, device: torch.device | str | None = None) -> Batch:
+        """All samples as one batch, in order."""
+        return self.batch(torch.arange(len(self)), device=device)
+
+    @property
+    def ids(self) -> Tensor:
+        """Ids `[n]` (int64), unique within the dataset: a sample has the same id in every split."""
+        return self.rows + self.samples.first_id
+
+    @property
+    def targets(self) -> Tensor:
+        """All targets `[n, …]`, transformed, in order."""
+        return _apply(self.target_transforms, self._raw_targets(self.rows), None)
+
+    def indices_of(self, ids: Tensor | Sequence[int]) -> Tensor:
+        """Where the samples with the given ids stand in this split: the inverse of `split.ids[indices]`.
+
+        Raises:
+            DataError: A sample is not in this split.
+        """
+        wanted = torch.as_tensor(ids, dtype=torch.int64)
+        order = torch.argsort(self.ids, stable=True)
+        known = self.ids[order]
+        places = torch.searchsorted(known, wanted).clamp(max=max(len(self) - 1, 0))
+        unknown = wanted if not len(self) else wanted[known[places] != wanted]
+        if len(unknown):
+            raise DataError(f"there is no sample with id {int(unknown[0])} in this split of {len(self)}")
+        return order[places]
+
+    def subset(self, indices: Tensor | Sequence[int] | slice) -> Split:
+        """The samples at some indices: a view that shares the stored samples.
+
+        Args:
+            indices: Indices in this split, a flag per sample, or a slice.
+
+        Raises:
+            DataError: There is no such sample, or the number of flags is wrong.
+        """
+        if isinstance(indices, slice):
+            return replace(self, rows=self.rows[indices])
+        chosen = torch.as_tensor(indices)
+        if chosen.dtype == torch.bool:
+            if chosen.shape != self.rows.shape:
+                raise DataError(f"{len(self)} flags were expected, one per sample, got shape {list(chosen.shape)}")
+            return replace(self, rows=self.rows[chosen])
+        chosen = chosen.to(torch.int64)
+        _check_indices(chosen, len(self))
+        return replace(self, rows=self.rows[chosen])
+
+    def with_transforms(self, *transforms: Transform) -> Split:
+        """The same samples with other input transforms; with none, inputs come as they are stored."""
+        return replace(self, transforms=transforms)
+
+    def with_target_transforms(self, *transforms: Transform) -> Split:
+        """The same samples with other target transforms."""
+        return replace(self, target_transforms=transforms)
+
+    def unaugmented(self) -> Split:
+        """The same samples without the transforms that are meant for training alone."""
+        return self.with_transforms(*(step for step in self.transforms if not getattr(step, "augments", False)))
+
+    def __repr__(self) -> str:
+        x = self.samples.x
+        return f"Split of {len(self)} samples {list(x.shape[1:])} of {x.dtype}"
+
+    def _raw_targets(self, rows: Tensor) -> Tensor:
+        y = self.samples.y.index_select(0, rows)
+        return y if y.is_floating_point() else y.long()
+
+
+def _apply(transforms: Sequence[Transform], values: Tensor, generator: torch.Generator | None) -> Tensor:
+    for transform in transforms:
+        values = transform(values, generator)
+    return values
+
+
+def _check_indices(indices: Tensor, size: int) -> None:
+    if indices.ndim != 1:
+        raise DataError(f"indices must be one-dimensional, got shape {list(indices.shape)}")
+    if not len(indices):
+        return
+    low, high = (int(bound) for bound in torch.aminmax(indices))
+    if low < 0 or high >= size:
+        raise DataError(f"there is no sample {low if low < 0 else high}: there are {size}")
