@@ -1,0 +1,174 @@
+"""The frame of the conformance kit: subjects, checks, suites and results. What is checked stands in one suite per kind.
+
+A *check* is a function that takes a `Subject`, has a docstring whose first line says in one sentence what must hold, and raises
+`AssertionError` (or a `HypnetError`, or anything else) if it does not. A *suite* is a module `hypnet_core.testing.<kind>` with a tuple `CHECKS` of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+from hypnet_core.errors import HypnetError, PluginError
+from hypnet_core.plugins.component import Kind
+from hypnet_core.plugins.registry import Entry
+
+HINTS = "conformance"
+"""Attribute of a component's object in which it may tell the suites about itself, a mapping."""
+
+
+class NotApplicableError(Exception):
+    """Raised by a check that does not apply to its subject; the message says why."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One component under test, with the options that it is tested under.
+
+    Attributes:
+        entry: The component.
+        directory: An empty directory that a check may write to.
+        options: Options to build it with; its defaults otherwise.
+    """
+
+    entry: Entry
+    directory: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> Kind:
+        """The component's kind."""
+        return self.entry.kind
+
+    def build(self, *positional: Any, **options: Any) -> Any:
+        """The component, built with the subject's options and those given here, validated as for a user.
+
+        Args:
+            *positional: What the caller supplies to a component of this kind.
+            **options: Further options; they win.
+
+        Raises:
+            ConfigError: An option is unknown or impossible.
+        """
+        return self.entry.build(*positional, **{**self.options, **options})
+
+    def hint(self, name: str, default: Any = None) -> Any:
+        """What the component's object says about itself in its attribute `conformance`, or `default`.
+
+        A suite says in its module's docstring which hints it knows, for instance the input shapes of a mainnet.
+        """
+        hints = getattr(self.entry.load(), HINTS, {})
+        if not isinstance(hints, Mapping):
+            raise PluginError(f"{self.entry.label}: the attribute {HINTS!r} must be a mapping, is {type(hints).__name__}")
+        return hints.get(name, default)
+
+
+Check: TypeAlias = Callable[[Subject], None]
+
+
+class Outcome(StrEnum):
+    """What became of a check."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class CheckResult(BaseModel):
+    """What one check found.
+
+    Attributes:
+        check: Name of the check's function.
+        claim: What must hold, in one sentence.
+        outcome: Whether it holds; `skipped` if it does not apply.
+        message: Why not, in one line.
+        traceback: Where, if it failed.
+        seconds: How long it took.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    check: str
+    claim: str
+    outcome: Outcome
+    message: str = ""
+    traceback: str = ""
+    seconds: float = 0.0
+
+
+def expect(condition: object, message: str) -> None:
+    """Fail the check with `message` unless the condition is true.
+
+    Raises:
+        AssertionError: It is not.
+    """
+    if not condition:
+        raise AssertionError(message)
+
+
+def suite_for(kind: Kind | str) -> tuple[Check, ...]:
+    """All checks for components of a kind: those that hold for every kind, then its own."""
+    module = importlib.import_module(f"hypnet_core.testing.{Kind(kind).value}")
+    general = importlib.import_module("hypnet_core.testing.general")
+    checks: tuple[Check, ...] = (*general.CHECKS, *module.CHECKS)
+    return checks
+
+
+def claim_of(check: Check) -> str:
+    """The sentence that a check holds its subject to."""
+    text = inspect.getdoc(check) or check.__name__.replace("_", " ")
+    return text.splitlines()[0]
+
+
+def run_check(check: Check, subject: Subject) -> CheckResult:
+    """Run one check and catch whatever it raises, save Ctrl-C."""
+    started = time.perf_counter()
+    outcome, message, story = Outcome.PASSED, "", ""
+    try:
+        check(subject)
+    except NotApplicableError as reason:
+        outcome, message = Outcome.SKIPPED, str(reason)
+    except Exception as error:  # noqa: BLE001  a stranger's component may raise anything, and that is a finding
+        outcome, message, story = Outcome.FAILED, _in_one_line(error), "".join(traceback.format_exception(error))
+    return CheckResult(
+        check=check.__name__,
+        claim=claim_of(check),
+        outcome=outcome,
+        message=message,
+        traceback=story,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def run_checks(
+    entry: Entry, options: Mapping[str, Any] | None = None, *, checks: Sequence[Check] | None = None
+) -> list[CheckResult]:
+    """Run the suite of a component's kind over it, each check with a scratch directory of its own.
+
+    Args:
+        entry: The component.
+        options: Options to build it with; its defaults otherwise.
+        checks: Checks to run instead of the whole suite.
+    """
+    results = []
+    for check in suite_for(entry.kind) if checks is None else checks:
+        with tempfile.TemporaryDirectory(prefix="hypnet-check-") as directory:
+            results.append(run_check(check, Subject(entry, Path(directory), dict(options or {}))))
+    return results
+
+
+def _in_one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, (AssertionError, HypnetError)) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
