@@ -1,0 +1,1 @@
+"""Task sequences for continual learning."""

@@ -1,0 +1,180 @@
+"""Task sequences that cut a classification dataset by its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from hypnet_core.errors import ConfigError, DataError
+from hypnet_core.protocols import SplitLike
+from hypnet_core.tasks.split import Split, Transform
+from hypnet_core.tasks.task import Task, TaskSequence
+from hypnet_data.holdout import HoldOut, first
+from hypnet_data.transforms import ClassIndex, OneHot, Relabel
+
+
+def split_tasks(
+    task: Task,
+    *,
+    name: str | None = None,
+    classes_per_task: int = 2,
+    tasks: int | None = None,
+    order: Sequence[int] | None = None,
+    labels: Sequence[Sequence[int]] | None = None,
+    full_out_dim: bool = False,
+    target_padding: int = 0,
+    validation_size: int | None = None,
+    hold_out: HoldOut = first,
+    one_hot: bool = False,
+) -> TaskSequence:
+    """Cut a classification task into a sequence of tasks that have some of its classes each.
+
+    Images are stored once, however many tasks there are: each task is an index view. Samples keep their ids. Class `k` of a task is
+    the `k`-th of its labels.
+
+    Args:
+        task: What to cut; its splits are kept in memory (`Split`).
+        name: Name of the sequence, and of the tasks (with `_0`, `_1`, … behind it); by default `split_` and the task's own.
+        classes_per_task: How many labels each task has.
+        tasks: How many tasks; by default as many as the labels give, which must then come out even.
+        order: Labels in the order in which they are dealt out; by default in increasing order.
+        labels: The labels of each task, in place of `classes_per_task` and `order`. Tasks may share labels.
+        full_out_dim: Whether each task keeps all classes of the whole, and thereby the labels as they are.
+        target_padding: Number of classes without samples to put behind the others.
+        validation_size: Number of training samples of each task that are held out for validation; by default each task gets its
+            share of the whole's validation split, if there is one.
+        hold_out: Which samples are held out.
+        one_hot: Whether targets are one-hot rows instead of class indices.
+
+    Raises:
+        ConfigError: A label does not exist or stands twice, there are too few labels for so many tasks, a size is not possible,
+            or the task cannot be cut.
+        DataError: A task has no samples to learn from, or to be tested on.
+    """
+    whole = _splits_of(task)
+    classes = task.spec.classes
+    groups = label_groups(classes, classes_per_task=classes_per_task, tasks=tasks, order=order, labels=labels)
+    if target_padding < 0:
+        raise ConfigError(f"target_padding must not be negative, got {target_padding}")
+    if validation_size is not None and whole.val is not None:
+        raise ConfigError(
+            f"{task.spec.name!r} has a validation split already: leave out validation_size, or build it without one"
+        )
+    name = name or f"split_{task.spec.name}"
+    made = []
+    for number, group in enumerate(groups):
+        outputs = (classes if full_out_dim else len(group)) + target_padding
+        targets: list[Transform] = [] if full_out_dim else [Relabel(group)]
+        if one_hot:
+            targets.append(OneHot(outputs))
+        parts = whole.only(group).held_out(validation_size, hold_out).relabelled(targets)
+        spec = task.spec.model_copy(
+            update={
+                "name": f"{name}_{number}",
+                "out_shape": (outputs,),
+                "labels": None if full_out_dim else _labels_before(task, group),
+            }
+        )
+        if not len(parts.train):
+            raise DataError(
+                f"task {spec.name!r} has no training samples: there is none with label {' or '.join(map(str, group))}"
+            )
+        made.append(Task(spec, parts.train, parts.test, parts.val))
+    return TaskSequence(name, tuple(made))
+
+
+def label_groups(
+    classes: int,
+    *,
+    classes_per_task: int = 2,
+    tasks: int | None = None,
+    order: Sequence[int] | None = None,
+    labels: Sequence[Sequence[int]] | None = None,
+) -> tuple[tuple[int, ...], ...]:
+    """Which labels each task has; see `split_tasks` for the options.
+
+    Example:
+        >>> label_groups(6, order=[5, 4, 3, 2, 1, 0])
+        ((5, 4), (3, 2), (1, 0))
+
+    Raises:
+        ConfigError: The options do not fit together, or do not fit the number of classes.
+    """
+    if labels is not None:
+        groups = tuple(tuple(group) for group in labels)
+    else:
+        dealt = tuple(range(classes)) if order is None else tuple(order)
+        _check_labels(dealt, classes, "order")
+        groups = _dealt_out(dealt, classes_per_task, tasks)
+    for number, group in enumerate(groups):
+        if not group:
+            raise ConfigError(f"task {number} has no labels")
+        _check_labels(group, classes, f"the labels of task {number}")
+    if tasks is not None and not 1 <= tasks <= len(groups):
+        raise ConfigError(f"tasks must be between 1 and {len(groups)}, as there are no more labels, got {tasks}")
+    return groups[:tasks]
+
+
+def _dealt_out(labels: tuple[int, ...], size: int, tasks: int | None) -> tuple[tuple[int, ...], ...]:
+    if not 1 <= size <= len(labels):
+        raise ConfigError(f"classes_per_task must be between 1 and {len(labels)}, got {size}")
+    rest = len(labels) % size
+    if tasks is None and rest:
+        raise ConfigError(
+            f"{len(labels)} labels cannot be dealt out evenly to tasks of {size}: "
+            f"set tasks={len(labels) // size} to leave out {rest}, or choose another classes_per_task"
+        )
+    return tuple(labels[start : start + size] for start in range(0, len(labels) - rest, size))
+
+
+def _check_labels(labels: tuple[int, ...], classes: int, where: str) -> None:
+    for label in labels:
+        if not 0 <= label < classes:
+            raise ConfigError(f"there is no label {label} (in {where}): labels go from 0 to {classes - 1}")
+        if labels.count(label) > 1:
+            raise ConfigError(f"label {label} stands twice in {where}")
+
+
+def _labels_before(task: Task, group: tuple[int, ...]) -> tuple[int, ...]:
+    """The labels of the original dataset, also if the task is itself a part of it."""
+    before = task.spec.labels
+    return group if before is None else tuple(before[label] for label in group)
+
+
+class _Parts(NamedTuple):
+    train: Split
+    test: Split
+    val: Split | None
+
+    def map(self, step: Callable[[Split], Split]) -> _Parts:
+        """Do the same to every split."""
+        return _Parts(step(self.train), step(self.test), None if self.val is None else step(self.val))
+
+    def only(self, group: tuple[int, ...]) -> _Parts:
+        """The samples of some classes."""
+        wanted = torch.tensor(group)
+        return self.map(lambda split: split.subset(torch.isin(ClassIndex()(split.targets), wanted)))
+
+    def held_out(self, count: int | None, hold_out: HoldOut) -> _Parts:
+        """The same with `count` training samples as the validation split."""
+        if not count:
+            return self
+        chosen = hold_out(ClassIndex()(self.train.targets), count)
+        return self._replace(train=self.train.subset(~chosen), val=self.train.subset(chosen).unaugmented())
+
+    def relabelled(self, steps: list[Transform]) -> _Parts:
+        """The same with other target transforms on top of class indices."""
+        return self.map(lambda split: split.with_target_transforms(*split.target_transforms, ClassIndex(), *steps))
+
+
+def _splits_of(task: Task) -> _Parts:
+    val = None if task.val is None else _in_memory(task, task.val)
+    return _Parts(_in_memory(task, task.train), _in_memory(task, task.test), val)
+
+
+def _in_memory(task: Task, split: SplitLike) -> Split:
+    if not isinstance(split, Split):
+        raise ConfigError(f"{task.spec.name!r} cannot be cut by labels: its samples are not in memory")
+    return split

@@ -1,0 +1,57 @@
+"""Which samples are held out for validation or testing; always the same ones, without any randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from hypnet_core.errors import ConfigError
+
+HoldOut: TypeAlias = Callable[[Tensor, int], Tensor]
+"""From the labels `[n]` of some samples and how many to hold out to a flag per sample."""
+
+
+def first(labels: Tensor, count: int) -> Tensor:
+    """Hold out the first `count` samples.
+
+    Raises:
+        ConfigError: Nothing would be left to learn from.
+    """
+    _check(len(labels), count)
+    return torch.arange(len(labels)) < count
+
+
+def stratified(labels: Tensor, count: int) -> Tensor:
+    """Hold out `count` samples, of every class its share, spread evenly over the file.
+
+    Shares are rounded down and then, where samples are missing, up for the classes that lost most by rounding (the smaller label
+    where two lost the same). Of the `m` samples of a class, `k` are chosen: number `(2 j + 1) m // 2 k` for each `j < k`.
+
+    Raises:
+        ConfigError: Nothing would be left to learn from.
+
+    Example:
+        >>> stratified(torch.tensor([0, 1, 0, 1, 0, 1]), 2).long()
+        tensor([0, 0, 1, 1, 0, 0])
+    """
+    _check(len(labels), count)
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    present, sizes = torch.unique(labels, return_counts=True)
+    shares = sizes * count // max(len(labels), 1)
+    lost = sizes * count - shares * len(labels)
+    shares[torch.argsort(lost, descending=True, stable=True)[: count - int(shares.sum())]] += 1
+    for label, share in zip(present.tolist(), shares.tolist(), strict=True):
+        members = torch.nonzero(labels == label).flatten()
+        places = (2 * torch.arange(share) + 1) * len(members) // max(2 * share, 1)
+        held_out[members[places]] = True
+    return held_out
+
+
+def _check(size: int, count: int) -> None:
+    if count < 0:
+        raise ConfigError(f"the size of a validation set must not be negative, got {count}")
+    if count and count >= size:
+        raise ConfigError(f"{count} samples cannot be held out for validation: there are only {size} to learn from")

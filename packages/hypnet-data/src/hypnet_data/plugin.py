@@ -1,0 +1,23 @@
+"""The datasets that this package registers."""
+
+from __future__ import annotations
+
+from hypnet_core import Component, hookimpl
+
+
+@hookimpl
+def hypnet_components() -> list[Component]:
+    """Every component of hypnet-data."""
+    dataset = Component.dataset
+    return [
+        # Images
+        dataset("digits", "hypnet_data.images.digits:digits", "1,797 handwritten digits of 8x8 pixels; no download."),
+        dataset("mnist", "hypnet_data.images.mnist:mnist", "70,000 handwritten digits of 28x28 pixels."),
+        # Toy problems
+        dataset("toy_regression", "hypnet_data.toy.regression:toy_regression", "A function of one variable, with noise."),
+        # Task sequences
+        dataset(
+            "split_digits", "hypnet_data.continual.images:split_digits", "The small digits, two classes per task; no download."
+        ),
+        dataset("split_mnist", "hypnet_data.continual.images:split_mnist", "MNIST, two classes per task."),
+    ]

@@ -1,0 +1,130 @@
+"""Steps from stored samples to inputs and targets; each works on a whole batch.
+
+All of them are `hypnet_core.tasks.split.Transform`s: immutable, and random only through the generator that they are given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Numbers between 0 and `maximum` become float32 between 0 and 1.
+
+    Args:
+        maximum: The largest value that is stored; 255 for bytes.
+
+    Example:
+        >>> Scale(16)(torch.tensor([0, 4, 16], dtype=torch.uint8))
+        tensor([0.0000, 0.2500, 1.0000])
+    """
+
+    maximum: float = 255.0
+
+    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
+        """The scaled batch."""
+        return values.to(torch.float32).div_(self.maximum)
+
+
+@dataclass(frozen=True)
+class Normalize:
+    r"""Subtract a mean and divide by a standard deviation, channel by channel: $(x - \mu_c) / \sigma_c$.
+
+    Args:
+        mean: $\mu$, one number per channel.
+        std: $\sigma$, one number per channel.
+
+    Shapes:
+        Images `[B, C, H, W]`, floating point; changed in place.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
+        """The normalised batch."""
+        if len(self.mean) == len(self.std) == 1:  # no tensors to make: a third of the time
+            return values.sub_(self.mean[0]).div_(self.std[0])
+        mean, std = (values.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
+        return values.sub_(mean).div_(std)
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Shift each image by a few pixels: pad all sides with zeros, and cut the old size out at a random place.
+
+    For training alone. Meant for raw images, before `Scale` and `Normalize`, so that what is padded is black.
+
+    Args:
+        padding: Pixels on each side; the largest shift.
+
+    Shapes:
+        Images `[B, C, H, W]`.
+    """
+
+    padding: int
+    augments: ClassVar[bool] = True
+
+    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The shifted batch."""
+        size, _, height, width = values.shape
+        places = torch.randint(2 * self.padding + 1, (2, size), generator=generator).to(values.device)
+        padded = F.pad(values, [self.padding] * 4)
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # [B, C, 2 * padding + 1, 2 * padding + 1, H, W], a view
+        return windows[torch.arange(size, device=values.device), :, places[0], places[1]]
+
+
+@dataclass(frozen=True)
+class ClassIndex:
+    """One-hot rows become class indices; class indices stay."""
+
+    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
+        """The class indices `[B]`."""
+        return values if values.ndim == 1 else values.argmax(dim=1)
+
+
+@dataclass(frozen=True)
+class Relabel:
+    """Labels become their places in a list of labels.
+
+    Args:
+        labels: The labels, in the order of the new classes.
+
+    Example:
+        >>> Relabel((7, 2))(torch.tensor([2, 7, 7]))
+        tensor([1, 0, 0])
+    """
+
+    labels: tuple[int, ...]
+
+    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
+        """The new class indices `[B]`."""
+        table = torch.full((max(self.labels) + 1,), -1)  # no class at all: a loss refuses it
+        table[list(self.labels)] = torch.arange(len(self.labels))
+        return table.to(values.device)[values]
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """Class indices become rows of zeros with a single one, as float32.
+
+    Args:
+        classes: Number of classes; those without samples have a column as well.
+
+    Example:
+        >>> OneHot(3)(torch.tensor([2, 0]))
+        tensor([[0., 0., 1.],
+                [1., 0., 0.]])
+    """
+
+    classes: int
+
+    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
+        """The one-hot rows `[B, classes]`."""
+        return F.one_hot(values, self.classes).to(torch.float32)
