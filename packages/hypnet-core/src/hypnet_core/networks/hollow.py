@@ -1,0 +1,43 @@
+"""Taking parameters out of a module, so that only their names and shapes stay behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from hypnet_core.specs import TargetSpec
+
+
+def places_of(module: nn.Module, target: TargetSpec) -> dict[str, tuple[str, ...]]:
+    """Where each parameter of the target stands in the module.
+
+    A tied parameter stands in several places; a submodule that is used twice is one place.
+
+    Returns:
+        For each name of the target, the qualified names of all its places, its own name first.
+    """
+    parameters = dict(module.named_parameters())
+    names_by_id = {id(parameters[name]): name for name in target.names}
+    places: dict[str, list[str]] = {name: [] for name in target.names}
+    for owner_name, owner in module.named_modules():
+        for attribute, parameter in owner.named_parameters(recurse=False, remove_duplicate=False):
+            name = names_by_id.get(id(parameter))
+            if name is not None:
+                places[name].append(f"{owner_name}.{attribute}" if owner_name else attribute)
+    return {name: tuple(found) for name, found in places.items()}
+
+
+def hollow(module: nn.Module, places: Mapping[str, tuple[str, ...]]) -> None:
+    """Replace parameters by tensors on the meta device, which have a shape and no memory.
+
+    They are plain attributes: `parameters()`, `state_dict()`, `to()` and optimisers no longer see them.
+    """
+    for name, paths in places.items():
+        shape_only = torch.empty_like(module.get_parameter(name), device="meta", requires_grad=False)
+        for path in paths:
+            owner_name, _, attribute = path.rpartition(".")
+            owner = module.get_submodule(owner_name)
+            delattr(owner, attribute)
+            setattr(owner, attribute, shape_only)

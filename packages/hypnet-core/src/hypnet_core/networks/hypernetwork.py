@@ -1,0 +1,272 @@
+"""The base of all hypernetworks: conditions in, weights out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypnet_core.errors import ConditionError, SpecError, did_you_mean
+from hypnet_core.networks.weights import Weights
+from hypnet_core.specs import ConditionSpec, TargetSpec
+
+EMBEDDING = "embedding"
+UNCONDITIONAL = "uncond_input"
+
+
+class HyperNetwork(nn.Module):
+    r"""A network $h(c, \theta)$ that generates the parameters of another.
+
+    A condition $c$ is an id with a learned embedding $e$, or an embedding that the caller gives; an unconditional input $u$
+    (noise, for instance) may come beside it. A subclass implements one method, `generate`, from a batch of inputs $[e; u]$ to a
+    batch of flat weights. It is an ordinary module, so `MainNetwork(hypernetwork, generate="unconditional")` is the same
+    hypernetwork with $\theta$ from outside.
+
+    Each condition owns parameters of its own, so that an optimiser of one task's embedding never touches another's. They start
+    as draws from $\mathcal{N}(0, 1)$.
+
+    Args:
+        target: What to generate.
+        conditions: How many conditions, and how long $e$ and $u$ are.
+        conditional: Shapes of further parameters that each condition owns, by name. They follow $[e; u]$ in the inputs, flattened.
+
+    Raises:
+        SpecError: The target is empty.
+
+    Example:
+        >>> class Linear(HyperNetwork):
+        ...     def __init__(self, target, conditions):
+        ...         super().__init__(target, conditions)
+        ...         self.head = nn.Linear(conditions.size, target.numel)
+        ...
+        ...     def generate(self, inputs):
+        ...         return self.head(inputs)
+        >>> hnet = Linear(TargetSpec.from_shapes([[10, 5], [10]]), ConditionSpec(count=3))
+        >>> hnet(1).batch_shape, hnet([0, 2]).batch_shape
+        (torch.Size([]), torch.Size([2]))
+    """
+
+    def __init__(
+        self,
+        target: TargetSpec,
+        conditions: ConditionSpec,
+        *,
+        conditional: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        super().__init__()
+        if target.numel == 0:
+            raise SpecError("the target of a hypernetwork holds no weights")
+        self.target = target
+        self.conditions = conditions
+        embedding = {EMBEDDING: (conditions.size,)} if conditions.size else {}
+        further = {name: tuple(shape) for name, shape in (conditional or {}).items()}
+        self.conditional_shapes: dict[str, tuple[int, ...]] = {**embedding, **further}
+        self._input_shapes = {
+            **embedding,
+            **({UNCONDITIONAL: (conditions.input_size,)} if conditions.input_size else {}),
+            **further,
+        }
+        self.conditional = nn.ModuleDict({name: nn.ParameterList() for name in self.conditional_shapes})
+        for _ in range(conditions.count):
+            self._append_condition()
+
+    def generate(self, inputs: Tensor) -> Tensor:
+        """Map inputs to weights; the one method that a subclass implements.
+
+        Args:
+            inputs: `[B, n]`: embedding, unconditional input, then further conditional parameters, end to end.
+
+        Returns:
+            Flat weights `[B, target.numel]`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement generate(inputs)")
+
+    def forward(
+        self,
+        condition: int | Sequence[int] | Tensor | None = None,
+        *,
+        cond_input: Tensor | Mapping[str, Tensor] | None = None,
+        uncond_input: Tensor | None = None,
+    ) -> Weights:
+        """Generate weights.
+
+        The result has a batch dimension if any argument has one; arguments without one, or with one of length 1, are repeated.
+
+        Args:
+            condition: One id, or a batch of ids.
+            cond_input: An embedding `[size]` or `[B, size]` in place of a learned one; or a mapping from the names in
+                `conditional_shapes` to tensors, where what it leaves out is looked up by id.
+            uncond_input: `[input_size]` or `[B, input_size]`.
+
+        Raises:
+            ConditionError: An id is out of range, an input is missing, or a size is wrong.
+        """
+        inputs, batched = self.inputs(condition, cond_input, uncond_input)
+        flat = self.generate(inputs)
+        if flat.shape != (len(inputs), self.target.numel):
+            raise SpecError(
+                f"{type(self).__name__}.generate must return [{len(inputs)}, {self.target.numel}], got {list(flat.shape)}"
+            )
+        return Weights(flat if batched else flat.view(self.target.numel), self.target)
+
+    def inputs(
+        self,
+        condition: int | Sequence[int] | Tensor | None = None,
+        cond_input: Tensor | Mapping[str, Tensor] | None = None,
+        uncond_input: Tensor | None = None,
+    ) -> tuple[Tensor, bool]:
+        """The batch `[B, n]` that `generate` gets, and whether the caller asked for a batch."""
+        ids, batched = self._ids(condition)
+        given = self._given(condition, cond_input, uncond_input)
+        parts = []
+        for name, shape in self._input_shapes.items():
+            if name not in given:
+                parts.append(self._lookup(name, ids))
+                continue
+            own_batch = given[name].ndim > len(shape)
+            batched |= own_batch
+            parts.append(_rows(name, given[name], shape, batched=own_batch))
+        sizes = {len(part) for part in parts if len(part) != 1} or {1 if ids is None else len(ids)}
+        if len(sizes) > 1:
+            raise ConditionError(f"the inputs have different batch sizes: {', '.join(map(str, sorted(sizes)))}")
+        count = sizes.pop()
+        rows = [part if len(part) == count else part.expand(count, -1) for part in parts]
+        if not rows:
+            return next(self.parameters()).new_empty((count, 0)), batched
+        return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1), batched
+
+    @property
+    def input_sizes(self) -> dict[str, int]:
+        """Lengths of the parts that make up an input of `generate`, in order."""
+        return {name: torch.Size(shape).numel() for name, shape in self._input_shapes.items()}
+
+    def embedding(self, condition: int) -> nn.Parameter:
+        """The learned embedding `[size]` of one condition.
+
+        Raises:
+            ConditionError: There is none.
+        """
+        if EMBEDDING not in self.conditional_shapes:
+            raise ConditionError("the conditions of this hypernetwork have no embedding (size 0)")
+        self._ids(condition)
+        parameter: nn.Parameter = self._parameters_of(EMBEDDING)[condition]
+        return parameter
+
+    def conditional_parameters(self, condition: int | None = None) -> list[nn.Parameter]:
+        """The parameters that belong to one condition, or to any.
+
+        Raises:
+            ConditionError: The id is out of range.
+        """
+        if condition is None:
+            return list(self.conditional.parameters())
+        self._ids(condition)
+        return [self._parameters_of(name)[condition] for name in self.conditional_shapes]
+
+    def unconditional_parameters(self) -> list[nn.Parameter]:
+        r"""All parameters that belong to no condition: $\theta$."""
+        return [parameter for name, parameter in self.named_parameters() if not name.startswith("conditional.")]
+
+    def parameter_groups(self) -> dict[str, list[str]]:
+        """Names of the `"conditional"` and the `"unconditional"` parameters, for `MainNetwork(self, generate=…)`."""
+        names = [name for name, _ in self.named_parameters()]
+        return {
+            "conditional": [name for name in names if name.startswith("conditional.")],
+            "unconditional": [name for name in names if not name.startswith("conditional.")],
+        }
+
+    def add_condition(self) -> int:
+        """Make room for one more condition; its parameters are new draws, to be handed to an optimiser by the caller.
+
+        Returns:
+            The id of the new condition.
+        """
+        self._append_condition()
+        self.conditions = self.conditions.model_copy(update={"count": self.conditions.count + 1})
+        return self.conditions.count - 1
+
+    def _append_condition(self) -> None:
+        like = next(self.parameters(), torch.empty(0))
+        for name, shape in self.conditional_shapes.items():
+            self._parameters_of(name).append(nn.Parameter(torch.randn(shape, device=like.device, dtype=like.dtype)))
+
+    def _parameters_of(self, name: str) -> nn.ParameterList:
+        parameters = self.conditional[name]
+        if not isinstance(parameters, nn.ParameterList):
+            raise SpecError(f"{name!r} is no list of conditional parameters")
+        return parameters
+
+    def _ids(self, condition: int | Sequence[int] | Tensor | None) -> tuple[list[int] | None, bool]:
+        """A list of ids, and whether it was given as a batch."""
+        if condition is None:
+            return None, False
+        values = condition.tolist() if isinstance(condition, Tensor) else condition
+        ids = list(values) if isinstance(values, Sequence) else [values]
+        count = self.conditions.count
+        for i in ids:
+            if not isinstance(i, int) or isinstance(i, bool):
+                raise ConditionError(f"a condition is a whole number, got {i!r}")
+            if not 0 <= i < count:
+                known = (
+                    f"there are {count} (0 to {count - 1})"
+                    if count
+                    else "this hypernetwork keeps no embeddings: pass cond_input"
+                )
+                raise ConditionError(f"there is no condition {i}: {known}")
+        if not ids:
+            raise ConditionError("the batch of conditions is empty")
+        return ids, isinstance(values, Sequence)
+
+    def _given(
+        self,
+        condition: object,
+        cond_input: Tensor | Mapping[str, Tensor] | None,
+        uncond_input: Tensor | None,
+    ) -> dict[str, Tensor]:
+        """The inputs that come from the caller, by name."""
+        given = {EMBEDDING: cond_input} if isinstance(cond_input, Tensor) else dict(cond_input or {})
+        for name in given:
+            if name not in self.conditional_shapes:
+                raise ConditionError(
+                    f"this hypernetwork has no conditional input {name!r}{did_you_mean(name, self.conditional_shapes)}"
+                )
+        if condition is not None and given and not self.conditional_shapes.keys() - given.keys():
+            raise ConditionError("condition and cond_input both say what the condition is: give one of them")
+        if uncond_input is not None:
+            if UNCONDITIONAL not in self._input_shapes:
+                raise ConditionError("this hypernetwork takes no uncond_input")
+            given[UNCONDITIONAL] = uncond_input
+        return given
+
+    def _lookup(self, name: str, ids: list[int] | None) -> Tensor:
+        """The learned parameters of some conditions, `[len(ids), n]`."""
+        if name == UNCONDITIONAL:
+            raise ConditionError(f"uncond_input of size {self.conditions.input_size} is missing")
+        if ids is None:
+            count = self.conditions.count
+            wanted = f"condition= (0 to {count - 1}) or cond_input=" if count else "cond_input="
+            raise ConditionError(f"the hypernetwork was called without a condition: pass {wanted} for {name!r}")
+        parameters = self._parameters_of(name)
+        return torch.stack([parameters[i] for i in ids]).flatten(1)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        # A checkpoint may hold conditions that were added after construction.
+        saved = (
+            len([key for key in state_dict if key.startswith(f"{prefix}conditional.{name}.")])
+            for name in self.conditional_shapes
+        )
+        for _ in range(max(saved, default=0) - self.conditions.count):
+            self.add_condition()
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _rows(name: str, tensor: Tensor, shape: tuple[int, ...], *, batched: bool) -> Tensor:
+    """A given input as rows `[B, n]`, one row without a batch dimension."""
+    if tensor.ndim not in {len(shape), len(shape) + 1} or tuple(tensor.shape[tensor.ndim - len(shape) :]) != shape:
+        what = "cond_input" if name == EMBEDDING else name
+        raise ConditionError(
+            f"{what} must have shape {list(shape)} or [B, {', '.join(map(str, shape))}], got {list(tensor.shape)}"
+        )
+    return tensor.flatten(1) if batched else tensor.reshape(1, -1)

@@ -1,0 +1,258 @@
+"""A main network: any module, called with weights from outside."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils import _pytree as pytree
+
+from hypnet_core.errors import ConditionError, SpecError, WeightsError, listed
+from hypnet_core.networks import batching
+from hypnet_core.networks.hollow import hollow, places_of
+from hypnet_core.networks.statistics import StatisticsBank, named_statistics, statistics_spec
+from hypnet_core.networks.weights import Weights, check_tensors
+from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
+
+Generate = str | Iterable[str] | Callable[[ParamSpec], bool] | None
+
+
+class MainNetwork(nn.Module):
+    r"""A plain module $f(x, \omega)$ whose parameters $\omega$, or some of them, are given at each call.
+
+    The module is taken over: the parameters to generate are replaced by shapes without memory, are no longer in `parameters()`,
+    and must be given as `weights`. All others stay trainable where they are. Ties stay tied. An exception inside the module
+    leaves it as it was.
+
+    **Batches of weights.** With `weights` of batch shape `(B,)` the result has a leading dimension `B`. All sets see the same
+    input, or one each with `paired=True`. Three ways lead to the same result: `torch.vmap`, a loop (for what `vmap` cannot do, or
+    does slowly on a CPU), and a method `forward_batched(x, *, weights, paired)` where the module offers one (it may return
+    `NotImplemented`). `batching_used` and
+    `batching_reason` tell which was taken last. Dropout draws a mask of its own for each set.
+
+    **Running statistics.** Those of batch norm belong to a condition, not to the module: with `condition=i` set `i` is read and,
+    in training mode, updated; without, the module's own. `stats=` passes statistics from outside, which are read and never
+    changed. A module whose `forward` takes `condition` itself gets it, and sees to its statistics.
+
+    Args:
+        module: The network.
+        generate: Which parameters come from outside: all by default; the name of a kind (`"bias"`), a glob over names
+            (`"layer4.*"`), the name of a group of the module's own (`"unconditional"` of a hypernetwork), several of these,
+            or a predicate.
+        batching: Force one way of running batches of weights.
+
+    Raises:
+        SpecError: `generate` selects nothing.
+
+    Example:
+        >>> net = MainNetwork(nn.Linear(3, 2))
+        >>> weights = Weights(torch.ones(5, 8), net.target)
+        >>> net(torch.ones(4, 3), weights=weights).shape
+        torch.Size([5, 4, 2])
+        >>> net(torch.ones(4, 3))
+        Traceback (most recent call last):
+        hypnet_core.errors.WeightsError: 2 of 2 weights are missing: weight, bias
+    """
+
+    def __init__(self, module: nn.Module, generate: Generate = None, *, batching: batching.Batching = "auto") -> None:
+        super().__init__()
+        self.spec: TargetSpec = TargetSpec.of(module)
+        self.target: TargetSpec = choose_target(module, self.spec, generate)
+        self.stats: TargetSpec = statistics_spec(module)
+        self.batching = batching
+        self.batching_used: str | None = None
+        self.batching_reason: str = ""
+        self._places = places_of(module, self.target)
+        self._takes_condition = "condition" in inspect.signature(module.forward).parameters
+        hollow(module, self._places)
+        self.module = module
+        self.bank = StatisticsBank(module)
+
+    def forward(
+        self,
+        *args: Any,
+        weights: Weights | Mapping[str, Tensor] | None = None,
+        condition: int | Sequence[int] | Tensor | None = None,
+        stats: Mapping[str, Tensor] | None = None,
+        paired: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the module.
+
+        Args:
+            *args: Inputs of the module.
+            weights: One tensor per parameter of `target`; may be left out if the target is empty.
+            condition: Whose running statistics to use: one id, or one per set of weights.
+            stats: Running statistics to use instead, one tensor per name of `self.stats`.
+            paired: With a batch of weights: every tensor among the inputs carries the batch dimensions too.
+            **kwargs: Further inputs of the module.
+
+        Returns:
+            What the module returns, with the batch shape of the weights in front.
+
+        Raises:
+            WeightsError: Names or shapes of `weights` or `stats` are not those expected.
+            ConditionError: An id is negative, or the number of ids is not that of the weights.
+        """
+        tensors, batch_shape = self._checked(weights)
+        if condition is not None and self._takes_condition:
+            kwargs["condition"], condition = condition, None
+        if not batch_shape and condition is None and stats is None:
+            return functional_call(self.module, tensors, args, kwargs, tie_weights=False)
+        sets = self._statistics(_ids(condition, batch_shape), stats, batch_shape)
+        if not batch_shape:
+            return functional_call(self.module, {**tensors, **sets[0]}, args, kwargs, tie_weights=False)
+        return self._batched(tensors, batch_shape, args, kwargs, sets, paired=paired)
+
+    def statistics(self, condition: int | None = None) -> Weights:
+        """A copy of the running means and variances of one condition, or of the module itself.
+
+        They are what a hypernetwork is trained to reproduce when statistics are distilled.
+        """
+        own = dict(named_statistics(self.module))
+        rows = own if condition is None else self.bank.rows(condition, own)
+        return Weights.of(self.stats, {name: rows[name] for name in self.stats.names})
+
+    def _checked(self, weights: Weights | Mapping[str, Tensor] | None) -> tuple[dict[str, Tensor], torch.Size]:
+        """The tensors for every place in the module, and their batch shape."""
+        if isinstance(weights, Weights) and (
+            weights.spec is self.target or (weights.spec.names, weights.spec.shapes) == (self.target.names, self.target.shapes)
+        ):
+            tensors: Mapping[str, Tensor] = weights.tensors
+            batch_shape = weights.batch_shape
+        else:
+            tensors = {} if weights is None else weights
+            batch_shape = check_tensors(self.target, tensors)
+        return {place: tensors[name] for name, places in self._places.items() for place in places}, batch_shape
+
+    def _statistics(
+        self, ids: list[int] | None, stats: Mapping[str, Tensor] | None, batch_shape: torch.Size
+    ) -> list[dict[str, Tensor]]:
+        """The buffers to run with, one mapping per set of weights; empty where the module's own will do."""
+        count = batch_shape.numel()
+        if stats is not None:
+            found = check_tensors(self.stats, stats)
+            if found not in {torch.Size(), batch_shape}:
+                raise WeightsError(f"the statistics have batch shape {list(found)}, the weights {list(batch_shape)}")
+            flat = Weights.of(self.stats, stats).flat.expand(*batch_shape, self.stats.numel).reshape(count, self.stats.numel)
+            # In training mode batch norm writes into what it is given.
+            return [dict(Weights(row.detach().clone() if self.training else row, self.stats)) for row in flat.unbind(0)]
+        if ids is None or not self.bank.names:
+            return [{} for _ in range(count)]
+        own = dict(named_statistics(self.module))
+        if self.training:
+            self.bank.reserve(max(ids), own)
+        return [self.bank.rows(i, own) for i in ids]
+
+    def _batched(
+        self,
+        tensors: dict[str, Tensor],
+        batch_shape: torch.Size,
+        args: Any,
+        kwargs: Any,
+        sets: list[dict[str, Tensor]],
+        *,
+        paired: bool,
+    ) -> Any:
+        """Run with many sets of weights; `sets` holds the running statistics of each."""
+        if paired:
+            batching.check_paired(args, kwargs, batch_shape)
+        if len(batch_shape) > 1:
+            last = len(batch_shape) - 1
+            tensors = {name: tensor.flatten(0, last) for name, tensor in tensors.items()}
+            if paired:
+                args, kwargs = pytree.tree_map(lambda x: x.flatten(0, last) if isinstance(x, Tensor) else x, (args, kwargs))
+        output = self._run(tensors, sets, args, kwargs, paired=paired)
+        if len(batch_shape) == 1:
+            return output
+        return pytree.tree_map(lambda y: y.reshape(batch_shape + y.shape[1:]) if isinstance(y, Tensor) else y, output)
+
+    def _run(self, tensors: dict[str, Tensor], sets: list[dict[str, Tensor]], args: Any, kwargs: Any, *, paired: bool) -> Any:
+        way, reason = self._way(tensors, args)
+        if way == "native":
+            output = self._run_native(tensors, len(sets), args, kwargs, paired=paired)
+            if output is not NotImplemented:
+                self.batching_used, self.batching_reason = way, reason
+                return output
+            way, reason = batching.choose(self.module, tensors, args)
+        if way == "vmap":
+            stacked = {name: torch.stack([rows[name] for rows in sets]) for name in sets[0]}
+            try:
+                output = batching.run_vmap(self.module, {**tensors, **stacked}, args, kwargs, paired=paired)
+            except (RuntimeError, ValueError) as error:
+                # What vmap cannot do (branches on values, writes in place) a loop can; an error of the module's own returns there.
+                if self.batching == "vmap":
+                    raise
+                way, reason = "loop", f"not possible with vmap: {str(error).partition(chr(10))[0]}"
+            else:
+                self.batching_used, self.batching_reason = way, reason
+                return output
+        self.batching_used, self.batching_reason = way, reason
+        states = batching.unbind_states(tensors, len(sets))
+        states = [{**state, **rows} for state, rows in zip(states, sets, strict=True)]
+        return batching.run_loop(self.module, states, args, kwargs, paired=paired)
+
+    def _way(self, tensors: dict[str, Tensor], args: Any) -> tuple[str, str]:
+        if self.training and self.bank.names:
+            return "loop", "running statistics are updated in place, one set after the other"
+        if self.batching != "auto":
+            return self.batching, "asked for"
+        if hasattr(self.module, "forward_batched") and not self.bank.names:
+            return "native", "the module has a forward_batched of its own"
+        return batching.choose(self.module, tensors, args)
+
+    def _run_native(self, tensors: dict[str, Tensor], count: int, args: Any, kwargs: Any, *, paired: bool) -> Any:
+        own = {name: parameter.expand(count, *parameter.shape) for name, parameter in self.module.named_parameters()}
+        forward_batched: Callable[..., Any] = self.module.forward_batched  # type: ignore[assignment]
+        return forward_batched(*args, weights={**own, **tensors}, paired=paired, **kwargs)
+
+    def extra_repr(self) -> str:
+        """How many parameters are generated, for `print`."""
+        return f"generated={self.target.numel}, own={self.spec.numel - self.target.numel}"
+
+
+def choose_target(module: nn.Module, spec: TargetSpec, generate: Generate) -> TargetSpec:
+    """The parameters that `generate` selects, see `MainNetwork`.
+
+    Raises:
+        SpecError: It selects nothing, or names something that does not exist.
+    """
+    if generate is None:
+        return spec
+    if callable(generate):
+        chosen = spec.select(where=generate)
+    else:
+        wanted = [generate] if isinstance(generate, str) else list(generate)
+        names: set[str] = set()
+        for one in wanted:
+            names.update(_names_of(module, spec, one))
+        chosen = spec.select(where=lambda param: param.name in names)
+    if not chosen.params and spec.params:
+        raise SpecError(f"generate={generate!r} selects none of the module's parameters: {listed(spec.names)}")
+    return chosen
+
+
+def _names_of(module: nn.Module, spec: TargetSpec, selector: str) -> Collection[str]:
+    groups: Mapping[str, Collection[str]] = getattr(module, "parameter_groups", dict)()
+    if selector in groups:
+        return groups[selector]
+    if selector in {kind.value for kind in ParamKind} and selector not in spec:
+        return spec.select(kinds=selector).names
+    return spec.select(names=selector).names
+
+
+def _ids(condition: int | Sequence[int] | Tensor | None, batch_shape: torch.Size) -> list[int] | None:
+    """One id per set of weights."""
+    if condition is None:
+        return None
+    ids = condition.flatten().tolist() if isinstance(condition, Tensor) else condition
+    count = batch_shape.numel()
+    if isinstance(ids, int):
+        return [ids] * count
+    if len(ids) != count:
+        raise ConditionError(f"{count} sets of weights take {count} conditions, got {len(ids)}: {listed(map(str, ids))}")
+    return list(ids)

@@ -1,0 +1,244 @@
+"""The parameters of a network as one value: a mapping from names to tensors over one flat tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from hypnet_core.errors import WeightsError, did_you_mean, listed
+from hypnet_core.specs import TargetSpec
+
+
+class Weights(Mapping[str, Tensor]):
+    r"""Parameters $\omega$ of a network: named tensors that are views of one flat tensor.
+
+    It is immutable, a pytree (so `torch.func` and `torch.compile` see the flat tensor inside), and carries gradients.
+
+    Shapes:
+        - `flat`: `[*batch, numel]`
+        - `weights[name]`: `[*batch, *shape]`, a view of `flat`
+
+    Args:
+        flat: All parameters, laid end to end in the order of `spec`.
+        spec: Names and shapes.
+
+    Raises:
+        WeightsError: The last dimension of `flat` is not `spec.numel`.
+
+    Example:
+        >>> spec = TargetSpec.from_shapes([[2, 3], [2]], names=["weight", "bias"])
+        >>> w = Weights(torch.arange(8.0), spec)
+        >>> w["bias"], w.batch_shape
+        (tensor([6., 7.]), torch.Size([]))
+        >>> (w + 1.0)["weight"][0]
+        tensor([1., 2., 3.])
+    """
+
+    __slots__ = ("_views", "flat", "spec")
+
+    flat: Tensor
+    spec: TargetSpec
+    _views: dict[str, Tensor] | None
+
+    def __init__(self, flat: Tensor, spec: TargetSpec) -> None:
+        if flat.ndim == 0 or flat.shape[-1] != spec.numel:
+            raise WeightsError(
+                f"{spec.numel} weights in the last dimension are expected, got a tensor of shape {list(flat.shape)}"
+            )
+        self.flat = flat
+        self.spec = spec
+        self._views = None
+
+    @classmethod
+    def of(cls, spec: TargetSpec, tensors: Mapping[str, Tensor]) -> Self:
+        """Lay named tensors end to end (this copies them).
+
+        Args:
+            spec: Names and shapes.
+            tensors: One tensor `[*batch, *shape]` per name, all with the same batch shape.
+
+        Raises:
+            WeightsError: Names are missing or unknown, or shapes differ from what the spec says.
+        """
+        batch_shape = check_tensors(spec, tensors)
+        parts = [tensors[name].reshape(*batch_shape, size) for name, size in zip(spec.names, spec.sizes, strict=True)]
+        return cls(torch.cat(parts, dim=-1) if parts else torch.zeros(0), spec)
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Leading dimensions, empty for one set of weights."""
+        return self.flat.shape[:-1]
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All parameters by name. They come from one `split`, whose backward pass costs one pass over `flat`."""
+        if self._views is None:
+            batch_shape = self.flat.shape[:-1]
+            parts = torch.split(self.flat, list(self.spec.sizes), dim=-1)
+            self._views = {
+                name: part.view(batch_shape + shape)
+                for name, shape, part in zip(self.spec.names, self.spec.shapes, parts, strict=True)
+            }
+        return self._views
+
+    def __getitem__(self, name: str) -> Tensor:
+        try:
+            return self.tensors[name]
+        except KeyError:
+            raise WeightsError(f"there are no weights named {name!r}{did_you_mean(name, self.spec.names)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.spec.names)
+
+    def __len__(self) -> int:
+        return len(self.spec.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.spec
+
+    def __repr__(self) -> str:
+        return f"Weights({len(self)} tensors, numel={self.spec.numel}, batch_shape={list(self.batch_shape)})"
+
+    __hash__ = None  # type: ignore[assignment]  # a value with tensors inside has no useful hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Weights):
+            return NotImplemented
+        return self.spec == other.spec and self.flat.shape == other.flat.shape and bool((self.flat == other.flat).all())
+
+    def unbind(self) -> tuple[Self, ...]:
+        """One set of weights for each entry of the first batch dimension.
+
+        Raises:
+            WeightsError: There is no batch dimension.
+        """
+        if self.flat.ndim < 2:
+            raise WeightsError("these weights have no batch dimension to unbind")
+        return tuple(type(self)(flat, self.spec) for flat in self.flat.unbind(0))
+
+    def index(self, index: int) -> Self:
+        """The set of weights at one place of the first batch dimension."""
+        if self.flat.ndim < 2:
+            raise WeightsError("these weights have no batch dimension to index")
+        return type(self)(self.flat[index], self.spec)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move or cast, with the arguments of `Tensor.to`."""
+        return type(self)(self.flat.to(*args, **kwargs), self.spec)
+
+    def detach(self) -> Self:
+        """The same values without their history."""
+        return type(self)(self.flat.detach(), self.spec)
+
+    def clone(self) -> Self:
+        """A copy."""
+        return type(self)(self.flat.clone(), self.spec)
+
+    def select(self, spec: TargetSpec) -> Weights:
+        """Only the parameters that `spec` names (this copies them)."""
+        return Weights.of(spec, {name: self[name] for name in spec.names})
+
+    def __add__(self, other: Weights | Tensor | float) -> Self:
+        return type(self)(self.flat + self._operand(other), self.spec)
+
+    def __sub__(self, other: Weights | Tensor | float) -> Self:
+        return type(self)(self.flat - self._operand(other), self.spec)
+
+    def __mul__(self, other: Weights | Tensor | float) -> Self:
+        return type(self)(self.flat * self._operand(other), self.spec)
+
+    def __truediv__(self, other: Weights | Tensor | float) -> Self:
+        return type(self)(self.flat / self._operand(other), self.spec)
+
+    def __neg__(self) -> Self:
+        return type(self)(-self.flat, self.spec)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def _operand(self, other: Weights | Tensor | float) -> Tensor | float:
+        if not isinstance(other, Weights):
+            return other
+        if other.spec is not self.spec and (other.spec.names, other.spec.shapes) != (self.spec.names, self.spec.shapes):
+            raise WeightsError("weights of different targets cannot be combined")
+        return other.flat
+
+
+def weights_of(module: nn.Module, spec: TargetSpec | None = None) -> Weights:
+    """A copy of a module's own parameters, all of them or those that `spec` names.
+
+    Example:
+        >>> layer = nn.Linear(3, 2)
+        >>> bool((weights_of(layer)["bias"] == layer.bias).all())
+        True
+    """
+    spec = TargetSpec.of(module) if spec is None else spec
+    parameters = dict(module.named_parameters())
+    return Weights.of(spec, {name: parameters[name].detach() for name in spec.names if name in parameters})
+
+
+def check_tensors(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> torch.Size:
+    """Compare named tensors with a spec and return their common batch shape.
+
+    Raises:
+        WeightsError: Names are missing or unknown, or shapes differ from what the spec says.
+    """
+    missing = [name for name in spec.names if name not in tensors]
+    extra = [name for name in tensors if name not in spec]
+    if missing or extra:
+        raise WeightsError(_names_message(spec, missing, extra))
+    batch_shape: torch.Size | None = None
+    for param in spec.params:
+        shape = tensors[param.name].shape
+        own = len(shape) - len(param.shape)
+        if own < 0 or tuple(shape[own:]) != param.shape:
+            raise WeightsError(f"{param.name} has shape {list(shape)}, expected {['*batch', *param.shape]}".replace("'", ""))
+        if batch_shape is None:
+            batch_shape = shape[:own]
+        elif shape[:own] != batch_shape:
+            raise WeightsError(
+                f"{param.name} has batch shape {list(shape[:own])}, but {spec.names[0]} has {list(batch_shape)}: they must agree"
+            )
+    return torch.Size() if batch_shape is None else batch_shape
+
+
+def _names_message(spec: TargetSpec, missing: list[str], extra: list[str]) -> str:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} of {len(spec)} weights are missing: {listed(missing)}")
+    if extra:
+        hint = did_you_mean(extra[0], missing or spec.names)
+        parts.append(f"not expected: {listed(extra)}{hint}")
+    return "; ".join(parts)
+
+
+def _flatten(weights: Weights) -> tuple[list[Tensor], TargetSpec]:
+    return [weights.flat], weights.spec
+
+
+def _flatten_with_keys(weights: Weights) -> tuple[list[tuple[Any, Tensor]], TargetSpec]:
+    return [(pytree.GetAttrKey("flat"), weights.flat)], weights.spec
+
+
+def _unflatten(leaves: Any, spec: TargetSpec) -> Weights:
+    # Transforms put placeholders into the tree (axes, proxies): build without looking at the leaf.
+    (flat,) = leaves
+    weights = object.__new__(Weights)
+    weights.flat, weights.spec, weights._views = flat, spec, None
+    return weights
+
+
+# torch has no public registration that reaches torch.func and torch.compile (2.6 to 2.14); this is the one everybody uses.
+pytree.register_pytree_node(
+    Weights,
+    _flatten,
+    _unflatten,
+    serialized_type_name="hypnet_core.Weights",
+    to_dumpable_context=lambda spec: spec.model_dump_json(),
+    from_dumpable_context=TargetSpec.model_validate_json,
+    flatten_with_keys_fn=_flatten_with_keys,
+)
