@@ -1,1 +1,3 @@
-"""hypnet-zoo."""
+"""hypnet-zoo: main networks, hypernetworks, methods and experiments."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Experiments that `hypnet run` launches."""

@@ -1,0 +1,1 @@
+"""Initialisation of hypernetworks."""

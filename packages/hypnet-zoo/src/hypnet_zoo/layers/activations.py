@@ -1,0 +1,39 @@
+"""Activation functions by name."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import nn
+
+from hypnet_core.errors import SpecError, did_you_mean
+
+ActivationName = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "softplus"]
+
+_MODULES: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "softplus": nn.Softplus,
+}
+
+
+def activation_module(name: ActivationName | None) -> nn.Module:
+    """A new module that applies the activation; `None` is the identity.
+
+    Raises:
+        SpecError: There is no activation of that name.
+
+    Example:
+        >>> activation_module("tanh")
+        Tanh()
+    """
+    if name is None:
+        return nn.Identity()
+    if name not in _MODULES:
+        raise SpecError(f"there is no activation {name!r}{did_you_mean(name, get_args(ActivationName))}")
+    return _MODULES[name]()

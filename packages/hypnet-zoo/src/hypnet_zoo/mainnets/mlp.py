@@ -1,0 +1,123 @@
+"""The multi-layer perceptron."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
+
+from hypnet_core.errors import SpecError
+from hypnet_zoo.layers.activations import ActivationName, activation_module
+from hypnet_zoo.layers.hidden import hidden_layers
+
+
+class MLP(nn.Module):
+    r"""A fully connected network: hidden layers $h_l = \phi(W_l h_{l-1} + b_l)$ and a linear output layer.
+
+    Inputs of any shape are flattened.
+
+    Shapes:
+        - Input: `[N, *in_shape]`
+        - Output: `[N, out_features]`
+
+    Args:
+        in_shape: Shape of one sample.
+        out_features: Number of outputs.
+        hidden: Width of each hidden layer; empty for a linear model.
+        activation: Nonlinearity of the hidden layers; `None` for none.
+        bias: Whether layers have biases.
+        dropout: Probability that a hidden activation is set to zero in training.
+        spectral_norm: Divide each weight matrix by an estimate of its largest singular value (Miyato et al., ICLR 2018).
+        batch_norm: Batch norm before each hidden activation.
+        track_statistics: Whether batch norm keeps running statistics for evaluation; otherwise those of the batch are used.
+        out_activation: Nonlinearity of the outputs; none by default.
+
+    Raises:
+        SpecError: A size is not positive, or `dropout` is not in [0, 1).
+
+    Example:
+        >>> net = MLP((1, 28, 28), 10, hidden=(400, 400))
+        >>> sum(p.numel() for p in net.parameters())
+        478410
+        >>> net(torch.zeros(3, 1, 28, 28)).shape
+        torch.Size([3, 10])
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_features: int,
+        *,
+        hidden: tuple[int, ...] = (100, 100),
+        activation: ActivationName | None = "relu",
+        bias: bool = True,
+        dropout: float = 0.0,
+        spectral_norm: bool = False,
+        batch_norm: bool = False,
+        track_statistics: bool = True,
+        out_activation: ActivationName | None = None,
+    ) -> None:
+        super().__init__()
+        in_features = math.prod(in_shape)
+        if in_features < 1 or out_features < 1:
+            raise SpecError(f"in_shape and out_features must be positive, got {list(in_shape)} and {out_features}")
+        self.in_shape = tuple(in_shape)
+        self.hidden = hidden_layers(
+            in_features,
+            hidden,
+            activation=activation,
+            bias=bias,
+            dropout=dropout,
+            spectral_norm=spectral_norm,
+            batch_norm=batch_norm,
+            track_statistics=track_statistics,
+        )
+        out = nn.Linear(hidden[-1] if hidden else in_features, out_features, bias=bias)
+        self.out = with_spectral_norm(out) if spectral_norm else out
+        self.out_activation = activation_module(out_activation)
+        self._plain = not (spectral_norm or batch_norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map inputs `[N, *in_shape]` to outputs `[N, out_features]`."""
+        return self.out_activation(self.out(self.hidden(self._flat(x, 1))))  # type: ignore[no-any-return]
+
+    def forward_batched(self, x: Tensor, *, weights: Mapping[str, Tensor], paired: bool) -> Any:
+        """The same for many sets of weights at once: one batched matrix product per layer.
+
+        Args:
+            x: `[N, *in_shape]` for all sets, or `[B, N, *in_shape]` if `paired`.
+            weights: `[B, *shape]` for every parameter.
+            paired: Whether each set has an input of its own.
+
+        Returns:
+            `[B, N, out_features]`, or `NotImplemented` with spectral or batch norm.
+        """
+        if not self._plain:
+            return NotImplemented
+        h = self._flat(x, 2 if paired else 1)
+        for name, layer in self.hidden.named_children():
+            if isinstance(layer, nn.Linear):
+                h = _batched_linear(h, weights[f"hidden.{name}.weight"], weights.get(f"hidden.{name}.bias"))
+            else:
+                h = layer(h if h.ndim == 3 else h.expand(len(weights["out.weight"]), -1, -1))
+        return self.out_activation(_batched_linear(h, weights["out.weight"], weights.get("out.bias")))
+
+    def _flat(self, x: Tensor, batch_dims: int) -> Tensor:
+        if x.ndim <= batch_dims or x.shape[batch_dims:].numel() != math.prod(self.in_shape):
+            raise SpecError(f"the network expects samples of shape {list(self.in_shape)}, got inputs {list(x.shape)}")
+        return x.flatten(batch_dims)
+
+
+def _batched_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`x W^T + b` for `B` sets: `[N, in]` or `[B, N, in]`, with `[B, out, in]` and `[B, out]`, to `[B, N, out]`."""
+    if x.ndim == 2:
+        # The same input for all: one matrix product against all weights laid side by side.
+        y: Tensor = (x @ weight.flatten(0, 1).t()).unflatten(1, weight.shape[:2]).transpose(0, 1)
+        return y if bias is None else y + bias.unsqueeze(1)
+    if bias is None:
+        return torch.bmm(x, weight.transpose(1, 2))
+    return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
