@@ -1,0 +1,1 @@
+"""Configurations, experiments, checkpoints and jobs."""

@@ -1,0 +1,115 @@
+"""Jobs: what a scheduler is asked to run, and what it says about it.
+
+A job is an argument list, never a shell string, so no value can be mistaken for a command. A scheduler says whether a job waits,
+runs or is gone; how well it went is decided by the result file that the job itself writes.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, NonNegativeInt, PositiveInt
+
+__all__ = ["JobSpec", "JobState"]
+
+
+class JobState(StrEnum):
+    """What a scheduler knows about a job.
+
+    A job goes from `QUEUED` over `RUNNING` to one of the other four and never back. A scheduler that cannot be asked just now
+    raises `SchedulerError` instead of guessing: a state that nobody knows is no state.
+
+    Attributes:
+        QUEUED: It waits for its resources.
+        RUNNING: It was started and has not ended.
+        FINISHED: It has ended by itself, and the scheduler knows of no failure. Whether it did its work, its own result says.
+        FAILED: It has ended, and the scheduler knows that it went wrong: an exit code other than 0, a signal, a time limit.
+        CANCELLED: It was ended on request, before or after its start.
+        LOST: The scheduler has no such job, or none any more, and cannot tell how it ended. Its own result may.
+    """
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job is gone for good.
+
+        Example:
+            >>> [state.value for state in JobState if not state.ended]
+            ['queued', 'running']
+        """
+        return self not in {JobState.QUEUED, JobState.RUNNING}
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a NUL character cannot be passed to a process")
+    return text
+
+
+def _one_line(text: str) -> str:
+    if not text.strip() or "\n" in text or "\r" in text:
+        raise ValueError("must be one line, and not empty")
+    return _without_nul(text)
+
+
+def _variable(name: str) -> str:
+    if not name or "=" in name:
+        raise ValueError(f"{name!r} is no name of an environment variable")
+    return _without_nul(name)
+
+
+def _command(argv: tuple[str, ...]) -> tuple[str, ...]:
+    if not argv[0]:
+        raise ValueError("the first argument, the program, is empty")
+    return argv
+
+
+Argument = Annotated[str, AfterValidator(_without_nul)]
+Option = Annotated[str, AfterValidator(_one_line)]
+Variable = Annotated[str, AfterValidator(_variable)]
+
+
+class JobSpec(BaseModel):
+    """One process to run somewhere: the command, its surroundings, and what it needs.
+
+    Attributes:
+        argv: The program and its arguments, passed on as they are.
+        name: What listings call it; one line.
+        cwd: Working directory; the scheduler's own if `None`.
+        env: Environment variables to set beside those that the scheduler passes on.
+        stdout: File to append the output to; thrown away if `None`. It is created, its directory is not.
+        stderr: Likewise for the error output; may be the same file.
+        cpus: Processor cores.
+        gpus: GPUs. They are named to the job in `CUDA_VISIBLE_DEVICES`.
+        memory: Main memory in bytes; text such as `"8GiB"` is understood. `None` leaves it to the scheduler.
+        time_limit: Longest running time, given in seconds, as `"HH:MM:SS"` or as a `timedelta`; `None` for no limit of ours.
+        options: More words for a scheduler's own command line, such as `"--qos=long"`: for what only one site understands.
+
+    Example:
+        >>> job = JobSpec(argv=("python", "train.py", "--lr=0.1"), cpus=2, memory="8GiB", time_limit="01:30:00")
+        >>> int(job.memory), job.time_limit.total_seconds()
+        (8589934592, 5400.0)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    argv: Annotated[tuple[Argument, ...], Field(min_length=1), AfterValidator(_command)]
+    name: Option = "job"
+    cwd: Path | None = None
+    env: dict[Variable, Argument] = Field(default_factory=dict)
+    stdout: Path | None = None
+    stderr: Path | None = None
+    cpus: PositiveInt = 1
+    gpus: NonNegativeInt = 0
+    memory: Annotated[ByteSize, Field(gt=0)] | None = None
+    time_limit: Annotated[timedelta, Field(gt=timedelta(0))] | None = None
+    options: tuple[Option, ...] = ()

@@ -1,0 +1,248 @@
+"""One attempt at a trial: runs the command, and writes what came of it whole or not at all.
+
+`python -m hypnet_hpsearch.trial DIRECTORY` is what a scheduler runs. The directory holds `attempt.json`, which says what to do;
+this process holds a lock on that file as long as it or the command lives, so that everybody can see that the attempt is alive.
+At the end there is a `result.json`. Only the standard library is imported, because every trial pays for it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+__all__ = [
+    "ATTEMPT",
+    "ERRORS",
+    "OUTPUT",
+    "RESULT",
+    "RUN",
+    "arguments",
+    "command",
+    "is_alive",
+    "is_command",
+    "main",
+    "replace_file",
+]
+
+ATTEMPT = "attempt.json"
+RESULT = "result.json"
+OUTPUT = "output.txt"
+ERRORS = "errors.txt"
+RUN = "run"
+
+_COMMAND = [sys.executable, "-P", "-m", "hypnet_hpsearch.trial"]
+_PATIENCE = 5.0  # seconds to wait for somebody who only looks whether the attempt is alive
+_LONGEST_REASON = 300
+_CANNOT_WRITE = 74
+_NOTHING_TO_DO = 75
+
+
+def command(directory: Path) -> tuple[str, ...]:
+    """The command line that runs the attempt in a directory."""
+    return (*_COMMAND, str(directory))
+
+
+def is_command(argv: Sequence[str]) -> bool:
+    """Whether a command line is one that `command()` made."""
+    return list(argv[:-1]) == _COMMAND
+
+
+def arguments(argv: Sequence[str]) -> list[str]:
+    """The arguments for `main()` in a command line that `command()` made."""
+    return list(argv[len(_COMMAND) :])
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file whole and durably, or leave what was there: write beside it, then rename."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def is_alive(directory: Path) -> bool:
+    """Whether an attempt's process, or what it started, lives: whether somebody holds its lock."""
+    lock = _take_lock(directory, patience=0.0)
+    if lock is None:
+        return directory.joinpath(ATTEMPT).exists()
+    os.close(lock)
+    return False
+
+
+def take_lock(directory: Path) -> int | None:
+    """Take an attempt's lock; `None` if it lives. The lock is held until the returned file is closed.
+
+    Raises:
+        FileNotFoundError: The attempt was never written down, so nothing of it can live.
+    """
+    return _take_lock(directory, patience=0.0)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the attempt in the directory that is the only argument.
+
+    Returns:
+        0 if the trial is done, 1 if it failed, other codes if there was nothing to do or no way to say so.
+    """
+    directory = Path(arguments[0])
+    try:
+        lock = _take_lock(directory, _PATIENCE)
+        if lock is None or _is_superseded(directory):
+            return _complain(f"{directory}: another attempt has taken over; nothing done", _NOTHING_TO_DO)
+        attempt = json.loads(directory.joinpath(ATTEMPT).read_text(encoding="utf-8"))
+        result = _attempt(directory, attempt, lock)
+        replace_file(directory / RESULT, json.dumps(result))
+    except (OSError, ValueError) as error:
+        return _complain(f"{directory}: {error}", _CANNOT_WRITE)
+    return 0 if result["state"] == "done" else 1
+
+
+def _complain(message: str, code: int) -> int:
+    with suppress(OSError):
+        os.write(2, f"hypnet: {message}\n".encode(errors="replace"))
+    return code
+
+
+def _take_lock(directory: Path, patience: float) -> int | None:
+    file = os.open(directory / ATTEMPT, os.O_RDONLY)
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                os.close(file)
+                return None
+            time.sleep(0.01)
+        else:
+            return file
+
+
+def _is_superseded(directory: Path) -> bool:
+    """Whether a driver has given this attempt up. It makes the next one while it holds this one's lock, so it is seen in time."""
+    return directory.with_name(str(int(directory.name) + 1)).exists() or directory.joinpath(RESULT).exists()
+
+
+def _attempt(directory: Path, attempt: Mapping[str, Any], lock: int) -> dict[str, Any]:
+    started = time.time()
+    code, reason = _run(directory, attempt, lock)
+    metric, state = None, "failed"
+    if reason is None:
+        try:
+            metric = _metric(Path(attempt["summary"]), attempt["metric"])
+            state = "done"
+        except _NoMetricError as error:
+            reason = str(error)[:_LONGEST_REASON]
+    return {
+        "trial": attempt["trial"],
+        "attempt": attempt["attempt"],
+        "state": state,
+        "metric": metric if metric is None or math.isfinite(metric) else str(metric),
+        "reason": reason,
+        "exit_code": code,
+        "started": started,
+        "ended": time.time(),
+        "host": os.uname().nodename,
+    }
+
+
+def _run(directory: Path, attempt: Mapping[str, Any], lock: int) -> tuple[int | None, str | None]:
+    """Run the command; its exit code (negative for a signal), and what went wrong."""
+    asked: list[int] = []
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        asked.append(number)
+        for process in processes:
+            process.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
+    argv = attempt["argv"]
+    try:
+        # The command holds the lock too: should this process be killed, the attempt counts as alive until the command has ended.
+        process = subprocess.Popen(  # noqa: S603  # an argument list; never a shell
+            argv, cwd=attempt["cwd"], env={**os.environ, **attempt["env"]}, stdin=subprocess.DEVNULL, pass_fds=[lock]
+        )
+    except OSError as error:
+        return None, f"cannot start {argv[0]!r}: {error.strerror}"
+    processes.append(process)
+    if asked:
+        process.send_signal(asked[-1])
+    code = process.wait()
+    if code and asked:
+        return code, f"ended from outside by {signal.Signals(asked[0]).name}"
+    return code, _why(code, directory / ERRORS) if code else None
+
+
+def _why(code: int, errors: Path) -> str:
+    """Why a command failed, with the last line of its error output."""
+    end = f"exit code {code}"
+    if code < 0:
+        with suppress(ValueError):
+            end = f"killed by {signal.Signals(-code).name}"
+    last = _last_line(errors)
+    return f"{end}: {last}" if last else end
+
+
+def _last_line(path: Path) -> str:
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+        return next((line[:_LONGEST_REASON] for line in reversed(lines) if line), "")
+    return ""
+
+
+class _NoMetricError(Exception):
+    """The command ended well, but its summary does not say how good it was."""
+
+
+def _metric(path: Path, name: str) -> float:
+    """The metric in a summary: the value of that key, or of the keys within keys that its dots separate."""
+    summary = _summary(path)
+    value: Any = summary
+    for part in [name] if name in summary else name.split("."):
+        if not isinstance(value, dict) or part not in value:
+            has = ", ".join(map(repr, list(summary)[:12])) or "nothing"
+            raise _NoMetricError(f"its {path.name} has no metric {name!r}; it has {has}")
+        value = value[part]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _NoMetricError(f"its metric {name!r} is no number but {json.dumps(value)[:40]}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _NoMetricError(f"it wrote no {path.name}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _NoMetricError(f"its {path.name} cannot be read as JSON: {error}") from None
+    if not isinstance(summary, dict):
+        raise _NoMetricError(f"its {path.name} holds no JSON object")
+    return summary
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
