@@ -1,0 +1,80 @@
+"""Checkpoints: tensors and a JSON state in one safetensors file, with a checksum. Nothing in them is ever executed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from hypnet_core.errors import CheckpointError
+from hypnet_core.runs.files import write_atomic
+
+_FORMAT = "hypnet-checkpoint-1"
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint file holds."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names start with `prefix.`, without it: a `state_dict`."""
+        return {name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write a checkpoint atomically.
+
+    Args:
+        path: The file.
+        tensors: What to save, by name.
+        state: Anything with a JSON form.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    text = json.dumps(state, sort_keys=True)
+    metadata = {"format": _FORMAT, "state": text, "sha256": _digest(plain, text)}
+    write_atomic(path, save(plain, metadata=metadata))
+
+
+def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkpoint:
+    """Read a checkpoint and verify that it is whole and unchanged.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, changed, or no checkpoint.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint {path}") from None
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"the checkpoint {path} is damaged: {error}") from error
+    if metadata.get("format") != _FORMAT:
+        raise CheckpointError(
+            f"{path} is no checkpoint of hypnet: its format is {metadata.get('format')!r}, expected {_FORMAT!r}"
+        )
+    text = metadata.get("state", "")
+    if _digest(tensors, text) != metadata.get("sha256"):
+        raise CheckpointError(f"the checkpoint {path} was changed after it was written: its checksum differs")
+    return Checkpoint({name: tensor.to(device) for name, tensor in tensors.items()}, json.loads(text))
+
+
+def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
+    digest = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()

@@ -1,0 +1,228 @@
+"""Runs: one execution of an experiment, and the directory that it owns."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import BaseModel
+
+from hypnet_core.errors import CheckpointError, RunError
+from hypnet_core.protocols import Experiment
+from hypnet_core.runs.files import append_line, make_directory, read_json, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hypnet_core.runs.checkpoint import Checkpoint
+
+
+class Run:
+    """One execution of an experiment. It owns its directory:
+
+    | file | holds |
+    | --- | --- |
+    | `config.json` | the experiment, its resolved configuration, versions of plugins, Python and torch |
+    | `metrics.jsonl` | one JSON object per line: `step` and the metrics logged there |
+    | `checkpoints/` | see `hypnet_core.runs.checkpoint` |
+    | `log.txt` | what happened when |
+    | `summary.json` | the results; it exists when, and only when, the run has finished |
+
+    Use `Run.create` or `Run.resume`, not the constructor.
+    """  # noqa: D415
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self.path = path
+        self.experiment: str = header["experiment"]
+        self.config: dict[str, Any] = header["config"]
+        self.plugins: dict[str, str] = header.get("plugins", {})
+        self.logger = _file_logger(path / "log.txt")
+
+    @classmethod
+    def create(cls, path: Path | str, *, experiment: str, config: BaseModel, plugins: Mapping[str, str] | None = None) -> Self:
+        """Start a run in a new or empty directory.
+
+        Args:
+            path: The directory; it is made if it is not there.
+            experiment: Name of the experiment.
+            config: Its resolved configuration.
+            plugins: Versions of the plugins that took part, by name.
+
+        Raises:
+            RunError: The directory holds something already, or cannot be written.
+        """
+        directory = Path(path)
+        make_directory(directory)
+        if (directory / "config.json").exists():
+            raise RunError(f"{directory} holds another run: choose a new directory, or resume it with --resume")
+        if any(directory.iterdir()):
+            raise RunError(f"{directory} is not empty and holds no run: choose a new directory")
+        header = {
+            "experiment": experiment,
+            "config": config.model_dump(mode="json"),
+            "plugins": dict(plugins or {}),
+            "versions": _versions(),
+        }
+        write_json(directory / "config.json", header)
+        return cls(directory, header)
+
+    @classmethod
+    def resume(cls, path: Path | str) -> Self:
+        """Open the directory of a run that was started before.
+
+        Raises:
+            RunError: It holds no run, or its `config.json` is damaged.
+        """
+        directory = Path(path)
+        if not (directory / "config.json").exists():
+            raise RunError(f"{directory} holds no run: there is no config.json")
+        header = read_json(directory / "config.json")
+        if not isinstance(header, dict) or not {"experiment", "config"} <= header.keys():
+            raise RunError(f"{directory / 'config.json'} is damaged: it names no experiment")
+        return cls(directory, header)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return (self.path / "summary.json").exists()
+
+    def summary(self) -> dict[str, Any]:
+        """The results of a finished run.
+
+        Raises:
+            RunError: It has not finished, or the file is damaged.
+        """
+        found: dict[str, Any] = read_json(self.path / "summary.json")
+        return found
+
+    def log(self, step: int, **metrics: float) -> None:
+        """Add metrics of one step to `metrics.jsonl`.
+
+        Raises:
+            RunError: The file cannot be written.
+        """
+        append_line(self.path / "metrics.jsonl", json.dumps({"step": step, **metrics}))
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """The metrics logged so far. A last line that a crash cut short is left out."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield json.loads(line)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write the results, which ends the run.
+
+        Raises:
+            RunError: The file cannot be written, or a result has no JSON form.
+        """
+        write_json(self.path / "summary.json", dict(summary))
+
+    def save(self, index: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Write checkpoint `index`; what is logged from here on is forgotten when the run is resumed from it.
+
+        Raises:
+            RunError: The file cannot be written.
+        """
+        from hypnet_core.runs.checkpoint import save_checkpoint  # noqa: PLC0415 (torch is imported when it is needed)
+
+        make_directory(self.path / "checkpoints")
+        metrics = self.path / "metrics.jsonl"
+        size = metrics.stat().st_size if metrics.exists() else 0
+        save_checkpoint(self._checkpoint(index), tensors, {**state, "metrics_bytes": size})
+        write_json(self.path / "checkpoints" / "latest.json", {"index": index})
+
+    def restore(self, *, device: str = "cpu") -> Checkpoint | None:
+        """The latest checkpoint, with `metrics.jsonl` cut back to what was logged before it; `None` if there is none yet.
+
+        Raises:
+            CheckpointError: It is damaged.
+            RunError: `metrics.jsonl` cannot be cut back.
+        """
+        from hypnet_core.runs.checkpoint import load_checkpoint  # noqa: PLC0415 (torch is imported when it is needed)
+
+        latest = self.path / "checkpoints" / "latest.json"
+        if not latest.exists():
+            self._cut_metrics(0)
+            return None
+        index = read_json(latest).get("index")
+        if not isinstance(index, int):
+            raise CheckpointError(f"{latest} is damaged: it names no checkpoint")
+        checkpoint = load_checkpoint(self._checkpoint(index), device=device)
+        self._cut_metrics(checkpoint.state["metrics_bytes"])
+        return checkpoint
+
+    def _checkpoint(self, index: int) -> Path:
+        return self.path / "checkpoints" / f"{index:04d}.safetensors"
+
+    def _cut_metrics(self, size: int) -> None:
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        if path.stat().st_size < size:
+            raise CheckpointError(f"{path} is shorter than it was when the checkpoint was written")
+        try:
+            os.truncate(path, size)
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror}") from error
+
+
+def execute(experiment: Experiment, config: BaseModel, run: Run) -> dict[str, Any]:
+    """Carry out a run to its end: the experiment, then `summary.json`. Why it ended early stands in `log.txt`.
+
+    Returns:
+        The summary. A run that has finished already gives the one that it wrote.
+    """
+    if run.finished:
+        return run.summary()
+    try:
+        summary = dict(experiment.run(config, run))
+        run.finish(summary)
+    except BaseException as error:
+        run.logger.error("stopped: %s: %s", type(error).__name__, error)  # noqa: TRY400 (the traceback is the caller's)
+        raise
+    run.logger.info("finished")
+    return summary
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 (slow to import)
+
+    found = {"python": platform.python_version()}
+    for name in ("hypnet-core", "torch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class _LinesInFile(logging.Handler):
+    """Appends each record to a file that is not kept open."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            append_line(self.path, self.format(record))
+        except RunError:
+            self.handleError(record)
+
+
+def _file_logger(path: Path) -> logging.Logger:
+    """A logger of the run's own that also passes on to `hypnet`."""
+    logger = logging.Logger("hypnet.run", logging.INFO)  # noqa: LOG001 (a run's logger goes with the run)
+    logger.parent = logging.getLogger("hypnet")
+    logger.addHandler(_LinesInFile(path))
+    return logger
