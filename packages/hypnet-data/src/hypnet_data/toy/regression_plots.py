@@ -1,0 +1,228 @@
+"""Figures of one-dimensional regression. They are returned, and saved on request; nothing is shown, and nothing waits.
+
+matplotlib comes with the extra `plots`. In a notebook, a figure that is returned displays itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hypnet_core.errors import ConfigError, HypnetError
+from hypnet_core.protocols import SplitLike
+from hypnet_data.files import whole_file
+from hypnet_data.toy.regression import Interval, RegressionTask
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Values: TypeAlias = torch.Tensor | NDArray[Any] | Sequence[float]
+"""Numbers `[n]` or `[n, 1]`."""
+
+_FORMATS = ("png", "pdf", "svg")
+_POINTS = 500
+
+
+def plot_dataset(task: RegressionTask, *, path: Path | None = None, figsize: tuple[float, float] = (10, 6)) -> Figure:
+    """The samples of all splits, and the function behind them.
+
+    Args:
+        task: What to draw.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        figsize: Width and height in inches.
+
+    Raises:
+        ConfigError: The ending of `path` is another.
+        DataError: The file cannot be written.
+    """
+    figure, axes = _figure("The dataset", figsize)
+    _draw_function(axes, task, _range_of(task), "function", "C0")
+    for name, split in task.splits.items():
+        _draw_samples(axes, split, name)
+    return _finished(figure, path)
+
+
+def plot_predictions(
+    task: RegressionTask,
+    x: Values,
+    y: Values,
+    *,
+    label: str = "prediction",
+    show_train: bool = True,
+    show_test: bool = True,
+    path: Path | None = None,
+    figsize: tuple[float, float] = (10, 6),
+) -> Figure:
+    """The predictions of a network beside the samples that it learnt from.
+
+    Args:
+        task: What was learnt.
+        x: Inputs, in any order.
+        y: Predicted values for them.
+        label: What the legend calls the predictions.
+        show_train: Whether training samples are drawn.
+        show_test: Whether test samples are drawn.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        figsize: Width and height in inches.
+
+    Raises:
+        ConfigError: The numbers of inputs and predictions differ, or the ending of `path` is another.
+        DataError: The file cannot be written.
+    """
+    figure, axes = _figure("Predictions", figsize)
+    _draw_function(axes, task, _range_of(task), "function", "C0")
+    for name, wanted in (("train", show_train), ("test", show_test)):
+        if wanted:
+            _draw_samples(axes, task.splits[name], name)
+    _draw_predictions(axes, x, y, label, "C3")
+    return _finished(figure, path)
+
+
+def plot_datasets(
+    tasks: Sequence[RegressionTask],
+    *,
+    inputs: Sequence[Values] | None = None,
+    predictions: Sequence[Values] | None = None,
+    labels: Sequence[str] | None = None,
+    function_ranges: Sequence[Interval] | None = None,
+    publication_style: bool = False,
+    path: Path | None = None,
+    figsize: tuple[float, float] = (10, 6),
+) -> Figure:
+    """Several tasks in one figure, each in a colour of its own: training samples, functions and predictions.
+
+    Args:
+        tasks: What to draw.
+        inputs: For each task, the inputs of its predictions.
+        predictions: For each task, the predicted values.
+        labels: What the legend calls each task; `task 1`, `task 2`, … by default.
+        function_ranges: For each task, where its function is drawn; over its test interval by default.
+        publication_style: Whether for print: large letters, thick lines, no title, no frame.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        figsize: Width and height in inches.
+
+    Raises:
+        ConfigError: There is not one entry per task, or the ending of `path` is another.
+        DataError: The file cannot be written.
+    """
+    if (inputs is None) != (predictions is None):
+        raise ConfigError("inputs and predictions go together: give both, or neither")
+    per_task = {"inputs": inputs, "predictions": predictions, "labels": labels, "function_ranges": function_ranges}
+    for name, entries in per_task.items():
+        if entries is not None and len(entries) != len(tasks):
+            raise ConfigError(f"{name} must have one entry per task: there are {len(tasks)} tasks, but {len(entries)} entries")
+    figure, axes = _figure("" if publication_style else "Tasks", figsize)
+    for number, task in enumerate(tasks):
+        colour = f"C{number % 10}"
+        label = f"task {number + 1}" if labels is None else labels[number]
+        limits = task.test_interval if function_ranges is None else function_ranges[number]
+        _draw_function(axes, task, limits, label, colour)
+        _draw_samples(axes, task.train, None, colour)
+        if inputs is not None and predictions is not None:
+            _draw_predictions(axes, inputs[number], predictions[number], f"{label}, predicted", colour)
+    if publication_style:
+        _for_print(axes)
+    return _finished(figure, path)
+
+
+def plot_samples(
+    title: str,
+    x: Values,
+    *,
+    targets: Values | None = None,
+    predictions: Values | None = None,
+    path: Path | None = None,
+    figsize: tuple[float, float] = (10, 6),
+) -> Figure:
+    """Some samples, with their targets, predictions, or both.
+
+    Args:
+        title: Title of the figure.
+        x: Inputs.
+        targets: What should have been predicted for them.
+        predictions: What was.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        figsize: Width and height in inches.
+
+    Raises:
+        ConfigError: Neither targets nor predictions are given, their number is wrong, or the ending of `path` is another.
+        DataError: The file cannot be written.
+    """
+    if targets is None and predictions is None:
+        raise ConfigError("there is nothing to draw: give targets, predictions, or both")
+    figure, axes = _figure(title, figsize)
+    for label, values, marker in (("target", targets, "o"), ("prediction", predictions, "x")):
+        if values is not None:
+            axes.plot(*_pairs(x, values), marker, label=label)
+    return _finished(figure, path)
+
+
+def _figure(title: str, figsize: tuple[float, float]) -> tuple[Figure, Axes]:
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to import
+    except ImportError as error:
+        raise HypnetError("plots need matplotlib: install hypnet-data with its extra, hypnet-data[plots]") from error
+    figure = Figure(figsize=figsize, layout="constrained")  # without pyplot: no window, no global list of figures
+    axes = figure.add_subplot(xlabel="x", ylabel="y", title=title)
+    return figure, axes
+
+
+def _finished(figure: Figure, path: Path | None) -> Figure:
+    axes = figure.axes[0]
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=axes.xaxis.label.get_fontsize())
+    if path is not None:
+        ending = path.suffix.removeprefix(".").lower()
+        if ending not in _FORMATS:
+            raise ConfigError(f"a figure is saved as {', '.join(_FORMATS)}, by the ending of its file: {path} has none of them")
+        with whole_file(path) as file:
+            figure.savefig(file, format=ending)
+    return figure
+
+
+def _draw_function(axes: Axes, task: RegressionTask, limits: Interval, label: str, colour: str) -> None:
+    x = np.linspace(*limits, _POINTS)
+    axes.plot(x, task.function(x), color=colour, linestyle="--", label=label)
+
+
+def _draw_samples(axes: Axes, split: SplitLike, label: str | None, colour: str | None = None) -> None:
+    batch = next(split.batches(len(split)))
+    axes.plot(batch.x.flatten().numpy(), batch.y.flatten().numpy(), "o", markersize=4, color=colour, label=label)
+
+
+def _draw_predictions(axes: Axes, x: Values, y: Values, label: str, colour: str) -> None:
+    places, values = _pairs(x, y)
+    order = np.argsort(places)
+    axes.plot(places[order], values[order], color=colour, label=label)
+
+
+def _pairs(x: Values, y: Values) -> tuple[NDArray[Any], NDArray[Any]]:
+    places, values = (
+        (numbers.detach().cpu().numpy() if isinstance(numbers, torch.Tensor) else np.asarray(numbers)).reshape(-1)
+        for numbers in (x, y)
+    )
+    if len(places) != len(values):
+        raise ConfigError(f"there are {len(places)} inputs, but {len(values)} values for them")
+    return places, values
+
+
+def _range_of(task: RegressionTask) -> Interval:
+    """Where there is anything to see."""
+    intervals = [*task.train_intervals, task.test_interval, *([task.validation_interval] if task.validation_interval else [])]
+    return min(low for low, _ in intervals), max(high for _, high in intervals)
+
+
+def _for_print(axes: Axes) -> None:
+    for line in axes.lines:
+        line.set_linewidth(3)
+        line.set_markersize(8)
+    axes.xaxis.label.set_fontsize(24)
+    axes.yaxis.label.set_fontsize(24)
+    axes.tick_params(labelsize=20)
+    axes.spines[["top", "right"]].set_visible(False)
