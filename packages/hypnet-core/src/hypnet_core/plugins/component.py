@@ -83,7 +83,9 @@ class Component(BaseModel):
         try:
             found: Any = importlib.import_module(module_name)
         except Exception as error:
-            raise PluginError(f"{self.kind} {self.name!r}: cannot import {module_name}: {type(error).__name__}: {error}") from error
+            raise PluginError(
+                f"{self.kind} {self.name!r}: cannot import {module_name}: {type(error).__name__}: {error}"
+            ) from error
         for attribute in path.split("."):
             try:
                 found = getattr(found, attribute)

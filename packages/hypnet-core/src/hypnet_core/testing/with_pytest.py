@@ -12,11 +12,10 @@ from hypnet_core.plugins.registry import Entry, registry
 from hypnet_core.testing.kit import Check, NotApplicableError, Subject, suite_for
 
 OptionSets: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+ConformanceTest: TypeAlias = Callable[[Entry, Mapping[str, Any], Check, Path], None]
 
 
-def conformance(
-    plugin: str, only: str = "*", *, options: Mapping[str, OptionSets] | None = None
-) -> Callable[[Entry, Mapping[str, Any], Check, Path], None]:
+def conformance(plugin: str, only: str = "*", *, options: Mapping[str, OptionSets] | None = None) -> ConformanceTest:
     """A pytest test over every check of every component of a plugin. Needs pytest.
 
     Args:
@@ -45,14 +44,14 @@ def conformance(
         for check in suite_for(entry.kind)
     ]
 
-    @pytest.mark.parametrize(("entry", "chosen", "check"), cases)
     def test_conformance(entry: Entry, chosen: Mapping[str, Any], check: Check, tmp_path: Path) -> None:
         try:
             check(Subject(entry, tmp_path, chosen))
         except NotApplicableError as reason:
             pytest.skip(str(reason))
 
-    return test_conformance
+    test: ConformanceTest = pytest.mark.parametrize(("entry", "chosen", "check"), cases)(test_conformance)
+    return test
 
 
 def _option_sets(options: OptionSets) -> list[tuple[str, Mapping[str, Any]]]:

@@ -1,0 +1,144 @@
+"""Configuration fields that hold a component: its name and, beside it, its options.
+
+An experiment's `Config` says `net: MainnetChoice`, and a user writes `net.name=mlp net.hidden=[50,50]`. The options are validated
+against the component, and completed with its defaults, when the configuration is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hypnet_core.errors import ComponentError, PluginError
+from hypnet_core.plugins.component import Kind
+from hypnet_core.plugins.registry import Entry, registry
+from hypnet_core.plugins.validation import (
+    InvalidChoiceError,
+    InvalidOptionsError,
+    Mistake,
+    error_from,
+    validated,
+)
+
+
+class Choice(BaseModel):
+    """A component of one kind, chosen by name, with all of its options.
+
+    A bare string is the name alone. Dumping gives the name and every option, defaults included.
+
+    Attributes:
+        kind: The kind of component that may be chosen.
+        name: Its name, bare or as `plugin:name`.
+
+    Raises:
+        ComponentError: There is no such component, or it cannot be loaded.
+        ConfigError: One of its options is unknown, missing or impossible.
+
+    Example:
+        ```python
+        class Config(BaseModel):
+            net: MainnetChoice = MainnetChoice.default("mlp", hidden=(50, 50))
+
+        module = config.net.build(in_shape, out_features)
+        ```
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: ClassVar[Kind]
+    name: str = Field(min_length=1)
+
+    def __init__(self, /, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise error_from(error, type(self), data) from None
+
+    @classmethod
+    def default(cls, name: str, **options: Any) -> Any:
+        """A field's default. The component is looked up when a configuration is made, not when its class is.
+
+        Args:
+            name: The component's name.
+            **options: Options that differ from the component's own defaults.
+        """
+        return Field(default_factory=DefaultChoice(cls, {"name": name, **options}))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _complete(self) -> Choice:
+        extra = self.__pydantic_extra__ if self.__pydantic_extra__ is not None else {}
+        try:
+            options = validated(self.entry.options(), extra)
+        except (InvalidOptionsError, InvalidChoiceError):
+            raise
+        except (ComponentError, PluginError) as error:
+            raise InvalidChoiceError([Mistake(("name",), str(error))]) from error
+        extra.update(options)
+        return self
+
+    @property
+    def entry(self) -> Entry:
+        """The component in the registry."""
+        return registry().get(self.kind, self.name)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All options of the component, validated, as Python objects."""
+        return dict(self.__pydantic_extra__ or {})
+
+    def build(self, *positional: Any) -> Any:
+        """The component, built with these options.
+
+        Args:
+            *positional: What the caller supplies to a component of this kind.
+        """
+        return self.entry.build(*positional, **self.options)
+
+
+@dataclass(frozen=True)
+class DefaultChoice:
+    """The default of a field that holds a choice: made when it is needed, and open to whoever merges configurations.
+
+    Attributes:
+        choice: The field's type.
+        values: The name and the options.
+    """
+
+    choice: type[Choice]
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self) -> Choice:
+        """The default itself."""
+        return self.choice(**self.values)
+
+
+class DatasetChoice(Choice):
+    """A dataset or task sequence: `build()`."""
+
+    kind = Kind.DATASET
+
+
+class MainnetChoice(Choice):
+    """A main network: `build(in_shape, out_features)`."""
+
+    kind = Kind.MAINNET
+
+
+class HypernetChoice(Choice):
+    """A hypernetwork: `build(target, conditions)`."""
+
+    kind = Kind.HYPERNET
+
+
+class SchedulerChoice(Choice):
+    """A scheduler of jobs: `build()`."""
+
+    kind = Kind.SCHEDULER

@@ -1,0 +1,195 @@
+"""A component's options: a pydantic model, derived from the keyword-only part of its signature.
+
+What the caller supplies is positional, what the user configures is keyword-only and typed; so the signature and the docstring
+say everything once, and this module reads them.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from docstring_parser import DocstringStyle, ParseError, parse
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.errors import PydanticUserError
+
+from hypnet_core.errors import PluginError
+from hypnet_core.plugins.component import Kind
+from hypnet_core.plugins.validation import validated
+
+__all__ = ["POSITIONAL", "descriptions", "options_from_signature", "options_of", "validated", "values_of"]
+
+POSITIONAL: Mapping[Kind, tuple[str, ...]] = {
+    Kind.DATASET: (),
+    Kind.MAINNET: ("in_shape", "out_features"),
+    Kind.HYPERNET: ("target", "conditions"),
+    Kind.SCHEDULER: (),
+    Kind.EXPERIMENT: (),
+}
+"""What hypnet supplies to a component of each kind."""
+
+# A choice in a configuration keeps the component's name beside its options.
+_RESERVED = "name"
+
+
+def options_of(kind: Kind, found: Callable[..., Any], label: str) -> type[BaseModel]:
+    """The model of the options of a component.
+
+    Args:
+        kind: The component's kind.
+        found: The component's object.
+        label: How messages name the component.
+
+    Raises:
+        PluginError: The object does not follow the convention of its kind.
+    """
+    if kind is not Kind.EXPERIMENT:
+        return options_from_signature(found, POSITIONAL[kind], label)
+    config = getattr(found, "Config", None)
+    if not (isinstance(config, type) and issubclass(config, BaseModel)):
+        raise PluginError(f"{label}: an experiment needs a pydantic model as its attribute Config, has {config!r}")
+    return config
+
+
+def options_from_signature(found: Callable[..., Any], positional: tuple[str, ...], label: str) -> type[BaseModel]:
+    """The model of the keyword-only parameters of a function or class.
+
+    Types, defaults and docstring are taken over. A parameter `**options` makes the model accept further keys, unvalidated.
+
+    Args:
+        found: The function or class.
+        positional: Names of what the caller supplies; their number counts.
+        label: How messages name it.
+
+    Raises:
+        PluginError: It takes another number of positional arguments, or an option has no type.
+    """
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):
+        raise PluginError(f"{label}: its parameters cannot be read") from None
+    parameters = signature.parameters.values()
+    _check_positional(signature, positional, label)
+    described = descriptions(found)
+    fields = {
+        parameter.name: _field(parameter, found, described.get(parameter.name), label)
+        for parameter in parameters
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    config = ConfigDict(
+        extra="allow" if is_open else "forbid", arbitrary_types_allowed=True, protected_namespaces=(), frozen=True
+    )
+    try:
+        with warnings.catch_warnings():
+            # pydantic warns of an option that is called like one of its own methods; nobody calls those here.
+            warnings.simplefilter("ignore", UserWarning)
+            model: type[BaseModel] = create_model(
+                f"{getattr(found, '__name__', 'Component')}Options", __config__=config, **fields
+            )  # type: ignore[call-overload]
+    except (PydanticUserError, NameError, TypeError, ValueError) as error:
+        raise PluginError(f"{label}: no options can be made of {signature}: {' '.join(str(error).split())}") from error
+    return model
+
+
+def _check_positional(signature: inspect.Signature, positional: tuple[str, ...], label: str) -> None:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    given = [parameter for parameter in signature.parameters.values() if parameter.kind in kinds]
+    takes_any = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in signature.parameters.values())
+    surplus = given[len(positional) :]
+    if surplus and surplus[0].default is not inspect.Parameter.empty:
+        raise PluginError(f"{label}: the option {surplus[0].name!r} must be keyword-only: write '*' before it")
+    if surplus or (len(given) < len(positional) and not takes_any):
+        expected = ", ".join((*positional, "*", "options"))
+        raise PluginError(f"{label}: it must take ({expected}), takes {_without_types(signature)}")
+
+
+def _without_types(signature: inspect.Signature) -> str:
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
+    return str(inspect.Signature(bare))
+
+
+def _field(parameter: inspect.Parameter, found: Callable[..., Any], description: str | None, label: str) -> tuple[Any, Any]:
+    name = parameter.name
+    if name == _RESERVED or name.startswith("_"):
+        raise PluginError(f"{label}: an option cannot be called {name!r}")
+    if parameter.annotation is inspect.Parameter.empty:
+        raise PluginError(f"{label}: the option {name!r} has no type: annotate it")
+    annotation = _resolved(parameter, found, label)
+    if parameter.default is inspect.Parameter.empty:
+        default: Any = ...
+    else:
+        default = parameter.default
+        if default is None and not _accepts_none(annotation):
+            annotation = typing.Optional[annotation]  # noqa: UP045  it may be no type that knows `|`
+    return annotation, Field(default) if description is None else Field(default, description=description)
+
+
+def _resolved(parameter: inspect.Parameter, found: Callable[..., Any], label: str) -> Any:
+    """The annotation as an object; it is a string if its module says `from __future__ import annotations`."""
+    holder = type("Holder", (), {"__annotations__": {parameter.name: parameter.annotation}})
+    try:
+        return typing.get_type_hints(holder, _globals_of(found), include_extras=True)[parameter.name]
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        raise PluginError(
+            f"{label}: the type {parameter.annotation!r} of the option {parameter.name!r} cannot be resolved ({error}): "
+            "import it at run time, not under TYPE_CHECKING"
+        ) from error
+
+
+def _globals_of(found: Any) -> dict[str, Any]:
+    """Where the names in an object's annotations are looked up."""
+    if isinstance(found, functools.partial):
+        return _globals_of(found.func)
+    if isinstance(found, type):
+        found = found.__init__  # type: ignore[misc]
+    elif not inspect.isroutine(found):
+        found = type(found).__call__
+    names: dict[str, Any] = getattr(inspect.unwrap(found), "__globals__", {})
+    return names
+
+
+def _accepts_none(annotation: Any) -> bool:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _accepts_none(arguments[0])
+    if origin in {typing.Union, types.UnionType}:
+        return any(map(_accepts_none, arguments))
+    if origin is typing.Literal:
+        return None in arguments
+    return annotation in {None, type(None), Any, object}
+
+
+def descriptions(found: Any) -> dict[str, str]:
+    """What the docstring says about each parameter or attribute; for a class, those of its bases and constructors count too."""
+    result: dict[str, str] = {}
+    for text in _docstrings(found):
+        try:
+            parsed = parse(inspect.cleandoc(text), DocstringStyle.GOOGLE)
+        except ParseError:  # a docstring in somebody else's style describes nothing
+            continue
+        for parameter in parsed.params:
+            name = parameter.arg_name.lstrip("*").split(" ")[0]
+            if parameter.description:
+                result.setdefault(name, " ".join(parameter.description.split()))
+    return result
+
+
+def _docstrings(found: Any) -> Iterator[str]:
+    owners = inspect.getmro(found) if isinstance(found, type) else (inspect.unwrap(found),)
+    for owner in owners:
+        if owner.__module__ in {"builtins", "pydantic.main", "torch.nn.modules.module"}:
+            continue
+        yield owner.__doc__ or ""
+        if isinstance(owner, type) and "__init__" in vars(owner):
+            yield owner.__init__.__doc__ or ""  # type: ignore[misc]
+
+
+def values_of(options: BaseModel) -> dict[str, Any]:
+    """The values of validated options, as Python objects, by name."""
+    return dict(options)

@@ -1,0 +1,264 @@
+"""All components of all plugins, found by kind and name."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from hypnet_core.errors import ComponentError, PluginError, did_you_mean, listed, nearest
+from hypnet_core.plugins.component import Component, Kind
+from hypnet_core.plugins.discovery import VARIABLE, Found, Plugin, Status, discover
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+# Who provides the usual components of a kind, for the message to somebody who has not installed it.
+_PROVIDERS: Mapping[Kind, str] = {
+    Kind.DATASET: "hypnet-data",
+    Kind.MAINNET: "hypnet-zoo",
+    Kind.HYPERNET: "hypnet-zoo",
+    Kind.SCHEDULER: "hypnet-hpsearch",
+    Kind.EXPERIMENT: "hypnet-zoo",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component and the plugin that provides it.
+
+    Attributes:
+        component: What the plugin registered.
+        plugin: The plugin's name.
+        distribution: The distribution that the plugin belongs to.
+        version: That distribution's version.
+    """
+
+    component: Component
+    plugin: str
+    distribution: str
+    version: str
+
+    @property
+    def kind(self) -> Kind:
+        """The component's kind."""
+        return self.component.kind
+
+    @property
+    def name(self) -> str:
+        """The component's bare name."""
+        return self.component.name
+
+    @property
+    def full_name(self) -> str:
+        """The name that is never ambiguous: `plugin:name`."""
+        return f"{self.plugin}:{self.name}"
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return f"{self.kind} {self.full_name!r}"
+
+    def load(self) -> Any:
+        """Import the component's object.
+
+        Raises:
+            PluginError: It cannot be imported, or cannot be called.
+        """
+        found = self.component.load()
+        if not callable(found):
+            raise PluginError(f"{self.label}: {self.component.target} is no class or function but a {type(found).__name__}")
+        return found
+
+    def options(self) -> type[BaseModel]:
+        """The model of the component's options: its keyword-only parameters, or an experiment's `Config`.
+
+        Raises:
+            PluginError: The object cannot be imported, or its signature is not that of its kind.
+        """
+        from hypnet_core.plugins.options import options_of  # noqa: PLC0415  listing needs no signatures
+
+        return options_of(self.kind, self.load(), self.label)
+
+    def build(self, *positional: Any, **options: Any) -> Any:
+        """Validate the options, complete them with the defaults, and call the component.
+
+        An experiment takes no options here: its `Config` is validated when it is run.
+
+        Args:
+            *positional: What the caller supplies to a component of this kind.
+            **options: What the user configures.
+
+        Raises:
+            ConfigError: An option is unknown, missing or impossible.
+            PluginError: The object cannot be imported, or its signature is not that of its kind.
+        """
+        from hypnet_core.plugins.options import validated, values_of  # noqa: PLC0415  as above
+
+        if self.kind is Kind.EXPERIMENT:
+            return self.load()()
+        return self.load()(*positional, **values_of(validated(self.options(), options)))
+
+    def source(self) -> str | None:
+        """`file:line` of the object's definition, if it has one.
+
+        Raises:
+            PluginError: The object cannot be imported.
+        """
+        found = inspect.unwrap(self.load())
+        try:
+            return f"{inspect.getsourcefile(found)}:{inspect.getsourcelines(found)[1]}"
+        except (OSError, TypeError):
+            return None
+
+
+class Registry:
+    """The components of some plugins.
+
+    A component is asked for by its bare name, or as `plugin:name`, which is needed where two plugins use one name.
+
+    Args:
+        found: The plugins.
+    """
+
+    def __init__(self, found: Found) -> None:
+        self.plugins: tuple[Plugin, ...] = found.plugins
+        self._selection_notes = found.notes
+        self._entries = tuple(
+            sorted(
+                (
+                    Entry(component, plugin.name, plugin.distribution, plugin.version)
+                    for plugin in found.plugins
+                    for component in plugin.components
+                ),
+                key=lambda entry: (list(Kind).index(entry.kind), entry.name, entry.plugin),
+            )
+        )
+        self._by_name: dict[tuple[Kind, str], list[Entry]] = {}
+        for entry in self._entries:
+            self._by_name.setdefault((entry.kind, entry.name), []).append(entry)
+
+    def entries(self, kind: Kind | str | None = None, pattern: str = "*") -> tuple[Entry, ...]:
+        """All components, by kind, then by name.
+
+        Args:
+            kind: Only those of this kind.
+            pattern: Only those whose bare or full name matches this glob.
+
+        Raises:
+            ComponentError: There is no such kind.
+        """
+        wanted = None if kind is None else as_kind(kind)
+        return tuple(
+            entry
+            for entry in self._entries
+            if (wanted is None or entry.kind is wanted)
+            and (fnmatchcase(entry.name, pattern) or fnmatchcase(entry.full_name, pattern))
+        )
+
+    def get(self, kind: Kind | str, name: str) -> Entry:
+        """The component of a kind that has this name.
+
+        Raises:
+            ComponentError: There is none, or several plugins offer one.
+        """
+        kind = as_kind(kind)
+        return self._only(name, self._named(name, kind), f"{kind} {name!r}", kind)
+
+    def find(self, name: str) -> Entry:
+        """The component that has this name, whatever its kind.
+
+        Raises:
+            ComponentError: There is none, or several.
+        """
+        return self._only(name, self._named(name), repr(name), None)
+
+    def is_ambiguous(self, entry: Entry) -> bool:
+        """Whether another plugin offers a component of the same kind and name."""
+        return len(self._by_name[entry.kind, entry.name]) > 1
+
+    def shortest_name(self, entry: Entry) -> str:
+        """The bare name, or the full one where the bare one is ambiguous."""
+        return entry.full_name if self.is_ambiguous(entry) else entry.name
+
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with the plugins, one line each: broken and slow ones, misspelt hooks, names that two of them use."""
+        lines = [fault for plugin in self.plugins for fault in plugin.faults]
+        for (kind, name), entries in self._by_name.items():
+            if len(entries) > 1:
+                plugins = listed(repr(entry.plugin) for entry in entries)
+                names = " or ".join(entry.full_name for entry in entries)
+                lines.append(f"several plugins ({plugins}) offer a {kind} {name!r}: write {names}")
+        return (*self._selection_notes, *lines)
+
+    def _named(self, name: str, kind: Kind | None = None) -> list[Entry]:
+        plugin, _, bare = name.rpartition(":")
+        return [
+            entry
+            for entry in self._entries
+            if entry.name == bare and (not plugin or entry.plugin == plugin) and (kind is None or entry.kind is kind)
+        ]
+
+    def _only(self, name: str, entries: list[Entry], what: str, kind: Kind | None) -> Entry:
+        if len(entries) == 1:
+            return entries[0]
+        if not entries:
+            raise ComponentError(self._unknown(name, what, kind))
+        choices = " or ".join(sorted({entry.full_name for entry in entries}))
+        if len({entry.kind for entry in entries}) > 1:
+            kinds = " and ".join(sorted({entry.kind.value for entry in entries}))
+            raise ComponentError(f"{name!r} is ambiguous, it is a {kinds}: say which kind")
+        raise ComponentError(f"{what} is ambiguous: write {choices}")
+
+    def _unknown(self, name: str, what: str, kind: Kind | None) -> str:
+        """The message about a component that is not there: what was meant, who might have provided it, where to get it."""
+        message = f"there is no {what}" if kind else f"there is no component {what}"
+        plugin, _, bare = name.rpartition(":")
+        known = {self.shortest_name(entry) for entry in self.entries(kind)}
+        elsewhere = [entry for entry in self._named(name) if entry.kind is not kind]
+        if elsewhere:
+            message += f"; {name!r} is a {elsewhere[0].kind}"
+        elif plugin and plugin not in {found.name for found in self.plugins}:
+            message += f": there is no plugin {plugin!r}{did_you_mean(plugin, [found.name for found in self.plugins])}"
+        elif known:
+            message += did_you_mean(bare if nearest(bare, known) else name, known)
+        reasons = [*self._left_out(plugin), *self._not_installed(kind)]
+        return message + "".join(f" ({reason})" for reason in reasons)
+
+    def _left_out(self, plugin: str) -> Iterable[str]:
+        """Plugins that were not loaded and might have provided it."""
+        for status, why in ((Status.BROKEN, "is broken"), (Status.SKIPPED, f"is not among {VARIABLE}")):
+            names = [found.name for found in self.plugins if found.status is status and plugin in {"", found.name}]
+            if names:
+                yield f"it may come from {listed(names)}, which {why} (see `hypnet plugins`)"
+
+    def _not_installed(self, kind: Kind | None) -> Iterable[str]:
+        installed = {plugin.distribution for plugin in self.plugins}
+        if kind is not None and _PROVIDERS[kind] not in installed:
+            yield f"many a {kind} comes with the package {_PROVIDERS[kind]}, which is not installed"
+
+
+def as_kind(kind: Kind | str) -> Kind:
+    """A kind from its name, singular or plural.
+
+    Raises:
+        ComponentError: There is no such kind.
+
+    Example:
+        >>> as_kind("mainnets").value
+        'mainnet'
+    """
+    try:
+        return Kind(kind.removesuffix("s"))
+    except ValueError:
+        raise ComponentError(f"there is no kind {str(kind)!r}{did_you_mean(kind, [k.value for k in Kind])}") from None
+
+
+@functools.cache
+def registry() -> Registry:
+    """The components of all installed plugins. They are looked for once per process."""
+    return Registry(discover(os.environ))

@@ -1,0 +1,237 @@
+"""Validating what a user configured: every mistake as one line that names the key, the value and what was expected."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from hypnet_core.errors import ComponentError, ConfigError, did_you_mean, nearest
+
+Path: TypeAlias = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
+
+_EXPECTED: Mapping[str, str] = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a group of options",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "mapping_type": "a group of options",
+    "model_attributes_type": "a group of options",
+    "model_type": "a group of options",
+    "none_required": "null",
+    "path_type": "a path",
+    "string_type": "text (quote a number that is meant as text)",
+    "tuple_type": "a list",
+}
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing that is wrong with a configuration.
+
+    Attributes:
+        path: Keys that lead to it.
+        text: What is wrong there.
+    """
+
+    path: Path
+    text: str
+
+    def __str__(self) -> str:
+        return f"{dotted(self.path)}: {self.text}" if self.path else self.text
+
+
+class InvalidOptionsError(ConfigError, ValueError):
+    """Options are unknown, missing or impossible. It is a `ValueError` so that pydantic adds where it happened.
+
+    Args:
+        mistakes: All of them; the message has one line each.
+    """
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("\n".join(map(str, self.mistakes)))
+
+
+class InvalidChoiceError(ComponentError, ValueError):
+    """A configuration names a component that is unknown, ambiguous or broken. A `ValueError` for the same reason.
+
+    Args:
+        mistakes: All of them; the message has one line each.
+    """
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("\n".join(map(str, self.mistakes)))
+
+
+def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """An instance of `model` with these values, strict where pydantic is lax about booleans and unknown keys.
+
+    A list will do for a tuple, a whole number for a float; `true` will not do for a number.
+
+    Args:
+        model: A pydantic model.
+        values: What was configured, nested as the model is.
+
+    Raises:
+        InvalidOptionsError: A key is unknown or missing, or a value is impossible.
+        InvalidChoiceError: All that is wrong is that components cannot be found.
+    """
+    try:
+        result = model.model_validate(values)
+    except ValidationError as error:
+        raise error_from(error, model, values) from None
+    mistakes = [*_lost(model, values, result, ())]
+    if mistakes:
+        raise InvalidOptionsError(mistakes)
+    return result
+
+
+def error_from(
+    error: ValidationError, model: type[BaseModel], values: Mapping[str, Any]
+) -> InvalidOptionsError | InvalidChoiceError:
+    """Our own error, with one readable line per mistake, from pydantic's."""
+    grouped: dict[Path, list[Mistake]] = {}
+    only_choices = True
+    for details in error.errors(include_url=False):
+        cause = details.get("ctx", {}).get("error")
+        only_choices = only_choices and isinstance(cause, InvalidChoiceError)
+        for mistake in _mistakes(details, cause, model, values):
+            grouped.setdefault(mistake.path, []).append(mistake)
+    mistakes = [_merged(same_place) for same_place in grouped.values()]
+    return InvalidChoiceError(mistakes) if only_choices else InvalidOptionsError(mistakes)
+
+
+def _mistakes(details: Any, cause: object, model: type[BaseModel], values: Mapping[str, Any]) -> Iterator[Mistake]:
+    path, kind = _where(details["loc"], values), details["type"]
+    if isinstance(cause, (InvalidOptionsError, InvalidChoiceError)):
+        yield from (replace(mistake, path=path + mistake.path) for mistake in cause.mistakes)
+    elif kind == "missing":
+        yield Mistake((*path, details["loc"][-1]), "must be given")
+    elif kind == "extra_forbidden":
+        yield unknown_key(model, path)
+    elif kind in {"value_error", "assertion_error"}:
+        yield Mistake(path, str(cause))
+    else:
+        expected = _EXPECTED.get(kind) or details["msg"].removeprefix("Input should be ")
+        if expected.startswith(("greater", "less")):
+            expected = f"a number {expected}"
+        yield Mistake(path, f"{shown(details['input'])} is not possible, expected {expected}")
+
+
+def _where(location: Sequence[str | int], values: Any) -> Path:
+    """The part of pydantic's location that are keys; it ends with tags like `tuple[int, ...]` where a union was tried."""
+    path: list[str | int] = []
+    for part in location:
+        is_key = isinstance(values, Mapping) and part in values
+        is_index = isinstance(values, (list, tuple)) and isinstance(part, int) and part < len(values)
+        if not (is_key or is_index):
+            break
+        values = values[part]
+        path.append(part)
+    return tuple(path)
+
+
+def _merged(mistakes: Sequence[Mistake]) -> Mistake:
+    """One mistake for a place where every member of a union complained."""
+    marker = ", expected "
+    first = mistakes[0]
+    expected = list(dict.fromkeys(m.text.partition(marker)[2] for m in mistakes if marker in m.text))
+    if len(mistakes) == 1 or not expected:
+        return first
+    return replace(first, text=first.text.partition(marker)[0] + marker + " or ".join(expected))
+
+
+def _lost(model: type[BaseModel], values: Any, result: Any, path: Path) -> Iterator[Mistake]:
+    """What pydantic would have swallowed: keys that a model ignores, and booleans that became numbers."""
+    if isinstance(values, bool) and isinstance(result, (int, float)) and not isinstance(result, bool):
+        yield Mistake(path, f"{shown(values)} is not possible, expected a number")
+    if isinstance(values, Mapping) and isinstance(result, BaseModel) and result.model_config.get("extra") != "allow":
+        known = {key for name, field in type(result).model_fields.items() for key in (name, field.alias)}
+        yield from (unknown_key(model, (*path, key)) for key in values if key not in known)
+    for key, value, outcome in _pairs(values, result):
+        yield from _lost(model, value, outcome, (*path, key))
+
+
+def _pairs(values: Any, result: Any) -> Iterator[tuple[str | int, Any, Any]]:
+    """What was configured and what became of it, for each part of a value that has parts."""
+    if isinstance(values, Mapping) and isinstance(result, BaseModel):
+        for name, field in type(result).model_fields.items():
+            key = field.alias if field.alias in values else name
+            if key in values:
+                yield key, values[key], getattr(result, name)
+    elif isinstance(values, Mapping) and isinstance(result, Mapping):
+        yield from ((key, values[key], result[key]) for key in values if key in result)
+    elif isinstance(values, (list, tuple)) and isinstance(result, (list, tuple)) and len(values) == len(result):
+        yield from ((index, *pair) for index, pair in enumerate(zip(values, result, strict=True)))
+
+
+def unknown_key(model: type[BaseModel], path: Path) -> Mistake:
+    """The mistake of a key that does not exist, with the one that was probably meant, here or elsewhere in the model."""
+    parent, key = path[:-1], str(path[-1])
+    siblings = sorted({field for found in _models_at(model, parent) for field in found.model_fields})
+    everything = list(dotted_keys(model))
+    close = [dotted((*parent, name)) for name in nearest(key, siblings)]
+    close = close or [name for name in everything if name.rpartition(".")[2] == key]
+    close = close or (nearest(dotted(path), everything) if not parent else [])
+    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else did_you_mean(key, siblings)
+    return Mistake(path, f"there is no such option{hint}")
+
+
+def dotted_keys(model: type[BaseModel], prefix: Path = ()) -> Iterator[str]:
+    """The dotted names of all fields of a model and of the models in it."""
+    for name, field in model.model_fields.items():
+        yield dotted((*prefix, name))
+        for inner in models_in(field.annotation):
+            if len(prefix) < 8:  # a model may hold itself
+                yield from dotted_keys(inner, (*prefix, name))
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The pydantic models in a type: itself, or the members of a union, list or mapping."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from models_in(argument)
+
+
+def _models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
+    found = [model]
+    for part in path:
+        if not isinstance(part, int):  # an index leads from a list to its items, which `models_in` has found already
+            fields = [candidate.model_fields[part] for candidate in found if part in candidate.model_fields]
+            found = [inner for field in fields for inner in models_in(field.annotation)] or found
+    return found
+
+
+def dotted(path: Path) -> str:
+    """A path of keys as a user writes it.
+
+    Example:
+        >>> dotted(("hnet", "hidden", 0))
+        'hnet.hidden.0'
+    """
+    return ".".join(map(str, path))
+
+
+def shown(value: Any) -> str:
+    """A value for an error message, as it would stand in a configuration, cut if it is long.
+
+    Example:
+        >>> shown([True, None, "a"])
+        '[true, null, "a"]'
+    """
+    text = json.dumps(value, default=repr, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
