@@ -1,0 +1,28 @@
+"""What hypnet-hpsearch offers: schedulers, and the command `hypnet search`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypnet_core import Component, hookimpl
+
+if TYPE_CHECKING:
+    import typer
+
+
+@hookimpl
+def hypnet_components() -> list[Component]:
+    """The schedulers."""
+    return [
+        Component.scheduler(
+            "local", "hypnet_hpsearch.schedulers.local:Local", "Processes of this machine, with processor slots and GPUs."
+        ),
+    ]
+
+
+@hookimpl
+def hypnet_commands(app: typer.Typer) -> None:
+    """The command `hypnet search`."""
+    from hypnet_hpsearch.cli import search  # noqa: PLC0415  listing components needs no command
+
+    app.add_typer(search, name="search")
