@@ -231,10 +231,10 @@ class Registry:
 
     def _left_out(self, plugin: str) -> Iterable[str]:
         """Plugins that were not loaded and might have provided it."""
-        for status, why in ((Status.BROKEN, "is broken"), (Status.SKIPPED, f"is not among {VARIABLE}")):
+        for status, why in ((Status.BROKEN, "broken"), (Status.SKIPPED, f"not named in {VARIABLE}")):
             names = [found.name for found in self.plugins if found.status is status and plugin in {"", found.name}]
             if names:
-                yield f"it may come from {listed(names)}, which {why} (see `hypnet plugins`)"
+                yield f"it might come from a plugin that is {why}: {listed(names)}; see `hypnet plugins`"
 
     def _not_installed(self, kind: Kind | None) -> Iterable[str]:
         installed = {plugin.distribution for plugin in self.plugins}

@@ -169,7 +169,7 @@ def _pairs(values: Any, result: Any) -> Iterator[tuple[str | int, Any, Any]]:
     """What was configured and what became of it, for each part of a value that has parts."""
     if isinstance(values, Mapping) and isinstance(result, BaseModel):
         for name, field in type(result).model_fields.items():
-            key = field.alias if field.alias in values else name
+            key = field.alias if field.alias is not None and field.alias in values else name
             if key in values:
                 yield key, values[key], getattr(result, name)
     elif isinstance(values, Mapping) and isinstance(result, Mapping):
@@ -182,10 +182,11 @@ def unknown_key(model: type[BaseModel], path: Path) -> Mistake:
     """The mistake of a key that does not exist, with the one that was probably meant, here or elsewhere in the model."""
     parent, key = path[:-1], str(path[-1])
     siblings = sorted({field for found in _models_at(model, parent) for field in found.model_fields})
-    everything = list(dotted_keys(model))
+    leaves: dict[str, list[str]] = {}
+    for name in dotted_keys(model):
+        leaves.setdefault(name.rpartition(".")[2], []).append(name)
     close = [dotted((*parent, name)) for name in nearest(key, siblings)]
-    close = close or [name for name in everything if name.rpartition(".")[2] == key]
-    close = close or (nearest(dotted(path), everything) if not parent else [])
+    close = close or [name for leaf in nearest(key, leaves, limit=1) for name in leaves[leaf]]
     hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else did_you_mean(key, siblings)
     return Mistake(path, f"there is no such option{hint}")
 

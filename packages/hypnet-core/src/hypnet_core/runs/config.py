@@ -1,0 +1,175 @@
+"""Making a configuration: defaults, below a file, below dotted overrides.
+
+A value of a higher layer replaces that of a lower one, mappings are merged key by key, lists are replaced whole. Where a mapping is
+a component (its name, with its options beside it), another name drops the options of the lower layers: they belong to another
+component.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from hypnet_core.errors import ConfigError
+from hypnet_core.plugins.choice import Choice, DefaultChoice
+from hypnet_core.plugins.validation import (
+    InvalidChoiceError,
+    InvalidOptionsError,
+    Mistake,
+    models_in,
+    validated,
+)
+from hypnet_core.runs.documents import parse_value, read_mapping, to_yaml
+
+__all__ = ["dump_config", "load_config", "parse_overrides"]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_config(
+    model: type[Model],
+    file: Path | str | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    base: Mapping[str, Any] | None = None,
+) -> Model:
+    """A validated configuration.
+
+    Args:
+        model: Its type, whose defaults are the lowest layer.
+        file: A TOML or YAML file, the layer above.
+        overrides: `"key=value"`, with dots in keys that lead inside; the highest layer.
+        base: A configuration that was made before, below the file; every default is in it already.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key or value is wrong.
+        ComponentError: A component is unknown, ambiguous or broken.
+    """
+    written = {} if file is None else read_mapping(Path(file))
+    overridden = parse_overrides(overrides)
+    try:
+        touched = _merged(_merged(base or {}, written, None), overridden, None)
+        values: Any = _defaults(model, touched)
+        for layer in (base or {}, written, overridden):
+            values = _merged(values, layer, model)
+        return validated(model, values)
+    except RecursionError as error:
+        raise ConfigError("the configuration is nested too deeply") from error
+    except (InvalidOptionsError, InvalidChoiceError) as error:
+        raise type(error)(_located(mistake, written, overridden, file) for mistake in error.mistakes) from None
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """Dotted overrides as one nested mapping; the later of two for the same key wins.
+
+    Args:
+        overrides: `"key=value"` each; what the value may be, `hypnet_core.runs.documents.parse_value` says.
+
+    Raises:
+        ConfigError: There is no `=`, a key is empty, or a value is not well formed.
+
+    Example:
+        >>> parse_overrides(["train.lr=1e-3", "net=mlp", "net.hidden=[50,50]"])
+        {'train': {'lr': 0.001}, 'net': {'name': 'mlp', 'hidden': [50, 50]}}
+    """
+    tree: dict[str, Any] = {}
+    for override in overrides:
+        key, sign, text = override.partition("=")
+        parts = [part.strip() for part in key.split(".")]
+        if not sign:
+            raise ConfigError(f"{override!r} is no override: write key=value")
+        if not all(parts):
+            raise ConfigError(f"{override!r}: the key {key!r} is not complete")
+        try:
+            value = parse_value(text)
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {error}") from error
+        node = tree
+        for part in parts[:-1]:
+            inner = node.get(part)
+            node[part] = inner = inner if isinstance(inner, dict) else {"name": inner} if isinstance(inner, str) else {}
+            node = inner
+        name_first = isinstance(value, str) and isinstance(node.get(parts[-1]), dict)
+        node[parts[-1]] = {**node[parts[-1]], "name": value} if name_first else value
+    return tree
+
+
+def dump_config(config: BaseModel) -> str:
+    """A configuration as YAML that `load_config` reads back."""
+    return to_yaml(config.model_dump(mode="json"))
+
+
+def _defaults(model: type[BaseModel], touched: Any) -> dict[str, Any]:
+    """The defaults that something may be merged into: components, and groups that a higher layer reaches into.
+
+    All others are left to pydantic. Components that a default names are not asked for here: they may not be installed, and need
+    not be if the user chooses others.
+    """
+    values: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.default_factory, DefaultChoice):
+            values[name] = dict(field.default_factory.values)
+        elif isinstance(touched, Mapping) and isinstance(touched.get(name), (Mapping, str)):
+            inner = _group(field.annotation)
+            if inner is not None and (field.default_factory is inner or field.is_required()):
+                values[name] = _defaults(inner, touched[name])
+            elif not field.is_required():
+                values[name] = _plain(_default_of(field))
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _default_of(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True, validated_data={})
+
+
+def _plain(value: Any) -> Any:
+    """A default as mappings, so that single keys of it can be replaced; `None` for what holds no keys."""
+    if isinstance(value, BaseModel):
+        return {key: _plain(part) if isinstance(part, BaseModel) else part for key, part in value}
+    return dict(value) if isinstance(value, Mapping) else None
+
+
+def _group(annotation: Any) -> type[BaseModel] | None:
+    """The model if the type holds a single one that is no choice: a group of options whose `name`, if any, is an option too."""
+    models = list(models_in(annotation))
+    return models[0] if len(models) == 1 and not issubclass(models[0], Choice) else None
+
+
+def _merged(lower: Any, upper: Any, annotation: Any) -> Any:
+    """What is left of `lower` below `upper`."""
+    group = _group(annotation)
+    has_name = group is None and isinstance(lower, Mapping) and "name" in lower
+    if has_name and isinstance(upper, str):
+        upper = {"name": upper}
+    if not (isinstance(lower, Mapping) and isinstance(upper, Mapping)):
+        return upper
+    if has_name and upper.get("name", lower["name"]) != lower["name"]:
+        return upper
+    merged = dict(lower)
+    for key, value in upper.items():
+        inner = group.model_fields[key].annotation if group is not None and key in group.model_fields else None
+        merged[key] = _merged(lower[key], value, inner) if key in lower else value
+    return merged
+
+
+def _located(mistake: Mistake, written: Mapping[str, Any], overridden: Mapping[str, Any], file: Path | str | None) -> Mistake:
+    """The mistake, with the file's name if that is where it was made."""
+    if _holds(overridden, mistake) or not _holds(written, mistake):
+        return mistake
+    return Mistake(mistake.path, f"{mistake.text} (in {file})")
+
+
+def _holds(layer: Any, mistake: Mistake) -> bool:
+    for part in mistake.path:
+        if isinstance(layer, list) and isinstance(part, int):
+            return True
+        if isinstance(layer, str) and part == "name":
+            return True
+        if not isinstance(layer, Mapping) or part not in layer:
+            return False
+        layer = layer[part]
+    return True

@@ -1,0 +1,172 @@
+"""Reading and writing configurations as text: TOML and YAML files, and single values from the command line.
+
+YAML means its version 1.2 here: `1e-3` is a number, `010` is ten, and `no`, `on` and `2026-01-31` are text; `true`, `false` and
+`null` are what they say. (PyYAML follows version 1.1, in which `1e-3` is text and `no` is false.)
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hypnet_core.errors import ConfigError
+
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.?(?:inf|Inf|INF)|\.?(?:nan|NaN|NAN)",
+        "-+.0123456789iInN",
+    ),
+    ("merge", r"<<", "<"),
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with the scalars of YAML 1.2, which refuses duplicate keys and keys that are no text."""
+
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  PyYAML's own class attribute
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key_node.tag == f"{_TAG}merge":
+                continue
+            if key_node.tag != f"{_TAG}str":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is no text: quote it", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper, which quotes what `_Loader` would not take for text."""
+
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  as above
+
+
+def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, 0) if text[:2] in {"0x", "0o"} else int(text)
+
+
+def _construct_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    text = loader.construct_scalar(node).lower()
+    return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+
+
+for _name, _pattern, _first in _SCALARS:
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), list(_first))
+_Loader.add_constructor(f"{_TAG}int", _construct_int)
+_Loader.add_constructor(f"{_TAG}float", _construct_float)
+
+
+def parse_value(text: str) -> Any:
+    """The value that stands behind `key=` on the command line.
+
+    Numbers, `true`, `false` and `null` are what they say; what starts with `[`, `{` or a quote is a list, a mapping or text in YAML's flow
+    style, of which JSON is a part; nothing is empty text; all else is text as it stands.
+
+    Raises:
+        ConfigError: A list, mapping or quoted text is not well formed.
+
+    Example:
+        >>> parse_value("1e-3"), parse_value("[50, 50]"), parse_value("'1'"), parse_value("a: b #1"), parse_value("")
+        (0.001, [50, 50], '1', 'a: b #1', '')
+    """
+    text = text.strip()
+    if not text:
+        return ""
+    try:
+        if text[0] in "[{'\"":
+            return _load(text)
+        loader = _Loader("")
+        tag = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+        return loader.construct_object(yaml.ScalarNode(tag, text))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{text!r} is not well formed: {_problem(error)}") from error
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """What a configuration file holds.
+
+    Args:
+        path: A file whose name ends with `.toml`, `.yaml` or `.yml`.
+
+    Raises:
+        ConfigError: It cannot be read, is empty, is not well formed, holds a key twice, or holds no mapping.
+    """
+    if path.suffix not in {".toml", ".yaml", ".yml"}:
+        raise ConfigError(f"{path}: a configuration file ends with .toml, .yaml or .yml")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}:{line}: is no text in UTF-8") from error
+    content = _read_toml(path, text) if path.suffix == ".toml" else _read_yaml(path, text)
+    if content in (None, {}):
+        raise ConfigError(f"{path}: is empty")
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}:1: holds {_kind_of(content)}, expected options as `key: value`")
+    return content
+
+
+def _read_toml(path: Path, text: str) -> Any:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|(end of document))\)", str(error), re.DOTALL)
+        problem, line = (found[1], found[2] or text.count("\n") + 1) if found else (str(error), 1)
+        raise ConfigError(f"{path}:{line}: {problem}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is nested too deeply") from error
+
+
+def _read_yaml(path: Path, text: str) -> Any:
+    try:
+        return _load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ConfigError(f"{path}:{mark.line + 1 if mark else 1}: {_problem(error)}") from error
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise ConfigError(f"{path}:{line}: a character is not allowed in YAML: {error.reason}") from error
+    except (RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: is nested too deeply or not well formed") from error
+
+
+def _load(text: str) -> Any:
+    return yaml.load(text, _Loader)  # noqa: S506  a subclass of SafeLoader
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    context = getattr(error, "context", None)
+    return " ".join(f"{context}, {problem}".split() if context else problem.split())
+
+
+def _kind_of(content: Any) -> str:
+    return {list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}.get(
+        type(content), "a value"
+    )
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """JSON values as YAML, in the given order; `read_mapping` reads them back unchanged."""
+    text: str = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    return text
