@@ -5,9 +5,10 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, SupportsIndex, TypeAlias
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -16,6 +17,9 @@ from hypnet_core.tasks.batch import Batch, Samples
 from hypnet_core.tasks.stream import Stream, check_batch_size, shuffled
 
 __all__ = ["Batch", "Samples", "Split", "Stream", "Transform"]
+
+Indices: TypeAlias = Tensor | Sequence[int] | NDArray[Any]
+"""Some whole numbers, in one dimension."""
 
 
 class Transform(Protocol):
@@ -33,7 +37,7 @@ class Transform(Protocol):
         tensor([0.7500])
     """
 
-    def __call__(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
+    def __call__(self, values: Tensor, generator: torch.Generator | None, /) -> Tensor:
         """The transformed batch."""
         ...
 
@@ -92,7 +96,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         """Number of samples."""
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: SupportsIndex) -> tuple[Tensor, Tensor]:
         """Input and target of one sample."""
         position = operator.index(index)
         if not -len(self) <= position < len(self):
@@ -107,7 +111,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
 
     def batch(
         self,
-        indices: Tensor | Sequence[int],
+        indices: Indices,
         *,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
@@ -189,7 +193,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         """All targets `[n, …]`, transformed, in order."""
         return _apply(self.target_transforms, self._raw_targets(self.rows), None)
 
-    def indices_of(self, ids: Tensor | Sequence[int]) -> Tensor:
+    def indices_of(self, ids: Indices) -> Tensor:
         """Where the samples with the given ids stand in this split: the inverse of `split.ids[indices]`.
 
         Raises:
@@ -204,7 +208,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
             raise DataError(f"there is no sample with id {int(unknown[0])} in this split of {len(self)}")
         return order[places]
 
-    def subset(self, indices: Tensor | Sequence[int] | slice) -> Split:
+    def subset(self, indices: Indices | slice) -> Split:
         """The samples at some indices: a view that shares the stored samples.
 
         Args:

@@ -58,7 +58,7 @@ def toy_regression(
     shape `(1,)` and are float32.
 
     Args:
-        function: $f$: `zero`, `identity`, `absolute`, `square`, `cube`, `sine`, an import string such as `numpy:cos`, or in Python a
+        function: The function: `zero`, `identity`, `absolute`, `square`, `cube`, `sine`, an import string such as `numpy:cos`, or in Python a
             function of a numpy array `[n]`.
         train_interval: Where training inputs are drawn from; of several intervals, each gets its share by length.
         train_size: Number of training samples.
@@ -66,7 +66,7 @@ def toy_regression(
         test_size: Number of test samples.
         validation_interval: Where validation inputs are; goes with `validation_size`.
         validation_size: Number of validation samples; 0 for no validation split.
-        std: $\sigma$, a number for the same noise everywhere, or a function (named as above) whose values must not be negative.
+        std: Standard deviation of the noise: a number for the same noise everywhere, or a function (named as above) whose values must not be negative.
         perturb_test_val: Whether test and validation targets have noise as well; by default only training targets do.
         seed: Seed of inputs and noise. Training samples depend on nothing else but their own options.
 
