@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,9 @@ class HyperNetwork(nn.Module):
         >>> hnet(1).batch_shape, hnet([0, 2]).batch_shape
         (torch.Size([]), torch.Size([2]))
     """
+
+    conditions_per_call: ClassVar[int | None] = None
+    """With how many conditions at once a call is fastest per condition; `None` for as many as there are."""
 
     def __init__(
         self,

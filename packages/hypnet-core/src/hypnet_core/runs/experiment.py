@@ -126,8 +126,14 @@ class Run:
         """
         write_json(self.path / "summary.json", dict(summary))
 
-    def save(self, index: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    def save(self, index: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep_older: bool = False) -> None:
         """Write checkpoint `index`; what is logged from here on is forgotten when the run is resumed from it.
+
+        Args:
+            index: Its number.
+            tensors: What to save, by name.
+            state: Anything with a JSON form.
+            keep_older: Whether earlier checkpoints stay.
 
         Raises:
             RunError: The file cannot be written.
@@ -139,6 +145,9 @@ class Run:
         size = metrics.stat().st_size if metrics.exists() else 0
         save_checkpoint(self._checkpoint(index), tensors, {**state, "metrics_bytes": size})
         write_json(self.path / "checkpoints" / "latest.json", {"index": index})
+        for path in self.path.glob("checkpoints/*.safetensors"):
+            if not keep_older and path != self._checkpoint(index):
+                path.unlink(missing_ok=True)
 
     def restore(self, *, device: str = "cpu") -> Checkpoint | None:
         """The latest checkpoint, with `metrics.jsonl` cut back to what was logged before it; `None` if there is none yet.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,9 @@ class ChunkedHMLP(HyperNetwork):
         >>> hnet.num_chunks, hnet(0).flat.shape
         (3, torch.Size([60]))
     """
+
+    # One batch of very many conditions touches more fresh memory than it saves (benchmarks/hypercl_step.py).
+    conditions_per_call: ClassVar[int | None] = 10
 
     def __init__(
         self,

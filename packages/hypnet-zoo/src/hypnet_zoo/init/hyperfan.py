@@ -40,7 +40,11 @@ _STARTS = {
 
 
 # Rectifiers and their smooth kin halve the mean square; torch's conventional gains for the others.
-_GAINS: dict[str | None, float] = {None: 1.0, "tanh": nn.init.calculate_gain("tanh"), "sigmoid": nn.init.calculate_gain("sigmoid")}
+_GAINS: dict[str | None, float] = {
+    None: 1.0,
+    "tanh": nn.init.calculate_gain("tanh"),
+    "sigmoid": nn.init.calculate_gain("sigmoid"),
+}
 
 
 def start_of(param: ParamSpec) -> Start:

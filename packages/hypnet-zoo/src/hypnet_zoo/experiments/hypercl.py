@@ -1,0 +1,197 @@
+"""Continual learning with a task-conditioned hypernetwork."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice, repeat
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import nn
+
+from hypnet_core.errors import CheckpointError
+from hypnet_core.protocols import TaskLike
+from hypnet_core.runs.experiment import Run
+from hypnet_core.runs.progress import Progress, progress
+from hypnet_core.tasks.split import Batch
+from hypnet_zoo.experiments.hypercl_config import HyperCLConfig
+from hypnet_zoo.experiments.metrics import Metrics
+from hypnet_zoo.experiments.report import results_table, save_scores_plot, summarize
+from hypnet_zoo.experiments.setup import build_networks, load_tasks, pick_device, seed_of, seeded
+from hypnet_zoo.experiments.training import TaskTrainer, check_finite, evaluate
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class HyperCL:
+    r"""Learns the tasks of a sequence one after the other, without forgetting and without old data.
+
+    Each task $t$ has an embedding $e_t$; a hypernetwork generates the main network's weights $h(e_t, \theta)$. While task $t$ is
+    learned, a regulariser holds what it generates for earlier tasks in place:
+
+    $$ \mathcal{L}_t(\theta, e_t) + \frac{\beta}{t - 1} \sum_{t' < t} \lVert h(e_{t'}, \theta) - h(e_{t'}, \theta^*) \rVert^2 $$
+
+    with $\theta^*$ the parameters before task $t$. Which task a test sample belongs to is told (task-incremental learning).
+
+    A checkpoint is written after each task. A run that was killed and is resumed ends with the same results, to the bit, as one
+    that never stopped: all randomness of a task comes from the configuration's seed and the task's number.
+
+    References:
+        J. von Oswald, C. Henning, B. F. Grewe, J. Sacramento: Continual learning with hypernetworks. ICLR 2020, arXiv:1906.00695.
+    """
+
+    Config: ClassVar[type[HyperCLConfig]] = HyperCLConfig
+
+    def run(self, config: HyperCLConfig, run: Run) -> Mapping[str, Any]:
+        """Learn all tasks, and summarise how well each is done during and after."""
+        learner = Learner(config, run)
+        learner.restore()
+        learner.learn_all()
+        save_scores_plot(run.path / "scores.png", learner.scores, learner.tasks)
+        return summarize(
+            learner.scores,
+            learner.tasks,
+            generated=learner.net.target.numel,
+            parameters=sum(p.numel() for p in learner.hypernet.parameters()),
+        )
+
+    def report(self, summary: Mapping[str, Any]) -> Table:
+        """The table that `hypnet run` prints at the end."""
+        return results_table(summary)
+
+
+class Learner:
+    """Networks, tasks and results of one run."""
+
+    def __init__(self, config: HyperCLConfig, run: Run) -> None:
+        self.config = config
+        self.run = run
+        self.device = pick_device(config.device)
+        self.tasks = load_tasks(config.data, config.tasks)
+        with seeded(config.seed):
+            self.net, self.hypernet = build_networks(config, self.tasks, self.device)
+        self.steps = [self._steps(task) for task in self.tasks]
+        self.scores: list[list[float]] = []
+
+    def restore(self) -> None:
+        """Take up where the latest checkpoint left off, if there is one.
+
+        Raises:
+            CheckpointError: It is damaged, or belongs to other networks.
+        """
+        checkpoint = self.run.restore(device=str(self.device))
+        if checkpoint is None:
+            return
+        try:
+            self.net.load_state_dict(checkpoint.part("net"))
+            self.hypernet.load_state_dict(checkpoint.part("hnet"))
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the checkpoint in {self.run.path} does not fit the networks of its configuration: {error}"
+            ) from error
+        self.scores = checkpoint.state["scores"]
+        self.run.logger.info("resumed after task %d of %d", len(self.scores), len(self.tasks))
+
+    def learn_all(self) -> None:
+        """Learn the tasks that are left, testing all so far after each."""
+        done = sum(self.steps[: len(self.scores)])
+        with (
+            Metrics(self.run, tensorboard=self.config.tensorboard, step=done) as metrics,
+            progress(sum(self.steps), start=done) as shown,
+        ):
+            for t in range(len(self.scores), len(self.tasks)):
+                with seeded(self.config.seed, t):
+                    self._learn(t, metrics, shown, done=sum(self.steps[:t]))
+                self.scores.append([self._score(j, "test") for j in range(t + 1)])
+                name = "accuracy" if self.tasks[t].spec.kind == "classification" else "mse"
+                mean = sum(self.scores[-1]) / (t + 1)
+                metrics.log(
+                    sum(self.steps[: t + 1]), task=t, **{f"test_{name}": self.scores[-1][-1], f"test_{name}_mean": mean}
+                )
+                self.run.logger.info(
+                    "task %d of %d: %s %.4g, mean so far %.4g", t + 1, len(self.tasks), name, self.scores[-1][-1], mean
+                )
+                self._save(t)
+
+    def _learn(self, t: int, metrics: Metrics, shown: Progress, *, done: int) -> None:
+        task, train = self.tasks[t], self.config.train
+        trainer = TaskTrainer(
+            self.net,
+            self.hypernet,
+            t,
+            task.spec,
+            train=train,
+            continual=self.config.cl,
+            generator=torch.Generator().manual_seed(seed_of(self.config.seed, t, 1)),
+        )
+        best = Best(train.patience, higher_is_better=task.spec.kind == "classification")
+        for step, batch in enumerate(islice(self._batches(t), self.steps[t]), start=1):
+            losses = trainer.step(batch)
+            if step % self.config.log_every == 0 or step == self.steps[t]:
+                check_finite(losses, f"task {t + 1}, step {step}")
+                values = {"loss": losses.task.item(), "penalty": losses.penalty.item()}
+                metrics.log(done + step, task=t, **values)
+                shown.advance(done + step, description=f"task {t + 1} of {len(self.tasks)}", **values)
+            if train.validate_every and task.val is not None and step % train.validate_every == 0:
+                score = self._score(t, "val")
+                metrics.log(done + step, task=t, validation=score)
+                if best.no_longer_improves(score, self.net, self.hypernet):
+                    self.run.logger.info("task %d: stopped early at step %d", t + 1, step)
+                    break
+        best.restore(self.net, self.hypernet)
+
+    def _batches(self, t: int) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(seed_of(self.config.seed, t, 2))
+        train, size = self.tasks[t].train, self.config.train.batch_size
+        passes = (train.batches(size, shuffle=True, generator=generator, device=self.device) for _ in repeat(None))
+        return chain.from_iterable(passes)
+
+    def _steps(self, task: TaskLike) -> int:
+        train = self.config.train
+        return train.iterations if train.epochs is None else train.epochs * math.ceil(len(task.train) / train.batch_size)
+
+    def _score(self, t: int, split: str) -> float:
+        task = self.tasks[t]
+        samples = task.val if split == "val" and task.val is not None else task.test
+        size = self.config.train.eval_batch_size
+        return evaluate(self.net, self.hypernet, t, task.spec, samples, batch_size=size, device=self.device)
+
+    def _save(self, t: int) -> None:
+        tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
+        tensors |= {f"hnet.{name}": tensor for name, tensor in self.hypernet.state_dict().items()}
+        self.run.save(t, tensors, {"scores": self.scores}, keep_older=self.config.keep_checkpoints)
+
+
+class Best:
+    """Remembers the networks of the best validation, and when to give up.
+
+    Args:
+        patience: Validations without an improvement before giving up; `None` never gives up and remembers nothing.
+        higher_is_better: Whether a larger score is better.
+    """
+
+    def __init__(self, patience: int | None, *, higher_is_better: bool) -> None:
+        self.patience = patience
+        self.sign = 1.0 if higher_is_better else -1.0
+        self.score = -math.inf
+        self.without_improvement = 0
+        self.states: list[dict[str, Any]] | None = None
+
+    def no_longer_improves(self, score: float, *networks: nn.Module) -> bool:
+        """Take note of a validation; true once patience has run out."""
+        if self.patience is None:
+            return False
+        if self.sign * score > self.score:
+            self.score, self.without_improvement = self.sign * score, 0
+            self.states = [copy.deepcopy(network.state_dict()) for network in networks]
+        else:
+            self.without_improvement += 1
+        return self.without_improvement >= self.patience
+
+    def restore(self, *networks: nn.Module) -> None:
+        """Go back to the best validation, if any was remembered."""
+        for network, state in zip(networks, self.states or [], strict=False):
+            network.load_state_dict(state)

@@ -1,0 +1,83 @@
+"""The configuration of `hypercl`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from hypnet_core.plugins.choice import DatasetChoice, HypernetChoice, MainnetChoice
+
+Optimizer = Literal["adam", "adamw", "sgd", "rmsprop", "adadelta", "adagrad"]
+
+
+class Section(BaseModel):
+    """A part of a configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainConfig(Section):
+    """How each task is trained."""
+
+    optimizer: Optimizer = Field("adam", description="Which optimiser; each task starts with a new one.")
+    lr: PositiveFloat = Field(1e-3, description="Learning rate.")
+    optimizer_options: dict[str, Any] = Field({}, description="Further arguments of the optimiser, such as momentum or betas.")
+    batch_size: PositiveInt = Field(32, description="Samples per training step.")
+    iterations: PositiveInt = Field(2000, description="Training steps per task, unless epochs is given.")
+    epochs: PositiveInt | None = Field(None, description="Passes over a task's training samples, instead of iterations.")
+    clip_norm: PositiveFloat | None = Field(None, description="Largest norm of the gradient of all parameters together.")
+    clip_value: PositiveFloat | None = Field(None, description="Largest absolute value in a gradient.")
+    validate_every: NonNegativeInt = Field(200, description="Steps between validations; 0 for none.")
+    patience: PositiveInt | None = Field(
+        None, description="Stop a task early after so many validations without an improvement, and go back to the best one."
+    )
+    eval_batch_size: PositiveInt = Field(1000, description="Samples per step of validation and test.")
+
+    @model_validator(mode="after")
+    def _one_clipping(self) -> TrainConfig:
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ValueError("clip_norm and clip_value exclude each other")
+        return self
+
+    @model_validator(mode="after")
+    def _patience_needs_validation(self) -> TrainConfig:
+        if self.patience is not None and self.validate_every == 0:
+            raise ValueError("patience needs validation: validate_every is 0")
+        return self
+
+
+class ContinualConfig(Section):
+    """How earlier tasks are protected."""
+
+    beta: NonNegativeFloat = Field(0.01, description="Strength of the output regulariser; 0 for none.")
+    tasks_per_step: PositiveInt | None = Field(
+        None, description="Regularise a random batch of so many earlier tasks in each step, instead of all of them."
+    )
+    recompute_targets: bool = Field(
+        False,
+        description="Generate the regulariser's targets anew in each step instead of storing one set of weights per task.",
+    )
+    lookahead: bool = Field(False, description="Regularise the weights that the optimiser's next step would lead to.")
+    train_previous_embeddings: bool = Field(False, description="Whether embeddings of earlier tasks go on learning.")
+
+
+class HyperCLConfig(Section):
+    """Configuration of the experiment `hypercl`."""
+
+    data: DatasetChoice = DatasetChoice.default("split_digits")
+    tasks: PositiveInt | None = Field(None, description="Learn only the first so many tasks.")
+    mnet: MainnetChoice = MainnetChoice.default("mlp")
+    generate: tuple[str, ...] | None = Field(
+        None,
+        description="Kinds or globs of the main network's parameters that are generated; all by default. The rest is shared.",
+    )
+    hnet: HypernetChoice = HypernetChoice.default("chunked_hmlp", chunk_size=850, hidden=(16, 16))
+    embedding_size: PositiveInt = Field(8, description="Length of a task's embedding.")
+    train: TrainConfig = TrainConfig()
+    cl: ContinualConfig = ContinualConfig()
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of everything random.")
+    device: str = Field("auto", description='Where to compute: "cpu", "cuda", "cuda:1", …; "auto" takes a GPU if there is one.')
+    log_every: PositiveInt = Field(50, description="Steps between entries in metrics.jsonl.")
+    tensorboard: bool = Field(True, description="Whether metrics also go to TensorBoard, in the run's directory.")
+    keep_checkpoints: bool = Field(False, description="Keep the checkpoint after each task, not only the latest.")

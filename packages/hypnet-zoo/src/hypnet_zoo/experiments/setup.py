@@ -1,0 +1,93 @@
+"""What an experiment needs before it starts: a device, tasks, networks, and seeds."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from hypnet_core.errors import ConfigError, did_you_mean
+from hypnet_core.networks.hypernetwork import HyperNetwork
+from hypnet_core.networks.main_network import MainNetwork
+from hypnet_core.plugins.choice import DatasetChoice
+from hypnet_core.protocols import TaskLike
+from hypnet_core.specs import ConditionSpec
+from hypnet_zoo.experiments.hypercl_config import HyperCLConfig
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; `"auto"` is a GPU if there is one.
+
+    Raises:
+        ConfigError: There is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"device: {name!r} cannot be used here{did_you_mean(name, ['auto', 'cpu', 'cuda'])} ({reason})"
+        ) from error
+    return device
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed that depends on all the numbers, so that neighbouring seeds and tasks share no random stream.
+
+    Example:
+        >>> seed_of(0, 1) == seed_of(0, 1), seed_of(0, 1) == seed_of(1, 0)
+        (True, False)
+    """
+    digest = hashlib.sha256(repr(numbers).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+@contextlib.contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Seed torch's generators for a block, and put their states back afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_of(*numbers))
+        yield
+
+
+def load_tasks(choice: DatasetChoice, limit: int | None = None) -> Sequence[TaskLike]:
+    """The tasks of a dataset in order; a single task is a sequence of one.
+
+    Args:
+        choice: The dataset.
+        limit: Keep only the first so many.
+
+    Raises:
+        ConfigError: There are fewer tasks, or they differ in kind or in the shape of their inputs.
+    """
+    built = choice.build()
+    tasks: Sequence[TaskLike] = built if isinstance(built, Sequence) else [built]
+    if limit is not None and limit > len(tasks):
+        raise ConfigError(f"tasks: {limit} were asked for, {choice.name} has {len(tasks)}")
+    tasks = tasks[:limit]
+    first = tasks[0].spec
+    for task in tasks:
+        if (task.spec.kind, task.spec.in_shape) != (first.kind, first.in_shape):
+            raise ConfigError(
+                f"data: all tasks need inputs of one kind and shape: {first.name} has {first.kind} {list(first.in_shape)}, "
+                f"{task.spec.name} {task.spec.kind} {list(task.spec.in_shape)}"
+            )
+    return tasks
+
+
+def build_networks(config: HyperCLConfig, tasks: Sequence[TaskLike], device: torch.device) -> tuple[MainNetwork, HyperNetwork]:
+    """The main network and a hypernetwork with one condition per task.
+
+    Raises:
+        ConfigError: The main network cannot be wrapped as the configuration says.
+    """
+    out_features = max(task.spec.out_shape[0] for task in tasks)
+    module = config.mnet.build(tasks[0].spec.in_shape, out_features)
+    net = MainNetwork(module, generate=config.generate)
+    hypernet: HyperNetwork = config.hnet.build(net.target, ConditionSpec(count=len(tasks), size=config.embedding_size))
+    return net.to(device), hypernet.to(device)

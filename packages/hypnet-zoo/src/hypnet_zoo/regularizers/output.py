@@ -1,0 +1,173 @@
+"""The output regulariser: what a hypernetwork writes for earlier tasks must not change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call
+
+from hypnet_core.errors import SpecError
+from hypnet_core.networks.hypernetwork import HyperNetwork
+
+
+class OutputRegularizer:
+    r"""Penalises changes of the weights that a hypernetwork generates for earlier conditions $1, \dots, T$:
+
+    $$ R(\theta) = \frac{1}{T} \sum_{j=1}^{T} s_j \sum_i F_{ji}\,\bigl(h_i(e_j, \theta) - \omega^*_{ji}\bigr)^2 $$
+
+    where $\omega^*_j$ is what it generated (in evaluation mode) when this object was made, before the new task is learned. The
+    importances $F$ and the scales $s$ are 1 unless given.
+
+    Make one for each task, then call it in each training step. All conditions go through the hypernetwork together, or in blocks of
+    the size that it is fastest with. `blocks` and `penalty` are for training loops that add conditions to a batch of their own.
+
+    Args:
+        hypernet: The hypernetwork, as it is before the new task.
+        conditions: Ids of the earlier conditions.
+        recompute: Keep a copy of all parameters instead of the generated weights, and generate the targets anew each time: constant
+            memory, for a second forward pass.
+        importance: `[T, numel]`: how much each weight matters to each task, such as a Fisher information.
+        scale: `[T]`: how much each task matters.
+        output_units: For each condition, the output units of the main network that its task uses; weights of the others are free.
+        max_conditions: Use a random subset of this many conditions in each call; the mean is then over the subset.
+        block_size: Conditions per call of the hypernetwork, by default its `conditions_per_call`.
+
+    Raises:
+        SpecError: A shape does not fit, or the target has no output layer that `output_units` could mean.
+
+    References:
+        J. von Oswald, C. Henning, B. F. Grewe, J. Sacramento: Continual learning with hypernetworks. ICLR 2020, arXiv:1906.00695, eq. 2.
+    """  # noqa: D415
+
+    def __init__(
+        self,
+        hypernet: HyperNetwork,
+        conditions: Sequence[int],
+        *,
+        recompute: bool = False,
+        importance: Tensor | None = None,
+        scale: Sequence[float] | Tensor | None = None,
+        output_units: Sequence[Sequence[int]] | None = None,
+        max_conditions: int | None = None,
+        block_size: int | None = None,
+    ) -> None:
+        self.hypernet = hypernet
+        self.conditions = list(conditions)
+        if max_conditions is not None and max_conditions < 1:
+            raise SpecError(f"max_conditions must be positive, got {max_conditions}")
+        self.max_conditions = max_conditions
+        self.block_size = block_size or hypernet.conditions_per_call or max(len(self.conditions), 1)
+        self._place = {condition: i for i, condition in enumerate(self.conditions)}
+        self._importance = self._importances(importance, output_units)
+        self._scale = self._scales(scale)
+        self._start = {name: p.detach().clone() for name, p in hypernet.named_parameters()} if recompute else None
+        self._targets = None if recompute else self._generate_all()
+
+    def __call__(self, *, delta: Mapping[str, Tensor] | None = None, generator: torch.Generator | None = None) -> Tensor:
+        r"""The penalty, a scalar.
+
+        Args:
+            delta: Look ahead: a change of the hypernetwork's parameters, by name, that is added before generating:
+                $h(e_j, \theta + \Delta\theta)$. Parameters without a change may be left out.
+            generator: Chooses the random subset, on the CPU.
+        """
+        blocks = self.blocks(generator=generator)
+        if not blocks:
+            return next(self.hypernet.parameters()).new_zeros(())
+        total = sum(len(block) for block in blocks)
+        return torch.stack([self.penalty(self._generate(block, delta), block, total=total) for block in blocks]).sum()
+
+    def blocks(self, *, generator: torch.Generator | None = None) -> list[list[int]]:
+        """The conditions to use in this step, in blocks for one call of the hypernetwork each."""
+        chosen = self.conditions
+        if self.max_conditions is not None and self.max_conditions < len(chosen):
+            picks = torch.randperm(len(chosen), generator=generator)[: self.max_conditions].tolist()
+            chosen = [chosen[i] for i in picks]
+        return [chosen[i : i + self.block_size] for i in range(0, len(chosen), self.block_size)]
+
+    def penalty(self, flat: Tensor, conditions: Sequence[int], *, total: int | None = None) -> Tensor:
+        """The part of the penalty that belongs to some conditions.
+
+        Args:
+            flat: What the hypernetwork generates for them now: `[len(conditions), numel]`.
+            conditions: Their ids.
+            total: Number of conditions that the mean is over; all of `conditions` by default.
+        """
+        targets = self.targets(conditions)
+        total = len(conditions) if total is None else total
+        if self._importance is None and self._scale is None:
+            return F.mse_loss(flat, targets, reduction="sum") / total
+        rows = self._rows(conditions)
+        squares = (flat - targets).square()
+        if self._importance is not None:
+            squares = squares * self._importance[rows]
+        sums = squares.sum(dim=1)
+        return (sums if self._scale is None else sums * self._scale[rows]).sum() / total
+
+    def targets(self, conditions: Sequence[int]) -> Tensor:
+        r"""What was generated for some conditions at the start: $\omega^*$, `[len(conditions), numel]`."""
+        if self._targets is None:
+            return self._generate_fixed(conditions)
+        rows = self._rows(conditions)
+        first, count = rows[0], len(rows)
+        if rows == list(range(first, first + count)):
+            return self._targets[first : first + count]  # neighbours: a view
+        return self._targets[rows]
+
+    def _rows(self, conditions: Sequence[int]) -> list[int]:
+        try:
+            return [self._place[condition] for condition in conditions]
+        except KeyError as error:
+            raise SpecError(f"condition {error} is none of those that are regularised: {self.conditions}") from None
+
+    def _generate(self, conditions: Sequence[int], delta: Mapping[str, Tensor] | None) -> Tensor:
+        if delta is None:
+            return self.hypernet(conditions).flat  # type: ignore[no-any-return]
+        parameters = dict(self.hypernet.named_parameters())
+        unknown = [name for name in delta if name not in parameters]
+        if unknown:
+            raise SpecError(f"delta names parameters that the hypernetwork does not have: {', '.join(unknown)}")
+        moved = {name: parameters[name] + change for name, change in delta.items()}
+        return functional_call(self.hypernet, moved, (conditions,)).flat  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def _generate_fixed(self, conditions: Sequence[int]) -> Tensor:
+        """Generate in evaluation mode, with the parameters of the start if they were kept."""
+        was_training = self.hypernet.training
+        self.hypernet.eval()
+        try:
+            return functional_call(self.hypernet, self._start or {}, (conditions,)).flat  # type: ignore[no-any-return]
+        finally:
+            self.hypernet.train(was_training)
+
+    def _generate_all(self) -> Tensor:
+        like = next(self.hypernet.parameters())
+        targets = like.new_empty((len(self.conditions), self.hypernet.target.numel))
+        for start in range(0, len(self.conditions), self.block_size):
+            block = self.conditions[start : start + self.block_size]
+            targets[start : start + len(block)] = self._generate_fixed(block)
+        return targets
+
+    def _importances(self, importance: Tensor | None, output_units: Sequence[Sequence[int]] | None) -> Tensor | None:
+        shape = (len(self.conditions), self.hypernet.target.numel)
+        if importance is not None and tuple(importance.shape) != shape:
+            raise SpecError(f"importance must have shape {list(shape)} (conditions, weights), got {list(importance.shape)}")
+        if output_units is None:
+            return importance
+        if len(output_units) != len(self.conditions):
+            raise SpecError(f"output_units must be given for {len(self.conditions)} conditions, got {len(output_units)}")
+        like = next(self.hypernet.parameters())
+        masks = torch.tensor([self.hypernet.target.output_mask(units) for units in output_units], dtype=like.dtype).to(
+            like.device
+        )
+        return masks if importance is None else masks * importance
+
+    def _scales(self, scale: Sequence[float] | Tensor | None) -> Tensor | None:
+        if scale is None:
+            return None
+        if len(scale) != len(self.conditions):
+            raise SpecError(f"scale must have {len(self.conditions)} values, one per condition, got {len(scale)}")
+        return torch.as_tensor(scale).to(next(self.hypernet.parameters()))
