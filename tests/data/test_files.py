@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.server
+import logging
+import os
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hypnet_core.errors import ConfigError, DataError
+from hypnet_data.files import data_directory, obtain, unpacked, whole_file
+
+CONTENT = bytes(range(256)) * 1000
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "file.gz"
+
+
+@pytest.fixture
+def served(server: Any) -> Any:
+    (server.folder / "file.gz").write_bytes(CONTENT)
+    return server
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.endswith(".part")] if folder.exists() else []
+
+
+def test_the_data_directory_is_chosen_or_named_by_the_environment_or_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("USERPROFILE", "/home/somebody")
+    monkeypatch.delenv("HYPNET_DATA", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert data_directory() == Path("/home/somebody/.cache/hypnet")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert data_directory() == Path("/cache/hypnet")
+    monkeypatch.setenv("HYPNET_DATA", "~/data")
+    assert data_directory() == Path("/home/somebody/data")
+    assert data_directory(Path("~/mine")) == Path("/home/somebody/mine")
+
+
+def test_a_download_arrives_whole_and_says_what_whence_and_how_big(
+    served: Any, target: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert obtain(target, [served.url], md5=MD5, download=True) == target
+    assert target.read_bytes() == CONTENT
+    assert leftovers(target.parent) == []
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == f"downloading file.gz (0.3 MB) from {served.url}file.gz to {target.parent}"
+
+
+def test_a_file_that_is_there_and_right_is_not_downloaded_again(served: Any, target: Path) -> None:
+    for _ in range(2):
+        obtain(target, [served.url], md5=MD5, download=True)
+    assert served.requests == ["file.gz"]
+
+
+@pytest.mark.parametrize("damaged", [b"", CONTENT[:-1], b"x" + CONTENT[1:]])
+def test_a_damaged_file_is_downloaded_again(served: Any, target: Path, damaged: bytes) -> None:
+    target.parent.mkdir()
+    target.write_bytes(damaged)
+    obtain(target, [served.url], md5=MD5, download=True)
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("damaged", "message"),
+    [(None, "is missing"), (b"", "is empty"), (b"x" + CONTENT[1:], rf"is damaged \(its MD5.* should be {MD5}")],
+)
+def test_without_leave_to_download_the_error_says_what_is_wrong_with_which_file(
+    target: Path, damaged: bytes | None, message: str
+) -> None:
+    if damaged is not None:
+        target.parent.mkdir()
+        target.write_bytes(damaged)
+    with pytest.raises(DataError, match=rf"file\.gz {message}.*: set download=true"):
+        obtain(target, [], md5=MD5, download=False)
+
+
+def test_the_next_mirror_is_tried_where_one_fails(served: Any, target: Path) -> None:
+    obtain(target, ["http://127.0.0.1:1/", served.url], md5=MD5, download=True)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_missing_file_on_the_server_is_an_error_with_address_and_status(server: Any, target: Path) -> None:
+    with pytest.raises(
+        DataError, match=rf"cannot download file\.gz \({server.url}file\.gz: HTTP 404 Not Found\): check the network"
+    ) as caught:
+        obtain(target, [server.url], md5=MD5, download=True)
+    assert str(target) in str(caught.value)
+    assert not target.exists()
+
+
+def test_no_network_is_an_error_that_says_so(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(DataError, match=r"cannot download file\.gz \(http://127\.0\.0\.1:1/file\.gz: .*refused"):
+        obtain(target, ["http://127.0.0.1:1/"], md5=MD5, download=True)
+
+
+@pytest.mark.parametrize("md5", [MD5, None])
+def test_a_truncated_answer_leaves_nothing_behind(served: Any, target: Path, md5: str | None) -> None:
+    def cut(handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content[: len(content) // 2])
+
+    served.behaviour = cut
+    with pytest.raises(DataError, match=r"128000 of 256000 bytes|IncompleteRead"):
+        obtain(target, [served.url], md5=md5, download=True)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_an_answer_with_other_content_leaves_nothing_behind(served: Any, target: Path) -> None:
+    (served.folder / "file.gz").write_bytes(b"a login page")
+    with pytest.raises(DataError, match=f"MD5 checksum {hashlib.md5(b'a login page').hexdigest()}, should have {MD5}"):
+        obtain(target, [served.url], md5=MD5, download=True)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_failed_download_leaves_the_old_file_alone(served: Any, target: Path) -> None:
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    (served.folder / "file.gz").write_bytes(b"a login page")
+    with pytest.raises(DataError):
+        obtain(target, [served.url], md5=MD5, download=True)
+    assert target.read_bytes() == b"old"
+
+
+def test_only_web_addresses_are_mirrors(target: Path) -> None:
+    with pytest.raises(ConfigError, match="http:// or https://"):
+        obtain(target, ["file:///etc/"], md5=None, download=True)
+    with pytest.raises(DataError, match="no mirrors were given"):
+        obtain(target, [], md5=None, download=True)
+
+
+def test_two_that_download_the_same_file_at_once_both_get_it_whole(served: Any, target: Path) -> None:
+    found: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(obtain(target, [served.url], md5=MD5, download=True).read_bytes()))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [CONTENT] * 6
+    assert leftovers(target.parent) == []
+
+
+def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def interrupted() -> None:
+        with whole_file(path) as file:
+            file.write(b"half")
+            file.flush()
+            assert path.read_bytes() == b"old"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_new_file_may_be_read_by_others_as_the_umask_says(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with whole_file(path) as file:
+        file.write(b"new")
+    reference = tmp_path / "reference"
+    reference.write_bytes(b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(reference.stat().st_mode)
+
+
+def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "in the way").write_bytes(b"")
+    with pytest.raises(DataError, match=r"cannot write .*in the way/file: "), whole_file(tmp_path / "in the way" / "file"):
+        pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path) -> None:
+    def written() -> None:
+        with whole_file(tmp_path / "file") as file, Path("/dev/full").open("wb") as full:
+            os.dup2(full.fileno(), file.fileno())
+            file.write(CONTENT)
+
+    with pytest.raises(DataError, match="No space left on device; make room"):
+        written()
+    assert list(tmp_path.iterdir()) == []
+
+
+def archive_in(folder: Path, content: bytes = CONTENT) -> Path:
+    path = folder / "file.gz"
+    path.write_bytes(gzip.compress(content))
+    return path
+
+
+def test_an_archive_is_unpacked_once(tmp_path: Path) -> None:
+    archive = archive_in(tmp_path)
+    content = unpacked(archive)
+    assert content == tmp_path / "file"
+    assert content.read_bytes() == CONTENT
+    before = content.stat().st_mtime_ns, content.stat().st_ino
+    assert unpacked(archive) == content
+    assert (content.stat().st_mtime_ns, content.stat().st_ino) == before
+
+
+@pytest.mark.parametrize(
+    "found", [b"", CONTENT[:-1], CONTENT + b"x", b"x" + CONTENT[1:]], ids=["empty", "short", "long", "changed"]
+)
+def test_an_unpacked_file_that_is_not_whole_is_unpacked_again(tmp_path: Path, found: bytes) -> None:
+    (tmp_path / "file").write_bytes(found)
+    assert unpacked(archive_in(tmp_path)).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 12, 100, -1])
+def test_a_truncated_archive_is_an_error_that_names_it_and_nothing_is_unpacked(tmp_path: Path, length: int) -> None:
+    archive = archive_in(tmp_path)
+    archive.write_bytes(archive.read_bytes()[:length])
+    if length == 0:
+        assert unpacked(archive).read_bytes() == b""  # an empty file is a valid, empty archive; `obtain` refuses it
+        return
+    with pytest.raises(DataError, match=r"file\.gz is no whole gzip archive .*: delete it"):
+        unpacked(archive)
+    assert [path.name for path in tmp_path.iterdir()] == ["file.gz"]
+
+
+def test_an_archive_with_a_flipped_bit_is_an_error(tmp_path: Path) -> None:
+    archive = archive_in(tmp_path)
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match="is no whole gzip archive"):
+        unpacked(archive)
+
+
+def test_what_is_no_archive_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file.gz").write_bytes(b"<html>not found</html>")
+    with pytest.raises(DataError, match="is no whole gzip archive"):
+        unpacked(tmp_path / "file.gz")
