@@ -104,6 +104,8 @@ def label_groups(
     """
     if labels is not None:
         groups = tuple(tuple(group) for group in labels)
+        if not groups:
+            raise ConfigError("labels must name the labels of at least one task")
     else:
         dealt = tuple(range(classes)) if order is None else tuple(order)
         _check_labels(dealt, classes, "order")

@@ -45,13 +45,10 @@ def idx_split(images: Path, labels: Path, *, size: tuple[int, int], classes: int
 def _read(archive: Path, reader: Callable[[str], Tensor], what: str) -> Tensor:
     content = unpacked(archive)
     try:
-        values = reader(str(content))
+        return reader(str(content))
     # torchvision's reader checks by assertions, and fails in many ways on what is not in the format
     except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise DataError(f"{archive} is no IDX file of {what}: delete it, and download it again") from error
-    if not len(values):
-        raise DataError(f"{archive} holds no {what}")
-    return values
+        raise DataError(f"{archive} is no IDX file of {what}, or holds none: delete it, and download it again") from error
 
 
 def _by(height: int, width: int) -> str:

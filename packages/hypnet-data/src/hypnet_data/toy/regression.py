@@ -83,6 +83,8 @@ def toy_regression(
     """
     if (validation_interval is None) != (validation_size == 0):
         raise ConfigError("validation_interval and validation_size go together: give both, or neither")
+    if seed < 0:
+        raise ConfigError(f"seed must not be negative, got {seed}")
     target = function_named(function) if isinstance(function, str) else function
     spread = _deviation(std)
     intervals = _intervals(train_interval)

@@ -1,0 +1,43 @@
+"""Every registered dataset fulfils what is asked of its kind, under its defaults and under other options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hypnet_core.plugins.registry import registry
+from hypnet_core.testing import conformance
+
+FILES = {"download": False, "verify": False}
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "digits": [{}, {"augmentation": True, "one_hot": True}, {"validation_size": 0, "normalize": True}],
+    "mnist": [{**FILES, "validation_size": 500}, {**FILES, "validation_size": 0, "augmentation": True, "one_hot": True}],
+    "split_digits": [
+        {},
+        {"classes_per_task": 5, "full_out_dim": True, "augmentation": True},
+        {"one_hot": True, "target_padding": 2},
+    ],
+    "split_mnist": [FILES, {**FILES, "labels": [[3, 5], [8]], "validation_size": 50, "augmentation": True}],
+    "toy_regression": [
+        {},
+        {"function": "cube", "train_interval": [[-4, -2], [2, 4]], "std": 0.3, "perturb_test_val": True},
+        {"function": "numpy:cos", "std": "absolute", "validation_interval": [0, 1], "validation_size": 9},
+    ],
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data_directory(mnist_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Datasets that need files find real ones, and defaults would find nothing to download from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYPNET_DATA", str(mnist_root))
+        yield
+
+
+test_conformance = conformance("data", options=OPTIONS)
+
+
+def test_every_dataset_is_tested() -> None:
+    assert {entry.name for entry in registry().entries("dataset") if entry.plugin == "data"} == set(OPTIONS)

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+from hypnet_core.plugins.component import Component, Kind
+from hypnet_data.plugin import hypnet_components
+
+COMPONENTS = hypnet_components()
+HEAVY = ("torch", "numpy", "torchvision", "sklearn", "matplotlib", "pandas", "scipy", "PIL")
+
+
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.name)
+def test_every_component_is_a_dataset_that_can_be_imported_and_is_documented(component: Component) -> None:
+    assert component.kind is Kind.DATASET
+    factory = component.load()
+    assert factory.__name__ == component.name
+    assert inspect.getdoc(factory)
+
+
+def test_importing_the_package_and_its_plugin_loads_nothing_heavy() -> None:
+    code = f"import hypnet_data, hypnet_data.plugin as p, json, sys; p.hypnet_components(); print(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.name)
+def test_a_dataset_loads_what_it_needs_only_when_it_is_built(component: Component) -> None:
+    slow = ("torchvision", "sklearn", "matplotlib", "pandas", "scipy")
+    module = component.target.partition(":")[0]
+    code = f"import {module}, json, sys; print(json.dumps([m for m in {slow} if m in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
