@@ -43,13 +43,22 @@ class Mistake:
     Attributes:
         path: Keys that lead to it.
         text: What is wrong there.
+        meant: Paths that were probably meant instead.
+        source: The file that it stands in, if that is known.
     """
 
     path: Path
     text: str
+    meant: tuple[Path, ...] = ()
+    source: str = ""
 
     def __str__(self) -> str:
-        return f"{dotted(self.path)}: {self.text}" if self.path else self.text
+        hint = f"; did you mean {' or '.join(repr(dotted(path)) for path in self.meant)}?" if self.meant else ""
+        return ": ".join(part for part in (self.source, dotted(self.path), f"{self.text}{hint}") if part)
+
+    def below(self, path: Path) -> Mistake:
+        """The same mistake, seen from further up."""
+        return replace(self, path=path + self.path, meant=tuple(path + other for other in self.meant))
 
 
 class InvalidOptionsError(ConfigError, ValueError):
@@ -117,7 +126,7 @@ def error_from(
 def _mistakes(details: Any, cause: object, model: type[BaseModel], values: Mapping[str, Any]) -> Iterator[Mistake]:
     path, kind = _where(details["loc"], values), details["type"]
     if isinstance(cause, (InvalidOptionsError, InvalidChoiceError)):
-        yield from (replace(mistake, path=path + mistake.path) for mistake in cause.mistakes)
+        yield from (mistake.below(path) for mistake in cause.mistakes)
     elif kind == "missing":
         yield Mistake((*path, details["loc"][-1]), "must be given")
     elif kind == "extra_forbidden":
@@ -182,22 +191,23 @@ def unknown_key(model: type[BaseModel], path: Path) -> Mistake:
     """The mistake of a key that does not exist, with the one that was probably meant, here or elsewhere in the model."""
     parent, key = path[:-1], str(path[-1])
     siblings = sorted({field for found in _models_at(model, parent) for field in found.model_fields})
-    leaves: dict[str, list[str]] = {}
-    for name in dotted_keys(model):
-        leaves.setdefault(name.rpartition(".")[2], []).append(name)
-    close = [dotted((*parent, name)) for name in nearest(key, siblings)]
-    close = close or [name for leaf in nearest(key, leaves, limit=1) for name in leaves[leaf]]
-    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else did_you_mean(key, siblings)
-    return Mistake(path, f"there is no such option{hint}")
+    close: list[Path] = [(*parent, name) for name in nearest(key, siblings)]
+    if not close:
+        leaves: dict[str, list[Path]] = {}
+        for found in paths_in(model):
+            leaves.setdefault(str(found[-1]), []).append(found)
+        close = [found for leaf in nearest(key, leaves, limit=1) for found in leaves[leaf]]
+    text = "there is no such option"
+    return Mistake(path, text, tuple(close)) if close else Mistake(path, text + did_you_mean(key, siblings))
 
 
-def dotted_keys(model: type[BaseModel], prefix: Path = ()) -> Iterator[str]:
-    """The dotted names of all fields of a model and of the models in it."""
+def paths_in(model: type[BaseModel], prefix: Path = ()) -> Iterator[Path]:
+    """The paths to all fields of a model and of the models in it."""
     for name, field in model.model_fields.items():
-        yield dotted((*prefix, name))
+        yield (*prefix, name)
         for inner in models_in(field.annotation):
             if len(prefix) < 8:  # a model may hold itself
-                yield from dotted_keys(inner, (*prefix, name))
+                yield from paths_in(inner, (*prefix, name))
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -8,6 +8,7 @@ component.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -160,7 +161,7 @@ def _located(mistake: Mistake, written: Mapping[str, Any], overridden: Mapping[s
     """The mistake, with the file's name if that is where it was made."""
     if _holds(overridden, mistake) or not _holds(written, mistake):
         return mistake
-    return Mistake(mistake.path, f"{mistake.text} (in {file})")
+    return replace(mistake, source=str(file))
 
 
 def _holds(layer: Any, mistake: Mistake) -> bool:

@@ -1,0 +1,127 @@
+"""Putting the command together: our own sub-commands, then those of the plugins."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from hypnet_core import __version__
+from hypnet_core.cli.check import check
+from hypnet_core.cli.inspect import inspect
+from hypnet_core.cli.list import list_components
+from hypnet_core.cli.plugins import plugins
+from hypnet_core.cli.run import run
+from hypnet_core.cli.settings import Settings, add_flags
+from hypnet_core.cli.show import show
+from hypnet_core.errors import HypnetError, UsageError, did_you_mean, listed
+from hypnet_core.plugins.discovery import Plugin, Status, in_one_line
+from hypnet_core.plugins.registry import Registry
+
+
+class InterruptedByUserError(HypnetError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = 130
+
+
+class ClosedPipeError(HypnetError):
+    """Whoever read stdout went away."""
+
+    exit_code = 141
+
+
+class HypnetGroup(TyperGroup):
+    """The command itself. Raises our own errors, of one line each."""
+
+    broken: tuple[str, ...] = ()
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The sub-command that the first argument names.
+
+        Raises:
+            UsageError: There is none.
+        """
+        name = args[0]
+        if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
+            hint = f" (it might come from a broken plugin: {listed(self.broken)}; see `hypnet plugins`)" if self.broken else ""
+            raise UsageError(f"there is no command {name!r}{did_you_mean(name, self.commands)}{hint}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the sub-command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise InterruptedByUserError("interrupted") from error
+        except BrokenPipeError as error:
+            raise ClosedPipeError("stdout was closed") from error
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"hypnet {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Main networks with weights from outside, hypernetworks that write them, and experiments with both."""
+
+
+def make_command(registry: Registry, settings: Settings) -> TyperGroup:
+    """The whole command.
+
+    A plugin that does not manage to add its sub-commands, or takes a name that is taken, is left out and told so in
+    `settings.faults`.
+
+    Args:
+        registry: The plugins.
+        settings: Filled by the flags `-q`, `-v` and `--debug`, and with the faults of the plugins.
+    """
+    app = typer.Typer(name="hypnet", cls=HypnetGroup, no_args_is_help=True)
+    app.callback()(_root)
+    app.command("list")(list_components)
+    app.command()(show)
+    app.command()(plugins)
+    app.command()(inspect)
+    app.command()(check)
+    app.command()(run)
+    command: Any = typer.main.get_command(app)
+    settings.faults.extend(registry.faults())
+    for plugin in registry.plugins:
+        settings.faults.extend(_add_commands(command, plugin))
+    add_flags(command, settings)
+    command.broken = tuple(plugin.name for plugin in registry.plugins if plugin.status is Status.BROKEN)
+    found: TyperGroup = command
+    return found
+
+
+def _add_commands(command: TyperGroup, plugin: Plugin) -> list[str]:
+    """Add the sub-commands of one plugin, and say what went wrong."""
+    if plugin.hooks is None:
+        return []
+    own = typer.Typer(name=plugin.name, add_completion=False)
+    own.callback()(_nothing)
+    try:
+        plugin.hooks.hook.hypnet_commands(app=own)
+        group: Any = typer.main.get_command(own)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  a plugin may raise anything, SystemExit too, and must harm nobody
+        return [f"{plugin.label}: its commands are left out: {in_one_line(error)}"]
+    faults = []
+    for name, inner in group.commands.items():
+        if name in command.commands:
+            faults.append(f"{plugin.label}: its command {name!r} is left out: there is one of that name")
+        else:
+            command.add_command(inner, name)
+    return faults
+
+
+def _nothing() -> None:
+    """Makes an app with one command a group all the same."""

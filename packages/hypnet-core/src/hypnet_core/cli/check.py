@@ -1,0 +1,57 @@
+"""`hypnet check`: whether a component does what components of its kind must do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hypnet_core.cli.output import Json, print_json, print_lines
+from hypnet_core.cli.schemas import CheckDocument, ComponentDocument
+from hypnet_core.cli.settings import settings_of
+from hypnet_core.cli.show import KindOption, Name, find
+from hypnet_core.runs.config import parse_overrides
+from hypnet_core.testing.kit import CheckResult, Outcome, run_checks
+
+_MARKS = {Outcome.PASSED: "ok", Outcome.FAILED: "FAILED", Outcome.SKIPPED: "skipped"}
+
+
+def check(
+    ctx: typer.Context,
+    name: Name,
+    options: Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", help="Options to check it under.")] = None,
+    *,
+    kind: KindOption = None,
+    as_json: Json = False,
+) -> None:
+    """Run the conformance kit over a component.
+
+    The exit code is 1 if a check fails. With -v the tracebacks are shown.
+    """
+    entry = find(name, kind)
+    chosen = parse_overrides(options or [])
+    results = run_checks(entry, chosen)
+    failed = [result for result in results if result.outcome is Outcome.FAILED]
+    if as_json:
+        component = ComponentDocument.of(entry)
+        print_json(CheckDocument(component=component, options=chosen, passed=not failed, results=results))
+    else:
+        for result in results:
+            print_lines(_lines(result, story=settings_of(ctx).verbosity > 0))
+        print_lines([_tally(entry.label, results)])
+    if failed:
+        raise typer.Exit(1)
+
+
+def _lines(result: CheckResult, *, story: bool) -> list[str]:
+    lines = [f"{_MARKS[result.outcome]:<8} {result.claim}"]
+    if result.message:
+        lines.append(f"{'':<8} {result.check}: {result.message}")
+    if story:
+        lines.extend(f"{'':<8} {line}" for line in result.traceback.splitlines())
+    return lines
+
+
+def _tally(label: str, results: list[CheckResult]) -> str:
+    counts = {outcome: sum(result.outcome is outcome for result in results) for outcome in Outcome}
+    return f"{label}: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items())

@@ -1,0 +1,137 @@
+"""`hypnet inspect`: what a hypernetwork would have to generate for a main network, and how large it would be."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import BaseModel, ConfigDict
+
+from hypnet_core.cli.completion import complete_name
+from hypnet_core.cli.output import Json, print_json, print_lines, print_table
+from hypnet_core.cli.schemas import InspectDocument, TargetDocument
+from hypnet_core.errors import UsageError
+from hypnet_core.plugins.choice import DatasetChoice, HypernetChoice, MainnetChoice
+from hypnet_core.plugins.component import Kind
+from hypnet_core.runs.config import load_config
+
+if TYPE_CHECKING:
+    from hypnet_core.specs import TaskSpec
+
+
+class _Pair(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    mainnet: MainnetChoice
+    hypernet: HypernetChoice
+    dataset: DatasetChoice | None = None
+
+
+def inspect(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value]...", help="Options: mainnet.KEY=, hypernet.KEY= or dataset.KEY=."),
+    ] = None,
+    *,
+    mainnet: Annotated[str, typer.Option(help="The main network.", autocompletion=complete_name(Kind.MAINNET))],
+    hypernet: Annotated[str, typer.Option(help="The hypernetwork.", autocompletion=complete_name(Kind.HYPERNET))],
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Takes shapes and the number of conditions from it.", autocompletion=complete_name(Kind.DATASET)),
+    ] = None,
+    in_shape: Annotated[str | None, typer.Option(help="Shape of one input, such as 1,28,28.")] = None,
+    out: Annotated[int | None, typer.Option(min=1, help="Number of outputs.")] = None,
+    conditions: Annotated[
+        int | None, typer.Option(min=0, help="Number of conditions; the number of tasks, or 1, by default.")
+    ] = None,
+    embedding_size: Annotated[int, typer.Option(min=0, help="Length of a condition's embedding.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """Show what a hypernetwork generates for a main network.
+
+    That is the tensors, the numbers of generated, conditional and unconditional parameters, and the compression ratio.
+    """
+    names = [f"mainnet.name={mainnet}", f"hypernet.name={hypernet}", *([f"dataset.name={dataset}"] if dataset else [])]
+    pair = load_config(_Pair, overrides=[*(overrides or []), *names])
+    if pair.dataset is not None:
+        if in_shape is not None or out is not None:
+            raise UsageError("give either --dataset, or --in-shape and --out")
+        spec, tasks = _first_task(pair.dataset)
+        shape, outputs = spec.in_shape, math.prod(spec.out_shape)
+    elif in_shape is None or out is None:
+        raise UsageError("the shapes are missing: give --dataset NAME, or --in-shape 1,28,28 and --out 10")
+    else:
+        shape, outputs, tasks = _shape(in_shape), out, 1
+    document = _document(pair, shape, outputs, tasks if conditions is None else conditions, embedding_size)
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(size) for size in text.strip("()[] ").split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise UsageError(f"--in-shape {text}: expected positive whole numbers, such as 1,28,28")
+    return shape
+
+
+def _first_task(dataset: DatasetChoice) -> tuple[TaskSpec, int]:
+    """The spec of a dataset's first task, and the number of its tasks."""
+    built: Any = dataset.build()
+    if hasattr(built, "spec"):
+        return built.spec, 1
+    tasks = list(built)
+    if not tasks:
+        raise UsageError(f"the dataset {dataset.name!r} has no task")
+    return tasks[0].spec, len(tasks)
+
+
+def _document(pair: _Pair, shape: tuple[int, ...], outputs: int, conditions: int, embedding_size: int) -> InspectDocument:
+    from hypnet_core.networks.main_network import MainNetwork  # noqa: PLC0415  needs torch, which --help must not load
+    from hypnet_core.specs import ConditionSpec  # noqa: PLC0415  as above
+
+    net = MainNetwork(pair.mainnet.build(shape, outputs))
+    hypernet = pair.hypernet.build(net.target, ConditionSpec(count=conditions, size=embedding_size))
+    conditional = sum(parameter.numel() for parameter in hypernet.conditional_parameters())
+    unconditional = sum(parameter.numel() for parameter in hypernet.unconditional_parameters())
+    generated = net.target.numel
+    return InspectDocument(
+        mainnet=pair.mainnet.model_dump(mode="json"),
+        hypernet=pair.hypernet.model_dump(mode="json"),
+        in_shape=list(shape),
+        out_features=outputs,
+        conditions=conditions,
+        embedding_size=embedding_size,
+        target=[
+            TargetDocument(name=param.name, shape=list(param.shape), kind=param.kind, numel=param.numel)
+            for param in net.target.params
+        ],
+        generated=generated,
+        own=net.spec.numel - generated,
+        conditional=conditional,
+        unconditional=unconditional,
+        compression=(conditional + unconditional) / generated,
+    )
+
+
+def _print(document: InspectDocument) -> None:
+    rows = [(tensor.name, " x ".join(map(str, tensor.shape)), tensor.kind, f"{tensor.numel:,}") for tensor in document.target]
+    print_table(
+        ("tensor", "shape", "kind", "weights"), rows, right=("weights",), total=("total", "", "", f"{document.generated:,}")
+    )
+    mainnet, hypernet = document.mainnet["name"], document.hypernet["name"]
+    parameters = document.conditional + document.unconditional
+    facts = [
+        (f"generated weights of {mainnet}", f"{document.generated:,}"),
+        (f"other parameters of {mainnet}", f"{document.own:,}"),
+        (f"conditional parameters of {hypernet}, {document.conditions} conditions", f"{document.conditional:,}"),
+        (f"unconditional parameters of {hypernet}", f"{document.unconditional:,}"),
+        (f"compression ratio, {parameters:,} / {document.generated:,}", f"{document.compression:.3f}"),
+    ]
+    width = max(len(label) for label, _ in facts)
+    print_lines(["", *(f"{label:<{width}}  {value:>12}" for label, value in facts)])

@@ -1,0 +1,98 @@
+"""The command `hypnet`: whatever goes wrong becomes one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from hypnet_core.cli.app import ClosedPipeError, make_command
+from hypnet_core.cli.settings import Settings, complain, start_logging
+from hypnet_core.errors import HypnetError
+from hypnet_core.plugins.registry import registry
+
+# The base of typer's usage errors. Newer versions of typer carry their own copy of click, so its name cannot be imported.
+_ClickException = typer.BadParameter.__mro__[2]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and leave with its exit code.
+
+    0 is success, 1 a failure, 2 wrong usage, 130 an interruption by Ctrl-C.
+
+    Args:
+        arguments: Those of the command line by default.
+    """
+    settings = Settings()
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments, settings)
+        settings.announce()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        complain(["interrupted"])
+        code = 130
+    except BrokenPipeError:
+        code = ClosedPipeError.exit_code
+    if code == ClosedPipeError.exit_code:
+        _forget_stdout()
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str], settings: Settings) -> int:
+    start_logging(settings)
+    try:
+        command = make_command(registry(), settings)
+        result = command.main(args=list(arguments), prog_name="hypnet", standalone_mode=False, obj=settings)
+    except ClosedPipeError as error:
+        return error.exit_code
+    except HypnetError as error:
+        _report(error, str(error), settings)
+        return error.exit_code
+    except typer.Abort:
+        complain(["aborted"])
+        return 1
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _report(error, f"{where}{error.strerror or error}", settings)
+        return 1
+    except Exception as error:  # noqa: BLE001  one line for the user; --debug shows the rest
+        return _unforeseen(error, settings)
+    return result if isinstance(result, int) else 0
+
+
+def _unforeseen(error: Exception, settings: Settings) -> int:
+    if isinstance(error, _ClickException):
+        message: str = getattr(error, "format_message", error.__str__)()
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(message, err=True)
+        else:
+            context = getattr(error, "ctx", None)
+            path = context.command_path if context is not None else "hypnet"
+            _report(error, f"{message.strip().rstrip('.')} (see `{path} --help`)", settings)
+        return int(getattr(error, "exit_code", 2))
+    text = " ".join(str(error).split())
+    _report(error, f"{type(error).__name__}: {text} (unforeseen; --debug shows where)", settings)
+    return 1
+
+
+def _report(error: BaseException, message: str, settings: Settings) -> None:
+    settings.announce()
+    if settings.debug:
+        typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    complain(message.splitlines())
+
+
+def _forget_stdout() -> None:
+    """Point stdout to nowhere, or Python would complain of the closed pipe when it flushes at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

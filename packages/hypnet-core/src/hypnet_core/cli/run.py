@@ -1,0 +1,152 @@
+"""`hypnet run`: an experiment, configured, in a directory of its own."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+
+from hypnet_core.cli.completion import complete_name
+from hypnet_core.cli.output import Json, print_json, print_lines, print_rich
+from hypnet_core.cli.schemas import RunDocument
+from hypnet_core.errors import ConfigError, RunError, UsageError, did_you_mean
+from hypnet_core.plugins.component import Kind
+from hypnet_core.plugins.discovery import Status
+from hypnet_core.plugins.registry import Entry, registry
+from hypnet_core.plugins.validation import shown
+from hypnet_core.runs.config import dump_config, load_config
+from hypnet_core.runs.experiment import Run, execute
+
+
+def run(
+    experiment: Annotated[
+        str | None, typer.Argument(help="The experiment.", autocompletion=complete_name(Kind.EXPERIMENT))
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value]...", help="Options, such as train.lr=1e-3 or hnet.hidden=[50,50]."),
+    ] = None,
+    *,
+    config: Annotated[Path | None, typer.Option(help="TOML or YAML file with options.", metavar="FILE")] = None,
+    seed: Annotated[int | None, typer.Option(help="Short for seed=N.")] = None,
+    device: Annotated[str | None, typer.Option(help="Short for device=NAME: cpu, cuda, cuda:1, ….")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's directory; below runs/ by default.", metavar="DIR")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.", metavar="DIR")] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the configuration and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be run, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run an experiment.
+
+    The last line of the output is the run's directory.
+    """
+    given = list(overrides or [])
+    if experiment is not None and "=" in experiment:
+        given, experiment = [experiment, *given], None
+    given += [f"seed={seed}"] if seed is not None else []
+    given += [f"device={device}"] if device is not None else []
+    if resume is not None:
+        if out is not None:
+            raise UsageError("--resume and --out contradict each other: a run goes on in its own directory")
+        entry, resolved, directory = _resumed(resume, experiment, config, given)
+    elif experiment is None:
+        names = [registry().shortest_name(found) for found in registry().entries(Kind.EXPERIMENT)]
+        raise UsageError(f"which experiment? hypnet run EXPERIMENT [key=value]...{did_you_mean('', names)}")
+    else:
+        entry = registry().get(Kind.EXPERIMENT, experiment)
+        _check_flags(entry, seed, device)
+        resolved = load_config(entry.options(), config, given)
+        directory = out if out is not None else _new_directory(entry.name)
+    plan = RunDocument(
+        experiment=registry().shortest_name(entry),
+        directory=str(directory),
+        config=resolved.model_dump(mode="json"),
+        finished=False,
+        summary=None,
+    )
+    if print_config or dry_run:
+        if dry_run and resume is None:
+            _check_directory(directory)
+        _print_plan(plan, resolved, as_json=as_json, dry_run=dry_run)
+        return
+    _carry_out(entry, resolved, directory, plan, resume=resume is not None, as_json=as_json)
+
+
+def _check_flags(entry: Entry, seed: int | None, device: str | None) -> None:
+    fields = entry.options().model_fields
+    for name, value in (("seed", seed), ("device", device)):
+        if value is not None and name not in fields:
+            raise UsageError(f"--{name}: the experiment {entry.name!r} has no option {name!r}")
+
+
+def _new_directory(name: str) -> Path:
+    """A directory below `runs/` that does not exist yet."""
+    base = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, number = base, 1
+    while path.exists():
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
+    return path
+
+
+def _check_directory(directory: Path) -> None:
+    """What `Run.create` would find wrong, without making anything."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise RunError(f"{directory} is not an empty directory: choose a new one")
+
+
+def _resumed(path: Path, experiment: str | None, config: Path | None, given: list[str]) -> tuple[Entry, BaseModel, Path]:
+    """The experiment and configuration that a run was started with; nothing given now may differ."""
+    started = Run.resume(path)
+    entry = registry().get(Kind.EXPERIMENT, started.experiment)
+    if experiment is not None and registry().get(Kind.EXPERIMENT, experiment) != entry:
+        raise UsageError(f"{path} holds a run of {started.experiment!r}, not of {experiment!r}")
+    model = entry.options()
+    resolved = load_config(model, base=started.config)
+    wanted = load_config(model, config, given, base=started.config)
+    difference = _difference(resolved.model_dump(mode="json"), wanted.model_dump(mode="json"))
+    if difference:
+        raise ConfigError(f"{path} goes on as it was started: {difference}; start a new run to change that")
+    return entry, resolved, path
+
+
+def _difference(before: Any, after: Any, path: str = "") -> str:
+    """The first option that differs, in words; empty if none does."""
+    if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
+        found = (_difference(before[key], after[key], f"{path}.{key}".lstrip(".")) for key in before)
+        return next(filter(None, found), "")
+    return "" if before == after else f"{path} was {shown(before)}, is now {shown(after)}"
+
+
+def _print_plan(plan: RunDocument, resolved: BaseModel, *, as_json: bool, dry_run: bool) -> None:
+    if as_json:
+        print_json(plan)
+    elif dry_run:
+        print_lines([f"would run {plan.experiment} in {plan.directory} with", ""])
+        print_lines(f"    {line}" for line in dump_config(resolved).splitlines())
+    else:
+        print_lines(dump_config(resolved).splitlines())
+
+
+def _carry_out(entry: Entry, resolved: BaseModel, directory: Path, plan: RunDocument, *, resume: bool, as_json: bool) -> None:
+    experiment = entry.build()
+    if resume:
+        current = Run.resume(directory)
+    else:
+        versions = {plugin.name: plugin.version for plugin in registry().plugins if plugin.status is Status.OK}
+        current = Run.create(directory, experiment=plan.experiment, config=resolved, plugins=versions)
+    try:
+        summary = execute(experiment, resolved, current)
+    except KeyboardInterrupt:
+        typer.echo(f"To go on: hypnet run --resume {directory}", err=True)
+        raise
+    if as_json:
+        print_json(plan.model_copy(update={"finished": True, "summary": summary}))
+        return
+    report = getattr(experiment, "report", None)
+    if callable(report):
+        print_rich(report(summary))
+    print_lines([str(directory)])

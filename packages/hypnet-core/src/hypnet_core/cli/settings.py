@@ -1,0 +1,129 @@
+"""How talkative the command is, and where its messages go: to stderr, so that stdout holds data alone."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+@dataclass
+class Settings:
+    """What the flags of one invocation said.
+
+    Attributes:
+        verbosity: 0 as usual, above 0 with `-v`, below 0 with `-q`.
+        debug: Whether errors come with their traceback.
+        faults: Lines about broken plugins that have not been shown yet.
+    """
+
+    verbosity: int = 0
+    debug: bool = False
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def level(self) -> int:
+        """The level of logging that goes with the verbosity."""
+        if self.verbosity < 0:
+            return logging.ERROR
+        return logging.DEBUG if self.verbosity > 0 else logging.INFO
+
+    def announce(self) -> None:
+        """Say once what is wrong with the plugins, unless the user wants quiet."""
+        lines, self.faults = self.faults, []
+        if self.verbosity >= 0:
+            complain(lines)
+
+
+def complain(lines: Iterable[str]) -> None:
+    """Write lines to stderr, each with the command's name before it."""
+    for line in lines:
+        typer.echo(f"hypnet: {line}", err=True)
+
+
+class _ToStderr(logging.Handler):
+    """Writes to whatever stderr is at the time: a progress bar puts itself in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            prefix = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+            sys.stderr.write(f"{prefix}{record.getMessage()}\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self.handleError(record)
+
+
+def start_logging(settings: Settings) -> None:
+    """Send what `hypnet` and its packages log to stderr."""
+    logger = logging.getLogger("hypnet")
+    logger.setLevel(settings.level)
+    logger.propagate = False
+    logger.handlers = [_ToStderr()]
+
+
+def add_flags(command: Any, settings: Settings) -> None:
+    """Give `-q`, `-v` and `--debug` to a command and all below it, wherever the command has no such flag of its own.
+
+    Before a command runs, what is wrong with the plugins is said.
+    """
+    taken = {name for parameter in command.params for name in parameter.opts}
+    command.params.extend(flag for flag in _flags() if not taken & set(flag.opts))
+    if isinstance(command, TyperGroup):
+        for inner in command.commands.values():
+            add_flags(inner, settings)
+    elif isinstance(command, TyperCommand) and command.callback is not None:
+        command.callback = _announcing(command.callback, settings)
+
+
+def _announcing(callback: Callable[..., Any], settings: Settings) -> Callable[..., Any]:
+    def announced(*args: Any, **kwargs: Any) -> Any:
+        settings.announce()
+        return callback(*args, **kwargs)
+
+    return announced
+
+
+def _louder(ctx: typer.Context, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        settings_of(ctx).verbosity += 1
+        start_logging(settings_of(ctx))
+
+
+def _quieter(ctx: typer.Context, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        settings_of(ctx).verbosity -= 1
+        start_logging(settings_of(ctx))
+
+
+def _debug(ctx: typer.Context, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        settings_of(ctx).debug = True
+
+
+def settings_of(ctx: typer.Context) -> Settings:
+    """The settings of the invocation that a sub-command runs in."""
+    found: Settings = ctx.find_root().obj
+    return found
+
+
+def _flag(*names: str, **details: Any) -> Any:
+    return typer.Option(*names, expose_value=False, show_default=False, **details)
+
+
+def _flags_of(
+    _quiet: Annotated[bool, _flag("--quiet", "-q", callback=_quieter, help="Show errors and results only.")] = False,
+    _verbose: Annotated[bool, _flag("--verbose", "-v", callback=_louder, help="Show more.")] = False,
+    _with_debug: Annotated[bool, _flag("--debug", callback=_debug, help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Nothing: typer makes its parameters of the flags from this signature."""
+
+
+def _flags() -> list[Any]:
+    app = typer.Typer(add_completion=False)
+    app.command()(_flags_of)
+    return list(typer.main.get_command(app).params)

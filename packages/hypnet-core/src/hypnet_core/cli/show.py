@@ -1,0 +1,77 @@
+"""`hypnet show`: one component, its options, and where it is defined."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Annotated, Any
+
+import typer
+
+from hypnet_core.cli.completion import complete_kind, complete_name
+from hypnet_core.cli.output import Json, print_json, print_lines, print_table
+from hypnet_core.cli.schemas import ComponentDocument, OptionDocument, ShowDocument
+from hypnet_core.plugins.registry import Entry, registry
+
+Name = Annotated[str, typer.Argument(help="Name, or plugin:name.", autocompletion=complete_name())]
+KindOption = Annotated[
+    str | None, typer.Option("--kind", help="Needed if components of two kinds share the name.", autocompletion=complete_kind)
+]
+
+
+def show(name: Name, *, kind: KindOption = None, as_json: Json = False) -> None:
+    """Show a component and its options.
+
+    Options come with their types, defaults and descriptions; also shown is who provides the component and where it is defined.
+    """
+    document = _document(find(name, kind))
+    if as_json:
+        print_json(document)
+        return
+    component = document.component
+    print_lines(
+        [
+            f"{component.kind} {component.name}: {component.summary}",
+            "",
+            f"plugin   {component.plugin} ({component.distribution} {component.version})",
+            f"object   {component.target}",
+            f"source   {document.source or 'unknown'}",
+            "",
+        ]
+    )
+    if not document.options:
+        print_lines(["It has no options."])
+        return
+    print_table(("option", "type", "default", "description"), [_row(option) for option in document.options])
+
+
+def find(name: str, kind: str | None) -> Entry:
+    """A component by name, and by kind if one was given."""
+    return registry().find(name) if kind is None else registry().get(kind, name)
+
+
+def _document(entry: Entry) -> ShowDocument:
+    from hypnet_core.plugins.describe import describe, json_schema  # noqa: PLC0415  pays for reading docstrings
+
+    model = entry.options()
+    options = [OptionDocument(**vars(option)) for option in describe(model)]
+    return ShowDocument(
+        component=ComponentDocument.of(entry),
+        source=entry.source(),
+        documentation=inspect.getdoc(entry.load()) or "",
+        options=options,
+        json_schema=json_schema(model),
+    )
+
+
+def _row(option: OptionDocument) -> tuple[str, ...]:
+    default = "required" if option.required else _value(option.default)
+    return option.key, option.type, default, option.description
+
+
+def _value(value: Any) -> str:
+    """A default as one would write it in an override; a component as its name and what differs from its own defaults."""
+    if isinstance(value, dict) and "name" in value:
+        options = ", ".join(f"{key}={_value(part)}" for key, part in value.items() if key != "name")
+        return f"{value['name']} ({options})" if options else str(value["name"])
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)

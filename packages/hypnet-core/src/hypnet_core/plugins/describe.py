@@ -1,0 +1,136 @@
+"""Options for people and programs to read: a flat list with types and descriptions, and JSON Schema."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from hypnet_core.plugins.choice import Choice, DefaultChoice
+from hypnet_core.plugins.options import descriptions
+from hypnet_core.plugins.validation import dotted, models_in
+
+
+@dataclass(frozen=True)
+class OptionInfo:
+    """What is known about one option.
+
+    Attributes:
+        key: Dotted key, as in an override.
+        type: The type, in Python's notation; the kind, for a component.
+        required: Whether it must be given.
+        default: Its default, as JSON; `None` if it is required.
+        description: What the docstring says.
+    """
+
+    key: str
+    type: str
+    required: bool
+    default: Any
+    description: str
+
+
+def describe(
+    model: type[BaseModel], described: dict[str, str] | None = None, *, prefix: tuple[str, ...] = ()
+) -> Iterator[OptionInfo]:
+    """All options of a model, groups of options unfolded.
+
+    Args:
+        model: The options.
+        described: Descriptions by name; the model's own docstring counts where this says nothing.
+        prefix: Keys that lead to the model.
+    """
+    texts = {**descriptions(model), **(described or {})}
+    for name, field in model.model_fields.items():
+        path = (*prefix, name)
+        group = _group(field.annotation)
+        text = field.description or texts.get(name, "")
+        if group is not None and len(prefix) < 8:  # a model may hold itself
+            yield from describe(group, prefix=path)
+        else:
+            yield OptionInfo(dotted(path), type_name(field.annotation), field.is_required(), _default(field), text)
+
+
+def _group(annotation: Any) -> type[BaseModel] | None:
+    """The model, if the option is nothing but a group of options."""
+    models = list(models_in(annotation))
+    return models[0] if models == [annotation] and not issubclass(models[0], Choice) else None
+
+
+def _default(field: FieldInfo) -> Any:
+    if field.is_required():
+        return None
+    if isinstance(field.default_factory, DefaultChoice):
+        return as_json(dict(field.default_factory.values))
+    return as_json(field.get_default(call_default_factory=True, validated_data={}))
+
+
+def as_json(value: Any) -> Any:
+    """A value as JSON has it; what has no such form, as Python shows it."""
+    return TypeAdapter(Any).dump_python(value, mode="json", fallback=repr, warnings=False)
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a reader of Python knows it.
+
+    Example:
+        >>> type_name(typing.Optional[tuple[int, ...]])
+        'tuple[int, ...] | None'
+        >>> type_name(typing.Literal["relu", "tanh"])
+        "'relu' | 'tanh'"
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return type_name(arguments[0])
+    if origin in {typing.Union, types.UnionType}:
+        return " | ".join(map(type_name, arguments))
+    if origin is typing.Literal:
+        return " | ".join(map(repr, arguments))
+    if origin is not None and arguments:
+        return f"{getattr(origin, '__name__', str(origin))}[{', '.join(map(_argument_name, arguments))}]"
+    return _plain_name(annotation)
+
+
+def _plain_name(annotation: Any) -> str:
+    if annotation is type(None):
+        return "None"
+    if isinstance(annotation, type) and issubclass(annotation, Choice):
+        return str(getattr(annotation, "kind", annotation.__name__))
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " | ".join(repr(member.value) for member in annotation)
+    return getattr(annotation, "__name__", None) or str(annotation).replace("typing.", "")
+
+
+def _argument_name(argument: Any) -> str:
+    if isinstance(argument, list):
+        return f"[{', '.join(map(type_name, argument))}]"
+    return "..." if argument is ... else type_name(argument)
+
+
+class _Lenient(GenerateJsonSchema):
+    """JSON Schema that lets through anything for a type that JSON does not know."""
+
+    ignored_warning_kinds = frozenset({"skipped-choice", "non-serializable-default"})  # type: ignore[assignment]
+
+    def handle_invalid_for_json_schema(self, schema: core_schema.CoreSchema, error_info: str) -> JsonSchemaValue:
+        del schema, error_info
+        return {}
+
+
+def json_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """JSON Schema of a model; every option has its description."""
+    schema = model.model_json_schema(schema_generator=_Lenient)
+    schema.pop("description", None)
+    texts = descriptions(model)
+    for name, part in schema.get("properties", {}).items():
+        if name in texts:
+            part.setdefault("description", texts[name])
+    return schema
