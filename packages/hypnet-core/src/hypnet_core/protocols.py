@@ -139,7 +139,10 @@ class Scheduler(Protocol):
 class Experiment(Protocol):
     """Something that `hypnet run` launches: a configuration and what to do with it."""
 
-    Config: type[BaseModel]
+    @property
+    def Config(self) -> type[BaseModel]:  # noqa: N802 (a class)
+        """The configuration: a pydantic model, usually a class attribute."""
+        ...
 
     def run(self, config: Any, run: Run) -> Mapping[str, Any]:
         """Do the work, write everything through `run`, and return the summary (JSON values)."""

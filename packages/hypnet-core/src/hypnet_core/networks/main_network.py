@@ -35,8 +35,8 @@ class MainNetwork(nn.Module):
     `batching_reason` tell which was taken last. Dropout draws a mask of its own for each set.
 
     **Running statistics.** Those of batch norm belong to a condition, not to the module: with `condition=i` set `i` is read and,
-    in training mode, updated; without, the module's own. `stats=` passes statistics from outside, which are read and never
-    changed. A module whose `forward` takes `condition` itself gets it, and sees to its statistics.
+    in training mode, updated; without, the module's own. `stats=` passes statistics from outside, which are read, never
+    changed, and carry no gradient. A module whose `forward` takes `condition` itself gets it, and sees to its statistics.
 
     Args:
         module: The network.
@@ -138,9 +138,10 @@ class MainNetwork(nn.Module):
             found = check_tensors(self.stats, stats)
             if found not in {torch.Size(), batch_shape}:
                 raise WeightsError(f"the statistics have batch shape {list(found)}, the weights {list(batch_shape)}")
-            flat = Weights.of(self.stats, stats).flat.expand(*batch_shape, self.stats.numel).reshape(count, self.stats.numel)
+            # torch's batch norm has no derivative for running statistics, so they carry no gradient.
+            flat = Weights.of(self.stats, stats).flat.detach().expand(*batch_shape, self.stats.numel).reshape(count, self.stats.numel)
             # In training mode batch norm writes into what it is given.
-            return [dict(Weights(row.detach().clone() if self.training else row, self.stats)) for row in flat.unbind(0)]
+            return [dict(Weights(row.clone() if self.training else row, self.stats)) for row in flat.unbind(0)]
         if ids is None or not self.bank.names:
             return [{} for _ in range(count)]
         own = dict(named_statistics(self.module))

@@ -50,7 +50,7 @@ class TrainConfig(Section):
 class ContinualConfig(Section):
     """How earlier tasks are protected."""
 
-    beta: NonNegativeFloat = Field(0.01, description="Strength of the output regulariser; 0 for none.")
+    beta: NonNegativeFloat = Field(0.05, description="Strength of the output regulariser; 0 for none.")
     tasks_per_step: PositiveInt | None = Field(
         None, description="Regularise a random batch of so many earlier tasks in each step, instead of all of them."
     )

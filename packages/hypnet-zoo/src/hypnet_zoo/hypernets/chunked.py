@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
 from hypnet_core.networks.hypernetwork import HyperNetwork
@@ -107,7 +108,8 @@ class ChunkedHMLP(HyperNetwork):
         if self.chunk_embeddings is not None:
             nn.init.normal_(self.chunk_embeddings)
         _, variances = starts_of(self.target)
-        for head in self.inner.linear_heads():
+        heads = (head for head in self.inner.linear_heads() if not is_parametrized(head))  # spectral norm sets the scale itself
+        for head in heads:
             rows = torch.ones(head.out_features)
             init_head(head.weight, head.bias, 0 * rows, variances.mean() * rows)
 

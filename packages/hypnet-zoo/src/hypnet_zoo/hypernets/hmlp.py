@@ -76,7 +76,9 @@ class HMLP(HyperNetwork):
         self.heads = nn.ModuleList(nn.Linear(width, size, bias=bias) for size in sizes)
         self.reset_parameters(activation)
         if spectral_norm:
-            for head in self.heads:
+            for head in self.linear_heads():
+                # Its scale is normalised away, and a head of zeros, which biases start with, has no direction.
+                nn.init.normal_(head.weight)
                 with_spectral_norm(head)
         self._needs_batch = batch_norm
 

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from pydantic import BaseModel
+
+from hypnet_core.errors import CheckpointError, RunError
+from hypnet_core.protocols import Experiment
+from hypnet_core.runs.experiment import Run, execute
+
+
+class Config(BaseModel):
+    steps: int = 4
+    fail_at: int | None = None
+
+
+class Counting:
+    """Counts, and saves after every second step."""
+
+    Config: ClassVar[type[BaseModel]] = Config
+
+    def run(self, config: Config, run: Run) -> Mapping[str, Any]:
+        checkpoint = run.restore()
+        total = torch.zeros(1) if checkpoint is None else checkpoint.tensors["total"]
+        start = 0 if checkpoint is None else checkpoint.state["step"]
+        for step in range(start + 1, config.steps + 1):
+            total += step
+            run.log(step, total=total.item())
+            if step == config.fail_at:
+                raise RuntimeError("stopped here")
+            if step % 2 == 0:
+                run.save(step, {"total": total}, {"step": step})
+        return {"total": total.item()}
+
+
+def create(path: Path, **config: Any) -> Run:
+    return Run.create(path, experiment="counting", config=Config(**config), plugins={"test": "1.0"})
+
+
+def test_a_run_owns_its_directory(tmp_path: Path) -> None:
+    assert isinstance(Counting(), Experiment)
+    run = create(tmp_path / "new" / "run")
+    assert execute(Counting(), Config(), run) == {"total": 10.0}
+    header = json.loads((run.path / "config.json").read_text())
+    assert header["experiment"] == "counting"
+    assert header["config"] == {"steps": 4, "fail_at": None}
+    assert header["plugins"] == {"test": "1.0"}
+    assert {"python", "hypnet-core", "torch"} <= header["versions"].keys()
+    assert run.summary() == {"total": 10.0}
+    assert run.finished
+    assert [line["total"] for line in run.metrics()] == [1, 3, 6, 10]
+    assert "finished" in (run.path / "log.txt").read_text()
+    assert [p.name for p in sorted((run.path / "checkpoints").iterdir())] == ["0004.safetensors", "latest.json"]
+
+
+@pytest.mark.parametrize("fail_at", [1, 2, 3, 4])
+def test_a_resumed_run_ends_like_one_that_never_stopped(tmp_path: Path, fail_at: int) -> None:
+    whole, broken = create(tmp_path / "whole"), create(tmp_path / "broken", fail_at=fail_at)
+    execute(Counting(), Config(), whole)
+    with pytest.raises(RuntimeError, match="stopped here"):
+        execute(Counting(), Config(fail_at=fail_at), broken)
+    assert not broken.finished
+    assert "stopped: RuntimeError: stopped here" in (broken.path / "log.txt").read_text()
+    execute(Counting(), Config(), Run.resume(broken.path))
+    for name in ("summary.json", "metrics.jsonl"):
+        assert (broken.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+def test_a_torn_line_in_the_metrics_is_cut_off(tmp_path: Path) -> None:
+    run = create(tmp_path / "run", fail_at=3)
+    with pytest.raises(RuntimeError):
+        execute(Counting(), Config(fail_at=3), run)
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "tot')
+    assert [line["step"] for line in run.metrics()] == [1, 2, 3]
+    execute(Counting(), Config(), Run.resume(run.path))
+    assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4]
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    run = create(tmp_path / "run")
+    execute(Counting(), Config(), run)
+    before = (run.path / "metrics.jsonl").read_bytes()
+    assert execute(Counting(), Config(), Run.resume(run.path)) == {"total": 10.0}
+    assert (run.path / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_directory_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    create(tmp_path / "run")
+    with pytest.raises(RunError, match="holds another run"):
+        create(tmp_path / "run")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("…")
+    with pytest.raises(RunError, match="is not empty"):
+        create(tmp_path / "thesis")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot make the directory"):
+        create(tmp_path / "file")
+
+
+def test_only_a_run_can_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run"):
+        Run.resume(tmp_path)
+    (tmp_path / "config.json").write_text('{"experiment"')
+    with pytest.raises(RunError, match="is damaged"):
+        Run.resume(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(RunError, match="names no experiment"):
+        Run.resume(tmp_path)
+
+
+def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
+    run = create(tmp_path / "run", fail_at=3)
+    with pytest.raises(RuntimeError):
+        execute(Counting(), Config(fail_at=3), run)
+    path = run.path / "checkpoints" / "0002.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        Run.resume(run.path).restore()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match="was changed"):
+        Run.resume(run.path).restore()
+    path.write_bytes(content)
+    (run.path / "metrics.jsonl").write_text("")
+    with pytest.raises(CheckpointError, match="is shorter than it was"):
+        Run.resume(run.path).restore()
+
+
+def test_results_that_json_cannot_say_do_not_finish_a_run(tmp_path: Path) -> None:
+    run = create(tmp_path / "run")
+    with pytest.raises(RunError, match="cannot write"):
+        run.finish({"loss": float("inf")})
+    assert not run.finished
+
+
+def test_older_checkpoints_stay_on_demand(tmp_path: Path) -> None:
+    run = create(tmp_path / "run")
+    for i in range(3):
+        run.save(i, {}, {}, keep_older=True)
+    assert len(list((run.path / "checkpoints").glob("*.safetensors"))) == 3
