@@ -29,10 +29,11 @@ __all__ = [
     "RUN",
     "arguments",
     "command",
-    "is_alive",
     "is_command",
+    "last_line",
     "main",
-    "replace_file",
+    "take_lock",
+    "write_once",
 ]
 
 ATTEMPT = "attempt.json"
@@ -63,65 +64,45 @@ def arguments(argv: Sequence[str]) -> list[str]:
     return list(argv[len(_COMMAND) :])
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a file whole and durably, or leave what was there: write beside it, then rename."""
+def write_once(path: Path, text: str) -> bool:
+    """Write a file whole and durably, unless it is there already: write beside it, then give it its name.
+
+    Returns:
+        Whether the file is this one; `False` if somebody else's was there first.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
+        try:
+            os.link(beside, path)  # unlike a renamed one, a linked file never replaces another
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            if path.exists():
+                return False
+            beside.rename(path)
+        return True
+    finally:
         with suppress(OSError):
             beside.unlink()
-        raise
 
 
-def is_alive(directory: Path) -> bool:
-    """Whether an attempt's process, or what it started, lives: whether somebody holds its lock."""
-    lock = _take_lock(directory, patience=0.0)
-    if lock is None:
-        return directory.joinpath(ATTEMPT).exists()
-    os.close(lock)
-    return False
+def take_lock(directory: Path, patience: float = 0.0) -> int | None:
+    """Take an attempt's lock, which is held until the returned file is closed; `None` if the attempt lives.
 
-
-def take_lock(directory: Path) -> int | None:
-    """Take an attempt's lock; `None` if it lives. The lock is held until the returned file is closed.
+    Args:
+        directory: The attempt's directory.
+        patience: Seconds to wait for somebody who only looks.
 
     Raises:
         FileNotFoundError: The attempt was never written down, so nothing of it can live.
     """
-    return _take_lock(directory, patience=0.0)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run the attempt in the directory that is the only argument.
-
-    Returns:
-        0 if the trial is done, 1 if it failed, other codes if there was nothing to do or no way to say so.
-    """
-    directory = Path(arguments[0])
-    try:
-        lock = _take_lock(directory, _PATIENCE)
-        if lock is None or _is_superseded(directory):
-            return _complain(f"{directory}: another attempt has taken over; nothing done", _NOTHING_TO_DO)
-        attempt = json.loads(directory.joinpath(ATTEMPT).read_text(encoding="utf-8"))
-        result = _attempt(directory, attempt, lock)
-        replace_file(directory / RESULT, json.dumps(result))
-    except (OSError, ValueError) as error:
-        return _complain(f"{directory}: {error}", _CANNOT_WRITE)
-    return 0 if result["state"] == "done" else 1
-
-
-def _complain(message: str, code: int) -> int:
-    with suppress(OSError):
-        os.write(2, f"hypnet: {message}\n".encode(errors="replace"))
-    return code
-
-
-def _take_lock(directory: Path, patience: float) -> int | None:
     file = os.open(directory / ATTEMPT, os.O_RDONLY)
     end = time.monotonic() + patience
     while True:
@@ -136,9 +117,31 @@ def _take_lock(directory: Path, patience: float) -> int | None:
             return file
 
 
-def _is_superseded(directory: Path) -> bool:
-    """Whether a driver has given this attempt up. It makes the next one while it holds this one's lock, so it is seen in time."""
-    return directory.with_name(str(int(directory.name) + 1)).exists() or directory.joinpath(RESULT).exists()
+def main(arguments: Sequence[str]) -> int:
+    """Run the attempt in the directory that is the only argument.
+
+    Returns:
+        0 if the trial is done, 1 if it failed, other codes if there was nothing to do or no way to say so.
+    """
+    directory = Path(arguments[0])
+    try:
+        lock = take_lock(directory, _PATIENCE)
+        # A driver that gives an attempt up writes its result while it holds the lock, so it is seen here in time.
+        if lock is None or directory.joinpath(RESULT).exists():
+            return _complain(f"{directory}: this attempt was made or given up before; nothing done", _NOTHING_TO_DO)
+        attempt = json.loads(directory.joinpath(ATTEMPT).read_text(encoding="utf-8"))
+        result = _attempt(directory, attempt, lock)
+        if not write_once(directory / RESULT, json.dumps(result)):
+            return _complain(f"{directory}: somebody else wrote a result for this attempt", _NOTHING_TO_DO)
+    except (OSError, ValueError) as error:
+        return _complain(f"{directory}: {error}", _CANNOT_WRITE)
+    return 0 if result["state"] == "done" else 1
+
+
+def _complain(message: str, code: int) -> int:
+    with suppress(OSError):
+        os.write(2, f"hypnet: {message}\n".encode(errors="replace"))
+    return code
 
 
 def _attempt(directory: Path, attempt: Mapping[str, Any], lock: int) -> dict[str, Any]:
@@ -177,13 +180,15 @@ def _run(directory: Path, attempt: Mapping[str, Any], lock: int) -> tuple[int | 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
     argv = attempt["argv"]
+    directory.joinpath(RUN).mkdir(exist_ok=True)
     try:
         # The command holds the lock too: should this process be killed, the attempt counts as alive until the command has ended.
         process = subprocess.Popen(  # noqa: S603  # an argument list; never a shell
             argv, cwd=attempt["cwd"], env={**os.environ, **attempt["env"]}, stdin=subprocess.DEVNULL, pass_fds=[lock]
         )
     except OSError as error:
-        return None, f"cannot start {argv[0]!r}: {error.strerror}"
+        where = f" in {attempt['cwd']}" if error.filename == attempt["cwd"] else ""
+        return None, f"cannot start {argv[0]!r}{where}: {error.strerror}"
     processes.append(process)
     if asked:
         process.send_signal(asked[-1])
@@ -199,11 +204,12 @@ def _why(code: int, errors: Path) -> str:
     if code < 0:
         with suppress(ValueError):
             end = f"killed by {signal.Signals(-code).name}"
-    last = _last_line(errors)
+    last = last_line(errors)
     return f"{end}: {last}" if last else end
 
 
-def _last_line(path: Path) -> str:
+def last_line(path: Path) -> str:
+    """The last line of a file that is not blank, cut if it is long; empty if there is none."""
     with suppress(OSError), path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 4096))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]

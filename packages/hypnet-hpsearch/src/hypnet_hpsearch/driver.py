@@ -1,0 +1,338 @@
+"""The loop that carries a search out: claims trials, hands them to a scheduler, takes in their results."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from hypnet_core.errors import RunError, SchedulerError
+from hypnet_core.protocols import Scheduler
+from hypnet_core.runs.scheduling import JobSpec, JobState
+from hypnet_hpsearch.attempts import Attempt
+from hypnet_hpsearch.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.plan import Plan
+from hypnet_hpsearch.presence import Presence
+from hypnet_hpsearch.spec import SearchSpec
+from hypnet_hpsearch.store import Event, Store, end_event
+from hypnet_hpsearch.target import DIRECTORY_VARIABLE, command_line
+
+__all__ = ["Driver", "Progress", "Start", "Watcher"]
+
+_LOOK_AROUND = 0.2  # seconds between two looks at what other drivers do, and at attempts that no job of ours stands for
+_POLL = 1.0  # seconds between two polls of a scheduler that does not say how often it may be asked
+_SILENCE = 5.0  # seconds to leave a scheduler alone that did not answer
+_LOSSES = 5  # how often a trial may vanish, each time that the search is started, before it is given up
+_AHEAD = 2  # jobs that wait in the scheduler, so that a slot is never empty while the driver is busy
+_AT_ONCE = 50  # jobs at once in a scheduler that does not say how many slots it has
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a driver found when it began.
+
+    Attributes:
+        total: Trials in all.
+        done: Those that have a result.
+        failed: Those that failed, were lost or cancelled; they are run again.
+        running: Those that run now, started by another driver.
+        missing: Those that were never begun.
+        damaged: Lines of the journal that could not be read.
+    """
+
+    total: int
+    done: int
+    failed: int
+    running: int
+    missing: int
+    damaged: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a search is.
+
+    Attributes:
+        total: Trials in all.
+        counts: How many of them are in each state.
+        queued: How many of the running ones wait for a slot, as far as this driver knows.
+        best: The best trial so far.
+    """
+
+    total: int
+    counts: Mapping[TrialState, int]
+    queued: int
+    best: TrialRecord | None
+
+
+class Watcher(Protocol):
+    """Is told what a driver does; see `hypnet_hpsearch.progress`."""
+
+    def started(self, start: Start) -> None:
+        """The search begins."""
+        ...
+
+    def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
+        """An attempt at a trial has ended."""
+        ...
+
+    def warned(self, message: str) -> None:
+        """Something is odd."""
+        ...
+
+
+class Driver:
+    """Runs what is missing or failed of a search, once.
+
+    Any number of drivers may work on one search, and each may be killed at any moment: jobs go on without it, and the next driver
+    takes over.
+
+    Args:
+        store: The search's directory.
+        plan: Its trials.
+        spec: The search, with the settings of today.
+        scheduler: What runs the jobs.
+        watcher: Who is told.
+        max_jobs: How many jobs may be queued or running at once; what the scheduler's slots call for if `None`.
+    """
+
+    def __init__(
+        self, store: Store, plan: Plan, spec: SearchSpec, *, scheduler: Scheduler, watcher: Watcher, max_jobs: int | None = None
+    ) -> None:
+        self._store, self._plan, self._spec, self._scheduler, self._watcher = store, plan, spec, scheduler, watcher
+        slots = getattr(scheduler, "slots", None)
+        self._max_jobs = max_jobs or (max(1, slots // spec.resources.cpus) + _AHEAD if slots else _AT_ONCE)
+        self._poll_interval = float(getattr(scheduler, "poll_interval", _POLL))
+        self._presence = Presence(store.directory)
+        self._todo: deque[int] = deque()
+        self._numbers: dict[str, int] = {}  # of the trials that are begun, so that they can be tried again
+        self._jobs: dict[str, Attempt] = {}
+        self._states: Mapping[str, JobState] = {}
+        self._jobless: list[Attempt] = []  # they live, but no job stands for them: their driver or their launcher was killed
+        self._ends: list[Event] = []
+        self._failures: Counter[str] = Counter()
+        self._losses: Counter[str] = Counter()
+        self._best: TrialRecord | None = None
+        self._last_look = 0.0
+        self._next_poll = 0.0
+        self._interrupted = False
+
+    def run(self) -> None:
+        """Work until every trial has ended.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed. The driver's own jobs have been cancelled.
+            RunError: The directory cannot be written any more. Jobs go on.
+            SchedulerError: The scheduler refuses a job. Jobs that it had accepted go on.
+        """
+        try:
+            self._begin()
+            while self._work():
+                time.sleep(self._poll_interval)
+        except KeyboardInterrupt:
+            self._interrupt()
+            raise
+        finally:
+            self._presence.end()
+
+    def _begin(self) -> None:
+        with self._store.locked():
+            self._recover()
+        trials = self._store.ledger.trials
+        counts: Counter[TrialState | None] = Counter()
+        for number, trial in self._plan.ids():
+            record = trials.get(trial)
+            counts[None if record is None else record.state] += 1
+            if record is None or record.state not in {TrialState.DONE, TrialState.RUNNING}:
+                self._todo.append(number)
+            if record is not None:
+                self._numbers[trial] = number
+                self._note_best(record)
+        failed = counts[TrialState.FAILED] + counts[TrialState.LOST] + counts[TrialState.CANCELLED]
+        self._watcher.started(
+            Start(
+                len(self._plan), counts[TrialState.DONE], failed, counts[TrialState.RUNNING], counts[None], self._store.damaged
+            )
+        )
+
+    def _recover(self) -> None:
+        """Find again what the journal has lost, and take over from dead drivers. The caller holds the lock."""
+        self._store.write(list(self._store.recovered()))
+        self._take_over_orphans()
+        self._store.ledger.ended()  # what ended before is no news
+
+    def _work(self) -> bool:
+        """One round: take in what has ended, start what there is room for. Returns whether there is more to do."""
+        self._poll()
+        looked = time.monotonic() - self._last_look > _LOOK_AROUND
+        if looked:
+            self._last_look = time.monotonic()
+            self._look_at_jobless()
+        room = self._max_jobs - len(self._jobs) - len(self._jobless)
+        if self._ends or (self._todo and room > 0):
+            with self._store.locked():
+                if self._store.was_cut:
+                    self._recover()
+                ends, self._ends = self._ends, []
+                self._store.write(ends)
+                begun = self._claim(room)
+            self._submit(begun)
+        elif looked:
+            self._look_around()
+        for record in self._store.ledger.ended():
+            self._take_in(record)
+        others = any(trial in self._numbers for trial in self._store.ledger.running)
+        return bool(self._todo or self._jobs or self._jobless or self._ends or others)
+
+    def _claim(self, room: int) -> list[Attempt]:
+        begun: list[Attempt] = []
+        events: list[Event] = []
+        while self._todo and len(begun) < room:
+            number = self._todo.popleft()
+            trial = self._plan.trial(number)
+            self._numbers[trial.id] = number
+            noted, attempt = self._store.begin(trial, self._presence.name, partial(self._content, trial.options))
+            events += noted
+            if attempt is not None:
+                begun.append(attempt)
+        self._store.write(events)
+        return begun
+
+    def _content(self, options: Mapping[str, Any], attempt: Attempt) -> dict[str, Any]:
+        """What `attempt.json` says."""
+        return {
+            "trial": attempt.trial,
+            "attempt": attempt.number,
+            "options": options,
+            "argv": command_line(self._spec, options, attempt.run),
+            "cwd": str(self._spec.cwd),
+            "env": {DIRECTORY_VARIABLE: str(attempt.run)},
+            "summary": str(attempt.run / (self._spec.summary if self._spec.command else "summary.json")),
+            "metric": self._spec.metric,
+        }
+
+    def _submit(self, attempts: list[Attempt]) -> None:
+        events: list[Event] = []
+        resources = self._spec.resources.model_dump()
+        try:
+            for attempt in attempts:
+                job = JobSpec(
+                    argv=attempt.command,
+                    name=f"{self._spec.name}-{attempt.trial}",
+                    stdout=attempt.output,
+                    stderr=attempt.errors,
+                    **resources,
+                )
+                name = self._scheduler.submit(job)
+                self._jobs[name] = attempt
+                events.append({"event": "job", "trial": attempt.trial, "attempt": attempt.number, "job": name})
+        except SchedulerError as error:
+            for attempt in attempts[len(events) :]:
+                result = attempt.conclude(f"it could not be submitted: {error}")
+                events += [end_event(attempt, result, TrialState.CANCELLED)] if result else []
+            raise
+        finally:
+            if events:
+                with self._store.locked():
+                    self._store.write(events)
+
+    def _poll(self) -> None:
+        if not self._jobs or time.monotonic() < self._next_poll:
+            return
+        try:
+            self._states = self._scheduler.poll(list(self._jobs))
+        except SchedulerError as error:  # what cannot be asked has not changed
+            self._next_poll = time.monotonic() + _SILENCE
+            self._watcher.warned(f"the scheduler does not answer: {error}")
+            return
+        for job, state in self._states.items():
+            if state.ended:
+                self._end(self._jobs.pop(job), f"its job is {state.value} and wrote no result")
+
+    def _end(self, attempt: Attempt, otherwise: str) -> None:
+        result = attempt.conclude(otherwise)
+        if result is None:
+            self._jobless.append(attempt)
+            return
+        cancelled = self._interrupted and result.get("state") != TrialState.DONE
+        self._ends.append(end_event(attempt, result, TrialState.CANCELLED if cancelled else None))
+
+    def _look_at_jobless(self) -> None:
+        jobless, self._jobless = self._jobless, []
+        for attempt in jobless:
+            self._end(attempt, "it was killed")
+
+    def _look_around(self) -> None:
+        self._store.refresh()
+        if self._store.was_cut:
+            with self._store.locked():
+                self._recover()
+        elif self._store.orphans():
+            with self._store.locked():
+                self._take_over_orphans()
+
+    def _take_over_orphans(self) -> None:
+        """Make the trials of dead drivers ours: some have ended, some run on, some are dead. The caller holds the lock."""
+        orphans = self._store.orphans()
+        ours = {*self._jobs.values(), *self._jobless}
+        states = self._scheduler.poll([record.job for record in orphans if record.job]) if orphans else {}
+        events: list[Event] = []
+        for record in orphans:
+            attempt = self._store.attempt(record.id, record.attempt)
+            events.append(self._store.take_over(record, self._presence.name))
+            if attempt in ours:  # the journal had lost our claim
+                continue
+            if not states.get(record.job, JobState.LOST).ended:
+                self._jobs[record.job] = attempt
+                continue
+            result = attempt.conclude("its driver was killed, and it wrote no result")
+            if result is None:
+                self._jobless.append(attempt)
+            else:
+                events.append(end_event(attempt, result))
+        self._store.write(events)
+
+    def _take_in(self, record: TrialRecord) -> None:
+        """Note that an attempt has ended, ours or another driver's, and try again what may be tried again."""
+        if record.id not in self._numbers:
+            return
+        self._note_best(record)
+        self._watcher.ended(record, self.progress)
+        if record.state in {TrialState.FAILED, TrialState.LOST, TrialState.CANCELLED} and self._may_try_again(record):
+            self._todo.append(self._numbers[record.id])
+
+    def _may_try_again(self, record: TrialRecord) -> bool:
+        if record.state is TrialState.CANCELLED:
+            return not self._interrupted
+        counter, limit = (self._losses, _LOSSES) if record.state is TrialState.LOST else (self._failures, self._spec.attempts)
+        counter[record.id] += 1
+        return counter[record.id] < limit
+
+    def _note_best(self, record: TrialRecord) -> None:
+        if record.score is None:
+            return
+        sign = 1 if self._spec.direction == "maximize" else -1
+        if self._best is None or self._best.score is None or sign * record.score > sign * self._best.score:
+            self._best = record
+
+    def progress(self) -> Progress:
+        """How far the search is."""
+        queued = sum(state is JobState.QUEUED for state in self._states.values())
+        return Progress(len(self._plan), self._store.ledger.counts(), queued, self._best)
+
+    def _interrupt(self) -> None:
+        """End our own jobs, and say in the journal that they were cancelled."""
+        self._interrupted = True
+        self._scheduler.cancel(list(self._jobs))
+        end = time.monotonic() + 60
+        while self._jobs and time.monotonic() < end:
+            self._poll()
+            time.sleep(self._poll_interval)
+        self._look_at_jobless()
+        with self._store.locked():
+            self._store.write(self._ends)
+        if self._jobs:
+            raise RunError(f"{len(self._jobs)} jobs do not end although they were cancelled")

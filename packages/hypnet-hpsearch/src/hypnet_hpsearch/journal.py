@@ -1,0 +1,118 @@
+"""A file that only grows: one event per line, written by several processes, readable after any crash."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hypnet_core.errors import RunError
+
+__all__ = ["Journal"]
+
+_TAIL = 64
+
+
+class Journal:
+    """Events in a file, one JSON object per line.
+
+    Only who holds the lock may append. A line that a crash tore, or that somebody damaged, is passed over and counted; the next
+    event starts a new line. The lock is one of the operating system's: it ends with the process that holds it.
+
+    Args:
+        path: The file; it need not exist. Beside it, its lock is `PATH.lock`.
+
+    Attributes:
+        damaged: How many lines could not be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damaged = 0
+        self._offset = 0
+        self._tail = b""
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock; wait for it if need be.
+
+        Raises:
+            RunError: The lock file cannot be written, or the file system has no locks.
+        """
+        path = self.path.with_name(f"{self.path.name}.lock")
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror}") from None
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:
+                raise RunError(f"cannot lock {path}: {error.strerror}") from None
+            yield
+        finally:
+            os.close(lock)
+
+    def append(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Add events; the caller holds the lock.
+
+        Raises:
+            RunError: The file cannot be written. Some of the events may be there, the last of them torn.
+        """
+        text = "".join(json.dumps(event, separators=(",", ":")) + "\n" for event in events)
+        try:
+            with self.path.open("a+b", buffering=0) as file:
+                end = file.seek(0, os.SEEK_END)
+                torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"
+                remaining = ("\n" * torn + text).encode()
+                while remaining:
+                    remaining = remaining[file.write(remaining) or 0 :]
+        except OSError as error:
+            raise RunError(f"cannot write {self.path}: {error.strerror}") from None
+
+    def news(self) -> tuple[bool, list[dict[str, Any]]]:
+        """The events that were added since the last call.
+
+        Returns:
+            Whether everything must be forgotten, because the file was cut or replaced and the events are all that it holds now; and
+            the events.
+
+        Raises:
+            RunError: The file cannot be read.
+        """
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                restarted = self._is_changed(file.fileno())
+                if restarted:
+                    self._offset, self._tail, self.damaged = 0, b"", 0
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            restarted, self._offset, self._tail = self._offset > 0, 0, b""
+            return restarted, []
+        except OSError as error:
+            raise RunError(f"cannot read {self.path}: {error.strerror}") from None
+        complete = data[: data.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        self._tail = (self._tail + complete)[-_TAIL:]
+        return restarted, list(self._parsed(complete))
+
+    def _is_changed(self, file: int) -> bool:
+        """Whether what was read before is no longer there."""
+        return os.pread(file, len(self._tail), self._offset - len(self._tail)) != self._tail
+
+    def _parsed(self, data: bytes) -> Iterator[dict[str, Any]]:
+        for line in data.split(b"\n"):
+            try:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
+                self.damaged += bool(line)
+                continue
+            if isinstance(event, dict):
+                yield event
+            else:
+                self.damaged += 1

@@ -1,0 +1,127 @@
+"""What is known about each trial of a search, added up from the events of its journal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["Ledger", "TrialRecord", "TrialState"]
+
+
+class TrialState(StrEnum):
+    """How a trial stands. A trial that is in no ledger was never begun.
+
+    Attributes:
+        RUNNING: A driver has claimed it; it waits, or runs.
+        DONE: It has its result, once and for all.
+        FAILED: Its latest attempt went wrong.
+        LOST: Its latest attempt vanished without a result.
+        CANCELLED: Its latest attempt was ended on request.
+    """
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+
+
+@dataclass(slots=True)
+class TrialRecord:
+    """What is known about a trial.
+
+    Attributes:
+        id: Its id.
+        state: How it stands.
+        attempt: Number of the latest attempt.
+        options: All options.
+        driver: Who has claimed it.
+        job: The scheduler's id of the latest attempt.
+        metric: Its result; may be NaN or infinite.
+        reason: Why it failed, or what is odd about its result.
+        seconds: How long the latest attempt ran.
+    """
+
+    id: str
+    state: TrialState = TrialState.RUNNING
+    attempt: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    driver: str = ""
+    job: str = ""
+    metric: float | None = None
+    reason: str | None = None
+    seconds: float | None = None
+
+    @property
+    def score(self) -> float | None:
+        """The metric if it is a number that can be compared."""
+        return self.metric if self.state is TrialState.DONE and self.metric is not None and math.isfinite(self.metric) else None
+
+
+class Ledger:
+    """The records of all trials that were ever begun.
+
+    Attributes:
+        trials: The records by trial id.
+        running: The ids of those that are running.
+        damaged: How many events made no sense.
+    """
+
+    def __init__(self) -> None:
+        self.trials: dict[str, TrialRecord] = {}
+        self.running: set[str] = set()
+        self.damaged = 0
+        self._ended: list[str] = []
+
+    def add(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Take in some events, in their order. An event that makes no sense is passed over and counted."""
+        for event in events:
+            try:
+                self._add(event)
+            except (KeyError, TypeError, ValueError):
+                self.damaged += 1
+
+    def ended(self) -> list[TrialRecord]:
+        """The trials whose attempts have ended since the last call."""
+        ended, self._ended = self._ended, []
+        return [self.trials[trial] for trial in ended if trial in self.trials]
+
+    def counts(self) -> dict[TrialState, int]:
+        """How many trials are in each state."""
+        counts = dict.fromkeys(TrialState, 0)
+        for record in self.trials.values():
+            counts[record.state] += 1
+        return counts
+
+    def _add(self, event: Mapping[str, Any]) -> None:
+        kind, trial, attempt = event["event"], str(event["trial"]), int(event["attempt"])
+        record = self.trials.get(trial) or TrialRecord(trial)
+        if record.state is TrialState.DONE or attempt < record.attempt:
+            return  # a result is final, and an earlier attempt has nothing to say any more
+        if kind == "claim":
+            if attempt == record.attempt and record.state is not TrialState.RUNNING:
+                return  # somebody took over what had just ended
+            record.state, record.attempt, record.driver = TrialState.RUNNING, attempt, str(event["driver"])
+            record.options = event.get("options") or record.options
+            self.running.add(trial)
+        elif kind == "job":
+            record.job = str(event["job"])
+        elif kind == "end":
+            if record.state is TrialState.RUNNING or attempt > record.attempt:  # of two ends of one attempt the first counts
+                self._end(record, attempt, event)
+        else:
+            raise ValueError(f"no event is called {kind!r}")
+        self.trials[trial] = record
+
+    def _end(self, record: TrialRecord, attempt: int, event: Mapping[str, Any]) -> None:
+        metric = event.get("metric")
+        seconds = event.get("seconds")
+        record.state, record.attempt = TrialState(event["state"]), attempt
+        record.metric = None if metric is None else float(metric)
+        record.reason = event.get("reason")
+        record.seconds = None if seconds is None else float(seconds)
+        self.running.discard(record.id)
+        self._ended.append(record.id)

@@ -1,0 +1,59 @@
+"""Who is at work on a search: one locked file per driver, which everybody can see is held only as long as the driver lives."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+
+from hypnet_core.errors import RunError
+from hypnet_core.runs.files import make_directory
+
+__all__ = ["Presence", "is_present"]
+
+_DRIVERS = "drivers"
+
+
+class Presence:
+    """This process, as a driver of a search.
+
+    Args:
+        directory: The search's directory.
+
+    Attributes:
+        name: What the journal calls the driver.
+
+    Raises:
+        RunError: The directory cannot be written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        make_directory(directory / _DRIVERS)
+        self.name = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._path = directory / _DRIVERS / self.name
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise RunError(f"cannot write {self._path}: {error.strerror}") from None
+
+    def end(self) -> None:
+        """Say goodbye."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def is_present(directory: Path, name: str) -> bool:
+    """Whether a driver of a search lives."""
+    try:
+        file = os.open(directory / _DRIVERS / Path(name).name, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False

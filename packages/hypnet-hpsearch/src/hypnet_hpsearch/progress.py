@@ -1,0 +1,143 @@
+"""Showing how a search goes: a live table on a terminal, plain lines elsewhere. Both go to stderr."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hypnet_hpsearch.driver import Progress, Start, Watcher
+from hypnet_hpsearch.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.target import argument_text
+
+__all__ = ["Lines", "Silent", "described", "shown"]
+
+_logger = logging.getLogger("hypnet.search")
+_LONGEST = 60
+
+
+class Silent:
+    """Shows nothing."""
+
+    def started(self, start: Start) -> None:
+        """Nothing."""
+
+    def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
+        """Nothing."""
+
+    def warned(self, message: str) -> None:
+        """Nothing."""
+
+
+class Lines:
+    """One line for each attempt that ends."""
+
+    def started(self, start: Start) -> None:
+        """Say what is there and what will be run."""
+        _logger.info(described(start))
+        if start.damaged:
+            lines = "1 line" if start.damaged == 1 else f"{start.damaged} lines"
+            _logger.warning("%s of the journal could not be read; what they said was found again where it matters", lines)
+
+    def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
+        """Say what became of the trial."""
+        what = f"{record.metric:.6g}" if record.metric is not None else record.reason or record.state.value
+        options = " ".join(f"{key}={shown(value)}" for key, value in record.options.items())
+        level = logging.INFO if record.state is TrialState.DONE else logging.WARNING
+        if _logger.isEnabledFor(level):
+            now = progress()
+            done = now.counts[TrialState.DONE]
+            _logger.log(level, "[%d/%d] %s %s: %s  (%s)", done, now.total, record.id, record.state.value, what, options)
+
+    def warned(self, message: str) -> None:
+        """Say it."""
+        _logger.warning(message)
+
+
+class Live:
+    """A table that is drawn anew a few times a second.
+
+    Args:
+        live: The display, from rich.
+    """
+
+    def __init__(self, live: Any) -> None:
+        self._live = live
+        self._began = time.monotonic()
+        self._ended = 0
+        self._next = 0.0
+
+    def started(self, start: Start) -> None:
+        """Say what is there and what will be run."""
+        Lines().started(start)
+
+    def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
+        """Draw the table, unless that was done just now; a failure stays on the screen above it."""
+        self._ended += 1
+        if record.state is not TrialState.DONE:
+            Lines().ended(record, progress)
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + 0.25
+            self._live.update(self._table(progress()))
+
+    def warned(self, message: str) -> None:
+        """Say it."""
+        _logger.warning(message)
+
+    def _table(self, progress: Progress) -> Any:
+        from rich.table import Table  # noqa: PLC0415  only a terminal pays for rich
+
+        counts = progress.counts
+        failed = counts[TrialState.FAILED] + counts[TrialState.LOST] + counts[TrialState.CANCELLED]
+        done = counts[TrialState.DONE]
+        left = progress.total - done - failed
+        seconds = (time.monotonic() - self._began) / max(1, self._ended) * left
+        best = progress.best
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in ("queued", "running", "done", "failed", "of", "best so far", "time left"):
+            table.add_column(column, justify="left" if column == "best so far" else "right")
+        table.add_row(
+            str(progress.queued),
+            str(max(0, counts[TrialState.RUNNING] - progress.queued)),
+            str(done),
+            str(failed),
+            str(progress.total),
+            "" if best is None else f"{best.metric:.6g}  ({best.id})",
+            time.strftime("%H:%M:%S", time.gmtime(seconds)),
+        )
+        return table
+
+
+@contextmanager
+def watcher() -> Iterator[Watcher]:
+    """Who shows the progress while a block runs: a live table if stderr is a terminal; nobody if the command is to be quiet."""
+    if not _logger.isEnabledFor(logging.INFO):
+        yield Silent()
+        return
+    from rich.console import Console  # noqa: PLC0415  as above
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Lines()
+        return
+    from rich.live import Live as Display  # noqa: PLC0415  as above
+
+    with Display(console=console, transient=True, refresh_per_second=4) as display:
+        yield Live(display)
+
+
+def described(start: Start) -> str:
+    """What is there and what will be run, in one sentence."""
+    to_run = start.missing + start.failed
+    parts = [f"{start.total} trial{'s' * (start.total != 1)}", f"{start.done} done"]
+    parts += [f"{start.running} running already"] if start.running else []
+    return f"{', '.join(parts)}; to run: {to_run} ({start.missing} missing, {start.failed} failed)"
+
+
+def shown(value: Any) -> str:
+    """A value in one line, cut if it is long."""
+    text = argument_text(value)
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -1,0 +1,191 @@
+"""Searches from Python; the command `hypnet search` is a thin layer above."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from hypnet_core.errors import ConfigError, RunError
+from hypnet_core.plugins.component import Kind
+from hypnet_core.plugins.registry import registry
+from hypnet_core.protocols import Scheduler
+from hypnet_hpsearch.attempts import Attempt
+from hypnet_hpsearch.driver import Driver, Progress, Watcher
+from hypnet_hpsearch.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.plan import Plan, PlannedTrial
+from hypnet_hpsearch.progress import Silent
+from hypnet_hpsearch.results import ResultsFile, SearchStatus, TrialResult, best_of, results_of, status_of
+from hypnet_hpsearch.spec import SearchSpec, load_spec
+from hypnet_hpsearch.store import Store
+from hypnet_hpsearch.target import check_command, command_line
+
+__all__ = ["Search"]
+
+
+class Search:
+    """A search: its trials, and what came of them.
+
+    Args:
+        spec: What is searched.
+        directory: Where everything about it is kept; `searches/NAME` if `None`.
+
+    Attributes:
+        spec: The search.
+        directory: Its directory.
+        plan: Its trials.
+
+    Raises:
+        ConfigError: The grid, a condition or the command's template is impossible.
+
+    Example:
+        ```python
+        from hypnet_hpsearch.search import Search
+        from hypnet_hpsearch.spec import SearchSpec
+
+        spec = SearchSpec(
+            name="width", experiment="hypercl", grid={"hnet.hidden": [[50], [100, 100]], "train.lr": [1e-3, 1e-2]},
+            metric="mean_final_accuracy", direction="maximize",
+        )
+        search = Search(spec)
+        search.run()
+        print(search.best())
+        ```
+    """
+
+    def __init__(self, spec: SearchSpec, directory: Path | str | None = None) -> None:
+        self.spec = spec
+        self.directory = Path("searches", spec.name) if directory is None else Path(directory)
+        check_command(spec)
+        self.plan = Plan(spec)
+
+    @classmethod
+    def load(cls, file: Path | str, directory: Path | str | None = None) -> Self:
+        """The search that a TOML or YAML file describes.
+
+        Raises:
+            ConfigError: The file cannot be read, or something in it is impossible.
+        """
+        spec = load_spec(Path(file))
+        try:
+            return cls(spec, directory)
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {error}") from None
+
+    def run(
+        self, scheduler: Scheduler | None = None, *, watcher: Watcher | None = None, max_jobs: int | None = None
+    ) -> SearchStatus:
+        """Run every trial that has no result, and wait until all have ended.
+
+        It may be called again, from another process too, whatever happened before.
+
+        Args:
+            scheduler: What runs the trials; the one that the search names if `None`.
+            watcher: Who is told how it goes.
+            max_jobs: How many jobs may be queued or running at once; what the scheduler has room for if `None`.
+
+        Raises:
+            ComponentError: There is no such scheduler or experiment.
+            ConfigError: The experiment refuses the options of the first trial.
+            RunError: The directory cannot be written, or holds something else.
+            SchedulerError: The scheduler refuses the jobs.
+        """
+        own = self.scheduler() if scheduler is None else None
+        store = Store.create(self.directory.absolute(), self.spec, len(self.plan))
+        self._check_experiment(store)
+        results = ResultsFile(store, self.spec)
+        driver = Driver(
+            store,
+            self.plan,
+            self.spec,
+            scheduler=scheduler or own or self.scheduler(),
+            watcher=_Recording(watcher or Silent(), results),
+            max_jobs=max_jobs,
+        )
+        try:
+            driver.run()
+        except BaseException:
+            with suppress(RunError):  # what went wrong first is what the user must read
+                results.write()
+            raise
+        finally:
+            close = getattr(own, "close", None)
+            if close is not None:
+                close()
+        results.write()
+        return status_of(store, self.spec)
+
+    def scheduler(self) -> Scheduler:
+        """A new scheduler of the kind that the search names.
+
+        Raises:
+            ComponentError: There is none of that name.
+            ConfigError: One of its options is unknown or impossible.
+        """
+        options = dict(self.spec.scheduler)
+        name = options.pop("name", None)
+        if not isinstance(name, str):
+            raise ConfigError("'scheduler' has no 'name'")
+        found: Scheduler = registry().get(Kind.SCHEDULER, name).build(**options)
+        return found
+
+    def status(self) -> SearchStatus:
+        """How the search stands, whoever works on it."""
+        return status_of(self._looked_at(), self.spec)
+
+    def results(self) -> list[TrialResult]:
+        """All trials that were ever begun, best first."""
+        return results_of(self._looked_at(), self.spec)
+
+    def best(self) -> TrialResult:
+        """The best trial.
+
+        Raises:
+            RunError: No trial has a result yet.
+        """
+        return best_of(self.results(), self.directory)
+
+    def command_lines(self) -> Iterator[tuple[PlannedTrial, tuple[str, ...]]]:
+        """Every trial with the command line that it is run by."""
+        for number in self.plan.order():
+            trial = self.plan.trial(number)
+            out = Attempt(self.directory.absolute() / "trials", trial.id, 1).run
+            yield trial, command_line(self.spec, trial.options, out)
+
+    def _looked_at(self) -> Store:
+        store = Store(self.directory.absolute())
+        store.glimpse()
+        return store
+
+    def _check_experiment(self, store: Store) -> None:
+        """Have the experiment check the first trial's options, so that a wrong key is one message and not a thousand failures."""
+        if self.spec.experiment is None:
+            return
+        registry().get(Kind.EXPERIMENT, self.spec.experiment)
+        store.glimpse()
+        if any(record.state is TrialState.DONE for record in store.ledger.trials.values()):
+            return
+        _, argv = next(self.command_lines())
+        tried = subprocess.run(  # noqa: S603  # our own command, as an argument list
+            [*argv, "--dry-run"], cwd=self.spec.cwd, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+        if tried.returncode:
+            lines = tried.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {tried.returncode}"]
+            raise ConfigError(
+                f"the experiment {self.spec.experiment!r} refuses the first trial: {lines[-1].removeprefix('hypnet: ')}"
+            )
+
+
+class _Recording:
+    """Passes on what a driver tells, and keeps `results.csv` up to date."""
+
+    def __init__(self, watcher: Watcher, results: ResultsFile) -> None:
+        self._watcher, self._results = watcher, results
+        self.started, self.warned = watcher.started, watcher.warned
+
+    def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
+        """Write, and pass on."""
+        self._watcher.ended(record, progress)
+        self._results.update()
