@@ -120,6 +120,36 @@ def test_a_truncated_answer_leaves_nothing_behind(served: Any, target: Path, md5
     assert list(target.parent.iterdir()) == []
 
 
+def test_a_server_that_hangs_up_is_an_error_that_says_so(served: Any, target: Path) -> None:
+    served.behaviour = lambda handler, content: handler.connection.close()
+    with pytest.raises(DataError, match=r"cannot download file\.gz"):
+        obtain(target, [served.url], md5=MD5, download=True)
+    assert not target.parent.exists()
+
+
+def test_an_answer_that_breaks_off_between_chunks_leaves_nothing_behind(
+    served: Any, target: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def cut(handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
+        handler.protocol_version = "HTTP/1.1"
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"400\r\n" + content[:0x400] + b"\r\n400\r\nhalf a chunk")
+
+    served.behaviour = cut
+    with pytest.raises(DataError, match=r"cannot download file\.gz"):
+        obtain(target, [served.url], md5=None, download=True)
+    assert list(target.parent.iterdir()) == []
+    assert "(size unknown)" in caplog.text
+
+
+def test_small_files_are_measured_in_kilobytes(server: Any, target: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (server.folder / "file.gz").write_bytes(bytes(4542))
+    obtain(target, [server.url], md5=None, download=True)
+    assert "downloading file.gz (4.5 kB)" in caplog.text
+
+
 def test_an_answer_with_other_content_leaves_nothing_behind(served: Any, target: Path) -> None:
     (served.folder / "file.gz").write_bytes(b"a login page")
     with pytest.raises(DataError, match=f"MD5 checksum {hashlib.md5(b'a login page').hexdigest()}, should have {MD5}"):

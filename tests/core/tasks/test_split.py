@@ -224,6 +224,13 @@ def test_a_batch_moves_to_a_device_with_everything_in_it() -> None:
     assert {tensor.device.type for tensor in (batch.x, batch.y, batch.ids, batch.lengths) if tensor is not None} == {"meta"}
     assert len(batch) == 2
     assert batch.to(None) is batch
+    again = next(images().batches(2)).to("meta")
+    assert again.x.device.type == again.ids.device.type == "meta"
+    assert again.lengths is None
+
+
+def test_memory_is_counted_for_inputs_targets_and_lengths() -> None:
+    assert Samples.of(torch.zeros(3, 5), torch.zeros(3, dtype=torch.uint8), lengths=[5, 5, 5]).nbytes == 60 + 3 + 24
 
 
 def test_samples_are_transformed_on_the_device_that_they_go_to() -> None:

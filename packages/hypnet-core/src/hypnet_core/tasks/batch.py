@@ -41,16 +41,9 @@ class Batch:
         """
         if device is None:
             return self
-        moved = (
-            None if tensor is None else tensor.to(device, non_blocking=non_blocking)
-            for tensor in (self.x, self.y, self.ids, self.lengths)
-        )
-        return Batch(*moved)  # type: ignore[arg-type]  # only lengths may be None, and it stays last
-
-    def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory; a `DataLoader` with `pin_memory=True` calls this."""
-        lengths = None if self.lengths is None else self.lengths.pin_memory()
-        return Batch(self.x.pin_memory(), self.y.pin_memory(), self.ids.pin_memory(), lengths)
+        x, y, ids = (tensor.to(device, non_blocking=non_blocking) for tensor in (self.x, self.y, self.ids))
+        lengths = None if self.lengths is None else self.lengths.to(device, non_blocking=non_blocking)
+        return Batch(x, y, ids, lengths)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

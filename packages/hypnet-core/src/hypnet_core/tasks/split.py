@@ -126,11 +126,10 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         rows = self.rows.index_select(0, torch.as_tensor(indices, dtype=torch.int64))
         raw = self.samples
         lengths = None if raw.lengths is None else raw.lengths.index_select(0, rows).long()
-        x, y, ids = raw.x.index_select(0, rows), self._raw_targets(rows), rows + raw.first_id
-        if device is not None:
-            x, y, ids = x.to(device), y.to(device), ids.to(device)
-            lengths = None if lengths is None else lengths.to(device)
-        return Batch(_apply(self.transforms, x, generator), _apply(self.target_transforms, y, generator), ids, lengths)
+        stored = Batch(raw.x.index_select(0, rows), self._raw_targets(rows), rows + raw.first_id, lengths).to(device)
+        x = _apply(self.transforms, stored.x, generator)
+        y = _apply(self.target_transforms, stored.y, generator)
+        return Batch(x, y, stored.ids, stored.lengths)
 
     def batches(
         self,
