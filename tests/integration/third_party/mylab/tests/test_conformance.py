@@ -1,0 +1,3 @@
+from hypnet_core.testing import conformance
+
+test_conformance = conformance("mylab")
