@@ -44,6 +44,9 @@ class HyperCL:
     """
 
     Config: ClassVar[type[HyperCLConfig]] = HyperCLConfig
+    conformance: ClassVar[dict[str, Any]] = {
+        "quick": ["tasks=3", "train.iterations=20", "train.validate_every=10", "log_every=10", "tensorboard=false"]
+    }
 
     def run(self, config: HyperCLConfig, run: Run) -> Mapping[str, Any]:
         """Learn all tasks, and summarise how well each is done during and after."""

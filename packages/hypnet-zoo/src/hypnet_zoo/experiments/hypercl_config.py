@@ -14,7 +14,7 @@ Optimizer = Literal["adam", "adamw", "sgd", "rmsprop", "adadelta", "adagrad"]
 class Section(BaseModel):
     """A part of a configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class TrainConfig(Section):
@@ -66,16 +66,21 @@ class HyperCLConfig(Section):
     """Configuration of the experiment `hypercl`."""
 
     data: DatasetChoice = DatasetChoice.default("split_digits")
+    """The sequence of tasks, and its options."""
     tasks: PositiveInt | None = Field(None, description="Learn only the first so many tasks.")
     mnet: MainnetChoice = MainnetChoice.default("mlp")
+    """The main network, and its options."""
     generate: tuple[str, ...] | None = Field(
         None,
         description="Kinds or globs of the main network's parameters that are generated; all by default. The rest is shared.",
     )
     hnet: HypernetChoice = HypernetChoice.default("chunked_hmlp", chunk_size=850, hidden=(16, 16))
+    """The hypernetwork, and its options."""
     embedding_size: PositiveInt = Field(8, description="Length of a task's embedding.")
     train: TrainConfig = TrainConfig()
+    """How each task is trained."""
     cl: ContinualConfig = ContinualConfig()
+    """How earlier tasks are protected."""
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of everything random.")
     device: str = Field("auto", description='Where to compute: "cpu", "cuda", "cuda:1", …; "auto" takes a GPU if there is one.')
     log_every: PositiveInt = Field(50, description="Steps between entries in metrics.jsonl.")

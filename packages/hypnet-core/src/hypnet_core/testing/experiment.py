@@ -1,0 +1,93 @@
+"""What every experiment must fulfil.
+
+Hints: `quick` (a list of overrides, `["key=value", …]`, with which a run takes a few seconds). Without it nothing is run.
+"""
+
+from __future__ import annotations
+
+import json
+
+from pydantic import BaseModel
+
+from hypnet_core.errors import RunError
+from hypnet_core.protocols import Experiment
+from hypnet_core.runs.config import load_config
+from hypnet_core.runs.experiment import Run, execute
+from hypnet_core.testing.kit import Check, NotApplicableError, Subject, expect
+
+
+def _quick(subject: Subject) -> tuple[Experiment, BaseModel]:
+    experiment: Experiment = subject.build()
+    overrides = subject.hint("quick")
+    if overrides is None:
+        raise NotApplicableError("it gives no `quick` overrides to run it with")
+    return experiment, load_config(experiment.Config, overrides=overrides)
+
+
+def it_fulfils_the_protocol(subject: Subject) -> None:
+    """It has a `Config` and a method `run`."""
+    experiment = subject.build()
+    expect(isinstance(experiment, Experiment), f"{type(experiment).__name__} does not fulfil hypnet_core.protocols.Experiment")
+    expect(isinstance(experiment.Config, type) and issubclass(experiment.Config, BaseModel), "its Config is no pydantic model")
+
+
+def its_defaults_are_a_configuration(subject: Subject) -> None:
+    """It can be started without any option, and its resolved configuration survives JSON."""
+    config = load_config(subject.build().Config)
+    text = config.model_dump_json()
+    again = type(config).model_validate_json(text)
+    expect(again.model_dump_json() == text, "the configuration changes when it is written as JSON and read back")
+
+
+def a_run_ends_with_a_summary(subject: Subject) -> None:
+    """A run ends with a non-empty summary of JSON values in `summary.json`, and logs metrics."""
+    experiment, config = _quick(subject)
+    run = Run.create(subject.directory / "run", experiment=subject.entry.name, config=config)
+    summary = execute(experiment, config, run)
+    expect(summary, "the summary is empty")
+    expect(run.summary() == json.loads(json.dumps(summary)), "summary.json is not what the experiment returned")
+    expect(any(True for _ in run.metrics()), "no metrics were logged")
+
+
+def the_same_configuration_gives_the_same_results(subject: Subject) -> None:
+    """Two runs of one configuration end with the same summary."""
+    experiment, config = _quick(subject)
+    runs = [Run.create(subject.directory / name, experiment=subject.entry.name, config=config) for name in ("one", "two")]
+    first, second = (execute(experiment, config, run) for run in runs)
+    expect(first == second, "the summaries of two runs with one configuration differ")
+
+
+def a_resumed_run_ends_like_one_that_never_stopped(subject: Subject) -> None:
+    """A run that was stopped after its first checkpoint and resumed ends with the same summary and metrics."""
+    experiment, config = _quick(subject)
+    whole = Run.create(subject.directory / "whole", experiment=subject.entry.name, config=config)
+    expected = execute(experiment, config, whole)
+    broken = _StopsAfterCheckpoint.create(subject.directory / "broken", experiment=subject.entry.name, config=config)
+    try:
+        execute(experiment, config, broken)
+    except RunError as error:
+        if str(error) != _STOP:
+            raise
+    else:
+        raise NotApplicableError("it writes no checkpoint")
+    resumed = Run.resume(broken.path)
+    expect(execute(experiment, config, resumed) == expected, "the summaries differ")
+    expect(list(resumed.metrics()) == list(whole.metrics()), "the metrics differ")
+
+
+_STOP = "stopped by the check"
+
+
+class _StopsAfterCheckpoint(Run):
+    def save(self, *args: object, **kwargs: object) -> None:
+        super().save(*args, **kwargs)  # type: ignore[arg-type]
+        raise RunError(_STOP)
+
+
+CHECKS: tuple[Check, ...] = (
+    it_fulfils_the_protocol,
+    its_defaults_are_a_configuration,
+    a_run_ends_with_a_summary,
+    the_same_configuration_gives_the_same_results,
+    a_resumed_run_ends_like_one_that_never_stopped,
+)

@@ -1,0 +1,126 @@
+"""What every main network must fulfil.
+
+Hints: `in_shapes` (shapes of one sample to try, `[(1, 8, 8)]` by default) and `out_features` (numbers of outputs, `[3]`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from hypnet_core.networks.main_network import MainNetwork
+from hypnet_core.networks.weights import Weights, weights_of
+from hypnet_core.testing.kit import Check, Subject, expect
+
+_BATCH = 4
+
+
+def _cases(subject: Subject) -> Iterator[tuple[nn.Module, Tensor, int]]:
+    """A module, a batch of inputs, and the number of outputs, for each hinted shape."""
+    for in_shape in subject.hint("in_shapes", [(1, 8, 8)]):
+        for out_features in subject.hint("out_features", [3]):
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                module = subject.build(tuple(in_shape), out_features)
+                yield module, torch.rand(_BATCH, *in_shape), out_features
+
+
+def it_is_a_plain_module(subject: Subject) -> None:
+    """It is an `nn.Module` with parameters."""
+    for module, _, _ in _cases(subject):
+        expect(isinstance(module, nn.Module), f"{type(module).__name__} is no nn.Module")
+        expect(any(True for _ in module.parameters()), "it has no parameters to generate")
+
+
+def it_gives_one_row_of_outputs_per_sample(subject: Subject) -> None:
+    """Inputs `[N, *in_shape]` give outputs `[N, out_features]`, all finite."""
+    for module, x, out_features in _cases(subject):
+        y = module.eval()(x)
+        expect(
+            tuple(y.shape) == (len(x), out_features),
+            f"{len(x)} samples gave {list(y.shape)}, expected [{len(x)}, {out_features}]",
+        )
+        expect(bool(torch.isfinite(y).all()), "outputs are not finite")
+
+
+def it_equals_itself_with_its_weights_from_outside(subject: Subject) -> None:
+    """With the same weights from outside it gives the same outputs and gradients as with its own."""
+    for module, x, _ in _cases(subject):
+        module.eval()
+        weights = weights_of(module)
+        weights.flat.requires_grad_()
+        net = MainNetwork(copy.deepcopy(module)).eval()
+        own, outside = module(x), net(x, weights=weights)
+        _expect_close(outside, own, "outputs")
+        own.square().sum().backward()
+        outside.square().sum().backward()
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in module.parameters()]
+        if weights.flat.grad is None:
+            raise AssertionError("no gradient reached the weights from outside")
+        _expect_close(weights.flat.grad, torch.cat([g.flatten() for g in gradients]), "gradients")
+
+
+def a_batch_of_weights_equals_one_by_one(subject: Subject) -> None:
+    """A batch of weights gives what the sets give one by one, with one input for all and with one each."""
+    for module, x, _ in _cases(subject):
+        start = weights_of(module)
+        net = MainNetwork(module).eval()
+        weights = Weights(start.flat + 0.05 * torch.randn(3, net.target.numel), net.target)
+        expected = torch.stack([net(x, weights=one) for one in weights.unbind()])
+        _expect_close(net(x, weights=weights), expected, "outputs for one input")
+        inputs = torch.stack([x, x.flip(0), 2 * x])
+        expected = torch.stack([net(inputs[i], weights=one) for i, one in enumerate(weights.unbind())])
+        _expect_close(net(inputs, weights=weights, paired=True), expected, "outputs for paired inputs")
+
+
+def a_gradient_reaches_every_parameter(subject: Subject) -> None:
+    """In training, a loss of the outputs has a gradient with respect to every parameter."""
+    for module, x, _ in _cases(subject):
+        module.train()(x).square().sum().backward()
+        without = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
+        expect(not without, f"no gradient reaches {', '.join(without)}")
+
+
+def every_parameter_has_a_kind(subject: Subject) -> None:
+    """Initialisation knows what each parameter is: none of them is of kind `other`."""
+    for module, _, _ in _cases(subject):
+        unknown = [param.name for param in MainNetwork(module).spec.params if param.kind == "other"]
+        expect(not unknown, f"the kind of {', '.join(unknown)} is not known: let its layer say it in `param_kinds`")
+
+
+def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
+    """A second module with the first one's `state_dict` gives the same outputs."""
+    for module, x, out_features in _cases(subject):
+        twin = subject.build(tuple(x.shape[1:]), out_features)
+        twin.load_state_dict(module.state_dict())
+        _expect_close(twin.eval()(x), module.eval()(x), "outputs")
+
+
+def samples_do_not_touch_each_other_in_evaluation(subject: Subject) -> None:
+    """In evaluation, a sample's output does not depend on what else is in the batch."""
+    for module, x, _ in _cases(subject):
+        module.train()(x)
+        module.eval()
+        _expect_close(module(x[:1]), module(x)[:1], "the first sample's outputs alone and in a batch")
+
+
+def _expect_close(actual: Tensor, expected: Tensor, what: str) -> None:
+    expect(actual.shape == expected.shape, f"{what} have shape {list(actual.shape)}, expected {list(expected.shape)}")
+    scale = float(expected.detach().abs().max()) + 1e-6
+    error = float((actual - expected).detach().abs().max()) / scale if expected.numel() else 0.0
+    expect(error < 1e-4, f"{what} differ by {error:.1e} of their size")
+
+
+CHECKS: tuple[Check, ...] = (
+    it_is_a_plain_module,
+    it_gives_one_row_of_outputs_per_sample,
+    it_equals_itself_with_its_weights_from_outside,
+    a_batch_of_weights_equals_one_by_one,
+    a_gradient_reaches_every_parameter,
+    every_parameter_has_a_kind,
+    its_state_can_be_saved_and_loaded,
+    samples_do_not_touch_each_other_in_evaluation,
+)

@@ -1,0 +1,135 @@
+"""The main job, through the real command and real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HYPNET = [sys.executable, "-m", "hypnet_core.cli.main"]
+QUICK = ["tasks=3", "train.iterations=60", "train.validate_every=20", "log_every=10", "tensorboard=false"]
+
+
+def hypnet(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*HYPNET, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def results(path: Path) -> tuple[bytes, bytes]:
+    return (path / "summary.json").read_bytes(), (path / "metrics.jsonl").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never stopped."""
+    directory = tmp_path_factory.mktemp("whole")
+    done = hypnet("run", "hypercl", *QUICK, "--out", "run", cwd=directory)
+    assert done.returncode == 0, done.stderr
+    return directory / "run"
+
+
+def test_it_ends_with_a_table_and_the_path(tmp_path: Path) -> None:
+    done = hypnet("run", "hypercl", "tasks=2", "train.iterations=30", "log_every=10", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.rstrip().splitlines()
+    assert Path(lines[-1]).resolve() == (tmp_path / "run").resolve()
+    assert "during" in done.stdout
+    assert "average" in done.stdout
+    found = {p.name for p in (tmp_path / "run").iterdir()}
+    assert {"config.json", "metrics.jsonl", "summary.json", "log.txt", "checkpoints", "scores.png", "tensorboard"} <= found
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert len(summary["scores"]) == 2
+    events = list((tmp_path / "run" / "tensorboard").iterdir())
+    assert len(events) == 1
+    assert events[0].stat().st_size > 500
+
+
+@pytest.mark.parametrize("moment", ["before the first checkpoint", "between", "late"])
+def test_a_run_killed_at_any_moment_resumes_to_the_same_results(whole: Path, tmp_path: Path, moment: str) -> None:
+    path = tmp_path / "run"
+    process = subprocess.Popen(
+        [*HYPNET, "run", "hypercl", *QUICK, "--out", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wanted = {"before the first checkpoint": 0, "between": 7, "late": 17}[moment]
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        metrics = path / "metrics.jsonl"
+        if (metrics.exists() or wanted == 0) and path.exists() and (wanted == 0 or metrics.read_bytes().count(b"\n") >= wanted):
+            break
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    if not (path / "config.json").exists():
+        pytest.fail("killed before the run had a directory: nothing to resume")
+    done = hypnet("run", "--resume", str(path), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert results(path) == results(whole)
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    process = subprocess.Popen(
+        [*HYPNET, "run", "hypercl", *QUICK, "--out", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not (path / "checkpoints" / "latest.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert hypnet("run", "--resume", str(path), cwd=tmp_path).returncode == 0
+    assert results(path) == results(whole)
+
+
+def test_a_diverging_run_stops_with_one_line_and_keeps_what_was_saved(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    options = ["train.optimizer=sgd", "train.lr=1e30", "train.validate_every=0"]
+    done = hypnet("run", "hypercl", *QUICK[:2], "log_every=10", *options, "--out", str(path), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "became" in done.stderr
+    assert "try a lower train.lr" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (path / "summary.json").exists()
+
+
+def test_a_tampered_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    assert hypnet("run", "hypercl", *QUICK, "--out", str(path), cwd=tmp_path).returncode == 0
+    (path / "summary.json").unlink()
+    checkpoint = next((path / "checkpoints").glob("*.safetensors"))
+    content = bytearray(checkpoint.read_bytes())
+    content[-3] ^= 1
+    checkpoint.write_bytes(content)
+    done = hypnet("run", "--resume", str(path), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "was changed after it was written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_another_runs_directory_is_left_alone(whole: Path, tmp_path: Path) -> None:
+    before = results(whole)
+    done = hypnet("run", "hypercl", *QUICK, "--out", str(whole), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "holds another run" in done.stderr
+    assert results(whole) == before
+
+
+def test_the_regulariser_prevents_forgetting_that_is_visible_without_it(tmp_path: Path) -> None:
+    """One seed of the default setting: five tasks of real digits."""
+    summaries = {}
+    for beta in ("0", "0.05"):
+        path = tmp_path / beta
+        options = [f"cl.beta={beta}", "train.iterations=600", "train.validate_every=0", "tensorboard=false"]
+        done = hypnet("run", "hypercl", *options, "--out", str(path), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        summaries[beta] = json.loads((path / "summary.json").read_text())
+    assert summaries["0"]["forgetting"] > 3
+    assert summaries["0.05"]["forgetting"] < 1.5
+    assert summaries["0.05"]["accuracy"] > summaries["0"]["accuracy"] + 3
+    assert summaries["0.05"]["accuracy"] > 96

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+
+from hypnet_core import ConditionSpec, MainNetwork, TaskSpec
+from hypnet_core.errors import ConfigError, DivergedError
+from hypnet_core.tasks.split import Batch, Split
+from hypnet_zoo.experiments.hypercl_config import ContinualConfig, TrainConfig
+from hypnet_zoo.experiments.training import Losses, TaskTrainer, check_finite, evaluate, make_optimizer, task_loss
+from hypnet_zoo.hypernets.chunked import ChunkedHMLP
+from hypnet_zoo.hypernets.hmlp import HMLP
+from hypnet_zoo.mainnets.mlp import MLP
+
+SPEC = TaskSpec(name="t", kind="classification", in_shape=(4,), out_shape=(3,))
+
+
+def networks(hypernet: str = "full") -> tuple[MainNetwork, Any]:
+    torch.manual_seed(0)
+    net = MainNetwork(MLP((4,), 3, hidden=(5,)))
+    conditions = ConditionSpec(count=14, size=4)
+    made = (
+        HMLP(net.target, conditions, hidden=(6,)) if hypernet == "full" else ChunkedHMLP(net.target, conditions, chunk_size=10)
+    )
+    return net.double(), made.double()
+
+
+def batch(n: int = 8) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 4, generator=generator, dtype=torch.float64)
+    return Batch(x, torch.arange(n) % 3, torch.arange(n), None)
+
+
+def trainer(net: MainNetwork, hypernet: Any, condition: int, train: Any = None, **continual: Any) -> TaskTrainer:
+    return TaskTrainer(
+        net, hypernet, condition, SPEC, train=TrainConfig(**(train or {})), continual=ContinualConfig(**continual)
+    )
+
+
+@pytest.mark.parametrize("hypernet", ["full", "chunked"])
+@pytest.mark.parametrize("options", [{}, {"recompute_targets": True}, {"train_previous_embeddings": True}])
+def test_gradients_are_those_of_the_papers_loss_written_down_plainly(hypernet: str, options: Any) -> None:
+    """Condition 12: the first block shares the task's pass, a second block of the chunked one follows."""
+    net, hnet = networks(hypernet)
+    start = copy.deepcopy(hnet)
+    made = trainer(net, hnet, 12, {"optimizer": "sgd", "lr": 1e-9}, beta=0.7, **options)
+    with torch.no_grad():
+        for p in hnet.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    plain = copy.deepcopy(hnet)
+    losses = made.step(batch())
+    task = F.cross_entropy(net(batch().x, weights=plain(12)), batch().y)
+    penalty = sum(((plain(j).flat - start(j).flat.detach()) ** 2).sum() for j in range(12)) / 12
+    (task + 0.7 * penalty).backward()
+    torch.testing.assert_close(losses.task, task.detach())
+    torch.testing.assert_close(losses.penalty, penalty.detach())
+    for (name, p), q in zip(hnet.named_parameters(), plain.parameters(), strict=True):
+        if p.requires_grad:
+            assert p.grad is not None, name
+            torch.testing.assert_close(p.grad, q.grad)
+
+
+def test_only_the_tasks_own_embedding_learns_unless_asked_otherwise() -> None:
+    net, hnet = networks()
+    trainer(net, hnet, 2)
+    assert [hnet.embedding(i).requires_grad for i in range(4)] == [False, False, True, False]
+    trainer(net, hnet, 2, train_previous_embeddings=True)
+    assert [hnet.embedding(i).requires_grad for i in range(4)] == [True, True, True, False]
+
+
+def test_look_ahead_penalises_where_the_next_step_would_lead() -> None:
+    net, hnet = networks()
+    start = copy.deepcopy(hnet)
+    made = trainer(net, hnet, 3, {"optimizer": "sgd", "lr": 0.1}, beta=0.5, lookahead=True)
+    losses = made.step(batch())
+    task = copy.deepcopy(start)
+    F.cross_entropy(net(batch().x, weights=task(3)), batch().y).backward()
+    ahead = copy.deepcopy(start)
+    with torch.no_grad():
+        for p, q in zip(ahead.parameters(), task.parameters(), strict=True):
+            if q.grad is not None:
+                p.sub_(0.1 * q.grad)
+    penalty = sum(((ahead(j).flat - start(j).flat.detach()) ** 2).sum() for j in range(3)) / 3
+    torch.testing.assert_close(losses.penalty, penalty.detach())
+    assert losses.penalty > 0, "without looking ahead the first step of a task has no penalty"
+    assert trainer(*networks(), 3, {"optimizer": "sgd"}, beta=0.5).step(batch()).penalty < 1e-20
+
+
+def test_gradients_are_clipped() -> None:
+    for options in ({"clip_norm": 0.01}, {"clip_value": 0.001}):
+        net, hnet = networks()
+        made = trainer(net, hnet, 0, options)
+        made.step(batch())
+        gradients = torch.cat([p.grad.flatten() for p in made.parameters if p.grad is not None])
+        if "clip_norm" in options:
+            assert gradients.norm().item() == pytest.approx(0.01, rel=1e-3)
+        else:
+            assert gradients.abs().max().item() == pytest.approx(0.001)
+
+
+def test_a_part_of_the_main_network_may_be_shared_and_trained() -> None:
+    torch.manual_seed(0)
+    net = MainNetwork(MLP((4,), 3, hidden=(5,)), generate="out.*")
+    hnet = HMLP(net.target, ConditionSpec(count=1), hidden=(6,))
+    before = net.module.get_parameter("hidden.0.weight").detach().clone()
+    one = batch()
+    trainer(net, hnet, 0).step(Batch(one.x.float(), one.y, one.ids, None))
+    assert not torch.equal(before, net.module.get_parameter("hidden.0.weight"))
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop", "adadelta", "adagrad"])
+def test_every_optimiser_lowers_the_loss(name: str) -> None:
+    net, hnet = networks()
+    made = trainer(net, hnet, 0, {"optimizer": name, "lr": 1.0 if name == "adadelta" else 0.02})
+    first = made.step(batch()).task
+    for _ in range(60):
+        last = made.step(batch()).task
+    assert last < first
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "sgd", "optimizer_options": {"momentun": 0.9}}, "sgd has no option 'momentun'; did you mean 'momentum'"),
+        ({"optimizer": "adam", "optimizer_options": {"betas": [2.0, 0.9]}}, "Invalid beta"),
+        ({"optimizer": "adam", "optimizer_options": {"lr": 2.0}}, "has no option 'lr'"),
+    ],
+)
+def test_wrong_options_of_an_optimiser_are_named(options: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_optimizer([torch.nn.Parameter(torch.zeros(1))], TrainConfig(**options))
+
+
+def test_settings_that_exclude_each_other_are_refused() -> None:
+    with pytest.raises(ValidationError, match="exclude each other"):
+        TrainConfig(clip_norm=1.0, clip_value=1.0)
+    with pytest.raises(ValidationError, match="patience needs validation"):
+        TrainConfig(patience=1, validate_every=0)
+
+
+def test_losses_take_indices_one_hot_rows_and_regression_targets() -> None:
+    logits, y = torch.randn(6, 3), torch.arange(6) % 3
+    torch.testing.assert_close(task_loss(logits, y, SPEC), F.cross_entropy(logits, y))
+    torch.testing.assert_close(task_loss(logits, F.one_hot(y).float(), SPEC), F.cross_entropy(logits, y))
+    regression = TaskSpec(name="r", kind="regression", in_shape=(1,), out_shape=(3,))
+    torch.testing.assert_close(task_loss(logits, logits + 2, regression), torch.tensor(4.0))
+
+
+def test_scores_are_percentages_of_right_answers_or_mean_squared_errors() -> None:
+    net, hnet = networks()
+    net.float(), hnet.float()
+    x = torch.randn(50, 4)
+    predicted = net(x, weights=hnet(1)).argmax(dim=1)
+    y = torch.where(torch.arange(50) < 20, predicted, (predicted + 1) % 3)
+    device = torch.device("cpu")
+    assert evaluate(net, hnet, 1, SPEC, Split.of(x, y), batch_size=7, device=device) == pytest.approx(40.0)
+    one_hot = Split.of(x, F.one_hot(y, 3).float())
+    assert evaluate(net, hnet, 1, SPEC, one_hot, batch_size=7, device=device) == pytest.approx(40.0)
+    regression = TaskSpec(name="r", kind="regression", in_shape=(4,), out_shape=(3,))
+    targets = net(x, weights=hnet(1)).detach() + torch.tensor([1.0, 2.0, 3.0])
+    score = evaluate(net, hnet, 1, regression, Split.of(x, targets), batch_size=7, device=device)
+    assert score == pytest.approx(14 / 3, rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run() -> None:
+    check_finite(Losses(torch.tensor(1.0), torch.tensor(0.0)), "task 1")
+    with pytest.raises(DivergedError, match=r"the loss became nan in task 1: try a lower train\.lr"):
+        check_finite(Losses(torch.tensor(float("nan")), torch.tensor(0.0)), "task 1")
+    with pytest.raises(DivergedError, match="the penalty became inf"):
+        check_finite(Losses(torch.tensor(1.0), torch.tensor(float("inf"))), "task 1")
