@@ -38,7 +38,7 @@ def split_digits(
         validation_size: Number of validation images of each task; 0 for no validation split.
         one_hot: Whether targets are one-hot rows instead of class indices.
         augmentation: Whether training images are shifted at random by up to one pixel; all inputs are then normalised as well.
-        normalize: Whether to subtract the mean (0.3053) and divide by the standard deviation (0.3760); by default exactly
+        normalize: Whether to subtract the mean (0.3050) and divide by the standard deviation (0.3759); by default exactly
             with augmentation.
 
     Raises:
