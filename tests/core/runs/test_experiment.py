@@ -14,7 +14,7 @@ from hypnet_core.protocols import Experiment
 from hypnet_core.runs.experiment import Run, execute
 
 
-class Config(BaseModel):
+class CountingConfig(BaseModel):
     steps: int = 4
     fail_at: int | None = None
 
@@ -22,9 +22,9 @@ class Config(BaseModel):
 class Counting:
     """Counts, and saves after every second step."""
 
-    Config: ClassVar[type[BaseModel]] = Config
+    Config: ClassVar[type[BaseModel]] = CountingConfig
 
-    def run(self, config: Config, run: Run) -> Mapping[str, Any]:
+    def run(self, config: CountingConfig, run: Run) -> Mapping[str, Any]:
         checkpoint = run.restore()
         total = torch.zeros(1) if checkpoint is None else checkpoint.tensors["total"]
         start = 0 if checkpoint is None else checkpoint.state["step"]
@@ -39,13 +39,13 @@ class Counting:
 
 
 def create(path: Path, **config: Any) -> Run:
-    return Run.create(path, experiment="counting", config=Config(**config), plugins={"test": "1.0"})
+    return Run.create(path, experiment="counting", config=CountingConfig(**config), plugins={"test": "1.0"})
 
 
 def test_a_run_owns_its_directory(tmp_path: Path) -> None:
     assert isinstance(Counting(), Experiment)
     run = create(tmp_path / "new" / "run")
-    assert execute(Counting(), Config(), run) == {"total": 10.0}
+    assert execute(Counting(), CountingConfig(), run) == {"total": 10.0}
     header = json.loads((run.path / "config.json").read_text())
     assert header["experiment"] == "counting"
     assert header["config"] == {"steps": 4, "fail_at": None}
@@ -61,12 +61,12 @@ def test_a_run_owns_its_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fail_at", [1, 2, 3, 4])
 def test_a_resumed_run_ends_like_one_that_never_stopped(tmp_path: Path, fail_at: int) -> None:
     whole, broken = create(tmp_path / "whole"), create(tmp_path / "broken", fail_at=fail_at)
-    execute(Counting(), Config(), whole)
+    execute(Counting(), CountingConfig(), whole)
     with pytest.raises(RuntimeError, match="stopped here"):
-        execute(Counting(), Config(fail_at=fail_at), broken)
+        execute(Counting(), CountingConfig(fail_at=fail_at), broken)
     assert not broken.finished
     assert "stopped: RuntimeError: stopped here" in (broken.path / "log.txt").read_text()
-    execute(Counting(), Config(), Run.resume(broken.path))
+    execute(Counting(), CountingConfig(), Run.resume(broken.path))
     for name in ("summary.json", "metrics.jsonl"):
         assert (broken.path / name).read_bytes() == (whole.path / name).read_bytes()
 
@@ -74,19 +74,19 @@ def test_a_resumed_run_ends_like_one_that_never_stopped(tmp_path: Path, fail_at:
 def test_a_torn_line_in_the_metrics_is_cut_off(tmp_path: Path) -> None:
     run = create(tmp_path / "run", fail_at=3)
     with pytest.raises(RuntimeError):
-        execute(Counting(), Config(fail_at=3), run)
+        execute(Counting(), CountingConfig(fail_at=3), run)
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "tot')
     assert [line["step"] for line in run.metrics()] == [1, 2, 3]
-    execute(Counting(), Config(), Run.resume(run.path))
+    execute(Counting(), CountingConfig(), Run.resume(run.path))
     assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4]
 
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     run = create(tmp_path / "run")
-    execute(Counting(), Config(), run)
+    execute(Counting(), CountingConfig(), run)
     before = (run.path / "metrics.jsonl").read_bytes()
-    assert execute(Counting(), Config(), Run.resume(run.path)) == {"total": 10.0}
+    assert execute(Counting(), CountingConfig(), Run.resume(run.path)) == {"total": 10.0}
     assert (run.path / "metrics.jsonl").read_bytes() == before
 
 
@@ -117,7 +117,7 @@ def test_only_a_run_can_be_resumed(tmp_path: Path) -> None:
 def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     run = create(tmp_path / "run", fail_at=3)
     with pytest.raises(RuntimeError):
-        execute(Counting(), Config(fail_at=3), run)
+        execute(Counting(), CountingConfig(fail_at=3), run)
     path = run.path / "checkpoints" / "0002.safetensors"
     content = path.read_bytes()
     path.write_bytes(content[:-1])

@@ -39,8 +39,7 @@ class TargetSpec(Spec):
         seen: set[str] = set()
         for param in params:
             if param.name in seen:
-                msg = f"the parameter name {param.name!r} stands twice"
-                raise ValueError(msg)
+                raise ValueError(f"the parameter name {param.name!r} stands twice")
             seen.add(param.name)
         return params
 
@@ -63,24 +62,22 @@ class TargetSpec(Spec):
         Raises:
             SpecError: The numbers of names and shapes differ, or a size is negative.
         """
-        shapes = [tuple(shape) for shape in shapes]
+        all_shapes = [tuple(shape) for shape in shapes]
         if names is None:
-            names = [str(i) for i in range(len(shapes))]
-        if len(names) != len(shapes):
-            msg = f"{len(names)} names were given for {len(shapes)} shapes"
-            raise SpecError(msg)
+            names = [str(i) for i in range(len(all_shapes))]
+        if len(names) != len(all_shapes):
+            raise SpecError(f"{len(names)} names were given for {len(all_shapes)} shapes")
         params: list[ParamSpec] = []
         weight: ParamSpec | None = None
-        for name, shape in zip(names, shapes, strict=True):
+        for name, shape in zip(names, all_shapes, strict=True):
             if any(n < 0 for n in shape):
-                msg = f"parameter {name!r}: sizes must not be negative, got {list(shape)}"
-                raise SpecError(msg)
+                raise SpecError(f"parameter {name!r}: sizes must not be negative, got {list(shape)}")
             if len(shape) > 1:
                 weight = ParamSpec(name=name, shape=shape, kind=ParamKind.WEIGHT)
                 params.append(weight)
             else:
-                fans = {} if weight is None else {"fan_in": weight.fan_in, "fan_out": weight.fan_out}
-                params.append(ParamSpec(name=name, shape=shape, kind=ParamKind.BIAS, **fans))
+                fan_in, fan_out = (None, None) if weight is None else (weight.fan_in, weight.fan_out)
+                params.append(ParamSpec(name=name, shape=shape, kind=ParamKind.BIAS, fan_in=fan_in, fan_out=fan_out))
         return cls(params=tuple(params))
 
     def __len__(self) -> int:
@@ -90,8 +87,7 @@ class TargetSpec(Spec):
         try:
             return self.params[self._index[name]]
         except KeyError:
-            msg = f"there is no parameter {name!r}{did_you_mean(name, self.names)}"
-            raise SpecError(msg) from None
+            raise SpecError(f"there is no parameter {name!r}{did_you_mean(name, self.names)}") from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._index
@@ -160,8 +156,7 @@ class TargetSpec(Spec):
             globs = [names] if isinstance(names, str) else list(names)
             for glob in globs:
                 if not any(fnmatchcase(name, glob) for name in self.names):
-                    msg = f"no parameter matches {glob!r}{did_you_mean(glob, self.names)}"
-                    raise SpecError(msg)
+                    raise SpecError(f"no parameter matches {glob!r}{did_you_mean(glob, self.names)}")
             keep = [param for param in keep if any(fnmatchcase(param.name, glob) for glob in globs)]
         if where is not None:
             keep = [param for param in keep if where(param)]
@@ -178,8 +173,7 @@ class TargetSpec(Spec):
         weights = [param for param in self.params if param.kind is ParamKind.WEIGHT]
         if not weights or len(weights[-1].shape) != 2:
             last = f"its last weight is {weights[-1]}" if weights else "it has no weight"
-            msg = f"the target has no fully connected output layer: {last}"
-            raise SpecError(msg)
+            raise SpecError(f"the target has no fully connected output layer: {last}")
         weight = weights[-1]
         after = self.params[self._index[weight.name] + 1 :] if not weight.layer else self.params
         biases = (
@@ -209,8 +203,7 @@ class TargetSpec(Spec):
         wanted = set(units)
         for unit in sorted(wanted):
             if not 0 <= unit < count:
-                msg = f"there is no output unit {unit}: the output layer has {count} (0 to {count - 1})"
-                raise SpecError(msg)
+                raise SpecError(f"there is no output unit {unit}: the output layer has {count} (0 to {count - 1})")
         mask = [True] * self.numel
         for param in outputs:
             start, row = self.offsets[self._index[param.name]], param.numel // count
@@ -223,8 +216,7 @@ def _kind(kind: ParamKind | str) -> ParamKind:
     try:
         return ParamKind(kind)
     except ValueError:
-        msg = f"there is no parameter kind {kind!r}{did_you_mean(kind, [k.value for k in ParamKind])}"
-        raise SpecError(msg) from None
+        raise SpecError(f"there is no parameter kind {kind!r}{did_you_mean(kind, [k.value for k in ParamKind])}") from None
 
 
 class ConditionSpec(Spec):
@@ -276,6 +268,5 @@ class TaskSpec(Spec):
             SpecError: The task is no classification.
         """
         if self.kind != "classification":
-            msg = f"task {self.name!r} is a {self.kind}: it has no classes"
-            raise SpecError(msg)
+            raise SpecError(f"task {self.name!r} is a {self.kind}: it has no classes")
         return self.out_shape[0]

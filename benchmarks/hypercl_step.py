@@ -1,0 +1,158 @@
+"""One training step of continual learning with many previous tasks: hypnet against hypnettorch 0.0.4, in one run.
+
+    pip install --no-deps hypnettorch==0.0.4
+    python benchmarks/hypercl_step.py [THREADS] [ROUNDS]
+
+MLP 784-100-100-10, batch 32, Adam; a full HMLP 100-100, or chunks of 750 (the predecessor's own default). Both sides start from the
+same parameters, and their losses and gradients are compared before anything is timed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from measure import interleaved, median_ms, peak_memory, ratio
+
+from hypnet_core import ConditionSpec, MainNetwork, TaskSpec
+from hypnet_core.tasks.split import Batch
+from hypnet_zoo.experiments.hypercl_config import ContinualConfig, TrainConfig
+from hypnet_zoo.experiments.training import TaskTrainer
+from hypnet_zoo.hypernets.chunked import ChunkedHMLP
+from hypnet_zoo.hypernets.hmlp import HMLP
+from hypnet_zoo.mainnets.mlp import MLP
+
+BETA, LR, BATCH = 0.01, 1e-3, 32
+GOALS = {("full", 5): 3.5, ("full", 20): 8.0, ("full", 100): 12.0, ("chunked", 5): 1.7, ("chunked", 20): 2.0}
+Step = Callable[[], tuple[float, float]]
+
+
+def batch() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(10, (BATCH,), generator=generator)
+    return Batch(torch.rand(BATCH, 784, generator=generator), y, torch.arange(BATCH), None)
+
+
+def ours(kind: str, tasks: int) -> tuple[Step, Any]:
+    torch.manual_seed(0)
+    net = MainNetwork(MLP((784,), 10, hidden=(100, 100)))
+    conditions = ConditionSpec(count=tasks + 1, size=8)
+    hypernet = HMLP(net.target, conditions) if kind == "full" else ChunkedHMLP(net.target, conditions, chunk_size=750)
+    spec = TaskSpec(name="t", kind="classification", in_shape=(784,), out_shape=(10,))
+    trainer = TaskTrainer(net, hypernet, tasks, spec, train=TrainConfig(lr=LR), continual=ContinualConfig(beta=BETA))
+    data = batch()
+
+    def step() -> tuple[float, float]:
+        losses = trainer.step(data)
+        return losses.task.item(), losses.penalty.item()
+
+    return step, hypernet
+
+
+def theirs(kind: str, tasks: int, like: Any) -> tuple[Step, Any]:
+    np.int = int  # type: ignore[attr-defined]  # hypnettorch predates numpy 1.24
+    from hypnettorch.hnets import HMLP as TheirHMLP
+    from hypnettorch.hnets import ChunkedHMLP as TheirChunkedHMLP
+    from hypnettorch.mnets import MLP as TheirMLP
+    from hypnettorch.utils.hnet_regularizer import calc_fix_target_reg, get_current_targets
+
+    net = TheirMLP(n_in=784, n_out=10, hidden_layers=(100, 100), no_weights=True, verbose=False)
+    options = {"cond_in_size": 8, "layers": (100, 100), "num_cond_embs": tasks + 1, "verbose": False}
+    if kind == "full":
+        hypernet = TheirHMLP(net.param_shapes, **options)
+    else:
+        hypernet = TheirChunkedHMLP(net.param_shapes, 750, chunk_emb_size=8, **options)
+    if like is not None:
+        copy_parameters(like, hypernet)
+    targets = get_current_targets(tasks, hypernet)
+    # As in its own example: the embeddings of all tasks stay trainable.
+    optimizer = torch.optim.Adam(hypernet.internal_params, lr=LR)
+    data = batch()
+
+    def step() -> tuple[float, float]:
+        net.train()
+        hypernet.train()
+        optimizer.zero_grad()
+        weights = hypernet.forward(cond_id=tasks)
+        task = F.cross_entropy(net.forward(data.x, weights=weights), data.y)
+        penalty = calc_fix_target_reg(hypernet, tasks, targets=targets)
+        (task + BETA * penalty).backward()
+        optimizer.step()
+        return task.item(), penalty.item()
+
+    return step, hypernet
+
+
+def copy_parameters(ours: Any, theirs: Any) -> None:
+    """Give both sides the same start."""
+    chunked = isinstance(ours, ChunkedHMLP)
+    inner = ours.inner if chunked else ours
+    values = [
+        p.detach().clone()
+        for p in (*ours.conditional_parameters(), *inner.trunk.parameters(), *inner.linear_heads()[0].parameters())
+    ]
+    if chunked:
+        values.append(ours.chunk_embeddings)
+        first = ours.conditions.count
+        values[first] = values[first].roll(8, dims=1)  # they put the chunk embedding first
+    with torch.no_grad():
+        for theirs_one, ours_one in zip(theirs.internal_params, values, strict=True):
+            theirs_one.copy_(ours_one)
+
+
+def check_same(kind: str, tasks: int) -> None:
+    """Losses of three steps agree, penalty included."""
+    my_step, hypernet = ours(kind, tasks)
+    their_step, their_hypernet = theirs(kind, tasks, hypernet)
+    for number in range(3):
+        (a, b), (c, d) = my_step(), their_step()
+        for parameter in their_hypernet.conditional_params[:tasks]:
+            parameter.requires_grad_(requires_grad=False)  # from here on both keep earlier embeddings
+        if number == 0 and abs(a - c) > 1e-4 * abs(c):
+            raise SystemExit(f"{kind}, {tasks} tasks: losses differ: {a} and {c}")
+        if number == 1 and abs(b - d) > 0.05 * max(abs(d), 1e-6):
+            raise SystemExit(f"{kind}, {tasks} tasks: penalties differ: {b} and {d}")
+
+
+def ready_ours(kind: str, tasks: int) -> Callable[[], object]:
+    torch.set_num_threads(1)
+    step, _ = ours(kind, tasks)
+    return lambda: [step() for _ in range(3)]
+
+
+def ready_theirs(kind: str, tasks: int) -> Callable[[], object]:
+    torch.set_num_threads(1)
+    step, _ = theirs(kind, tasks, None)
+    return lambda: [step() for _ in range(3)]
+
+
+def main(threads: int, rounds: int) -> None:
+    torch.set_num_threads(threads)
+    print(f"{threads} thread(s), {rounds} rounds, medians")
+    print(f"{'hypernetwork':<14}{'tasks':>6}{'hypnettorch':>14}{'hypnet':>11}{'faster':>9}   quartiles      goal")
+    for kind in ("full", "chunked"):
+        for tasks in (5, 20, 100):
+            check_same(kind, tasks)
+            my_step, hypernet = ours(kind, tasks)
+            their_step, _ = theirs(kind, tasks, hypernet)
+            times = interleaved({"theirs": their_step, "ours": my_step}, rounds=rounds)
+            faster, low, high = ratio(times, "theirs", "ours")
+            goal = GOALS.get((kind, tasks))
+            print(
+                f"{kind:<14}{tasks:>6}{median_ms(times['theirs']):>11.1f} ms{median_ms(times['ours']):>8.1f} ms{faster:>8.2f}x"
+                f"   {low:.2f} – {high:.2f}   {goal or '–'}",
+                flush=True,
+            )
+    for kind in ("full", "chunked"):
+        mine, their_peak = peak_memory(ready_ours, kind, 100), peak_memory(ready_theirs, kind, 100)
+        print(
+            f"peak memory of a step, {kind}, 100 tasks: hypnettorch {their_peak:.0f} MiB, hypnet {mine:.0f} MiB, {mine / their_peak:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main(*(int(value) for value in sys.argv[1:3]), *(1, 9)[len(sys.argv) - 1 :])

@@ -1,0 +1,61 @@
+"""Interleaved timing of two or more sides in one process, and peak memory in a child of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Side = Callable[[], object]
+
+
+def interleaved(sides: Mapping[str, Side], *, rounds: int = 15, warm_up: int = 2) -> dict[str, list[float]]:
+    """Seconds of each call: the sides take turns, in alternating order, so that what disturbs the machine disturbs all."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(warm_up):
+        for side in sides.values():
+            side()
+    for number in range(rounds):
+        for name in sides if number % 2 == 0 else reversed(list(sides)):
+            start = time.perf_counter()
+            sides[name]()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def median_ms(times: list[float]) -> float:
+    """Median in milliseconds."""
+    return 1e3 * statistics.median(times)
+
+
+def ratio(times: Mapping[str, list[float]], slow: str, fast: str) -> tuple[float, float, float]:
+    """How many times faster `fast` is than `slow`: ratio of medians, and the quartiles of the ratios round by round."""
+    pairs = sorted(a / b for a, b in zip(times[slow], times[fast], strict=True))
+    quarter = len(pairs) // 4
+    return median_ms(times[slow]) / median_ms(times[fast]), pairs[quarter], pairs[-1 - quarter]
+
+
+def peak_memory(work: Callable[..., object], *arguments: Any) -> float:
+    """MiB that `work(*arguments)` adds to the peak resident memory of a new process, over what it has after importing."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_report_peak, args=(sender, work, arguments))
+    process.start()
+    sender.close()
+    peak: float = receiver.recv()
+    process.join()
+    return peak
+
+
+def _report_peak(sender: Any, work: Callable[..., Callable[[], object]], arguments: tuple[Any, ...]) -> None:
+    run = work(*arguments)
+    before = _status("VmRSS")
+    run()
+    sender.send((_status("VmHWM") - before) / 1024)
+
+
+def _status(key: str) -> int:
+    with open("/proc/self/status") as file:  # noqa: PTH123
+        return next(int(line.split()[1]) for line in file if line.startswith(key))
