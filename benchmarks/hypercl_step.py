@@ -144,7 +144,7 @@ def main(threads: int, rounds: int) -> None:
             goal = GOALS.get((kind, tasks))
             print(
                 f"{kind:<14}{tasks:>6}{median_ms(times['theirs']):>11.1f} ms{median_ms(times['ours']):>8.1f} ms{faster:>8.2f}x"
-                f"   {low:.2f} – {high:.2f}   {goal or '–'}",
+                f"   {low:.2f} - {high:.2f}   {goal or ''}",
                 flush=True,
             )
     for kind in ("full", "chunked"):

@@ -1,0 +1,90 @@
+"""The sessions of the project: `nox -l` lists them, `nox` runs those that must pass before anything lands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10"
+nox.options.default_venv_backend = "uv"  # its cache makes an environment with torch a matter of seconds
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "tests", "third_party", "alone"]
+
+DISTRIBUTIONS = ["hypnet-core", "hypnet-data", "hypnet-zoo", "hypnet-hpsearch"]
+EDITABLE = [argument for name in DISTRIBUTIONS for argument in ("-e", f"packages/{name}")]
+TEST_TOOLS = [
+    "hypothesis>=6.100",
+    "matplotlib>=3.9",
+    "mlxtend>=0.23",
+    "psutil>=6",
+    "pytest>=8.3",
+    "pytest-cov>=6",
+    "pytest-timeout>=2.3",
+]
+TYPE_STUBS = ["types-PyYAML", "types-psutil"]
+PYTHON_CODE = ["packages", "tests", "benchmarks", "noxfile.py"]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, formatting, and who may import whom."""
+    session.install("ruff>=0.17,<0.18", "import-linter>=2.1")
+    session.install("--no-deps", *EDITABLE)
+    session.run("ruff", "check", *PYTHON_CODE)
+    session.run("ruff", "format", "--check", *PYTHON_CODE)
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict, over packages, tests, benchmarks and this file."""
+    session.install("mypy>=1.15", "nox", *TYPE_STUBS, *TEST_TOOLS, *EDITABLE)
+    session.run("mypy", *PYTHON_CODE)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test suite with coverage; arguments go to pytest (`nox -s tests -- tests/zoo -x`)."""
+    session.install(*TEST_TOOLS, *EDITABLE)
+    arguments = session.posargs or ["--cov", "--cov-report=term:skip-covered", "--durations=10"]
+    session.run("pytest", "-m", "not slow and not packaging", *arguments)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Tests that take minutes."""
+    session.install(*TEST_TOOLS, *EDITABLE)
+    session.run("pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def third_party(session: nox.Session) -> None:
+    """A stranger's plugin, built to a wheel and installed beside hypnet-core alone."""
+    session.install("uv", "build", "hatchling", *TEST_TOOLS, *EDITABLE)
+    session.run("pytest", "-m", "packaging", "tests/integration/test_third_party.py", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("distribution", DISTRIBUTIONS)
+def alone(session: nox.Session, distribution: str) -> None:
+    """One distribution's wheel in an empty environment, beside hypnet-core's alone."""
+    wheels = Path(session.create_tmp()) / "wheels"
+    session.install("build", "hatchling")
+    for name in {"hypnet-core", distribution}:
+        session.run(
+            "python", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels), f"packages/{name}", silent=True
+        )
+    session.run("uv", "pip", "uninstall", "--quiet", "build", "hatchling", external=True)
+    session.install("pytest>=8.3", *map(str, sorted(wheels.glob("*.whl"))))
+    session.run("pytest", "tests/alone", env={"HYPNET_ALONE": distribution})
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """All benchmarks, side by side with hypnettorch; names of scripts limit them (`nox -s bench -- hypercl_step`)."""
+    session.install("matplotlib>=3.9", *EDITABLE)
+    session.install("--no-deps", "hypnettorch==0.0.4")
+    names = session.posargs or sorted(path.stem for path in Path("benchmarks").glob("*.py") if path.stem != "measure")
+    for name in names:
+        session.run("python", f"benchmarks/{name}.py")
