@@ -1,0 +1,73 @@
+"""Plugins of strangers, installed for one test, and the real command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Install = Callable[..., Path]
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A directory of installed distributions, for one test."""
+    directory = tmp_path / "site"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def install(site: Path) -> Install:
+    """Installs a distribution with one entry point: its module's code, and what pip would write beside it."""
+
+    def write(plugin: str, code: str, *, distribution: str = "", module: str = "", entry_points: str = "") -> Path:
+        module = module or f"stranger_{plugin}"
+        distribution = distribution or f"dist-{plugin}"
+        (site / f"{module}.py").write_text(textwrap.dedent(code), encoding="utf-8")
+        info = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n", encoding="utf-8")
+        text = entry_points or f"[hypnet]\n{plugin} = {module}\n"
+        (info / "entry_points.txt").write_text(text, encoding="utf-8")
+        return info
+
+    return write
+
+
+@pytest.fixture
+def hypnet(site: Path, tmp_path: Path) -> Command:
+    """Runs the real command in a process of its own; only plugins installed by the test are loaded, unless it says otherwise."""
+
+    def run(
+        *arguments: str | Path, plugins: str | None = "", cwd: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("HYPNET_")}
+        env |= {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"} | variables
+        if plugins is not None:
+            env["HYPNET_PLUGINS"] = plugins or ",".join(_names_of_plugins(site))
+        script = Path(sys.executable).with_name("hypnet")
+        return subprocess.run(
+            [str(part) for part in (script, *arguments)],
+            env=env,
+            cwd=cwd or tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def _names_of_plugins(site: Path) -> list[str]:
+    """The names of the entry points in a directory of distributions."""
+    lines = [
+        line for path in site.glob("*.dist-info/entry_points.txt") for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    return [line.partition("=")[0].strip() for line in lines if "=" in line]
