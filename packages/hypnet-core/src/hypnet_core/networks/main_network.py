@@ -66,9 +66,10 @@ class MainNetwork(nn.Module):
         self.batching = batching
         self.batching_used: str | None = None
         self.batching_reason: str = ""
-        self._places = places_of(module, self.target)
+        places = places_of(module, self.target)
+        self._pairs = [(place, name) for name, paths in places.items() for place in paths]
         self._takes_condition = "condition" in inspect.signature(module.forward).parameters
-        hollow(module, self._places)
+        hollow(module, places)
         self.module = module
         self.bank = StatisticsBank(module)
 
@@ -127,7 +128,7 @@ class MainNetwork(nn.Module):
         else:
             tensors = {} if weights is None else weights
             batch_shape = check_tensors(self.target, tensors)
-        return {place: tensors[name] for name, places in self._places.items() for place in places}, batch_shape
+        return {place: tensors[name] for place, name in self._pairs}, batch_shape
 
     def _statistics(
         self, ids: list[int] | None, stats: Mapping[str, Tensor] | None, batch_shape: torch.Size
@@ -139,7 +140,12 @@ class MainNetwork(nn.Module):
             if found not in {torch.Size(), batch_shape}:
                 raise WeightsError(f"the statistics have batch shape {list(found)}, the weights {list(batch_shape)}")
             # torch's batch norm has no derivative for running statistics, so they carry no gradient.
-            flat = Weights.of(self.stats, stats).flat.detach().expand(*batch_shape, self.stats.numel).reshape(count, self.stats.numel)
+            flat = (
+                Weights.of(self.stats, stats)
+                .flat.detach()
+                .expand(*batch_shape, self.stats.numel)
+                .reshape(count, self.stats.numel)
+            )
             # In training mode batch norm writes into what it is given.
             return [dict(Weights(row.clone() if self.training else row, self.stats)) for row in flat.unbind(0)]
         if ids is None or not self.bank.names:

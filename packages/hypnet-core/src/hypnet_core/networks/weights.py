@@ -78,10 +78,11 @@ class Weights(Mapping[str, Tensor]):
         """All parameters by name. They come from one `split`, whose backward pass costs one pass over `flat`."""
         if self._views is None:
             batch_shape = self.flat.shape[:-1]
-            parts = torch.split(self.flat, list(self.spec.sizes), dim=-1)
+            spec = self.spec
+            parts = torch.split_with_sizes(self.flat, spec.sizes, dim=-1)
             self._views = {
-                name: part.view(batch_shape + shape)
-                for name, shape, part in zip(self.spec.names, self.spec.shapes, parts, strict=True)
+                name: part if len(shape) == 1 else part.view(batch_shape + shape)
+                for name, shape, part in zip(spec.names, spec.shapes, parts, strict=True)
             }
         return self._views
 
@@ -187,6 +188,8 @@ def check_tensors(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> torch.Size
     Raises:
         WeightsError: Names are missing or unknown, or shapes differ from what the spec says.
     """
+    if _fits_exactly(spec, tensors):
+        return torch.Size()
     missing = [name for name in spec.names if name not in tensors]
     extra = [name for name in tensors if name not in spec]
     if missing or extra:
@@ -204,6 +207,16 @@ def check_tensors(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> torch.Size
                 f"{param.name} has batch shape {list(shape[:own])}, but {spec.names[0]} has {list(batch_shape)}: they must agree"
             )
     return torch.Size() if batch_shape is None else batch_shape
+
+
+def _fits_exactly(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors are one unbatched set: the common case, worth a short way."""
+    if len(tensors) != len(spec.names):
+        return False
+    try:
+        return all(tensors[name].shape == shape for name, shape in zip(spec.names, spec.shapes, strict=True))
+    except KeyError:
+        return False
 
 
 def _names_message(spec: TargetSpec, missing: list[str], extra: list[str]) -> str:

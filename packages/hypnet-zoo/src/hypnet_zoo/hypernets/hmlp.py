@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
@@ -47,10 +45,6 @@ class HMLP(HyperNetwork):
         >>> hnet([0, 1])["0"].shape
         torch.Size([2, 10, 5])
     """
-
-    # From there on a batch of outputs needs as much memory as half a head of width 100, and is no faster per condition
-    # (benchmarks/hypercl_step.py).
-    conditions_per_call: ClassVar[int | None] = 50
 
     def __init__(
         self,

@@ -114,9 +114,10 @@ class MLP(nn.Module):
 
 def _batched_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`x W^T + b` for `B` sets: `[N, in]` or `[B, N, in]`, with `[B, out, in]` and `[B, out]`, to `[B, N, out]`."""
-    if x.ndim == 2:
-        # The same input for all: one matrix product against all weights laid side by side.
-        y: Tensor = (x @ weight.flatten(0, 1).t()).unflatten(1, weight.shape[:2]).transpose(0, 1)
+    x = x.expand(len(weight), -1, -1)
+    if torch.is_grad_enabled() and weight.requires_grad:
+        # W x^T: the gradient of W comes out in the layout of W, without a transposed copy.
+        y = torch.bmm(weight, x.transpose(1, 2)).transpose(1, 2)
         return y if bias is None else y + bias.unsqueeze(1)
     if bias is None:
         return torch.bmm(x, weight.transpose(1, 2))
