@@ -1,14 +1,204 @@
-"""The command `hypnet search`."""
+"""The command `hypnet search`. What does the work is imported when a command runs, not when its help is shown."""
 
 from __future__ import annotations
 
+import logging
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-search = typer.Typer(
-    name="search", help="Search over the options of an experiment or of any other command.", no_args_is_help=True
-)
+from hypnet_core.cli.output import Json, is_terminal, print_json, print_lines, print_table
+
+if TYPE_CHECKING:
+    from hypnet_hpsearch.results import SearchStatus, TrialResult
+    from hypnet_hpsearch.search import Search
+    from hypnet_hpsearch.spec import SearchSpec
+    from hypnet_hpsearch.store import Store
+
+__all__ = ["search"]
+
+_logger = logging.getLogger("hypnet.search")
+_MANY = 20
+
+Directory = Annotated[Path, typer.Argument(help="The search's directory, such as searches/NAME.", metavar="DIR")]
+
+search = typer.Typer(name="search", no_args_is_help=True)
 
 
 @search.callback()
 def _search() -> None:
     """Search over the options of an experiment or of any other command."""
+
+
+@search.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="TOML or YAML file that describes the search.", metavar="FILE")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="The search's directory; searches/NAME by default.", metavar="DIR")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Scheduler to use instead of the file's, with its defaults.")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="How many cores jobs may use together (scheduler local).")] = None,
+    max_jobs: Annotated[int | None, typer.Option(min=1, help="How many jobs may be queued or running at once.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the trials' commands, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run what is missing or failed of a search.
+
+    It may be interrupted or killed, and started again, at any time: nothing is lost, and nothing is run twice. The last line of
+    the output is the search's directory.
+    """
+    from hypnet_hpsearch.progress import watcher  # noqa: PLC0415  --help needs none of this
+    from hypnet_hpsearch.search import Search  # noqa: PLC0415
+
+    found = Search.load(file, out)
+    if scheduler is not None or slots is not None:
+        chosen = dict(found.spec.scheduler) if scheduler is None else {"name": scheduler}
+        chosen |= {} if slots is None else {"slots": slots}
+        found = Search(found.spec.model_copy(update={"scheduler": chosen}), found.directory)
+    for remark in found.plan.remarks:
+        _logger.warning(remark)
+    if dry_run:
+        _print_plan(found, as_json=as_json)
+        return
+    with watcher() as who:
+        try:
+            status = found.run(watcher=who, max_jobs=max_jobs)
+        except KeyboardInterrupt:
+            _logger.info("its running trials were cancelled; to go on, run the same command again")
+            raise
+    _print_end(status, as_json=as_json)
+    if status.done < status.total:
+        raise typer.Exit(1)
+
+
+@search.command()
+def status(directory: Directory, *, as_json: Json = False) -> None:
+    """Show how a search stands, also while it runs elsewhere."""
+    store, spec = _looked_at(directory)
+    from hypnet_hpsearch.results import status_of  # noqa: PLC0415
+
+    found = status_of(store, spec)
+    if as_json:
+        _print_status(found)
+        return
+    _print_pairs(_rows(found))
+
+
+@search.command()
+def table(directory: Directory, *, as_json: Json = False) -> None:
+    """Show the trials of a search, best first.
+
+    Into a pipe, it prints a line of headings and one line per trial, separated by tabs.
+    """
+    store, spec = _looked_at(directory)
+    from hypnet_hpsearch.results import results_of  # noqa: PLC0415
+
+    trials = results_of(store, spec)
+    if as_json:
+        from hypnet_hpsearch.documents import TableDocument  # noqa: PLC0415
+
+        print_json(TableDocument(metric=spec.metric, direction=spec.direction, trials=trials))
+        return
+    columns, rows = _table(spec, trials)
+    if is_terminal():
+        print_table(columns, rows, right=(spec.metric, "seconds"))
+    else:
+        print_lines("\t".join(row) for row in [columns, *rows])
+
+
+@search.command()
+def best(directory: Directory, *, as_json: Json = False) -> None:
+    """Show the best trial of a search: its metric, options and directory."""
+    store, spec = _looked_at(directory)
+    from hypnet_hpsearch.results import best_of, results_of  # noqa: PLC0415
+
+    trial = best_of(results_of(store, spec), directory)
+    if as_json:
+        from hypnet_hpsearch.documents import BestDocument  # noqa: PLC0415
+
+        print_json(BestDocument(metric=spec.metric, trial=trial))
+        return
+    from hypnet_hpsearch.progress import shown  # noqa: PLC0415
+
+    rows = [(spec.metric, repr(trial.metric)), *((key, shown(value)) for key, value in trial.options.items())]
+    _print_pairs(rows)
+    print_lines([trial.directory])
+
+
+def _looked_at(directory: Path) -> tuple[Store, SearchSpec]:
+    from hypnet_hpsearch.store import Store  # noqa: PLC0415  as above
+
+    store = Store(directory.absolute())
+    store.glimpse()
+    return store, store.spec
+
+
+def _print_plan(found: Search, *, as_json: bool) -> None:
+    found.check_experiment()
+    if as_json:
+        from hypnet_hpsearch.documents import DryRunDocument, DryRunTrial  # noqa: PLC0415
+
+        trials = [DryRunTrial(trial=trial.id, options=trial.options, argv=argv) for trial, argv in found.command_lines()]
+        print_json(DryRunDocument(directory=str(found.directory), remarks=found.plan.remarks, trials=trials))
+        return
+    for number, (_, argv) in enumerate(found.command_lines()):
+        if number == _MANY and is_terminal():
+            print_lines([f"… and {len(found.plan) - number} more"])
+            break
+        print_lines([shlex.join(argv)])
+    _logger.info("would run %d trials in %s", len(found.plan), found.directory)
+
+
+def _print_status(found: SearchStatus) -> None:
+    from hypnet_hpsearch.documents import StatusDocument  # noqa: PLC0415
+
+    print_json(StatusDocument(search=found))
+
+
+def _print_end(found: SearchStatus, *, as_json: bool) -> None:
+    _logger.info("%d of %d trials done, %d failed", found.done, found.total, found.failed + found.lost + found.cancelled)
+    if found.without_number:
+        _logger.warning("%d trials have NaN or infinity for their %s", found.without_number, found.metric)
+    if as_json:
+        _print_status(found)
+        return
+    if found.best is not None:
+        print_lines([f"best {found.metric}: {found.best.metric!r} ({found.best.trial})"])
+    print_lines([found.directory])
+
+
+def _rows(found: SearchStatus) -> list[tuple[str, str]]:
+    rows = [("name", found.name), ("metric", f"{found.metric} ({found.direction})"), ("trials", str(found.total))]
+    rows += [(state, str(getattr(found, state))) for state in ("done", "running", "missing", "failed", "lost", "cancelled")]
+    if found.without_number:
+        rows.append(("without a number", str(found.without_number)))
+    if found.best is not None:
+        rows += [("best", repr(found.best.metric)), ("best trial", found.best.directory)]
+    return rows
+
+
+def _print_pairs(rows: list[tuple[str, str]]) -> None:
+    """Names and values: aligned for people, separated by a tab for a pipe."""
+    width = max(len(name) for name, _ in rows) + 2
+    print_lines(f"{name:<{width}}{value}" if is_terminal() else f"{name}\t{value}" for name, value in rows)
+
+
+def _table(spec: SearchSpec, trials: Iterable[TrialResult]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    from hypnet_hpsearch.progress import shown  # noqa: PLC0415
+    from hypnet_hpsearch.results import searched_options  # noqa: PLC0415
+
+    options = searched_options(spec)
+    rows = [
+        (
+            trial.trial,
+            trial.state.value,
+            "" if trial.metric is None else f"{trial.metric:.6g}",
+            *(shown(trial.options[key]) if key in trial.options else "" for key in options),
+            "" if trial.seconds is None else f"{trial.seconds:.1f}",
+            shown(trial.reason or ""),
+        )
+        for trial in trials
+    ]
+    return ("trial", "state", spec.metric, *options, "seconds", "reason"), rows

@@ -106,6 +106,7 @@ class Driver:
         slots = getattr(scheduler, "slots", None)
         self._max_jobs = max_jobs or (max(1, slots // spec.resources.cpus) + _AHEAD if slots else _AT_ONCE)
         self._poll_interval = float(getattr(scheduler, "poll_interval", _POLL))
+        self._resources = spec.resources.model_dump()
         self._presence = Presence(store.directory)
         self._todo: deque[int] = deque()
         self._numbers: dict[str, int] = {}  # of the trials that are begun, so that they can be tried again
@@ -216,7 +217,6 @@ class Driver:
 
     def _submit(self, attempts: list[Attempt]) -> None:
         events: list[Event] = []
-        resources = self._spec.resources.model_dump()
         try:
             for attempt in attempts:
                 job = JobSpec(
@@ -224,7 +224,7 @@ class Driver:
                     name=f"{self._spec.name}-{attempt.trial}",
                     stdout=attempt.output,
                     stderr=attempt.errors,
-                    **resources,
+                    **self._resources,
                 )
                 name = self._scheduler.submit(job)
                 self._jobs[name] = attempt

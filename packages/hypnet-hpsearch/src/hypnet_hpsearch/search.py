@@ -94,7 +94,9 @@ class Search:
         """
         own = self.scheduler() if scheduler is None else None
         store = Store.create(self.directory.absolute(), self.spec, len(self.plan))
-        self._check_experiment(store)
+        store.glimpse()
+        if not any(record.state is TrialState.DONE for record in store.ledger.trials.values()):
+            self.check_experiment()
         results = ResultsFile(store, self.spec)
         driver = Driver(
             store,
@@ -154,28 +156,29 @@ class Search:
             out = Attempt(self.directory.absolute() / "trials", trial.id, 1).run
             yield trial, command_line(self.spec, trial.options, out)
 
-    def _looked_at(self) -> Store:
-        store = Store(self.directory.absolute())
-        store.glimpse()
-        return store
+    def check_experiment(self) -> None:
+        """Have the experiment check the first trial's options, so that a wrong key is one message and not a thousand failures.
 
-    def _check_experiment(self, store: Store) -> None:
-        """Have the experiment check the first trial's options, so that a wrong key is one message and not a thousand failures."""
+        Raises:
+            ComponentError: There is no such experiment.
+            ConfigError: It refuses the options.
+        """
         if self.spec.experiment is None:
             return
         registry().get(Kind.EXPERIMENT, self.spec.experiment)
-        store.glimpse()
-        if any(record.state is TrialState.DONE for record in store.ledger.trials.values()):
-            return
         _, argv = next(self.command_lines())
         tried = subprocess.run(  # noqa: S603  # our own command, as an argument list
             [*argv, "--dry-run"], cwd=self.spec.cwd, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
         if tried.returncode:
             lines = tried.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {tried.returncode}"]
-            raise ConfigError(
-                f"the experiment {self.spec.experiment!r} refuses the first trial: {lines[-1].removeprefix('hypnet: ')}"
-            )
+            why = lines[-1].removeprefix("hypnet: ")
+            raise ConfigError(f"the experiment {self.spec.experiment!r} refuses the first trial: {why}")
+
+    def _looked_at(self) -> Store:
+        store = Store(self.directory.absolute())
+        store.glimpse()
+        return store
 
 
 class _Recording:

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -170,32 +169,48 @@ def _attempt(directory: Path, attempt: Mapping[str, Any], lock: int) -> dict[str
 def _run(directory: Path, attempt: Mapping[str, Any], lock: int) -> tuple[int | None, str | None]:
     """Run the command; its exit code (negative for a signal), and what went wrong."""
     asked: list[int] = []
-    processes: list[subprocess.Popen[bytes]] = []
+    processes: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
         asked.append(number)
         for process in processes:
-            process.send_signal(number)
+            os.kill(process, number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
     argv = attempt["argv"]
-    directory.joinpath(RUN).mkdir(exist_ok=True)
     try:
-        # The command holds the lock too: should this process be killed, the attempt counts as alive until the command has ended.
-        process = subprocess.Popen(  # noqa: S603  # an argument list; never a shell
-            argv, cwd=attempt["cwd"], env={**os.environ, **attempt["env"]}, stdin=subprocess.DEVNULL, pass_fds=[lock]
-        )
+        process = _spawn(directory, attempt, lock)
     except OSError as error:
         where = f" in {attempt['cwd']}" if error.filename == attempt["cwd"] else ""
         return None, f"cannot start {argv[0]!r}{where}: {error.strerror}"
     processes.append(process)
     if asked:
-        process.send_signal(asked[-1])
-    code = process.wait()
+        os.kill(process, asked[-1])
+    if hasattr(os, "waitid"):
+        # See its end, but do not collect it yet, so that a signal cannot reach another process that was given its number.
+        os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+        processes.clear()
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     if code and asked:
         return code, f"ended from outside by {signal.Signals(asked[0]).name}"
     return code, _why(code, directory / ERRORS) if code else None
+
+
+def _spawn(directory: Path, attempt: Mapping[str, Any], lock: int) -> int:
+    """Start the command; an argument list, never a shell."""
+    directory.joinpath(RUN).mkdir(exist_ok=True)
+    os.chdir(attempt["cwd"])
+    # The command holds the lock too: should this process be killed, the attempt counts as alive until the command has ended.
+    os.set_inheritable(lock, True)
+    argv = attempt["argv"]
+    return os.posix_spawnp(
+        argv[0],
+        argv,
+        {**os.environ, **attempt["env"]},
+        file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores them, other programs do not expect that
+    )
 
 
 def _why(code: int, errors: Path) -> str:

@@ -10,6 +10,7 @@ direction, `started` and `ended` in the other.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import selectors
@@ -19,7 +20,7 @@ import sys
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hypnet_hpsearch import trial
@@ -28,34 +29,32 @@ from hypnet_hpsearch.schedulers.processes import Identity, signal_group
 
 _NOT_STARTED = 125
 _CANNOT_START = 127
+_NEVER = float("inf")
 _THREADS = "OMP_NUM_THREADS"
 
 
-@dataclass
 class _Job:
     """A job that waits for its slot (`gate` is open) or runs."""
 
-    order: dict[str, Any]
-    pid: int
-    identity: str
-    gate: socket.socket | None
-    started: bool = False
-    cancelled: bool = False
-    overdue: bool = False
-    deadline: float = float("inf")
-    """When the next, harder signal is due."""
+    def __init__(self, order: dict[str, Any], pid: int, gate: socket.socket) -> None:
+        self.order = order
+        self.pid = pid
+        self.name = f"{Identity.of(pid)}:{order['cpus']}"
+        self.gate: socket.socket | None = gate
+        self.started = self.cancelled = self.overdue = False
+        self.deadline = _NEVER  # when the next, harder signal is due
 
 
-@dataclass
 class _Launcher:
-    control: socket.socket
-    gpus: GpuSlots
-    slots: int
-    grace: float
-    jobs: dict[int, _Job] = field(default_factory=dict)
-    waiting: deque[_Job] = field(default_factory=deque)
-    used: int = 0
-    driver: bool = True
+    def __init__(self, control: socket.socket, gpus: GpuSlots, slots: int, grace: float) -> None:
+        self.control = control
+        self.gpus = gpus
+        self.slots = slots
+        self.grace = grace
+        self.jobs: dict[int, _Job] = {}
+        self.waiting: deque[_Job] = deque()
+        self.used = 0
+        self.driver = True
 
     def run(self) -> None:
         """Serve the driver until it is gone and the last job has ended."""
@@ -87,10 +86,10 @@ class _Launcher:
                 self._open_gates()
 
     def _timeout(self) -> float | None:
-        due = min((job.deadline for job in self.jobs.values()), default=float("inf"))
+        due = min((job.deadline for job in self.jobs.values()), default=_NEVER)
         if self.waiting and self.waiting[0].order["gpus"]:
             due = min(due, time.monotonic() + 0.5)  # another driver's job may give a GPU back, and nobody tells
-        return None if due == float("inf") else max(0.0, due - time.monotonic())
+        return None if due == _NEVER else max(0.0, due - time.monotonic())
 
     def _receive(self) -> bytes:
         try:
@@ -113,7 +112,7 @@ class _Launcher:
         if order["do"] == "start":
             self._start(order)
         elif order["do"] == "gpus":
-            self.gpus = GpuSlots(order["gpus"], self.gpus.jobs_per_gpu)
+            self.gpus = GpuSlots(order["gpus"], self.gpus.jobs_per_gpu, self.gpus.directory)
         elif order["do"] == "slots":
             self.slots = order["slots"]
         else:
@@ -131,10 +130,10 @@ class _Launcher:
         if pid == 0:
             _be_the_job(order, inner)
         inner.close()
-        job = _Job(order, pid, f"{Identity.of(pid)}:{order['cpus']}", gate)
+        job = _Job(order, pid, gate)
         self.jobs[pid] = job
         self.waiting.append(job)
-        self._tell(say="id", id=job.identity)
+        self._tell(say="id", id=job.name)
 
     def _cancel(self, identity: Identity) -> None:
         job = self.jobs.get(identity.pid)
@@ -167,7 +166,7 @@ class _Launcher:
             _close(job)
             if job.order["limit"] is not None:
                 job.deadline = time.monotonic() + job.order["limit"]
-            self._tell(say="started", id=job.identity)
+            self._tell(say="started", id=job.name)
 
     def _signal_overdue(self) -> None:
         now = time.monotonic()
@@ -176,7 +175,7 @@ class _Launcher:
                 continue
             if job.cancelled or job.overdue:
                 signal_group(job.pid, signal.SIGKILL)
-                job.deadline = float("inf")
+                job.deadline = _NEVER
             else:
                 job.overdue = True
                 signal_group(job.pid, signal.SIGTERM)
@@ -194,7 +193,7 @@ class _Launcher:
             self.waiting.remove(job)
             _close(job)
         state = "cancelled" if job.cancelled else "failed" if code or job.overdue else "finished"
-        self._tell(say="ended", id=job.identity, state=state)
+        self._tell(say="ended", id=job.name, state=state)
 
 
 def _collect() -> tuple[int, int] | None:
@@ -226,16 +225,18 @@ def _be_the_job(order: dict[str, Any], gate: socket.socket) -> None:
             signal.signal(number, signal.SIG_DFL)
         os.closerange(3, gate.fileno())
         os.closerange(gate.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        _prepare(order)
         message, locks, _, _ = socket.recv_fds(gate, 1 << 16, 64)
         gate.close()
-        code = _become(order, json.loads(message), locks) if message else _NOT_STARTED
-    except OSError as error:
-        os.write(2, f"hypnet: cannot start {order['argv'][0]!r}: {error.strerror}: {error.filename}\n".encode())
+        code = _become(order["argv"], json.loads(message), locks) if message else _NOT_STARTED
+    except BaseException as error:  # noqa: BLE001  nobody else could tell
+        why = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else repr(error)
+        os.write(2, f"hypnet: cannot start {order['argv'][0]!r}: {why}\n".encode(errors="replace"))
     finally:
         os._exit(code)
 
 
-def _become(order: dict[str, Any], gpus: list[str], locks: list[int]) -> int:
+def _prepare(order: dict[str, Any]) -> None:
     for descriptor, path, flags in (
         (0, os.devnull, os.O_RDONLY),
         (2, order["stderr"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),  # first, so that it can tell what happens to the other
@@ -246,15 +247,18 @@ def _become(order: dict[str, Any], gpus: list[str], locks: list[int]) -> int:
         os.close(opened)
     os.environ.setdefault(_THREADS, str(order["cpus"]))
     os.environ.update(order["env"])
+    if order["cwd"] is not None:
+        os.chdir(order["cwd"])
+
+
+def _become(argv: list[str], gpus: list[str], locks: list[int]) -> int:
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     for lock in locks:
         os.set_inheritable(lock, True)
-    if order["cwd"] is not None:
-        os.chdir(order["cwd"])
-    if trial.is_command(order["argv"]):  # its module is here already: a fork does what a new interpreter would
-        return trial.main(trial.arguments(order["argv"]))
-    os.execvpe(order["argv"][0], order["argv"], os.environ)  # noqa: S606  # no shell is just what we want
+    if trial.is_command(argv):  # its module is here already: a fork does what a new interpreter would
+        return trial.main(trial.arguments(argv))
+    os.execvpe(argv[0], argv, os.environ)  # noqa: S606  # no shell is just what we want
     return _CANNOT_START
 
 
@@ -262,12 +266,14 @@ def main(arguments: list[str]) -> int:
     """Serve the driver at the other end of an inherited socket.
 
     Args:
-        arguments: The settings as JSON: `socket` (a file descriptor), `slots`, `gpus`, `jobs_per_gpu`, `grace` (seconds).
+        arguments: The settings as JSON: `socket` (a file descriptor), `slots`, `gpus`, `jobs_per_gpu`,
+            `locks` (the directory of the GPUs' locks), `grace` (seconds).
     """
     settings = json.loads(arguments[0])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business
     control = socket.socket(fileno=settings["socket"])
-    gpus = GpuSlots(settings["gpus"], settings["jobs_per_gpu"])
+    gc.disable()  # a collection would touch every page, and make each fork copy them
+    gpus = GpuSlots(settings["gpus"], settings["jobs_per_gpu"], Path(settings["locks"]))
     _Launcher(control, gpus, settings["slots"], settings["grace"]).run()
     return 0
 

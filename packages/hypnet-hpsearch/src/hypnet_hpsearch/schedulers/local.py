@@ -19,7 +19,7 @@ from pydantic import Field, PositiveInt
 
 from hypnet_core.errors import SchedulerError
 from hypnet_core.runs.scheduling import JobSpec, JobState
-from hypnet_hpsearch.schedulers.gpus import installed_gpus, visible_gpus
+from hypnet_hpsearch.schedulers.devices import installed_gpus, locks_directory, visible_gpus
 from hypnet_hpsearch.schedulers.processes import Identity
 
 __all__ = ["Local"]
@@ -149,6 +149,7 @@ class Local:
                 slots=max(0, self.slots - sum(self._adopted.values())),
                 gpus=self.gpus or (),
                 jobs_per_gpu=self._jobs_per_gpu,
+                locks=str(locks_directory()),
                 grace=self._grace,
             )
         return self._launcher

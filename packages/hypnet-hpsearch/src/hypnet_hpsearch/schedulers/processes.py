@@ -6,15 +6,12 @@ its boot and the moment of the start it names one process for ever.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
-import socket
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-
-_PROC = Path("/proc")
 
 
 class Identity(NamedTuple):
@@ -36,7 +33,7 @@ class Identity(NamedTuple):
     def of(cls, pid: int) -> Identity | None:
         """The identity of a process of this machine, or `None` if there is no such process."""
         start = _start(pid)
-        return None if start is None else cls(socket.gethostname(), _boot(), pid, start)
+        return None if start is None else cls(os.uname().nodename, _boot(), pid, start)
 
     @classmethod
     def parse(cls, text: str) -> Identity | None:
@@ -67,6 +64,7 @@ def signal_group(pid: int, number: signal.Signals) -> None:
             send(pid, number)
 
 
+@functools.cache
 def _boot() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()[:8]
@@ -76,17 +74,18 @@ def _boot() -> str:
 
 def _start(pid: int) -> str | None:
     """The start time of a process; `None` if it has ended, even if nobody has collected it yet."""
-    if not _PROC.joinpath("self/stat").exists():
-        return _start_from_ps(pid)
     try:
-        text = _PROC.joinpath(str(pid), "stat").read_text(encoding="utf-8", errors="replace")
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  # it is asked often
+            text = file.read().decode(errors="replace")
     except OSError:
-        return None
+        return None if os.path.exists("/proc/self/stat") else _start_from_ps(pid)  # noqa: PTH110
     fields = text.rpartition(")")[2].split()  # the name before it may hold anything
     return None if fields[0] in "ZX" else fields[19]
 
 
 def _start_from_ps(pid: int) -> str | None:
+    import subprocess  # noqa: PLC0415  only systems without /proc pay for it
+
     found = subprocess.run(  # noqa: S603  # fixed words and a number
         ["/bin/ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False, timeout=20
     )

@@ -1,0 +1,92 @@
+"""What `hypnet search … --json` prints.
+
+Each document names its schema and version in `schema`. Fields may be added; one that changes its meaning or goes makes a new
+version. A metric that is NaN or infinite is the text `"NaN"`, `"Infinity"` or `"-Infinity"`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from hypnet_core.cli.schemas import Document
+from hypnet_hpsearch.results import SearchStatus, TrialResult
+
+__all__ = ["BestDocument", "DryRunDocument", "DryRunTrial", "StatusDocument", "TableDocument"]
+
+
+class _Document(Document):
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+
+
+class StatusDocument(_Document):
+    """`hypnet search status DIR --json`, and `hypnet search run FILE --json` at its end.
+
+    Attributes:
+        schema_: `hypnet.search.status/1`.
+        search: How the search stands.
+    """
+
+    schema_: Literal["hypnet.search.status/1"] = Field("hypnet.search.status/1", alias="schema")
+    search: SearchStatus
+
+
+class TableDocument(_Document):
+    """`hypnet search table DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.table/1`.
+        metric: What says how good a trial is.
+        direction: `maximize` or `minimize`.
+        trials: All trials that were ever begun, best first.
+    """
+
+    schema_: Literal["hypnet.search.table/1"] = Field("hypnet.search.table/1", alias="schema")
+    metric: str
+    direction: str
+    trials: list[TrialResult]
+
+
+class BestDocument(_Document):
+    """`hypnet search best DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.best/1`.
+        metric: What says how good a trial is.
+        trial: The best trial.
+    """
+
+    schema_: Literal["hypnet.search.best/1"] = Field("hypnet.search.best/1", alias="schema")
+    metric: str
+    trial: TrialResult
+
+
+class DryRunTrial(_Document):
+    """A trial that would be run.
+
+    Attributes:
+        trial: Its id.
+        options: Its options.
+        argv: Its command line.
+    """
+
+    trial: str
+    options: dict[str, Any]
+    argv: tuple[str, ...]
+
+
+class DryRunDocument(_Document):
+    """`hypnet search run FILE --dry-run --json`.
+
+    Attributes:
+        schema_: `hypnet.search.dry_run/1`.
+        directory: The search's directory.
+        remarks: What is odd about the search's conditions.
+        trials: All trials, in their order.
+    """
+
+    schema_: Literal["hypnet.search.dry_run/1"] = Field("hypnet.search.dry_run/1", alias="schema")
+    directory: str
+    remarks: list[str]
+    trials: list[DryRunTrial]
