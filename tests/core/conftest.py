@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from hypnet_core.plugins.registry import Registry, registry
 
 Install = Callable[..., Path]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -71,3 +73,23 @@ def _names_of_plugins(site: Path) -> list[str]:
         line for path in site.glob("*.dist-info/entry_points.txt") for line in path.read_text(encoding="utf-8").splitlines()
     ]
     return [line.partition("=")[0].strip() for line in lines if "=" in line]
+
+
+@pytest.fixture
+def register(install: Install, site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Registry]]:
+    """Installs plugins for this process, and gives the registry that finds these and no others."""
+    monkeypatch.syspath_prepend(str(site))
+    modules: list[str] = []
+
+    def add(**plugins: str) -> Registry:
+        for name, code in plugins.items():
+            install(name, code)
+            modules.append(f"stranger_{name}")
+        monkeypatch.setenv("HYPNET_PLUGINS", ",".join(_names_of_plugins(site)))
+        registry.cache_clear()
+        return registry()
+
+    yield add
+    registry.cache_clear()
+    for name in modules:
+        sys.modules.pop(name, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import json
 import typing
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hypnet_core.errors import ComponentError, ConfigError, did_you_mean, nearest
+from hypnet_core.errors import ComponentError, ConfigError, did_you_mean
 
 Path: TypeAlias = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -191,14 +192,17 @@ def unknown_key(model: type[BaseModel], path: Path) -> Mistake:
     """The mistake of a key that does not exist, with the one that was probably meant, here or elsewhere in the model."""
     parent, key = path[:-1], str(path[-1])
     siblings = sorted({field for found in _models_at(model, parent) for field in found.model_fields})
-    close: list[Path] = [(*parent, name) for name in nearest(key, siblings)]
-    if not close:
-        leaves: dict[str, list[Path]] = {}
-        for found in paths_in(model):
-            leaves.setdefault(str(found[-1]), []).append(found)
-        close = [found for leaf in nearest(key, leaves, limit=1) for found in leaves[leaf]]
+    likeness = {found: _likeness(key, str(found[-1])) for found in paths_in(model)}
+    for name in siblings:  # slightly before those elsewhere
+        likeness[*parent, name] = _likeness(key, name) + 0.05
+    best = max(likeness.values(), default=0.0)
+    close = [found for found, value in likeness.items() if value >= max(best - 0.1, 0.6)]
     text = "there is no such option"
-    return Mistake(path, text, tuple(close)) if close else Mistake(path, text + did_you_mean(key, siblings))
+    return Mistake(path, text, tuple(close[:3])) if close else Mistake(path, text + did_you_mean(key, siblings))
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def paths_in(model: type[BaseModel], prefix: Path = ()) -> Iterator[Path]:

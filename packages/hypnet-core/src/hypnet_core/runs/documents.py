@@ -67,9 +67,19 @@ def _construct_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
     return float(text.replace(".inf", "inf").replace(".nan", "nan"))
 
 
+def _construct_text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    r"""Text; JSON writes characters beyond the basic plane as two escapes, `\ud83d\ude00`, which YAML does not put together."""
+    text: str = loader.construct_scalar(node)
+    try:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        raise yaml.constructor.ConstructorError(None, None, "half a surrogate pair is no character", node.start_mark) from None
+
+
 for _name, _pattern, _first in _SCALARS:
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), list(_first))
+_Loader.add_constructor(f"{_TAG}str", _construct_text)
 _Loader.add_constructor(f"{_TAG}int", _construct_int)
 _Loader.add_constructor(f"{_TAG}float", _construct_float)
 
@@ -168,5 +178,11 @@ def _kind_of(content: Any) -> str:
 
 def to_yaml(values: Mapping[str, Any]) -> str:
     """JSON values as YAML, in the given order; `read_mapping` reads them back unchanged."""
-    text: str = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    text = _dumped(values, allow_unicode=True)
+    # PyYAML writes these as they are and then reads them as line breaks.
+    return _dumped(values, allow_unicode=False) if set(text) & set("\x85\u2028\u2029\ufeff") else text
+
+
+def _dumped(values: Mapping[str, Any], *, allow_unicode: bool) -> str:
+    text: str = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=allow_unicode, width=10_000)
     return text
