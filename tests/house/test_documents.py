@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import tomllib
 from pathlib import Path
@@ -22,7 +23,11 @@ def test_the_python_examples_of_a_readme_run(path: Path, tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "readme"}
     for block in blocks(path, "python"):
-        exec(compile(block, str(path), "exec"), namespace)
+        if block.startswith(">>>"):
+            session = doctest.DocTestParser().get_doctest(block, namespace, path.name, str(path), 0)
+            assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(session).failed == 0
+        else:
+            exec(compile(block, str(path), "exec"), namespace)
 
 
 def test_the_second_command_of_the_readme_is_what_ci_runs() -> None:
@@ -40,7 +45,7 @@ def test_every_place_in_the_table_of_contributing_exists() -> None:
     rows = [line for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines() if line.startswith("| ") and "`" in line]
     assert len(rows) > 8
     for row in rows:
-        places = re.findall(r"`([\w./-]+)`", row)
+        places = re.findall(r"`([\w.-]+/[\w./-]*)`", row)
         for place in places:
             base = next((p for p in places if p.startswith("packages/")), "")
             assert (ROOT / place).exists() or (ROOT / base / place).exists(), f"{place} does not exist"
