@@ -12,6 +12,7 @@ from hypnet_core import ConditionSpec, MainNetwork, TaskSpec
 from hypnet_core.errors import ConfigError, DivergedError
 from hypnet_core.tasks.split import Batch, Split
 from hypnet_zoo.experiments.hypercl_config import ContinualConfig, TrainConfig
+from hypnet_zoo.experiments.setup import cpu_threads
 from hypnet_zoo.experiments.training import Losses, TaskTrainer, check_finite, evaluate, make_optimizer, task_loss
 from hypnet_zoo.hypernets.chunked import ChunkedHMLP
 from hypnet_zoo.hypernets.hmlp import HMLP
@@ -173,3 +174,11 @@ def test_a_loss_that_is_not_finite_stops_the_run() -> None:
         check_finite(Losses(torch.tensor(float("nan")), torch.tensor(0.0)), "task 1")
     with pytest.raises(DivergedError, match="the penalty became inf"):
         check_finite(Losses(torch.tensor(1.0), torch.tensor(float("inf"))), "task 1")
+
+
+def test_small_networks_use_one_thread_and_torchs_number_comes_back() -> None:
+    before = torch.get_num_threads()
+    for count, parameters, expected in ((None, 10, 1), (None, 10**7, before), (2, 10, 2)):
+        with cpu_threads(count, parameters) as threads:
+            assert threads == torch.get_num_threads() == expected
+        assert torch.get_num_threads() == before

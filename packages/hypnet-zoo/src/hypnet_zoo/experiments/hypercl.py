@@ -19,7 +19,7 @@ from hypnet_core.tasks.split import Batch
 from hypnet_zoo.experiments.hypercl_config import HyperCLConfig
 from hypnet_zoo.experiments.metrics import Metrics
 from hypnet_zoo.experiments.report import results_table, save_scores_plot, summarize
-from hypnet_zoo.experiments.setup import build_networks, load_tasks, pick_device, seed_of, seeded
+from hypnet_zoo.experiments.setup import build_networks, cpu_threads, load_tasks, pick_device, seed_of, seeded
 from hypnet_zoo.experiments.training import TaskTrainer, check_finite, evaluate
 
 if TYPE_CHECKING:
@@ -52,14 +52,14 @@ class HyperCL:
         """Learn all tasks, and summarise how well each is done during and after."""
         learner = Learner(config, run)
         learner.restore()
-        learner.learn_all()
+        parameters = sum(p.numel() for p in learner.hypernet.parameters())
+        with cpu_threads(config.threads, parameters + learner.net.spec.numel) as threads:
+            run.logger.info(
+                "%s, %d CPU thread(s); %d parameters generate %d", learner.device, threads, parameters, learner.net.target.numel
+            )
+            learner.learn_all()
         save_scores_plot(run.path / "scores.png", learner.scores, learner.tasks)
-        return summarize(
-            learner.scores,
-            learner.tasks,
-            generated=learner.net.target.numel,
-            parameters=sum(p.numel() for p in learner.hypernet.parameters()),
-        )
+        return summarize(learner.scores, learner.tasks, generated=learner.net.target.numel, parameters=parameters)
 
     def report(self, summary: Mapping[str, Any]) -> Table:
         """The table that `hypnet run` prints at the end."""

@@ -83,6 +83,10 @@ class HyperCLConfig(Section):
     """How earlier tasks are protected."""
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of everything random.")
     device: str = Field("auto", description='Where to compute: "cpu", "cuda", "cuda:1", …; "auto" takes a GPU if there is one.')
+    threads: PositiveInt | None = Field(
+        None,
+        description="Threads on a CPU; by default one for networks of less than a million parameters, else torch's own number.",
+    )
     log_every: PositiveInt = Field(50, description="Steps between entries in metrics.jsonl.")
     tensorboard: bool = Field(True, description="Whether metrics also go to TensorBoard, in the run's directory.")
     keep_checkpoints: bool = Field(False, description="Keep the checkpoint after each task, not only the latest.")

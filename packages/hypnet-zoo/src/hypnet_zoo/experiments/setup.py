@@ -17,6 +17,9 @@ from hypnet_core.specs import ConditionSpec
 from hypnet_zoo.experiments.hypercl_config import HyperCLConfig
 
 
+_SMALL = 1_000_000
+
+
 def pick_device(name: str) -> torch.device:
     """The device of that name; `"auto"` is a GPU if there is one.
 
@@ -53,6 +56,23 @@ def seeded(*numbers: int) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(*numbers))
         yield
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int | None, parameters: int) -> Iterator[int]:
+    """Use some threads for a block, and go back to torch's number afterwards.
+
+    Args:
+        count: How many. By default one for small networks, whose operations are shorter than it takes to share them out (on a busy
+            machine much shorter), and torch's own number for large ones.
+        parameters: Number of parameters of all networks together.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or (1 if parameters < _SMALL else before))
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
 
 
 def load_tasks(choice: DatasetChoice, limit: int | None = None) -> Sequence[TaskLike]:
