@@ -16,7 +16,6 @@ from hypnet_core.protocols import TaskLike
 from hypnet_core.specs import ConditionSpec
 from hypnet_zoo.experiments.hypercl_config import HyperCLConfig
 
-
 _SMALL = 1_000_000
 
 
