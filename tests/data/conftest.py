@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import http.server
+import io
+import pickle
 import struct
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from hypnet_data.images.published import CIFAR, PublishedBatches
 
 Bytes: TypeAlias = NDArray[np.uint8]
 
@@ -73,6 +80,72 @@ def few() -> MnistFiles:
     return MnistFiles(images[:30], labels[:30], images[30:], labels[30:])
 
 
+def small_photographs(count: int, seed: int) -> Bytes:
+    """Invented colour images `[N, 3, 32, 32]`."""
+    return np.random.default_rng(seed).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+
+
+def cifar_archive(published: PublishedBatches, sizes: dict[str, int], classes: int) -> tuple[bytes, PublishedBatches]:
+    """A tar archive of pickled batches as CIFAR's authors made it, and what would be published about it."""
+    contents = {}
+    for seed, (name, size) in enumerate(sizes.items()):
+        labels = [int(label) for label in np.arange(size) % classes]
+        batch = {"data": small_photographs(size, seed).reshape(size, -1), published.label: labels, "batch_label": name}
+        contents[name] = pickle.dumps(batch, protocol=2)
+    archive = tar_of({f"{published.folder}/{name}": content for name, content in contents.items()})
+    sums = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
+    return archive, replace(
+        published,
+        archive=replace(published.archive, files=((published.archive.files[0][0], hashlib.md5(archive).hexdigest()),)),
+        train=tuple((name, sums[name]) for name, _ in published.train),
+        test=tuple((name, sums[name]) for name, _ in published.test),
+    )
+
+
+def tar_of(contents: dict[str, bytes]) -> bytes:
+    """A tar archive, packed with gzip, of some files."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+class Cifars:
+    """Small CIFAR archives in a data directory, and the entries that would be published about them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.published = {}
+        sizes = {
+            "cifar10": {f"data_batch_{number}": 20 for number in range(1, 6)} | {"test_batch": 30},
+            "cifar100": {"train": 200, "test": 100},
+        }
+        for name, classes in (("cifar10", 10), ("cifar100", 100)):
+            archive, self.published[name] = cifar_archive(CIFAR[name], sizes[name], classes)
+            (root / CIFAR[name].archive.files[0][0]).write_bytes(archive)
+
+
+@pytest.fixture(scope="session")
+def cifars(tmp_path_factory: pytest.TempPathFactory) -> Cifars:
+    """A data directory with small CIFAR archives, for tests that only read."""
+    return Cifars(tmp_path_factory.mktemp("cifar"))
+
+
+def svhn_files(root: Path, **sizes: int) -> dict[str, tuple[Bytes, Bytes]]:
+    """Write SVHN's MATLAB files, and give the images and labels in them."""
+    from scipy.io import savemat
+
+    written = {}
+    for seed, (name, size) in enumerate(sizes.items()):
+        x, y = small_photographs(size, seed), (np.arange(size) % 10 + 1).astype(np.uint8)  # 10 stands for the digit 0
+        savemat(root / f"{name}_32x32.mat", {"X": x.transpose(2, 3, 1, 0), "y": y[:, None]}, do_compression=True)
+        written[name] = x, y
+    return written
+
+
 class Server:
     """A web server on the loopback that gives the files of a folder, or what a test wants it to do instead."""
 
@@ -127,3 +200,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     running = Server(folder)
     yield running
     running.close()
+
+
+@pytest.fixture(scope="session")
+def svhn_writer() -> Callable[..., dict[str, tuple[Bytes, Bytes]]]:
+    """Writes SVHN's files into a folder: `svhn_writer(folder, train=40, test=20)`."""
+    return svhn_files

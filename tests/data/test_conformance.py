@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,13 @@ from hypnet_core.testing import conformance
 FILES = {"download": False, "verify": False}
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "digits": [{}, {"augmentation": True, "one_hot": True}, {"validation_size": 0, "normalize": True}],
+    "fashion_mnist": [{**FILES, "validation_size": 100, "augmentation": True}],
+    "cifar10": [
+        {"download": False, "validation_size": 20},
+        {"download": False, "validation_size": 0, "augmentation": True, "cutout": True, "one_hot": True},
+    ],
+    "cifar100": [{"download": False, "validation_size": 0, "augmentation": True}],
+    "svhn": [{**FILES, "validation_size": 5}, {**FILES, "extra": True, "augmentation": True, "cutout": True}],
     "mnist": [{**FILES, "validation_size": 500}, {**FILES, "validation_size": 0, "augmentation": True, "one_hot": True}],
     "split_digits": [
         {},
@@ -29,10 +37,17 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def data_directory(mnist_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def data_directory(mnist_root: Path, cifars: Any, svhn_writer: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Datasets that need files find real ones, and defaults would find nothing to download from."""
+    root = tmp_path_factory.mktemp("all")
+    shutil.copytree(mnist_root / "MNIST", root / "MNIST")
+    shutil.copytree(mnist_root / "MNIST", root / "FashionMNIST")
+    for archive in cifars.root.glob("*.tar.gz"):
+        shutil.copy(archive, root)
+    svhn_writer(root, train=40, test=20, extra=30)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HYPNET_DATA", str(mnist_root))
+        patch.setenv("HYPNET_DATA", str(root))
+        patch.setattr("hypnet_data.images.cifar.CIFAR", cifars.published)
         yield
 
 

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
-import gzip
 import hashlib
 import http.server
 import logging
 import os
+import re
 import stat
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_data.files import data_directory, obtain, unpacked, whole_file
+from hypnet_data.files import data_directory, obtain, whole_file
 
 CONTENT = bytes(range(256)) * 1000
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -184,6 +187,7 @@ def test_two_that_download_the_same_file_at_once_both_get_it_whole(served: Any, 
     for thread in threads:
         thread.join()
     assert found == [CONTENT] * 6
+    assert served.requests == ["file.gz"]  # the others waited for the first
     assert leftovers(target.parent) == []
 
 
@@ -231,52 +235,52 @@ def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def archive_in(folder: Path, content: bytes = CONTENT) -> Path:
-    path = folder / "file.gz"
-    path.write_bytes(gzip.compress(content))
-    return path
+FETCH = """
+import sys
+from pathlib import Path
+from hypnet_data.files import obtain
+obtain(Path(sys.argv[1]), [sys.argv[2]], md5=sys.argv[3], download=True)
+"""
 
 
-def test_an_archive_is_unpacked_once(tmp_path: Path) -> None:
-    archive = archive_in(tmp_path)
-    content = unpacked(archive)
-    assert content == tmp_path / "file"
-    assert content.read_bytes() == CONTENT
-    before = content.stat().st_mtime_ns, content.stat().st_ino
-    assert unpacked(archive) == content
-    assert (content.stat().st_mtime_ns, content.stat().st_ino) == before
+def test_two_processes_that_want_the_same_file_download_it_once(served: Any, target: Path) -> None:
+    arguments = [sys.executable, "-c", FETCH, str(target), served.url, MD5]
+    running = [subprocess.Popen(arguments) for _ in range(3)]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+    assert target.read_bytes() == CONTENT
+    assert served.requests == ["file.gz"]
 
 
-@pytest.mark.parametrize(
-    "found", [b"", CONTENT[:-1], CONTENT + b"x", b"x" + CONTENT[1:]], ids=["empty", "short", "long", "changed"]
-)
-def test_an_unpacked_file_that_is_not_whole_is_unpacked_again(tmp_path: Path, found: bytes) -> None:
-    (tmp_path / "file").write_bytes(found)
-    assert unpacked(archive_in(tmp_path)).read_bytes() == CONTENT
+def test_a_process_that_is_killed_while_it_downloads_stops_nobody(served: Any, target: Path) -> None:
+    stalled = threading.Event()
+
+    def stall(handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content[:1000])
+        handler.wfile.flush()
+        stalled.wait(30)
+
+    served.behaviour = stall
+    process = subprocess.Popen([sys.executable, "-c", FETCH, str(target), served.url, MD5], stderr=subprocess.DEVNULL)
+    while not leftovers(target.parent):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    stalled.set()
+    assert not target.exists()
+    served.behaviour = None
+    assert obtain(target, [served.url], md5=MD5, download=True).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("length", [0, 1, 7, 12, 100, -1])
-def test_a_truncated_archive_is_an_error_that_names_it_and_nothing_is_unpacked(tmp_path: Path, length: int) -> None:
-    archive = archive_in(tmp_path)
-    archive.write_bytes(archive.read_bytes()[:length])
-    if length == 0:
-        assert unpacked(archive).read_bytes() == b""  # an empty file is a valid, empty archive; `obtain` refuses it
-        return
-    with pytest.raises(DataError, match=r"file\.gz is no whole gzip archive .*: delete it"):
-        unpacked(archive)
-    assert [path.name for path in tmp_path.iterdir()] == ["file.gz"]
-
-
-def test_an_archive_with_a_flipped_bit_is_an_error(tmp_path: Path) -> None:
-    archive = archive_in(tmp_path)
-    content = bytearray(archive.read_bytes())
-    content[len(content) // 2] ^= 1
-    archive.write_bytes(content)
-    with pytest.raises(DataError, match="is no whole gzip archive"):
-        unpacked(archive)
-
-
-def test_what_is_no_archive_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file.gz").write_bytes(b"<html>not found</html>")
-    with pytest.raises(DataError, match="is no whole gzip archive"):
-        unpacked(tmp_path / "file.gz")
+def test_a_disk_that_is_full_in_mid_download_is_an_error_and_leaves_nothing_behind(served: Any, target: Path) -> None:
+    """The size of files is limited, as on a full disk: the system refuses what goes beyond."""
+    code = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    done = subprocess.run(
+        [sys.executable, "-c", code + FETCH, str(target), served.url, MD5], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert re.search(r"DataError: cannot write .*file\.gz: .*make room, or choose another data_dir", done.stderr)
+    assert list(target.parent.iterdir()) == []

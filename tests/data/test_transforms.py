@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
 
-from hypnet_data.transforms import ClassIndex, Normalize, OneHot, RandomCrop, Relabel, Scale
+from hypnet_data.transforms import ClassIndex, Cutout, Normalize, OneHot, RandomCrop, RandomFlip, Relabel, Scale
 
 
 @pytest.fixture
@@ -86,3 +86,32 @@ def test_class_index_undoes_one_hot(labels: list[int]) -> None:
     assert rows.dtype == torch.float32
     assert rows.sum(dim=1).unique().item() == 1
     assert ClassIndex()(rows).tolist() == ClassIndex()(torch.tensor(labels)).tolist() == labels
+
+
+def test_a_flip_mirrors_about_half_of_the_images_and_leaves_the_others() -> None:
+    images = torch.arange(400 * 2 * 3 * 4).reshape(400, 2, 3, 4)
+    flipped = RandomFlip()(images, torch.Generator().manual_seed(0))
+    mirrored = [torch.equal(one, other.flip(-1)) for one, other in zip(flipped, images, strict=True)]
+    assert 160 < sum(mirrored) < 240
+    for one, other, turned in zip(flipped, images, mirrored, strict=True):
+        assert turned or torch.equal(one, other)
+
+
+@pytest.mark.parametrize("length", [1, 4, 5])
+def test_a_cutout_has_its_centre_anywhere(length: int) -> None:
+    blank = 1 - Cutout(length)(torch.ones(20_000, 1, 6, 7), torch.Generator().manual_seed(0))[:, 0]
+    half = length // 2
+    expected = torch.zeros(6, 7)
+    for row in range(6):
+        for column in range(7):
+            rows = sum(row in range(centre - half, centre - half + length) for centre in range(6)) / 6
+            columns = sum(column in range(centre - half, centre - half + length) for centre in range(7)) / 7
+            expected[row, column] = rows * columns
+    assert torch.allclose(blank.mean(dim=0), expected, atol=0.02)
+
+
+def test_several_holes_are_cut_one_by_one() -> None:
+    blank = 1 - Cutout(1, holes=3)(torch.ones(500, 3, 8, 8), torch.Generator().manual_seed(0))
+    holes = blank[:, 0].flatten(1).sum(dim=1)
+    assert set(holes.tolist()) == {1, 2, 3} or set(holes.tolist()) == {2, 3}
+    assert torch.equal(blank[:, 0], blank[:, 2])

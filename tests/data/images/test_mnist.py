@@ -2,18 +2,20 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torchvision.datasets import MNIST
+from torchvision.datasets import MNIST, FashionMNIST
 
 from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.tasks.split import Split
 from hypnet_core.tasks.task import Task
-from hypnet_data.images.mnist import mnist
+from hypnet_data.images.mnist import fashion_mnist, mnist
+from hypnet_data.images.published import IDX, Published
 
 
 def loaded(root: Path, **options: Any) -> Task:
@@ -34,12 +36,22 @@ def test_5000_real_digits_come_out_of_the_files_as_they_went_in(mnist_root: Path
         assert np.array_equal(batch.y.numpy(), digits28.arrays[f"{prefix}-labels-idx1-ubyte"])
 
 
-def test_the_same_files_serve_torchvision(mnist_root: Path) -> None:
-    task = loaded(mnist_root)  # unpacks the archives, where torchvision looks for them
+def test_the_same_files_serve_torchvision(mnist_root: Path, tmp_path: Path) -> None:
+    task = loaded(mnist_root)
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for path in (mnist_root / "MNIST" / "raw").iterdir():
+        (folder / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
     for name, train in (("train", True), ("test", False)):
-        theirs = MNIST(mnist_root, train=train)
+        theirs = MNIST(tmp_path, train=train)
         assert torch.equal(split_of(task, name).samples.x[:, 0], theirs.data)
         assert torch.equal(split_of(task, name).targets, theirs.targets)
+
+
+def test_where_and_what_is_published_torchvision_says_as_well() -> None:
+    for name, theirs in (("MNIST", MNIST), ("FashionMNIST", FashionMNIST)):
+        assert set(IDX[name].mirrors) == set(theirs.mirrors)
+        assert list(IDX[name].files) == theirs.resources
 
 
 def test_images_stay_bytes_in_memory(mnist_root: Path) -> None:
@@ -87,20 +99,44 @@ def test_the_data_directory_may_be_named_by_the_environment(mnist_root: Path, mo
     assert len(mnist(validation_size=0, download=False, verify=False).test) == 1000
 
 
-def test_a_second_reading_uses_what_was_unpacked(few: Any, tmp_path: Path) -> None:
-    folder = few.write(tmp_path)
-    loaded(tmp_path)
-    times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert len(times) == 8
-    loaded(tmp_path)
-    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
+def kept_in(root: Path) -> Path:
+    [path] = (root / "prepared").iterdir()
+    return path
 
 
-def test_what_was_half_unpacked_is_never_taken_for_whole(few: Any, tmp_path: Path) -> None:
+def test_a_second_reading_uses_what_was_kept(few: Any, tmp_path: Path) -> None:
     folder = few.write(tmp_path)
-    for name, array in few.arrays.items():
-        (folder / name).write_bytes(bytes(16) + array.tobytes()[:100])
+    loaded(tmp_path)
+    before = kept_in(tmp_path).stat().st_mtime_ns
+    for path in folder.iterdir():
+        state = path.stat()
+        path.write_bytes(bytes(state.st_size))
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # so that nobody can know
     assert np.array_equal(split_of(loaded(tmp_path), "train").samples.x[:, 0].numpy(), few.arrays["train-images-idx3-ubyte"])
+    assert kept_in(tmp_path).stat().st_mtime_ns == before
+
+
+def test_a_changed_file_is_read_anew(few: Any, tmp_path: Path) -> None:
+    few.write(tmp_path)
+    loaded(tmp_path)
+    few.write(tmp_path, t10k_labels=few.arrays["t10k-labels-idx1-ubyte"][::-1].copy())
+    assert split_of(loaded(tmp_path), "test").targets.tolist() == few.arrays["t10k-labels-idx1-ubyte"][::-1].tolist()
+
+
+@pytest.mark.parametrize("left", [0, 1, 60, 200, 400, 10_000, -1])
+def test_what_was_half_kept_is_never_taken_for_whole(few: Any, tmp_path: Path, left: int) -> None:
+    few.write(tmp_path)
+    loaded(tmp_path)
+    path = kept_in(tmp_path)
+    path.write_bytes(path.read_bytes()[:left])
+    assert np.array_equal(split_of(loaded(tmp_path), "test").samples.x[:, 0].numpy(), few.arrays["t10k-images-idx3-ubyte"])
+
+
+def test_a_folder_that_holds_only_archives_and_cannot_be_written_serves_as_well(few: Any, tmp_path: Path) -> None:
+    few.write(tmp_path)
+    (tmp_path / "prepared").write_bytes(b"a file in the way")
+    for _ in range(2):
+        assert len(loaded(tmp_path).train) == 30
 
 
 def test_a_validation_split_as_large_as_the_training_set_is_an_error(mnist_root: Path) -> None:
@@ -155,7 +191,7 @@ def test_a_truncated_archive_is_named(few: Any, tmp_path: Path, name: str) -> No
 def test_an_archive_of_something_else_is_named(few: Any, tmp_path: Path, content: bytes, which: str, what: str) -> None:
     few.write(tmp_path, **{which: content})
     with pytest.raises(
-        DataError, match=rf"{which.replace('_', '-')}-idx\d-ubyte\.gz is no IDX file of {what}, or holds none: delete it"
+        DataError, match=rf"{which.replace('_', '-')}-idx\d-ubyte\.gz is no IDX file of {what}, or holds none .*: delete it"
     ):
         loaded(tmp_path)
 
@@ -168,6 +204,31 @@ def test_an_archive_with_values_too_few_or_too_many_is_named(few: Any, tmp_path:
         path.write_bytes(gzip.compress(content))
         with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is no IDX file of images"):
             loaded(tmp_path)
+
+
+def test_a_flipped_bit_is_noticed(few: Any, tmp_path: Path) -> None:
+    path = few.write(tmp_path) / "train-images-idx3-ubyte.gz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="is no whole gzip archive"):
+        loaded(tmp_path)
+
+
+def test_fashion_mnist_has_a_folder_of_its_own_and_is_mirrored_in_training(few: Any, tmp_path: Path) -> None:
+    few.write(tmp_path).parent.rename(tmp_path / "FashionMNIST")
+    task = fashion_mnist(data_dir=tmp_path, download=False, verify=False, augmentation=True, normalize=False)
+    assert {name: len(split) for name, split in task.splits.items()} == {"train": 30, "test": 10}
+    split = split_of(task, "train").subset([0] * 200)
+    pixels = torch.nn.functional.pad(split.unaugmented()[0][0][0], [4] * 4)
+    windows = {
+        turned: {image[down : down + 28, right : right + 28].numpy().tobytes() for down in range(9) for right in range(9)}
+        for turned, image in ((False, pixels), (True, pixels.flip(-1)))
+    }
+    images = [image[0].numpy().tobytes() for image in split.batch(range(200), generator=torch.Generator().manual_seed(0)).x]
+    mirrored = sum(image in windows[True] for image in images)
+    assert all(image in windows[True] or image in windows[False] for image in images)
+    assert 60 < mirrored < 140
 
 
 def test_images_and_labels_must_be_as_many(few: Any, tmp_path: Path) -> None:
@@ -220,22 +281,27 @@ def test_a_download_must_have_the_published_checksum(few: Any, server: Any, tmp_
     with pytest.raises(DataError, match=r"cannot download train-images-idx3-ubyte\.gz .*MD5 checksum"):
         loaded(tmp_path / "data", download=True, verify=True, mirrors=(server.url,))
     assert list((tmp_path / "data" / "MNIST" / "raw").iterdir()) == []
+    assert not (tmp_path / "data" / "prepared").exists()
 
 
 def test_verified_files_are_read_where_the_published_checksums_are_theirs(
     few: Any, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole path with verification, with the table of checksums that torchvision would have, were these files MNIST's."""
+    """The whole path with verification, with the checksums that would be published, were these files MNIST's."""
     serve(few, server)
-    table = [(name, hashlib.md5((server.folder / name).read_bytes()).hexdigest()) for name, _ in MNIST.resources]
-    monkeypatch.setattr(MNIST, "resources", table)
-    monkeypatch.setattr(MNIST, "mirrors", [server.url])
+    table = tuple((name, hashlib.md5((server.folder / name).read_bytes()).hexdigest()) for name, _ in MNIST.resources)
+    monkeypatch.setattr("hypnet_data.images.mnist.IDX", {"MNIST": Published((server.url,), table)})
     task = mnist(data_dir=tmp_path / "data", validation_size=10)
     assert len(task.train) == 20
     damaged = tmp_path / "data" / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     assert len(mnist(data_dir=tmp_path / "data", validation_size=10).test) == 10
     assert server.requests[-1] == damaged.name
+    for path in damaged.parent.iterdir():  # what was verified once is not missed
+        path.unlink()
+    assert len(mnist(data_dir=tmp_path / "data", validation_size=10, download=False).test) == 10
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is missing"):
+        loaded(tmp_path / "data")
 
 
 def test_a_missing_file_on_the_server_is_named(server: Any, tmp_path: Path) -> None:

@@ -13,6 +13,10 @@ def hypnet_components() -> list[Component]:
         # Images
         dataset("digits", "hypnet_data.images.digits:digits", "1,797 handwritten digits of 8x8 pixels; no download."),
         dataset("mnist", "hypnet_data.images.mnist:mnist", "70,000 handwritten digits of 28x28 pixels."),
+        dataset("fashion_mnist", "hypnet_data.images.mnist:fashion_mnist", "70,000 clothes of 28x28 pixels."),
+        dataset("cifar10", "hypnet_data.images.cifar:cifar10", "60,000 photographs of 32x32 pixels in ten classes."),
+        dataset("cifar100", "hypnet_data.images.cifar:cifar100", "60,000 photographs of 32x32 pixels in a hundred classes."),
+        dataset("svhn", "hypnet_data.images.svhn:svhn", "99,289 house numbers of 32x32 pixels, and 531,131 extra ones."),
         # Toy problems
         dataset("toy_regression", "hypnet_data.toy.regression:toy_regression", "A function of one variable, with noise."),
         # Task sequences

@@ -81,6 +81,58 @@ class RandomCrop:
 
 
 @dataclass(frozen=True)
+class RandomFlip:
+    """Mirror each image with probability one half: left becomes right.
+
+    For training alone.
+
+    Shapes:
+        Images `[B, C, H, W]`.
+    """
+
+    augments: ClassVar[bool] = True
+
+    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The batch with some of its images mirrored."""
+        chosen = torch.rand(len(values), generator=generator).to(values.device) < 0.5
+        return torch.where(chosen[:, None, None, None], values.flip(-1), values)
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """Make a square of each image blank. Its centre is anywhere in the image, so that a part of it may lie outside.
+
+    For training alone. Meant for normalised images, whose zero is the mean.
+
+    Args:
+        length: Side of the square in pixels.
+        holes: Number of squares per image.
+
+    Shapes:
+        Images `[B, C, H, W]`, floating point; changed in place.
+
+    References:
+        T. DeVries and G. W. Taylor, *Improved Regularization of Convolutional Neural Networks with Cutout*, 2017, arXiv:1708.04552.
+    """
+
+    length: int
+    holes: int = 1
+    augments: ClassVar[bool] = True
+
+    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The batch with blank squares."""
+        rows, columns = (self._covered(len(values), size, generator).to(values.device) for size in values.shape[2:])
+        blank = (rows[:, :, :, None] & columns[:, :, None, :]).any(dim=1)
+        return values.masked_fill_(blank[:, None], 0.0)
+
+    def _covered(self, images: int, size: int, generator: torch.Generator | None) -> Tensor:
+        """Which of the places along one side are within the squares `[B, holes, size]`."""
+        start = torch.randint(size, (images, self.holes, 1), generator=generator) - self.length // 2
+        places = torch.arange(size)
+        return (places >= start) & (places < start + self.length)
+
+
+@dataclass(frozen=True)
 class ClassIndex:
     """One-hot rows become class indices; class indices stay."""
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
+from hypnet_core.errors import ConfigError
 from hypnet_core.specs import TaskSpec
-from hypnet_core.tasks.split import Split, Transform
+from hypnet_core.tasks.split import Samples, Split, Transform
 from hypnet_core.tasks.task import Task
-from hypnet_data.transforms import Normalize, OneHot, RandomCrop, Scale
+from hypnet_data.holdout import first
+from hypnet_data.prepared import Array
+from hypnet_data.transforms import Cutout, Normalize, OneHot, RandomCrop, RandomFlip, Scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,20 +23,28 @@ class Preprocessing:
         mean: Mean of each channel over the training images, scaled to [0, 1].
         std: Standard deviation likewise.
         padding: Pixels by which augmentation shifts an image at most.
+        flips: Whether augmentation mirrors images.
+        cutout: Side in pixels of the square that cutout makes blank.
         maximum: The value that is stored for white.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     padding: int
+    flips: bool = False
+    cutout: int = 0
     maximum: float = 255.0
 
-    def transforms(self, *, normalize: bool, augmentation: bool = False) -> tuple[Transform, ...]:
+    def transforms(self, *, normalize: bool, augmentation: bool = False, cutout: bool = False) -> tuple[Transform, ...]:
         """The steps from stored images to inputs."""
         steps: list[Transform] = [RandomCrop(self.padding)] if augmentation else []
+        if augmentation and self.flips:
+            steps.append(RandomFlip())
         steps.append(Scale(self.maximum))
         if normalize:
             steps.append(Normalize(self.mean, self.std))
+        if cutout:
+            steps.append(Cutout(self.cutout))  # last, so that what is blank is the mean
         return tuple(steps)
 
 
@@ -46,6 +59,7 @@ def image_task(
     one_hot: bool,
     augmentation: bool,
     normalize: bool | None,
+    cutout: bool = False,
 ) -> Task:
     """A classification task from splits of raw images `[N, C, H, W]` and labels `[N]`.
 
@@ -57,15 +71,21 @@ def image_task(
         classes: Number of classes.
         preprocessing: How images become inputs.
         one_hot: Whether targets are one-hot rows instead of class indices.
-        augmentation: Whether training images are shifted at random.
+        augmentation: Whether training images are augmented.
         normalize: Whether inputs are normalised; `None` for as `augmentation` says.
+        cutout: Whether augmentation blanks out a square as well.
+
+    Raises:
+        ConfigError: Cutout is asked for without augmentation.
     """
+    if cutout and not augmentation:
+        raise ConfigError("cutout is a part of the augmentation: set augmentation=true as well")
     normalize = augmentation if normalize is None else normalize
     targets = (OneHot(classes),) if one_hot else ()
     evaluation = preprocessing.transforms(normalize=normalize)
-    training = preprocessing.transforms(normalize=normalize, augmentation=augmentation)
+    training = preprocessing.transforms(normalize=normalize, augmentation=augmentation, cutout=cutout)
 
-    def prepared(split: Split, transforms: tuple[Transform, ...]) -> Split:
+    def ready(split: Split, transforms: tuple[Transform, ...]) -> Split:
         return split.with_transforms(*transforms).with_target_transforms(*targets)
 
     spec = TaskSpec(
@@ -75,5 +95,21 @@ def image_task(
         out_shape=(classes,),
         normalization=(preprocessing.mean, preprocessing.std) if normalize else None,
     )
-    validation = None if val is None else prepared(val, evaluation)
-    return Task(spec, prepared(train, training), prepared(test, evaluation), validation)
+    validation = None if val is None else ready(val, evaluation)
+    return Task(spec, ready(train, training), ready(test, evaluation), validation)
+
+
+def array_split(x: Array, y: Array, *, first_id: int = 0) -> Split:
+    """All of some images `[N, C, H, W]` and labels `[N]`, raw; the arrays are shared."""
+    samples = Samples.of(x, y, first_id=first_id)
+    return Split(samples, torch.arange(len(samples)))
+
+
+def held_out(everything: Split, validation_size: int) -> tuple[Split, Split | None]:
+    """Training and validation samples: the first ones are for validation.
+
+    Raises:
+        ConfigError: Nothing would be left to learn from.
+    """
+    in_val = first(everything.targets, validation_size)
+    return everything.subset(~in_val), everything.subset(in_val) if validation_size else None

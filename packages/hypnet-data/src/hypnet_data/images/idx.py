@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gzip
+import math
+import struct
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from hypnet_core.errors import DataError
-from hypnet_core.tasks.split import Samples, Split
-from hypnet_data.files import unpacked
+
+_CHUNK = 1 << 20
+_BYTES = 8
+"""The code of unsigned bytes among the types of IDX."""
+_LARGEST = 1 << 36
+"""More bytes than this no file holds: its sizes are damaged."""
 
 
-def idx_split(images: Path, labels: Path, *, size: tuple[int, int], classes: int, first_id: int = 0) -> Split:
+class _FormatError(Exception):
+    """The content of an archive is not what it should be."""
+
+
+def read_images(images: Path, labels: Path, *, size: tuple[int, int], classes: int) -> Mapping[str, NDArray[np.uint8]]:
     """Grey images and their labels from two gzip archives of IDX files, raw: both stay bytes.
 
     Args:
@@ -21,35 +33,58 @@ def idx_split(images: Path, labels: Path, *, size: tuple[int, int], classes: int
         labels: Archive of an array of bytes `[N]`.
         size: Height and width that the images must have.
         classes: Number of classes; labels are below.
-        first_id: Id of the first sample.
+
+    Returns:
+        `x`, of shape `[N, 1, height, width]`, and `y`, of shape `[N]`.
 
     Raises:
         DataError: A file is damaged, is no IDX file, or holds something else.
     """
-    from torchvision.datasets.mnist import read_image_file, read_label_file  # noqa: PLC0415 - torchvision takes a second to import
-
-    x = _read(images, read_image_file, "images")
-    y = _read(labels, read_label_file, "labels").to(torch.uint8)
-    if tuple(x.shape[1:]) != size:
+    x, y = _read(images, 3, "images"), _read(labels, 1, "labels")
+    if x.shape[1:] != size:
         raise DataError(
             f"{images} holds images of {_by(*x.shape[1:])} pixels, should be {_by(*size)}: it is another dataset's file"
         )
     if len(x) != len(y):
         raise DataError(f"{images} holds {len(x)} images, but {labels} holds {len(y)} labels: they do not belong together")
-    if len(y) and int(y.max()) >= classes:
-        raise DataError(f"{labels} holds a label {int(y.max())}, but there are only {classes} classes (0 to {classes - 1})")
-    samples = Samples(x[:, None], y, first_id=first_id)
-    return Split(samples, torch.arange(len(samples)))
+    if int(y.max()) >= classes:
+        raise DataError(f"{labels} holds a label {y.max()}, but there are only {classes} classes (0 to {classes - 1})")
+    return {"x": x[:, None], "y": y}
 
 
-def _read(archive: Path, reader: Callable[[str], Tensor], what: str) -> Tensor:
-    content = unpacked(archive)
+def _read(archive: Path, dimensions: int, what: str) -> NDArray[np.uint8]:
     try:
-        return reader(str(content))
-    # torchvision's reader checks by assertions, and fails in many ways on what is not in the format
-    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise DataError(f"{archive} is no IDX file of {what}, or holds none: delete it, and download it again") from error
+        with gzip.open(archive, "rb") as packed:
+            return _array(packed, dimensions)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{archive} is no whole gzip archive ({error}): delete it, and download it again") from error
+    except _FormatError as error:
+        raise DataError(
+            f"{archive} is no IDX file of {what}, or holds none ({error}): delete it, and download it again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"cannot read {archive}: {error.strerror or error}") from error
 
 
-def _by(height: int, width: int) -> str:
-    return f"{height}x{width}"
+def _array(packed: gzip.GzipFile, dimensions: int) -> NDArray[np.uint8]:
+    """The array in an IDX file, read piece by piece into its place: no second copy is ever in memory."""
+    header = packed.read(4 + 4 * dimensions)
+    if len(header) < 4 + 4 * dimensions or tuple(header[:4]) != (0, 0, _BYTES, dimensions):
+        raise _FormatError(f"it does not begin as an array of bytes in {dimensions} dimensions does")
+    shape = struct.unpack(f">{dimensions}I", header[4:])
+    if not 0 < math.prod(shape) < _LARGEST:
+        raise _FormatError(f"it says that its sizes are {_by(*shape)}")
+    values = np.empty(math.prod(shape), dtype=np.uint8)
+    filled = 0
+    while chunk := packed.read(_CHUNK):
+        if filled + len(chunk) > len(values):
+            raise _FormatError(f"it has more than the {len(values)} values that it should have")
+        values[filled : filled + len(chunk)] = np.frombuffer(chunk, dtype=np.uint8)
+        filled += len(chunk)
+    if filled < len(values):
+        raise _FormatError(f"it has only {filled} of {len(values)} values")
+    return values.reshape(shape)
+
+
+def _by(*sizes: int) -> str:
+    return "x".join(map(str, sizes))

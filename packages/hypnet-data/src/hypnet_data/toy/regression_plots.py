@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from hypnet_core.errors import ConfigError, HypnetError
 from hypnet_core.protocols import SplitLike
-from hypnet_data.files import whole_file
 from hypnet_data.toy.regression import Interval, RegressionTask
+from hypnet_data.writing import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,117 @@
+"""Where the image datasets are published, and the checksums of their files: those that torchvision knows.
+
+They are written down here, because importing torchvision takes longer than reading a dataset; a test compares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from hypnet_data.files import Source
+
+
+@dataclass(frozen=True)
+class Published:
+    """Files as their authors publish them.
+
+    Attributes:
+        mirrors: Addresses of folders that hold them.
+        files: Their names and MD5 checksums.
+    """
+
+    mirrors: tuple[str, ...]
+    files: tuple[tuple[str, str], ...]
+
+    def sources(self, folder: Path, *, mirrors: tuple[str, ...] | None = None, verify: bool = True) -> list[Source]:
+        """The files in a folder.
+
+        Args:
+            folder: Where they are, or will be.
+            mirrors: Other addresses to download from.
+            verify: Whether they must have these checksums.
+        """
+        where = self.mirrors if mirrors is None else mirrors
+        return [Source(folder / name, where, md5 if verify else None) for name, md5 in self.files]
+
+
+@dataclass(frozen=True)
+class PublishedBatches:
+    """A tar archive of pickled batches, as CIFAR comes.
+
+    Attributes:
+        archive: The archive itself.
+        folder: The folder in it.
+        label: The key of the labels in a batch.
+        train: Names and MD5 checksums of the training batches.
+        test: Likewise of the test batches.
+    """
+
+    archive: Published
+    folder: str
+    label: str
+    train: tuple[tuple[str, str], ...]
+    test: tuple[tuple[str, str], ...]
+
+
+IDX: Mapping[str, Published] = MappingProxyType(
+    {
+        "MNIST": Published(
+            ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+            (
+                ("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+                ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
+                ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
+                ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
+            ),
+        ),
+        "FashionMNIST": Published(
+            ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+            (
+                ("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+                ("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
+                ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
+                ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
+            ),
+        ),
+    }
+)
+"""Datasets in MNIST's format, by the folder that torchvision gives them: images before labels, training before test."""
+
+_TORONTO = ("https://www.cs.toronto.edu/~kriz/",)
+CIFAR: Mapping[str, PublishedBatches] = MappingProxyType(
+    {
+        "cifar10": PublishedBatches(
+            Published(_TORONTO, (("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),)),
+            folder="cifar-10-batches-py",
+            label="labels",
+            train=(
+                ("data_batch_1", "c99cafc152244af753f735de768cd75f"),
+                ("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
+                ("data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
+                ("data_batch_4", "634d18415352ddfa80567beed471001a"),
+                ("data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
+            ),
+            test=(("test_batch", "40351d587109b95175f43aff81a1287e"),),
+        ),
+        "cifar100": PublishedBatches(
+            Published(_TORONTO, (("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),)),
+            folder="cifar-100-python",
+            label="fine_labels",
+            train=(("train", "16019d7e3df5f24257cddd939b257f8d"),),
+            test=(("test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),),
+        ),
+    }
+)
+
+SVHN = Published(
+    ("http://ufldl.stanford.edu/housenumbers/",),
+    (
+        ("train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373"),
+        ("test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3"),
+        ("extra_32x32.mat", "a93ce644f1a588dc4d68dda5feec44a7"),
+    ),
+)
+"""Training, test and extra images."""

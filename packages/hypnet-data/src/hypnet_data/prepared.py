@@ -1,0 +1,104 @@
+"""Arrays that were read from a dataset's files once, kept in a form that is read at the speed of the disk.
+
+One file holds everything, each part in numpy's own format, one behind the other: a header (JSON, as bytes), then the arrays. The
+header says which files the arrays were read from, so that they are read anew when one of those changes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnet_core.errors import DataError
+from hypnet_data.files import Source, whole_file
+
+_LOGGER = logging.getLogger("hypnet.data")
+_VERSION = 1
+
+Array: TypeAlias = NDArray[Any]
+Arrays: TypeAlias = dict[str, Array]
+
+
+def prepared(path: Path, sources: Sequence[Source], read: Callable[[], Mapping[str, Array]], *, download: bool) -> Arrays:
+    """The arrays of a dataset: from `path` if they were kept there, else read from its source files and kept.
+
+    What is kept is used as long as no source file has changed its size or its time of modification. A source that is gone is not
+    missed if it had the published checksum. Where `path` cannot be written, all works just the same, only slower.
+
+    Args:
+        path: Where the arrays are kept.
+        sources: The files that they are read from.
+        read: Reads them from those files, which are there and have their checksums then.
+        download: Whether missing files may be downloaded.
+
+    Raises:
+        DataError: A source file is missing or damaged, and cannot be downloaded.
+    """
+    found = _kept(path, sources)
+    if found is not None:
+        return found
+    for source in sources:
+        source.obtain(download=download)
+    header = [_entry(source) for source in sources]  # before they are read: a change in between must not go unnoticed
+    arrays = dict(read())
+    try:
+        with whole_file(path) as file:
+            _write(file, header, arrays)
+    except DataError as error:
+        _LOGGER.info("the next time will be as slow as this one: %s", error)
+    return arrays
+
+
+def _entry(source: Source) -> dict[str, Any]:
+    try:
+        state = source.path.stat()
+    except OSError as error:
+        raise DataError(f"cannot read {source.path}: {error.strerror or error}") from error
+    return {"name": source.path.name, "size": state.st_size, "mtime": state.st_mtime_ns, "md5": source.md5}
+
+
+def _write(file: BinaryIO, sources: list[dict[str, Any]], arrays: Arrays) -> None:
+    header = json.dumps({"version": _VERSION, "sources": sources, "arrays": list(arrays)})
+    np.save(file, np.frombuffer(header.encode(), dtype=np.uint8), allow_pickle=False)
+    for array in arrays.values():
+        np.save(file, array, allow_pickle=False)
+
+
+def _kept(path: Path, sources: Sequence[Source]) -> Arrays | None:
+    """What is kept, if it is whole and stems from these files."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(np.load(file, allow_pickle=False).tobytes())
+            if header["version"] != _VERSION or not _stems_from(header["sources"], sources):
+                return None
+            arrays = {name: np.load(file, allow_pickle=False) for name in header["arrays"]}
+    except FileNotFoundError:
+        return None
+    # whatever is wrong with it, the source files are there to read it anew
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
+        _LOGGER.info("%s cannot be used, so the original files are read again: %s", path, error)
+        return None
+    return arrays
+
+
+def _stems_from(entries: list[dict[str, Any]], sources: Sequence[Source]) -> bool:
+    return len(entries) == len(sources) and all(_is_of(entry, source) for entry, source in zip(entries, sources, strict=True))
+
+
+def _is_of(entry: dict[str, Any], source: Source) -> bool:
+    if entry["name"] != source.path.name:
+        return False
+    verified = source.md5 is not None and entry["md5"] == source.md5
+    if not (verified or source.md5 is None):
+        return False
+    try:
+        state = source.path.stat()
+    except FileNotFoundError:
+        return verified
+    return bool(entry["size"] == state.st_size and entry["mtime"] == state.st_mtime_ns)
