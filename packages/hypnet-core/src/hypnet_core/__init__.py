@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hypnet_core.networks.main_network import MainNetwork
     from hypnet_core.networks.weights import Weights
     from hypnet_core.tasks.split import Batch, Split
-    from hypnet_core.tasks.task import Task
+    from hypnet_core.tasks.task import Task, TaskSequence
 
 __version__ = "0.1.0"
 
@@ -28,6 +28,7 @@ _LAZY = {
     "MainNetwork": "hypnet_core.networks.main_network",
     "Split": "hypnet_core.tasks.split",
     "Task": "hypnet_core.tasks.task",
+    "TaskSequence": "hypnet_core.tasks.task",
     "Weights": "hypnet_core.networks.weights",
 }
 
@@ -44,6 +45,7 @@ __all__ = [
     "Split",
     "TargetSpec",
     "Task",
+    "TaskSequence",
     "TaskSpec",
     "Weights",
     "hookimpl",
