@@ -70,7 +70,8 @@ def _unforeseen(error: Exception, settings: Settings) -> int:
     if isinstance(error, _ClickException):
         message: str = getattr(error, "format_message", error.__str__)()
         if type(error).__name__ == "NoArgsIsHelpError":
-            typer.echo(message, err=True)
+            if message:  # with rich, typer has printed it already
+                typer.echo(message)
         else:
             context = getattr(error, "ctx", None)
             path = context.command_path if context is not None else "hypnet"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -96,6 +97,9 @@ def _check_directory(directory: Path) -> None:
     """What `Run.create` would find wrong, without making anything."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise RunError(f"{directory} is not an empty directory: choose a new one")
+    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise RunError(f"cannot make the directory {directory}: {nearest} is not a directory that can be written to")
 
 
 def _resumed(path: Path, experiment: str | None, config: Path | None, given: list[str]) -> tuple[Entry, BaseModel, Path]:

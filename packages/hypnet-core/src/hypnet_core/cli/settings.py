@@ -50,6 +50,8 @@ class _ToStderr(logging.Handler):
     """Writes to whatever stderr is at the time: a progress bar puts itself in its place."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "reported", False):  # the command itself says so, in its one line
+            return
         try:
             prefix = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
             sys.stderr.write(f"{prefix}{record.getMessage()}\n")
@@ -63,7 +65,7 @@ def start_logging(settings: Settings) -> None:
     logger = logging.getLogger("hypnet")
     logger.setLevel(settings.level)
     logger.propagate = False
-    logger.handlers = [_ToStderr()]
+    logger.handlers = [_ToStderr(settings.level)]
 
 
 def add_flags(command: Any, settings: Settings) -> None:

@@ -196,7 +196,8 @@ def execute(experiment: Experiment, config: BaseModel, run: Run) -> dict[str, An
         summary = dict(experiment.run(config, run))
         run.finish(summary)
     except BaseException as error:
-        run.logger.error("stopped: %s: %s", type(error).__name__, error)  # noqa: TRY400 (the traceback is the caller's)
+        # The traceback is the caller's. `reported` keeps the line out of the command's stderr, which tells it anyway.
+        run.logger.error("stopped: %s: %s", type(error).__name__, error, extra={"reported": True})  # noqa: TRY400
         raise
     run.logger.info("finished")
     return summary
