@@ -55,7 +55,7 @@ def results_table(summary: Mapping[str, Any]) -> Table:
 
     metric = summary["metric"]
     digits, unit = (2, " %") if metric == "accuracy" else (4, "")
-    table = Table(title=f"{metric}, during and after learning all tasks", show_footer=True)
+    table = Table(title=f"{metric} on each task", show_footer=True)
     table.add_column("task", "average")
     table.add_column("during", f"{summary[f'{metric}_during']:.{digits}f}{unit}", justify="right")
     table.add_column("after", f"{summary[metric]:.{digits}f}{unit}", justify="right")
