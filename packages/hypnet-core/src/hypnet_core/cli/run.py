@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -60,7 +61,7 @@ def run(
         entry = registry().get(Kind.EXPERIMENT, experiment)
         _check_flags(entry, seed, device)
         resolved = load_config(entry.options(), config, given)
-        directory = out if out is not None else _new_directory(entry.name)
+        directory = out if out is not None else _new_directory(entry.name, make=not (print_config or dry_run))
     plan = RunDocument(
         experiment=registry().shortest_name(entry),
         directory=str(directory),
@@ -83,13 +84,22 @@ def _check_flags(entry: Entry, seed: int | None, device: str | None) -> None:
             raise UsageError(f"--{name}: the experiment {entry.name!r} has no option {name!r}")
 
 
-def _new_directory(name: str) -> Path:
-    """A directory below `runs/` that does not exist yet."""
+def _new_directory(name: str, *, make: bool) -> Path:
+    """A directory below `runs/` that did not exist yet; it is made at once, so that no other run of this second takes it."""
     base = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, number = base, 1
-    while path.exists():
-        number += 1
-        path = base.with_name(f"{base.name}-{number}")
+    for number in itertools.count(1):
+        path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+        if not make:
+            if path.exists():
+                continue
+            break
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RunError(f"cannot make the directory {path}: {error.strerror}") from error
+        break
     return path
 
 
