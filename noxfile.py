@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nox
@@ -9,6 +10,11 @@ import nox
 nox.needs_version = ">=2024.10"
 nox.options.default_venv_backend = "uv"  # its cache makes an environment with torch a matter of seconds
 nox.options.reuse_existing_virtualenvs = True
+for variable in (
+    "UV_SYSTEM_CERTS",
+    "UV_NATIVE_TLS",
+):  # the system's certificates, like pip: some networks have an authority of their own
+    os.environ.setdefault(variable, "1")
 nox.options.sessions = ["lint", "types", "tests", "third_party", "alone"]
 
 DISTRIBUTIONS = ["hypnet-core", "hypnet-data", "hypnet-zoo", "hypnet-hpsearch"]
