@@ -28,6 +28,14 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"one_hot": True, "target_padding": 2},
     ],
     "split_mnist": [FILES, {**FILES, "labels": [[3, 5], [8]], "validation_size": 50, "augmentation": True}],
+    "split_cifar": [{"download": False}, {"download": False, "tasks": 11, "augmentation": True, "cutout": True}],
+    "split": [{}, {"data": {"name": "mnist", **FILES, "validation_size": 90}, "classes_per_task": 5, "separate_heads": True}],
+    "permuted_digits": [{}, {"tasks": 2, "padding": 1, "one_hot": True, "separate_heads": True}],
+    "permuted_mnist": [{**FILES, "validation_size": 50}, {**FILES, "padding": 0, "normalize": True, "validation_size": 0}],
+    "permuted": [
+        {},
+        {"data": {"name": "cifar10", "download": False, "validation_size": 9}, "padding": 2, "first_unpermuted": True},
+    ],
     "toy_regression": [
         {},
         {"function": "cube", "train_interval": [[-4, -2], [2, 4]], "std": 0.3, "perturb_test_val": True},

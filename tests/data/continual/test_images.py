@@ -8,7 +8,8 @@ import torch
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.tasks.split import Split
-from hypnet_data.continual.images import split_digits, split_mnist
+from hypnet_data.continual.images import split_cifar, split_digits, split_mnist
+from hypnet_data.images.cifar import cifar10, cifar100
 from hypnet_data.images.digits import digits
 from hypnet_data.images.mnist import mnist
 
@@ -107,3 +108,43 @@ def test_a_linear_classifier_learns_a_task_of_real_digits(mnist_root: Path) -> N
         optimizer.step()
     correct = sum(int((network(batch.x).argmax(dim=1) == batch.y).sum()) for batch in task.test.batches(100))
     assert correct / len(task.test) > 0.9
+
+
+# CIFAR
+
+
+def test_split_cifar_is_cifar10_and_then_slices_of_cifar100(cifars: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hypnet_data.images.cifar.CIFAR", cifars.published)
+    tasks = split_cifar(data_dir=cifars.root, download=False)
+    assert [task.spec.name for task in tasks] == [f"split_cifar_{number}" for number in range(6)]
+    assert [task.spec.out_shape for task in tasks] == [(10,)] * 6
+    expected = [tuple(range(10)), *(tuple(range(10 * n, 10 * n + 10)) for n in range(5))]
+    assert [task.spec.labels for task in tasks] == expected
+    assert [len(task.train) for task in tasks] == [100] + [20] * 5
+    ten, hundred = (load(data_dir=cifars.root, download=False, validation_size=0) for load in (cifar10, cifar100))
+    assert torch.equal(next(tasks[0].test.batches(30)).x, next(ten.test.batches(30)).x)
+    batch = next(tasks[2].test.batches(10))
+    assert isinstance(hundred.test, Split)
+    before = hundred.test.batch(hundred.test.indices_of(batch.ids))
+    assert torch.equal(batch.x, before.x)
+    assert torch.equal(batch.y + 10, before.y)
+    assert tasks.nbytes == ten.nbytes + hundred.nbytes
+
+
+@pytest.mark.parametrize(
+    ("options", "count"), [({"tasks": 11}, 11), ({"tasks": 1}, 1), ({"classes_per_task": 5, "tasks": 4}, 4)]
+)
+def test_split_cifar_has_as_many_tasks_as_asked_for(
+    cifars: Any, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], count: int
+) -> None:
+    monkeypatch.setattr("hypnet_data.images.cifar.CIFAR", cifars.published)
+    tasks = split_cifar(data_dir=cifars.root, download=False, augmentation=True, cutout=True, validation_size=2, **options)
+    assert len(tasks) == count
+    assert len({task.spec.name for task in tasks}) == count
+    assert all(task.val is not None and len(task.val) == 2 for task in tasks)
+
+
+@pytest.mark.parametrize("options", [{"tasks": 12}, {"tasks": 0}, {"classes_per_task": 3}, {"classes_per_task": 20}])
+def test_split_cifar_refuses_what_cannot_be(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"must be (between 1 and 11|1, 2, 5 or 10)"):
+        split_cifar(download=False, **options)

@@ -200,7 +200,7 @@ def test_a_regression_cannot_be_cut() -> None:
         split_tasks(Task(spec, whole_of().train, whole_of().test))
 
 
-def test_a_split_that_is_not_in_memory_cannot_be_cut() -> None:
+def test_a_split_of_a_class_of_its_own_cannot_be_cut() -> None:
     class Elsewhere:
         def __init__(self, split: Any) -> None:
             self._split = split
@@ -213,5 +213,5 @@ def test_a_split_that_is_not_in_memory_cannot_be_cut() -> None:
 
     whole = whole_of()
     elsewhere: Any = Elsewhere(whole.train)
-    with pytest.raises(ConfigError, match="'numbers' cannot be cut by labels: its samples are not in memory"):
+    with pytest.raises(ConfigError, match="no task sequence can be made of 'numbers': its samples are in a Elsewhere"):
         split_tasks(Task(whole.spec, elsewhere, whole.test))

@@ -24,4 +24,13 @@ def hypnet_components() -> list[Component]:
             "split_digits", "hypnet_data.continual.images:split_digits", "The small digits, two classes per task; no download."
         ),
         dataset("split_mnist", "hypnet_data.continual.images:split_mnist", "MNIST, two classes per task."),
+        dataset("split_cifar", "hypnet_data.continual.images:split_cifar", "CIFAR-10, then slices of CIFAR-100."),
+        dataset("split", "hypnet_data.continual.any:split", "Any classification dataset, some of its classes per task."),
+        dataset(
+            "permuted_digits",
+            "hypnet_data.continual.images:permuted_digits",
+            "The small digits, their pixels permuted; no download.",
+        ),
+        dataset("permuted_mnist", "hypnet_data.continual.images:permuted_mnist", "MNIST, its pixels permuted."),
+        dataset("permuted", "hypnet_data.continual.any:permuted", "Any classification dataset, its pixels permuted."),
     ]

@@ -132,6 +132,64 @@ class Cutout:
         return (places >= start) & (places < start + self.length)
 
 
+@dataclass(frozen=True, eq=False)
+class Permute:
+    """Put the pixels of each image, or the features of each vector, into another order, after padding.
+
+    Args:
+        permutation: Where each place of the result comes from, int64 `[H * W]` of the padded image, or `[F]`; `None` only pads.
+        padding: Pixels to put around each image.
+        fill: What they are, channel by channel, or one number for all.
+
+    Shapes:
+        Images `[B, C, H, W]` or vectors `[B, F]`, floating point.
+
+    Example:
+        >>> Permute(torch.tensor([2, 0, 1]))(torch.tensor([[1.0, 2.0, 3.0]]))
+        tensor([[3., 1., 2.]])
+    """
+
+    permutation: Tensor | None = None
+    padding: int = 0
+    fill: tuple[float, ...] = (0.0,)
+
+    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
+        """The permuted batch."""
+        if self.padding:
+            values = self._padded(values)
+        if self.permutation is None:
+            return values
+        order = self.permutation.to(values.device)
+        rows = values.reshape(-1, len(order))  # two dimensions: twice as fast as three
+        return rows.index_select(1, order).view(values.shape)
+
+    def _padded(self, values: Tensor) -> Tensor:
+        sides = [self.padding] * 4
+        if len(self.fill) == 1:
+            return F.pad(values, sides, value=self.fill[0])
+        black = values.new_tensor(self.fill)[:, None, None]
+        return F.pad(values - black, sides) + black
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Add a number to class indices: the classes of a task become those of its own head.
+
+    Args:
+        by: How many classes there are before.
+
+    Example:
+        >>> Shift(10)(torch.tensor([0, 3]))
+        tensor([10, 13])
+    """
+
+    by: int
+
+    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
+        """The class indices of all heads."""
+        return values + self.by
+
+
 @dataclass(frozen=True)
 class ClassIndex:
     """One-hot rows become class indices; class indices stay."""

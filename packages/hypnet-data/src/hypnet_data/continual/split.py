@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
-
-import torch
+from collections.abc import Sequence
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_core.protocols import SplitLike
-from hypnet_core.tasks.split import Split, Transform
+from hypnet_core.tasks.split import Transform
 from hypnet_core.tasks.task import Task, TaskSequence
+from hypnet_data.continual.parts import parts_of
 from hypnet_data.holdout import HoldOut, first
-from hypnet_data.transforms import ClassIndex, OneHot, Relabel
+from hypnet_data.transforms import OneHot, Relabel, Shift
 
 
 def split_tasks(
@@ -25,6 +22,7 @@ def split_tasks(
     labels: Sequence[Sequence[int]] | None = None,
     full_out_dim: bool = False,
     target_padding: int = 0,
+    separate_heads: bool = False,
     validation_size: int | None = None,
     hold_out: HoldOut = first,
     one_hot: bool = False,
@@ -43,6 +41,8 @@ def split_tasks(
         labels: The labels of each task, in place of `classes_per_task` and `order`. Tasks may share labels.
         full_out_dim: Whether each task keeps all classes of the whole, and thereby the labels as they are.
         target_padding: Number of classes without samples to put behind the others.
+        separate_heads: Whether each task has outputs of its own: the classes of a task come behind those of the tasks before it.
+            Otherwise all tasks share the same outputs.
         validation_size: Number of training samples of each task that are held out for validation; by default each task gets its
             share of the whole's validation split, if there is one.
         hold_out: Which samples are held out.
@@ -53,7 +53,7 @@ def split_tasks(
             or the task cannot be cut.
         DataError: A task has no samples to learn from, or to be tested on.
     """
-    whole = _splits_of(task)
+    whole = parts_of(task)
     classes = task.spec.classes
     groups = label_groups(classes, classes_per_task=classes_per_task, tasks=tasks, order=order, labels=labels)
     if target_padding < 0:
@@ -62,11 +62,15 @@ def split_tasks(
         raise ConfigError(
             f"{task.spec.name!r} has a validation split already: leave out validation_size, or build it without one"
         )
+    if separate_heads and full_out_dim:
+        raise ConfigError("separate_heads and full_out_dim exclude each other: choose one")
     name = name or f"split_{task.spec.name}"
-    made = []
+    made, heads = [], tuple(label for group in groups for label in group)
     for number, group in enumerate(groups):
-        outputs = (classes if full_out_dim else len(group)) + target_padding
+        outputs = (classes if full_out_dim else len(heads) if separate_heads else len(group)) + target_padding
         targets: list[Transform] = [] if full_out_dim else [Relabel(group)]
+        if separate_heads:
+            targets.append(Shift(sum(map(len, groups[:number]))))
         if one_hot:
             targets.append(OneHot(outputs))
         parts = whole.only(group).held_out(validation_size, hold_out).relabelled(targets)
@@ -74,7 +78,7 @@ def split_tasks(
             update={
                 "name": f"{name}_{number}",
                 "out_shape": (outputs,),
-                "labels": None if full_out_dim else _labels_before(task, group),
+                "labels": None if full_out_dim else _labels_before(task, heads if separate_heads else group),
             }
         )
         if not len(parts.train):
@@ -143,40 +147,3 @@ def _labels_before(task: Task, group: tuple[int, ...]) -> tuple[int, ...]:
     """The labels of the original dataset, also if the task is itself a part of it."""
     before = task.spec.labels
     return group if before is None else tuple(before[label] for label in group)
-
-
-class _Parts(NamedTuple):
-    train: Split
-    test: Split
-    val: Split | None
-
-    def map(self, step: Callable[[Split], Split]) -> _Parts:
-        """Do the same to every split."""
-        return _Parts(step(self.train), step(self.test), None if self.val is None else step(self.val))
-
-    def only(self, group: tuple[int, ...]) -> _Parts:
-        """The samples of some classes."""
-        wanted = torch.tensor(group)
-        return self.map(lambda split: split.subset(torch.isin(ClassIndex()(split.targets), wanted)))
-
-    def held_out(self, count: int | None, hold_out: HoldOut) -> _Parts:
-        """The same with `count` training samples as the validation split."""
-        if not count:
-            return self
-        chosen = hold_out(ClassIndex()(self.train.targets), count)
-        return self._replace(train=self.train.subset(~chosen), val=self.train.subset(chosen).unaugmented())
-
-    def relabelled(self, steps: list[Transform]) -> _Parts:
-        """The same with other target transforms on top of class indices."""
-        return self.map(lambda split: split.with_target_transforms(*split.target_transforms, ClassIndex(), *steps))
-
-
-def _splits_of(task: Task) -> _Parts:
-    val = None if task.val is None else _in_memory(task, task.val)
-    return _Parts(_in_memory(task, task.train), _in_memory(task, task.test), val)
-
-
-def _in_memory(task: Task, split: SplitLike) -> Split:
-    if not isinstance(split, Split):
-        raise ConfigError(f"{task.spec.name!r} cannot be cut by labels: its samples are not in memory")
-    return split
