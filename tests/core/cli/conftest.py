@@ -105,6 +105,8 @@ class Count:
 
     def run(self, config, run):
         logging.getLogger("hypnet.count").debug("starting to count")
+        logging.getLogger(__name__).info("a stranger's chatter")
+        logging.getLogger(__name__).warning("a stranger's warning")
         run.logger.info("counting")
         for step in range(config.train.steps):
             run.log(step, value=config.seed + step)

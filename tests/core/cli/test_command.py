@@ -129,6 +129,8 @@ def test_data_goes_to_stdout_and_logs_to_stderr(hypnet: Command) -> None:
     done = hypnet("run", "count")
     assert done.stdout.splitlines()[0] == "counted to 3"
     assert "counting" in done.stderr
+    assert "warning: a stranger's warning" in done.stderr
+    assert "chatter" not in done.stderr
     assert "starting to count" not in done.stderr
     assert "starting to count" in hypnet("run", "count", "-v", "--out", "a").stderr
     assert "starting to count" in hypnet("-v", "run", "count", "--out", "b").stderr

@@ -8,10 +8,10 @@ import typer
 
 from hypnet_core.cli.output import Json, print_json, print_lines
 from hypnet_core.cli.schemas import CheckDocument, ComponentDocument
-from hypnet_core.cli.settings import settings_of
+from hypnet_core.cli.settings import log_errors_only, settings_of
 from hypnet_core.cli.show import KindOption, Name, find
 from hypnet_core.runs.config import parse_overrides
-from hypnet_core.testing.kit import CheckResult, Outcome, run_checks
+from hypnet_core.testing.kit import CheckResult, Outcome, each_check
 
 _MARKS = {Outcome.PASSED: "ok", Outcome.FAILED: "FAILED", Outcome.SKIPPED: "skipped"}
 
@@ -30,16 +30,21 @@ def check(
     """
     entry = find(name, kind)
     chosen = parse_overrides(options or [])
-    results = run_checks(entry, chosen)
-    failed = [result for result in results if result.outcome is Outcome.FAILED]
+    talkative = settings_of(ctx).verbosity > 0
+    if not talkative:
+        log_errors_only()  # what the checks make components say would bury the results
+    results = []
+    for result in each_check(entry, chosen):
+        results.append(result)
+        if not as_json:
+            print_lines(_lines(result, story=talkative))
+    passed = all(result.outcome is not Outcome.FAILED for result in results)
     if as_json:
         component = ComponentDocument.of(entry)
-        print_json(CheckDocument(component=component, options=chosen, passed=not failed, results=results))
+        print_json(CheckDocument(component=component, options=chosen, passed=passed, results=results))
     else:
-        for result in results:
-            print_lines(_lines(result, story=settings_of(ctx).verbosity > 0))
         print_lines([_tally(entry.label, results)])
-    if failed:
+    if not passed:
         raise typer.Exit(1)
 
 

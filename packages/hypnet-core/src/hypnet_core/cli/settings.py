@@ -61,11 +61,21 @@ class _ToStderr(logging.Handler):
 
 
 def start_logging(settings: Settings) -> None:
-    """Send what `hypnet` and its packages log to stderr."""
-    logger = logging.getLogger("hypnet")
-    logger.setLevel(settings.level)
-    logger.propagate = False
-    logger.handlers = [_ToStderr(settings.level)]
+    """Send what `hypnet` logs to stderr, and the warnings and errors of everybody else."""
+    _log(settings.level)
+
+
+def log_errors_only() -> None:
+    """Keep everything below an error from stderr, for a command whose parts talk too much."""
+    _log(logging.ERROR)
+
+
+def _log(level: int) -> None:
+    for name, own_level in (("hypnet", level), (None, max(level, logging.WARNING))):
+        logger = logging.getLogger(name)
+        logger.setLevel(own_level)
+        logger.propagate = False
+        logger.handlers = [_ToStderr(own_level)]
 
 
 def add_flags(command: Any, settings: Settings) -> None:

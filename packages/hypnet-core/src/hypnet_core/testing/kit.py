@@ -11,7 +11,7 @@ import inspect
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -153,18 +153,26 @@ def run_check(check: Check, subject: Subject) -> CheckResult:
 def run_checks(
     entry: Entry, options: Mapping[str, Any] | None = None, *, checks: Sequence[Check] | None = None
 ) -> list[CheckResult]:
+    """Run the suite of a component's kind over it, see `each_check`, and wait for all results."""
+    return list(each_check(entry, options, checks=checks))
+
+
+def each_check(
+    entry: Entry, options: Mapping[str, Any] | None = None, *, checks: Sequence[Check] | None = None
+) -> Iterator[CheckResult]:
     """Run the suite of a component's kind over it, each check with a scratch directory of its own.
 
     Args:
         entry: The component.
         options: Options to build it with; its defaults otherwise.
         checks: Checks to run instead of the whole suite.
+
+    Yields:
+        Each result as soon as it is there.
     """
-    results = []
     for check in suite_for(entry.kind) if checks is None else checks:
         with tempfile.TemporaryDirectory(prefix="hypnet-check-") as directory:
-            results.append(run_check(check, Subject(entry, Path(directory), dict(options or {}))))
-    return results
+            yield run_check(check, Subject(entry, Path(directory), dict(options or {})))
 
 
 def _in_one_line(error: BaseException) -> str:
