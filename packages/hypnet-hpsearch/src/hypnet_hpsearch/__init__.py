@@ -1,1 +1,3 @@
-"""hypnet-hpsearch."""
+"""hypnet-hpsearch: hyperparameter searches and job schedulers."""
+
+__version__ = "0.1.0"
