@@ -19,7 +19,6 @@ from hypnet_core.runs.scheduling import JobSpec, JobState
 from hypnet_hpsearch.schedulers.local import Local
 from hypnet_hpsearch.schedulers.processes import Identity
 
-
 MakeLocal = Callable[..., Local]
 
 

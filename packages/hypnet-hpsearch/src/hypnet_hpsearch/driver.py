@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -37,7 +37,8 @@ class Start:
     Attributes:
         total: Trials in all.
         done: Those that have a result.
-        failed: Those that failed, were lost or cancelled; they are run again.
+        failed: Those that failed; they are run again.
+        interrupted: Those that were lost or cancelled, some perhaps before they began; they are run again.
         running: Those that run now, started by another driver.
         missing: Those that were never begun.
         damaged: Lines of the journal that could not be read.
@@ -46,6 +47,7 @@ class Start:
     total: int
     done: int
     failed: int
+    interrupted: int
     running: int
     missing: int
     damaged: int
@@ -152,17 +154,24 @@ class Driver:
             if record is not None:
                 self._numbers[trial] = number
                 self._note_best(record)
-        failed = counts[TrialState.FAILED] + counts[TrialState.LOST] + counts[TrialState.CANCELLED]
         self._watcher.started(
             Start(
-                len(self._plan), counts[TrialState.DONE], failed, counts[TrialState.RUNNING], counts[None], self._store.damaged
+                total=len(self._plan),
+                done=counts[TrialState.DONE],
+                failed=counts[TrialState.FAILED],
+                interrupted=counts[TrialState.LOST] + counts[TrialState.CANCELLED],
+                running=counts[TrialState.RUNNING],
+                missing=counts[None],
+                damaged=self._store.damaged,
             )
         )
 
     def _recover(self) -> None:
         """Find again what the journal has lost, and take over from dead drivers. The caller holds the lock."""
         self._store.write(list(self._store.recovered()))
-        self._take_over_orphans()
+        in_hand = {*self._jobs.values(), *self._jobless}
+        mine = [record for record in self._store.running_of(self._presence.name) if self._attempt(record) not in in_hand]
+        self._take_over([*self._store.orphans(), *mine])
         self._store.ledger.ended()  # what ended before is no news
 
     def _work(self) -> bool:
@@ -272,16 +281,18 @@ class Driver:
                 self._recover()
         elif self._store.orphans():
             with self._store.locked():
-                self._take_over_orphans()
+                self._take_over(self._store.orphans())
 
-    def _take_over_orphans(self) -> None:
-        """Make the trials of dead drivers ours: some have ended, some run on, some are dead. The caller holds the lock."""
-        orphans = self._store.orphans()
+    def _attempt(self, record: TrialRecord) -> Attempt:
+        return self._store.attempt(record.id, record.attempt)
+
+    def _take_over(self, orphans: Sequence[TrialRecord]) -> None:
+        """Make trials ours that nobody looks after: some have ended, some run on, some are dead. The caller holds the lock."""
         ours = {*self._jobs.values(), *self._jobless}
         states = self._scheduler.poll([record.job for record in orphans if record.job]) if orphans else {}
         events: list[Event] = []
         for record in orphans:
-            attempt = self._store.attempt(record.id, record.attempt)
+            attempt = self._attempt(record)
             events.append(self._store.take_over(record, self._presence.name))
             if attempt in ours:  # the journal had lost our claim
                 continue

@@ -98,7 +98,14 @@ class Ledger:
 
     def _add(self, event: Mapping[str, Any]) -> None:
         kind, trial, attempt = event["event"], str(event["trial"]), int(event["attempt"])
+        if kind not in {"claim", "job", "end", "options"}:
+            raise ValueError(f"no event is called {kind!r}")
+        if kind != "claim" and trial not in self.trials:
+            return  # the journal has lost the claim; what is on disk tells more
         record = self.trials.get(trial) or TrialRecord(trial)
+        if kind == "options":
+            record.options = record.options or event["options"]
+            return
         if record.state is TrialState.DONE or attempt < record.attempt:
             return  # a result is final, and an earlier attempt has nothing to say any more
         if kind == "claim":
@@ -109,11 +116,8 @@ class Ledger:
             self.running.add(trial)
         elif kind == "job":
             record.job = str(event["job"])
-        elif kind == "end":
-            if record.state is TrialState.RUNNING or attempt > record.attempt:  # of two ends of one attempt the first counts
-                self._end(record, attempt, event)
-        else:
-            raise ValueError(f"no event is called {kind!r}")
+        elif record.state is TrialState.RUNNING or attempt > record.attempt:  # of two ends of one attempt the first counts
+            self._end(record, attempt, event)
         self.trials[trial] = record
 
     def _end(self, record: TrialRecord, attempt: int, event: Mapping[str, Any]) -> None:

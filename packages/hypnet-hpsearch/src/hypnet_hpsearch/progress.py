@@ -130,10 +130,11 @@ def watcher() -> Iterator[Watcher]:
 
 def described(start: Start) -> str:
     """What is there and what will be run, in one sentence."""
-    to_run = start.missing + start.failed
     parts = [f"{start.total} trial{'s' * (start.total != 1)}", f"{start.done} done"]
     parts += [f"{start.running} running already"] if start.running else []
-    return f"{', '.join(parts)}; to run: {to_run} ({start.missing} missing, {start.failed} failed)"
+    kinds = [f"{start.missing} missing", f"{start.failed} failed"]
+    kinds += [f"{start.interrupted} interrupted"] if start.interrupted else []
+    return f"{', '.join(parts)}; to run: {start.missing + start.failed + start.interrupted} ({', '.join(kinds)})"
 
 
 def shown(value: Any) -> str:

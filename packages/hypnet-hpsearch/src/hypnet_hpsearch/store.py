@@ -156,6 +156,10 @@ class Store:
         """The event that makes somebody else's running attempt this driver's."""
         return _claim(self.attempt(record.id, record.attempt), driver, None)
 
+    def running_of(self, driver: str) -> list[TrialRecord]:
+        """The running trials that a driver has claimed."""
+        return [record for record in map(self.ledger.trials.__getitem__, self.ledger.running) if record.driver == driver]
+
     def orphans(self) -> list[TrialRecord]:
         """The running trials whose driver is dead."""
         running = [self.ledger.trials[trial] for trial in self.ledger.running]
@@ -169,8 +173,11 @@ class Store:
         with suppress(FileNotFoundError):
             names = sorted(os.listdir(self.trials))  # noqa: PTH208  # a path object for each of a million is too much
         for name in names:
-            if name not in self.ledger.trials:
+            record = self.ledger.trials.get(name)
+            if record is None:
                 yield from self.recovered_attempts(name)
+            elif not record.options:
+                yield from self._recovered_options(record)
 
     def glimpse(self) -> None:
         """Refresh, for somebody who only looks: take in also what is on disk but in no journal yet. Nothing is written."""
@@ -185,6 +192,13 @@ class Store:
             if result is not None:
                 found.append(end_event(attempt, result))
         self.ledger.add(found)
+
+    def _recovered_options(self, record: TrialRecord) -> Iterator[Event]:
+        for number in range(1, record.attempt + 1):
+            options = self.attempt(record.id, number).content().get("options")
+            if options:
+                yield {"event": "options", "trial": record.id, "attempt": number, "options": options}
+                return
 
     def recovered_attempts(self, trial: str, first: int = 1) -> Iterator[Event]:
         """Events for the attempts at a trial that are on disk, from the number `first` on."""

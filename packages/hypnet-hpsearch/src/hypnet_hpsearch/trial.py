@@ -132,8 +132,9 @@ def main(arguments: Sequence[str]) -> int:
         result = _attempt(directory, attempt, lock)
         if not write_once(directory / RESULT, json.dumps(result)):
             return _complain(f"{directory}: somebody else wrote a result for this attempt", _NOTHING_TO_DO)
-    except (OSError, ValueError) as error:
-        return _complain(f"{directory}: {error}", _CANNOT_WRITE)
+    except Exception as error:  # noqa: BLE001  whatever it is, the driver reads this line and says it on
+        what = f"{error}" if isinstance(error, OSError) else f"{ATTEMPT} is damaged: {error!r}"
+        return _complain(f"{directory}: {what}", _CANNOT_WRITE)
     return 0 if result["state"] == "done" else 1
 
 
@@ -250,7 +251,7 @@ def _metric(path: Path, name: str) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _summary(path: Path) -> dict[str, Any]:

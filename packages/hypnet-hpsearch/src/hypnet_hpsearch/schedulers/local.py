@@ -201,6 +201,8 @@ class _LauncherProcess:
             self._process = subprocess.Popen(  # noqa: S603  # our own module; -P: nothing in the working directory is imported
                 [sys.executable, "-P", "-m", "hypnet_hpsearch.schedulers.launcher", json.dumps(settings)],
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # it outlives the driver, and must not keep its pipes open
+                stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
