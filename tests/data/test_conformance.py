@@ -36,6 +36,12 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {},
         {"data": {"name": "cifar10", "download": False, "validation_size": 9}, "padding": 2, "first_unpermuted": True},
     ],
+    "bimodal_regression": [{}, {"validation_interval": [0, 1], "validation_size": 9, "perturb_test_val": True}],
+    "donuts": [{}, {"one_hot": True, "centers": [[0, 0], [1, 1], [2, 2]], "radii": [[0, 1], [2, 3], [3, 4]]}],
+    "gaussian": [{}, {"mean": [0, 1, 2], "covariance": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}],
+    "gaussian_tasks": [{}, {"means": [[0, 0], [1, 1]], "covariances": [[[1, 0], [0, 1]], [[2, 0], [0, 1]]]}],
+    "gaussian_mixture": [{}, {"kind": "regression"}, {"means": [[0, 0], [1, 1]], "weights": [0.25, 0.75], "one_hot": True}],
+    "polynomials": [{}, {"tasks": 2, "validation_size": 5, "std": 0.0}],
     "toy_regression": [
         {},
         {"function": "cube", "train_interval": [[-4, -2], [2, 4]], "std": 0.3, "perturb_test_val": True},

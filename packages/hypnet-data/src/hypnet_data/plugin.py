@@ -19,7 +19,25 @@ def hypnet_components() -> list[Component]:
         dataset("svhn", "hypnet_data.images.svhn:svhn", "99,289 house numbers of 32x32 pixels, and 531,131 extra ones."),
         # Toy problems
         dataset("toy_regression", "hypnet_data.toy.regression:toy_regression", "A function of one variable, with noise."),
+        dataset(
+            "bimodal_regression",
+            "hypnet_data.toy.bimodal:bimodal_regression",
+            "A function of one variable, with noise of two modes.",
+        ),
+        dataset("donuts", "hypnet_data.toy.donuts:donuts", "Points of a plane in rings, each ring a class."),
+        dataset(
+            "gaussian",
+            "hypnet_data.toy.gaussian:gaussian",
+            "A function of inputs that a Gaussian gives, its density by default.",
+        ),
+        dataset(
+            "gaussian_mixture", "hypnet_data.toy.gaussian:gaussian_mixture", "Which Gaussian of a mixture an input comes from."
+        ),
         # Task sequences
+        dataset(
+            "gaussian_tasks", "hypnet_data.toy.gaussian:gaussian_tasks", "Twenty-five Gaussians on a grid, one after the other."
+        ),
+        dataset("polynomials", "hypnet_data.continual.polynomials:polynomials", "Three polynomials, one after the other."),
         dataset(
             "split_digits", "hypnet_data.continual.images:split_digits", "The small digits, two classes per task; no download."
         ),

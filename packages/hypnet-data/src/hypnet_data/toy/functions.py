@@ -43,9 +43,18 @@ def function_named(name: str) -> Function:
     """
     if name in NAMED:
         return NAMED[name]
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise ConfigError(f"there is no function {name!r}{did_you_mean(name, NAMED)} (or give 'package.module:function')")
+    return import_function(name)
+
+
+def import_function(name: str) -> Function:
+    """The function at an import string `"package.module:function"`.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    module_name, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,6 +20,8 @@ from hypnet_core.tasks.task import Task
 from hypnet_data.toy.functions import Function, evaluate, function_named
 
 Interval: TypeAlias = tuple[float, float]
+Noise: TypeAlias = Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.float64]]
+"""From places `[n]` and a source of randomness to what is added to the function's values there."""
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -81,28 +83,74 @@ def toy_regression(
         >>> x.item(), y.item()
         (-10.0, 100.0)
     """
+    spread = _deviation(std)
+    return regression_task(
+        "toy_regression",
+        function,
+        lambda x, random: _deviations(spread, x) * random.standard_normal(len(x)),
+        train_interval=train_interval,
+        train_size=train_size,
+        test_interval=test_interval,
+        test_size=test_size,
+        validation_interval=validation_interval,
+        validation_size=validation_size,
+        perturb_test_val=perturb_test_val,
+        seed=seed,
+    )
+
+
+def regression_task(
+    name: str,
+    function: str | Function,
+    noise: Noise,
+    *,
+    train_interval: Interval | Sequence[Interval],
+    train_size: int,
+    test_interval: Interval,
+    test_size: int,
+    validation_interval: Interval | None,
+    validation_size: int,
+    perturb_test_val: bool,
+    seed: int,
+) -> RegressionTask:
+    """A regression task with noise of any kind; see `toy_regression` for the options.
+
+    Args:
+        name: The task's name.
+        function: The function, or its name.
+        noise: What is added to its values: from the places `[n]` and the source of randomness to `n` numbers.
+        train_interval: Where training inputs are drawn from.
+        train_size: Number of training samples.
+        test_interval: Where test inputs are.
+        test_size: Number of test samples.
+        validation_interval: Where validation inputs are.
+        validation_size: Number of validation samples.
+        perturb_test_val: Whether test and validation targets have noise as well.
+        seed: Seed of inputs and noise.
+
+    Raises:
+        ConfigError: An option is not possible.
+    """
     if (validation_interval is None) != (validation_size == 0):
         raise ConfigError("validation_interval and validation_size go together: give both, or neither")
     if seed < 0:
         raise ConfigError(f"seed must not be negative, got {seed}")
     target = function_named(function) if isinstance(function, str) else function
-    spread = _deviation(std)
     intervals = _intervals(train_interval)
     random = np.random.default_rng(seed)
-    train_x = _drawn(intervals, _checked(train_size, "train_size"), random)
-    noise = [random.standard_normal(train_size)]  # before all else, so that training samples depend on nothing else
-    parts = [train_x, _spaced(test_interval, _checked(test_size, "test_size"))]
+    parts = [_drawn(intervals, _checked(train_size, "train_size"), random)]
+    added = [noise(parts[0], random)]  # before all else, so that training samples depend on nothing else
+    parts.append(_spaced(test_interval, _checked(test_size, "test_size")))
     if validation_interval is not None:
         parts.append(_spaced(validation_interval, _checked(validation_size, "validation_size")))
-    noise += [random.standard_normal(len(x)) * perturb_test_val for x in parts[1:]]
+    added += [noise(x, random) if perturb_test_val else np.zeros_like(x) for x in parts[1:]]
 
-    x, epsilon = np.concatenate(parts), np.concatenate(noise)
-    y = evaluate(target, x, "the function") + _deviations(spread, x) * epsilon
-    samples = Samples(_column(x), _column(y))
+    x = np.concatenate(parts)
+    samples = Samples(_column(x), _column(evaluate(target, x, "the function") + np.concatenate(added)))
     ends = np.cumsum([len(part) for part in parts])
     train, test, *val = (Split(samples, torch.arange(end - len(part), end)) for part, end in zip(parts, ends, strict=True))
     return RegressionTask(
-        TaskSpec(name="toy_regression", kind="regression", in_shape=(1,), out_shape=(1,)),
+        TaskSpec(name=name, kind="regression", in_shape=(1,), out_shape=(1,)),
         train,
         test,
         val[0] if val else None,

@@ -1,0 +1,248 @@
+"""Mixtures of Gaussians: densities, responsibilities, and how near some samples come to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hypnet_core.errors import ConfigError
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+class Coverage(NamedTuple):
+    """Which components of a mixture some samples reach.
+
+    Attributes:
+        covered: Number of components that are responsible for at least one sample.
+        responsibilities: What the samples were assigned by `[n, K]`: responsibilities, or the densities under each component.
+    """
+
+    covered: int
+    responsibilities: Array
+
+
+class Mesh(NamedTuple):
+    """A grid of points in a plane.
+
+    Attributes:
+        x1: First coordinates `[n2, n1]`.
+        x2: Second coordinates `[n2, n1]`.
+        points: The same points as inputs `[n2 * n1, 2]`.
+    """
+
+    x1: Array
+    x2: Array
+    points: Array
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianMixture:
+    r"""A mixture of Gaussians: $p(x) = \sum_k \pi_k\, N(x; \mu_k, \Sigma_k)$.
+
+    All methods take inputs `[n, D]` as arrays or tensors and give numpy arrays in double precision.
+
+    Attributes:
+        means: $\mu$, `[K, D]`.
+        covariances: $\Sigma$, `[K, D, D]`, symmetric and positive definite.
+        weights: $\pi$, `[K]`, positive, with sum 1.
+
+    Raises:
+        ConfigError: Shapes do not fit together, a covariance is not positive definite, or weights do not sum to 1.
+
+    Example:
+        >>> mixture = GaussianMixture.of([[-1.0], [1.0]], [[1.0]])
+        >>> mixture.responsibilities([[0.0], [9.0]]).round(3)
+        array([[0.5, 0.5],
+               [0. , 1. ]])
+    """
+
+    means: Array
+    covariances: Array
+    weights: Array
+
+    @classmethod
+    def of(cls, means: Any, covariance: Any, weights: Any = None) -> GaussianMixture:
+        """A mixture from numbers of any kind.
+
+        Args:
+            means: One per component.
+            covariance: One for all components, or one per component.
+            weights: One per component; by default all the same.
+        """
+        centres = np.atleast_2d(np.asarray(means, dtype=np.float64))
+        given = np.asarray(covariance, dtype=np.float64)
+        count = len(centres)
+        spread = np.broadcast_to(given, (count, *given.shape)) if given.ndim == 2 else given
+        shares = np.full(count, 1 / count) if weights is None else np.asarray(weights, dtype=np.float64)
+        return cls(centres, spread, shares)
+
+    def __post_init__(self) -> None:
+        count, size = self.means.shape
+        if self.covariances.shape != (count, size, size):
+            raise ConfigError(
+                f"{count} means of size {size} need covariances of shape {[count, size, size]} (or one for all), "
+                f"got {list(self.covariances.shape)}"
+            )
+        if self.weights.shape != (count,) or (self.weights <= 0).any() or not np.isclose(self.weights.sum(), 1.0):
+            raise ConfigError(f"{count} components need as many positive weights that sum to 1, got {self.weights.tolist()}")
+        if not (np.isfinite(self.means).all() and np.allclose(self.covariances, self.covariances.transpose(0, 2, 1))):
+            raise ConfigError("means must be finite, and covariances symmetric")
+        if (np.linalg.eigvalsh(self.covariances) <= 0).any():
+            raise ConfigError("a covariance is not positive definite: its eigenvalues must all be positive")
+
+    def __len__(self) -> int:
+        """Number of components."""
+        return len(self.means)
+
+    def densities(self, x: Any) -> Array:
+        r"""Densities $N(x; \mu_k, \Sigma_k)$ under each component, without its weight `[n, K]`."""
+        return np.exp(self._log_densities(x))
+
+    def density(self, x: Any) -> Array:
+        """Densities under the whole mixture `[n]`."""
+        found: Array = self.densities(x) @ self.weights
+        return found
+
+    def responsibilities(self, x: Any) -> Array:
+        r"""Which component an input comes from: $p(y_k = 1 \mid x) = \pi_k N(x; \mu_k, \Sigma_k) / p(x)$, `[n, K]`.
+
+        Computed from logarithms, so that rows sum to 1 also far away from all components.
+        """
+        joint = self._log_densities(x) + np.log(self.weights)
+        joint = np.exp(joint - joint.max(axis=1, keepdims=True))
+        found: Array = joint / joint.sum(axis=1, keepdims=True)
+        return found
+
+    def classify(self, x: Any) -> NDArray[np.int64]:
+        """The component that is most probable for each input `[n]`."""
+        found: NDArray[np.int64] = (self._log_densities(x) + np.log(self.weights)).argmax(axis=1)
+        return found
+
+    def mode_coverage(self, fake: Any, *, responsibilities: Any = None) -> Coverage:
+        """How many components some samples reach: those that are most responsible for at least one of them.
+
+        Args:
+            fake: Samples, usually of a generator `[n, D]`.
+            responsibilities: What to assign them by `[n, K]`, if it is known already; it need not be normalised.
+
+        References:
+            V. Dumoulin et al., *Adversarially Learned Inference*, ICLR, 2017, arXiv:1606.00704.
+        """
+        given = self.responsibilities(fake) if responsibilities is None else as_points(responsibilities, len(self))
+        return Coverage(len(np.unique(given.argmax(axis=1))), given)
+
+    def symmetric_kl(
+        self,
+        fake: Any,
+        real: Any,
+        *,
+        method: Literal["histogram", "kernel"] = "histogram",
+        bandwidth: float = 1.0,
+        floor: float = 1e-5,
+    ) -> float:
+        r"""Estimate of $KL(q \,\|\, p) + KL(p \,\|\, q)$ between the distribution $q$ of some samples and the mixture $p$.
+
+        $q$ is estimated from the samples themselves, both divergences are means over samples. Estimating a density first and a
+        divergence from it is crude: use it to compare, not as a number in its own right.
+
+        Args:
+            fake: Samples of $q$, `[n, D]`.
+            real: Samples of $p$, `[m, D]`.
+            method: How $q$ is estimated: by a histogram with $\sqrt{n}$ bins per dimension (two dimensions at most), or by a Gaussian
+                kernel around each sample.
+            bandwidth: Standard deviation of the kernel.
+            floor: Densities below are taken for this one, before their logarithm is taken.
+
+        Raises:
+            ConfigError: The method is unknown or not possible, or a number is not positive.
+        """
+        if not (bandwidth > 0 and floor > 0):
+            raise ConfigError(f"bandwidth and floor must be positive, got {bandwidth:g} and {floor:g}")
+        fakes, reals = as_points(fake, self.means.shape[1]), as_points(real, self.means.shape[1])
+        if method == "histogram":
+            at_fake, at_real = _histogram(fakes, reals)
+        elif method == "kernel":
+            at_fake, at_real = _kernels(fakes, reals, bandwidth)
+        else:
+            raise ConfigError(f"method must be 'histogram' or 'kernel', got {method!r}")
+
+        def log(values: Array) -> Array:
+            return np.log(np.maximum(values, floor))
+
+        forward = (log(at_fake) - log(self.density(fakes))).mean()
+        backward = (log(self.density(reals)) - log(at_real)).mean()
+        return float(forward + backward)
+
+    def _log_densities(self, x: Any) -> Array:
+        points = as_points(x, self.means.shape[1])
+        factors = np.linalg.cholesky(self.covariances)
+        away = points[None] - self.means[:, None]  # [K, n, D]
+        scaled = np.linalg.solve(factors, away.transpose(0, 2, 1))  # [K, D, n]
+        volumes = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+        size = self.means.shape[1]
+        found: Array = (-0.5 * (scaled**2).sum(axis=1) - volumes[:, None] - 0.5 * size * np.log(2 * np.pi)).T
+        return found
+
+
+def as_points(x: Any, size: int) -> Array:
+    """Inputs as an array `[n, size]`.
+
+    Raises:
+        ConfigError: They have another shape, or there are none.
+    """
+    points = np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != size or not len(points):
+        raise ConfigError(f"inputs of shape [n, {size}] were expected, got {list(points.shape)}")
+    return points
+
+
+def mesh(first: tuple[float, float], second: tuple[float, float], size: int | tuple[int, int] = 1000) -> Mesh:
+    """An even grid over a rectangle, both ends included.
+
+    Args:
+        first: Lowest and highest first coordinate.
+        second: Likewise the second one.
+        size: Number of points along each coordinate.
+
+    Raises:
+        ConfigError: There are fewer than two points along a coordinate.
+    """
+    sizes = (size, size) if isinstance(size, int) else size
+    if min(sizes) < 2:
+        raise ConfigError(f"a grid needs two points at least along each coordinate, got {sizes[0]} and {sizes[1]}")
+    x1, x2 = np.meshgrid(np.linspace(*first, sizes[0]), np.linspace(*second, sizes[1]))
+    return Mesh(x1, x2, np.stack([x1.ravel(), x2.ravel()], axis=1))
+
+
+def _histogram(fakes: Array, reals: Array) -> tuple[Array, Array]:
+    if fakes.shape[1] > 2:
+        raise ConfigError(
+            f"a histogram in {fakes.shape[1]} dimensions would be empty nearly everywhere: choose method='kernel'"
+        )
+    bins = max(int(np.sqrt(len(fakes))), 1)
+    counts, edges = np.histogramdd(fakes, bins=bins, density=True)
+
+    def look_up(points: Array) -> Array:
+        # a bin has its lower end, the last one has both
+        where = [np.searchsorted(edge, column, side="right") - 1 for edge, column in zip(edges, points.T, strict=True)]
+        where = [
+            np.where(column == edge[-1], bins - 1, place) for place, edge, column in zip(where, edges, points.T, strict=True)
+        ]
+        inside = np.all([(place >= 0) & (place < bins) for place in where], axis=0)
+        found = np.zeros(len(points))
+        found[inside] = counts[tuple(place[inside] for place in where)]
+        return found
+
+    return look_up(fakes), look_up(reals)
+
+
+def _kernels(fakes: Array, reals: Array, bandwidth: float) -> tuple[Array, Array]:
+    from sklearn.neighbors import KernelDensity  # noqa: PLC0415 - scikit-learn takes a second to import
+
+    estimate = KernelDensity(kernel="gaussian", bandwidth=bandwidth).fit(fakes)
+    return np.exp(estimate.score_samples(fakes)), np.exp(estimate.score_samples(reals))
