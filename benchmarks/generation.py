@@ -61,7 +61,8 @@ def ours(target: str, chunk: int | None, count: int) -> tuple[Callable[[], torch
         hypernet.zero_grad()
         weights = hypernet(ids)
         sum_of_squares(list(weights.values())).backward()
-        return weights.flat.detach()
+        flat: torch.Tensor = weights.flat.detach()
+        return flat
 
     return step, hypernet
 
