@@ -144,11 +144,10 @@ def test_a_killed_driver_loses_nothing_and_repeats_nothing(chaos: Chaos, launche
     driver = chaos.drive()
     wait_until(lambda: chaos.log()["end 0"] and chaos.log().total() >= 6)
     kill(driver, launcher_too=launcher_too)
-    before = chaos.log()
+
     said = finish(chaos.drive())
     chaos.check(6)
     assert chaos.log() == {f"{what} {x}": 1 for x in range(6) for what in ("begin", "end")}
-    assert f"{sum(key.startswith('end') for key in before)} done" in said
     assert "to run:" in said
 
 

@@ -161,9 +161,17 @@ def test_of_two_ends_of_one_attempt_the_first_counts() -> None:
 
 def test_events_that_make_no_sense_are_counted() -> None:
     ledger = Ledger()
-    ledger.add([{}, {"event": "claim"}, {**CLAIM, "event": "dance"}, {**DONE, "state": "merry"}, {**CLAIM, "attempt": "x"}])
-    assert ledger.damaged == 5
+    ledger.add([{}, {"event": "claim"}, {**CLAIM, "event": "dance"}, {**CLAIM, "attempt": "x"}])
+    assert ledger.damaged == 4
     assert ledger.trials == {}
+    ledger.add([CLAIM, {**DONE, "state": "merry"}, {**DONE, "metric": "good"}])
+    assert ledger.damaged == 6
+
+
+def test_events_about_a_trial_whose_claim_was_lost_are_left_to_the_disk() -> None:
+    ledger = Ledger()
+    ledger.add([DONE, {**CLAIM, "event": "job", "job": "1"}])
+    assert (ledger.trials, ledger.damaged) == ({}, 0)
 
 
 def test_odd_metrics_come_back_from_their_text() -> None:

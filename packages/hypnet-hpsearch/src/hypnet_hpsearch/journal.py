@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damaged = 0
+        self._lock = path.with_name(f"{path.name}.lock")
         self._offset = 0
         self._tail = b""
 
@@ -43,7 +44,7 @@ class Journal:
         Raises:
             RunError: The lock file cannot be written, or the file system has no locks.
         """
-        path = self.path.with_name(f"{self.path.name}.lock")
+        path = self._lock
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
@@ -53,6 +54,21 @@ class Journal:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             except OSError as error:
                 raise RunError(f"cannot lock {path}: {error.strerror}") from None
+            yield
+        finally:
+            os.close(lock)
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Keep writers away for a moment, so that what is on disk fits together; as far as that can be had, for who only reads."""
+        try:
+            lock = os.open(self._lock, os.O_RDONLY)
+        except OSError:
+            yield
+            return
+        try:
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_SH)
             yield
         finally:
             os.close(lock)

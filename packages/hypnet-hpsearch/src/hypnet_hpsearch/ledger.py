@@ -121,11 +121,10 @@ class Ledger:
         self.trials[trial] = record
 
     def _end(self, record: TrialRecord, attempt: int, event: Mapping[str, Any]) -> None:
-        metric = event.get("metric")
-        seconds = event.get("seconds")
-        record.state, record.attempt = TrialState(event["state"]), attempt
-        record.metric = None if metric is None else float(metric)
+        metric, seconds, state = event.get("metric"), event.get("seconds"), TrialState(event["state"])
+        metric = None if metric is None else float(metric)
+        seconds = None if seconds is None else float(seconds)
+        record.state, record.attempt, record.metric, record.seconds = state, attempt, metric, seconds
         record.reason = event.get("reason")
-        record.seconds = None if seconds is None else float(seconds)
         self.running.discard(record.id)
         self._ended.append(record.id)

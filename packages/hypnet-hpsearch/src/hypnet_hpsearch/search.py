@@ -47,7 +47,7 @@ class Search:
 
         spec = SearchSpec(
             name="width", experiment="hypercl", grid={"hnet.hidden": [[50], [100, 100]], "train.lr": [1e-3, 1e-2]},
-            metric="mean_final_accuracy", direction="maximize",
+            metric="accuracy", direction="maximize",
         )
         search = Search(spec)
         search.run()

@@ -181,17 +181,19 @@ class Store:
 
     def glimpse(self) -> None:
         """Refresh, for somebody who only looks: take in also what is on disk but in no journal yet. Nothing is written."""
-        self.refresh()
-        self.ledger.add(list(self.recovered()))
-        found = []
+        with self.journal.quiet():
+            self.refresh()
+            self.ledger.add(list(self.recovered()))
+            self.ledger.add(list(self._ends_of_orphans()))
+
+    def _ends_of_orphans(self) -> Iterator[Event]:
         for record in self.orphans():
             attempt = self.attempt(record.id, record.attempt)
             result = attempt.result()
             if result is None and not attempt.is_alive():
                 result = {"state": TrialState.LOST.value, "reason": "its driver was killed, and it wrote no result"}
             if result is not None:
-                found.append(end_event(attempt, result))
-        self.ledger.add(found)
+                yield end_event(attempt, result)
 
     def _recovered_options(self, record: TrialRecord) -> Iterator[Event]:
         for number in range(1, record.attempt + 1):

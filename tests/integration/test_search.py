@@ -1,0 +1,144 @@
+"""Searches over registered experiments: ours, and a stranger's that is handed hostile values."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hypnet_core.testing.scheduler import HOSTILE
+
+HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main"]
+
+PLUGIN = """
+from hypnet_core import Component, hookimpl
+
+@hookimpl
+def hypnet_components():
+    return [Component.experiment("echo", "echolab.echo:Echo", "Gives back what it was told.")]
+"""
+
+EXPERIMENT = """
+from collections.abc import Mapping
+from typing import Any
+from pydantic import BaseModel, ConfigDict
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    text: str = ""
+    number: float = 1.0
+    values: tuple[float, ...] = ()
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    inner: Inner = Inner()
+    seed: int = 0
+
+
+class Echo:
+    Config = Config
+
+    def run(self, config: Config, run: Any) -> Mapping[str, Any]:
+        inner = config.inner
+        return {"text": inner.text, "number": repr(inner.number), "values": repr(inner.values), "score": config.seed + 0.5}
+"""
+
+
+def hypnet(place: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*HYPNET, *arguments], cwd=place, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+
+
+@pytest.fixture
+def echolab(tmp_path: Path) -> dict[str, str]:
+    """The environment in which a small package with the experiment `echo` is installed."""
+    site = tmp_path / "site"
+    package, metadata = site / "echolab", site / "echolab-1.0.dist-info"
+    package.mkdir(parents=True)
+    metadata.mkdir()
+    (package / "__init__.py").touch()
+    (package / "plugin.py").write_text(PLUGIN)
+    (package / "echo.py").write_text(EXPERIMENT)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: echolab\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[hypnet]\necholab = echolab.plugin\n")
+    return {"PYTHONPATH": str(site)}
+
+
+def write(place: Path, **search: Any) -> Path:
+    """A search file; JSON is YAML."""
+    path = place / "search.yaml"
+    path.write_text(json.dumps(search, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def summaries(place: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in place.glob("o/trials/*/*/run/summary.json")]
+
+
+def test_hostile_values_reach_an_experiment_unchanged(tmp_path: Path, echolab: dict[str, str]) -> None:
+    grid = {"inner": {"text": list(HOSTILE)}}
+    write(tmp_path, experiment="echo", metric="score", direction="maximize", grid=grid)
+    found = hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", **echolab)
+    assert found.returncode == 0, found.stderr
+    assert sorted(summary["text"] for summary in summaries(tmp_path)) == sorted(HOSTILE)
+
+
+def test_odd_numbers_and_lists_reach_an_experiment(tmp_path: Path, echolab: dict[str, str]) -> None:
+    file = tmp_path / "search.toml"
+    file.write_text(
+        'experiment = "echo"\nmetric = "score"\ndirection = "maximize"\nseeds = [4]\n'
+        "[base]\ninner.values = [1, -2.5, 1e-3]\n[grid]\ninner.number = [1e308, 1e-300, -0.0]\n"
+    )
+    found = hypnet(tmp_path, "search", "run", "search.toml", "--out", "o", **echolab)
+    assert found.returncode == 0, found.stderr
+    got = summaries(tmp_path)
+    assert sorted(summary["number"] for summary in got) == sorted(["1e+308", "1e-300", "-0.0"])
+    assert {summary["values"] for summary in got} == {"(1.0, -2.5, 0.001)"}
+    assert {summary["score"] for summary in got} == {4.5}
+
+
+def test_an_option_that_the_experiment_lacks_is_one_line_before_anything_runs(tmp_path: Path, echolab: dict[str, str]) -> None:
+    write(tmp_path, experiment="echo", metric="score", direction="maximize", grid={"inner.tekst": ["a", "b"]})
+    found = hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", **echolab)
+    assert found.returncode == 2
+    assert len(found.stderr.splitlines()) == 1
+    assert "'echo' refuses the first trial: inner.tekst: there is no such option; did you mean 'inner.text'?" in found.stderr
+    assert not list(tmp_path.glob("o/trials/*"))
+
+
+def test_a_trial_that_the_experiment_refuses_fails_alone_and_says_why(tmp_path: Path, echolab: dict[str, str]) -> None:
+    write(tmp_path, experiment="echo", metric="score", direction="maximize", grid={"inner.number": [1, "two"]})
+    found = hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", **echolab)
+    assert found.returncode == 1
+    assert 'inner.number: "two" is not possible, expected a number' in found.stderr
+    assert found.stderr.splitlines()[-1] == "1 of 2 trials done, 1 failed"
+
+
+def test_a_search_over_the_main_job_finds_that_forgetting_is_worse(tmp_path: Path) -> None:
+    base = {"tasks": 2, "train.iterations": 150, "train.validate_every": 0, "tensorboard": False, "data.name": "split_digits"}
+    write(
+        tmp_path,
+        experiment="hypercl",
+        metric="accuracy",
+        direction="maximize",
+        base=base,
+        grid={"cl.beta": [0, 0.05], "train.lr": [1e-3, 1e-2]},
+        conditions=[{"when": {"cl.beta": 0}, "then": {"train.lr": 1e-2}}],
+    )
+    found = hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", "--json")
+    assert found.returncode == 0, found.stderr
+    status = json.loads(found.stdout)["search"]
+    assert (status["total"], status["done"]) == (3, 3)
+    best = json.loads(hypnet(tmp_path, "search", "best", "o", "--json").stdout)["trial"]
+    assert best["options"]["cl.beta"] == 0.05
+    config = json.loads(Path(best["directory"], "config.json").read_text())
+    assert config["experiment"] == "hypercl"
+    assert config["config"]["train"]["lr"] == best["options"]["train.lr"]
