@@ -60,13 +60,12 @@ def make_environment(path: Path, wheels: Sequence[Path]) -> Environment:
     The packages of others are linked to, one by one, because copies of torch take minutes; an editable installation of ours is not
     linked to, so what is imported is what the wheels hold. pip checks that nothing is missing that the wheels declare.
     """
-    venv.create(path, symlinks=True, with_pip=False)
+    venv.create(path, symlinks=True, with_pip=True)
     environment = Environment(path)
-    packages = Path(
-        run(
-            [environment.path / "bin" / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-        ).stdout.strip()
-    )
+    python = path / "bin" / "python"
+    # Some Pythons put an old setuptools beside pip, which would hide the one that torch asks for.
+    run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"], env=environment.variables)
+    packages = Path(run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).stdout.strip())
     others = path / "others"
     others.mkdir()
     for directory in map(Path, site.getsitepackages()):
@@ -75,20 +74,7 @@ def make_environment(path: Path, wheels: Sequence[Path]) -> Environment:
             if not ours and entry.suffix != ".pth" and entry.name != "__pycache__" and not (others / entry.name).exists():
                 (others / entry.name).symlink_to(entry)
     (packages / "others.pth").write_text(f"{others}\n", encoding="utf-8")
-    run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "--python",
-            environment.path / "bin" / "python",
-            "install",
-            "--quiet",
-            "--no-index",
-            *wheels,
-        ],
-        env=environment.variables,
-    )
+    run([python, "-m", "pip", "install", "--quiet", "--no-index", *wheels], env=environment.variables)
     return environment
 
 
