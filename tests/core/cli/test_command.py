@@ -85,7 +85,7 @@ def test_the_version_is_that_of_the_core(hypnet: Command) -> None:
         (["list", "--foo"], "No such option: --foo"),
         (["show"], "Missing argument 'name'"),
         (["show", "tinny"], "there is no component 'tinny'; did you mean 'tiny'?"),
-        (["show", "count", "--kind", "mainnet"], "there is no mainnet 'count'; 'count' is a experiment"),
+        (["show", "count", "--kind", "mainnet"], "there is no mainnet 'count'; 'count' is an experiment"),
         (["check", "tiny", "width"], "'width' is no override: write key=value"),
         (["inspect", "--mainnet", "tiny"], "Missing option '--hypernet'"),
         (["run"], "which experiment? hypnet run EXPERIMENT [key=value]...; there is: bare, count"),

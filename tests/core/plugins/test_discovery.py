@@ -269,6 +269,11 @@ COMMANDS = """
         def greet(name: str):
             '''Greet somebody.'''
             print("hello", name)
+            return 5  # no exit code
+
+        @app.command()
+        def leave(code: int):
+            raise SystemExit(code)
 
         {more}
 """
@@ -280,6 +285,7 @@ def test_a_plugin_adds_a_command(install: Install, hypnet: Command) -> None:
     done = hypnet("greet", "Ada")
     assert (done.returncode, done.stdout, done.stderr) == (0, "hello Ada\n", "")
     assert hypnet("greet", "--quiet", "Ada").stdout == "hello Ada\n"
+    assert hypnet("leave", "7").returncode == 7
 
 
 @pytest.mark.parametrize(

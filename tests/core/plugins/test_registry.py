@@ -85,7 +85,9 @@ def test_a_bare_name_that_two_plugins_use_is_an_error_that_names_both(found: Reg
 
 def test_a_name_of_two_kinds_is_ambiguous_only_without_the_kind(found: Registry) -> None:
     assert found.get("dataset", "both").kind is Kind.DATASET
-    with pytest.raises(ComponentError, match=r"'both' is ambiguous, it is a dataset and hypernet: say which kind"):
+    with pytest.raises(
+        ComponentError, match=r"'both' is ambiguous: there is a dataset and a hypernet of that name, say which kind"
+    ):
         found.find("both")
 
 
@@ -111,7 +113,7 @@ def test_a_missing_package_of_ours_is_named(found: Registry) -> None:
         with pytest.raises(ComponentError, match="not named in HYPNET_PLUGINS: data"):
             found.get("dataset", "split_mnist")
     else:
-        with pytest.raises(ComponentError, match="comes with the package hypnet-data, which is not installed"):
+        with pytest.raises(ComponentError, match="come with the package hypnet-data, which is not installed"):
             found.get("dataset", "split_mnist")
 
 

@@ -50,9 +50,9 @@ class HypnetGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the sub-command."""
+        """Run the sub-command; what it returns is no exit code."""
         try:
-            return super().invoke(ctx)
+            super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise InterruptedByUserError("interrupted") from error
         except BrokenPipeError as error:

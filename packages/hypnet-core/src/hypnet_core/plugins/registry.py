@@ -192,7 +192,7 @@ class Registry:
             if len(entries) > 1:
                 plugins = listed(repr(entry.plugin) for entry in entries)
                 names = " or ".join(entry.full_name for entry in entries)
-                lines.append(f"several plugins ({plugins}) offer a {kind} {name!r}: write {names}")
+                lines.append(f"several plugins ({plugins}) offer {_with_article(kind)} {name!r}: write {names}")
         return (*self._selection_notes, *lines)
 
     def _named(self, name: str, kind: Kind | None = None) -> list[Entry]:
@@ -210,8 +210,8 @@ class Registry:
             raise ComponentError(self._unknown(name, what, kind))
         choices = " or ".join(sorted({entry.full_name for entry in entries}))
         if len({entry.kind for entry in entries}) > 1:
-            kinds = " and ".join(sorted({entry.kind.value for entry in entries}))
-            raise ComponentError(f"{name!r} is ambiguous, it is a {kinds}: say which kind")
+            kinds = " and ".join(sorted({_with_article(entry.kind) for entry in entries}))
+            raise ComponentError(f"{name!r} is ambiguous: there is {kinds} of that name, say which kind")
         raise ComponentError(f"{what} is ambiguous: write {choices}")
 
     def _unknown(self, name: str, what: str, kind: Kind | None) -> str:
@@ -221,7 +221,7 @@ class Registry:
         known = {self.shortest_name(entry) for entry in self.entries(kind)}
         elsewhere = [entry for entry in self._named(name) if entry.kind is not kind]
         if elsewhere:
-            message += f"; {name!r} is a {elsewhere[0].kind}"
+            message += f"; {name!r} is {_with_article(elsewhere[0].kind)}"
         elif plugin and plugin not in {found.name for found in self.plugins}:
             message += f": there is no plugin {plugin!r}{did_you_mean(plugin, [found.name for found in self.plugins])}"
         elif known:
@@ -239,7 +239,11 @@ class Registry:
     def _not_installed(self, kind: Kind | None) -> Iterable[str]:
         installed = {plugin.distribution for plugin in self.plugins}
         if kind is not None and _PROVIDERS[kind] not in installed:
-            yield f"many a {kind} comes with the package {_PROVIDERS[kind]}, which is not installed"
+            yield f"many {kind}s come with the package {_PROVIDERS[kind]}, which is not installed"
+
+
+def _with_article(kind: Kind) -> str:
+    return f"an {kind}" if kind is Kind.EXPERIMENT else f"a {kind}"
 
 
 def as_kind(kind: Kind | str) -> Kind:
