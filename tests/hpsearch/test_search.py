@@ -16,10 +16,10 @@ import pytest
 
 from hypnet_core.errors import ComponentError, ConfigError, RunError, SchedulerError
 from hypnet_core.testing.scheduler import HOSTILE
-from hypnet_hpsearch.driver import Progress, Start
 from hypnet_hpsearch.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.search import Search
 from hypnet_hpsearch.spec import SearchSpec
+from hypnet_hpsearch.watching import Progress, Start
 
 TRIAL = """
 import json, os, sys

@@ -120,7 +120,11 @@ class TaskLike(Protocol):
 
 @runtime_checkable
 class Scheduler(Protocol):
-    """Whatever can run jobs. A job is an argument list, never a shell string."""
+    """Whatever can run jobs. A job is an argument list, never a shell string.
+
+    It may also say, as attributes, how many `slots` it has for jobs of one core, and by `poll_interval` how many seconds should pass
+    between two polls; and it may have a method `close()`, which lets go of it and leaves running jobs alone.
+    """
 
     def submit(self, job: JobSpec) -> str:
         """Queue or start a job and return its id."""

@@ -1,3 +1,30 @@
-"""hypnet-hpsearch: hyperparameter searches and job schedulers."""
+"""hypnet-hpsearch: searches over the options of experiments and of other programs, and the schedulers that run them.
+
+Nothing is imported before it is used: every trial imports this package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hypnet_hpsearch.search import Search
+    from hypnet_hpsearch.spec import SearchSpec
 
 __version__ = "0.1.0"
+
+__all__ = ["Search", "SearchSpec"]
+
+_LAZY = {"Search": "hypnet_hpsearch.search", "SearchSpec": "hypnet_hpsearch.spec"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib  # noqa: PLC0415  as said above
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from hypnet_core.errors import RunError, SchedulerError
 from hypnet_core.protocols import Scheduler
@@ -19,8 +18,9 @@ from hypnet_hpsearch.presence import Presence
 from hypnet_hpsearch.spec import SearchSpec
 from hypnet_hpsearch.store import Event, Store, end_event
 from hypnet_hpsearch.target import DIRECTORY_VARIABLE, command_line
+from hypnet_hpsearch.watching import Progress, Start, Watcher
 
-__all__ = ["Driver", "Progress", "Start", "Watcher"]
+__all__ = ["Driver"]
 
 _LOOK_AROUND = 0.2  # seconds between two looks at what other drivers do, and at attempts that no job of ours stands for
 _POLL = 1.0  # seconds between two polls of a scheduler that does not say how often it may be asked
@@ -28,62 +28,6 @@ _SILENCE = 5.0  # seconds to leave a scheduler alone that did not answer
 _LOSSES = 5  # how often a trial may vanish, each time that the search is started, before it is given up
 _AHEAD = 2  # jobs that wait in the scheduler, so that a slot is never empty while the driver is busy
 _AT_ONCE = 50  # jobs at once in a scheduler that does not say how many slots it has
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a driver found when it began.
-
-    Attributes:
-        total: Trials in all.
-        done: Those that have a result.
-        failed: Those that failed; they are run again.
-        interrupted: Those that were lost or cancelled, some perhaps before they began; they are run again.
-        running: Those that run now, started by another driver.
-        missing: Those that were never begun.
-        damaged: Lines of the journal that could not be read.
-    """
-
-    total: int
-    done: int
-    failed: int
-    interrupted: int
-    running: int
-    missing: int
-    damaged: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a search is.
-
-    Attributes:
-        total: Trials in all.
-        counts: How many of them are in each state.
-        queued: How many of the running ones wait for a slot, as far as this driver knows.
-        best: The best trial so far.
-    """
-
-    total: int
-    counts: Mapping[TrialState, int]
-    queued: int
-    best: TrialRecord | None
-
-
-class Watcher(Protocol):
-    """Is told what a driver does; see `hypnet_hpsearch.progress`."""
-
-    def started(self, start: Start) -> None:
-        """The search begins."""
-        ...
-
-    def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
-        """An attempt at a trial has ended."""
-        ...
-
-    def warned(self, message: str) -> None:
-        """Something is odd."""
-        ...
 
 
 class Driver:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hypnet_hpsearch.driver import Progress, Start, Watcher
 from hypnet_hpsearch.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.target import argument_text
+from hypnet_hpsearch.watching import Progress, Start, Watcher
 
 __all__ = ["Lines", "Silent", "described", "shown"]
 

@@ -13,7 +13,7 @@ from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.registry import registry
 from hypnet_core.protocols import Scheduler
 from hypnet_hpsearch.attempts import Attempt
-from hypnet_hpsearch.driver import Driver, Progress, Watcher
+from hypnet_hpsearch.driver import Driver
 from hypnet_hpsearch.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.plan import Plan, PlannedTrial
 from hypnet_hpsearch.progress import Silent
@@ -21,6 +21,7 @@ from hypnet_hpsearch.results import ResultsFile, SearchStatus, TrialResult, best
 from hypnet_hpsearch.spec import SearchSpec, load_spec
 from hypnet_hpsearch.store import Store
 from hypnet_hpsearch.target import check_command, command_line
+from hypnet_hpsearch.watching import Progress, Watcher
 
 __all__ = ["Search"]
 

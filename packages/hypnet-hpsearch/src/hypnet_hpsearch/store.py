@@ -80,12 +80,13 @@ class Store:
             RunError: The directory holds another search or something else, or cannot be written.
         """
         path = directory / _SPEC
+        if not path.exists():
+            make_directory(directory)
+            # Look again: another driver may have begun the same search just now.
+            if any(entry.name[0] != "." for entry in directory.iterdir()) and not path.exists():
+                raise RunError(f"{directory} is not empty and holds no search: choose another directory")
         if path.exists():
             _check_same(cls(directory).header, spec, directory)
-        else:
-            make_directory(directory)
-            if any(entry.name[0] != "." for entry in directory.iterdir()):
-                raise RunError(f"{directory} is not empty and holds no search: choose another directory")
         header = {
             "format": _FORMAT,
             "fingerprint": spec.fingerprint(),
