@@ -50,7 +50,7 @@ def download(url: str, path: Path, *, md5: str | None = None) -> None:
         # A warning, so that it shows where nobody has set up logging as well: downloads must not be hidden.
         _LOGGER.warning("downloading %s (%s) from %s to %s", path.name, _size(expected), url, path.parent)
         digest, received = new_md5(), 0
-        with _progress(path.name, expected) as arrived:
+        with progress(path.name, expected) as arrived:
             while chunk := _read(response):
                 file.write(chunk)
                 digest.update(chunk)
@@ -68,8 +68,18 @@ def new_md5() -> hashlib._Hash:
 
 
 @contextlib.contextmanager
-def _progress(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Shows how many bytes have arrived: a bar on a terminal, a line every ten seconds elsewhere."""
+def progress(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show how many bytes are done: a bar on a terminal, a line every ten seconds elsewhere.
+
+    Nothing is shown when the logger `hypnet.data` is above `INFO`.
+
+    Args:
+        name: What is being done.
+        total: How many bytes it will be; `None` where nobody knows, 0 to show nothing.
+    """
+    if total == 0:
+        yield _silent
+        return
     from rich.console import Console  # noqa: PLC0415 - only downloads pay for rich
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415
 
@@ -81,6 +91,10 @@ def _progress(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(name, total=total)
         yield lambda received: bar.update(task, completed=received)
+
+
+def _silent(_done: int) -> None:
+    """Small things need no progress."""
 
 
 class _Lines:

@@ -6,14 +6,19 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypnet_core.errors import DataError
-from hypnet_data.downloads import MirrorError, download, new_md5
+from hypnet_data.downloads import MirrorError, download, new_md5, progress
 from hypnet_data.writing import whole_file
 
-__all__ = ["Source", "data_directory", "obtain", "whole_file"]
+__all__ = ["Preparation", "Source", "data_directory", "note_use", "obtain", "preparation", "whole_file"]
+
+_LARGE = 100_000_000
+"""A file of so many bytes takes a second to check: long enough to show how far it is."""
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,52 @@ class Source:
 
     def obtain(self, *, download: bool) -> Path:
         """The file, downloaded if it is missing or damaged; see `obtain`."""
+        note_use(self.path)
         return obtain(self.path, self.mirrors, md5=self.md5, download=download)
+
+
+@dataclass
+class Preparation:
+    """What happens to files while a dataset is built.
+
+    Attributes:
+        thorough: Whether original files are checked and read even if what they hold was kept.
+        used: The files and folders that the dataset stems from.
+    """
+
+    thorough: bool = False
+    used: list[Path] = field(default_factory=list)
+
+
+_CURRENT: ContextVar[Preparation | None] = ContextVar("preparation", default=None)
+
+
+@contextlib.contextmanager
+def preparation(*, thorough: bool = False) -> Iterator[Preparation]:
+    """Watch over the building of a dataset, in this thread.
+
+    Args:
+        thorough: Whether original files are checked and read even if what they hold was kept.
+    """
+    current = Preparation(thorough)
+    token = _CURRENT.set(current)
+    try:
+        yield current
+    finally:
+        _CURRENT.reset(token)
+
+
+def is_thorough() -> bool:
+    """Whether original files are to be checked and read, whatever was kept of them."""
+    current = _CURRENT.get()
+    return current is not None and current.thorough
+
+
+def note_use(path: Path) -> None:
+    """Tell whoever watches that a dataset stems from a file or folder."""
+    current = _CURRENT.get()
+    if current is not None and path not in current.used:
+        current.used.append(path)
 
 
 def data_directory(chosen: Path | None = None) -> Path:
@@ -115,8 +165,13 @@ def _problem(path: Path, md5: str | None) -> str | None:
 
 
 def _md5_of(path: Path) -> str:
+    digest, read, size = new_md5(), 0, path.stat().st_size
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, new_md5).hexdigest()
+        with path.open("rb") as file, progress(f"checking {path.name}", size if size >= _LARGE else 0) as told:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                read += len(chunk)
+                told(read)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    return digest.hexdigest()

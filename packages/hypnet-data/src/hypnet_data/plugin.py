@@ -1,8 +1,13 @@
-"""The datasets that this package registers."""
+"""The datasets that this package registers, and the command `hypnet data`."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hypnet_core import Component, hookimpl
+
+if TYPE_CHECKING:
+    import typer
 
 
 @hookimpl
@@ -52,3 +57,11 @@ def hypnet_components() -> list[Component]:
         dataset("permuted_mnist", "hypnet_data.continual.images:permuted_mnist", "MNIST, its pixels permuted."),
         dataset("permuted", "hypnet_data.continual.any:permuted", "Any classification dataset, its pixels permuted."),
     ]
+
+
+@hookimpl
+def hypnet_commands(app: typer.Typer) -> None:
+    """The command `hypnet data`."""
+    from hypnet_data.cli import data  # noqa: PLC0415 - listing components needs no command
+
+    app.add_typer(data, name="data")

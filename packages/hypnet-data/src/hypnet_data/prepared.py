@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnet_core.errors import DataError
-from hypnet_data.files import Source, whole_file
+from hypnet_data.files import Source, is_thorough, note_use, whole_file
 
 _LOGGER = logging.getLogger("hypnet.data")
 _VERSION = 1
@@ -40,7 +40,10 @@ def prepared(path: Path, sources: Sequence[Source], read: Callable[[], Mapping[s
     Raises:
         DataError: A source file is missing or damaged, and cannot be downloaded.
     """
-    found = _kept(path, sources)
+    for source in sources:
+        note_use(source.path)
+    note_use(path)
+    found = None if is_thorough() else _kept(path, sources)
     if found is not None:
         return found
     for source in sources:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hypnet_core.errors import ConfigError, HypnetError
+from hypnet_core.errors import ConfigError
 from hypnet_core.protocols import SplitLike
+from hypnet_data.plots.figures import array_of, finished, new_figure
 from hypnet_data.toy.regression import Interval, RegressionTask
-from hypnet_data.writing import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,15 +25,17 @@ if TYPE_CHECKING:
 Values: TypeAlias = torch.Tensor | NDArray[Any] | Sequence[float]
 """Numbers `[n]` or `[n, 1]`."""
 
-_FORMATS = ("png", "pdf", "svg")
 _POINTS = 500
 
 
-def plot_dataset(task: RegressionTask, *, path: Path | None = None, figsize: tuple[float, float] = (10, 6)) -> Figure:
+def plot_dataset(
+    task: RegressionTask, *, publication_style: bool = False, path: Path | None = None, figsize: tuple[float, float] = (10, 6)
+) -> Figure:
     """The samples of all splits, and the function behind them.
 
     Args:
         task: What to draw.
+        publication_style: Whether for print: large letters, thick lines, no title, no frame.
         path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
         figsize: Width and height in inches.
 
@@ -45,7 +47,7 @@ def plot_dataset(task: RegressionTask, *, path: Path | None = None, figsize: tup
     _draw_function(axes, task, _range_of(task), "function", "C0")
     for name, split in task.splits.items():
         _draw_samples(axes, split, name)
-    return _finished(figure, path)
+    return finished(figure, path, publication_style=publication_style)
 
 
 def plot_predictions(
@@ -81,7 +83,7 @@ def plot_predictions(
         if wanted:
             _draw_samples(axes, task.splits[name], name)
     _draw_predictions(axes, x, y, label, "C3")
-    return _finished(figure, path)
+    return finished(figure, path)
 
 
 def plot_datasets(
@@ -126,9 +128,7 @@ def plot_datasets(
         _draw_samples(axes, task.train, None, colour)
         if inputs is not None and predictions is not None:
             _draw_predictions(axes, inputs[number], predictions[number], f"{label}, predicted", colour)
-    if publication_style:
-        _for_print(axes)
-    return _finished(figure, path)
+    return finished(figure, path, publication_style=publication_style)
 
 
 def plot_samples(
@@ -160,30 +160,12 @@ def plot_samples(
     for label, values, marker in (("target", targets, "o"), ("prediction", predictions, "x")):
         if values is not None:
             axes.plot(*_pairs(x, values), marker, label=label)
-    return _finished(figure, path)
+    return finished(figure, path)
 
 
 def _figure(title: str, figsize: tuple[float, float]) -> tuple[Figure, Axes]:
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to import
-    except ImportError as error:
-        raise HypnetError("plots need matplotlib: install hypnet-data with its extra, hypnet-data[plots]") from error
-    figure = Figure(figsize=figsize, layout="constrained")  # without pyplot: no window, no global list of figures
-    axes = figure.add_subplot(xlabel="x", ylabel="y", title=title)
-    return figure, axes
-
-
-def _finished(figure: Figure, path: Path | None) -> Figure:
-    axes = figure.axes[0]
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=axes.xaxis.label.get_fontsize())
-    if path is not None:
-        ending = path.suffix.removeprefix(".").lower()
-        if ending not in _FORMATS:
-            raise ConfigError(f"a figure is saved as {', '.join(_FORMATS)}, by the ending of its file: {path} has none of them")
-        with whole_file(path) as file:
-            figure.savefig(file, format=ending)
-    return figure
+    figure = new_figure(figsize)
+    return figure, figure.add_subplot(xlabel="x", ylabel="y", title=title)
 
 
 def _draw_function(axes: Axes, task: RegressionTask, limits: Interval, label: str, colour: str) -> None:
@@ -203,10 +185,7 @@ def _draw_predictions(axes: Axes, x: Values, y: Values, label: str, colour: str)
 
 
 def _pairs(x: Values, y: Values) -> tuple[NDArray[Any], NDArray[Any]]:
-    places, values = (
-        (numbers.detach().cpu().numpy() if isinstance(numbers, torch.Tensor) else np.asarray(numbers)).reshape(-1)
-        for numbers in (x, y)
-    )
+    places, values = (array_of(numbers).reshape(-1) for numbers in (x, y))
     if len(places) != len(values):
         raise ConfigError(f"there are {len(places)} inputs, but {len(values)} values for them")
     return places, values
@@ -216,13 +195,3 @@ def _range_of(task: RegressionTask) -> Interval:
     """Where there is anything to see."""
     intervals = [*task.train_intervals, task.test_interval, *([task.validation_interval] if task.validation_interval else [])]
     return min(low for low, _ in intervals), max(high for _, high in intervals)
-
-
-def _for_print(axes: Axes) -> None:
-    for line in axes.lines:
-        line.set_linewidth(3)
-        line.set_markersize(8)
-    axes.xaxis.label.set_fontsize(24)
-    axes.yaxis.label.set_fontsize(24)
-    axes.tick_params(labelsize=20)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,143 @@
+"""The command `hypnet data`. What does the work is imported when a command runs, not when its help is shown."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import BaseModel, ConfigDict
+
+from hypnet_core.cli.completion import complete_name
+from hypnet_core.cli.output import Json, is_terminal, print_json, print_lines, print_table
+from hypnet_core.errors import UsageError
+from hypnet_core.plugins.choice import DatasetChoice
+from hypnet_core.plugins.component import Kind
+from hypnet_core.runs.config import load_config
+
+if TYPE_CHECKING:
+    from hypnet_data.description import DatasetDocument
+
+__all__ = ["data"]
+
+_logger = logging.getLogger("hypnet.data")
+
+Name = Annotated[str, typer.Argument(help="The dataset.", autocompletion=complete_name(Kind.DATASET))]
+Options = Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", help="Options of the dataset.")]
+
+data = typer.Typer(name="data", no_args_is_help=True)
+
+
+@data.callback()
+def _data() -> None:
+    """Prepare, describe and draw datasets."""
+
+
+@data.command()
+def prepare(name: Name, options: Options = None) -> None:
+    """Download what is missing, check what is there, and read it once.
+
+    Every file is compared with its published checksum. The last line of the output is the folder of the files, if there is one.
+    """
+    from hypnet_data.description import where_files_are  # noqa: PLC0415 - --help needs none of this
+    from hypnet_data.files import preparation  # noqa: PLC0415
+
+    choice = _choice(name, options, {})
+    with preparation(thorough=True) as prepared:
+        choice.build()
+    files = [path for path in prepared.used if path.exists()]
+    _logger.info("%s is ready", name)
+    print_lines([str(where_files_are(files))] if files else [])
+
+
+@data.command()
+def info(name: Name, options: Options = None, *, as_json: Json = False) -> None:
+    """Show a dataset's shapes, sizes, classes, memory, and where its files are.
+
+    Nothing is downloaded, unless `download=true` is given.
+    """
+    from hypnet_data.description import describe  # noqa: PLC0415 - --help needs none of this
+    from hypnet_data.files import preparation  # noqa: PLC0415
+
+    choice = _choice(name, options, {"download": "false"})
+    with preparation() as prepared:
+        built = choice.build()
+    document = describe(choice.entry.full_name, built, prepared.used)
+    if as_json:
+        print_json(document)
+        return
+    _print(document)
+
+
+@data.command()
+def plot(
+    name: Name,
+    options: Options = None,
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="The figure: .png, .pdf or .svg; NAME.png by default.", metavar="FILE")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which samples: train, val or test.")] = "train",
+    count: Annotated[int, typer.Option(min=1, help="How many samples of a task.")] = 32,
+    publication_style: Annotated[
+        bool, typer.Option("--publication-style", help="For print: large letters, thick lines, no titles.")
+    ] = False,
+) -> None:
+    """Draw samples of a dataset into a file, and print its name."""
+    from hypnet_data.plots.datasets import plot_any  # noqa: PLC0415 - --help needs none of this
+
+    path = Path(f"{name.rpartition(':')[2]}.png") if out is None else out
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give the name of a file that ends in .png, .pdf or .svg")
+    built = _choice(name, options, {"download": "false"}).build()
+    plot_any(built, split=split, count=count, publication_style=publication_style, path=path)
+    print_lines([str(path)])
+
+
+class _Chosen(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    data: DatasetChoice
+
+
+def _choice(name: str, options: list[str] | None, defaults: dict[str, str]) -> DatasetChoice:
+    """The dataset with the user's options, and with other defaults for those options that it has."""
+    known = DatasetChoice.model_construct(name=name).entry.options().model_fields
+    ours = [f"data.{key}={value}" for key, value in defaults.items() if key in known]
+    theirs = [f"data.{option}" for option in options or []]
+    return load_config(_Chosen, overrides=[f"data.name={name}", *ours, *theirs]).data
+
+
+def _print(document: DatasetDocument) -> None:
+    rows: list[tuple[str, ...]] = [
+        (
+            task.name,
+            task.kind,
+            _by(task.in_shape),
+            _by(task.out_shape) if task.classes is None else f"{task.classes} classes",
+            *(str(task.sizes.get(split, "")) for split in ("train", "val", "test")),
+            "" if task.labels is None else " ".join(map(str, task.labels)),
+        )
+        for task in document.tasks
+    ]
+    columns = ("task", "kind", "input", "target", "train", "val", "test", "labels")
+    if not is_terminal():
+        print_lines("\t".join(row) for row in [columns, *rows])
+    else:
+        print_table(columns, rows, right=("train", "val", "test"))
+    print_lines(["", f"memory   {_size(document.memory)}, however many tasks share it"])
+    print_lines(
+        f"{'files' if not number else '':<8} {file.path}  {_size(file.size)}" for number, file in enumerate(document.files)
+    )
+
+
+def _by(shape: Any) -> str:
+    return "x".join(map(str, shape))
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"

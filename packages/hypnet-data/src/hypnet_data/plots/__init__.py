@@ -1,0 +1,1 @@
+"""Figures of datasets, samples and predictions."""

@@ -1,0 +1,268 @@
+"""Figures of inputs from a mixture of Gaussians: where one cannot know, how to classify, real and fake samples, several tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnet_core.errors import ConfigError
+from hypnet_data.plots.figures import Size, array_of, finished, new_figure
+from hypnet_data.plots.samples import scatter
+from hypnet_data.toy.gaussian import MixtureTask
+from hypnet_data.toy.mixture_model import GaussianMixture, Mesh
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Uncertainty = Literal["class", "density", "joint"]
+_GRID = 300
+
+
+def uncertainty(mixture: GaussianMixture, points: Any, kind: Uncertainty = "class") -> NDArray[np.float64]:
+    r"""How uncertain a mixture is about some inputs `[n]`.
+
+    - `class`: the entropy of the component, $-\sum_k p(y_k \mid x) \log p(y_k \mid x)$, divided by its largest possible value $\log K$.
+    - `density`: the density $p(x)$ itself.
+    - `joint`: the entropy of component and input at $x$, $-\sum_k p(x)\,p(y_k \mid x) \log [p(x)\,p(y_k \mid x)]$, where $p(x)$ was divided by
+      its largest value among the inputs; it shows where components overlap, and the border of the data.
+
+    Args:
+        mixture: The mixture.
+        points: Inputs `[n, D]`.
+        kind: Which of the three.
+
+    Raises:
+        ConfigError: There is no such kind.
+    """
+    shares = mixture.responsibilities(points)
+    entropy = -(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=1)
+    if kind == "class":
+        found: NDArray[np.float64] = entropy / max(np.log(len(mixture)), np.finfo(float).tiny)
+        return found
+    density = mixture.density(points)
+    if kind == "density":
+        return density
+    if kind == "joint":
+        scaled = density / max(float(density.max()), np.finfo(float).tiny)
+        joint: NDArray[np.float64] = scaled * entropy - scaled * np.log(np.where(scaled > 0, scaled, 1.0))
+        return joint
+    raise ConfigError(f"kind must be 'class', 'density' or 'joint', got {kind!r}")
+
+
+def plot_uncertainty_map(
+    task: MixtureTask,
+    *,
+    kind: Uncertainty = "class",
+    uncertainties: Any = None,
+    grid: Mesh | None = None,
+    samples: Any = None,
+    modes: Any = None,
+    sample_label: str | None = None,
+    sketch_components: bool = False,
+    title: str = "Uncertainty",
+    publication_style: bool = False,
+    path: Path | None = None,
+    figsize: Size = (10, 6),
+) -> Figure:
+    """A map of how uncertain the mixture, or a network, is about each input.
+
+    Args:
+        task: Where the inputs come from.
+        kind: Which uncertainty of the mixture is drawn; see `uncertainty`.
+        uncertainties: A network's, in place of the mixture's: one number per point of the grid.
+        grid: Where; by default `task.input_mesh(size=300)`.
+        samples: Inputs to draw on top `[n, 2]`.
+        modes: The component of each of them `[n]`, for its colour.
+        sample_label: What the legend calls them.
+        sketch_components: Whether each component is drawn as an ellipse, two standard deviations wide.
+        title: Title of the figure.
+        publication_style: Whether for print: large letters, no title, no frame.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        figsize: Width and height in inches.
+
+    Raises:
+        ConfigError: There is not one number per point, inputs are not two-dimensional, or the ending of `path` is another.
+        DataError: The file cannot be written.
+    """
+    grid = grid or task.input_mesh(size=_GRID)
+    values = uncertainty(task.mixture, grid.points, kind) if uncertainties is None else array_of(uncertainties)
+    figure, axes = _plane(title, figsize)
+    drawn = axes.pcolormesh(
+        grid.x1, grid.x2, _on(grid, values, "uncertainties"), cmap="viridis", shading="auto", rasterized=True
+    )
+    figure.colorbar(drawn, ax=axes)
+    _on_top(axes, task, samples, modes, sample_label, sketch=sketch_components)
+    return finished(figure, path, publication_style=publication_style)
+
+
+def plot_classification_map(
+    task: MixtureTask,
+    *,
+    classes: Any = None,
+    grid: Mesh | None = None,
+    samples: Any = None,
+    modes: Any = None,
+    sample_label: str | None = None,
+    sketch_components: bool = False,
+    title: str = "Optimal classification",
+    publication_style: bool = False,
+    path: Path | None = None,
+    figsize: Size = (10, 6),
+) -> Figure:
+    """A map of how each input is classified best, or of how a network classifies it.
+
+    Args:
+        task: Where the inputs come from.
+        classes: A network's classes, in place of the optimal ones: one per point of the grid.
+        grid: Where; by default `task.input_mesh(size=300)`.
+        samples: Inputs to draw on top `[n, 2]`.
+        modes: The component of each of them `[n]`, for its colour.
+        sample_label: What the legend calls them.
+        sketch_components: Whether each component is drawn as an ellipse, two standard deviations wide.
+        title: Title of the figure.
+        publication_style: Whether for print: large letters, no title, no frame.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        figsize: Width and height in inches.
+
+    Raises:
+        ConfigError: There is not one class per point, inputs are not two-dimensional, or the ending of `path` is another.
+        DataError: The file cannot be written.
+    """
+    grid = grid or task.input_mesh(size=_GRID)
+    values = task.mixture.classify(grid.points) if classes is None else array_of(classes)
+    figure, axes = _plane(title, figsize)
+    colours = _on(grid, values, "classes")
+    axes.pcolormesh(
+        grid.x1,
+        grid.x2,
+        colours,
+        cmap="nipy_spectral",
+        vmin=0,
+        vmax=max(len(task.mixture) - 1, 1),
+        alpha=0.6,
+        shading="auto",
+        rasterized=True,
+    )
+    _on_top(axes, task, samples, modes, sample_label, sketch=sketch_components)
+    return finished(figure, path, publication_style=publication_style)
+
+
+def plot_real_fake(
+    real: Any,
+    fake: Any,
+    *,
+    title: str = "Real and fake samples",
+    publication_style: bool = False,
+    path: Path | None = None,
+    figsize: Size = (10, 6),
+) -> Figure:
+    """Real and generated inputs in one plane.
+
+    Args:
+        real: Inputs of the dataset `[n, 2]`.
+        fake: Generated ones `[m, 2]`.
+        title: Title of the figure.
+        publication_style: Whether for print: large letters, no title, no frame.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        figsize: Width and height in inches.
+
+    Raises:
+        ConfigError: Inputs are not two-dimensional, or the ending of `path` is another.
+        DataError: The file cannot be written.
+    """
+    figure, axes = _plane(title, figsize)
+    for label, points, marker in (("real", real, "o"), ("fake", fake, "x")):
+        drawn = _two(points)
+        axes.scatter(drawn[:, 0], drawn[:, 1], s=14, marker=marker, label=label)
+    return finished(figure, path, publication_style=publication_style)
+
+
+def plot_gaussians(
+    tasks: Sequence[MixtureTask],
+    *,
+    places: Sequence[Any] | None = None,
+    predictions: Sequence[Any] | None = None,
+    labels: Sequence[str] | None = None,
+    publication_style: bool = False,
+    path: Path | None = None,
+    figsize: Size = (10, 6),
+) -> Figure:
+    """Several tasks with two-dimensional inputs in one space: their training samples, and a network's predictions.
+
+    Args:
+        tasks: What to draw; targets are numbers.
+        places: For each task, the inputs of its predictions `[n, 2]`.
+        predictions: For each task, the predicted values `[n]`.
+        labels: What the legend calls each task; `task 1`, `task 2`, … by default, for ten tasks at most.
+        publication_style: Whether for print: large letters, no title, no frame.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        figsize: Width and height in inches.
+
+    Raises:
+        ConfigError: There is not one entry per task, inputs are not two-dimensional, or the ending of `path` is another.
+        DataError: The file cannot be written.
+    """
+    if (places is None) != (predictions is None):
+        raise ConfigError("places and predictions go together: give both, or neither")
+    for name, entries in (("places", places), ("predictions", predictions), ("labels", labels)):
+        if entries is not None and len(entries) != len(tasks):
+            raise ConfigError(f"{name} must have one entry per task: there are {len(tasks)} tasks, but {len(entries)} entries")
+    figure = new_figure(figsize)
+    axes: Any = figure.add_subplot(projection="3d", xlabel="x1", ylabel="x2", zlabel="y")
+    for number, task in enumerate(tasks):
+        batch = next(task.train.batches(len(task.train)))
+        label = labels[number] if labels is not None else f"task {number + 1}" if len(tasks) <= 10 else None
+        x = _two(batch.x)
+        axes.scatter(x[:, 0], x[:, 1], array_of(batch.y).reshape(-1), s=6, color=f"C{number % 10}", label=label)
+        if places is not None and predictions is not None:
+            where = _two(places[number])
+            axes.scatter(
+                where[:, 0], where[:, 1], array_of(predictions[number]).reshape(-1), s=10, marker="x", color=f"C{number % 10}"
+            )
+    return finished(figure, path, publication_style=publication_style)
+
+
+def _plane(title: str, figsize: Size) -> tuple[Figure, Axes]:
+    figure = new_figure(figsize)
+    return figure, figure.add_subplot(xlabel="x1", ylabel="x2", title=title)
+
+
+def _two(points: Any) -> NDArray[Any]:
+    found = array_of(points)
+    if found.ndim != 2 or found.shape[1] != 2:
+        raise ConfigError(f"points of a plane [n, 2] were expected, got {list(found.shape)}")
+    return found
+
+
+def _on(grid: Mesh, values: NDArray[Any], what: str) -> NDArray[Any]:
+    if values.size != len(grid.points):
+        raise ConfigError(
+            f"there must be one number per point of the grid: it has {len(grid.points)}, but {values.size} {what} came"
+        )
+    return values.reshape(grid.x1.shape)
+
+
+def _on_top(axes: Axes, task: MixtureTask, samples: Any, modes: Any, label: str | None, *, sketch: bool) -> None:
+    if samples is not None:
+        points = _two(samples)
+        if modes is None:
+            axes.scatter(points[:, 0], points[:, 1], s=10, color="black", label=label)
+        else:
+            scatter(axes, points, array_of(modes))
+    if sketch:
+        _sketch(axes, task.mixture)
+
+
+def _sketch(axes: Axes, mixture: GaussianMixture) -> None:
+    """Each component as its mean and the ellipse of two standard deviations."""
+    turn = np.linspace(0, 2 * np.pi, 60)
+    circle = np.stack([np.cos(turn), np.sin(turn)])
+    for mean, factor in zip(mixture.means, np.linalg.cholesky(mixture.covariances), strict=True):
+        ellipse = mean[:, None] + 2 * factor @ circle
+        axes.plot(*mean, "+", color="white")
+        axes.plot(*ellipse, color="white", linewidth=1)

@@ -1,0 +1,151 @@
+"""Some samples in a grid, or as points of a plane, with what they are and what they were taken for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnet_core.errors import ConfigError
+from hypnet_core.specs import TaskSpec
+from hypnet_data.plots.figures import Size, array_of, finished, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def plot_samples(
+    spec: TaskSpec,
+    x: Any,
+    *,
+    targets: Any = None,
+    predictions: Any = None,
+    names: Sequence[str] | None = None,
+    columns: int = 8,
+    title: str = "",
+    publication_style: bool = False,
+    path: Path | None = None,
+    figsize: Size | None = None,
+) -> Figure:
+    """Some samples with their targets, predictions, or both: images in a grid, points of a plane in one picture.
+
+    Args:
+        spec: What the samples belong to; it says how images were normalised, and whether targets are classes.
+        x: Inputs `[n, *in_shape]`; images `(C, H, W)` with one or three channels, or vectors `(1,)` or `(2,)`.
+        targets: What they are: class indices, one-hot rows, or numbers.
+        predictions: What they were taken for: class indices, scores of all classes, or numbers.
+        names: What the classes are called; their indices by default.
+        columns: Images per row.
+        title: Title of the whole figure.
+        publication_style: Whether for print: large letters, no title.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        figsize: Width and height in inches; by default as large as the grid needs.
+
+    Raises:
+        ConfigError: Samples cannot be drawn, there are not as many targets or predictions as inputs, or the ending of `path` is another.
+        DataError: The file cannot be written.
+
+    Example:
+        >>> from hypnet_data.images.digits import digits
+        >>> task = digits()
+        >>> batch = next(task.test.batches(16))
+        >>> len(plot_samples(task.spec, batch.x, targets=batch.y).axes)
+        16
+    """
+    samples = array_of(x)
+    if samples.shape[1:] != spec.in_shape or not len(samples):
+        raise ConfigError(f"inputs of shape {['n', *spec.in_shape]} were expected, got {list(samples.shape)}")
+    labels = {
+        what: _labels(array_of(values), spec, names, len(samples), what)
+        for what, values in (("target", targets), ("prediction", predictions))
+        if values is not None
+    }
+    heading = "" if publication_style else title
+    if len(spec.in_shape) == 3 and spec.in_shape[0] in {1, 3}:
+        figure = _grid(_pixels(samples, spec), labels, columns, heading, figsize)
+    elif spec.in_shape in {(1,), (2,)}:
+        figure = _points(samples, labels, heading, figsize or (10, 6))
+    else:
+        raise ConfigError(f"only images of one or three channels and points of a plane can be drawn, not {list(spec.in_shape)}")
+    return finished(figure, path, publication_style=publication_style)
+
+
+def _labels(values: NDArray[Any], spec: TaskSpec, names: Sequence[str] | None, count: int, what: str) -> NDArray[Any]:
+    if len(values) != count:
+        raise ConfigError(f"there are {count} inputs, but {len(values)} values for what: {what}")
+    if spec.kind == "regression":
+        numbers: NDArray[Any] = values.reshape(count, -1)[:, 0]
+        return numbers
+    classes = values.argmax(axis=1) if values.ndim == 2 else values.astype(np.int64)
+    if names is None:
+        return classes
+    if int(classes.max()) >= len(names):
+        raise ConfigError(f"there are {len(names)} names, but a class {int(classes.max())}")
+    called: NDArray[Any] = np.array(names)[classes]
+    return called
+
+
+def _pixels(samples: NDArray[Any], spec: TaskSpec) -> NDArray[Any]:
+    """Images as they were before they were normalised, channels last, between 0 and 1."""
+    if spec.normalization is not None:
+        mean, std = (np.asarray(numbers)[:, None, None] for numbers in spec.normalization)
+        samples = samples * std + mean
+    return np.clip(samples, 0.0, 1.0).transpose(0, 2, 3, 1)
+
+
+def _grid(images: NDArray[Any], labels: dict[str, NDArray[Any]], columns: int, title: str, figsize: Size | None) -> Figure:
+    if columns < 1:
+        raise ConfigError(f"columns must be at least 1, got {columns}")
+    across = min(columns, len(images))
+    down = math.ceil(len(images) / across)
+    figure = new_figure(figsize or (1.3 * across, 1.3 * down * (1 + 0.2 * len(labels))))
+    figure.suptitle(title)
+    for number, image in enumerate(images):
+        axes = figure.add_subplot(down, across, number + 1)
+        axes.imshow(image[:, :, 0] if image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_axis_off()
+        said = {what: values[number] for what, values in labels.items()}
+        axes.set_title(
+            "\n".join(_caption(what, value, len(said)) for what, value in said.items()), fontsize=9, color=_colour(said)
+        )
+    return figure
+
+
+def _caption(what: str, value: Any, count: int) -> str:
+    text = f"{value:.3g}" if isinstance(value, (float, np.floating)) else str(value)
+    return text if count == 1 else f"{what}: {text}"
+
+
+def _colour(said: dict[str, Any]) -> str:
+    """Red where a prediction of a class is wrong."""
+    wrong = len(said) == 2 and not isinstance(said["target"], np.floating) and said["target"] != said["prediction"]
+    return "C3" if wrong else "black"
+
+
+def _points(samples: NDArray[Any], labels: dict[str, NDArray[Any]], title: str, figsize: Size) -> Figure:
+    figure = new_figure(figsize)
+    figure.suptitle(title)
+    for number, (what, values) in enumerate((labels or {"": np.zeros(len(samples))}).items()):
+        axes = figure.add_subplot(1, max(len(labels), 1), number + 1, title=what, xlabel="x1", ylabel="x2")
+        if samples.shape[1] == 2:
+            scatter(axes, samples, values)
+        else:
+            axes.plot(samples[:, 0], values, "o", markersize=4)
+            axes.set(xlabel="x", ylabel="y")
+    return figure
+
+
+def scatter(axes: Axes, points: NDArray[Any], values: NDArray[Any]) -> None:
+    """Points of a plane: a colour per class, or a scale of colours for numbers."""
+    if np.issubdtype(values.dtype, np.floating):
+        drawn = axes.scatter(points[:, 0], points[:, 1], c=values, s=12)
+        axes.figure.colorbar(drawn, ax=axes)
+        return
+    for value in np.unique(values):
+        here = points[values == value]
+        axes.scatter(here[:, 0], here[:, 1], s=12, label=str(value) if len(np.unique(values)) <= 10 else None)

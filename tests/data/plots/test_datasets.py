@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hypnet_core.errors import ConfigError
+from hypnet_core.plugins.registry import registry
+from hypnet_core.specs import TaskSpec
+from hypnet_core.tasks.split import Split
+from hypnet_core.tasks.task import Task
+from hypnet_data.images.digits import digits
+from hypnet_data.plots.datasets import plot_any
+
+DRAWABLE = (
+    "toy_regression",
+    "bimodal_regression",
+    "gaussian",
+    "gaussian_mixture",
+    "gaussian_tasks",
+    "donuts",
+    "polynomials",
+    "digits",
+    "permuted_digits",
+)
+
+
+@pytest.mark.parametrize("name", DRAWABLE)
+def test_every_kind_of_dataset_can_be_drawn(name: str, tmp_path: Path) -> None:
+    for publication_style in (False, True):
+        path = tmp_path / f"{publication_style}.png"
+        figure = plot_any(registry().get("dataset", name).build(), count=4, path=path, publication_style=publication_style)
+        assert figure.axes or figure.subfigs
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_drawn_is_not_augmented() -> None:
+    images = [
+        plot_any(digits(augmentation=augmentation), count=5).axes[2].images[0].get_array() for augmentation in (True, False)
+    ]
+    assert images[0] is not None
+    assert images[1] is not None
+    assert abs(images[0] - images[1]).max() < 1e-5
+
+
+def test_what_cannot_be_drawn_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="no split 'val'"):
+        plot_any(digits(validation_size=0), split="val")
+    with pytest.raises(ConfigError, match="count must be at least 1"):
+        plot_any(digits(), count=0)
+    split = Split.of(torch.zeros(3, 7), [0, 1, 0])
+    with pytest.raises(ConfigError, match="only images of one or three channels"):
+        plot_any([Task(TaskSpec(name="v", kind="classification", in_shape=(7,), out_shape=(2,)), split, split)])
