@@ -221,6 +221,16 @@ def test_a_status_from_another_shell_counts_what_runs(chaos: Chaos) -> None:
     finish(chaos.drive())
 
 
+def test_the_csv_is_kept_up_to_date_while_the_search_runs(chaos: Chaos) -> None:
+    chaos.plan(3, sleep=0.1, slots=1, grid={"x": [0, 1, 2], "sleep": [0.05, 60]}, base={}, max_trials=6)
+    driver = chaos.drive()
+    path = chaos.out / "results.csv"
+    wait_until(lambda: path.exists() and ",done," in path.read_text())
+    assert driver.poll() is None
+    driver.send_signal(signal.SIGINT)
+    finish(driver, 130)
+
+
 def test_a_journal_that_is_torn_while_drivers_work_is_mended(chaos: Chaos) -> None:
     chaos.plan(60, sleep=0.03)
     drivers = [chaos.drive() for _ in range(2)]

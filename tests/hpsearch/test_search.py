@@ -49,6 +49,9 @@ class Listener:
         self.ends.append((record.id, record.state))
         self.progress = progress()
 
+    def working(self, progress: Callable[[], Progress]) -> None:
+        self.progress = progress()
+
     def warned(self, message: str) -> None:
         self.warnings.append(message)
 
@@ -169,6 +172,15 @@ def test_hostile_values_reach_the_trial_unchanged(bench: Bench) -> None:
     assert sorted(ran["text"] for ran in bench.ran()) == sorted(texts)
     with (search.directory / "results.csv").open(newline="") as file:
         assert sorted(row["text"] for row in csv.DictReader(file)) == sorted(texts)
+
+
+def test_a_trial_over_its_time_limit_has_failed_and_says_so(bench: Bench) -> None:
+    bench.body("import time; time.sleep(60 if options['x'] == '1' else 0)")
+    search, _ = bench.run(grid={"x": [1, 2]}, resources={"time_limit": 0.5})
+    assert search.status().done == 1
+    assert [result.reason for result in search.results() if result.state == "failed"] == [
+        "over its time limit of 0:00:00.500000"
+    ]
 
 
 def test_seeds_are_options_and_columns(bench: Bench) -> None:

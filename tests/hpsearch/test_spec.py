@@ -86,6 +86,11 @@ def test_everything_in_a_file_arrives(tmp_path: Path) -> None:
     assert spec.cwd == tmp_path
 
 
+@pytest.mark.parametrize(("file", "name"), [("my search (2).toml", "my-search-2"), (".a.toml", "a"), ("--.toml", "search")])
+def test_a_file_with_any_name_makes_a_name_for_its_search(tmp_path: Path, file: str, name: str) -> None:
+    assert load_spec(write(tmp_path, TOML, file)).name == name
+
+
 def test_the_working_directory_is_relative_to_the_file(tmp_path: Path) -> None:
     text = 'command = ["x", "{options}"]\nmetric = "m"\ndirection = "minimize"\ncwd = "sub"\ngrid = {a = [1]}\n'
     assert load_spec(write(tmp_path, text)).cwd == tmp_path / "sub"

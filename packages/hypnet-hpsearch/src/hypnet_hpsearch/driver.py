@@ -138,6 +138,8 @@ class Driver:
             self._look_around()
         for record in self._store.ledger.ended():
             self._take_in(record)
+        if looked:
+            self._watcher.working(self.progress)
         others = any(trial in self._numbers for trial in self._store.ledger.running)
         return bool(self._todo or self._jobs or self._jobless or self._ends or others)
 
@@ -210,8 +212,16 @@ class Driver:
         if result is None:
             self._jobless.append(attempt)
             return
+        if self._is_overdue(result):
+            result = {**result, "reason": f"over its time limit of {self._spec.resources.time_limit}"}
         cancelled = self._interrupted and result.get("state") != TrialState.DONE
         self._ends.append(end_event(attempt, result, TrialState.CANCELLED if cancelled else None))
+
+    def _is_overdue(self, result: Mapping[str, Any]) -> bool:
+        """Whether an attempt was ended when its time was over. Only the scheduler did it, so only the clock tells."""
+        limit = self._spec.resources.time_limit
+        ended = result.get("state") == TrialState.FAILED and (result.get("exit_code") or 0) != 0
+        return limit is not None and ended and result["ended"] - result["started"] >= limit.total_seconds()
 
     def _look_at_jobless(self) -> None:
         jobless, self._jobless = self._jobless, []

@@ -27,6 +27,9 @@ class Silent:
     def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
         """Nothing."""
 
+    def working(self, progress: Callable[[], Progress]) -> None:
+        """Nothing."""
+
     def warned(self, message: str) -> None:
         """Nothing."""
 
@@ -51,6 +54,9 @@ class Lines:
             done = now.counts[TrialState.DONE]
             _logger.log(level, "[%d/%d] %s %s: %s  (%s)", done, now.total, record.id, record.state.value, what, options)
 
+    def working(self, progress: Callable[[], Progress]) -> None:
+        """Nothing: no news."""
+
     def warned(self, message: str) -> None:
         """Say it."""
         _logger.warning(message)
@@ -67,20 +73,20 @@ class Live:
         self._live = live
         self._began = time.monotonic()
         self._ended = 0
-        self._next = 0.0
 
     def started(self, start: Start) -> None:
         """Say what is there and what will be run."""
         Lines().started(start)
 
     def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
-        """Draw the table, unless that was done just now; a failure stays on the screen above it."""
+        """Count it; a failure stays on the screen above the table."""
         self._ended += 1
         if record.state is not TrialState.DONE:
             Lines().ended(record, progress)
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + 0.25
-            self._live.update(self._table(progress()))
+
+    def working(self, progress: Callable[[], Progress]) -> None:
+        """Draw the table."""
+        self._live.update(self._table(progress()))
 
     def warned(self, message: str) -> None:
         """Say it."""

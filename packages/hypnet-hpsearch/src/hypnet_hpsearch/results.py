@@ -156,16 +156,21 @@ class ResultsFile:
     Args:
         store: The search's directory.
         spec: The search.
+
+    Attributes:
+        path: The file.
+        outdated: Whether something has happened since it was written.
     """
 
     def __init__(self, store: Store, spec: SearchSpec) -> None:
         self.path: Path = store.directory / "results.csv"
+        self.outdated = False
         self._store, self._spec = store, spec
         self._next = 0.0
 
     def update(self) -> None:
-        """Write it, unless that was done just now."""
-        if time.monotonic() >= self._next:
+        """Write it if it is outdated, unless that was done just now."""
+        if self.outdated and time.monotonic() >= self._next:
             self.write()
 
     def write(self) -> None:
@@ -177,6 +182,7 @@ class ResultsFile:
         started = time.monotonic()
         ended = [result for result in results_of(self._store, self._spec) if result.state is not TrialState.RUNNING]
         write_atomic(self.path, as_csv(ended, searched_options(self._spec)))
+        self.outdated = False
         now = time.monotonic()
         self._next = now + max(1.0, 20 * (now - started))
 

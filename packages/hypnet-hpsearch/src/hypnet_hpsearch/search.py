@@ -190,6 +190,11 @@ class _Recording:
         self.started, self.warned = watcher.started, watcher.warned
 
     def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
-        """Write, and pass on."""
+        """Note that there is something to write, and pass on."""
+        self._results.outdated = True
         self._watcher.ended(record, progress)
+
+    def working(self, progress: Callable[[], Progress]) -> None:
+        """Write what there is to write, and pass on."""
         self._results.update()
+        self._watcher.working(progress)

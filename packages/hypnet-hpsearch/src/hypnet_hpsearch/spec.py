@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from hashlib import blake2b
@@ -213,7 +214,7 @@ def load_spec(path: Path) -> SearchSpec:
     Raises:
         ConfigError: The file cannot be read, or something in it is unknown, missing or impossible.
     """
-    table = {"name": path.stem, **read_mapping(path)}
+    table = {"name": re.sub(r"^[^\w]+|[^\w.-]+", "-", path.stem).strip("-") or "search", **read_mapping(path)}
     table["cwd"] = str(path.absolute().parent / str(table.get("cwd", ".")))
     try:
         return validated(SearchSpec, table)

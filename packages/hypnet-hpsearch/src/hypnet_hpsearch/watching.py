@@ -62,6 +62,10 @@ class Watcher(Protocol):
         """An attempt at a trial has ended."""
         ...
 
+    def working(self, progress: Callable[[], Progress]) -> None:
+        """The driver is still at work; told a few times a second."""
+        ...
+
     def warned(self, message: str) -> None:
         """Something is odd."""
         ...
