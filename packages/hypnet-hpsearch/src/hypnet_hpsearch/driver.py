@@ -17,7 +17,7 @@ from hypnet_hpsearch.plan import Plan
 from hypnet_hpsearch.presence import Presence
 from hypnet_hpsearch.spec import SearchSpec
 from hypnet_hpsearch.store import Event, Store, end_event
-from hypnet_hpsearch.target import DIRECTORY_VARIABLE, command_line
+from hypnet_hpsearch.target import attempt_content
 from hypnet_hpsearch.watching import Progress, Start, Watcher
 
 __all__ = ["Driver"]
@@ -150,25 +150,12 @@ class Driver:
             number = self._todo.popleft()
             trial = self._plan.trial(number)
             self._numbers[trial.id] = number
-            noted, attempt = self._store.begin(trial, self._presence.name, partial(self._content, trial.options))
+            noted, attempt = self._store.begin(trial, self._presence.name, partial(attempt_content, self._spec, trial.options))
             events += noted
             if attempt is not None:
                 begun.append(attempt)
         self._store.write(events)
         return begun
-
-    def _content(self, options: Mapping[str, Any], attempt: Attempt) -> dict[str, Any]:
-        """What `attempt.json` says."""
-        return {
-            "trial": attempt.trial,
-            "attempt": attempt.number,
-            "options": options,
-            "argv": command_line(self._spec, options, attempt.run),
-            "cwd": str(self._spec.cwd),
-            "env": {DIRECTORY_VARIABLE: str(attempt.run)},
-            "summary": str(attempt.run / (self._spec.summary if self._spec.command else "summary.json")),
-            "metric": self._spec.metric,
-        }
 
     def _submit(self, attempts: list[Attempt]) -> None:
         events: list[Event] = []

@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from hypnet_core.errors import ConfigError, did_you_mean
+from hypnet_hpsearch.attempts import Attempt
 from hypnet_hpsearch.spec import RESERVED, SEED, SearchSpec, Style
 
-__all__ = ["argument_text", "check_command", "command_line", "override"]
+__all__ = ["argument_text", "attempt_content", "check_command", "command_line", "override"]
 
 DIRECTORY_VARIABLE = "HYPNET_TRIAL_DIR"
 """Environment variable that names the directory that a trial may write to."""
+
+RUN_SUMMARY = "summary.json"
+"""What a run of an experiment calls its results."""
 
 _OPTIONS = "{options}"
 _PLACEHOLDER = re.compile(r"\{\{|\{([^\W\d][^\s{}]*)\}")
@@ -42,6 +46,26 @@ def command_line(spec: SearchSpec, options: Mapping[str, Any], out: Path) -> tup
     for item in spec.command:
         argv += written_options(left, spec.style) if item == _OPTIONS else [_filled(item, options, out)]
     return tuple(argv)
+
+
+def attempt_content(spec: SearchSpec, options: Mapping[str, Any], attempt: Attempt) -> dict[str, Any]:
+    """What an attempt's `attempt.json` says.
+
+    Args:
+        spec: The search.
+        options: All options of the trial.
+        attempt: The attempt.
+    """
+    return {
+        "trial": attempt.trial,
+        "attempt": attempt.number,
+        "options": options,
+        "argv": command_line(spec, options, attempt.run),
+        "cwd": str(spec.cwd),
+        "env": {DIRECTORY_VARIABLE: str(attempt.run)},
+        "summary": str(attempt.run / (spec.summary if spec.command else RUN_SUMMARY)),
+        "metric": spec.metric,
+    }
 
 
 def override(key: str, value: Any) -> str:
