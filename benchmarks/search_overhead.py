@@ -93,14 +93,17 @@ def searched(file: Path, slots: int) -> tuple[float, float]:
 def compare(directory: Path, slots: int, rounds: int) -> None:
     """Print the ratio for a number of slots."""
     file = write_search(directory, 10, 10)
-    ours, theirs, first = [], [], []
+    ours: list[float] = []
+    theirs: list[float] = []
+    first: list[float] = []
     for number in range(rounds):
-        sides: list[Callable[[], None]] = [
-            lambda: theirs.append(bare(directory, slots, 10, 10)),
-            lambda: [column.append(value) for column, value in zip((ours, first), searched(file, slots), strict=True)] and None,
-        ]
-        for side in sides if number % 2 else reversed(sides):
-            side()
+        for side in ("bare", "search") if number % 2 else ("search", "bare"):
+            if side == "bare":
+                theirs.append(bare(directory, slots, 10, 10))
+            else:
+                seconds, until_first = searched(file, slots)
+                ours.append(seconds)
+                first.append(until_first)
     ratios = sorted(one / other for one, other in zip(ours, theirs, strict=True))
     ratio = statistics.median(ours) / statistics.median(theirs)
     print(

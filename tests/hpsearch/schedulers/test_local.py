@@ -202,7 +202,7 @@ def test_more_gpus_than_there_are_are_refused(local: MakeLocal) -> None:
 
 @pytest.mark.usefixtures("smi")
 def test_each_job_sees_its_own_gpus_only(local: MakeLocal, tmp_path: Path) -> None:
-    scheduler = local(slots=8, gpus=("0", "2"))
+    scheduler = local(slots=8, gpus=(0, 2))
     show = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); time.sleep(0.3)"
     paths = [tmp_path / str(number) for number in range(4)]
     jobs = [scheduler.submit(python(show, gpus=1, stdout=path)) for path in paths]

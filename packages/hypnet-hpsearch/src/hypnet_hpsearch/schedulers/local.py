@@ -33,7 +33,7 @@ class Local:
 
     Args:
         slots: How many cores the jobs may use together; all that this process may use if `None`.
-        gpus: Ids of the GPUs that jobs may be given, such as `["0", "2"]`; those of `CUDA_VISIBLE_DEVICES`, or else all, if
+        gpus: Ids of the GPUs that jobs may be given, such as `[0, 2]`; those of `CUDA_VISIBLE_DEVICES`, or else all, if
             `None`. Each job sees its own GPUs only. Drivers of the same user on this machine share them.
         jobs_per_gpu: How many jobs may share one GPU.
         grace: Seconds that a job has between the request to end (`SIGTERM`) and its end by force (`SIGKILL`), when it is
@@ -59,7 +59,7 @@ class Local:
         self,
         *,
         slots: PositiveInt | None = None,
-        gpus: tuple[str, ...] | None = None,
+        gpus: tuple[int | str, ...] | None = None,
         jobs_per_gpu: PositiveInt = 1,
         grace: Annotated[float, Field(ge=0)] = 10.0,
     ) -> None:
