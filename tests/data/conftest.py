@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.server
+import importlib.util
 import io
 import pickle
 import struct
@@ -13,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -206,3 +208,15 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def svhn_writer() -> Callable[..., dict[str, tuple[Bytes, Bytes]]]:
     """Writes SVHN's files into a folder: `svhn_writer(folder, train=40, test=20)`."""
     return svhn_files
+
+
+@pytest.fixture(scope="session")
+def trees() -> ModuleType:
+    """Writers of small trees of image files; see `trees.py`."""
+    path = Path(__file__).with_name("trees.py")
+    spec = importlib.util.spec_from_file_location("hypnet_data_test_trees", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -42,6 +42,10 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "gaussian_tasks": [{}, {"means": [[0, 0], [1, 1]], "covariances": [[[1, 0], [0, 1]], [[2, 0], [0, 1]]]}],
     "gaussian_mixture": [{}, {"kind": "regression"}, {"means": [[0, 0], [1, 1]], "weights": [0.25, 0.75], "one_hot": True}],
     "polynomials": [{}, {"tasks": 2, "validation_size": 5, "std": 0.0}],
+    "cub200": [{"download": False, "validation_per_class": 1}, {"download": False, "one_hot": True, "workers": 1}],
+    "imagenet": [{"validation_per_class": 1}, {"augmentation": False, "one_hot": True}],
+    "celeba": [{"size": [40, 30]}],
+    "udacity_ch2": [{"size": [24, 32], "validation_size": 3}],
     "toy_regression": [
         {},
         {"function": "cube", "train_interval": [[-4, -2], [2, 4]], "std": 0.3, "perturb_test_val": True},
@@ -51,7 +55,9 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def data_directory(mnist_root: Path, cifars: Any, svhn_writer: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def data_directory(
+    mnist_root: Path, cifars: Any, svhn_writer: Any, trees: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
     """Datasets that need files find real ones, and defaults would find nothing to download from."""
     root = tmp_path_factory.mktemp("all")
     shutil.copytree(mnist_root / "MNIST", root / "MNIST")
@@ -59,6 +65,8 @@ def data_directory(mnist_root: Path, cifars: Any, svhn_writer: Any, tmp_path_fac
     for archive in cifars.root.glob("*.tar.gz"):
         shutil.copy(archive, root)
     svhn_writer(root, train=40, test=20, extra=30)
+    for write in (trees.cub200_tree, trees.imagenet_tree, trees.celeba_tree, trees.udacity_tree):
+        write(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HYPNET_DATA", str(root))
         patch.setattr("hypnet_data.images.cifar.CIFAR", cifars.published)

@@ -22,6 +22,15 @@ def hypnet_components() -> list[Component]:
         dataset("cifar10", "hypnet_data.images.cifar:cifar10", "60,000 photographs of 32x32 pixels in ten classes."),
         dataset("cifar100", "hypnet_data.images.cifar:cifar100", "60,000 photographs of 32x32 pixels in a hundred classes."),
         dataset("svhn", "hypnet_data.images.svhn:svhn", "99,289 house numbers of 32x32 pixels, and 531,131 extra ones."),
+        # Images that stay on disk
+        dataset("cub200", "hypnet_data.ondisk.cub200:cub200", "11,788 photographs of 200 kinds of birds."),
+        dataset("imagenet", "hypnet_data.ondisk.imagenet:imagenet", "ILSVRC2012: 1.3 million photographs in 1,000 classes."),
+        dataset("celeba", "hypnet_data.ondisk.celeba:celeba", "202,599 faces with 40 attributes."),
+        dataset(
+            "udacity_ch2",
+            "hypnet_data.ondisk.udacity_ch2:udacity_ch2",
+            "Steering angles from pictures of a car's front camera.",
+        ),
         # Toy problems
         dataset("toy_regression", "hypnet_data.toy.regression:toy_regression", "A function of one variable, with noise."),
         dataset(

@@ -237,8 +237,12 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         return replace(self, target_transforms=transforms)
 
     def unaugmented(self) -> Split:
-        """The same samples without the transforms that are meant for training alone."""
-        return self.with_transforms(*(step for step in self.transforms if not getattr(step, "augments", False)))
+        """The same samples without the transforms that are meant for training alone.
+
+        A transform with a method `unaugmented()` is replaced by what that gives.
+        """
+        kept = (step for step in self.transforms if not getattr(step, "augments", False))
+        return self.with_transforms(*(step.unaugmented() if hasattr(step, "unaugmented") else step for step in kept))
 
     def __repr__(self) -> str:
         x = self.samples.x

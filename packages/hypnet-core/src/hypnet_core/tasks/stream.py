@@ -70,7 +70,7 @@ class Stream(Iterator[Batch]):
             raise SpecError(f"with drop_last, {len(split)} samples give no batch of {batch_size}: choose a smaller batch size")
         self.split = split
         self.batch_size = batch_size
-        self.generator = torch.Generator().manual_seed(_fresh_seed()) if generator is None else generator
+        self.generator = torch.Generator().manual_seed(fresh_seed()) if generator is None else generator
         self.device = device
         self.drop_last = drop_last
         self.epoch = 0
@@ -153,6 +153,10 @@ def check_batch_size(batch_size: int) -> None:
         raise SpecError(f"the batch size must be at least 1, got {batch_size}")
 
 
-def _fresh_seed() -> int:
-    """A seed drawn from torch's global generator, as torch's own samplers do."""
-    return int(torch.empty((), dtype=torch.int64).random_().item())
+def fresh_seed(generator: torch.Generator | None = None) -> int:
+    """A seed drawn from a generator, by default from torch's global one, as torch's own samplers do.
+
+    Args:
+        generator: Source of randomness on the CPU.
+    """
+    return int(torch.empty((), dtype=torch.int64).random_(generator=generator).item())

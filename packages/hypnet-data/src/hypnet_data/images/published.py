@@ -115,3 +115,8 @@ SVHN = Published(
     ),
 )
 """Training, test and extra images."""
+
+CUB200 = Published(
+    ("https://data.caltech.edu/records/65de6-vp158/files/",), (("CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"),)
+)
+"""Torchvision does not know it: the checksum is that of its authors' page."""

@@ -95,7 +95,8 @@ def _pixels(samples: NDArray[Any], spec: TaskSpec) -> NDArray[Any]:
     if spec.normalization is not None:
         mean, std = (np.asarray(numbers)[:, None, None] for numbers in spec.normalization)
         samples = samples * std + mean
-    return np.clip(samples, 0.0, 1.0).transpose(0, 2, 3, 1)
+    shown: NDArray[Any] = np.clip(samples, 0.0, 1.0).transpose(0, 2, 3, 1)
+    return shown
 
 
 def _grid(images: NDArray[Any], labels: dict[str, NDArray[Any]], columns: int, title: str, figsize: Size | None) -> Figure:

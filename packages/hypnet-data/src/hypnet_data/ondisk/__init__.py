@@ -1,0 +1,1 @@
+"""Images that stay on disk, and are read when a batch asks for them."""

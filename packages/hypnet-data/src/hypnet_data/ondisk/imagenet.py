@@ -1,0 +1,166 @@
+"""ImageNet, as of the Large Scale Visual Recognition Challenge 2012."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hypnet_core.errors import DataError
+from hypnet_data.files import data_directory
+from hypnet_data.ondisk.cub200 import NamedClassesTask
+from hypnet_data.ondisk.task import Listing, file_splits, first_of_each_class, image_spec, lines_of, needed
+
+_GUIDE = "imagenet"
+_ENDINGS = {".jpeg", ".jpg", ".png"}
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class ImageNetTask(NamedClassesTask):
+    """The classification of ImageNet's classes, in the order of the development kit.
+
+    Attributes:
+        wordnet_ids: WordNet's id of each class.
+    """
+
+    wordnet_ids: tuple[str, ...]
+
+    def to_folder_labels(self, labels: Tensor) -> Tensor:
+        """Labels in the order of the folders' names, as `torchvision.datasets.ImageFolder` and most pretrained networks have them.
+
+        Args:
+            labels: Class indices `[n]`, or one-hot rows or scores `[n, classes]`, in this task's order.
+
+        Returns:
+            The same in the other order.
+        """
+        order = sorted(range(len(self.wordnet_ids)), key=self.wordnet_ids.__getitem__)
+        if labels.ndim == 2:
+            return labels[:, order]
+        places = torch.empty(len(order), dtype=torch.int64)
+        places[order] = torch.arange(len(order))
+        return places.to(labels.device)[labels]
+
+
+def imagenet(
+    *,
+    validation_per_class: int = 0,
+    one_hot: bool = False,
+    augmentation: bool = True,
+    workers: int = 0,
+    pin_memory: bool = False,
+    data_dir: Path | None = None,
+) -> ImageNetTask:
+    """ImageNet (ILSVRC2012), 1.28 million training photographs in 1,000 classes, `(3, 224, 224)`; the files must be there.
+
+    Class `k` is number `k + 1` of the development kit (`ILSVRC2012_ID`), which is not the order of the folders' names; see
+    `ImageNetTask.to_folder_labels`. The 50,000 images of the challenge's validation set are for testing; images for validation are taken
+    from the training set. Images are read from `DATA_DIR/imagenet` when a batch asks for them: `train/WORDNET_ID/*.JPEG`, `val/*.JPEG` (or
+    `val/WORDNET_ID/*.JPEG`) and `meta/data/meta.mat`; `docs/data/imagenet.md` says how to prepare them. Training images are cut out at
+    random and mirrored, all others are cut out of the middle; all are normalised.
+
+    Args:
+        validation_per_class: Number of validation images of each class, the first ones of the training set; 0 for no validation split.
+        one_hot: Whether targets are one-hot rows instead of class indices.
+        augmentation: Whether training images are cut out at random and mirrored.
+        workers: Number of processes that read batches ahead; 0 for none.
+        pin_memory: Whether batches of workers come in pinned memory, from which a GPU copies faster.
+        data_dir: Folder of data; by default `$HYPNET_DATA`, else `~/.cache/hypnet`.
+
+    Raises:
+        DataError: Something is missing or damaged.
+        ConfigError: A class would have no images left to learn from.
+
+    References:
+        O. Russakovsky et al., *ImageNet Large Scale Visual Recognition Challenge*, International Journal of Computer Vision 115 (3), 2015,
+        arXiv:1409.0575.
+    """
+    root = data_directory(data_dir) / "imagenet"
+    wordnet_ids, names = _classes(needed(root / "meta" / "data" / "meta.mat", "the development kit's classes", _GUIDE))
+    listing = _listed(root, wordnet_ids, validation_per_class)
+    splits = file_splits(
+        listing,
+        size=(224, 224),
+        fit="random",
+        normalize=True,
+        flips=True,
+        classes=len(names) if one_hot else None,
+        workers=workers,
+        pin_memory=pin_memory,
+    )
+    spec = image_spec("imagenet", (224, 224), len(names), normalize=True)
+    train = splits.train if augmentation else splits.train.unaugmented()
+    return ImageNetTask(spec, train, splits.test, splits.val, class_names=names, wordnet_ids=wordnet_ids)
+
+
+def _classes(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """WordNet ids and names of the classes, in the order of the development kit."""
+    from scipy.io import loadmat  # noqa: PLC0415 - scipy takes its time to import
+    from scipy.io.matlab import MatReadError  # noqa: PLC0415 - as above
+
+    damage = (ValueError, TypeError, KeyError, IndexError, NotImplementedError, EOFError, OSError, zlib.error, MatReadError)
+    try:
+        synsets = loadmat(file, squeeze_me=True)["synsets"]
+        found = sorted(
+            (int(entry["ILSVRC2012_ID"]), str(entry["WNID"]), str(entry["words"]))
+            for entry in synsets
+            if int(entry["num_children"]) == 0  # the others are classes of classes
+        )
+    except damage as error:
+        raise DataError(f"{file} is not the development kit's list of classes ({error}): unpack it again") from error
+    if [number for number, _, _ in found] != list(range(1, len(found) + 1)):
+        raise DataError(f"{file} is damaged: its classes should have the numbers 1 to {len(found)}")
+    return tuple(wordnet_id for _, wordnet_id, _ in found), tuple(words for _, _, words in found)
+
+
+def _listed(root: Path, wordnet_ids: Sequence[str], validation_per_class: int) -> Listing:
+    train_names, train_labels = _in_folders(root / "train", wordnet_ids)
+    test_names, test_labels = _test(root, wordnet_ids)
+    labels = torch.tensor(train_labels + test_labels)
+    train = torch.arange(len(train_labels))
+    in_val = first_of_each_class(labels[train], validation_per_class)
+    test = torch.arange(len(train_labels), len(labels))
+    parts = (train[~in_val], test, train[in_val] if validation_per_class else None)
+    return Listing(root, train_names + test_names, labels, parts)
+
+
+def _in_folders(folder: Path, wordnet_ids: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Images in a folder per class, in the order of classes and then of names."""
+    needed(folder, "the images, in a folder per class", _GUIDE)
+    names: list[str] = []
+    labels: list[int] = []
+    for label, wordnet_id in enumerate(wordnet_ids):
+        inside = _images(needed(folder / wordnet_id, "the images of a class", _GUIDE))
+        if not inside:
+            raise DataError(f"{folder / wordnet_id} holds no images: docs/data/{_GUIDE}.md says how to prepare them")
+        names += [f"{folder.name}/{wordnet_id}/{name}" for name in inside]
+        labels += [label] * len(inside)
+    return names, labels
+
+
+def _test(root: Path, wordnet_ids: Sequence[str]) -> tuple[list[str], list[int]]:
+    """The challenge's validation images: in a folder per class, or all in one, in the order of the ground truth."""
+    folder = needed(root / "val", "the challenge's validation images", _GUIDE)
+    if any((folder / wordnet_id).is_dir() for wordnet_id in wordnet_ids):
+        return _in_folders(folder, wordnet_ids)
+    truth = root / "meta" / "data" / "ILSVRC2012_validation_ground_truth.txt"
+    lines = lines_of(truth, "the classes of the validation images", _GUIDE)
+    inside = _images(folder)
+    if len(inside) != len(lines):
+        raise DataError(f"{folder} holds {len(inside)} images, but {truth} has {len(lines)} classes for them: some are missing")
+    try:
+        labels = [int(words[0]) - 1 for words in lines]
+    except ValueError as error:
+        raise DataError(f"{truth} is damaged: {error}") from error
+    wrong = next((label for label in labels if not 0 <= label < len(wordnet_ids)), None)
+    if wrong is not None:
+        raise DataError(f"{truth} is damaged: there is no class {wrong + 1}, they go from 1 to {len(wordnet_ids)}")
+    return [f"{folder.name}/{name}" for name in inside], labels
+
+
+def _images(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _ENDINGS)

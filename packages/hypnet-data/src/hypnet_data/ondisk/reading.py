@@ -1,0 +1,144 @@
+"""From the names of image files to batches of images of one size."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hypnet_core.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_SCALE, _RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
+_TRIES = 10
+_MARGIN = 256 / 224
+
+
+@dataclass(frozen=True)
+class ReadImages:
+    """Read colour images from files, and bring them to one size.
+
+    The ways to bring them to one size:
+
+    - `stretch`: resized, whatever their proportions;
+    - `centre`: resized so that the shorter side is a seventh larger than it should be (256 for 224), then the middle is cut out;
+    - `random`: a rectangle of between 8 % and all of the image, of proportions between 3:4 and 4:3, is cut out at random and resized. For
+      training alone; evaluation takes `centre` in its place.
+
+    Args:
+        root: The folder that names are relative to.
+        size: Height and width.
+        fit: How images come to that size.
+        threads: Number of threads that decode the images of a batch; 0 and 1 need none.
+
+    Shapes:
+        File names `[B, L]` as bytes, filled up with zeros; images `[B, 3, height, width]`, bytes.
+
+    References:
+        The random rectangles are those of C. Szegedy et al., *Going Deeper with Convolutions*, CVPR, 2015, arXiv:1409.4842.
+    """
+
+    root: Path
+    size: tuple[int, int]
+    fit: Literal["stretch", "centre", "random"] = "stretch"
+    threads: int = 0
+
+    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The images with these names.
+
+        Raises:
+            DataError: A file is missing, or is no image.
+        """
+        names = file_names(values)
+        if not names:
+            return torch.empty(0, 3, *self.size, dtype=torch.uint8)
+        chances = torch.rand(len(names), _TRIES, 4, generator=generator) if self.fit == "random" else None
+        jobs = [(name, None if chances is None else chances[number]) for number, name in enumerate(names)]
+        if self.threads > 1:
+            with ThreadPoolExecutor(self.threads) as pool:
+                return torch.stack(list(pool.map(lambda job: self._read(*job), jobs)))
+        return torch.stack([self._read(*job) for job in jobs])
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the same files may give other images."""
+        return self.fit == "random"
+
+    def unaugmented(self) -> ReadImages:
+        """How validation and test images are read."""
+        return replace(self, fit="centre") if self.fit == "random" else self
+
+    def _read(self, name: str, chances: Tensor | None) -> Tensor:
+        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - slow to import
+
+        path = self.root / name
+        damage = (
+            UnidentifiedImageError,
+            Image.DecompressionBombError,
+            OSError,
+            SyntaxError,
+            ValueError,
+            EOFError,
+            struct.error,
+        )
+        try:
+            with Image.open(path) as file:
+                return self._fitted(file.convert("RGB"), chances)
+        except FileNotFoundError as error:
+            raise DataError(f"{path} is missing, but the dataset's lists name it: unpack the images again") from error
+        except damage as error:
+            raise DataError(f"{path} is no image that can be decoded ({error}): replace it by the original") from error
+
+    def _fitted(self, image: Image, chances: Tensor | None) -> Tensor:
+        from torchvision.transforms.v2 import functional  # noqa: PLC0415 - slow to import
+
+        height, width = self.size
+        if self.fit == "stretch":
+            fitted = image if image.size == (width, height) else functional.resize(image, [height, width])
+        elif chances is None:
+            fitted = functional.center_crop(functional.resize(image, round(min(self.size) * _MARGIN)), [height, width])
+        else:
+            fitted = functional.resized_crop(image, *rectangle(image.height, image.width, chances), [height, width])
+        found: Tensor = functional.pil_to_tensor(fitted)
+        return found
+
+
+def rectangle(height: int, width: int, chances: Tensor) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a random rectangle in an image.
+
+    Args:
+        height: The image's height.
+        width: Its width.
+        chances: Numbers between 0 and 1 `[tries, 4]`: for the area, the proportions, top and left of each try. If none fits, the largest
+            rectangle in the middle with possible proportions is taken.
+    """
+    for area, proportion, top, left in chances.tolist():
+        wanted = height * width * (_SCALE[0] + area * (_SCALE[1] - _SCALE[0]))
+        ratio = math.exp(math.log(_RATIO[0]) + proportion * (math.log(_RATIO[1]) - math.log(_RATIO[0])))
+        across, down = round(math.sqrt(wanted * ratio)), round(math.sqrt(wanted / ratio))
+        if 0 < across <= width and 0 < down <= height:
+            return int(top * (height - down + 1)), int(left * (width - across + 1)), down, across
+    ratio = min(max(width / height, _RATIO[0]), _RATIO[1])
+    down, across = min(height, round(width / ratio)), min(width, round(height * ratio))
+    return (height - down) // 2, (width - across) // 2, down, across
+
+
+def stored_names(names: Sequence[str]) -> Tensor:
+    """File names as bytes `[N, L]`, filled up with zeros: what a split stores in place of images."""
+    packed = np.array([name.encode() for name in names])
+    return torch.from_numpy(packed.view(np.uint8).reshape(len(names), packed.itemsize).copy())
+
+
+def file_names(stored: Tensor) -> list[str]:
+    """The inverse of `stored_names`."""
+    return [bytes(row).rstrip(b"\0").decode() for row in stored.cpu().numpy()]
