@@ -154,7 +154,7 @@ class HyperNetwork(nn.Module):
         if EMBEDDING not in self.conditional_shapes:
             raise ConditionError("the conditions of this hypernetwork have no embedding (size 0)")
         self._ids(condition)
-        parameter: nn.Parameter = self._parameters_of(EMBEDDING)[condition]
+        parameter: nn.Parameter = self.parameters_of(EMBEDDING)[condition]
         return parameter
 
     def conditional_parameters(self, condition: int | None = None) -> list[nn.Parameter]:
@@ -166,7 +166,7 @@ class HyperNetwork(nn.Module):
         if condition is None:
             return list(self.conditional.parameters())
         self._ids(condition)
-        return [self._parameters_of(name)[condition] for name in self.conditional_shapes]
+        return [self.parameters_of(name)[condition] for name in self.conditional_shapes]
 
     def unconditional_parameters(self) -> list[nn.Parameter]:
         r"""All parameters that belong to no condition: $\theta$."""
@@ -193,9 +193,16 @@ class HyperNetwork(nn.Module):
     def _append_condition(self) -> None:
         like = next(self.parameters(), torch.empty(0))
         for name, shape in self.conditional_shapes.items():
-            self._parameters_of(name).append(nn.Parameter(torch.randn(shape, device=like.device, dtype=like.dtype)))
+            self.parameters_of(name).append(nn.Parameter(torch.randn(shape, device=like.device, dtype=like.dtype)))
 
-    def _parameters_of(self, name: str) -> nn.ParameterList:
+    def parameters_of(self, name: str) -> nn.ParameterList:
+        """What the conditions own under one of the names in `conditional_shapes`: one parameter per condition.
+
+        Raises:
+            SpecError: There is no such name.
+        """
+        if name not in self.conditional_shapes:
+            raise SpecError(f"the conditions own no {name!r}{did_you_mean(name, self.conditional_shapes)}")
         parameters = self.conditional[name]
         if not isinstance(parameters, nn.ParameterList):
             raise SpecError(f"{name!r} is no list of conditional parameters")
@@ -251,7 +258,7 @@ class HyperNetwork(nn.Module):
             count = self.conditions.count
             wanted = f"condition= (0 to {count - 1}) or cond_input=" if count else "cond_input="
             raise ConditionError(f"the hypernetwork was called without a condition: pass {wanted} for {name!r}")
-        parameters = self._parameters_of(name)
+        parameters = self.parameters_of(name)
         return torch.stack([parameters[i] for i in ids]).flatten(1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:

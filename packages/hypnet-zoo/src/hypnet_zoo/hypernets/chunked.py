@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
 from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.init.hyperfan import init_head, starts_of
+from hypnet_zoo.init.chunks import chunk_scales, init_inner, start_embeddings, wanted_per_chunk
+from hypnet_zoo.init.hyperfan import calibration_inputs
+from hypnet_zoo.init.trunk import TrunkStart
+from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, wanted_starts
 from hypnet_zoo.layers.activations import ActivationName
 
 CHUNK_EMBEDDINGS = "chunk_embeddings"
@@ -45,6 +48,8 @@ class ChunkedHMLP(HyperNetwork):
         dropout: Probability that a hidden activation is set to zero in training.
         spectral_norm: Spectral norm on all layers.
         batch_norm: Batch norm before each hidden activation, over chunks and conditions.
+        fan: Start with weights that keep the size of the main network's activations (`"in"`), of its gradients (`"out"`), or between
+            (`"harmonic"`); `initialize` offers more.
 
     Raises:
         SpecError: A size is not positive.
@@ -76,6 +81,7 @@ class ChunkedHMLP(HyperNetwork):
         dropout: float = 0.0,
         spectral_norm: bool = False,
         batch_norm: bool = False,
+        fan: Fan = "in",
     ) -> None:
         if chunk_size < 1 or chunk_embedding_size < 1:
             raise SpecError(
@@ -101,24 +107,71 @@ class ChunkedHMLP(HyperNetwork):
             spectral_norm=spectral_norm,
             batch_norm=batch_norm,
         )
-        self.reset_parameters()
+        self.starts: tuple[Start, ...] = ()
+        self.initialize(fan=fan)
 
-    def reset_parameters(self) -> None:
-        """One head writes everything, so all weights start with the variance that the target wants on average."""
+    @torch.no_grad()
+    def initialize(
+        self,
+        *,
+        fan: Fan = "in",
+        scheme: Scheme = "kaiming",
+        bias: BiasStart = "zero",
+        trunk: TrunkStart = "kaiming",
+        overrides: Mapping[str, Start | tuple[float, float]] | None = None,
+        min_variance: float = 1e-5,
+        uniform: bool = False,
+        condition_share: float = 0.8,
+        cond_var: float = 1.0,
+        uncond_var: float = 1.0,
+    ) -> None:
+        """Start so that each chunk has the mean square that its tensors want on average (chunked hyperfan).
+
+        One head writes all chunks, so only the size of a chunk's embedding can tell them apart: see `hypnet_zoo.init.chunks`.
+
+        Args:
+            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias` and `overrides`.
+            scheme: As above.
+            bias: As above.
+            trunk: How the hidden layers start.
+            overrides: As above.
+            min_variance: Smallest variance that a chunk embedding may get.
+            uniform: Draw chunk embeddings uniformly instead of normally.
+            condition_share: How much of the smallest chunk's variance comes from the condition rather than from the chunk.
+            cond_var: Variance of embeddings, if they come from the caller.
+            uncond_var: Variance of unconditional inputs.
+        """
+        self.starts = wanted_starts(self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides)
+        wanted = wanted_per_chunk(self.target, self.starts, self.chunk_size)
+        # The features of all chunks for all these inputs are held at once.
+        most = max(8, min(256, 4_000_000 // (self.num_chunks * self.inner.linear_heads()[0].in_features)))
+        inputs = calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var, samples=32)[:most]
+        rows, _ = self._rows_and_chunks(inputs)
+        init_inner(self.inner, rows, wanted, trunk=trunk, condition_share=condition_share)
+        for embeddings in self.all_chunk_embeddings():
+            start_embeddings(embeddings, uniform=uniform)
+        rows, chunks = self._rows_and_chunks(
+            calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var, samples=32)[:64]
+        )
+        scales = chunk_scales(self.inner, rows, chunks, wanted, min_variance=min_variance)
+        for embeddings in self.all_chunk_embeddings():
+            embeddings.mul_(scales.unsqueeze(1))
+
+    def all_chunk_embeddings(self) -> list[nn.Parameter]:
+        """The chunk embeddings that are kept here: one `[K, chunk_embedding_size]`, or one per condition."""
         if self.chunk_embeddings is not None:
-            nn.init.normal_(self.chunk_embeddings)
-        _, variances = starts_of(self.target)
-        heads = (head for head in self.inner.linear_heads() if not is_parametrized(head))  # spectral norm sets the scale itself
-        for head in heads:
-            rows = torch.ones(head.out_features)
-            init_head(head.weight, head.bias, 0 * rows, variances.mean() * rows)
+            return [self.chunk_embeddings]
+        return list(self.parameters_of(CHUNK_EMBEDDINGS))
 
     def generate(self, inputs: Tensor) -> Tensor:
         """Map `[B, n]` to flat weights `[B, numel]`."""
-        if self.chunk_embeddings is not None:
-            rows, chunks = inputs, self.chunk_embeddings
-        else:
-            own = self.input_sizes[CHUNK_EMBEDDINGS]
-            rows, flat = inputs.split([inputs.shape[1] - own, own], dim=1)
-            chunks = flat.unflatten(1, self.conditional_shapes[CHUNK_EMBEDDINGS])
+        rows, chunks = self._rows_and_chunks(inputs)
         return self.inner.generate_product(rows, chunks).flatten(1)[:, : self.target.numel]
+
+    def _rows_and_chunks(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The part of the inputs that all chunks share, and the chunk embeddings."""
+        if self.chunk_embeddings is not None:
+            return inputs, self.chunk_embeddings
+        own = self.input_sizes[CHUNK_EMBEDDINGS]
+        rows, flat = inputs.split([inputs.shape[1] - own, own], dim=1)
+        return rows, flat.unflatten(1, self.conditional_shapes[CHUNK_EMBEDDINGS])

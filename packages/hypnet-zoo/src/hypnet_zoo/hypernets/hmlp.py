@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
@@ -9,7 +11,9 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.init.hyperfan import init_head, init_trunk, starts_of
+from hypnet_zoo.init.hyperfan import calibration_inputs, init_heads
+from hypnet_zoo.init.trunk import TrunkStart, init_trunk
+from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, wanted_starts
 from hypnet_zoo.layers.activations import ActivationName
 from hypnet_zoo.layers.hidden import hidden_layers
 
@@ -33,6 +37,8 @@ class HMLP(HyperNetwork):
         dropout: Probability that a hidden activation is set to zero in training.
         spectral_norm: Spectral norm on all layers; each target tensor then has a head, and a norm, of its own.
         batch_norm: Batch norm before each hidden activation: over the batch of conditions, which must be two or more in training.
+        fan: Start with weights that keep the size of the main network's activations (`"in"`), of its gradients (`"out"`), or between
+            (`"harmonic"`); `initialize` offers more.
 
     Raises:
         SpecError: Embedding and unconditional input are both of size 0, or a width is not positive.
@@ -57,6 +63,7 @@ class HMLP(HyperNetwork):
         dropout: float = 0.0,
         spectral_norm: bool = False,
         batch_norm: bool = False,
+        fan: Fan = "in",
     ) -> None:
         super().__init__(target, conditions)
         in_features = sum(self.input_sizes.values())
@@ -74,21 +81,58 @@ class HMLP(HyperNetwork):
         width = hidden[-1] if hidden else in_features
         sizes = [size for size in target.sizes if size] if spectral_norm else [target.numel]
         self.heads = nn.ModuleList(nn.Linear(width, size, bias=bias) for size in sizes)
-        self.reset_parameters(activation)
+        self.activation = activation
+        self.starts: tuple[Start, ...] = ()
+        self._needs_batch = batch_norm
         if spectral_norm:
             for head in self.linear_heads():
-                # Its scale is normalised away, and a head of zeros, which biases start with, has no direction.
+                # Its scale is normalised away, but its direction must be there.
                 nn.init.normal_(head.weight)
                 with_spectral_norm(head)
-        self._needs_batch = batch_norm
+        self.initialize(fan=fan)
 
-    def reset_parameters(self, activation: ActivationName | None) -> None:
-        """Hyperfan-in: the generated weights start with the variance that the main network wants, biases at zero."""
-        init_trunk(self.trunk, activation)
-        means, variances = starts_of(self.target)
-        sizes = [head.out_features for head in self.linear_heads()]
-        for head, mean, variance in zip(self.linear_heads(), means.split(sizes), variances.split(sizes), strict=True):
-            init_head(head.weight, head.bias, mean, variance)
+    @torch.no_grad()
+    def initialize(
+        self,
+        *,
+        fan: Fan = "in",
+        scheme: Scheme = "kaiming",
+        bias: BiasStart = "zero",
+        trunk: TrunkStart = "kaiming",
+        overrides: Mapping[str, Start | tuple[float, float]] | None = None,
+        cond_var: float = 1.0,
+        uncond_var: float = 1.0,
+    ) -> None:
+        """Start so that the generated weights have the means and variances that the main network should have (hyperfan).
+
+        Args:
+            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias` and `overrides`.
+            scheme: As above.
+            bias: As above.
+            trunk: How the hidden layers start.
+            overrides: As above.
+            cond_var: Variance of embeddings, if they come from the caller.
+            uncond_var: Variance of unconditional inputs.
+        """
+        self.starts = wanted_starts(self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides)
+        init_trunk(self.trunk, self.activation, start=trunk)
+        features = self.features_at_start(calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var))
+        init_heads(self.linear_heads(), features, self.target, self.starts)
+
+    @torch.no_grad()
+    def features_at_start(self, inputs: Tensor) -> Tensor:
+        """What reaches the heads: without dropout, and with batch norms as in training, whose statistics are then forgotten."""
+        modes = {module: module.training for module in self.trunk.modules()}
+        norms = [module for module in modes if isinstance(module, nn.BatchNorm1d)]
+        self.trunk.eval()
+        for norm in norms:
+            norm.train()
+        features: Tensor = self.trunk(inputs)
+        for norm in norms:
+            norm.reset_running_stats()
+        for module, training in modes.items():
+            module.training = training
+        return features
 
     def linear_heads(self) -> list[nn.Linear]:
         """The output layers: one, or one per target tensor with spectral norm."""
@@ -109,19 +153,29 @@ class HMLP(HyperNetwork):
         Returns:
             `[B, K, numel]`.
         """
-        count = len(rows)
-        self._check_batch(count * chunks.shape[-2])
-        first, *others = [*self.trunk, *self.heads]
-        if not isinstance(first, nn.Linear) or (len(self.trunk) == 0 and len(self.heads) > 1):
-            raise SpecError("the first layer of the hypernetwork is not linear")
-        weight_rows, weight_chunks = first.weight.split([rows.shape[1], chunks.shape[-1]], dim=1)
-        hidden: Tensor = nn.functional.linear(rows, weight_rows, first.bias).unsqueeze(1) + chunks @ weight_chunks.t()
-        if not others:
-            return hidden
+        self._check_batch(len(rows) * chunks.shape[-2])
+        if len(self.trunk) == 0:
+            return self._product(self.linear_heads()[0], rows, chunks)
+        features = self.features_product(rows, chunks)
+        return self._write(features.flatten(0, 1)).view(*features.shape[:2], self.target.numel)
+
+    def features_product(self, rows: Tensor, chunks: Tensor) -> Tensor:
+        """What reaches the heads for all pairs of two partial inputs: `[B, K, d]`; see `generate_product`."""
+        if len(self.trunk) == 0:
+            chunks = chunks.expand(len(rows), -1, -1)
+            return torch.cat([rows.unsqueeze(1).expand(-1, chunks.shape[1], -1), chunks], dim=2)
+        hidden = self._product(self.trunk[0], rows, chunks)
         flat = hidden.flatten(0, 1)
         for layer in self.trunk[1:]:
             flat = layer(flat)
-        return self._write(flat).view(count, -1, self.target.numel)
+        return flat.view(*hidden.shape[:2], -1)
+
+    def _product(self, layer: nn.Module, rows: Tensor, chunks: Tensor) -> Tensor:
+        if not isinstance(layer, nn.Linear) or layer.in_features != rows.shape[1] + chunks.shape[-1]:
+            raise SpecError(f"the first layer must be linear with {rows.shape[1]} + {chunks.shape[-1]} inputs, it is {layer}")
+        weight_rows, weight_chunks = layer.weight.split([rows.shape[1], chunks.shape[-1]], dim=1)
+        hidden: Tensor = nn.functional.linear(rows, weight_rows, layer.bias).unsqueeze(1) + chunks @ weight_chunks.t()
+        return hidden
 
     def _write(self, hidden: Tensor) -> Tensor:
         outputs = [head(hidden) for head in self.heads]

@@ -1,88 +1,110 @@
-r"""Initial values of hypernetworks, chosen so that the weights they generate have the variance that a main network should start with.
+r"""Initialisation of hypernetworks by what they generate.
 
-With a trunk that keeps mean squares at one, a head row $g$ writes a weight $\omega = g^\top z$ of variance
-$\mathrm{Var}(\omega) = d\,\mathrm{Var}(g)$, where $d$ is the length of $z$. Wanted is Kaiming's $2 / \mathrm{fan_{in}}$, so
+A head row $g$ writes the weight $\omega = g^\top z$ from the features $z$ of length $d$. Over random rows
 
-$$ \mathrm{Var}(g) = \frac{2}{d\,\mathrm{fan_{in}}} $$
+$$ E[\omega^2] = \mathrm{Var}(g)\, E\lVert z \rVert^2, $$
 
-(hyperfan-in; O. Chang, L. Flokas, H. Lipson, *Principled weight initialization for hypernetworks*, ICLR 2020). Biases and shifts
-start at 0, scales and gains at 1, embeddings with variance 1.
+so rows of variance $v / E\lVert z \rVert^2$ give weights of variance $v$ (hyperfan; O. Chang, L. Flokas, H. Lipson, ICLR 2020, where
+$E\lVert z \rVert^2 = d \,\mathrm{Var}(e)$). Here $E\lVert z \rVert^2$ is not assumed but measured, on the hypernetwork's own embeddings
+where it has any, so depth, activation, finite width and unevenly scaled inputs are all allowed for. A tensor has few rows and
+features are correlated, so each drawn tensor is then brought to $v$ exactly. `docs/initialisation.md` has the whole story.
 """
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
-from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
-from hypnet_zoo.layers.activations import ActivationName
+from hypnet_core.errors import SpecError
+from hypnet_core.networks.hypernetwork import EMBEDDING, UNCONDITIONAL, HyperNetwork
+from hypnet_core.networks.weights import Weights
+from hypnet_core.specs import TargetSpec
+from hypnet_zoo.init.wanted import Start
 
-
-class Start(NamedTuple):
-    """Mean and variance that a generated tensor should have at the start."""
-
-    mean: float
-    variance: float
-
-
-_STARTS = {
-    ParamKind.BIAS: Start(0.0, 0.0),
-    ParamKind.NORM_SCALE: Start(1.0, 0.0),
-    ParamKind.NORM_SHIFT: Start(0.0, 0.0),
-    ParamKind.GAIN: Start(1.0, 0.0),
-    ParamKind.SHIFT: Start(0.0, 0.0),
-    ParamKind.EMBEDDING: Start(0.0, 1.0),
-    ParamKind.OTHER: Start(0.0, 0.02**2),
-}
+_SAMPLES = 512
 
 
-# Rectifiers and their smooth kin halve the mean square; torch's conventional gains for the others.
-_GAINS: dict[str | None, float] = {
-    None: 1.0,
-    "tanh": nn.init.calculate_gain("tanh"),
-    "sigmoid": nn.init.calculate_gain("sigmoid"),
-}
+def calibration_inputs(
+    hypernet: HyperNetwork, *, cond_var: float = 1.0, uncond_var: float = 1.0, samples: int = _SAMPLES
+) -> Tensor:
+    """Inputs `[B, n]` as `generate` will get them at the start.
 
-
-def start_of(param: ParamSpec) -> Start:
-    """What a parameter of the main network should start like.
-
-    Example:
-        >>> start_of(TargetSpec.from_shapes([[10, 50]]).params[0])
-        Start(mean=0.0, variance=0.04)
+    Args:
+        hypernet: The hypernetwork. Its own embeddings are used, each as often as needed; where it keeps none, normal draws.
+        cond_var: Variance of embeddings that come from the caller.
+        uncond_var: Variance of unconditional inputs.
+        samples: At least how many.
     """
-    if param.kind is ParamKind.WEIGHT and param.fan_in:
-        return Start(0.0, 2.0 / param.fan_in)
-    return _STARTS.get(param.kind, Start(0.0, 0.02**2))
-
-
-def starts_of(target: TargetSpec) -> tuple[Tensor, Tensor]:
-    """Means and variances for every scalar of a target, each `[numel]`."""
-    sizes = torch.tensor(target.sizes)
-    starts = [start_of(param) for param in target.params]
-    means = torch.tensor([start.mean for start in starts]).repeat_interleave(sizes)
-    variances = torch.tensor([start.variance for start in starts]).repeat_interleave(sizes)
-    return means, variances
-
-
-@torch.no_grad()
-def init_trunk(trunk: nn.Module, activation: ActivationName | None) -> None:
-    """Kaiming fan-in with the gain of the trunk's activation, biases zero: mean squares stay at one from layer to layer."""
-    gain = _GAINS.get(activation, math.sqrt(2.0))
-    for name, parameter in trunk.named_parameters():
-        if parameter.ndim > 1:
-            nn.init.normal_(parameter, std=gain / math.sqrt(parameter.shape[1]))
-        elif "bias" in name:
-            nn.init.zeros_(parameter)
+    like = next(hypernet.parameters())
+    count = hypernet.conditions.count
+    rows = -(-samples // count) * count if count else samples
+    parts = []
+    for name, size in hypernet.input_sizes.items():
+        if name == UNCONDITIONAL:
+            parts.append(uncond_var**0.5 * torch.randn(rows, size, device=like.device, dtype=like.dtype))
+        elif count:
+            own = torch.stack([p.detach().flatten() for p in hypernet.parameters_of(name)])
+            parts.append(own.repeat(rows // count, 1))
+        else:
+            variance = cond_var if name == EMBEDDING else 1.0
+            parts.append(variance**0.5 * torch.randn(rows, size, device=like.device, dtype=like.dtype))
+    return torch.cat(parts, dim=1) if parts else like.new_empty((rows, 0))
 
 
 @torch.no_grad()
-def init_head(weight: Tensor, bias: Tensor | None, means: Tensor, variances: Tensor) -> None:
-    """Hyperfan-in for a linear head `[numel, d]` that writes one scalar per row."""
-    std = (variances / weight.shape[1]).sqrt().to(weight)
-    weight.normal_().mul_(std.unsqueeze(1))
-    if bias is not None:
-        bias.copy_(means.to(bias))
+def init_heads(heads: list[nn.Linear], features: Tensor, target: TargetSpec, starts: tuple[Start, ...]) -> None:
+    """Draw the heads so that every tensor of the target starts as wanted.
+
+    Args:
+        heads: Linear layers whose rows, one after the other, write the target's scalars. A tensor lies within one head.
+        features: What reaches them at the start: `[B, d]`.
+        target: What they write.
+        starts: What each tensor should start like. Without biases a mean cannot be written; its square then counts as variance.
+    """
+    remaining = iter(heads)
+    head, offset = next(remaining), 0
+    for param, start in zip(target.params, starts, strict=True):
+        if param.numel == 0:
+            continue
+        if offset == head.out_features:
+            head, offset = next(remaining), 0
+        rows = slice(offset, offset + param.numel)
+        offset += param.numel
+        bias: Tensor | None = head.bias
+        weight = _rows_of_variance(features, param.numel, start.mean_square if bias is None else start.variance)
+        if not is_parametrized(head):
+            head.weight[rows] = weight
+        if bias is not None:
+            # The rows themselves have a mean over conditions and tensor, small but not zero: a wanted mean allows for it.
+            bias[rows] = start.mean - (weight @ features.mean(dim=0)).mean() if start.mean else 0.0
+
+
+def _rows_of_variance(features: Tensor, count: int, variance: float) -> Tensor:
+    """Rows `[count, d]` whose products with the features have exactly this mean square."""
+    rows = torch.randn(count, features.shape[1], device=features.device, dtype=features.dtype)
+    # mean of (G z)^2 over rows and samples, through the second moments of z: no product as large as the target
+    moments = features.t() @ features / len(features)
+    mean_square = ((rows @ moments) * rows).sum(dim=1).mean()
+    if not mean_square > 0:
+        return torch.zeros_like(rows)
+    return rows * (variance / mean_square).sqrt()
+
+
+@torch.no_grad()
+def init_by_bias(heads: list[nn.Linear], draw: Weights) -> None:
+    """Every condition starts at one conventional draw: head weights zero, head biases the draw.
+
+    Args:
+        heads: Linear layers whose rows, one after the other, write the target's scalars.
+        draw: One set of weights, such as `weights_of(module)`.
+
+    Raises:
+        SpecError: The heads have no biases, or do not have one row per weight.
+    """
+    if any(len(list(head.parameters())) < 2 for head in heads) or sum(head.out_features for head in heads) != draw.spec.numel:
+        raise SpecError("initialisation by bias needs heads with a bias for every generated weight")
+    flat = draw.flat.detach()
+    for head, values in zip(heads, flat.split([head.out_features for head in heads]), strict=True):
+        head.weight.zero_()
+        head.bias.copy_(values)

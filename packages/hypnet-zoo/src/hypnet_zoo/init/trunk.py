@@ -1,0 +1,99 @@
+"""Initial values of the layers before a hypernetwork's heads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from hypnet_zoo.layers.activations import ActivationName, activation_module
+
+TrunkStart = Literal["kaiming", "xavier_fan_in", "orthogonal"]
+
+
+def second_moment(activation: ActivationName | None, scale: float = 1.0) -> float:
+    r"""$E[\phi(\sigma g)^2]$ of a standard normal $g$, by Gauss-Hermite quadrature.
+
+    Args:
+        activation: $\phi$; `None` is the identity.
+        scale: $\sigma$.
+
+    Example:
+        >>> round(second_moment("relu", 2.0), 6), second_moment(None)
+        (2.0, 1.0)
+    """
+    if activation is None:
+        return scale**2
+    if activation == "relu":  # its kink is what quadrature is worst at
+        return scale**2 / 2
+    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
+    with torch.no_grad():
+        values = activation_module(activation)(scale * torch.from_numpy(nodes)).square().numpy()
+    return float((weights * values).sum() / weights.sum())
+
+
+def gain_of(activation: ActivationName | None) -> float:
+    r"""The gain $g$ with which a layer keeps the mean square of its input: $E[\phi(g z)^2] = 1$ for a standard normal $z$.
+
+    Where no gain reaches 1 (`tanh`, `sigmoid`), torch's conventional one; heads allow for what is then missing, because they are
+    scaled by what reaches them.
+
+    Example:
+        >>> round(gain_of("relu"), 4), gain_of(None)
+        (1.4142, 1.0)
+    """
+    if activation is None:
+        return 1.0
+    if activation in {"tanh", "sigmoid"}:
+        return nn.init.calculate_gain("tanh" if activation == "tanh" else "sigmoid")
+    low, high = 0.0, 16.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if second_moment(activation, middle) < 1.0 else (low, middle)
+    return (low + high) / 2
+
+
+@torch.no_grad()
+def init_trunk(trunk: nn.Module, activation: ActivationName | None, *, start: TrunkStart = "kaiming") -> None:
+    """Weights that keep mean squares from layer to layer, biases zero.
+
+    Args:
+        trunk: Linear layers and what stands between them. Layers with spectral norm set their scale themselves and are left alone.
+        activation: What follows each linear layer.
+        start: Normal with variance $g^2 / fan_in$; uniform with variance $1 / fan_in$; or orthogonal, times $g$.
+    """
+    gain = gain_of(activation)
+    fill: Callable[[Tensor], object] = {
+        "kaiming": lambda weight: nn.init.normal_(weight, std=gain / math.sqrt(weight.shape[1])),
+        "xavier_fan_in": xavier_fan_in_,
+        "orthogonal": lambda weight: nn.init.orthogonal_(weight, gain),
+    }[start]
+    for layer in trunk.modules():
+        if not isinstance(layer, nn.Linear) or is_parametrized(layer):
+            continue
+        fill(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def xavier_fan_in_(tensor: Tensor) -> Tensor:
+    r"""Fill in place from the uniform distribution of variance $1 / \mathrm{fan_{in}}$.
+
+    `torch.nn.init.xavier_uniform_` takes the mean of both fans instead.
+
+    Args:
+        tensor: `[out, in, *kernel]`.
+
+    Raises:
+        ValueError: It has fewer than two dimensions.
+    """
+    if tensor.ndim < 2:
+        raise ValueError(f"a fan-in needs at least two dimensions, got shape {list(tensor.shape)}")
+    bound = math.sqrt(3.0 / tensor[0].numel())
+    return tensor.uniform_(-bound, bound)

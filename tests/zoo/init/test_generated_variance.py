@@ -1,0 +1,159 @@
+"""The promise: what is generated at the start has the mean square that the main network wants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from hypnet_core import ConditionSpec, HyperNetwork, TargetSpec
+from hypnet_core.errors import SpecError
+from hypnet_core.networks.weights import weights_of
+from hypnet_zoo.hypernets.chunked import ChunkedHMLP
+from hypnet_zoo.hypernets.hmlp import HMLP
+from hypnet_zoo.init.chunks import wanted_per_chunk
+from hypnet_zoo.init.hyperfan import init_by_bias
+from hypnet_zoo.init.trunk import gain_of, init_trunk, second_moment, xavier_fan_in_
+from hypnet_zoo.mainnets.mlp import MLP
+
+NETWORK = nn.Sequential(
+    nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(72, 40), nn.ReLU(), nn.Linear(40, 10), nn.Embedding(6, 9)
+)
+TARGET = TargetSpec.of(NETWORK)
+CONDITIONS = 100
+
+
+def mean_squares(hypernet: HyperNetwork, **inputs: Any) -> dict[str, float]:
+    weights = hypernet(list(range(CONDITIONS)), **inputs) if hypernet.conditions.count else hypernet(**inputs)
+    return {name: tensor.square().mean().item() for name, tensor in weights.items()}
+
+
+def check(hypernet: Any, **inputs: Any) -> None:
+    measured = mean_squares(hypernet, **inputs)
+    for name, start in zip(TARGET.names, hypernet.starts, strict=True):
+        assert measured[name] == pytest.approx(start.mean_square, rel=0.1, abs=1e-9), name
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+@pytest.mark.parametrize("fan", ["in", "out", "harmonic"])
+@pytest.mark.parametrize("scheme", ["kaiming", "xavier"])
+@pytest.mark.parametrize("bias", ["zero", "share", "torch"])
+def test_every_method_at_every_depth(depth: int, fan: Any, scheme: Any, bias: Any) -> None:
+    torch.manual_seed(depth)
+    hypernet = HMLP(TARGET, ConditionSpec(count=CONDITIONS, size=8), hidden=(50,) * depth)
+    hypernet.initialize(fan=fan, scheme=scheme, bias=bias)
+    check(hypernet)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "sigmoid", "elu", "softplus", "leaky_relu", "silu", None])
+@pytest.mark.parametrize("trunk", ["kaiming", "xavier_fan_in", "orthogonal"])
+def test_every_activation_and_start_of_the_trunk(activation: Any, trunk: Any) -> None:
+    torch.manual_seed(0)
+    hypernet = HMLP(TARGET, ConditionSpec(count=CONDITIONS, size=8), hidden=(50, 60), activation=activation)
+    hypernet.initialize(trunk=trunk, bias="torch")
+    check(hypernet)
+
+
+@pytest.mark.parametrize(("cond_var", "uncond_var"), [(1.0, 1.0), (0.01, 4.0), (9.0, 0.25)])
+def test_embeddings_from_the_caller_mixed_with_unconditional_inputs(cond_var: float, uncond_var: float) -> None:
+    torch.manual_seed(0)
+    hypernet = HMLP(TARGET, ConditionSpec(count=0, size=30, input_size=50), hidden=(60,))
+    hypernet.initialize(cond_var=cond_var, uncond_var=uncond_var)
+    check(hypernet, cond_input=cond_var**0.5 * torch.randn(1000, 30), uncond_input=uncond_var**0.5 * torch.randn(1000, 50))
+
+
+def test_own_means_and_variances_by_kind_and_name() -> None:
+    torch.manual_seed(0)
+    hypernet = HMLP(TARGET, ConditionSpec(count=CONDITIONS))
+    hypernet.initialize(overrides={"bias": (0.0, 0.3), "norm_scale": (2.0, 0.5), "3.weight": (0.0, 0.7)})
+    check(hypernet)
+    assert hypernet(list(range(CONDITIONS)))["1.weight"].mean().item() == pytest.approx(2.0, abs=0.3)
+
+
+def test_with_batch_norm_in_training() -> None:
+    torch.manual_seed(0)
+    hypernet = HMLP(TARGET, ConditionSpec(count=CONDITIONS), hidden=(50, 50), batch_norm=True)
+    check(hypernet.train())
+    assert hypernet.trunk.get_buffer("1.running_mean").abs().max() > 0, "the first training step is the first to be tracked"
+
+
+def test_constants_are_exact() -> None:
+    weights = HMLP(TARGET, ConditionSpec(count=3))([0, 1, 2])
+    assert torch.equal(weights["1.weight"], torch.ones(3, 8))
+    assert weights["1.bias"].abs().max() == weights["3.bias"].abs().max() == 0
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+@pytest.mark.parametrize("fan", ["in", "out", "harmonic"])
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("uniform", [False, True])
+def test_chunks_have_the_mean_square_that_their_tensors_want_on_average(
+    depth: int, fan: Any, conditional: bool, uniform: bool
+) -> None:
+    torch.manual_seed(depth)
+    target = TargetSpec.of(MLP((64,), 10, hidden=(100, 30)))
+    hypernet = ChunkedHMLP(
+        target, ConditionSpec(count=CONDITIONS, size=8), chunk_size=500, hidden=(60,) * depth, conditional_chunks=conditional
+    )
+    hypernet.initialize(fan=fan, bias="torch", uniform=uniform)
+    flat = hypernet(list(range(CONDITIONS))).flat.square().mean(dim=0)
+    wanted = wanted_per_chunk(target, hypernet.starts, 500)
+    for k, chunk in enumerate(flat.split(500)):
+        assert chunk.mean().item() == pytest.approx(wanted[k].item(), rel=0.1), k
+
+
+def test_what_a_chunk_wants_is_the_average_over_its_scalars() -> None:
+    target = TargetSpec.from_shapes([[2, 8], [2], [4, 2]])
+    hypernet = ChunkedHMLP(target, ConditionSpec(), chunk_size=10)
+    wanted = wanted_per_chunk(target, hypernet.starts, 10)
+    torch.testing.assert_close(wanted, torch.tensor([2 / 8, (6 * 2 / 8 + 2 * 0 + 2 * 1.0) / 10, 1.0]))
+
+
+def test_chunks_that_cannot_be_small_enough_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    target = TargetSpec.from_shapes([[100, 100], [100]])
+    hypernet = ChunkedHMLP(target, ConditionSpec(count=2), chunk_size=100)
+    hypernet.initialize(min_variance=0.5, overrides={"bias": (0.0, 1e-8)})
+    assert "1 of 101 chunks start with larger weights than wanted" in caplog.text
+
+
+def test_by_bias_every_condition_starts_at_one_conventional_draw() -> None:
+    draw = weights_of(NETWORK)
+    hypernet = HMLP(TARGET, ConditionSpec(count=4))
+    init_by_bias(hypernet.linear_heads(), draw)
+    weights = hypernet([0, 1, 2, 3])
+    assert torch.equal(weights.flat, draw.flat.expand(4, -1))
+    weights.flat.square().sum().backward()
+    assert hypernet.linear_heads()[0].weight.grad is not None
+    with pytest.raises(SpecError, match="a bias for every generated weight"):
+        init_by_bias(HMLP(TARGET, ConditionSpec(), bias=False).linear_heads(), draw)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "sigmoid", "elu", "softplus", "leaky_relu", "silu", None])
+def test_second_moments_and_gains_agree_with_samples(activation: Any) -> None:
+    from hypnet_zoo.layers.activations import activation_module
+
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(2_000_000, generator=generator)
+    phi = activation_module(activation)
+    assert phi(1.5 * z).square().mean().item() == pytest.approx(second_moment(activation, 1.5), rel=0.01)
+    if activation not in {"tanh", "sigmoid"}:
+        assert phi(gain_of(activation) * z).square().mean().item() == pytest.approx(1.0, rel=0.01)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "elu", None])
+def test_a_deep_trunk_keeps_the_mean_square(activation: Any) -> None:
+    torch.manual_seed(0)
+    net = MLP((400,), 1, hidden=(400,) * 6, activation=activation)
+    init_trunk(net.hidden, activation)
+    assert net.hidden(torch.randn(500, 400)).square().mean().item() == pytest.approx(1.0, rel=0.25)
+
+
+def test_xavier_fan_in_has_variance_one_over_fan_in() -> None:
+    torch.manual_seed(0)
+    weight = xavier_fan_in_(torch.empty(300, 20, 3, 3))
+    assert weight.var().item() == pytest.approx(1 / 180, rel=0.02)
+    assert weight.abs().max().item() <= (3 / 180) ** 0.5
+    with pytest.raises(ValueError, match="at least two dimensions"):
+        xavier_fan_in_(torch.empty(3))
