@@ -153,7 +153,8 @@ class ChunkedHMLP(HyperNetwork):
         rows, chunks = self._rows_and_chunks(
             calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var, samples=32)[:64]
         )
-        scales = chunk_scales(self.inner, rows, chunks, wanted, min_variance=min_variance)
+        kept = self.target.numel - (self.num_chunks - 1) * self.chunk_size
+        scales = chunk_scales(self.inner, rows, chunks, wanted, kept=kept, min_variance=min_variance)
         for embeddings in self.all_chunk_embeddings():
             embeddings.mul_(scales.unsqueeze(1))
 

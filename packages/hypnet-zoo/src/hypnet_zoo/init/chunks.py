@@ -74,7 +74,7 @@ def init_inner(inner: HMLP, rows: Tensor, wanted: Tensor, *, trunk: TrunkStart, 
     if power > 0:
         first.weight[:, :size] *= gain * math.sqrt(share / power)
     embeddings = torch.randn(256, chunk_size, device=rows.device, dtype=rows.dtype)
-    reached = mean_squares(inner, rows, embeddings).mean()
+    reached = mean_squares(inner, rows, embeddings, kept=inner.target.numel).mean()
     factor = (wanted.max() / reached).sqrt()
     for head in inner.linear_heads():
         if not is_parametrized(head):
@@ -92,19 +92,34 @@ def start_embeddings(embeddings: Tensor, *, uniform: bool) -> None:
 
 
 @torch.no_grad()
-def mean_squares(inner: HMLP, rows: Tensor, chunks: Tensor) -> Tensor:
-    """What each chunk's scalars have on average, over rows: `[K]`. The head enters by its second moments, so nothing large is made."""
+def mean_squares(inner: HMLP, rows: Tensor, chunks: Tensor, *, kept: int) -> Tensor:
+    """What each chunk's scalars have on average, over rows: `[K]`.
+
+    The head enters by the second moments of its rows, so that nothing as large as the target is made.
+
+    Args:
+        inner: The network that writes the chunks.
+        rows: Inputs that all chunks share: `[B, r]`.
+        chunks: Embeddings: `[K, c]`, or `[B, K, c]`.
+        kept: How many scalars of the last chunk belong to the target.
+    """
     training = inner.training
     inner.eval()
     features = inner.features_product(rows, chunks)
     inner.train(training)
     weight = torch.cat([head.weight for head in inner.linear_heads()])
+    squares = _quadratic(features, weight)
+    squares[-1] = _quadratic(features[:, -1:], weight[:kept])[-1]
+    return squares
+
+
+def _quadratic(features: Tensor, weight: Tensor) -> Tensor:
     moments = weight.t() @ weight / len(weight)
     return ((features @ moments) * features).sum(dim=2).mean(dim=0)
 
 
 @torch.no_grad()
-def chunk_scales(inner: HMLP, rows: Tensor, chunks: Tensor, wanted: Tensor, *, min_variance: float) -> Tensor:
+def chunk_scales(inner: HMLP, rows: Tensor, chunks: Tensor, wanted: Tensor, *, kept: int, min_variance: float) -> Tensor:
     """How long each chunk's embedding must be for the chunk to have the wanted mean square: factors `[K]`.
 
     Args:
@@ -112,12 +127,13 @@ def chunk_scales(inner: HMLP, rows: Tensor, chunks: Tensor, wanted: Tensor, *, m
         rows: Inputs that all chunks share: `[B, r]`.
         chunks: Embeddings of variance 1: `[K, c]`, or `[B, K, c]`.
         wanted: Mean squares `[K]`.
+        kept: How many scalars of the last chunk belong to the target.
         min_variance: The smallest factor squared.
     """
     wanted = wanted.to(rows)
     low = torch.full_like(wanted, math.sqrt(min_variance))
     high = torch.full_like(wanted, _LONGEST)
-    unreachable = mean_squares(inner, rows, low.unsqueeze(1) * chunks) > 1.1 * wanted
+    unreachable = mean_squares(inner, rows, low.unsqueeze(1) * chunks, kept=kept) > 1.1 * wanted
     if bool(unreachable.any()):
         _logger.warning(
             "%d of %d chunks start with larger weights than wanted: the other inputs alone bring more",
@@ -126,6 +142,6 @@ def chunk_scales(inner: HMLP, rows: Tensor, chunks: Tensor, wanted: Tensor, *, m
         )
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        below = mean_squares(inner, rows, middle.unsqueeze(1) * chunks) < wanted
+        below = mean_squares(inner, rows, middle.unsqueeze(1) * chunks, kept=kept) < wanted
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
     return (low + high) / 2
