@@ -18,6 +18,7 @@ from hypnet_hpsearch.presence import Presence
 from hypnet_hpsearch.spec import SearchSpec
 from hypnet_hpsearch.store import Event, Store, end_event
 from hypnet_hpsearch.target import attempt_content
+from hypnet_hpsearch.trial import ENDED_FROM_OUTSIDE
 from hypnet_hpsearch.watching import Progress, Start, Watcher
 
 __all__ = ["Driver"]
@@ -205,10 +206,11 @@ class Driver:
         self._ends.append(end_event(attempt, result, TrialState.CANCELLED if cancelled else None))
 
     def _is_overdue(self, result: Mapping[str, Any]) -> bool:
-        """Whether an attempt was ended when its time was over. Only the scheduler did it, so only the clock tells."""
+        """Whether an attempt was ended when its time was over. Its own clock tells, which started a little after the scheduler's."""
         limit = self._spec.resources.time_limit
-        ended = result.get("state") == TrialState.FAILED and (result.get("exit_code") or 0) != 0
-        return limit is not None and ended and result["ended"] - result["started"] >= limit.total_seconds()
+        if limit is None or not str(result.get("reason")).startswith(ENDED_FROM_OUTSIDE):
+            return False
+        return bool(result["ended"] - result["started"] >= 0.9 * limit.total_seconds())
 
     def _look_at_jobless(self) -> None:
         jobless, self._jobless = self._jobless, []

@@ -22,6 +22,7 @@ from typing import Any
 
 __all__ = [
     "ATTEMPT",
+    "ENDED_FROM_OUTSIDE",
     "ERRORS",
     "OUTPUT",
     "RESULT",
@@ -40,6 +41,7 @@ RESULT = "result.json"
 OUTPUT = "output.txt"
 ERRORS = "errors.txt"
 RUN = "run"
+ENDED_FROM_OUTSIDE = "ended from outside"
 
 _COMMAND = [sys.executable, "-P", "-m", "hypnet_hpsearch.trial"]
 _PATIENCE = 5.0  # seconds to wait for somebody who only looks whether the attempt is alive
@@ -194,7 +196,7 @@ def _run(directory: Path, attempt: Mapping[str, Any], lock: int) -> tuple[int | 
         processes.clear()
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     if code and asked:
-        return code, f"ended from outside by {signal.Signals(asked[0]).name}"
+        return code, f"{ENDED_FROM_OUTSIDE} by {signal.Signals(asked[0]).name}"
     return code, _why(code, directory / ERRORS) if code else None
 
 
