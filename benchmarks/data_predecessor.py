@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -69,15 +69,36 @@ def write_mnist(ours: Path, theirs: Path) -> None:
                 (folder / f"{prefix}-{name}-ubyte.gz").write_bytes(content)
 
 
+class Python2Pickler(pickle._Pickler):  # noqa: SLF001 - the one in C cannot be changed
+    """Writes text and bytes as Python 2 did, which made CIFAR's files: as strings of bytes without an encoding."""
+
+    dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)  # noqa: SLF001
+
+    def save_string(self, content: str | bytes) -> None:
+        """Write one string."""
+        raw = content.encode("latin1") if isinstance(content, str) else content
+        self.write(b"T" + struct.pack("<i", len(raw)) + raw)  # type: ignore[attr-defined]
+        self.memoize(content)  # type: ignore[attr-defined]
+
+    dispatch[str] = dispatch[bytes] = save_string
+
+
+def python2_pickle(value: Any) -> bytes:
+    """A pickle as CIFAR's authors wrote it."""
+    buffer = io.BytesIO()
+    Python2Pickler(buffer, protocol=2).dump(value)
+    return buffer.getvalue()
+
+
 def write_cifar(ours: Path, theirs: Path) -> None:
     source, published = np.random.default_rng(0), CIFAR["cifar10"]
     contents = {}
     for name, _ in published.train + published.test:
         data = source.integers(0, 256, (10_000, 3072), dtype=np.uint8)
         labels = [int(label) for label in source.integers(0, 10, 10_000)]
-        contents[name] = pickle.dumps({"data": data, "labels": labels, "batch_label": name, "filenames": []}, protocol=2)
-    contents["batches.meta"] = pickle.dumps(
-        {"label_names": [str(n) for n in range(10)], "num_cases_per_batch": 10_000, "num_vis": 3072}, 2
+        contents[name] = python2_pickle({"data": data, "labels": labels, "batch_label": name, "filenames": []})
+    contents["batches.meta"] = python2_pickle(
+        {"label_names": [str(n) for n in range(10)], "num_cases_per_batch": 10_000, "num_vis": 3072}
     )
     archive = ours / published.archive.files[0][0]
     with tarfile.open(archive, "w:gz", compresslevel=1) as tar:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import pytest
@@ -87,13 +87,34 @@ def small_photographs(count: int, seed: int) -> Bytes:
     return np.random.default_rng(seed).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
 
 
+class Python2Pickler(pickle._Pickler):
+    """Writes text and bytes as Python 2 did, which made CIFAR's files: as strings of bytes without an encoding."""
+
+    dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)
+
+    def save_string(self, content: str | bytes) -> None:
+        """Write one string."""
+        raw = content.encode("latin1") if isinstance(content, str) else content
+        self.write(b"T" + struct.pack("<i", len(raw)) + raw)  # type: ignore[attr-defined]
+        self.memoize(content)  # type: ignore[attr-defined]
+
+    dispatch[str] = dispatch[bytes] = save_string
+
+
+def python2_pickle(value: Any) -> bytes:
+    """A pickle as CIFAR's authors wrote it."""
+    buffer = io.BytesIO()
+    Python2Pickler(buffer, protocol=2).dump(value)
+    return buffer.getvalue()
+
+
 def cifar_archive(published: PublishedBatches, sizes: dict[str, int], classes: int) -> tuple[bytes, PublishedBatches]:
     """A tar archive of pickled batches as CIFAR's authors made it, and what would be published about it."""
     contents = {}
     for seed, (name, size) in enumerate(sizes.items()):
         labels = [int(label) for label in np.arange(size) % classes]
         batch = {"data": small_photographs(size, seed).reshape(size, -1), published.label: labels, "batch_label": name}
-        contents[name] = pickle.dumps(batch, protocol=2)
+        contents[name] = python2_pickle(batch)
     archive = tar_of({f"{published.folder}/{name}": content for name, content in contents.items()})
     sums = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
     return archive, replace(

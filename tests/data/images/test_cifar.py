@@ -106,7 +106,7 @@ def test_augmentation_is_the_same_under_the_same_seed_and_leaves_test_images_alo
     assert torch.equal(one, two)
     assert not torch.equal(one, three)
     raw = split_of(task, "test").samples.x[:5].float() / 255
-    mean, std = (torch.tensor(numbers)[:, None, None] for numbers in ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)))
+    mean, std = (torch.tensor(numbers)[:, None, None] for numbers in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     assert torch.allclose(next(task.test.batches(5)).x, (raw - mean) / std, atol=1e-6)
 
 

@@ -163,7 +163,7 @@ def split_cifar(
         augmentation: Whether training images are shifted at random by up to four pixels and mirrored; all inputs are then
             normalised as well.
         cutout: Whether augmentation makes a square blank as well: of 16x16 pixels in CIFAR-10, of 8x8 in CIFAR-100.
-        normalize: Whether to subtract CIFAR-10's mean and divide by its standard deviation, channel by channel; by default exactly
+        normalize: Whether to subtract ImageNet's mean and divide by its standard deviation, channel by channel; by default exactly
             with augmentation.
         data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else `~/.cache/hypnet`.
         download: Whether missing or damaged archives may be downloaded (170 MB each).

@@ -12,10 +12,11 @@ from hypnet_data.images.pickled import read_batches
 from hypnet_data.images.published import CIFAR
 from hypnet_data.prepared import prepared
 
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Those of ImageNet, as in the predecessor, so that results can be compared."""
+
 PREPROCESSING = Preprocessing(mean=MEAN, std=STD, padding=4, flips=True, cutout=16)
 PREPROCESSING_100 = Preprocessing(mean=MEAN, std=STD, padding=4, flips=True, cutout=8)
-"""With the mean and standard deviation of CIFAR-10, as in the predecessor, so that results can be compared."""
 
 
 def cifar10(
@@ -42,8 +43,8 @@ def cifar10(
         augmentation: Whether training images are shifted at random by up to four pixels and mirrored; all inputs are then
             normalised as well.
         cutout: Whether augmentation makes a square of 16x16 pixels blank as well.
-        normalize: Whether to subtract the training images' mean and divide by their standard deviation, channel by channel; by
-            default exactly with augmentation.
+        normalize: Whether to subtract ImageNet's mean and divide by its standard deviation, channel by channel; by default exactly
+            with augmentation.
         data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else `~/.cache/hypnet`.
         download: Whether a missing or damaged archive may be downloaded.
         mirrors: Addresses of folders to download from, tried in turn; by default the authors'.
@@ -94,7 +95,7 @@ def cifar100(
         augmentation: Whether training images are shifted at random by up to four pixels and mirrored; all inputs are then
             normalised as well.
         cutout: Whether augmentation makes a square of 8x8 pixels blank as well.
-        normalize: Whether to subtract CIFAR-10's mean and divide by its standard deviation, channel by channel; by default exactly
+        normalize: Whether to subtract ImageNet's mean and divide by its standard deviation, channel by channel; by default exactly
             with augmentation.
         data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else `~/.cache/hypnet`.
         download: Whether a missing or damaged archive may be downloaded (169 MB).

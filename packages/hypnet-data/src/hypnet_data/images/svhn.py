@@ -16,8 +16,8 @@ from hypnet_data.images.classification import Preprocessing, held_out, image_tas
 from hypnet_data.images.published import SVHN
 from hypnet_data.prepared import Array, Arrays, prepared
 
-PREPROCESSING = Preprocessing(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010), padding=4, cutout=20)
-"""With the mean and standard deviation of CIFAR-10, as in the predecessor, so that results can be compared."""
+PREPROCESSING = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), padding=4, cutout=20)
+"""With the mean and standard deviation of ImageNet, as in the predecessor, so that results can be compared."""
 
 
 def svhn(
@@ -45,7 +45,7 @@ def svhn(
         one_hot: Whether targets are one-hot rows instead of class indices.
         augmentation: Whether training images are shifted at random by up to four pixels; all inputs are then normalised as well.
         cutout: Whether augmentation makes a square of 20x20 pixels blank as well.
-        normalize: Whether to subtract CIFAR-10's mean and divide by its standard deviation, channel by channel; by default exactly
+        normalize: Whether to subtract ImageNet's mean and divide by its standard deviation, channel by channel; by default exactly
             with augmentation.
         data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else `~/.cache/hypnet`.
         download: Whether missing or damaged files may be downloaded.
