@@ -90,7 +90,8 @@ def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
 
     The type of the owning layer tells the kind: norms have scales and shifts, `nn.Embedding` an embedding, every other layer
     weights (two or more dimensions) and biases (named so, or one dimension beside a weight). A layer of one's own says so itself
-    with a class attribute `param_kinds`, a mapping from the attribute's name to the kind.
+    with a class attribute `param_kinds`, a mapping from the attribute's name to the kind, and one whose weights are not shaped
+    `[out, in, *kernel]` gives their fan-in and fan-out in an attribute `param_fans`.
     """
     modules = dict(module.named_modules())
     seen: set[int] = set()
@@ -106,7 +107,8 @@ def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
                 layer_name, tensor_name = layer_name.removeprefix("."), rest.partition(".")[0]
             layer = modules[layer_name]
             kind = _kind_of(layer, tensor_name, tuple(tensor.shape))
-            fan_in, fan_out = _fans(layer, kind, tuple(tensor.shape))
+            declared: Mapping[str, tuple[int, int]] = getattr(layer, "param_fans", {})
+            fan_in, fan_out = declared.get(tensor_name) or _fans(layer, kind, tuple(tensor.shape))
             yield ParamSpec(name=name, shape=tuple(tensor.shape), kind=kind, layer=layer_name, fan_in=fan_in, fan_out=fan_out)
 
 

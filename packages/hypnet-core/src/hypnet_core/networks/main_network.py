@@ -36,7 +36,9 @@ class MainNetwork(nn.Module):
 
     **Running statistics.** Those of batch norm belong to a condition, not to the module: with `condition=i` set `i` is read and,
     in training mode, updated; without, the module's own. `stats=` passes statistics from outside, which are read, never
-    changed, and carry no gradient. A module whose `forward` takes `condition` itself gets it, and sees to its statistics.
+    changed, and carry no gradient. A layer that keeps other tensors per condition offers a method `tensors_at(condition)`, a mapping
+    from attribute names to tensors, which stand in for its own unless they come from outside. A module whose `forward` takes
+    `condition` itself gets it, and sees to its statistics.
 
     Args:
         module: The network.
@@ -72,6 +74,7 @@ class MainNetwork(nn.Module):
         hollow(module, places)
         self.module = module
         self.bank = StatisticsBank(module)
+        self._contexts = [(name, layer) for name, layer in module.named_modules() if hasattr(layer, "tensors_at")]
 
     def forward(
         self,
@@ -147,13 +150,24 @@ class MainNetwork(nn.Module):
                 .reshape(count, self.stats.numel)
             )
             # In training mode batch norm writes into what it is given.
-            return [dict(Weights(row.clone() if self.training else row, self.stats)) for row in flat.unbind(0)]
-        if ids is None or not self.bank.names:
+            given = [dict(Weights(row.clone() if self.training else row, self.stats)) for row in flat.unbind(0)]
+            return given if ids is None else [{**self._contexts_at(i), **rows} for i, rows in zip(ids, given, strict=True)]
+        if ids is None or not (self.bank.names or self._contexts):
             return [{} for _ in range(count)]
         own = dict(named_statistics(self.module))
         if self.training:
             self.bank.reserve(max(ids), own)
-        return [self.bank.rows(i, own) for i in ids]
+        return [{**self._contexts_at(i), **self.bank.rows(i, own)} for i in ids]
+
+    def _contexts_at(self, condition: int) -> dict[str, Tensor]:
+        """What layers keep for a condition, without what comes from outside."""
+        generated = {place for place, _ in self._pairs}
+        kept = (
+            (f"{name}.{attribute}" if name else attribute, tensor)
+            for name, layer in self._contexts
+            for attribute, tensor in layer.tensors_at(condition).items()
+        )
+        return {place: tensor for place, tensor in kept if place not in generated}
 
     def _batched(
         self,
@@ -180,6 +194,8 @@ class MainNetwork(nn.Module):
 
     def _run(self, tensors: dict[str, Tensor], sets: list[dict[str, Tensor]], args: Any, kwargs: Any, *, paired: bool) -> Any:
         way, reason = self._way(tensors, args)
+        if way == "native" and any(sets):
+            way, reason = batching.choose(self.module, tensors, args)
         if way == "native":
             output = self._run_native(tensors, len(sets), args, kwargs, paired=paired)
             if output is not NotImplemented:

@@ -21,6 +21,9 @@ _MODULES: dict[str, type[nn.Module]] = {
     "softplus": nn.Softplus,
 }
 
+ACTIVATIONS = tuple(_MODULES.values())
+"""The classes of all activations."""
+
 
 def activation_module(name: ActivationName | None) -> nn.Module:
     """A new module that applies the activation; `None` is the identity.

@@ -1,0 +1,234 @@
+"""Modulation of activations by gains and shifts that a context chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hypnet_core.errors import ConditionError, SpecError
+
+
+class ContextMod(nn.Module):
+    r"""Gains and shifts of activations, $y = x \odot g + s$.
+
+    `shape` broadcasts against the activations `[N, *]`, so it says what shares a gain: `(F,)` one per unit of a vector, `(C, 1, 1)`
+    one per feature map, `(C, H, W)` one per pixel, `(T, F)` one per time step and unit. Gains start at 1 (at 0 with `gain_offset`),
+    shifts at 0.
+
+    A **checkpoint** keeps the current gains and shifts under the next number; `forward(x, condition=i)` uses checkpoint `i`, and
+    the number of checkpoints stands for the current ones. `MainNetwork` passes its own `condition` on to every such layer.
+
+    Args:
+        shape: Shape of the gains and of the shifts, without the batch.
+        gains: Whether there are gains.
+        shifts: Whether there are shifts.
+        gain_offset: Multiply by $1 + g$ instead of $g$, for generated gains that start near zero.
+        softplus: Keep gains positive: $g$ becomes $\frac{1}{\beta} \log(1 + e^{\beta g})$, before the offset.
+        softplus_scale: $\beta$.
+
+    Raises:
+        SpecError: There are neither gains nor shifts, or a size or `softplus_scale` is not positive.
+
+    Example:
+        >>> layer = ContextMod((2,))
+        >>> layer(torch.ones(1, 2), gain=torch.tensor([2.0, 3.0]), shift=torch.tensor([0.0, 1.0]))
+        tensor([[2., 4.]])
+
+    References:
+        Masse et al., Alleviating catastrophic forgetting using context-dependent gating, PNAS 2018, arXiv:1802.01569.
+    """
+
+    param_kinds: ClassVar[dict[str, str]] = {"gain": "gain", "shift": "shift"}
+
+    kept_gains: Tensor | None
+    kept_shifts: Tensor | None
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        gains: bool = True,
+        shifts: bool = True,
+        gain_offset: bool = False,
+        softplus: bool = False,
+        softplus_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not (gains or shifts):
+            raise SpecError("context modulation needs gains or shifts: not both can be switched off")
+        if any(n < 1 for n in shape):
+            raise SpecError(f"shape: sizes must be positive, got {list(shape)}")
+        if softplus_scale <= 0:
+            raise SpecError(f"softplus_scale must be positive, got {softplus_scale}")
+        self.shape = tuple(shape)
+        self.gain_offset, self.softplus, self.softplus_scale = gain_offset, softplus, softplus_scale
+        self.gain = nn.Parameter(torch.empty(self.shape)) if gains else None
+        self.shift = nn.Parameter(torch.empty(self.shape)) if shifts else None
+        self.register_buffer("kept_gains", torch.empty(0, *self.shape) if gains else None)
+        self.register_buffer("kept_shifts", torch.empty(0, *self.shape) if shifts else None)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Start again from no modulation: shifts 0, and gains 1, or 0 with an offset."""
+        if self.gain is not None:
+            self.gain.fill_(0.0 if self.gain_offset else 1.0)
+        if self.shift is not None:
+            self.shift.zero_()
+
+    @torch.no_grad()
+    def normal_(self, std: float = 1.0) -> None:
+        """Draw gains and shifts from $N(0, std^2)$, gains around their neutral value."""
+        self.reset_parameters()
+        for parameter in self.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=std)
+
+    @torch.no_grad()
+    def uniform_(self, bound: float = 1.0) -> None:
+        """Draw gains and shifts from $U(-bound, bound)$, gains around their neutral value."""
+        self.reset_parameters()
+        for parameter in self.parameters():
+            parameter.add_(torch.empty_like(parameter).uniform_(-bound, bound))
+
+    @torch.no_grad()
+    def sparse_(self, sparsity: float = 0.8) -> None:
+        """Switch a random share of the units off: their effective gain is 0 (close to it with softplus), all others' is neutral.
+
+        Without gains a random share of the shifts is drawn from $N(0, 1)$ and the rest is zero.
+
+        Args:
+            sparsity: Share of the units that are switched off.
+
+        Raises:
+            SpecError: `sparsity` is not in [0, 1].
+        """
+        if not 0.0 <= sparsity <= 1.0:
+            raise SpecError(f"sparsity must lie in [0, 1], got {sparsity}")
+        self.reset_parameters()
+        count = self.shape_numel
+        off = torch.randperm(count)[: round(sparsity * count)]
+        if self.gain is not None:
+            self.gain.view(-1)[off] -= 1.0
+        elif self.shift is not None:
+            self.shift.normal_().view(-1)[off] = 0.0
+
+    @property
+    def shape_numel(self) -> int:
+        """Number of gains, or of shifts."""
+        return torch.Size(self.shape).numel()
+
+    @property
+    def num_checkpoints(self) -> int:
+        """How many checkpoints there are."""
+        kept = self.kept_gains if self.gain is not None else self.kept_shifts
+        return 0 if kept is None else len(kept)
+
+    @torch.no_grad()
+    def checkpoint(self, *, reset: bool = True) -> int:
+        """Keep the current gains and shifts, as buffers that nothing trains.
+
+        Args:
+            reset: Whether to start the current ones anew afterwards.
+
+        Returns:
+            The number of the checkpoint, to be passed as `condition`.
+        """
+        number = self.num_checkpoints
+        if self.gain is not None and self.kept_gains is not None:
+            self.kept_gains = torch.cat([self.kept_gains, self.gain.unsqueeze(0)])
+        if self.shift is not None and self.kept_shifts is not None:
+            self.kept_shifts = torch.cat([self.kept_shifts, self.shift.unsqueeze(0)])
+        if reset:
+            self.reset_parameters()
+        return number
+
+    def tensors_at(self, condition: int) -> dict[str, Tensor]:
+        """Gains and shifts of a checkpoint by name; the current ones if there is no such checkpoint yet.
+
+        Raises:
+            ConditionError: The condition is negative.
+        """
+        if condition < 0:
+            raise ConditionError(f"a condition is a number from 0, got {condition}")
+        kept = {"gain": (self.gain, self.kept_gains), "shift": (self.shift, self.kept_shifts)}
+        past = condition < self.num_checkpoints
+        return {
+            name: rows[condition] if past else own for name, (own, rows) in kept.items() if own is not None and rows is not None
+        }
+
+    def forward(
+        self, x: Tensor, *, gain: Tensor | None = None, shift: Tensor | None = None, condition: int | None = None
+    ) -> Tensor:
+        """Modulate activations `[N, *]`.
+
+        Args:
+            x: Activations.
+            gain: Gains instead of the layer's own, `shape` or, one set per sample, `[N, *shape]`.
+            shift: Shifts, likewise.
+            condition: Which checkpoint to use; gains and shifts that are given win.
+
+        Raises:
+            SpecError: What is given does not have that shape, or the layer has no gains or shifts to replace.
+            ConditionError: There is no such checkpoint.
+        """
+        if condition is not None and condition > self.num_checkpoints:
+            raise ConditionError(f"there is no checkpoint {condition}: there are {self.num_checkpoints}")
+        own = {"gain": self.gain, "shift": self.shift} if condition is None else self.tensors_at(condition)
+        return self.modulate(x, self._pick("gain", gain, own.get("gain"), x), self._pick("shift", shift, own.get("shift"), x))
+
+    def modulate(self, x: Tensor, gain: Tensor | None, shift: Tensor | None) -> Tensor:
+        """The computation itself, for gains and shifts that broadcast against `x`."""
+        if gain is not None:
+            if self.softplus:
+                gain = F.softplus(gain * self.softplus_scale) / self.softplus_scale
+            x = x * (1.0 + gain if self.gain_offset else gain)
+        return x if shift is None else x + shift
+
+    def _pick(self, name: str, given: Tensor | None, own: Tensor | None, x: Tensor) -> Tensor | None:
+        if given is None:
+            return own
+        if own is None:
+            raise SpecError(f"this layer has no {name}s, but {name} was given")
+        if tuple(given.shape) not in {self.shape, (len(x), *self.shape)}:
+            raise SpecError(f"{name} must have shape {list(self.shape)} or {[len(x), *self.shape]}, got {list(given.shape)}")
+        return given
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object, **kwargs: object) -> None:
+        # A checkpoint of the network may hold more or fewer contexts than were kept here.
+        for name in ("kept_gains", "kept_shifts"):
+            buffer, saved = getattr(self, name), state_dict.get(prefix + name)
+            if buffer is not None and saved is not None and saved.shape[1:] == buffer.shape[1:]:
+                setattr(self, name, buffer.new_empty(saved.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def extra_repr(self) -> str:
+        """Shape and form, for `print`."""
+        return f"{self.shape}, gains={self.gain is not None}, shifts={self.shift is not None}, gain_offset={self.gain_offset}"
+
+
+def context_layers(module: nn.Module) -> list[ContextMod]:
+    """All layers of a network that modulate."""
+    return [layer for layer in module.modules() if isinstance(layer, ContextMod)]
+
+
+def checkpoint_contexts(module: nn.Module, *, reset: bool = True) -> int:
+    """Keep the current context of a whole network, after a task was learned, say.
+
+    Args:
+        module: The network.
+        reset: Whether gains and shifts start anew.
+
+    Returns:
+        The number of the checkpoint.
+
+    Raises:
+        SpecError: The network has no context modulation.
+    """
+    numbers = [layer.checkpoint(reset=reset) for layer in context_layers(module)]
+    if not numbers:
+        raise SpecError("the network has no context modulation to keep")
+    return numbers[0]

@@ -1,0 +1,72 @@
+"""Images: their shape, checked, and the adapter for flat ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from hypnet_core.errors import SpecError
+
+
+def image_shape(in_shape: Sequence[int], out_features: int) -> tuple[int, int, int]:
+    """`in_shape` as `(C, H, W)`, once it is known to be one.
+
+    Args:
+        in_shape: Shape of one sample.
+        out_features: Number of outputs, checked as well.
+
+    Raises:
+        SpecError: It is no image, or a size is not positive.
+    """
+    if len(in_shape) != 3 or min(in_shape) < 1:
+        raise SpecError(f"in_shape must be (C, H, W) with positive sizes, got {list(in_shape)}")
+    if out_features < 1:
+        raise SpecError(f"out_features must be positive, got {out_features}")
+    channels, height, width = in_shape
+    return channels, height, width
+
+
+def check_images(x: Tensor, in_shape: Sequence[int]) -> None:
+    """Inputs must be `[N, *in_shape]`.
+
+    Raises:
+        SpecError: They are not.
+    """
+    if x.ndim != len(in_shape) + 1 or tuple(x.shape[1:]) != tuple(in_shape):
+        raise SpecError(f"the network expects samples of shape {list(in_shape)}, got inputs {list(x.shape)}")
+
+
+class FromFlatHWC(nn.Module):
+    """An adapter for flat images in the order height, width, channel: `[N, H·W·C]` becomes `[N, C, H, W]`.
+
+    Networks take images as `(C, H, W)`. Put this in front of one for data in the other order:
+    `nn.Sequential(FromFlatHWC((3, 32, 32)), network)`.
+
+    Args:
+        shape: `(C, H, W)` of the images.
+
+    Raises:
+        SpecError: `shape` is no image.
+
+    Example:
+        >>> import torch
+        >>> FromFlatHWC((3, 1, 2))(torch.tensor([[1, 2, 3, 10, 20, 30]])).tolist()
+        [[[[1, 10]], [[2, 20]], [[3, 30]]]]
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = image_shape(shape, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rearrange.
+
+        Raises:
+            SpecError: A row of `x` does not hold one image.
+        """
+        channels, height, width = self.shape
+        if x.ndim != 2 or x.shape[1] != math.prod(self.shape):
+            raise SpecError(f"expected flat images [N, {math.prod(self.shape)}], got {list(x.shape)}")
+        return x.view(-1, height, width, channels).permute(0, 3, 1, 2)
