@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import logging
@@ -284,3 +285,39 @@ def test_a_disk_that_is_full_in_mid_download_is_an_error_and_leaves_nothing_behi
     assert done.returncode == 1
     assert re.search(r"DataError: cannot write .*file\.gz: .*make room, or choose another data_dir", done.stderr)
     assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_on_a_terminal_a_bar_counts_the_bytes(served: Any, target: Path) -> None:
+    import pty
+
+    def slowly(handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        for start in range(0, len(content), 64_000):
+            handler.wfile.write(content[start : start + 64_000])
+            time.sleep(0.15)
+
+    served.behaviour = slowly
+    ours, theirs = pty.openpty()
+    code = "import logging; logging.getLogger('hypnet').setLevel(logging.INFO)" + FETCH
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.Popen([sys.executable, "-c", code, str(target), served.url, MD5], stderr=theirs, env=environment)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # the end of a pseudo-terminal
+        while part := os.read(ours, 4096):
+            said += part
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert "downloading file.gz (0.3 MB)" in said.decode()
+    assert re.search(r"file\.gz.*━.*256\.0 kB", said.decode(), re.DOTALL)
+
+
+def test_nobody_is_told_how_far_it_is_where_logging_is_off(served: Any, target: Path) -> None:
+    code = "import logging; logging.getLogger('hypnet').setLevel(logging.ERROR)" + FETCH
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(target), served.url, MD5], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""

@@ -1,10 +1,12 @@
 """Steps from stored samples to inputs and targets; each works on a whole batch.
 
-All of them are `hypnet_core.tasks.split.Transform`s: immutable, and random only through the generator that they are given.
+All of them are `hypnet_core.tasks.split.Transform`s: immutable, and random only through the generator that they are given. torchvision's
+random transforms draw once for a whole batch, and from torch's global generator; these draw for each image, at the same speed.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -134,41 +136,66 @@ class Cutout:
 
 @dataclass(frozen=True, eq=False)
 class Permute:
-    """Put the pixels of each image, or the features of each vector, into another order, after padding.
+    """Put the pixels of each image, or the features of each vector, into another order, together with a frame around them.
+
+    Made by `Permute.of`. A frame is not put around images before they are permuted, but where its pixels come to lie: so each
+    batch is copied once and not twice.
 
     Args:
-        permutation: Where each place of the result comes from, int64 `[H * W]` of the padded image, or `[F]`; `None` only pads.
-        padding: Pixels to put around each image.
-        fill: What they are, channel by channel, or one number for all.
+        source: Where each place of the result comes from, int64 `[P]`; anywhere for places of the frame.
+        shape: Shape of one sample of the result.
+        inside: 1 for places that come from the image and 0 for those of the frame, float32 `[P]`; `None` without a frame.
+        frame: What is added to it: the frame's values and 0 elsewhere, float32 `[C, P]`; `None` for a frame of zeros.
 
     Shapes:
         Images `[B, C, H, W]` or vectors `[B, F]`, floating point.
 
     Example:
-        >>> Permute(torch.tensor([2, 0, 1]))(torch.tensor([[1.0, 2.0, 3.0]]))
+        >>> Permute.of((3,), torch.tensor([2, 0, 1]))(torch.tensor([[1.0, 2.0, 3.0]]))
         tensor([[3., 1., 2.]])
+        >>> Permute.of((1, 1, 1), padding=1, fill=(0.5,))(torch.tensor([[[[2.0]]]]))
+        tensor([[[[0.5000, 0.5000, 0.5000],
+                  [0.5000, 2.0000, 0.5000],
+                  [0.5000, 0.5000, 0.5000]]]])
     """
 
-    permutation: Tensor | None = None
-    padding: int = 0
-    fill: tuple[float, ...] = (0.0,)
+    source: Tensor
+    shape: tuple[int, ...]
+    inside: Tensor | None = None
+    frame: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls, shape: tuple[int, ...], permutation: Tensor | None = None, *, padding: int = 0, fill: tuple[float, ...] = (0.0,)
+    ) -> Permute:
+        """A permutation of padded images, or of vectors.
+
+        Args:
+            shape: Shape of one sample, `(C, H, W)` or `(F,)`.
+            permutation: Which place of the padded image each place of the result comes from, row by row; `None` leaves them in order.
+            padding: Pixels to put around each image.
+            fill: What they are, channel by channel, or one number for all.
+        """
+        if not padding:
+            places = math.prod(shape[-2:]) if len(shape) == 3 else shape[0]
+            return cls(torch.arange(places) if permutation is None else permutation, shape)
+        channels, height, width = shape
+        numbered = F.pad(torch.arange(height * width).view(1, height, width), [padding] * 4, value=-1)[0]
+        source = numbered.flatten() if permutation is None else numbered.flatten()[permutation]
+        inside = (source >= 0).to(torch.float32)
+        frame = (1 - inside) * torch.tensor(fill)[:, None] if any(fill) else None
+        return cls(source.clamp(min=0), (channels, *numbered.shape), inside, frame)
 
     def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
         """The permuted batch."""
-        if self.padding:
-            values = self._padded(values)
-        if self.permutation is None:
-            return values
-        order = self.permutation.to(values.device)
-        rows = values.reshape(-1, len(order))  # two dimensions: twice as fast as three
-        return rows.index_select(1, order).view(values.shape)
-
-    def _padded(self, values: Tensor) -> Tensor:
-        sides = [self.padding] * 4
-        if len(self.fill) == 1:
-            return F.pad(values, sides, value=self.fill[0])
-        black = values.new_tensor(self.fill)[:, None, None]
-        return F.pad(values - black, sides) + black
+        inputs = values.flatten(2).flatten(0, 1) if values.ndim == 4 else values
+        moved = inputs.index_select(1, self.source.to(values.device))  # in two dimensions: twice as fast as in three
+        if self.inside is not None:
+            moved.mul_(self.inside.to(values.device))
+        result = moved.view(len(values), *self.shape)
+        if self.frame is not None:
+            result.flatten(2).add_(self.frame.to(values.device))
+        return result
 
 
 @dataclass(frozen=True)

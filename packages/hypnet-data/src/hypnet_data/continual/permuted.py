@@ -73,7 +73,7 @@ def permuted_tasks(
             targets.append(Shift(number * classes))
         if one_hot:
             targets.append(OneHot(outputs))
-        step = Permute(order, padding, _black(task))
+        step = Permute.of(task.spec.in_shape, order, padding=padding, fill=_black(task))
         inputs = [] if order is None and not padding else [step]
         parts = whole.transformed(inputs).relabelled(targets)
         spec = task.spec.model_copy(update={"name": f"{name}_{number}", "in_shape": shape, "out_shape": (outputs,)})
