@@ -144,15 +144,14 @@ class ChunkedHMLP(HyperNetwork):
         self.starts = wanted_starts(self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides)
         wanted = wanted_per_chunk(self.target, self.starts, self.chunk_size)
         # The features of all chunks for all these inputs are held at once.
-        most = max(8, min(256, 4_000_000 // (self.num_chunks * self.inner.linear_heads()[0].in_features)))
-        inputs = calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var, samples=32)[:most]
-        rows, _ = self._rows_and_chunks(inputs)
+        most = max(8, min(128, 2_000_000 // (self.num_chunks * self.inner.linear_heads()[0].in_features)))
+        # The features of all chunks for all these inputs are held at once.
+        most = max(8, min(128, 2_000_000 // (self.num_chunks * self.inner.linear_heads()[0].in_features)))
+        rows, _ = self._rows_and_chunks(calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var)[:most])
         init_inner(self.inner, rows, wanted, trunk=trunk, condition_share=condition_share)
         for embeddings in self.all_chunk_embeddings():
             start_embeddings(embeddings, uniform=uniform)
-        rows, chunks = self._rows_and_chunks(
-            calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var, samples=32)[:64]
-        )
+        rows, chunks = self._rows_and_chunks(calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var)[:most])
         kept = self.target.numel - (self.num_chunks - 1) * self.chunk_size
         scales = chunk_scales(self.inner, rows, chunks, wanted, kept=kept, min_variance=min_variance)
         for embeddings in self.all_chunk_embeddings():

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _LONGEST = 64.0
-_HALVINGS = 50
+_HALVINGS = 30
 
 
 def wanted_per_chunk(target: TargetSpec, starts: tuple[Start, ...], chunk_size: int) -> Tensor:
@@ -79,6 +80,18 @@ def init_inner(inner: HMLP, rows: Tensor, wanted: Tensor, *, trunk: TrunkStart, 
     for head in inner.linear_heads():
         if not is_parametrized(head):
             head.weight *= factor
+    if low > 0 and power > 0:
+        _scale_to(first.weight[:, :size], low, lambda: mean_squares(inner, rows, 0 * embeddings, kept=inner.target.numel)[0])
+
+
+def _scale_to(columns: Tensor, wanted: float, measure: Callable[[], Tensor]) -> None:
+    """Scale some weights in place so that what they bring alone is as wanted; behind hidden layers only a search can tell."""
+    start = columns.clone()
+    low, high = 0.0, 8.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        columns.copy_(middle * start)
+        low, high = (middle, high) if measure() < wanted else (low, middle)
 
 
 @torch.no_grad()
