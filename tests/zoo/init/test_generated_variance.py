@@ -88,9 +88,7 @@ def test_constants_are_exact() -> None:
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 @pytest.mark.parametrize("fan", ["in", "out", "harmonic"])
 @pytest.mark.parametrize("conditional", [False, True])
-def test_chunks_have_the_mean_square_that_their_tensors_want_on_average(
-    depth: int, fan: Any, conditional: bool, uniform: bool
-) -> None:
+def test_chunks_have_the_mean_square_that_their_tensors_want_on_average(depth: int, fan: Any, conditional: bool) -> None:
     torch.manual_seed(depth)
     target = TargetSpec.of(MLP((64,), 10, hidden=(100, 30)))
     hypernet = ChunkedHMLP(
