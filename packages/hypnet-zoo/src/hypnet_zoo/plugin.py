@@ -6,6 +6,14 @@ from hypnet_core import Component, hookimpl
 
 MAINNETS = [
     Component.mainnet("mlp", "hypnet_zoo.mainnets.mlp:MLP", "A multi-layer perceptron."),
+    Component.mainnet("lenet", "hypnet_zoo.mainnets.lenet:LeNet", "LeNet in three sizes, for MNIST and CIFAR."),
+    Component.mainnet("resnet", "hypnet_zoo.mainnets.resnet:ResNet", "The residual network with 6n + 2 layers for CIFAR."),
+    Component.mainnet("resnet_imagenet", "hypnet_zoo.mainnets.resnet_imagenet:ResNetImageNet", "ResNet-18 to ResNet-152."),
+    Component.mainnet("wide_resnet", "hypnet_zoo.mainnets.wide_resnet:WideResNet", "The wide residual network."),
+    Component.mainnet(
+        "zenkenet", "hypnet_zoo.mainnets.zenkenet:ZenkeNet", "The convolutional network of synaptic intelligence."
+    ),
+    Component.mainnet("bio_conv_net", "hypnet_zoo.mainnets.bio_conv_net:BioConvNet", "A locally connected network."),
 ]
 
 HYPERNETS = [

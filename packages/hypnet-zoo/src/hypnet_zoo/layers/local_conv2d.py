@@ -64,10 +64,7 @@ class LocalConv2d(nn.Module):
         self.in_size, self.kernel_size, self.stride = _pair(in_size), _pair(kernel_size), _pair(stride)
         self.padding = _pair(padding)
         self._check_sizes()
-        self.out_size = tuple(
-            (n + 2 * p - k) // s + 1
-            for n, p, k, s in zip(self.in_size, self.padding, self.kernel_size, self.stride, strict=True)
-        )
+        self.out_size = (self._outputs(0), self._outputs(1))
         self.weight = nn.Parameter(torch.empty(*self.out_size, out_channels, in_channels, *self.kernel_size))
         self.bias = nn.Parameter(torch.empty(*self.out_size, out_channels)) if bias else None
         self.reset_parameters()
@@ -98,6 +95,10 @@ class LocalConv2d(nn.Module):
                     f"kernel_size {list(self.kernel_size)} is larger than the image {list(self.in_size)} "
                     f"with padding {list(self.padding)}"
                 )
+
+    def _outputs(self, axis: int) -> int:
+        free = self.in_size[axis] + 2 * self.padding[axis] - self.kernel_size[axis]
+        return free // self.stride[axis] + 1
 
     def reset_parameters(self) -> None:
         r"""Draw from $U(-1/\sqrt{f}, 1/\sqrt{f})$ with the fan-in $f$, as torch's convolutions do."""

@@ -6,13 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from hypnet_core.errors import SpecError
 from hypnet_zoo.layers.activations import ActivationName, activation_module
+from hypnet_zoo.layers.batched import batched_linear
+from hypnet_zoo.layers.context_mod import context_layers
 from hypnet_zoo.layers.hidden import hidden_layers
+from hypnet_zoo.layers.modulation import Modulation, modulate
 
 
 class MLP(nn.Module):
@@ -35,11 +37,13 @@ class MLP(nn.Module):
         batch_norm: Batch norm before each hidden activation.
         track_statistics: Whether batch norm keeps running statistics for evaluation; otherwise those of the batch are used.
         out_activation: Nonlinearity of the outputs; none by default.
+        context_mod: Where and how gains and shifts modulate the layers, see `Modulation`; none by default. Inputs have one gain each.
 
     Raises:
         SpecError: A size is not positive, or `dropout` is not in [0, 1).
 
     Example:
+        >>> import torch
         >>> net = MLP((1, 28, 28), 10, hidden=(400, 400))
         >>> sum(p.numel() for p in net.parameters())
         478410
@@ -60,6 +64,7 @@ class MLP(nn.Module):
         batch_norm: bool = False,
         track_statistics: bool = True,
         out_activation: ActivationName | None = None,
+        context_mod: Modulation | None = None,
     ) -> None:
         super().__init__()
         in_features = math.prod(in_shape)
@@ -80,6 +85,7 @@ class MLP(nn.Module):
         self.out = with_spectral_norm(out) if spectral_norm else out
         self.out_activation = activation_module(out_activation)
         self._plain = not (spectral_norm or batch_norm)
+        modulate(self, self.in_shape, context_mod, input_context=self.in_shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs `[N, *in_shape]` to outputs `[N, out_features]`."""
@@ -94,31 +100,19 @@ class MLP(nn.Module):
             paired: Whether each set has an input of its own.
 
         Returns:
-            `[B, N, out_features]`, or `NotImplemented` with spectral or batch norm.
+            `[B, N, out_features]`, or `NotImplemented` with spectral norm, batch norm or context modulation.
         """
-        if not self._plain:
+        if not self._plain or context_layers(self):
             return NotImplemented
         h = self._flat(x, 2 if paired else 1)
         for name, layer in self.hidden.named_children():
             if isinstance(layer, nn.Linear):
-                h = _batched_linear(h, weights[f"hidden.{name}.weight"], weights.get(f"hidden.{name}.bias"))
+                h = batched_linear(h, weights[f"hidden.{name}.weight"], weights.get(f"hidden.{name}.bias"))
             else:
                 h = layer(h if h.ndim == 3 else h.expand(len(weights["out.weight"]), -1, -1))
-        return self.out_activation(_batched_linear(h, weights["out.weight"], weights.get("out.bias")))
+        return self.out_activation(batched_linear(h, weights["out.weight"], weights.get("out.bias")))
 
     def _flat(self, x: Tensor, batch_dims: int) -> Tensor:
         if x.ndim <= batch_dims or x.shape[batch_dims:].numel() != math.prod(self.in_shape):
             raise SpecError(f"the network expects samples of shape {list(self.in_shape)}, got inputs {list(x.shape)}")
         return x.flatten(batch_dims)
-
-
-def _batched_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`x W^T + b` for `B` sets: `[N, in]` or `[B, N, in]`, with `[B, out, in]` and `[B, out]`, to `[B, N, out]`."""
-    x = x.expand(len(weight), -1, -1)
-    if torch.is_grad_enabled() and weight.requires_grad:
-        # W x^T: the gradient of W comes out in the layout of W, without a transposed copy.
-        y = torch.bmm(weight, x.transpose(1, 2)).transpose(1, 2)
-        return y if bias is None else y + bias.unsqueeze(1)
-    if bias is None:
-        return torch.bmm(x, weight.transpose(1, 2))
-    return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))

@@ -1,0 +1,40 @@
+"""Layers with many sets of weights at once."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def batched_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`x W^T + b` for `B` sets: `[N, in]` or `[B, N, in]`, with `[B, out, in]` and `[B, out]`, to `[B, N, out]`."""
+    x = x.expand(len(weight), -1, -1)
+    if torch.is_grad_enabled() and weight.requires_grad:
+        # W x^T: the gradient of W comes out in the layout of W, without a transposed copy.
+        y = torch.bmm(weight, x.transpose(1, 2)).transpose(1, 2)
+        return y if bias is None else y + bias.unsqueeze(1)
+    if bias is None:
+        return torch.bmm(x, weight.transpose(1, 2))
+    return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+
+
+def batched_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, *, padding: int = 0) -> Tensor:
+    """A convolution with `B` sets of filters: one grouped convolution.
+
+    Args:
+        x: `[N, in, H, W]` for all sets, or `[N, B, in, H, W]`.
+        weight: `[B, out, in, K, K]`.
+        bias: `[B, out]`.
+        padding: Zeros on each side.
+
+    Returns:
+        `[N, B, out, H', W']`.
+    """
+    sets = len(weight)
+    shared = x.ndim == 4
+    flat = None if bias is None else bias.flatten()
+    y: Tensor = F.conv2d(
+        x if shared else x.flatten(1, 2), weight.flatten(0, 1), flat, padding=padding, groups=1 if shared else sets
+    )
+    return y.unflatten(1, (sets, -1))  # type: ignore[no-any-return]

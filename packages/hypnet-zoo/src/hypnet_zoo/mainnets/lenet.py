@@ -1,0 +1,126 @@
+"""LeNet, in the three sizes that are common today."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, get_args
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hypnet_core.errors import SpecError, did_you_mean
+from hypnet_zoo.layers.batched import batched_conv2d, batched_linear
+from hypnet_zoo.layers.context_mod import context_layers
+from hypnet_zoo.layers.images import check_images, image_shape
+from hypnet_zoo.layers.initial import with_spectral_norms
+from hypnet_zoo.layers.modulation import Modulation, modulate
+
+Arch = Literal["mnist_small", "mnist_large", "cifar"]
+
+# Filters of the two convolutions, and units of the hidden layer.
+_SIZES: dict[str, tuple[int, int, int]] = {"mnist_small": (10, 20, 50), "mnist_large": (20, 50, 500), "cifar": (192, 192, 1000)}
+
+
+class LeNet(nn.Module):
+    """Two 5x5 convolutions, each followed by max pooling and a ReLU, a hidden layer and a linear output layer.
+
+    | arch | filters | hidden | parameters |
+    | --- | --- | --- | --- |
+    | `mnist_small` | 10, 20 | 50 | 21,840 (1x28x28, 10 classes) |
+    | `mnist_large` | 20, 50 | 500 | 431,080 (1x28x28, 10 classes) |
+    | `cifar` | 192, 192 | 1000 | 5,747,394 (3x32x32, 10 classes) |
+
+    Shapes:
+        - Input: `[N, C, H, W]`
+        - Output: `[N, out_features]`
+
+    Args:
+        in_shape: `(C, H, W)`, at least 16 pixels in each direction.
+        out_features: Number of outputs.
+        arch: Which size.
+        dropout: Probability that an activation is set to zero in training: after each convolution, before pooling, and after the
+            hidden layer.
+        spectral_norm: Divide each weight by an estimate of its largest singular value.
+        context_mod: Where and how gains and shifts modulate the layers, see `Modulation`; none by default.
+
+    Raises:
+        SpecError: `arch` does not exist, images are too small, or `dropout` is not in [0, 1).
+
+    Example:
+        >>> sum(p.numel() for p in LeNet((1, 28, 28), 10, arch="mnist_small").parameters())
+        21840
+
+    References:
+        LeCun et al., Gradient-Based Learning Applied to Document Recognition, Proceedings of the IEEE 1998. Connections, sizes and
+        activations are those of its usual descendants, not of the paper.
+    """
+
+    conformance: ClassVar = {"in_shapes": [(1, 16, 16), (2, 18, 20)]}
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_features: int,
+        *,
+        arch: Arch = "mnist_large",
+        dropout: float = 0.0,
+        spectral_norm: bool = False,
+        context_mod: Modulation | None = None,
+    ) -> None:
+        super().__init__()
+        if arch not in _SIZES:
+            raise SpecError(f"arch: there is no LeNet {arch!r}{did_you_mean(arch, get_args(Arch))}")
+        if not 0.0 <= dropout < 1.0:
+            raise SpecError(f"dropout must lie in [0, 1), got {dropout}")
+        self.in_shape = image_shape(in_shape, out_features)
+        channels, height, width = self.in_shape
+        if min(height, width) < 16:
+            raise SpecError(f"in_shape: LeNet needs images of at least 16x16 pixels, got {height}x{width}")
+        first, second, hidden = _SIZES[arch]
+        pixels = _after_convolutions(height) * _after_convolutions(width)
+        self.conv1 = nn.Conv2d(channels, first, 5)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(first, second, 5)
+        self.relu2 = nn.ReLU()
+        self.fc1 = nn.Linear(second * pixels, hidden)
+        self.relu3 = nn.ReLU()
+        self.out = nn.Linear(hidden, out_features)
+        self.dropout = nn.Dropout(dropout)
+        self._plain = not spectral_norm
+        if spectral_norm:
+            with_spectral_norms(self)
+        modulate(self, self.in_shape, context_mod)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images `[N, C, H, W]` to outputs `[N, out_features]`."""
+        check_images(x, self.in_shape)
+        h = self.relu1(F.max_pool2d(self.dropout(self.conv1(x)), 2))
+        h = self.relu2(F.max_pool2d(self.dropout(self.conv2(h)), 2))
+        h = self.dropout(self.relu3(self.fc1(h.flatten(1))))
+        return self.out(h)  # type: ignore[no-any-return]
+
+    def forward_batched(self, x: Tensor, *, weights: Mapping[str, Tensor], paired: bool) -> Any:
+        """The same for many sets of weights at once: grouped convolutions and batched matrix products.
+
+        Args:
+            x: `[N, C, H, W]` for all sets, or `[B, N, C, H, W]` if `paired`.
+            weights: `[B, *shape]` for every parameter.
+            paired: Whether each set has an input of its own.
+
+        Returns:
+            `[B, N, out_features]`, or `NotImplemented` with spectral norm or context modulation.
+        """
+        if not self._plain or context_layers(self):
+            return NotImplemented
+        h = x.transpose(0, 1) if paired else x
+        for conv, relu in (("conv1", self.relu1), ("conv2", self.relu2)):
+            h = self.dropout(batched_conv2d(h, weights[f"{conv}.weight"], weights[f"{conv}.bias"]))
+            h = relu(F.max_pool2d(h.flatten(1, 2), 2)).unflatten(1, h.shape[1:3])
+        h = h.flatten(2).transpose(0, 1)
+        h = self.dropout(self.relu3(batched_linear(h, weights["fc1.weight"], weights["fc1.bias"])))
+        return batched_linear(h, weights["out.weight"], weights["out.bias"])
+
+
+def _after_convolutions(pixels: int) -> int:
+    """Height or width after two convolutions of 5 without padding, each followed by pooling by 2."""
+    return ((pixels - 4) // 2 - 4) // 2

@@ -1,0 +1,92 @@
+"""The convolutional network of the synaptic-intelligence paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hypnet_core.errors import SpecError
+from hypnet_zoo.layers.images import check_images, image_shape
+from hypnet_zoo.layers.initial import with_spectral_norms
+from hypnet_zoo.layers.modulation import Modulation, modulate
+
+
+class ZenkeNet(nn.Module):
+    """Four 3x3 convolutions in two groups, each group with pooling and dropout, a hidden layer of 512 units and a linear output layer.
+
+    The first convolution of each group is padded, the second is not; 32 filters in the first group, 64 in the second.
+
+    Shapes:
+        - Input: `[N, C, H, W]`
+        - Output: `[N, out_features]`
+
+    Args:
+        in_shape: `(C, H, W)`, at least 10 pixels in each direction.
+        out_features: Number of outputs.
+        dropout: Probability that an activation is set to zero in training, after each group; twice that after the hidden layer.
+        spectral_norm: Divide each weight by an estimate of its largest singular value.
+        context_mod: Where and how gains and shifts modulate the layers, see `Modulation`; none by default.
+
+    Raises:
+        SpecError: Images are too small, or `dropout` is not in [0, 0.5).
+
+    Example:
+        >>> sum(p.numel() for p in ZenkeNet((3, 32, 32), 10).parameters())
+        1250858
+
+    References:
+        Zenke, Poole and Ganguli, Continual Learning Through Synaptic Intelligence, ICML 2017, arXiv:1703.04200, appendix.
+    """
+
+    conformance: ClassVar = {"in_shapes": [(3, 10, 12)]}
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_features: int,
+        *,
+        dropout: float = 0.25,
+        spectral_norm: bool = False,
+        context_mod: Modulation | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= dropout < 0.5:
+            raise SpecError(f"dropout must lie in [0, 0.5), because the hidden layer has twice as much, got {dropout}")
+        self.in_shape = image_shape(in_shape, out_features)
+        channels, height, width = self.in_shape
+        if min(height, width) < 10:
+            raise SpecError(f"in_shape: ZenkeNet needs images of at least 10x10 pixels, got {height}x{width}")
+        self.conv1 = nn.Conv2d(channels, 32, 3, padding=1)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(32, 32, 3)
+        self.relu2 = nn.ReLU()
+        self.conv3 = nn.Conv2d(32, 64, 3, padding=1)
+        self.relu3 = nn.ReLU()
+        self.conv4 = nn.Conv2d(64, 64, 3)
+        self.relu4 = nn.ReLU()
+        self.fc1 = nn.Linear(64 * _after_convolutions(height) * _after_convolutions(width), 512)
+        self.relu5 = nn.ReLU()
+        self.out = nn.Linear(512, out_features)
+        self.dropout = nn.Dropout(dropout)
+        self.hidden_dropout = nn.Dropout(2 * dropout)
+        if spectral_norm:
+            with_spectral_norms(self)
+        modulate(self, self.in_shape, context_mod)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images `[N, C, H, W]` to outputs `[N, out_features]`."""
+        check_images(x, self.in_shape)
+        h = self.relu2(self.conv2(self.relu1(self.conv1(x))))
+        h = F.max_pool2d(self.dropout(h), 2)
+        h = self.relu4(self.conv4(self.relu3(self.conv3(h))))
+        h = F.max_pool2d(self.dropout(h), 2)
+        h = self.hidden_dropout(self.relu5(self.fc1(h.flatten(1))))
+        return self.out(h)  # type: ignore[no-any-return]
+
+
+def _after_convolutions(pixels: int) -> int:
+    """Height or width after two groups that each lose two pixels and are pooled by 2."""
+    return ((pixels - 2) // 2 - 2) // 2
