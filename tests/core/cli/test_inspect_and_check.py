@@ -48,6 +48,14 @@ def test_a_dataset_gives_shapes_and_the_number_of_conditions(hypnet: Command) ->
     assert (document["in_shape"], document["out_features"], document["conditions"]) == ([3], 2, 3)
 
 
+def test_the_mean_square_at_the_start_is_measured(hypnet: Command) -> None:
+    document = json.loads(hypnet(*PAIR, "--in-shape", "3", "--out", "2", "--conditions", "4", "--init", "--json").stdout)
+    assert all(tensor["measured"] > 0 and tensor["wanted"] is None for tensor in document["target"])
+    assert "measured" in hypnet(*PAIR, "--in-shape", "3", "--out", "2", "--init").stdout
+    without = json.loads(hypnet(*PAIR, "--in-shape", "3", "--out", "2", "--json").stdout)
+    assert all(tensor["measured"] is None for tensor in without["target"])
+
+
 def test_the_table_is_for_people(hypnet: Command) -> None:
     text = hypnet(*PAIR, "--in-shape", "3", "--out", "2").stdout
     for part in ("inner.weight", "4 x 3", "total", "compression ratio", "conditional parameters of linear, 1 conditions"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -154,3 +157,28 @@ def test_xavier_fan_in_has_variance_one_over_fan_in() -> None:
     assert weight.abs().max().item() <= (3 / 180) ** 0.5
     with pytest.raises(ValueError, match="at least two dimensions"):
         xavier_fan_in_(torch.empty(3))
+
+
+def test_the_command_shows_wanted_and_measured_mean_squares() -> None:
+    arguments = [
+        "inspect",
+        "--mainnet",
+        "mlp",
+        "--hypernet",
+        "hmlp",
+        "--in-shape",
+        "20",
+        "--out",
+        "3",
+        "--conditions",
+        "100",
+        "--init",
+        "--json",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "hypnet_core.cli.main", *arguments], capture_output=True, text=True, check=True
+    )
+    tensors = json.loads(done.stdout)["target"]
+    assert [tensor["wanted"] for tensor in tensors] == pytest.approx([2 / 20, 0, 2 / 100, 0, 2 / 100, 0])
+    for tensor in tensors:
+        assert tensor["measured"] == pytest.approx(tensor["wanted"], rel=0.1, abs=1e-9)

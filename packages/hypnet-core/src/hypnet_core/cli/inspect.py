@@ -46,6 +46,7 @@ def inspect(
         int | None, typer.Option(min=0, help="Number of conditions; the number of tasks, or 1, by default.")
     ] = None,
     embedding_size: Annotated[int, typer.Option(min=0, help="Length of a condition's embedding.")] = 8,
+    init: Annotated[bool, typer.Option("--init", help="Also measure with which mean square each tensor starts.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a hypernetwork generates for a main network.
@@ -63,7 +64,8 @@ def inspect(
         raise UsageError("the shapes are missing: give --dataset NAME, or --in-shape 1,28,28 and --out 10")
     else:
         shape, outputs, tasks = _shape(in_shape), out, 1
-    document = _document(pair, shape, outputs, tasks if conditions is None else conditions, embedding_size)
+    count = tasks if conditions is None else conditions
+    document = _document(pair, shape, outputs, count, embedding_size, init=init)
     if as_json:
         print_json(document)
     else:
@@ -91,7 +93,9 @@ def _first_task(dataset: DatasetChoice) -> tuple[TaskSpec, int]:
     return tasks[0].spec, len(tasks)
 
 
-def _document(pair: _Pair, shape: tuple[int, ...], outputs: int, conditions: int, embedding_size: int) -> InspectDocument:
+def _document(
+    pair: _Pair, shape: tuple[int, ...], outputs: int, conditions: int, embedding_size: int, *, init: bool
+) -> InspectDocument:
     from hypnet_core.networks.main_network import MainNetwork  # noqa: PLC0415  needs torch, which --help must not load
     from hypnet_core.specs import ConditionSpec  # noqa: PLC0415  as above
 
@@ -100,6 +104,10 @@ def _document(pair: _Pair, shape: tuple[int, ...], outputs: int, conditions: int
     conditional = sum(parameter.numel() for parameter in hypernet.conditional_parameters())
     unconditional = sum(parameter.numel() for parameter in hypernet.unconditional_parameters())
     generated = net.target.numel
+    measured = _mean_squares(hypernet, conditions) if init else {}
+    # What a hypernetwork was initialised for, if it says so: one `Start` (mean and variance) per tensor.
+    starts = getattr(hypernet, "starts", ()) if init else ()
+    wanted = {param.name: start.mean_square for param, start in zip(net.target.params, starts, strict=False)}
     return InspectDocument(
         mainnet=pair.mainnet.model_dump(mode="json"),
         hypernet=pair.hypernet.model_dump(mode="json"),
@@ -108,7 +116,14 @@ def _document(pair: _Pair, shape: tuple[int, ...], outputs: int, conditions: int
         conditions=conditions,
         embedding_size=embedding_size,
         target=[
-            TargetDocument(name=param.name, shape=list(param.shape), kind=param.kind, numel=param.numel)
+            TargetDocument(
+                name=param.name,
+                shape=list(param.shape),
+                kind=param.kind,
+                numel=param.numel,
+                wanted=wanted.get(param.name),
+                measured=measured.get(param.name),
+            )
             for param in net.target.params
         ],
         generated=generated,
@@ -119,11 +134,32 @@ def _document(pair: _Pair, shape: tuple[int, ...], outputs: int, conditions: int
     )
 
 
+def _mean_squares(hypernet: Any, conditions: int) -> dict[str, float]:
+    """The mean square of each generated tensor, over all conditions; over 100 random embeddings if there are none."""
+    import torch  # noqa: PLC0415  as above
+
+    uncond = hypernet.conditions.input_size
+    inputs: dict[str, Any] = {"uncond_input": torch.randn(max(conditions, 100), uncond)} if uncond else {}
+    ids = [i % conditions for i in range(max(conditions, 100))] if conditions else None
+    if ids is None and hypernet.conditions.size:
+        inputs["cond_input"] = torch.randn(100, hypernet.conditions.size)
+    with torch.no_grad():
+        weights = hypernet.eval()(ids, **inputs)
+        return {name: tensor.square().mean().item() for name, tensor in weights.items()}
+
+
 def _print(document: InspectDocument) -> None:
-    rows = [(tensor.name, " x ".join(map(str, tensor.shape)), tensor.kind, f"{tensor.numel:,}") for tensor in document.target]
-    print_table(
-        ("tensor", "shape", "kind", "weights"), rows, right=("weights",), total=("total", "", "", f"{document.generated:,}")
-    )
+    columns = ["tensor", "shape", "kind", "weights"]
+    rows = [[tensor.name, " x ".join(map(str, tensor.shape)), tensor.kind, f"{tensor.numel:,}"] for tensor in document.target]
+    total = ["total", "", "", f"{document.generated:,}"]
+    right = ["weights"]
+    if any(tensor.measured is not None for tensor in document.target):
+        for row, tensor in zip(rows, document.target, strict=True):
+            row += ["" if tensor.wanted is None else f"{tensor.wanted:.3g}", f"{tensor.measured:.3g}"]
+        columns += ["wanted mean square", "measured"]
+        right += columns[4:]
+        total += ["", ""]
+    print_table(columns, rows, right=right, total=total)
     mainnet, hypernet = document.mainnet["name"], document.hypernet["name"]
     parameters = document.conditional + document.unconditional
     facts = [

@@ -176,12 +176,16 @@ class TargetDocument(Document):
         shape: Its shape.
         kind: What it does in its layer.
         numel: Number of scalars.
+        wanted: Mean square that it should start with; null without `--init`, or if the hypernetwork does not say.
+        measured: Mean square that it starts with, over all conditions; null without `--init`.
     """
 
     name: str
     shape: list[int]
     kind: str
     numel: int
+    wanted: float | None = None
+    measured: float | None = None
 
 
 class InspectDocument(Document):
