@@ -68,9 +68,9 @@ def test_samples_of_the_mixture_are_nearer_to_it_than_others(mixture: GaussianMi
 def test_the_kernel_estimate_comes_near_the_exact_divergence_of_two_gaussians() -> None:
     standard = GaussianMixture.of([[0.0]], [[1.0]])
     random = np.random.default_rng(0)
-    fake, real = random.normal(1.0, 1.0, (20_000, 1)), random.normal(0.0, 1.0, (20_000, 1))
-    estimate = standard.symmetric_kl(fake, real, method="kernel", bandwidth=0.1)
-    assert abs(estimate - 1.0) < 0.1  # KL is one half each way
+    fake, real = random.normal(1.0, 1.0, (4000, 1)), random.normal(0.0, 1.0, (4000, 1))
+    estimate = standard.symmetric_kl(fake, real, method="kernel", bandwidth=0.15)
+    assert abs(estimate - 1.0) < 0.12  # KL is one half each way
 
 
 def test_the_histogram_estimate_equals_one_that_counts_by_hand() -> None:

@@ -142,7 +142,7 @@ class Permute:
     batch is copied once and not twice.
 
     Args:
-        source: Where each place of the result comes from, int64 `[P]`; anywhere for places of the frame.
+        source: Where each place of the result comes from, int32 `[P]`; anywhere for places of the frame.
         shape: Shape of one sample of the result.
         inside: 1 for places that come from the image and 0 for those of the frame, float32 `[P]`; `None` without a frame.
         frame: What is added to it: the frame's values and 0 elsewhere, float32 `[C, P]`; `None` for a frame of zeros.
@@ -178,13 +178,13 @@ class Permute:
         """
         if not padding:
             places = math.prod(shape[-2:]) if len(shape) == 3 else shape[0]
-            return cls(torch.arange(places) if permutation is None else permutation, shape)
+            return cls((torch.arange(places) if permutation is None else permutation).to(torch.int32), shape)
         channels, height, width = shape
         numbered = F.pad(torch.arange(height * width).view(1, height, width), [padding] * 4, value=-1)[0]
         source = numbered.flatten() if permutation is None else numbered.flatten()[permutation]
         inside = (source >= 0).to(torch.float32)
         frame = (1 - inside) * torch.tensor(fill)[:, None] if any(fill) else None
-        return cls(source.clamp(min=0), (channels, *numbered.shape), inside, frame)
+        return cls(source.clamp(min=0).to(torch.int32), (channels, *numbered.shape), inside, frame)
 
     def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
         """The permuted batch."""
