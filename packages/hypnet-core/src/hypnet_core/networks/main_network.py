@@ -69,7 +69,7 @@ class MainNetwork(nn.Module):
         self.batching_used: str | None = None
         self.batching_reason: str = ""
         places = places_of(module, self.target)
-        self._pairs = [(place, name) for name, paths in places.items() for place in paths]
+        self.places = [(place, name) for name, paths in places.items() for place in paths]
         self._takes_condition = "condition" in inspect.signature(module.forward).parameters
         hollow(module, places)
         self.module = module
@@ -131,7 +131,7 @@ class MainNetwork(nn.Module):
         else:
             tensors = {} if weights is None else weights
             batch_shape = check_tensors(self.target, tensors)
-        return {place: tensors[name] for place, name in self._pairs}, batch_shape
+        return {place: tensors[name] for place, name in self.places}, batch_shape
 
     def _statistics(
         self, ids: list[int] | None, stats: Mapping[str, Tensor] | None, batch_shape: torch.Size
@@ -161,7 +161,7 @@ class MainNetwork(nn.Module):
 
     def _contexts_at(self, condition: int) -> dict[str, Tensor]:
         """What layers keep for a condition, without what comes from outside."""
-        generated = {place for place, _ in self._pairs}
+        generated = {place for place, _ in self.places}
         kept = (
             (f"{name}.{attribute}" if name else attribute, tensor)
             for name, layer in self._contexts

@@ -1,0 +1,55 @@
+"""A main network with its generated weights inside: an ordinary module again."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from hypnet_core.errors import WeightsError
+from hypnet_core.networks.main_network import MainNetwork
+from hypnet_core.networks.weights import Weights, check_tensors
+
+
+@torch.no_grad()
+def materialize(net: MainNetwork, weights: Weights, *, condition: int | None = None) -> nn.Module:
+    """Copy the module of a main network and put one set of generated weights into it as ordinary parameters.
+
+    The copy depends on nothing of hypnet: it can be saved, exported, quantised or trained like any other module. Tied parameters are
+    tied again.
+
+    Args:
+        net: The main network; it is left as it is.
+        weights: One set of weights, without a batch dimension.
+        condition: Whose running statistics the copy gets; those of the module itself by default.
+
+    Raises:
+        WeightsError: The weights have a batch dimension, or are not those of the target.
+
+    Example:
+        >>> net = MainNetwork(nn.Linear(3, 2))
+        >>> layer = materialize(net, Weights(torch.ones(8), net.target))
+        >>> layer(torch.ones(1, 3))
+        tensor([[4., 4.]], grad_fn=<AddmmBackward0>)
+    """
+    batch_shape = check_tensors(net.target, weights)
+    if batch_shape:
+        raise WeightsError(
+            f"one set of weights makes a module, got a batch of {list(batch_shape)}: choose one with weights.index(i)"
+        )
+    module = copy.deepcopy(net.module)
+    made = {name: nn.Parameter(weights[name].detach().clone()) for name in net.target.names}
+    for place, name in net.places:
+        owner_name, _, attribute = place.rpartition(".")
+        owner = module.get_submodule(owner_name)
+        delattr(owner, attribute)
+        owner.register_parameter(attribute, made[name])
+    if condition is not None:
+        own = dict(net.module.named_buffers())
+        for name, values in net.bank.rows(condition, own).items():
+            module.get_buffer(name).copy_(values)
+    for layer in module.modules():
+        if isinstance(layer, nn.RNNBase):
+            layer.flatten_parameters()
+    return module
