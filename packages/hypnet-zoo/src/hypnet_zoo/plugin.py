@@ -14,6 +14,14 @@ MAINNETS = [
         "zenkenet", "hypnet_zoo.mainnets.zenkenet:ZenkeNet", "The convolutional network of synaptic intelligence."
     ),
     Component.mainnet("bio_conv_net", "hypnet_zoo.mainnets.bio_conv_net:BioConvNet", "A locally connected network."),
+    Component.mainnet(
+        "simple_rnn", "hypnet_zoo.mainnets.simple_rnn:SimpleRNN", "Elman or LSTM layers between fully connected ones."
+    ),
+    Component.mainnet("bi_rnn", "hypnet_zoo.mainnets.bi_rnn:BiRNN", "Bidirectional recurrent layers and an MLP."),
+    Component.mainnet(
+        "chunked_mlp", "hypnet_zoo.mainnets.chunked_mlp:ChunkedMLP", "An MLP that reads large inputs chunk by chunk."
+    ),
+    Component.mainnet("module", "hypnet_zoo.mainnets.module:module", "Any module of your own, by import string."),
 ]
 
 HYPERNETS = [

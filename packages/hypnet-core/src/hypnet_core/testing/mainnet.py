@@ -1,6 +1,7 @@
 """What every main network must fulfil.
 
-Hints: `in_shapes` (shapes of one sample to try, `[(1, 8, 8)]` by default) and `out_features` (numbers of outputs, `[3]`).
+Hints: `in_shapes` (shapes of one sample to try, `[(1, 8, 8)]` by default), `out_features` (numbers of outputs, `[3]`) and, for networks
+of sequences, `sequence_length`: samples are then `[T, *in_shape]` and have one row of outputs per time step.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ _BATCH = 4
 
 def _cases(subject: Subject) -> Iterator[tuple[nn.Module, Tensor, int]]:
     """A module, a batch of inputs, and the number of outputs, for each hinted shape."""
+    steps = subject.hint("sequence_length")
     for in_shape in subject.hint("in_shapes", [(1, 8, 8)]):
         for out_features in subject.hint("out_features", [3]):
             with torch.random.fork_rng():
                 torch.manual_seed(0)
                 module = subject.build(tuple(in_shape), out_features)
-                yield module, torch.rand(_BATCH, *in_shape), out_features
+                yield module, torch.rand(_BATCH, *([steps] if steps else []), *in_shape), out_features
 
 
 def it_is_a_plain_module(subject: Subject) -> None:
@@ -36,13 +38,12 @@ def it_is_a_plain_module(subject: Subject) -> None:
 
 
 def it_gives_one_row_of_outputs_per_sample(subject: Subject) -> None:
-    """Inputs `[N, *in_shape]` give outputs `[N, out_features]`, all finite."""
+    """Inputs `[N, *in_shape]` give outputs `[N, out_features]`, all finite; sequences give one such row per time step."""
     for module, x, out_features in _cases(subject):
         y = module.eval()(x)
-        expect(
-            tuple(y.shape) == (len(x), out_features),
-            f"{len(x)} samples gave {list(y.shape)}, expected [{len(x)}, {out_features}]",
-        )
+        samples = x.shape[: 2 if subject.hint("sequence_length") else 1]
+        expected = [*samples, out_features]
+        expect(list(y.shape) == expected, f"inputs {list(x.shape)} gave {list(y.shape)}, expected {expected}")
         expect(bool(torch.isfinite(y).all()), "outputs are not finite")
 
 
@@ -94,7 +95,7 @@ def every_parameter_has_a_kind(subject: Subject) -> None:
 def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
     """A second module with the first one's `state_dict` gives the same outputs."""
     for module, x, out_features in _cases(subject):
-        twin = subject.build(tuple(x.shape[1:]), out_features)
+        twin = subject.build(tuple(x.shape[2 if subject.hint("sequence_length") else 1 :]), out_features)
         twin.load_state_dict(module.state_dict())
         _expect_close(twin.eval()(x), module.eval()(x), "outputs")
 

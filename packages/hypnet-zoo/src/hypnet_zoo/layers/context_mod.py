@@ -183,10 +183,14 @@ class ContextMod(nn.Module):
     def modulate(self, x: Tensor, gain: Tensor | None, shift: Tensor | None) -> Tensor:
         """The computation itself, for gains and shifts that broadcast against `x`."""
         if gain is not None:
-            if self.softplus:
-                gain = F.softplus(gain * self.softplus_scale) / self.softplus_scale
-            x = x * (1.0 + gain if self.gain_offset else gain)
+            x = x * self.factor(gain)
         return x if shift is None else x + shift
+
+    def factor(self, gain: Tensor) -> Tensor:
+        """What activations are multiplied by: the gain after softplus and offset."""
+        if self.softplus:
+            gain = F.softplus(gain * self.softplus_scale) / self.softplus_scale
+        return 1.0 + gain if self.gain_offset else gain
 
     def _pick(self, name: str, given: Tensor | None, own: Tensor | None, x: Tensor) -> Tensor | None:
         if given is None:
@@ -208,6 +212,24 @@ class ContextMod(nn.Module):
     def extra_repr(self) -> str:
         """Shape and form, for `print`."""
         return f"{self.shape}, gains={self.gain is not None}, shifts={self.shift is not None}, gain_offset={self.gain_offset}"
+
+
+class StepwiseContextMod(ContextMod):
+    """Context modulation `(T, F)` with gains and shifts of each time step's own; sequences may be shorter than `T`."""
+
+    def modulate(self, x: Tensor, gain: Tensor | None, shift: Tensor | None) -> Tensor:
+        """Modulate `[*, t, F]` with the first `t` rows.
+
+        Raises:
+            SpecError: The sequence is longer than `T`.
+        """
+        steps = x.shape[-2]
+        if steps > self.shape[0]:
+            raise SpecError(f"the sequence has {steps} time steps, there is context modulation for {self.shape[0]}")
+        first = slice(0, steps)
+        return super().modulate(
+            x, None if gain is None else gain[..., first, :], None if shift is None else shift[..., first, :]
+        )
 
 
 def context_layers(module: nn.Module) -> list[ContextMod]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
 from hypnet_zoo.layers.activations import ACTIVATIONS
-from hypnet_zoo.layers.context_mod import ContextMod
+from hypnet_zoo.layers.context_mod import ContextMod, StepwiseContextMod
 from hypnet_zoo.layers.local_conv2d import LocalConv2d
 
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, LocalConv2d)
@@ -52,10 +52,11 @@ class Modulation(BaseModel):
             raise ValueError("context modulation needs gains or shifts: not both can be switched off")
         return self
 
-    def layer(self, shape: Sequence[int]) -> ContextMod:
-        """A layer for activations whose gains and shifts have this shape."""
-        return ContextMod(
-            shape,
+    def layer(self, shape: Sequence[int], *, steps: int = 0) -> ContextMod:
+        """A layer whose gains and shifts have this shape, or one set of them for each of so many time steps."""
+        kind, full_shape = (StepwiseContextMod, (steps, *shape)) if steps else (ContextMod, tuple(shape))
+        return kind(
+            full_shape,
             gains=self.gains,
             shifts=self.shifts,
             gain_offset=self.gain_offset,
@@ -71,7 +72,13 @@ class Modulation(BaseModel):
 
 
 def modulate(
-    network: nn.Module, in_shape: Sequence[int], modulation: Modulation | None, *, input_context: Sequence[int] | None = None
+    network: nn.Module,
+    in_shape: Sequence[int],
+    modulation: Modulation | None,
+    *,
+    input_context: Sequence[int] | None = None,
+    sequences: bool = False,
+    steps: int = 0,
 ) -> None:
     """Put context modulation into a network that knows nothing of it, in place.
 
@@ -83,6 +90,8 @@ def modulate(
         in_shape: Shape of one sample.
         modulation: Where and how; nothing happens with `None`.
         input_context: Shape of the gains of the inputs, if they are not those of feature maps.
+        sequences: Whether activations are `[N, T, F]`, with gains `(F,)`; `in_shape` begins with a `T` to try it with.
+        steps: With sequences: gains and shifts of their own for each of so many time steps; 0 for the same at all.
 
     Raises:
         SpecError: The network has no linear layer, one module stands in several places, or the inputs of an `nn.Sequential` are to
@@ -106,12 +115,12 @@ def modulate(
     if repeated:
         raise SpecError("a layer that is used in several places cannot be modulated: give each place a module of its own")
     for layer, shape in chosen:
-        layer.add_module("context", modulation.layer_for(shape))
+        layer.add_module("context", modulation.layer(shape[-1:], steps=steps) if sequences else modulation.layer_for(shape))
         layer.register_forward_hook(_modulate_output)
     if modulation.inputs:
         if isinstance(network, nn.Sequential):
             raise SpecError("the inputs of an nn.Sequential cannot be modulated: put a ContextMod in front of it")
-        layer = modulation.layer_for(in_shape) if input_context is None else modulation.layer(input_context)
+        layer = modulation.layer_for(in_shape) if input_context is None else modulation.layer(input_context, steps=steps)
         network.add_module("context", layer)
         network.register_forward_pre_hook(_modulate_input)
 

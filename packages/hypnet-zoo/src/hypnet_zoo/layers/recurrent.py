@@ -1,0 +1,264 @@
+"""One recurrent layer: torch's fused kernel where nothing modulates inside the recurrence, a loop over time where something does."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hypnet_core.errors import SpecError, did_you_mean
+from hypnet_zoo.layers.activations import ActivationName, activation_module
+from hypnet_zoo.layers.context_mod import ContextMod, StepwiseContextMod
+from hypnet_zoo.layers.modulation import Modulation
+
+Cell = Literal["elman", "lstm"]
+RecurrentInit = Literal["uniform", "orthogonal", "kaiming"]
+ContextAt = Literal["every_step", "last_step"]
+
+_FUSED_ACTIVATIONS = ("tanh", "relu")
+State = tuple[Tensor, Tensor | None]
+
+
+class Sequence(NamedTuple):
+    """What a recurrent layer gives.
+
+    Attributes:
+        outputs: `[N, T, units]`, what the next layer sees.
+        internal: `[N, T, units]`, cell states of an LSTM, hidden states of an Elman layer; `None` unless asked for.
+    """
+
+    outputs: Tensor
+    internal: Tensor | None
+
+
+class Recurrent(nn.Module):
+    r"""A recurrent layer with the parameters of `nn.RNN` (Elman) or `nn.LSTM`, with context modulation inside if asked for.
+
+    An Elman layer computes $h_t = \phi(W_{ih} x_t + b_{ih} + W_{hh} h_{t-1} + b_{hh})$ and, with `output_step`,
+    $y_t = \phi(W_o h_t + b_o)$. Modulation $m(z) = z \odot g + s$ stands in $\phi(m(\cdot))$ (`before`) or $m(\phi(\cdot))$ (`after`) of
+    both; in an LSTM it is $h_t = o_t \odot \tanh(m(c_t))$ or $m(o_t \odot \tanh(c_t))$.
+
+    Shapes:
+        - Input: `[N, T, in_features]`
+        - Output: a `Sequence` of `[N, T, units]`
+
+    Args:
+        in_features: Length of one frame.
+        units: Number of units.
+        cell: `elman` or `lstm`.
+        activation: Nonlinearity of an Elman layer.
+        bias: Whether there are biases.
+        output_step: Whether an Elman layer computes an output from its hidden state.
+        bptt_depth: Gradients flow through the last so many time steps only; through all by default.
+        modulation: How gains and shifts modulate; none by default.
+        context_at: Modulate at every time step or at the last one only.
+        context_steps: Gains and shifts of their own for each of so many time steps; 0 for the same at all.
+
+    Raises:
+        SpecError: An option is impossible.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        units: int,
+        *,
+        cell: Cell = "elman",
+        activation: ActivationName = "tanh",
+        bias: bool = True,
+        output_step: bool = False,
+        bptt_depth: int | None = None,
+        modulation: Modulation | None = None,
+        context_at: ContextAt = "every_step",
+        context_steps: int = 0,
+    ) -> None:
+        super().__init__()
+        _check(
+            in_features,
+            units,
+            cell=cell,
+            bptt_depth=bptt_depth,
+            context_at=context_at,
+            context_steps=context_steps,
+            output_step=output_step,
+        )
+        self.cell, self.bptt_depth, self.context_at = cell, bptt_depth, context_at
+        self.rnn: nn.RNNBase
+        if cell == "lstm":
+            self.rnn = nn.LSTM(in_features, units, bias=bias, batch_first=True)
+        else:
+            self.rnn = nn.RNN(
+                in_features, units, bias=bias, batch_first=True, nonlinearity="relu" if activation == "relu" else "tanh"
+            )
+        self.activation = activation_module(activation)
+        self.output = nn.Linear(units, units, bias=bias) if output_step else None
+        self.position = "before" if modulation is None else modulation.position
+        self.context = None if modulation is None else modulation.layer((units,), steps=context_steps)
+        self._fused = cell == "lstm" or activation in _FUSED_ACTIVATIONS
+
+    def initialise(self, init: RecurrentInit) -> None:
+        """Start from torch's uniform draw, orthogonal hidden-to-hidden matrices (one per gate), or Kaiming's draw of all weights.
+
+        Raises:
+            SpecError: There is no such initialisation.
+        """
+        if init not in get_args(RecurrentInit):
+            raise SpecError(f"recurrent_init: there is no {init!r}{did_you_mean(init, get_args(RecurrentInit))}")
+        if init == "uniform":
+            return
+        units = self.rnn.hidden_size
+        for name, parameter in self.rnn.named_parameters():
+            if init == "orthogonal" and name.startswith("weight_hh"):
+                for gate in parameter.data.split(units):
+                    nn.init.orthogonal_(gate)
+            elif init == "kaiming" and "bias" not in name:
+                nn.init.kaiming_uniform_(parameter, a=math.sqrt(5))
+            elif init == "kaiming":
+                nn.init.uniform_(parameter, -1 / math.sqrt(units), 1 / math.sqrt(units))
+
+    def forward(self, x: Tensor, *, want_internal: bool = False) -> Sequence:
+        """Run over a sequence `[N, T, in_features]`.
+
+        Args:
+            x: The sequence.
+            want_internal: Whether to return cell or hidden states of all time steps; an LSTM then runs step by step.
+        """
+        steps = x.shape[1]
+        free = steps if self.bptt_depth is None else min(self.bptt_depth, steps)
+        if free == steps:
+            return self._with_output(*self._run(x, None, 0, steps, want_internal=want_internal)[:2])
+        with torch.no_grad():
+            early, early_internal, state = self._run(x[:, : steps - free], None, 0, steps, want_internal=want_internal)
+            early, _ = self._with_output(early, None, start=0, steps=steps)
+        late, late_internal, _ = self._run(x[:, steps - free :], state, steps - free, steps, want_internal=want_internal)
+        late, _ = self._with_output(late, None, start=steps - free, steps=steps)
+        both = None
+        if early_internal is not None and late_internal is not None:
+            both = torch.cat([early_internal, late_internal], 1)
+        return Sequence(torch.cat([early, late], 1), both)
+
+    def _run(
+        self, x: Tensor, state: State | None, start: int, steps: int, *, want_internal: bool
+    ) -> tuple[Tensor, Tensor | None, State]:
+        """Part of a sequence of `steps` time steps that begins at `start`: outputs, internal states, last state."""
+        needs_steps = not self._fused or (want_internal and self.cell == "lstm")
+        if self.context is None or self.context_at == "last_step":
+            end = start + x.shape[1]
+            modulated = 1 if self.context is not None and end == steps else 0
+            plain = self._stepped if needs_steps else self._run_fused
+            if not modulated:
+                return plain(x, state)
+            if x.shape[1] == 1:
+                return self._stepped(x, state, context=self.context, start=start)
+            before, internal, state = plain(x[:, :-1], state)
+            after, last_internal, state = self._stepped(x[:, -1:], state, context=self.context, start=end - 1)
+            joined = None if internal is None or last_internal is None else torch.cat([internal, last_internal], 1)
+            return torch.cat([before, after], 1), joined, state
+        return self._stepped(x, state, context=self.context, start=start)
+
+    def _run_fused(self, x: Tensor, state: State | None) -> tuple[Tensor, Tensor | None, State]:
+        if self.cell == "lstm":
+            initial = None if state is None else (state[0].unsqueeze(0), state[1].unsqueeze(0))  # type: ignore[union-attr]
+            outputs, (h, c) = self.rnn(x, initial)
+            return outputs, None, (h[0], c[0])
+        outputs, h = self.rnn(x, None if state is None else state[0].unsqueeze(0))
+        return outputs, outputs, (h[0], None)
+
+    def _stepped(
+        self, x: Tensor, state: State | None, *, context: ContextMod | None = None, start: int = 0
+    ) -> tuple[Tensor, Tensor | None, State]:
+        """One time step after the other; the products with the inputs are taken for all at once."""
+        weight, recurrent = self.rnn.weight_ih_l0, self.rnn.weight_hh_l0
+        bias = self.rnn.bias_ih_l0 + self.rnn.bias_hh_l0 if self.rnn.bias else None  # type: ignore[operator]
+        inputs = F.linear(x, weight, bias).unbind(1)  # type: ignore[arg-type]
+        recurrent_t = recurrent.t()  # type: ignore[operator]
+        h, c = state if state is not None else (x.new_zeros(len(x), self.rnn.hidden_size), None)
+        modulations = _rows(context, start, len(inputs))
+        outputs, internals = [], []
+        for z, (factor, shift) in zip(inputs, modulations, strict=True):
+            z = torch.addmm(z, h, recurrent_t)  # noqa: PLW2901  the input of this time step
+            if self.cell == "lstm":
+                h, c = self._lstm_step(z, c, factor, shift)
+                internals.append(c)
+            elif self.position == "before":
+                h = self.activation(_modulated(z, factor, shift))
+            else:
+                h = _modulated(self.activation(z), factor, shift)
+            outputs.append(h)
+        stacked = torch.stack(outputs, 1)
+        return stacked, torch.stack(internals, 1) if internals else stacked, (h, c)
+
+    def _lstm_step(self, z: Tensor, c: Tensor | None, factor: Tensor | None, shift: Tensor | None) -> tuple[Tensor, Tensor]:
+        take_in, keep, new, give_out = z.chunk(4, 1)
+        c = torch.sigmoid(take_in) * torch.tanh(new) + (0.0 if c is None else torch.sigmoid(keep) * c)
+        if self.position == "before":
+            return torch.sigmoid(give_out) * torch.tanh(_modulated(c, factor, shift)), c
+        return _modulated(torch.sigmoid(give_out) * torch.tanh(c), factor, shift), c
+
+    def _with_output(self, hidden: Tensor, internal: Tensor | None, *, start: int = 0, steps: int | None = None) -> Sequence:
+        if self.output is None:
+            return Sequence(hidden, internal)
+        count = hidden.shape[1]
+        z = self.output(hidden)
+        if self.context is None:
+            return Sequence(self.activation(z), internal)
+        modulated = self._modulate_output(z, start)
+        if self.context_at == "last_step":
+            ends = start + count == (count if steps is None else steps)
+            plain = self.activation(z)
+            modulated = torch.cat([plain[:, :-1], modulated[:, -1:]], 1) if ends else plain
+        return Sequence(modulated, internal)
+
+    def _modulate_output(self, z: Tensor, start: int) -> Tensor:
+        rows = _rows(self.context, start, z.shape[1])
+        factor, shift = (None if part[0] is None else torch.stack(part) for part in zip(*rows, strict=True))
+        if self.position == "before":
+            return self.activation(_modulated(z, factor, shift))  # type: ignore[no-any-return]
+        return _modulated(self.activation(z), factor, shift)
+
+
+def _rows(context: ContextMod | None, start: int, count: int) -> list[tuple[Tensor | None, Tensor | None]]:
+    """Factor and shift of each time step from `start`."""
+    if context is None:
+        return [(None, None)] * count
+    factor = None if context.gain is None else context.factor(context.gain)
+    if not isinstance(context, StepwiseContextMod):
+        return [(factor, context.shift)] * count
+    if start + count > context.shape[0]:
+        raise SpecError(f"the sequence has {start + count} time steps, there is context modulation for {context.shape[0]}")
+    factors = [None] * count if factor is None else factor.unbind(0)[start : start + count]
+    shifts = [None] * count if context.shift is None else context.shift.unbind(0)[start : start + count]
+    return list(zip(factors, shifts, strict=True))
+
+
+def _modulated(x: Tensor, factor: Tensor | None, shift: Tensor | None) -> Tensor:
+    if factor is None:
+        return x if shift is None else x + shift
+    return x * factor if shift is None else torch.addcmul(shift, x, factor)
+
+
+def _check(
+    in_features: int,
+    units: int,
+    *,
+    cell: str,
+    bptt_depth: int | None,
+    context_at: str,
+    context_steps: int,
+    output_step: bool,
+) -> None:
+    if in_features < 1 or units < 1:
+        raise SpecError(f"a recurrent layer needs inputs and units, got {in_features} and {units}")
+    if cell not in get_args(Cell):
+        raise SpecError(f"cell: there is no {cell!r}{did_you_mean(cell, get_args(Cell))}")
+    if bptt_depth is not None and bptt_depth < 1:
+        raise SpecError(f"bptt_depth must be at least 1, got {bptt_depth}")
+    if context_at not in get_args(ContextAt):
+        raise SpecError(f"context_at: there is no {context_at!r}{did_you_mean(context_at, get_args(ContextAt))}")
+    if context_steps < 0:
+        raise SpecError(f"context_steps must not be negative, got {context_steps}")
+    if output_step and cell != "elman":
+        raise SpecError("output_step belongs to Elman layers: an LSTM has an output gate")

@@ -1,0 +1,218 @@
+"""A recurrent network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal, NamedTuple, overload
+
+from torch import Tensor, nn
+
+from hypnet_core.errors import SpecError
+from hypnet_zoo.layers.activations import ActivationName, activation_module
+from hypnet_zoo.layers.context_mod import ContextMod
+from hypnet_zoo.layers.modulation import Modulation, modulate
+from hypnet_zoo.layers.recurrent import Cell, ContextAt, Recurrent, RecurrentInit
+
+
+class Hidden(NamedTuple):
+    """What hidden layers compute, first layer first.
+
+    Attributes:
+        outputs: `[N, T, units]` of each hidden layer, what the next one sees.
+        internal: Cell states of LSTM layers and hidden states of Elman layers, `[N, T, units]`; `None` for fully connected ones.
+    """
+
+    outputs: tuple[Tensor, ...]
+    internal: tuple[Tensor | None, ...]
+
+
+class SimpleRNN(nn.Module):
+    r"""Recurrent layers between fully connected ones, with one output per time step.
+
+    Recurrent layers have the parameters of torch's and run as its fused kernels, unless context modulation or an unusual activation
+    stands inside the recurrence.
+
+    Shapes:
+        - Input: `[N, T, *in_shape]`
+        - Output: `[N, T, out_features]`
+
+    Args:
+        in_shape: Shape of one frame.
+        out_features: Number of outputs per time step.
+        recurrent: Units of each recurrent layer; at least one.
+        before: Units of each fully connected hidden layer in front of them.
+        after: Units of each fully connected hidden layer behind them.
+        fc_out: Whether a linear layer gives the outputs. Otherwise the last recurrent layer does, which must have `out_features` units.
+        cell: `elman` or `lstm`.
+        activation: Nonlinearity of Elman and hidden layers.
+        bias: Whether layers have biases.
+        output_step: Whether an Elman layer computes an output from its hidden state with a matrix of its own.
+        bptt_depth: Gradients flow through the last so many time steps only; through all by default.
+        recurrent_init: Start recurrent layers from torch's uniform draw, with `orthogonal` hidden-to-hidden matrices, or from Kaiming's draw.
+        context_mod: Where and how gains and shifts modulate the layers, see `Modulation`; none by default.
+        context_at: Modulate recurrent layers at every time step, or at the last one only.
+        context_steps: Gains and shifts of their own for each of so many time steps, the most that a sequence may have; 0 for the same at all.
+
+    Raises:
+        SpecError: A size is not positive, there is no recurrent layer, or options contradict each other.
+
+    References:
+        Elman, Finding Structure in Time, Cognitive Science 1990. Hochreiter and Schmidhuber, Long Short-Term Memory, Neural Computation 1997.
+    """
+
+    conformance: ClassVar = {"in_shapes": [(3,), (2, 2)], "sequence_length": 5}
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_features: int,
+        *,
+        recurrent: tuple[int, ...] = (10,),
+        before: tuple[int, ...] = (),
+        after: tuple[int, ...] = (),
+        fc_out: bool = True,
+        cell: Cell = "lstm",
+        activation: ActivationName = "tanh",
+        bias: bool = True,
+        output_step: bool = False,
+        bptt_depth: int | None = None,
+        recurrent_init: RecurrentInit = "uniform",
+        context_mod: Modulation | None = None,
+        context_at: ContextAt = "every_step",
+        context_steps: int = 0,
+    ) -> None:
+        super().__init__()
+        self.in_shape = tuple(in_shape)
+        _check(self.in_shape, out_features, recurrent, before, after, fc_out=fc_out)
+        self.before = _hidden(math.prod(self.in_shape), before, activation, bias=bias)
+        features = before[-1] if before else math.prod(self.in_shape)
+        last = None if context_mod is None or context_mod.output else len(recurrent) - 1
+        self.recurrent = nn.ModuleList()
+        for number, units in enumerate(recurrent):
+            unmodulated = not fc_out and number == last
+            layer = Recurrent(
+                features,
+                units,
+                cell=cell,
+                activation=activation,
+                bias=bias,
+                output_step=output_step,
+                bptt_depth=bptt_depth,
+                modulation=None if unmodulated else context_mod,
+                context_at=context_at,
+                context_steps=context_steps,
+            )
+            layer.initialise(recurrent_init)
+            self.recurrent.append(layer)
+            features = units
+        self.after = _hidden(features, after, activation, bias=bias)
+        self.out = nn.Linear(after[-1] if after else features, out_features, bias=bias) if fc_out else nn.Identity()
+        self.context: ContextMod | None = None
+        self._modulate(context_mod, context_steps)
+
+    def _modulate(self, modulation: Modulation | None, steps: int) -> None:
+        if modulation is None:
+            return
+        # Recurrent layers modulate inside; the parts around them are modulated like any network.
+        hidden = modulation.model_copy(update={"output": True, "inputs": False})
+        for part in (self.before, self.after):
+            width = _width(part)
+            if width:
+                # The last layer of a part has an activation as well, which is what `after` modulates.
+                own = hidden.model_copy(update={"output": hidden.position == "before"})
+                modulate(part, (1, width), own, sequences=True, steps=steps)
+        if modulation.output and isinstance(self.out, nn.Linear):
+            modulate(self.out, (1, self.out.in_features), hidden, sequences=True, steps=steps)
+        if modulation.inputs:
+            self.context = modulation.layer((math.prod(self.in_shape),), steps=steps)
+
+    @overload
+    def forward(self, x: Tensor, *, return_hidden: Literal[False] = False) -> Tensor: ...
+
+    @overload
+    def forward(self, x: Tensor, *, return_hidden: Literal[True]) -> tuple[Tensor, Hidden]: ...
+
+    def forward(self, x: Tensor, *, return_hidden: bool = False) -> Tensor | tuple[Tensor, Hidden]:
+        """Map sequences `[N, T, *in_shape]` to outputs `[N, T, out_features]`.
+
+        Args:
+            x: The sequences.
+            return_hidden: Whether to return what the hidden layers compute as well.
+
+        Raises:
+            SpecError: `x` has another shape, or no time steps.
+        """
+        check_sequences(x, self.in_shape)
+        h = x.flatten(2)
+        if self.context is not None:
+            h = self.context(h)
+        outputs: list[Tensor] = []
+        internal: list[Tensor | None] = []
+        for layer in self.before:
+            h = layer(h)
+            if not isinstance(layer, nn.Linear):
+                outputs.append(h)
+                internal.append(None)
+        for layer in self.recurrent:
+            h, states = layer(h, want_internal=return_hidden)
+            outputs.append(h)
+            internal.append(states)
+        for layer in self.after:
+            h = layer(h)
+            if not isinstance(layer, nn.Linear):
+                outputs.append(h)
+                internal.append(None)
+        y: Tensor = self.out(h)
+        return (y, Hidden(tuple(outputs), tuple(internal))) if return_hidden else y
+
+
+def check_sequences(x: Tensor, in_shape: Sequence[int]) -> None:
+    """Inputs must be `[N, T, *in_shape]` with at least one time step.
+
+    Raises:
+        SpecError: They are not.
+    """
+    if x.ndim != len(in_shape) + 2 or tuple(x.shape[2:]) != tuple(in_shape):
+        raise SpecError(f"the network expects sequences [N, T, {', '.join(map(str, in_shape))}], got inputs {list(x.shape)}")
+    if x.shape[1] < 1:
+        raise SpecError("a sequence must have at least one time step")
+
+
+def _hidden(in_features: int, widths: Sequence[int], activation: ActivationName, *, bias: bool) -> nn.Sequential:
+    layers = nn.Sequential()
+    for width in widths:
+        layers.append(nn.Linear(in_features, width, bias=bias))
+        layers.append(activation_module(activation))
+        in_features = width
+    return layers
+
+
+def _width(part: nn.Sequential) -> int:
+    """Inputs of the first layer; 0 without layers."""
+    first = next(iter(part.children()), None)
+    return first.in_features if isinstance(first, nn.Linear) else 0
+
+
+def _check(
+    in_shape: Sequence[int],
+    out_features: int,
+    recurrent: Sequence[int],
+    before: Sequence[int],
+    after: Sequence[int],
+    *,
+    fc_out: bool,
+) -> None:
+    if math.prod(in_shape) < 1 or out_features < 1:
+        raise SpecError(f"in_shape and out_features must be positive, got {list(in_shape)} and {out_features}")
+    for name, widths in (("recurrent", recurrent), ("before", before), ("after", after)):
+        if any(width < 1 for width in widths):
+            raise SpecError(f"{name}: a layer must have at least one unit, got {list(widths)}")
+    if not recurrent:
+        raise SpecError("recurrent: there must be at least one recurrent layer")
+    if not fc_out and after:
+        raise SpecError("fc_out: without an output layer there can be no layers after the recurrent ones")
+    if not fc_out and recurrent[-1] != out_features:
+        raise SpecError(
+            f"fc_out: without an output layer the last recurrent layer must have {out_features} units, has {recurrent[-1]}"
+        )
