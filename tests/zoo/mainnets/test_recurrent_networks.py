@@ -268,3 +268,16 @@ def test_context_modulation_of_a_bidirectional_network() -> None:
 def test_bad_input_is_named(call: Any, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         call()
+
+
+def test_second_derivatives_of_an_elman_layer() -> None:
+    torch.manual_seed(0)
+    layer = SimpleRNN((2,), 3, recurrent=(3,), fc_out=False, cell="elman").double().recurrent[0]
+    parameters = {name: p.detach().clone().requires_grad_() for name, p in layer.named_parameters()}
+    x = torch.randn(2, 4, 2, dtype=torch.float64, requires_grad=True)
+
+    def call(x: Tensor, *tensors: Tensor) -> Any:
+        return torch.func.functional_call(layer, dict(zip(parameters, tensors, strict=True)), (x,)).outputs
+
+    assert torch.autograd.gradcheck(call, (x, *parameters.values()))
+    assert torch.autograd.gradgradcheck(call, (x, *parameters.values()))

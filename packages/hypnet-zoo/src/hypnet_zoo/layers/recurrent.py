@@ -1,9 +1,9 @@
-"""One recurrent layer: torch's fused kernel where nothing modulates inside the recurrence, a loop over time where something does."""
+"""One recurrent layer: torch's fused kernel for an LSTM that nothing modulates inside the recurrence, a loop over time elsewhere."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,6 @@ Cell = Literal["elman", "lstm"]
 RecurrentInit = Literal["uniform", "orthogonal", "kaiming"]
 ContextAt = Literal["every_step", "last_step"]
 
-_FUSED_ACTIVATIONS = ("tanh", "relu")
 State = tuple[Tensor, Tensor | None]
 
 
@@ -97,7 +96,8 @@ class Recurrent(nn.Module):
         self.output = nn.Linear(units, units, bias=bias) if output_step else None
         self.position = "before" if modulation is None else modulation.position
         self.context = None if modulation is None else modulation.layer((units,), steps=context_steps)
-        self._fused = cell == "lstm" or activation in _FUSED_ACTIVATIONS
+        # torch has no faster kernel for an Elman layer than the loop below, and its backward pass is slower.
+        self._fused = cell == "lstm"
 
     def initialise(self, init: RecurrentInit) -> None:
         """Start from torch's uniform draw, orthogonal hidden-to-hidden matrices (one per gate), or Kaiming's draw of all weights.
@@ -144,7 +144,7 @@ class Recurrent(nn.Module):
         self, x: Tensor, state: State | None, start: int, steps: int, *, want_internal: bool
     ) -> tuple[Tensor, Tensor | None, State]:
         """Part of a sequence of `steps` time steps that begins at `start`: outputs, internal states, last state."""
-        needs_steps = not self._fused or (want_internal and self.cell == "lstm")
+        needs_steps = not self._fused or want_internal
         if self.context is None or self.context_at == "last_step":
             end = start + x.shape[1]
             modulated = 1 if self.context is not None and end == steps else 0
@@ -160,12 +160,10 @@ class Recurrent(nn.Module):
         return self._stepped(x, state, context=self.context, start=start)
 
     def _run_fused(self, x: Tensor, state: State | None) -> tuple[Tensor, Tensor | None, State]:
-        if self.cell == "lstm":
-            initial = None if state is None else (state[0].unsqueeze(0), state[1].unsqueeze(0))  # type: ignore[union-attr]
-            outputs, (h, c) = self.rnn(x, initial)
-            return outputs, None, (h[0], c[0])
-        outputs, h = self.rnn(x, None if state is None else state[0].unsqueeze(0))
-        return outputs, outputs, (h[0], None)
+        initial = None if state is None else (state[0].unsqueeze(0), state[1].unsqueeze(0))  # type: ignore[union-attr]
+        outputs, (h, c) = self.rnn(x, initial)
+        # The kernel works time first; a linear layer on its transposed view would be a slow batched product.
+        return outputs.contiguous(), None, (h[0], c[0])
 
     def _stepped(
         self, x: Tensor, state: State | None, *, context: ContextMod | None = None, start: int = 0
@@ -173,9 +171,12 @@ class Recurrent(nn.Module):
         """One time step after the other; the products with the inputs are taken for all at once."""
         weight, recurrent = self.rnn.weight_ih_l0, self.rnn.weight_hh_l0
         bias = self.rnn.bias_ih_l0 + self.rnn.bias_hh_l0 if self.rnn.bias else None  # type: ignore[operator]
+        h, c = state if state is not None else (x.new_zeros(len(x), self.rnn.hidden_size), None)
+        if context is None and isinstance(self.activation, nn.Tanh) and self.cell == "elman" and x.device.type == "cpu":
+            stacked = _TanhScan.apply(F.linear(x, weight, bias), recurrent, h)  # type: ignore[arg-type]
+            return stacked, stacked, (stacked[:, -1], None)
         inputs = F.linear(x, weight, bias).unbind(1)  # type: ignore[arg-type]
         recurrent_t = recurrent.t()  # type: ignore[operator]
-        h, c = state if state is not None else (x.new_zeros(len(x), self.rnn.hidden_size), None)
         modulations = _rows(context, start, len(inputs))
         outputs, internals = [], []
         for z, (factor, shift) in zip(inputs, modulations, strict=True):
@@ -192,8 +193,10 @@ class Recurrent(nn.Module):
         return stacked, torch.stack(internals, 1) if internals else stacked, (h, c)
 
     def _lstm_step(self, z: Tensor, c: Tensor | None, factor: Tensor | None, shift: Tensor | None) -> tuple[Tensor, Tensor]:
-        take_in, keep, new, give_out = z.chunk(4, 1)
-        c = torch.sigmoid(take_in) * torch.tanh(new) + (0.0 if c is None else torch.sigmoid(keep) * c)
+        units = self.rnn.hidden_size
+        gates, new, give_out = z.split([2 * units, units, units], 1)
+        take_in, keep = torch.sigmoid(gates).chunk(2, 1)
+        c = take_in * torch.tanh(new) if c is None else torch.addcmul(take_in * torch.tanh(new), keep, c)
         if self.position == "before":
             return torch.sigmoid(give_out) * torch.tanh(_modulated(c, factor, shift)), c
         return _modulated(torch.sigmoid(give_out) * torch.tanh(c), factor, shift), c
@@ -218,6 +221,41 @@ class Recurrent(nn.Module):
         if self.position == "before":
             return self.activation(_modulated(z, factor, shift))  # type: ignore[no-any-return]
         return _modulated(self.activation(z), factor, shift)
+
+
+class _TanhScan(torch.autograd.Function):
+    r"""$h_t = \tanh(z_t + W h_{t-1})$ for all time steps of `z` `[N, T, units]`.
+
+    The gradient of $W$ is one product over all time steps, where torch's own would be one small product and one sum per step.
+    """
+
+    @staticmethod
+    def forward(z: Tensor, weight: Tensor, h: Tensor) -> Tensor:
+        transposed = weight.t()
+        states = []
+        for z_t in z.unbind(1):
+            h = torch.addmm(z_t, h, transposed).tanh_()
+            states.append(h)
+        return torch.stack(states, 1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:], output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weight, start, states = ctx.saved_tensors
+        slopes = (1 - states.square()).unbind(1)
+        of_outputs = gradient.unbind(1)
+        delta = of_outputs[-1] * slopes[-1]
+        deltas = [delta]
+        for t in range(len(slopes) - 2, -1, -1):
+            delta = torch.addmm(of_outputs[t], delta, weight) * slopes[t]
+            deltas.append(delta)
+        stacked = torch.stack(deltas[::-1], 1)
+        before = torch.cat([start.unsqueeze(1), states[:, :-1]], 1)
+        of_weight = stacked.flatten(0, 1).t() @ before.flatten(0, 1)
+        return stacked, of_weight, delta @ weight
 
 
 def _rows(context: ContextMod | None, start: int, count: int) -> list[tuple[Tensor | None, Tensor | None]]:
