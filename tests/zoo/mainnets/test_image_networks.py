@@ -238,13 +238,14 @@ def test_the_mask_of_chosen_outputs_and_weights_from_outside(network: Any, in_sh
 
 @pytest.mark.parametrize("paired", [False, True])
 @pytest.mark.parametrize("part", [None, "out.*", "conv2.*"])
-def test_lenets_batched_form_equals_the_loop(paired: bool, part: Any) -> None:
+@pytest.mark.parametrize("images", [3, 9])
+def test_lenets_batched_form_equals_the_loop(paired: bool, part: Any, images: int) -> None:
     torch.manual_seed(0)
     module = LeNet((2, 16, 18), 3, arch="mnist_small").double()
     net = MainNetwork(copy.deepcopy(module), generate=part)
     loop = MainNetwork(module, generate=part, batching="loop")
     weights = Weights(torch.randn(4, net.target.numel, dtype=torch.float64, requires_grad=True), net.target)
-    x = torch.randn(*((4,) if paired else ()), 5, 2, 16, 18, dtype=torch.float64)
+    x = torch.randn(*((4,) if paired else ()), images, 2, 16, 18, dtype=torch.float64)
     actual, expected = (n(x, weights=weights, paired=paired) for n in (net, loop))
     assert net.batching_used == "native"
     torch.testing.assert_close(actual, expected)

@@ -38,6 +38,14 @@ def check_images(x: Tensor, in_shape: Sequence[int]) -> None:
         raise SpecError(f"the network expects samples of shape {list(in_shape)}, got inputs {list(x.shape)}")
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """The same images with channels next to each other in memory, where a CPU convolves and, above all, pools twice as fast.
+
+    `Tensor.to(memory_format=...)` leaves images of one channel as they are, and their feature maps would then have the slow layout.
+    """
+    return x.permute(0, 2, 3, 1).flatten(1).unflatten(1, (*x.shape[2:], x.shape[1])).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+
+
 class FromFlatHWC(nn.Module):
     """An adapter for flat images in the order height, width, channel: `[N, H·W·C]` becomes `[N, C, H, W]`.
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_zoo.layers.batched import batched_conv2d, batched_linear
 from hypnet_zoo.layers.context_mod import context_layers
-from hypnet_zoo.layers.images import check_images, image_shape
+from hypnet_zoo.layers.images import channels_last, check_images, image_shape
 from hypnet_zoo.layers.initial import with_spectral_norms
 from hypnet_zoo.layers.modulation import Modulation, modulate
 
 Arch = Literal["mnist_small", "mnist_large", "cifar"]
+
+_FEW_IMAGES = 8  # up to which one grouped convolution for all sets of weights beats one convolution per set
 
 # Filters of the two convolutions, and units of the hidden layer.
 _SIZES: dict[str, tuple[int, int, int]] = {"mnist_small": (10, 20, 50), "mnist_large": (20, 50, 500), "cifar": (192, 192, 1000)}
@@ -94,7 +97,7 @@ class LeNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map images `[N, C, H, W]` to outputs `[N, out_features]`."""
         check_images(x, self.in_shape)
-        h = self.relu1(F.max_pool2d(self.dropout(self.conv1(x)), 2))
+        h = self.relu1(F.max_pool2d(self.dropout(self.conv1(channels_last(x))), 2))
         h = self.relu2(F.max_pool2d(self.dropout(self.conv2(h)), 2))
         h = self.dropout(self.relu3(self.fc1(h.flatten(1))))
         return self.out(h)  # type: ignore[no-any-return]
@@ -112,13 +115,28 @@ class LeNet(nn.Module):
         """
         if not self._plain or context_layers(self):
             return NotImplemented
+        few = x.shape[-4] <= _FEW_IMAGES
+        h = self._grouped(x, weights, paired=paired) if few else self._one_by_one(x, weights, paired=paired)
+        h = self.dropout(self.relu3(batched_linear(h, weights["fc1.weight"], weights["fc1.bias"])))
+        return batched_linear(h, weights["out.weight"], weights["out.bias"])
+
+    def _grouped(self, x: Tensor, weights: Mapping[str, Tensor], *, paired: bool) -> Tensor:
+        """What the hidden layer sees, `[B, N, features]`, by grouped convolutions."""
         h = x.transpose(0, 1) if paired else x
         for conv, relu in (("conv1", self.relu1), ("conv2", self.relu2)):
             h = self.dropout(batched_conv2d(h, weights[f"{conv}.weight"], weights[f"{conv}.bias"]))
             h = relu(F.max_pool2d(h.flatten(1, 2), 2)).unflatten(1, h.shape[1:3])
-        h = h.flatten(2).transpose(0, 1)
-        h = self.dropout(self.relu3(batched_linear(h, weights["fc1.weight"], weights["fc1.bias"])))
-        return batched_linear(h, weights["out.weight"], weights["out.bias"])
+        return h.flatten(2).transpose(0, 1)
+
+    def _one_by_one(self, x: Tensor, weights: Mapping[str, Tensor], *, paired: bool) -> Tensor:
+        """The same by one convolution per set, which is faster for more than a few images."""
+        names = ("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias")
+        inputs = [channels_last(one) for one in x.unbind(0)] if paired else [channels_last(x)] * len(weights["out.weight"])
+        features = []
+        for one, w1, b1, w2, b2 in zip(inputs, *(weights[name].unbind(0) for name in names), strict=True):
+            h = self.relu1(F.max_pool2d(self.dropout(F.conv2d(one, w1, b1)), 2))
+            features.append(self.relu2(F.max_pool2d(self.dropout(F.conv2d(h, w2, b2)), 2)).flatten(1))
+        return torch.stack(features)
 
 
 def _after_convolutions(pixels: int) -> int:
