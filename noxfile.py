@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -76,6 +77,7 @@ def third_party(session: nox.Session) -> None:
 def alone(session: nox.Session, distribution: str) -> None:
     """One distribution's wheel in an empty environment, beside hypnet-core's alone."""
     wheels = Path(session.create_tmp()) / "wheels"
+    shutil.rmtree(wheels, ignore_errors=True)
     session.install("build", "hatchling")
     for name in {"hypnet-core", distribution}:
         session.run(

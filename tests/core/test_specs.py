@@ -83,7 +83,7 @@ def test_a_layer_may_say_the_kinds_of_its_parameters_itself() -> None:
     assert [param.kind for param in TargetSpec.of(nn.Sequential(Modulation())).params] == [ParamKind.GAIN, ParamKind.SHIFT]
 
 
-@pytest.mark.parametrize("layer", [nn.Linear(6, 4), nn.Conv2d(6, 4, (3, 5)), nn.Conv1d(6, 4, 3, groups=2)])
+@pytest.mark.parametrize("layer", [nn.Linear(6, 4), nn.Conv2d(6, 4, (3, 5)), nn.Conv1d(6, 4, 3)])
 def test_fans_agree_with_torch(layer: Any) -> None:
     weight, bias = TargetSpec.of(layer).params
     expected = nn.init._calculate_fan_in_and_fan_out(layer.weight)
@@ -94,6 +94,35 @@ def test_fans_agree_with_torch(layer: Any) -> None:
 def test_the_fan_in_of_a_transposed_convolution_counts_what_feeds_one_output() -> None:
     weight = TargetSpec.of(nn.ConvTranspose2d(6, 4, 3)).params[0]
     assert (weight.shape, weight.fan_in, weight.fan_out) == ((6, 4, 3, 3), 6 * 9, 4 * 9)
+
+
+def test_one_input_of_a_grouped_convolution_feeds_its_group_alone() -> None:
+    layer = nn.Conv2d(8, 16, 3, groups=4, bias=False)
+    weight = TargetSpec.of(layer).params[0]
+    x = torch.zeros(1, 8, 9, 9)
+    x[0, 3, 4, 4] = 1  # one input in the middle: how many outputs does it reach?
+    reached = int((layer(x) != 0).sum())
+    assert (weight.fan_in, weight.fan_out) == (2 * 9, reached)
+
+
+def test_the_biases_of_recurrent_layers_belong_to_their_own_weights() -> None:
+    target = TargetSpec.of(nn.LSTM(3, 10, 2))
+    for name in ("ih_l0", "hh_l0", "ih_l1", "hh_l1"):
+        assert target[f"bias_{name}"].fan_in == target[f"weight_{name}"].fan_in == target[f"weight_{name}"].shape[1]
+
+
+def test_tokens_positions_and_scales_are_no_weights() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.class_token = nn.Parameter(torch.zeros(1, 1, 8))
+            self.positions = nn.Parameter(torch.zeros(1, 5, 8))
+            self.layer_scale = nn.Parameter(torch.zeros(8, 1, 1))
+            self.pos_embedding = nn.Parameter(torch.zeros(5, 8))
+            self.w = nn.Parameter(torch.zeros(3, 8))
+
+    kinds = [param.kind.value for param in TargetSpec.of(Tokens())]
+    assert kinds == ["other", "other", "other", "embedding", "weight"]
 
 
 def test_tied_parameters_are_listed_once() -> None:

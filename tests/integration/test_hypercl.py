@@ -98,6 +98,15 @@ def test_a_diverging_run_stops_with_one_line_and_keeps_what_was_saved(tmp_path: 
     assert not (path / "summary.json").exists()
 
 
+def test_a_task_whose_last_step_diverges_is_not_saved(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    options = ["tasks=2", "train.iterations=1", "train.lr=1e38", "train.validate_every=0", "tensorboard=false"]
+    done = hypnet("run", "hypercl", *options, "--out", str(path), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "became infinite or NaN in task 1" in done.stderr
+    assert not (path / "checkpoints").exists()
+
+
 def test_a_tampered_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "run"
     assert hypnet("run", "hypercl", *QUICK, "--out", str(path), cwd=tmp_path).returncode == 0

@@ -334,6 +334,44 @@ def test_wrong_weights_are_named(weights: Any, message: Any) -> None:
     assert message in str(error.value)
 
 
+def test_misuse_is_named() -> None:
+    net = MainNetwork(nn.Linear(2, 2))
+    weights = Weights(torch.zeros(6), net.target)
+    x: Any = torch.zeros(1, 2)
+    with pytest.raises(WeightsError, match="passed by keyword"):
+        net(x, weights)
+    with pytest.raises(WeightsError, match="got Tensor"):
+        net(x, weights=weights.flat)
+    with pytest.raises(WeightsError, match="weight must be a tensor, got list"):
+        net(x, weights={"weight": [1.0], "bias": [0.0]})
+    with pytest.raises(ConditionError, match=r"whole number, got 1\.5"):
+        MainNetwork(nn.BatchNorm1d(2))(x, weights={"weight": x[0], "bias": x[0]}, condition=1.5)
+    with pytest.raises(SpecError, match="has no parameters"):
+        MainNetwork(nn.Tanh())
+    with pytest.raises(SpecError, match="did you mean 'loop'"):
+        MainNetwork(nn.Linear(2, 2), batching="lop")  # type: ignore[arg-type]
+
+
+def test_what_failed_under_vmap_is_not_tried_again() -> None:
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+            self.calls = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            y: torch.Tensor = self.layer(x)
+            return y if y.sum() > 0 else -y
+
+    module = Counts()
+    net = MainNetwork(module)
+    weights = Weights(torch.randn(3, 6), net.target)
+    for _ in range(3):
+        net(torch.ones(1, 2), weights=weights)
+    assert module.calls == 1 + 3 * 3
+
+
 def test_paired_inputs_of_the_wrong_batch_shape_are_refused() -> None:
     net = MainNetwork(nn.Linear(2, 2))
     with pytest.raises(WeightsError, match="paired inputs need the weights' batch shape"):

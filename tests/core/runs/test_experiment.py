@@ -144,3 +144,19 @@ def test_older_checkpoints_stay_on_demand(tmp_path: Path) -> None:
     for i in range(3):
         run.save(i, {}, {}, keep_older=True)
     assert len(list((run.path / "checkpoints").glob("*.safetensors"))) == 3
+
+
+def test_two_processes_cannot_carry_out_one_run(tmp_path: Path) -> None:
+    run = create(tmp_path / "run")
+    with run.locked(), pytest.raises(RunError, match="is in use: another process"):
+        execute(Counting(), CountingConfig(), Run.resume(run.path))
+    assert execute(Counting(), CountingConfig(), Run.resume(run.path)) == {"total": 10.0}
+
+
+def test_a_damaged_pointer_to_the_latest_checkpoint_is_named(tmp_path: Path) -> None:
+    run = create(tmp_path / "run", fail_at=3)
+    with pytest.raises(RuntimeError):
+        execute(Counting(), CountingConfig(fail_at=3), run)
+    (run.path / "checkpoints" / "latest.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="names no checkpoint"):
+        Run.resume(run.path).restore()

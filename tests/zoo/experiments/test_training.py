@@ -13,7 +13,15 @@ from hypnet_core.errors import ConfigError, DivergedError
 from hypnet_core.tasks.split import Batch, Split
 from hypnet_zoo.experiments.hypercl_config import ContinualConfig, TrainConfig
 from hypnet_zoo.experiments.setup import cpu_threads
-from hypnet_zoo.experiments.training import Losses, TaskTrainer, check_finite, evaluate, make_optimizer, task_loss
+from hypnet_zoo.experiments.training import (
+    Losses,
+    TaskTrainer,
+    check_finite,
+    check_networks,
+    evaluate,
+    make_optimizer,
+    task_loss,
+)
 from hypnet_zoo.hypernets.chunked import ChunkedHMLP
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.mainnets.mlp import MLP
@@ -182,3 +190,22 @@ def test_small_networks_use_one_thread_and_torchs_number_comes_back() -> None:
         with cpu_threads(count, parameters) as threads:
             assert threads == torch.get_num_threads() == expected
         assert torch.get_num_threads() == before
+
+
+def test_look_ahead_is_the_clipped_step_that_will_be_taken() -> None:
+    net, hnet = networks()
+    start = copy.deepcopy(hnet)
+    made = trainer(net, hnet, 3, {"optimizer": "sgd", "lr": 0.1, "clip_norm": 1e-3}, beta=0.5, lookahead=True)
+    penalty = made.step(batch()).penalty
+    # A step of length 1e-4 cannot move the weights far; an unclipped one would, by orders of magnitude.
+    free = trainer(net, start, 3, {"optimizer": "sgd", "lr": 0.1}, beta=0.5, lookahead=True).step(batch()).penalty
+    assert penalty < 1e-3 * free
+
+
+def test_networks_that_are_not_finite_are_never_saved() -> None:
+    net, hnet = networks()
+    check_networks((net, hnet), "task 1")
+    with torch.no_grad():
+        hnet.unconditional_parameters()[0][0] = float("inf")
+    with pytest.raises(DivergedError, match="became infinite or NaN in task 1"):
+        check_networks((net, hnet), "task 1")

@@ -158,3 +158,23 @@ def test_unknown_conditions_and_parameters_are_named(hypernet: HyperNetwork) -> 
         regularizer.targets([5])
     with pytest.raises(SpecError, match="delta names parameters that the hypernetwork does not have: nothing"):
         regularizer(delta={"nothing": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("options", [{"batch_norm": True}, {"spectral_norm": True}], ids=str)
+def test_recomputed_targets_also_keep_the_statistics_of_the_start(options: Any) -> None:
+    torch.manual_seed(0)
+    hypernet = HMLP(TARGET, ConditionSpec(count=4), hidden=(20,), **options)
+    for _ in range(5):
+        hypernet([0, 1, 2])
+    stored, recomputed = (OutputRegularizer(hypernet, [0, 1], recompute=flag) for flag in (False, True))
+    optimizer = torch.optim.Adam(hypernet.parameters(), lr=0.01)
+    for _ in range(20):
+        optimizer.zero_grad()
+        hypernet([2, 3]).flat.square().sum().backward()
+        optimizer.step()
+    torch.testing.assert_close(recomputed.targets([0, 1]), stored.targets([0, 1]))
+
+
+def test_blocks_hold_at_least_one_condition() -> None:
+    with pytest.raises(SpecError, match="block_size must be positive"):
+        OutputRegularizer(HMLP(TARGET, ConditionSpec(count=2)), [0], block_size=-1)

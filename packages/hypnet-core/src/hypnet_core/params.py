@@ -40,7 +40,7 @@ class ParamSpec(Spec):
         layer: Qualified name of the layer that owns it; empty if unknown.
         fan_in: Inputs that feed one output of the layer. For a weight it follows from the shape `[out, in, *kernel]` unless
             given; for a bias it is the fan-in of its layer's weight, `None` where there is none.
-        fan_out: Outputs that one input of the layer feeds, likewise.
+        fan_out: Outputs that one input of the layer feeds, likewise (of a grouped convolution those of its group).
     """
 
     name: str = Field(min_length=1)
@@ -89,7 +89,7 @@ def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
     """The specs of all parameters of an `nn.Module`, tied ones once, in the order of `named_parameters()`.
 
     The type of the owning layer tells the kind: norms have scales and shifts, `nn.Embedding` an embedding, every other layer
-    weights (two or more dimensions) and biases (named so, or one dimension beside a weight). A layer of one's own says so itself
+    weights (two or more dimensions) and biases (named so). A layer of one's own says so itself
     with a class attribute `param_kinds`, a mapping from the attribute's name to the kind, and one whose weights are not shaped
     `[out, in, *kernel]` gives their fan-in and fan-out in an attribute `param_fans`.
     """
@@ -108,7 +108,7 @@ def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
             layer = modules[layer_name]
             kind = _kind_of(layer, tensor_name, tuple(tensor.shape))
             declared: Mapping[str, tuple[int, int]] = getattr(layer, "param_fans", {})
-            fan_in, fan_out = declared.get(tensor_name) or _fans(layer, kind, tuple(tensor.shape))
+            fan_in, fan_out = declared.get(tensor_name) or _fans(layer, kind, tensor_name, tuple(tensor.shape))
             yield ParamSpec(name=name, shape=tuple(tensor.shape), kind=kind, layer=layer_name, fan_in=fan_in, fan_out=fan_out)
 
 
@@ -127,20 +127,24 @@ def _kind_of(layer: Any, attribute: str, shape: tuple[int, ...]) -> ParamKind:
         return ParamKind.EMBEDDING
     if "bias" in attribute:
         return ParamKind.BIAS
-    return ParamKind.WEIGHT if len(shape) > 1 else ParamKind.OTHER
+    if "embedding" in attribute:
+        return ParamKind.EMBEDDING
+    # A weight by name, or a matrix under a name of its own; not a token [1, 1, C], a position [1, T, C] or a scale [C, 1, 1].
+    is_weight = len(shape) > 1 and ("weight" in attribute or min(shape[:2]) > 1)
+    return ParamKind.WEIGHT if is_weight else ParamKind.OTHER
 
 
-def _fans(layer: Any, kind: ParamKind, shape: tuple[int, ...]) -> tuple[int | None, int | None]:
+def _fans(layer: Any, kind: ParamKind, attribute: str, shape: tuple[int, ...]) -> tuple[int | None, int | None]:
     """Fan-in and fan-out of the layer's weight, for its weights and biases."""
     if kind not in {ParamKind.WEIGHT, ParamKind.BIAS}:
         return None, None
     if kind is ParamKind.BIAS:
-        weights = (tuple(p.shape) for _, p in layer.named_parameters() if p.ndim > 1)
-        shape = next(weights, ())
+        shapes = {name: tuple(p.shape) for name, p in layer.named_parameters() if p.ndim > 1}
+        shape = shapes.get(attribute.replace("bias", "weight"), next(iter(shapes.values()), ()))
     if len(shape) < 2:
         return None, None
     kernel = math.prod(shape[2:])
-    out_features, in_features = shape[:2]
+    groups = getattr(layer, "groups", 1)
     if _TRANSPOSED in _types(layer):  # stored as [in, out / groups, *kernel]
-        out_features, in_features = shape[1], shape[0] // layer.groups
-    return in_features * kernel, out_features * kernel
+        return shape[0] // groups * kernel, shape[1] * kernel
+    return shape[1] * kernel, shape[0] // groups * kernel

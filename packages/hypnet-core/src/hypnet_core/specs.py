@@ -5,7 +5,7 @@ Nothing here needs torch. A spec is frozen, hashable and round-trips through JSO
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Literal, Self
@@ -82,6 +82,9 @@ class TargetSpec(Spec):
 
     def __len__(self) -> int:
         return len(self.params)
+
+    def __iter__(self) -> Iterator[ParamSpec]:  # type: ignore[override]  # parameters, not pydantic's fields
+        return iter(self.params)
 
     def __getitem__(self, name: str) -> ParamSpec:
         try:

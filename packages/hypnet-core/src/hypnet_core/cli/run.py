@@ -163,4 +163,6 @@ def _carry_out(entry: Entry, resolved: BaseModel, directory: Path, plan: RunDocu
     report = getattr(experiment, "report", None)
     if callable(report):
         print_rich(report(summary))
+    else:
+        print_lines(f"{name}  {value}" for name, value in summary.items() if isinstance(value, (int, float, str)))
     print_lines([str(directory)])

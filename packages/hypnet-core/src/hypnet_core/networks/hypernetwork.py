@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -216,7 +217,7 @@ class HyperNetwork(nn.Module):
         ids = list(values) if isinstance(values, Sequence) else [values]
         count = self.conditions.count
         for i in ids:
-            if not isinstance(i, int) or isinstance(i, bool):
+            if isinstance(i, bool) or not hasattr(i, "__index__"):
                 raise ConditionError(f"a condition is a whole number, got {i!r}")
             if not 0 <= i < count:
                 known = (
@@ -227,7 +228,7 @@ class HyperNetwork(nn.Module):
                 raise ConditionError(f"there is no condition {i}: {known}")
         if not ids:
             raise ConditionError("the batch of conditions is empty")
-        return ids, isinstance(values, Sequence)
+        return [operator.index(i) for i in ids], isinstance(values, Sequence)
 
     def _given(
         self,
@@ -236,6 +237,8 @@ class HyperNetwork(nn.Module):
         uncond_input: Tensor | None,
     ) -> dict[str, Tensor]:
         """The inputs that come from the caller, by name."""
+        if cond_input is not None and not isinstance(cond_input, (Tensor, Mapping)):
+            raise ConditionError(f"cond_input must be a tensor or a mapping of tensors, got {type(cond_input).__name__}")
         given = {EMBEDDING: cond_input} if isinstance(cond_input, Tensor) else dict(cond_input or {})
         for name in given:
             if name not in self.conditional_shapes:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from hypnet_core.errors import ConditionError, SpecError, WeightsError, listed
-from hypnet_core.networks import batching
+from hypnet_core.errors import ConditionError, SpecError, WeightsError, did_you_mean, listed
+from hypnet_core.networks import batching as ways
+from hypnet_core.networks.batching import Batching
 from hypnet_core.networks.hollow import hollow, places_of
 from hypnet_core.networks.statistics import StatisticsBank, named_statistics, statistics_spec
 from hypnet_core.networks.weights import Weights, check_tensors
@@ -24,7 +26,7 @@ Generate = str | Iterable[str] | Callable[[ParamSpec], bool] | None
 class MainNetwork(nn.Module):
     r"""A plain module $f(x, \omega)$ whose parameters $\omega$, or some of them, are given at each call.
 
-    The module is taken over: the parameters to generate are replaced by shapes without memory, are no longer in `parameters()`,
+    The module is taken over (pass a copy to keep it): the parameters to generate are replaced by shapes without memory, are no longer in `parameters()`,
     and must be given as `weights`. All others stay trainable where they are. Ties stay tied. An exception inside the module
     leaves it as it was.
 
@@ -48,7 +50,7 @@ class MainNetwork(nn.Module):
         batching: Force one way of running batches of weights.
 
     Raises:
-        SpecError: `generate` selects nothing.
+        SpecError: `generate` selects nothing, the module has no parameters, or there is no such `batching`.
 
     Example:
         >>> net = MainNetwork(nn.Linear(3, 2))
@@ -60,14 +62,17 @@ class MainNetwork(nn.Module):
         hypnet_core.errors.WeightsError: 2 of 2 weights are missing: weight, bias
     """
 
-    def __init__(self, module: nn.Module, generate: Generate = None, *, batching: batching.Batching = "auto") -> None:
+    def __init__(self, module: nn.Module, generate: Generate = None, *, batching: Batching = "auto") -> None:
         super().__init__()
+        if batching not in get_args(Batching):
+            raise SpecError(f"there is no batching {batching!r}{did_you_mean(batching, get_args(Batching))}")
         self.spec: TargetSpec = TargetSpec.of(module)
         self.target: TargetSpec = choose_target(module, self.spec, generate)
         self.stats: TargetSpec = statistics_spec(module)
         self.batching = batching
         self.batching_used: str | None = None
         self.batching_reason: str = ""
+        self._no_vmap: str = ""
         places = places_of(module, self.target)
         self.places = [(place, name) for name, paths in places.items() for place in paths]
         self._takes_condition = "condition" in inspect.signature(module.forward).parameters
@@ -102,6 +107,8 @@ class MainNetwork(nn.Module):
             WeightsError: Names or shapes of `weights` or `stats` are not those expected.
             ConditionError: An id is negative, or the number of ids is not that of the weights.
         """
+        if weights is None and any(isinstance(arg, Weights) for arg in args):
+            raise WeightsError("weights are passed by keyword: net(x, weights=…)")
         tensors, batch_shape = self._checked(weights)
         if condition is not None and self._takes_condition:
             kwargs["condition"], condition = condition, None
@@ -129,6 +136,8 @@ class MainNetwork(nn.Module):
             tensors: Mapping[str, Tensor] = weights.tensors
             batch_shape = weights.batch_shape
         else:
+            if weights is not None and not isinstance(weights, Mapping):
+                raise WeightsError(f"weights must be Weights or a mapping from names to tensors, got {type(weights).__name__}")
             tensors = {} if weights is None else weights
             batch_shape = check_tensors(self.target, tensors)
         return {place: tensors[name] for place, name in self.places}, batch_shape
@@ -181,7 +190,7 @@ class MainNetwork(nn.Module):
     ) -> Any:
         """Run with many sets of weights; `sets` holds the running statistics of each."""
         if paired:
-            batching.check_paired(args, kwargs, batch_shape)
+            ways.check_paired(args, kwargs, batch_shape)
         if len(batch_shape) > 1:
             last = len(batch_shape) - 1
             tensors = {name: tensor.flatten(0, last) for name, tensor in tensors.items()}
@@ -195,29 +204,32 @@ class MainNetwork(nn.Module):
     def _run(self, tensors: dict[str, Tensor], sets: list[dict[str, Tensor]], args: Any, kwargs: Any, *, paired: bool) -> Any:
         way, reason = self._way(tensors, args)
         if way == "native" and any(sets):
-            way, reason = batching.choose(self.module, tensors, args)
+            way, reason = ways.choose(self.module, tensors, args)
         if way == "native":
             output = self._run_native(tensors, len(sets), args, kwargs, paired=paired)
             if output is not NotImplemented:
                 self.batching_used, self.batching_reason = way, reason
                 return output
-            way, reason = batching.choose(self.module, tensors, args)
+            way, reason = ways.choose(self.module, tensors, args)
+        if way == "vmap" and self._no_vmap:
+            way, reason = "loop", self._no_vmap
         if way == "vmap":
             stacked = {name: torch.stack([rows[name] for rows in sets]) for name in sets[0]}
             try:
-                output = batching.run_vmap(self.module, {**tensors, **stacked}, args, kwargs, paired=paired)
+                output = ways.run_vmap(self.module, {**tensors, **stacked}, args, kwargs, paired=paired)
             except (RuntimeError, ValueError) as error:
                 # What vmap cannot do (branches on values, writes in place) a loop can; an error of the module's own returns there.
                 if self.batching == "vmap":
                     raise
-                way, reason = "loop", f"not possible with vmap: {str(error).partition(chr(10))[0]}"
+                self._no_vmap = f"not possible with vmap: {str(error).partition(chr(10))[0]}"
+                way, reason = "loop", self._no_vmap
             else:
                 self.batching_used, self.batching_reason = way, reason
                 return output
         self.batching_used, self.batching_reason = way, reason
-        states = batching.unbind_states(tensors, len(sets))
+        states = ways.unbind_states(tensors, len(sets))
         states = [{**state, **rows} for state, rows in zip(states, sets, strict=True)]
-        return batching.run_loop(self.module, states, args, kwargs, paired=paired)
+        return ways.run_loop(self.module, states, args, kwargs, paired=paired)
 
     def _way(self, tensors: dict[str, Tensor], args: Any) -> tuple[str, str]:
         if self.training and self.bank.names:
@@ -226,7 +238,7 @@ class MainNetwork(nn.Module):
             return self.batching, "asked for"
         if hasattr(self.module, "forward_batched") and not self.bank.names:
             return "native", "the module has a forward_batched of its own"
-        return batching.choose(self.module, tensors, args)
+        return ways.choose(self.module, tensors, args)
 
     def _run_native(self, tensors: dict[str, Tensor], count: int, args: Any, kwargs: Any, *, paired: bool) -> Any:
         own = {name: parameter.expand(count, *parameter.shape) for name, parameter in self.module.named_parameters()}
@@ -244,6 +256,8 @@ def choose_target(module: nn.Module, spec: TargetSpec, generate: Generate) -> Ta
     Raises:
         SpecError: It selects nothing, or names something that does not exist.
     """
+    if not spec.params:
+        raise SpecError(f"{type(module).__name__} has no parameters that could be generated")
     if generate is None:
         return spec
     if callable(generate):
@@ -254,7 +268,7 @@ def choose_target(module: nn.Module, spec: TargetSpec, generate: Generate) -> Ta
         for one in wanted:
             names.update(_names_of(module, spec, one))
         chosen = spec.select(where=lambda param: param.name in names)
-    if not chosen.params and spec.params:
+    if not chosen.params:
         raise SpecError(f"generate={generate!r} selects none of the module's parameters: {listed(spec.names)}")
     return chosen
 
@@ -272,10 +286,15 @@ def _ids(condition: int | Sequence[int] | Tensor | None, batch_shape: torch.Size
     """One id per set of weights."""
     if condition is None:
         return None
-    ids = condition.flatten().tolist() if isinstance(condition, Tensor) else condition
+    ids = condition.tolist() if isinstance(condition, Tensor) and condition.ndim == 0 else condition
     count = batch_shape.numel()
-    if isinstance(ids, int):
-        return [ids] * count
-    if len(ids) != count:
-        raise ConditionError(f"{count} sets of weights take {count} conditions, got {len(ids)}: {listed(map(str, ids))}")
-    return list(ids)
+    if not isinstance(ids, (Sequence, Tensor)):
+        if not hasattr(ids, "__index__"):
+            raise ConditionError(f"a condition is a whole number, got {ids!r}")
+        return [operator.index(ids)] * count
+    several = ids.flatten().tolist() if isinstance(ids, Tensor) else list(ids)
+    if len(several) != count:
+        raise ConditionError(
+            f"{count} sets of weights take {count} conditions, got {len(several)}: {listed(map(str, several))}"
+        )
+    return [operator.index(i) for i in several]

@@ -158,6 +158,9 @@ class Weights(Mapping[str, Tensor]):
     def __neg__(self) -> Self:
         return type(self)(-self.flat, self.spec)
 
+    def __rsub__(self, other: Tensor | float) -> Self:
+        return type(self)(other - self.flat, self.spec)
+
     __radd__ = __add__
     __rmul__ = __mul__
 
@@ -196,6 +199,8 @@ def check_tensors(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> torch.Size
         raise WeightsError(_names_message(spec, missing, extra))
     batch_shape: torch.Size | None = None
     for param in spec.params:
+        if not isinstance(tensors[param.name], Tensor):
+            raise WeightsError(f"{param.name} must be a tensor, got {type(tensors[param.name]).__name__}")
         shape = tensors[param.name].shape
         own = len(shape) - len(param.shape)
         if own < 0 or tuple(shape[own:]) != param.shape:
@@ -215,7 +220,7 @@ def _fits_exactly(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> bool:
         return False
     try:
         return all(tensors[name].shape == shape for name, shape in zip(spec.names, spec.shapes, strict=True))
-    except KeyError:
+    except (KeyError, AttributeError):
         return False
 
 

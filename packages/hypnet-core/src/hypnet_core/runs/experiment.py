@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from hypnet_core.errors import CheckpointError, RunError
@@ -162,12 +164,32 @@ class Run:
         if not latest.exists():
             self._cut_metrics(0)
             return None
-        index = read_json(latest).get("index")
+        found = read_json(latest)
+        index = found.get("index") if isinstance(found, dict) else None
         if not isinstance(index, int):
             raise CheckpointError(f"{latest} is damaged: it names no checkpoint")
         checkpoint = load_checkpoint(self._checkpoint(index), device=device)
         self._cut_metrics(checkpoint.state["metrics_bytes"])
         return checkpoint
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of the directory for a block; a process that is killed lets go of it.
+
+        Raises:
+            RunError: Another process works in it, or it cannot be written.
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(f"{self.path} is in use: another process is carrying out this run") from None
+        except OSError as error:
+            raise RunError(f"cannot write {self.path / '.lock'}: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _checkpoint(self, index: int) -> Path:
         return self.path / "checkpoints" / f"{index:04d}.safetensors"
@@ -193,8 +215,9 @@ def execute(experiment: Experiment, config: BaseModel, run: Run) -> dict[str, An
     if run.finished:
         return run.summary()
     try:
-        summary = dict(experiment.run(config, run))
-        run.finish(summary)
+        with run.locked():
+            summary = dict(experiment.run(config, run))
+            run.finish(summary)
     except BaseException as error:
         # The traceback is the caller's. `reported` keeps the line out of the command's stderr, which tells it anyway.
         run.logger.error("stopped: %s: %s", type(error).__name__, error, extra={"reported": True})  # noqa: TRY400

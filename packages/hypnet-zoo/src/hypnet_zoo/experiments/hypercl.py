@@ -20,7 +20,7 @@ from hypnet_zoo.experiments.hypercl_config import HyperCLConfig
 from hypnet_zoo.experiments.metrics import Metrics
 from hypnet_zoo.experiments.report import results_table, save_scores_plot, summarize
 from hypnet_zoo.experiments.setup import build_networks, cpu_threads, load_tasks, pick_device, seed_of, seeded
-from hypnet_zoo.experiments.training import TaskTrainer, check_finite, evaluate
+from hypnet_zoo.experiments.training import TaskTrainer, check_finite, check_networks, evaluate
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,6 +108,7 @@ class Learner:
             for t in range(len(self.scores), len(self.tasks)):
                 with seeded(self.config.seed, t):
                     self._learn(t, metrics, shown, done=sum(self.steps[:t]))
+                check_networks((self.net, self.hypernet), f"task {t + 1}")
                 self.scores.append([self._score(j, "test") for j in range(t + 1)])
                 name = "accuracy" if self.tasks[t].spec.kind == "classification" else "mse"
                 mean = sum(self.scores[-1]) / (t + 1)

@@ -70,9 +70,10 @@ class HyperCLConfig(Section):
     tasks: PositiveInt | None = Field(None, description="Learn only the first so many tasks.")
     mnet: MainnetChoice = MainnetChoice.default("mlp")
     """The main network, and its options."""
-    generate: tuple[str, ...] | None = Field(
+    generate: tuple[str, ...] | str | None = Field(
         None,
-        description="Kinds or globs of the main network's parameters that are generated; all by default. The rest is shared.",
+        description="Kinds or globs of the main network's parameters that are generated; all by default. The rest is shared by all "
+        "tasks and trained on each, which nothing protects from forgetting.",
     )
     hnet: HypernetChoice = HypernetChoice.default("chunked_hmlp", chunk_size=850, hidden=(16, 16))
     """The hypernetwork, and its options."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -96,6 +97,10 @@ def load_tasks(choice: DatasetChoice, limit: int | None = None) -> Sequence[Task
                 f"data: all tasks need inputs of one kind and shape: {first.name} has {first.kind} {list(first.in_shape)}, "
                 f"{task.spec.name} {task.spec.kind} {list(task.spec.in_shape)}"
             )
+        if first.kind == "regression" and task.spec.out_shape != first.out_shape:
+            raise ConfigError(
+                f"data: all tasks need targets of one shape: {list(first.out_shape)} and {list(task.spec.out_shape)}"
+            )
     return tasks
 
 
@@ -105,7 +110,7 @@ def build_networks(config: HyperCLConfig, tasks: Sequence[TaskLike], device: tor
     Raises:
         ConfigError: The main network cannot be wrapped as the configuration says.
     """
-    out_features = max(task.spec.out_shape[0] for task in tasks)
+    out_features = max(math.prod(task.spec.out_shape) for task in tasks)
     module = config.mnet.build(tasks[0].spec.in_shape, out_features)
     net = MainNetwork(module, generate=config.generate)
     hypernet: HyperNetwork = config.hnet.build(net.target, ConditionSpec(count=len(tasks), size=config.embedding_size))

@@ -114,12 +114,15 @@ class TaskTrainer:
             losses = self._backward_ahead(batch, self.regularizer)
         else:
             losses = self._backward(batch, self.regularizer)
+        self._clip()
+        self.optimizer.step()
+        return losses
+
+    def _clip(self) -> None:
         if self.train.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.train.clip_norm)
         if self.train.clip_value is not None:
             nn.utils.clip_grad_value_(self.parameters, self.train.clip_value)
-        self.optimizer.step()
-        return losses
 
     def _backward_free(self, batch: Batch) -> Losses:
         """Gradients of the task loss alone."""
@@ -152,7 +155,11 @@ class TaskTrainer:
     def _backward_ahead(self, batch: Batch, regularizer: OutputRegularizer) -> Losses:
         """Gradients where the penalty looks at the weights after the step that the task loss alone would take."""
         losses = self._backward_free(batch)
+        gradients = [None if p.grad is None else p.grad.clone() for p in self.parameters]
+        self._clip()
         delta = lookahead(self.optimizer, {name: p for name, p in self.hypernet.named_parameters() if p.requires_grad})
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient  # the penalty joins the task's own gradient, and both are clipped together
         penalty = regularizer(delta=delta, generator=self.generator)
         (self.beta * penalty).backward()
         return Losses(losses.task, penalty.detach())
@@ -178,6 +185,18 @@ def check_finite(losses: Losses, where: str) -> None:
     for name, value in zip(("loss", "penalty"), losses, strict=True):
         if not bool(torch.isfinite(value)):
             raise DivergedError(f"the {name} became {value.item()} in {where}: try a lower train.lr, or train.clip_norm")
+
+
+def check_networks(networks: Iterable[nn.Module], where: str) -> None:
+    """Stop before a checkpoint is written that no run could go on from: the last step of a task may have gone too far.
+
+    Raises:
+        DivergedError: A parameter or a running statistic is NaN or infinite.
+    """
+    for network in networks:
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise DivergedError(f"{name} became infinite or NaN in {where}: try a lower train.lr, or train.clip_norm")
 
 
 @torch.no_grad()

@@ -21,6 +21,9 @@ class OutputRegularizer:
     where $\omega^*_j$ is what it generated (in evaluation mode) when this object was made, before the new task is learned. The
     importances $F$ and the scales $s$ are 1 unless given.
 
+    Targets are generated in evaluation mode, and compared with what the hypernetwork generates in the mode it is in. With dropout or
+    batch norm in the hypernetwork the penalty in training is therefore not zero even where nothing has changed.
+
     Make one for each task, then call it in each training step. All conditions go through the hypernetwork together, or in blocks of
     the size that it is fastest with. `blocks` and `penalty` are for training loops that add conditions to a batch of their own.
 
@@ -58,12 +61,15 @@ class OutputRegularizer:
         self.conditions = list(conditions)
         if max_conditions is not None and max_conditions < 1:
             raise SpecError(f"max_conditions must be positive, got {max_conditions}")
+        if block_size is not None and block_size < 1:
+            raise SpecError(f"block_size must be positive, got {block_size}")
         self.max_conditions = max_conditions
         self.block_size = block_size or hypernet.conditions_per_call or max(len(self.conditions), 1)
         self._place = {condition: i for i, condition in enumerate(self.conditions)}
         self._importance = self._importances(importance, output_units)
         self._scale = self._scales(scale)
-        self._start = {name: p.detach().clone() for name, p in hypernet.named_parameters()} if recompute else None
+        state = (*hypernet.named_parameters(), *hypernet.named_buffers())
+        self._start = {name: tensor.detach().clone() for name, tensor in state} if recompute else None
         self._targets = None if recompute else self._generate_all()
 
     def __call__(self, *, delta: Mapping[str, Tensor] | None = None, generator: torch.Generator | None = None) -> Tensor:
