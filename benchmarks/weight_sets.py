@@ -81,10 +81,19 @@ def against_the_predecessor(rounds: int) -> None:
                     y = net(x, weights=Weights(leaf, net.target))
                 return finish(y, [leaf], backward=backward)
 
-            def loop(theirs: Any = theirs, x: torch.Tensor = flat_x, leaves: Any = leaves, backward: bool = backward) -> Any:
+            def loop(
+                theirs: Any = theirs,
+                net: MainNetwork = net,
+                leaf: torch.Tensor = leaf,
+                x: torch.Tensor = flat_x,
+                sets: Any = sets,
+                backward: bool = backward,
+            ) -> Any:
                 with torch.set_grad_enabled(backward):
-                    y = torch.stack([theirs(x, weights=one) for one in leaves])
-                return finish(y, [t for one in leaves for t in one], backward=backward)
+                    if backward:
+                        sets = [list(one.tensors.values()) for one in Weights(leaf, net.target).unbind()]
+                    y = torch.stack([theirs(x, weights=one) for one in sets])
+                return finish(y, [leaf], backward=backward)
 
             with torch.no_grad():
                 torch.testing.assert_close(
