@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from hypnet_core.errors import ConfigError
 from hypnet_core.plugins.choice import DatasetChoice, HypernetChoice, MainnetChoice
 
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop", "adadelta", "adagrad"]
@@ -38,6 +39,19 @@ class TrainConfig(Section):
     def _one_clipping(self) -> TrainConfig:
         if self.clip_norm is not None and self.clip_value is not None:
             raise ValueError("clip_norm and clip_value exclude each other")
+        return self
+
+    @model_validator(mode="after")
+    def _optimizer_takes_its_options(self) -> TrainConfig:
+        if self.optimizer_options:
+            import torch  # noqa: PLC0415 (only to try options out)
+
+            from hypnet_zoo.optim.choose import make_optimizer  # noqa: PLC0415 (as above)
+
+            try:
+                make_optimizer([torch.nn.Parameter(torch.zeros(1))], self.optimizer, self.lr, self.optimizer_options)
+            except ConfigError as error:
+                raise ValueError(f"optimizer_options: {error}") from error
         return self
 
     @model_validator(mode="after")

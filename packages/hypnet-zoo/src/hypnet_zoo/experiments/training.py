@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypnet_core.errors import ConfigError, DivergedError, did_you_mean
+from hypnet_core.errors import DivergedError
 from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.networks.main_network import MainNetwork
 from hypnet_core.networks.weights import Weights
@@ -18,36 +17,9 @@ from hypnet_core.protocols import SplitLike
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks.split import Batch
 from hypnet_zoo.experiments.hypercl_config import ContinualConfig, TrainConfig
+from hypnet_zoo.optim.choose import make_optimizer
 from hypnet_zoo.optim.lookahead import lookahead
 from hypnet_zoo.regularizers.output import OutputRegularizer
-
-_OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-    "rmsprop": torch.optim.RMSprop,
-    "adadelta": torch.optim.Adadelta,
-    "adagrad": torch.optim.Adagrad,
-}
-
-
-def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser that a configuration asks for; fused where torch offers it, which is several times faster even on a CPU.
-
-    Raises:
-        ConfigError: It has no such option, or refuses its value.
-    """
-    kind = _OPTIMIZERS[config.optimizer]
-    known = inspect.signature(kind).parameters
-    for name in config.optimizer_options:
-        if name not in known or name in {"params", "lr"}:
-            raise ConfigError(f"train.optimizer_options: {config.optimizer} has no option {name!r}{did_you_mean(name, known)}")
-    exclusive = {"foreach", "fused", "capturable", "differentiable"}
-    fused: dict[str, Any] = {"fused": True} if "fused" in known and not exclusive & config.optimizer_options.keys() else {}
-    try:
-        return kind([*parameters], **{"lr": config.lr, **fused, **config.optimizer_options})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"train.optimizer_options: {config.optimizer}: {error}") from error
 
 
 class Losses(NamedTuple):
@@ -93,7 +65,7 @@ class TaskTrainer:
             for parameter in hypernet.conditional_parameters(other):
                 parameter.requires_grad_(learns)
         self.parameters = [p for p in (*hypernet.parameters(), *net.parameters()) if p.requires_grad]
-        self.optimizer = make_optimizer(self.parameters, train)
+        self.optimizer = make_optimizer(self.parameters, train.optimizer, train.lr, train.optimizer_options)
         self.lookahead = continual.lookahead
         self.regularizer = (
             OutputRegularizer(
