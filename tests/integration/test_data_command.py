@@ -131,6 +131,39 @@ def test_info_downloads_nothing_unless_asked(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("arguments", [["info", "split", "data=mnist"], ["plot", "permuted", "data.data=mnist"]])
+def test_nothing_is_downloaded_for_a_wrapped_dataset_either(arguments: list[str], tmp_path: Path) -> None:
+    done = hypnet("data", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "train-images-idx3-ubyte.gz is missing: set download=true to get it" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_wrapped_dataset_is_downloaded_where_that_is_asked_for(server: str, tmp_path: Path) -> None:
+    options = ["data=mnist", f"data.mirrors=[{server}]", "data.verify=false", "data.validation_size=0", "data.download=true"]
+    done = hypnet("data", "info", "split", *options, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["tasks"]) == 5
+
+
+def test_options_may_be_written_as_behind_run(tmp_path: Path) -> None:
+    plain, prefixed = (
+        hypnet("data", "info", "digits", f"{prefix}validation_size=0", "--json", cwd=tmp_path) for prefix in ("", "data.")
+    )
+    assert json.loads(plain.stdout) == json.loads(prefixed.stdout)
+    done = hypnet("data", "info", "digits", "foo=1", cwd=tmp_path)
+    assert done.stderr.startswith("hypnet: foo: there is no such option")
+
+
+def test_preparation_is_told_as_json(server: str, tmp_path: Path) -> None:
+    options = [f"mirrors=[{server}]", "verify=false", "validation_size=0"]
+    document = json.loads(hypnet("data", "prepare", "mnist", *options, "--json", cwd=tmp_path).stdout)
+    assert (document["name"], document["folder"]) == ("data:mnist", str(tmp_path / "data"))
+    assert len(document["files"]) == 5
+    without = json.loads(hypnet("data", "prepare", "digits", "--json", cwd=tmp_path).stdout)
+    assert without == {"name": "data:digits", "folder": None, "files": []}
+
+
 def test_no_network_is_one_line(tmp_path: Path) -> None:
     done = hypnet("data", "prepare", "mnist", "mirrors=[http://127.0.0.1:1/]", cwd=tmp_path)
     assert done.returncode == 1

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import BaseModel, ConfigDict
 
 from hypnet_core.cli.completion import complete_name
 from hypnet_core.cli.output import Json, is_terminal, print_json, print_lines, print_table
 from hypnet_core.errors import UsageError
 from hypnet_core.plugins.choice import DatasetChoice
 from hypnet_core.plugins.component import Kind
-from hypnet_core.runs.config import load_config
+from hypnet_core.runs.config import load_config, parse_overrides
 
 if TYPE_CHECKING:
     from hypnet_data.description import DatasetDocument
@@ -35,32 +35,35 @@ def _data() -> None:
 
 
 @data.command()
-def prepare(name: Name, options: Options = None) -> None:
+def prepare(name: Name, options: Options = None, *, as_json: Json = False) -> None:
     """Download what is missing, check what is there, and read it once.
 
     Every file is compared with its published checksum. The last line of the output is the folder of the files, if there is one.
     """
-    from hypnet_data.description import where_files_are  # noqa: PLC0415 - --help needs none of this
+    from hypnet_data.description import describe_preparation  # noqa: PLC0415 - --help needs none of this
     from hypnet_data.files import preparation  # noqa: PLC0415
 
-    choice = _choice(name, options, {})
+    choice = _choice(name, options)
     with preparation(thorough=True) as prepared:
         choice.build()
-    files = [path for path in prepared.used if path.exists()]
+    document = describe_preparation(choice.entry.full_name, prepared.used)
     _logger.info("%s is ready", name)
-    print_lines([str(where_files_are(files))] if files else [])
+    if as_json:
+        print_json(document)
+        return
+    print_lines([] if document.folder is None else [str(document.folder)])
 
 
 @data.command()
 def info(name: Name, options: Options = None, *, as_json: Json = False) -> None:
     """Show a dataset's shapes, sizes, classes, memory, and where its files are.
 
-    Nothing is downloaded, unless `download=true` is given.
+    Nothing is downloaded, also not what a dataset is made of, unless `download=true` is given there.
     """
     from hypnet_data.description import describe  # noqa: PLC0415 - --help needs none of this
     from hypnet_data.files import preparation  # noqa: PLC0415
 
-    choice = _choice(name, options, {"download": "false"})
+    choice = _choice(name, options, local=True)
     with preparation() as prepared:
         built = choice.build()
     document = describe(choice.entry.full_name, built, prepared.used)
@@ -90,23 +93,41 @@ def plot(
     path = Path(f"{name.rpartition(':')[2]}.png") if out is None else out
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give the name of a file that ends in .png, .pdf or .svg")
-    built = _choice(name, options, {"download": "false"}).build()
+    built = _choice(name, options, local=True).build()
     plot_any(built, split=split, count=count, publication_style=publication_style, path=path)
     print_lines([str(path)])
 
 
-class _Chosen(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+def _choice(name: str, options: list[str] | None, *, local: bool = False) -> DatasetChoice:
+    """The dataset with the user's options.
 
-    data: DatasetChoice
+    Args:
+        name: The dataset.
+        options: `key=value` each; keys may be written as behind `hypnet run`, with `data.` in front.
+        local: Whether it, and every dataset that it is made of, is taken from what is there unless the user says otherwise.
+    """
+    wraps = "data" in DatasetChoice.model_construct(name=name).entry.options().model_fields
+    prefix = "data.data" if wraps else "data."
+    given = [option.removeprefix("data.") if option.startswith(prefix) else option for option in options or []]
+    choice = load_config(DatasetChoice, overrides=[f"name={name}", *given])
+    return _local(choice, parse_overrides(given)) if local else choice
 
 
-def _choice(name: str, options: list[str] | None, defaults: dict[str, str]) -> DatasetChoice:
-    """The dataset with the user's options, and with other defaults for those options that it has."""
-    known = DatasetChoice.model_construct(name=name).entry.options().model_fields
-    ours = [f"data.{key}={value}" for key, value in defaults.items() if key in known]
-    theirs = [f"data.{option}" for option in options or []]
-    return load_config(_Chosen, overrides=[f"data.name={name}", *ours, *theirs]).data
+def _local(value: Any, given: Any) -> Any:
+    """The same choice with `download=false` in it and in the choices inside, where that was not given."""
+    if isinstance(value, (list, tuple)):
+        pairs = zip(value, given, strict=True) if isinstance(given, (list, tuple)) else ((one, None) for one in value)
+        return type(value)(_local(*pair) for pair in pairs)
+    if not isinstance(value, (dict, DatasetChoice)):
+        return value
+    known = given if isinstance(given, Mapping) else {}
+    inner = value if isinstance(value, dict) else value.options
+    changed = {key: _local(one, known.get(key)) for key, one in inner.items()}
+    if isinstance(value, dict):
+        return changed
+    if "download" in changed and "download" not in known:
+        changed["download"] = False
+    return DatasetChoice(name=value.name, **changed)
 
 
 def _print(document: DatasetDocument) -> None:

@@ -42,6 +42,14 @@ class DatasetDocument(BaseModel):
     files: list[FileDocument]
 
 
+class PreparedDocument(BaseModel):
+    """A dataset that is ready: the folder that holds all of its files, if it has any, and the files."""
+
+    name: str
+    folder: Path | None
+    files: list[FileDocument]
+
+
 def describe(name: str, built: TaskLike | Sequence[TaskLike], used: Iterable[Path]) -> DatasetDocument:
     """Describe a dataset that was built.
 
@@ -51,13 +59,27 @@ def describe(name: str, built: TaskLike | Sequence[TaskLike], used: Iterable[Pat
         used: The files that it stems from.
     """
     tasks = [built] if isinstance(built, TaskLike) else list(built)
-    files = [FileDocument(path=path, size=path.stat().st_size) for path in used if path.is_file()]
-    return DatasetDocument(name=name, tasks=[_task(task) for task in tasks], memory=_memory(tasks), files=files)
+    return DatasetDocument(name=name, tasks=[_task(task) for task in tasks], memory=_memory(tasks), files=_files(used))
+
+
+def describe_preparation(name: str, used: Sequence[Path]) -> PreparedDocument:
+    """Describe what is ready now.
+
+    Args:
+        name: What the dataset is called.
+        used: The files and folders that it stems from.
+    """
+    there = [path for path in used if path.exists()]
+    return PreparedDocument(name=name, folder=where_files_are(there) if there else None, files=_files(there))
 
 
 def where_files_are(files: Sequence[Path]) -> Path:
     """The folder that holds all of some files."""
     return Path(os.path.commonpath([path if path.is_dir() else path.parent for path in files]))
+
+
+def _files(used: Iterable[Path]) -> list[FileDocument]:
+    return [FileDocument(path=path, size=path.stat().st_size) for path in used if path.is_file()]
 
 
 def _task(task: TaskLike) -> TaskDocument:
