@@ -72,9 +72,8 @@ def against_the_predecessor(rounds: int) -> None:
         x = torch.randn(batch, *shape)
         flat_x = x.flatten(1)
         for backward in (False, True):
-            leaves = [
-                [t.detach().clone().requires_grad_() for _, t in one.items()] for one in Weights(leaf, net.target).unbind()
-            ]
+            # Both sides take their weights from one flat tensor, as a hypernetwork gives them.
+            fixed = [list(one.tensors.values()) for one in Weights(leaf.detach(), net.target).unbind()]
 
             def ours(net: MainNetwork = net, leaf: torch.Tensor = leaf, x: torch.Tensor = x, backward: bool = backward) -> Any:
                 with torch.set_grad_enabled(backward):
@@ -82,17 +81,11 @@ def against_the_predecessor(rounds: int) -> None:
                 return finish(y, [leaf], backward=backward)
 
             def loop(
-                theirs: Any = theirs,
-                net: MainNetwork = net,
-                leaf: torch.Tensor = leaf,
-                x: torch.Tensor = flat_x,
-                sets: Any = sets,
-                backward: bool = backward,
+                net: MainNetwork = net, leaf: torch.Tensor = leaf, fixed: Any = fixed, *, backward: bool = backward
             ) -> Any:
+                sets = [list(one.tensors.values()) for one in Weights(leaf, net.target).unbind()] if backward else fixed
                 with torch.set_grad_enabled(backward):
-                    if backward:
-                        sets = [list(one.tensors.values()) for one in Weights(leaf, net.target).unbind()]
-                    y = torch.stack([theirs(x, weights=one) for one in sets])
+                    y = torch.stack([theirs(flat_x, weights=one) for one in sets])  # noqa: B023
                 return finish(y, [leaf], backward=backward)
 
             with torch.no_grad():
