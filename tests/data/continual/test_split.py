@@ -215,3 +215,25 @@ def test_a_split_of_a_class_of_its_own_cannot_be_cut() -> None:
     elsewhere: Any = Elsewhere(whole.train)
     with pytest.raises(ConfigError, match="no task sequence can be made of 'numbers': its samples are in a Elsewhere"):
         split_tasks(Task(whole.spec, elsewhere, whole.test))
+
+
+def small(train: list[int], test: list[int], val: list[int] | None) -> Task:
+    """A task with these labels."""
+    spec = TaskSpec(name="small", kind="classification", in_shape=(1,), out_shape=(4,))
+    labels = [*train, *test, *(val or [])]
+    everything = Split.of(torch.zeros(len(labels), 1), torch.tensor(labels))
+    ends = (0, len(train), len(train) + len(test), len(labels))
+    first, second, third = (everything.subset(slice(low, high)) for low, high in pairwise(ends))
+    return Task(spec, first, second, None if val is None else third)
+
+
+def test_a_task_that_cannot_be_tested_is_an_error() -> None:
+    with pytest.raises(DataError, match="'split_small_1' has no test samples: there is none with label 2 or 3"):
+        split_tasks(small([0, 1, 2, 3], [0, 1, 0], None))
+
+
+def test_a_task_whose_share_of_the_validation_samples_is_empty_has_no_validation_split() -> None:
+    sequence = split_tasks(small([0, 1, 2, 3], [0, 1, 2, 3], [0, 1]))
+    assert sequence[0].val is not None
+    assert len(sequence[0].val) == 2
+    assert sequence[1].val is None

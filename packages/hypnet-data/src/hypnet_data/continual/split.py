@@ -44,7 +44,7 @@ def split_tasks(
         separate_heads: Whether each task has outputs of its own: the classes of a task come behind those of the tasks before it.
             Otherwise all tasks share the same outputs.
         validation_size: Number of training samples of each task that are held out for validation; by default each task gets its
-            share of the whole's validation split, if there is one.
+            share of the whole's validation split, if there is one with its labels in it.
         hold_out: Which samples are held out.
         one_hot: Whether targets are one-hot rows instead of class indices.
 
@@ -81,11 +81,12 @@ def split_tasks(
                 "labels": None if full_out_dim else _labels_before(task, heads if separate_heads else group),
             }
         )
-        if not len(parts.train):
-            raise DataError(
-                f"task {spec.name!r} has no training samples: there is none with label {' or '.join(map(str, group))}"
-            )
-        made.append(Task(spec, parts.train, parts.test, parts.val))
+        for what, split in (("training", parts.train), ("test", parts.test)):
+            if not len(split):
+                raise DataError(
+                    f"task {spec.name!r} has no {what} samples: there is none with label {' or '.join(map(str, group))}"
+                )
+        made.append(Task(spec, parts.train, parts.test, parts.val or None))  # an empty split is none
     return TaskSequence(name, tuple(made))
 
 
