@@ -182,7 +182,7 @@ def test_a_truncated_archive_is_named(few: Any, tmp_path: Path, name: str) -> No
         b"\0",
         b"\0\0\x08\x03",
         b"no idx file at all",
-        b"\0\0\x08\x03" + (30).to_bytes(4, "big") * 3,
+        b"\0\0\x08\x03" + (28).to_bytes(4, "big") * 3,
         b"\0\0\x0d\x01\0\0\0\x01abcd",
     ],
     ids=["empty", "one byte", "no sizes", "text", "no values", "floats"],
@@ -249,6 +249,21 @@ def test_images_of_another_size_are_named(few: Any, tmp_path: Path) -> None:
     few.write(tmp_path, train_images=np.zeros((30, 8, 8), dtype=np.uint8))
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz holds images of 8x8 pixels, should be 28x28"):
         loaded(tmp_path)
+
+
+def test_a_small_file_that_claims_to_be_huge_is_refused_before_there_is_memory_for_it(few: Any, tmp_path: Path) -> None:
+    claims = (("train_images", (70_000_000, 28, 28), "images"), ("t10k_labels", (4_000_000_000,), "labels"))
+    for which, shape, what in claims:
+        header = bytes((0, 0, 8, len(shape))) + np.array(shape, dtype=">u4").tobytes()
+        few.write(tmp_path, **{which: header + bytes(100)})
+        with pytest.raises(DataError, match=rf"is no IDX file of {what}, .*sizes are {'x'.join(map(str, shape))}.*too small"):
+            loaded(tmp_path)
+        few.write(tmp_path)
+
+
+def test_a_file_that_packs_as_well_as_gzip_can_is_read(few: Any, tmp_path: Path) -> None:
+    few.write(tmp_path, train_images=np.zeros((5000, 28, 28), dtype=np.uint8), train_labels=np.zeros(5000, dtype=np.uint8))
+    assert len(loaded(tmp_path).train) == 5000
 
 
 def test_no_images_at_all_are_an_error(few: Any, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from hypnet_core.errors import DataError
 _CHUNK = 1 << 20
 _BYTES = 8
 """The code of unsigned bytes among the types of IDX."""
-_LARGEST = 1 << 36
-"""More bytes than this no file holds: its sizes are damaged."""
+_LARGEST_RATIO = 1100
+"""Gzip packs at most 1,032 bytes into one: an archive that says it holds more is damaged."""
 
 
 class _FormatError(Exception):
@@ -40,11 +40,7 @@ def read_images(images: Path, labels: Path, *, size: tuple[int, int], classes: i
     Raises:
         DataError: A file is damaged, is no IDX file, or holds something else.
     """
-    x, y = _read(images, 3, "images"), _read(labels, 1, "labels")
-    if x.shape[1:] != size:
-        raise DataError(
-            f"{images} holds images of {_by(*x.shape[1:])} pixels, should be {_by(*size)}: it is another dataset's file"
-        )
+    x, y = _read(images, size, "images"), _read(labels, (), "labels")
     if len(x) != len(y):
         raise DataError(f"{images} holds {len(x)} images, but {labels} holds {len(y)} labels: they do not belong together")
     if int(y.max()) >= classes:
@@ -52,13 +48,13 @@ def read_images(images: Path, labels: Path, *, size: tuple[int, int], classes: i
     return {"x": x[:, None], "y": y}
 
 
-def _read(archive: Path, dimensions: int, what: str) -> NDArray[np.uint8]:
+def _read(archive: Path, size: tuple[int, ...], what: str) -> NDArray[np.uint8]:
     try:
         with gzip.open(archive, "rb") as packed:
-            return _array(packed, dimensions)
+            return _array(packed, _shape(packed, archive, size))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{archive} is no whole gzip archive ({error}): delete it, and download it again") from error
-    except _FormatError as error:
+    except (_FormatError, MemoryError) as error:
         raise DataError(
             f"{archive} is no IDX file of {what}, or holds none ({error}): delete it, and download it again"
         ) from error
@@ -66,14 +62,26 @@ def _read(archive: Path, dimensions: int, what: str) -> NDArray[np.uint8]:
         raise DataError(f"cannot read {archive}: {error.strerror or error}") from error
 
 
-def _array(packed: gzip.GzipFile, dimensions: int) -> NDArray[np.uint8]:
-    """The array in an IDX file, read piece by piece into its place: no second copy is ever in memory."""
+def _shape(packed: gzip.GzipFile, archive: Path, size: tuple[int, ...]) -> tuple[int, ...]:
+    """The sizes in the header; each entry of the array should have `size`."""
+    dimensions = 1 + len(size)
     header = packed.read(4 + 4 * dimensions)
     if len(header) < 4 + 4 * dimensions or tuple(header[:4]) != (0, 0, _BYTES, dimensions):
         raise _FormatError(f"it does not begin as an array of bytes in {dimensions} dimensions does")
     shape = struct.unpack(f">{dimensions}I", header[4:])
-    if not 0 < math.prod(shape) < _LARGEST:
+    if not math.prod(shape):
         raise _FormatError(f"it says that its sizes are {_by(*shape)}")
+    if math.prod(shape) > _LARGEST_RATIO * archive.stat().st_size:
+        raise _FormatError(f"it says that its sizes are {_by(*shape)}, for which it is far too small")
+    if shape[1:] != size:
+        raise DataError(
+            f"{archive} holds images of {_by(*shape[1:])} pixels, should be {_by(*size)}: it is another dataset's file"
+        )
+    return shape
+
+
+def _array(packed: gzip.GzipFile, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The array in an IDX file, read piece by piece into its place: no second copy is ever in memory."""
     values = np.empty(math.prod(shape), dtype=np.uint8)
     filled = 0
     while chunk := packed.read(_CHUNK):
