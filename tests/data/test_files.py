@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,49 @@ def test_only_web_addresses_are_mirrors(target: Path) -> None:
         obtain(target, ["file:///etc/"], md5=None, download=True)
     with pytest.raises(DataError, match="no mirrors were given"):
         obtain(target, [], md5=None, download=True)
+
+
+def answer(status: int, content: bytes, **headers: str) -> Callable[[http.server.BaseHTTPRequestHandler, bytes], None]:
+    def behaviour(handler: http.server.BaseHTTPRequestHandler, _content: bytes) -> None:
+        handler.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    return behaviour
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        (answer(206, CONTENT[:10]), "HTTP 206 Partial Content"),
+        (answer(203, CONTENT), "HTTP 203"),
+        (answer(204, b""), "HTTP 204 No Content"),
+        (answer(200, b""), "the answer is empty"),
+        (answer(302, b"", Location="ftp://127.0.0.1/file.gz"), "redirects to ftp://127.0.0.1/file.gz"),
+        (answer(302, b"", Location="file:///etc/hostname"), "redirects to file:///etc/hostname|302"),
+        (answer(302, b"", Location="http://[/file.gz"), "cannot download"),
+    ],
+)
+def test_an_answer_that_is_not_the_file_is_an_error_and_leaves_nothing(
+    served: Any, target: Path, behaviour: Any, message: str
+) -> None:
+    served.behaviour = behaviour
+    with pytest.raises(DataError, match=message):
+        obtain(target, [served.url], md5=None, download=True)
+    assert not target.exists()
+    assert leftovers(target.parent) == []
+
+
+@pytest.mark.parametrize(
+    "address", ["http://", "http://[::1/", "http://127.0.0.1:port/", "http://127.0.0.1:99999/", "http://a..b/", "http://a b/"]
+)
+def test_the_next_mirror_is_tried_where_an_address_is_impossible(served: Any, target: Path, address: str) -> None:
+    with pytest.raises(DataError, match=r"cannot download file\.gz"):
+        obtain(target, [address], md5=MD5, download=True)
+    obtain(target, [address, served.url], md5=MD5, download=True)
+    assert target.read_bytes() == CONTENT
 
 
 def test_two_that_download_the_same_file_at_once_both_get_it_whole(served: Any, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http
 import http.client
 import logging
 import time
@@ -12,6 +13,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from hypnet_core.errors import ConfigError
 from hypnet_data.writing import whole_file
@@ -39,13 +41,7 @@ def download(url: str, path: Path, *, md5: str | None = None) -> None:
         ConfigError: `url` is no web address.
         DataError: The file cannot be written.
     """
-    if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
-        raise ConfigError(f"a mirror must be an http:// or https:// address, got {url!r}")
-    try:
-        response: http.client.HTTPResponse = urllib.request.urlopen(url, timeout=_SECONDS)  # noqa: S310 - the scheme was checked
-    except (OSError, http.client.HTTPException) as error:
-        raise MirrorError(_reason(error)) from error
-    with response, whole_file(path) as file:
+    with _opened(url) as response, whole_file(path) as file:
         expected = response.length
         # A warning, so that it shows where nobody has set up logging as well: downloads must not be hidden.
         _LOGGER.warning("downloading %s (%s) from %s to %s", path.name, _size(expected), url, path.parent)
@@ -56,10 +52,42 @@ def download(url: str, path: Path, *, md5: str | None = None) -> None:
                 digest.update(chunk)
                 received += len(chunk)
                 arrived(received)
+        if not received:
+            raise MirrorError("the answer is empty")
         if expected is not None and received != expected:
             raise MirrorError(f"the connection broke after {received} of {expected} bytes")
         if md5 is not None and digest.hexdigest() != md5:
             raise MirrorError(f"the file has MD5 checksum {digest.hexdigest()}, should have {md5}")
+
+
+class _WebOnly(urllib.request.HTTPRedirectHandler):
+    """Follows redirections from web address to web address, and nowhere else."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:  # noqa: PLR0917 - its signature is the library's
+        """The request that follows."""
+        if not _is_web_address(newurl):
+            raise MirrorError(f"it redirects to {newurl}, which is no http:// or https:// address")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opened(url: str) -> http.client.HTTPResponse:
+    """The answer of a server, if it is the file and not an excuse."""
+    try:
+        if not _is_web_address(url):
+            raise ConfigError(f"a mirror must be an http:// or https:// address, got {url!r}")
+        response: http.client.HTTPResponse = urllib.request.build_opener(_WebOnly).open(url, timeout=_SECONDS)
+    except (OSError, http.client.HTTPException) as error:
+        raise MirrorError(_reason(error)) from error
+    except ValueError as error:  # UnicodeError as well: a host or port that cannot be
+        raise MirrorError(f"the address cannot be used: {error}") from error
+    if response.status != http.HTTPStatus.OK:
+        response.close()
+        raise MirrorError(f"HTTP {response.status} {response.reason}")
+    return response
+
+
+def _is_web_address(url: str) -> bool:
+    return urllib.parse.urlsplit(url).scheme in {"http", "https"}
 
 
 def new_md5() -> hashlib._Hash:
