@@ -100,6 +100,12 @@ def test_a_mesh_has_all_its_points_in_rows() -> None:
         ((MEANS, COVARIANCES, [0.5, 0.5, 0.5]), "sum to 1"),
         ((MEANS, COVARIANCES, [1.0, 0.0, 0.0]), "positive weights"),
         ((MEANS, COVARIANCES, [0.5, 0.5]), "as many positive weights"),
+        (([[0], [1, 1]], [[1.0]]), "means must be numbers, in rows that are equally long"),
+        (([["a"]], [[1.0]]), "means must be numbers"),
+        (([], [[1.0]]), "one component at least"),
+        (([[[0.0]]], [[1.0]]), r"shape \[components, size\], got \[1, 1, 1\]"),
+        (([[0.0]], [[1.0], [1.0, 2.0]]), "covariances must be numbers"),
+        ((MEANS, COVARIANCES, [[0.5], [0.5, 1]]), "weights must be numbers"),
     ],
 )
 def test_what_is_no_mixture_is_an_error(arguments: Any, message: str) -> None:
@@ -116,3 +122,14 @@ def test_inputs_and_methods_that_do_not_fit_are_named(mixture: GaussianMixture) 
         mixture.symmetric_kl(MEANS, MEANS, floor=0)
     with pytest.raises(ConfigError, match="choose method='kernel'"):
         GaussianMixture.of([[0.0] * 3], np.eye(3)).symmetric_kl(np.zeros((4, 3)), np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_points_that_are_not_finite_are_an_error_that_names_the_row(mixture: GaussianMixture, bad: float) -> None:
+    points = torch.zeros(4, 2)
+    points[2, 1] = bad
+    for use in (mixture.density, mixture.classify, mixture.mode_coverage, lambda x: mixture.symmetric_kl(x, MEANS)):
+        with pytest.raises(ConfigError, match="must be finite, but row 2 is not"):
+            use(points)
+    with pytest.raises(ConfigError, match="inputs must be numbers"):
+        mixture.density([[0.0, 1.0], [2.0]])

@@ -74,14 +74,18 @@ class GaussianMixture:
             covariance: One for all components, or one per component.
             weights: One per component; by default all the same.
         """
-        centres = np.atleast_2d(np.asarray(means, dtype=np.float64))
-        given = np.asarray(covariance, dtype=np.float64)
+        centres = np.atleast_2d(_numbers(means, "means"))
+        if not centres.size:
+            raise ConfigError("a mixture needs one component at least, got no means")
+        given = _numbers(covariance, "covariances")
         count = len(centres)
         spread = np.broadcast_to(given, (count, *given.shape)) if given.ndim == 2 else given
-        shares = np.full(count, 1 / count) if weights is None else np.asarray(weights, dtype=np.float64)
+        shares = np.full(count, 1 / count) if weights is None else _numbers(weights, "weights")
         return cls(centres, spread, shares)
 
     def __post_init__(self) -> None:
+        if self.means.ndim != 2:
+            raise ConfigError(f"means must have the shape [components, size], got {list(self.means.shape)}")
         count, size = self.means.shape
         if self.covariances.shape != (count, size, size):
             raise ConfigError(
@@ -193,12 +197,26 @@ def as_points(x: Any, size: int) -> Array:
     """Inputs as an array `[n, size]`.
 
     Raises:
-        ConfigError: They have another shape, or there are none.
+        ConfigError: They have another shape, there are none, or one is not finite.
     """
-    points = np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64)
+    points = _numbers(x.detach().cpu() if isinstance(x, torch.Tensor) else x, "inputs")
     if points.ndim != 2 or points.shape[1] != size or not len(points):
         raise ConfigError(f"inputs of shape [n, {size}] were expected, got {list(points.shape)}")
+    if not np.isfinite(points).all():
+        raise ConfigError(f"inputs must be finite, but row {np.isfinite(points).all(axis=1).argmin()} is not")
     return points
+
+
+def _numbers(values: Any, what: str) -> Array:
+    """Numbers of any kind as an array.
+
+    Raises:
+        ConfigError: They are no numbers, or rows are not equally long.
+    """
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{what} must be numbers, in rows that are equally long ({error})") from error
 
 
 def mesh(first: tuple[float, float], second: tuple[float, float], size: int | tuple[int, int] = 1000) -> Mesh:
