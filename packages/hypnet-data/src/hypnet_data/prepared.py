@@ -1,13 +1,16 @@
 """Arrays that were read from a dataset's files once, kept in a form that is read at the speed of the disk.
 
-One file holds everything, each part in numpy's own format, one behind the other: a header (JSON, as bytes), then the arrays. The
-header says which files the arrays were read from, so that they are read anew when one of those changes.
+One file holds everything: a line with a checksum and a header (JSON), then the bytes of the arrays, one behind the other. The header
+says which files the arrays were read from, so that they are read anew when one of those changes, and the shape, type and checksum of
+each array, so that damage is noticed.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -19,7 +22,9 @@ from hypnet_core.errors import DataError
 from hypnet_data.files import Source, is_thorough, note_use, whole_file
 
 _LOGGER = logging.getLogger("hypnet.data")
-_VERSION = 1
+_VERSION = 2
+_LONGEST = 1 << 20
+"""More bytes than this no header has."""
 
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = dict[str, Array]
@@ -67,27 +72,56 @@ def _entry(source: Source) -> dict[str, Any]:
 
 
 def _write(file: BinaryIO, sources: list[dict[str, Any]], arrays: Arrays) -> None:
-    header = json.dumps({"version": _VERSION, "sources": sources, "arrays": list(arrays)})
-    np.save(file, np.frombuffer(header.encode(), dtype=np.uint8), allow_pickle=False)
-    for array in arrays.values():
-        np.save(file, array, allow_pickle=False)
+    parts = {name: np.ascontiguousarray(array).reshape(-1).view(np.uint8) for name, array in arrays.items()}
+    described = [
+        {"name": name, "shape": array.shape, "dtype": array.dtype.str, "crc32": zlib.crc32(parts[name].data)}
+        for name, array in arrays.items()
+    ]
+    header = json.dumps({"version": _VERSION, "sources": sources, "arrays": described}).encode()
+    file.write(b"%08x %s\n" % (zlib.crc32(header), header))
+    file.writelines(part.data for part in parts.values())
 
 
 def _kept(path: Path, sources: Sequence[Source]) -> Arrays | None:
     """What is kept, if it is whole and stems from these files."""
     try:
         with path.open("rb") as file:
-            header = json.loads(np.load(file, allow_pickle=False).tobytes())
-            if header["version"] != _VERSION or not _stems_from(header["sources"], sources):
+            header = _header(file)
+            if not _stems_from(header["sources"], sources):
                 return None
-            arrays = {name: np.load(file, allow_pickle=False) for name in header["arrays"]}
+            return _arrays(file, header["arrays"])
     except FileNotFoundError:
         return None
     # whatever is wrong with it, the source files are there to read it anew
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, MemoryError, RecursionError) as error:
         _LOGGER.info("%s cannot be used, so the original files are read again: %s", path, error)
         return None
+
+
+def _header(file: BinaryIO) -> dict[str, Any]:
+    checksum, _, text = file.readline(_LONGEST).rstrip(b"\n").partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        raise ValueError("its header is damaged, or of an older version")
+    header: dict[str, Any] = json.loads(text)
+    if header["version"] != _VERSION:
+        raise ValueError(f"it has version {header['version']}, not {_VERSION}")
+    return header
+
+
+def _arrays(file: BinaryIO, entries: list[dict[str, Any]]) -> Arrays:
+    arrays = {entry["name"]: _array(file, entry) for entry in entries}
+    if file.read(1):
+        raise ValueError("there is something behind the last array")
     return arrays
+
+
+def _array(file: BinaryIO, entry: dict[str, Any]) -> Array:
+    dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
+    flat = np.fromfile(file, dtype=np.uint8, count=math.prod(shape) * dtype.itemsize)
+    if len(flat) != math.prod(shape) * dtype.itemsize or zlib.crc32(flat.data) != entry["crc32"]:
+        raise ValueError(f"its array {entry['name']!r} is damaged")
+    found: Array = flat.view(dtype).reshape(shape)
+    return found
 
 
 def _stems_from(entries: list[dict[str, Any]], sources: Sequence[Source]) -> bool:
