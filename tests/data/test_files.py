@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_data.files import data_directory, obtain, whole_file
+from hypnet_data.files import Source, data_directory, obtain, whole_file
 
 CONTENT = bytes(range(256)) * 1000
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -39,6 +39,11 @@ def leftovers(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name.endswith(".part")] if folder.exists() else []
 
 
+def seen(folder: Path) -> list[str]:
+    """What is in a folder, apart from locks."""
+    return [path.name for path in folder.iterdir() if not (path.name.startswith(".") and path.name.endswith(".lock"))]
+
+
 def test_the_data_directory_is_chosen_or_named_by_the_environment_or_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.setenv("USERPROFILE", "/home/somebody")
@@ -49,7 +54,7 @@ def test_the_data_directory_is_chosen_or_named_by_the_environment_or_in_the_cach
     assert data_directory() == Path("/cache/hypnet")
     monkeypatch.setenv("HYPNET_DATA", "~/data")
     assert data_directory() == Path("/home/somebody/data")
-    assert data_directory(Path("~/mine")) == Path("/home/somebody/mine")
+    assert data_directory(Path("~/mine")) == data_directory("~/mine") == Path("/home/somebody/mine")
 
 
 def test_a_download_arrives_whole_and_says_what_whence_and_how_big(
@@ -122,14 +127,14 @@ def test_a_truncated_answer_leaves_nothing_behind(served: Any, target: Path, md5
     served.behaviour = cut
     with pytest.raises(DataError, match=r"128000 of 256000 bytes|IncompleteRead"):
         obtain(target, [served.url], md5=md5, download=True)
-    assert list(target.parent.iterdir()) == []
+    assert seen(target.parent) == []
 
 
 def test_a_server_that_hangs_up_is_an_error_that_says_so(served: Any, target: Path) -> None:
     served.behaviour = lambda handler, content: handler.connection.close()
     with pytest.raises(DataError, match=r"cannot download file\.gz"):
         obtain(target, [served.url], md5=MD5, download=True)
-    assert not target.parent.exists()
+    assert seen(target.parent) == []
 
 
 def test_an_answer_that_breaks_off_between_chunks_leaves_nothing_behind(
@@ -145,7 +150,7 @@ def test_an_answer_that_breaks_off_between_chunks_leaves_nothing_behind(
     served.behaviour = cut
     with pytest.raises(DataError, match=r"cannot download file\.gz"):
         obtain(target, [served.url], md5=None, download=True)
-    assert list(target.parent.iterdir()) == []
+    assert seen(target.parent) == []
     assert "(size unknown)" in caplog.text
 
 
@@ -159,7 +164,7 @@ def test_an_answer_with_other_content_leaves_nothing_behind(served: Any, target:
     (served.folder / "file.gz").write_bytes(b"a login page")
     with pytest.raises(DataError, match=f"MD5 checksum {hashlib.md5(b'a login page').hexdigest()}, should have {MD5}"):
         obtain(target, [served.url], md5=MD5, download=True)
-    assert list(target.parent.iterdir()) == []
+    assert seen(target.parent) == []
 
 
 def test_a_failed_download_leaves_the_old_file_alone(served: Any, target: Path) -> None:
@@ -328,7 +333,7 @@ def test_a_disk_that_is_full_in_mid_download_is_an_error_and_leaves_nothing_behi
     )
     assert done.returncode == 1
     assert re.search(r"DataError: cannot write .*file\.gz: .*make room, or choose another data_dir", done.stderr)
-    assert list(target.parent.iterdir()) == []
+    assert seen(target.parent) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
@@ -365,3 +370,63 @@ def test_nobody_is_told_how_far_it_is_where_logging_is_off(served: Any, target: 
         [sys.executable, "-c", code, str(target), served.url, MD5], capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
+
+
+def test_one_address_in_place_of_a_list_is_refused(served: Any, target: Path) -> None:
+    with pytest.raises(ConfigError, match="mirrors must be a list of addresses, got the text 'http"):
+        obtain(target, served.url, md5=MD5, download=True)
+    with pytest.raises(ConfigError, match="mirrors must be a list"):
+        Source(target, served.url)
+    assert served.requests == []
+
+
+def test_whatever_is_in_the_way_of_the_file_is_named_before_anything_is_asked_of_the_network(
+    served: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "a file").write_bytes(b"")
+    (tmp_path / "a folder").mkdir()
+    for path, message in (
+        (tmp_path / "a file" / "file.gz", "cannot read .*file.gz: Not a directory; choose another data_dir"),
+        (tmp_path / "a folder", "is a folder, but should be a file"),
+        (Path("/proc/nothing/file.gz"), "cannot make the folder /proc/nothing: .*; choose another data_dir"),
+    ):
+        with pytest.raises(DataError, match=message):
+            obtain(path, [served.url], md5=MD5, download=True)
+    assert served.requests == []
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="the superuser may write everywhere")
+def test_a_folder_without_permission_is_named(served: Any, target: Path) -> None:
+    target.parent.mkdir(mode=0o500)
+    with pytest.raises(DataError, match=r"cannot write in the folder .*no permission"):
+        obtain(target, [served.url], md5=MD5, download=True)
+    assert served.requests == []
+
+
+def test_the_lock_is_beside_the_file_or_in_a_folder_of_the_users_own(
+    served: Any, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    obtain(target, [served.url], md5=MD5, download=True)
+    assert sorted(path.name for path in target.parent.iterdir()) == [".file.gz.lock", "file.gz"]
+    assert list(temporary.iterdir()) == []
+    blocked = tmp_path / "blocked" / "file.gz"
+    (blocked.parent / ".file.gz.lock").mkdir(parents=True)
+    obtain(blocked, [served.url], md5=MD5, download=True)
+    [own] = temporary.iterdir()
+    assert stat.S_IMODE(own.stat().st_mode) == 0o700
+    own.rename(tmp_path / "elsewhere")
+    own.write_bytes(b"in the way")
+    blocked.unlink()
+    with pytest.raises(DataError, match=r"cannot lock .*file\.gz while it is prepared: "):
+        obtain(blocked, [served.url], md5=MD5, download=True)
+
+
+def test_what_is_left_of_killed_downloads_goes_with_the_next_one(served: Any, target: Path) -> None:
+    target.parent.mkdir()
+    for name in (".file.gz.0a1b2c3d.part", ".other.gz.0a1b2c3d.part"):
+        (target.parent / name).write_bytes(b"half")
+    obtain(target, [served.url], md5=MD5, download=True)
+    assert leftovers(target.parent) == [".other.gz.0a1b2c3d.part"]

@@ -79,7 +79,7 @@ def test_the_archive_is_downloaded_and_unpacked_once(
     for _ in range(2):
         assert len(cub200(data_dir=tmp_path / "data").test) == 9
     assert server.requests == ["CUB_200_2011.tgz"]
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["CUB_200_2011", "CUB_200_2011.tgz"]
+    assert sorted(path.name for path in (tmp_path / "data").glob("[!.]*")) == ["CUB_200_2011", "CUB_200_2011.tgz"]
 
 
 def hostile(name: str, **fields: Any) -> bytes:
@@ -112,7 +112,7 @@ def test_an_archive_with_paths_that_climb_out_or_links_is_refused(tmp_path: Path
     with pytest.raises(DataError, match=r"CUB_200_2011\.tgz holds '.*', a link or a path that leads out"):
         cub200(data_dir=tmp_path / "data", download=False, verify=False)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["CUB_200_2011.tgz"]
+    assert [path.name for path in (tmp_path / "data").glob("[!.]*")] == ["CUB_200_2011.tgz"]
 
 
 @pytest.mark.parametrize("keep", [50, 2000, -300])
@@ -122,7 +122,7 @@ def test_a_truncated_archive_is_named_and_nothing_is_left(trees: Any, tmp_path: 
     (tmp_path / "data" / "CUB_200_2011.tgz").write_bytes(archive[:keep])
     with pytest.raises(DataError, match=r"CUB_200_2011\.tgz is no whole tar archive"):
         cub200(data_dir=tmp_path / "data", download=False, verify=False)
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["CUB_200_2011.tgz"]
+    assert [path.name for path in (tmp_path / "data").glob("[!.]*")] == ["CUB_200_2011.tgz"]
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
+import sys
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hypnet_core.errors import DataError
+from hypnet_core.errors import ConfigError, DataError
 from hypnet_data.downloads import MirrorError, download, new_md5, progress
 from hypnet_data.writing import whole_file
 
@@ -29,11 +32,17 @@ class Source:
         path: Where it is, or will be.
         mirrors: Addresses of folders that hold a file of the same name, tried in turn.
         md5: The checksum that it must have; `None` for any.
+
+    Raises:
+        ConfigError: `mirrors` is one address instead of a list of them.
     """
 
     path: Path
     mirrors: tuple[str, ...] = ()
     md5: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_mirrors(self.mirrors)
 
     def obtain(self, *, download: bool) -> Path:
         """The file, downloaded if it is missing or damaged; see `obtain`."""
@@ -85,7 +94,7 @@ def note_use(path: Path) -> None:
         current.used.append(path)
 
 
-def data_directory(chosen: Path | None = None) -> Path:
+def data_directory(chosen: Path | str | None = None) -> Path:
     """The folder that holds downloaded data.
 
     Args:
@@ -93,7 +102,7 @@ def data_directory(chosen: Path | None = None) -> Path:
             user (`XDG_CACHE_HOME`, else `~/.cache`).
     """
     if chosen is not None:
-        return chosen.expanduser()
+        return Path(chosen).expanduser()
     if named := os.environ.get("HYPNET_DATA"):
         return Path(named).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME")
@@ -112,16 +121,33 @@ def obtain(path: Path, mirrors: Sequence[str], *, md5: str | None, download: boo
         download: Whether it may be downloaded.
 
     Raises:
-        DataError: It is missing or damaged, and there is no way to get it.
-        ConfigError: A mirror is no web address.
+        DataError: It is missing or damaged, and there is no way to get it, or no way to write it.
+        ConfigError: A mirror is no web address, or `mirrors` is no list.
     """
+    _check_mirrors(mirrors)
     problem = _problem(path, md5)
     if problem is None:
         return path
     if not download:
         raise DataError(f"{path} {problem}: set download=true to get it, or put the file there yourself")
     with locked(path):
-        return path if _problem(path, md5) is None else _from_a_mirror(path, mirrors, md5)
+        if _problem(path, md5) is None:  # meanwhile somebody else has got it
+            return path
+        _remove_unfinished(path)
+        return _from_a_mirror(path, mirrors, md5)
+
+
+def _check_mirrors(mirrors: Sequence[str]) -> None:
+    if isinstance(mirrors, str):
+        raise ConfigError(f"mirrors must be a list of addresses, got the text {mirrors!r}: write [{mirrors!r}]")
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Remove what is left of downloads that were killed; whoever holds the lock is the only one who downloads this file."""
+    with contextlib.suppress(OSError):  # what is left takes room, and does no harm
+        for part in path.parent.iterdir():
+            if part.name.startswith(f".{path.name}.") and part.name.endswith(".part"):
+                part.unlink(missing_ok=True)
 
 
 def _from_a_mirror(path: Path, mirrors: Sequence[str], md5: str | None) -> Path:
@@ -142,22 +168,63 @@ def _from_a_mirror(path: Path, mirrors: Sequence[str], md5: str | None) -> Path:
 def locked(path: Path) -> Iterator[None]:
     """Whoever else prepares the same file waits, also in another process.
 
-    The lock is an empty file in the folder for temporary files; the system gives it back when a process ends, however it ends.
-    """
-    import tempfile  # noqa: PLC0415 - as below
+    The lock is an empty, hidden file beside the file, which stays there; the system gives the lock back when a process ends, however
+    it ends. Where the file system has no locks, it is in a folder for temporary files of the user's own.
 
+    Raises:
+        DataError: The folder cannot be made or written, or nothing can be locked.
+    """
+    folder = path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise DataError(f"{folder} is a file, but should be a folder: move it away, or choose another data_dir") from error
+    except OSError as error:
+        raise DataError(f"cannot make the folder {folder}: {error.strerror or error}; choose another data_dir") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"cannot write in the folder {folder}: you have no permission; choose another data_dir")
+    with _lock(path):
+        yield
+
+
+def _lock(path: Path) -> contextlib.AbstractContextManager[object]:
     from filelock import FileLock  # noqa: PLC0415 - only who prepares a file needs it
 
-    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
-    with FileLock(Path(tempfile.gettempdir()) / f"hypnet-{name}.lock", mode=0o666):
-        yield
+    try:
+        return FileLock(path.with_name(f".{path.name}.lock"), mode=0o666).acquire()
+    except OSError:
+        try:
+            return FileLock(
+                _folder_of_locks() / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]}.lock"
+            ).acquire()
+        except OSError as error:
+            raise DataError(f"cannot lock {path} while it is prepared: {error.strerror or error}") from error
+
+
+def _folder_of_locks() -> Path:
+    """A folder for temporary files that is the user's own: in a shared one, anybody could be in the way."""
+    import tempfile  # noqa: PLC0415 - hardly ever needed
+
+    if sys.platform == "win32":  # there, the folder for temporary files is the user's own already
+        return Path(tempfile.gettempdir())
+    folder = Path(tempfile.gettempdir()) / f"hypnet-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.lstat().st_uid != os.getuid():
+        raise PermissionError(errno.EACCES, f"{folder} belongs to somebody else")
+    return folder
 
 
 def _problem(path: Path, md5: str | None) -> str | None:
     """What is wrong with a file, as the end of a sentence; `None` if nothing is."""
-    if not path.is_file():
+    try:
+        state = path.stat()
+    except FileNotFoundError:
         return "is missing"
-    if not path.stat().st_size:
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}; choose another data_dir") from error
+    if stat.S_ISDIR(state.st_mode):
+        raise DataError(f"{path} is a folder, but should be a file: move it away, or choose another data_dir")
+    if not state.st_size:
         return "is empty"
     if md5 is not None and (found := _md5_of(path)) != md5:
         return f"is damaged (its MD5 checksum is {found}, should be {md5})"

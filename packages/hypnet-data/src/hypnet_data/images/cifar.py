@@ -26,7 +26,7 @@ def cifar10(
     augmentation: bool = False,
     cutout: bool = False,
     normalize: bool | None = None,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     download: bool = True,
     mirrors: tuple[str, ...] | None = None,
 ) -> Task:
@@ -80,7 +80,7 @@ def cifar100(
     augmentation: bool = False,
     cutout: bool = False,
     normalize: bool | None = None,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     download: bool = True,
     mirrors: tuple[str, ...] | None = None,
 ) -> Task:
@@ -125,7 +125,7 @@ def cifar100(
 
 
 def _read(
-    name: str, classes: int, data_dir: Path | None, mirrors: tuple[str, ...] | None, *, download: bool
+    name: str, classes: int, data_dir: Path | str | None, mirrors: tuple[str, ...] | None, *, download: bool
 ) -> tuple[Split, Split]:
     """The training and the test images, raw."""
     root, published = data_directory(data_dir), CIFAR[name]

@@ -23,7 +23,7 @@ def mnist(
     one_hot: bool = False,
     augmentation: bool = False,
     normalize: bool | None = None,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     download: bool = True,
     mirrors: tuple[str, ...] | None = None,
     verify: bool = True,
@@ -75,7 +75,7 @@ def fashion_mnist(
     one_hot: bool = False,
     augmentation: bool = False,
     normalize: bool | None = None,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     download: bool = True,
     mirrors: tuple[str, ...] | None = None,
     verify: bool = True,
@@ -122,7 +122,7 @@ def fashion_mnist(
 
 
 def _read(
-    name: str, data_dir: Path | None, mirrors: tuple[str, ...] | None, *, download: bool, verify: bool
+    name: str, data_dir: Path | str | None, mirrors: tuple[str, ...] | None, *, download: bool, verify: bool
 ) -> tuple[Split, Split]:
     """The training and the test images, raw."""
     root = data_directory(data_dir)

@@ -28,7 +28,7 @@ def svhn(
     augmentation: bool = False,
     cutout: bool = False,
     normalize: bool | None = None,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     download: bool = True,
     mirrors: tuple[str, ...] | None = None,
     verify: bool = True,

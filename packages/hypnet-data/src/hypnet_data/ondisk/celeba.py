@@ -35,7 +35,7 @@ def celeba(
     size: tuple[int, int] = (218, 178),
     workers: int = 0,
     pin_memory: bool = False,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
 ) -> CelebATask:
     """CelebA, 162,770 training, 19,867 validation and 19,962 test photographs of faces with 40 attributes; the files must be there.
 

@@ -36,7 +36,7 @@ def cub200(
     augmentation: bool = True,
     workers: int = 0,
     pin_memory: bool = False,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     download: bool = True,
     mirrors: tuple[str, ...] | None = None,
     verify: bool = True,

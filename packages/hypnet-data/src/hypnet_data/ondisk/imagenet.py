@@ -53,7 +53,7 @@ def imagenet(
     augmentation: bool = True,
     workers: int = 0,
     pin_memory: bool = False,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
 ) -> ImageNetTask:
     """ImageNet (ILSVRC2012), 1.28 million training photographs in 1,000 classes, `(3, 224, 224)`; the files must be there.
 

@@ -37,7 +37,7 @@ def udacity_ch2(
     seed: int = 0,
     workers: int = 0,
     pin_memory: bool = False,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
 ) -> SteeringTask:
     """Udacity's self-driving car challenge 2: steering angles from pictures of the front camera; the files must be there.
 
