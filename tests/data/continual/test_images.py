@@ -125,7 +125,7 @@ def test_split_cifar_is_cifar10_and_then_slices_of_cifar100(cifars: Any, monkeyp
     assert torch.equal(next(tasks[0].test.batches(30)).x, next(ten.test.batches(30)).x)
     batch = next(tasks[2].test.batches(10))
     assert isinstance(hundred.test, Split)
-    before = hundred.test.batch(hundred.test.indices_of(batch.ids))
+    before = hundred.test.batch(hundred.test.indices_of(batch.ids - 60_000))
     assert torch.equal(batch.x, before.x)
     assert torch.equal(batch.y + 10, before.y)
     assert tasks.nbytes == ten.nbytes + hundred.nbytes
@@ -142,6 +142,15 @@ def test_split_cifar_has_as_many_tasks_as_asked_for(
     assert len(tasks) == count
     assert len({task.spec.name for task in tasks}) == count
     assert all(task.val is not None and len(task.val) == 2 for task in tasks)
+
+
+def test_every_image_of_split_cifar_has_an_id_of_its_own(cifars: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hypnet_data.images.cifar.CIFAR", cifars.published)
+    tasks = split_cifar(data_dir=cifars.root, download=False, tasks=11, validation_size=2, target_padding=3)
+    ids = [int(i) for task in tasks for split in task.splits.values() if isinstance(split, Split) for i in split.ids]
+    assert len(ids) == len(set(ids)) == 100 + 30 + 200 + 100
+    assert min(int(i) for task in tasks[1:] for i in next(task.train.batches(200)).ids) >= 60_000
+    assert [task.spec.out_shape for task in tasks] == [(13,)] * 11
 
 
 @pytest.mark.parametrize("options", [{"tasks": 12}, {"tasks": 0}, {"classes_per_task": 3}, {"classes_per_task": 20}])

@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hypnet_core.errors import ConfigError
+from hypnet_core.tasks.split import Split
 from hypnet_core.tasks.task import Task, TaskSequence
+from hypnet_data.continual.parts import parts_of
 from hypnet_data.continual.permuted import permuted_tasks
 from hypnet_data.continual.split import split_tasks
 from hypnet_data.holdout import stratified
@@ -139,6 +141,7 @@ def split_cifar(
     tasks: int = 6,
     classes_per_task: int = 10,
     full_out_dim: bool = False,
+    target_padding: int = 0,
     validation_size: int = 0,
     one_hot: bool = False,
     augmentation: bool = False,
@@ -150,14 +153,15 @@ def split_cifar(
 ) -> TaskSequence:
     """CIFAR-10, then slices of CIFAR-100: six tasks of ten classes each; see `cifar10` and `cifar100`.
 
-    The first task is all of CIFAR-10, the second one has the labels 0 to 9 of CIFAR-100, and so on. Ids are those of the dataset that a
-    sample comes from.
+    The first task is all of CIFAR-10, the second one has the labels 0 to 9 of CIFAR-100, and so on. Ids go
+    on where those of CIFAR-10 end: the first image of CIFAR-100 has the id 60,000.
 
     Args:
         tasks: How many tasks, at most 11 of ten classes.
         classes_per_task: How many labels each task has. Ten must be a multiple of it: CIFAR-10 gives the first tasks, CIFAR-100 all
             others.
         full_out_dim: Whether each task keeps all classes of its dataset, and thereby the labels as they are.
+        target_padding: Number of classes without images to put behind the others.
         validation_size: Number of validation images of each task; 0 for no validation split.
         one_hot: Whether targets are one-hot rows instead of class indices.
         augmentation: Whether training images are shifted at random by up to four pixels and mirrored; all inputs are then
@@ -182,7 +186,7 @@ def split_cifar(
     if not 1 <= tasks <= 11 * of_ten:
         raise ConfigError(f"tasks must be between 1 and {11 * of_ten}, as there are 110 classes, got {tasks}")
     made: list[Task] = []
-    for load, here in ((cifar10, min(tasks, of_ten)), (cifar100, tasks - of_ten)):
+    for load, here, first_id in ((cifar10, min(tasks, of_ten), 0), (cifar100, tasks - of_ten, 60_000)):
         if here < 1:
             continue
         whole = load(
@@ -195,15 +199,26 @@ def split_cifar(
             mirrors=mirrors,
         )
         made += split_tasks(
-            whole,
+            _renumbered(whole, first_id),
             classes_per_task=classes_per_task,
             tasks=here,
             full_out_dim=full_out_dim,
+            target_padding=target_padding,
             validation_size=validation_size,
             one_hot=one_hot,
         )
     named = (replace(task, spec=task.spec.model_copy(update={"name": f"split_cifar_{n}"})) for n, task in enumerate(made))
     return TaskSequence("split_cifar", tuple(named))
+
+
+def _renumbered(task: Task, first_id: int) -> Task:
+    """The same task with larger ids; without a validation split."""
+
+    def moved(split: Split) -> Split:
+        return replace(split, samples=replace(split.samples, first_id=split.samples.first_id + first_id))
+
+    parts = parts_of(task).map(moved)
+    return Task(task.spec, parts.train, parts.test)
 
 
 def permuted_digits(
