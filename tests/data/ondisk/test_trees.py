@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import shutil
@@ -21,6 +22,7 @@ from hypnet_core.tasks.loaded import LoadedSplit
 from hypnet_core.tasks.task import Task
 from hypnet_data.continual.permuted import permuted_tasks
 from hypnet_data.continual.split import split_tasks
+from hypnet_data.files import preparation
 from hypnet_data.ondisk.celeba import celeba
 from hypnet_data.ondisk.cub200 import cub200
 from hypnet_data.ondisk.imagenet import imagenet
@@ -142,6 +144,35 @@ def test_damaged_lists_are_named(trees: Any, tmp_path: Path, file: str, text: st
         path.write_text(text)
     with pytest.raises(DataError, match=message):
         cub200(data_dir=tmp_path, download=False)
+
+
+@pytest.mark.parametrize("name", ["../../secret.jpg", "/etc/secret.jpg"])
+def test_a_list_that_leads_out_of_the_folder_is_refused(trees: Any, tmp_path: Path, name: str) -> None:
+    path = trees.cub200_tree(tmp_path) / "images.txt"
+    path.write_text(path.read_text().replace("001.Bird_1/Bird_1_0000.jpg", name))
+    with pytest.raises(DataError, match=r"images\.txt names '.*secret\.jpg', which leads out of the folder"):
+        cub200(data_dir=tmp_path, download=False)
+
+
+def test_preparing_checks_the_archive_beside_the_unpacked_folder(trees: Any, tmp_path: Path) -> None:
+    trees.cub200_tree(tmp_path)
+    archive = tmp_path / "CUB_200_2011.tgz"
+    with preparation(thorough=True):
+        cub200(data_dir=tmp_path, download=False)
+    archive.write_bytes(b"damaged")
+    cub200(data_dir=tmp_path, download=False)
+    with pytest.raises(DataError, match=r"CUB_200_2011\.tgz is damaged"), preparation(thorough=True):
+        cub200(data_dir=tmp_path, download=False)
+
+
+def test_gzip_that_goes_on_as_something_else_is_a_damaged_archive_and_old_leftovers_go(trees: Any, tmp_path: Path) -> None:
+    tar = gzip.decompress(trees.tar_of_tree(trees.cub200_tree(tmp_path / "source")))
+    (tmp_path / "data" / ".CUB_200_2011.killed").mkdir(parents=True)
+    (tmp_path / "data" / "CUB_200_2011.tgz").write_bytes(gzip.compress(tar[:6000]) + b"no gzip")
+    with pytest.raises(DataError, match=r"CUB_200_2011\.tgz is no whole tar archive"):
+        cub200(data_dir=tmp_path / "data", download=False, verify=False)
+    left = sorted(path.name for path in (tmp_path / "data").iterdir())
+    assert left == [".CUB_200_2011.lock", "CUB_200_2011.tgz"]
 
 
 def test_too_many_validation_images_are_an_error(trees: Any, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ A pickle is a program. None is opened here unless it has the published checksum,
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 import tarfile
@@ -50,7 +51,7 @@ def read_batches(archive: Path, published: PublishedBatches, *, classes: int) ->
         for name, content in _members(archive, published.folder, wanted):
             _check(content, wanted[name], f"{name} in {archive}")
             found[name] = _batch(content, published.label, classes, f"{name} in {archive}")
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{archive} is no whole tar archive ({error}): delete it, and download it again") from error
     except OSError as error:
         raise DataError(f"cannot read {archive}: {error.strerror or error}") from error

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 
 from hypnet_core.errors import DataError
 from hypnet_core.tasks.task import Task
-from hypnet_data.files import Source, data_directory
+from hypnet_data.files import data_directory, is_thorough
 from hypnet_data.images.published import CUB200
 from hypnet_data.ondisk.task import Listing, file_splits, first_of_each_class, image_spec, lines_of, needed
 from hypnet_data.ondisk.unpacking import unpack
@@ -56,7 +56,8 @@ def cub200(
         data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else `~/.cache/hypnet`.
         download: Whether the archive may be downloaded.
         mirrors: Addresses of folders to download from, tried in turn; by default the authors'.
-        verify: Whether the archive must have the published MD5 checksum.
+        verify: Whether the archive must have the published MD5 checksum, when it is unpacked or `hypnet data prepare` finds it. Files
+            that are unpacked already have no checksums.
 
     Raises:
         DataError: A file is missing, damaged or holds something else, and cannot be downloaded.
@@ -67,9 +68,11 @@ def cub200(
         Technology, 2011.
     """
     root = data_directory(data_dir) / _FOLDER
-    if not root.is_dir():
-        [(name, md5)] = CUB200.files
-        source = Source(root.parent / name, CUB200.mirrors if mirrors is None else mirrors, md5 if verify else None)
+    [source] = CUB200.sources(root.parent, mirrors=mirrors, verify=verify)
+    if root.is_dir():
+        if is_thorough() and source.path.exists():
+            source.obtain(download=download)
+    else:
         root = unpack(source.obtain(download=download), _FOLDER)
     listing, names = _listed(root, validation_per_class)
     splits = file_splits(
@@ -92,6 +95,11 @@ def _listed(root: Path, validation_per_class: int) -> tuple[Listing, tuple[str, 
     needed(root / "images", "the folder of images", _GUIDE)
     names = _table(root / "classes.txt", "the names of the classes")
     files = _table(root / "images.txt", "the list of images")
+    for name in files.values():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise DataError(
+                f"{root / 'images.txt'} names {name!r}, which leads out of the folder of images: it is not the original"
+            )
     labels = _table(root / "image_class_labels.txt", "the class of each image")
     training = _table(root / "train_test_split.txt", "which images are for training")
     for table, path in ((labels, "image_class_labels.txt"), (training, "train_test_split.txt")):

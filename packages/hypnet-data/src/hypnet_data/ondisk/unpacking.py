@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import glob
+import gzip
+import lzma
 import shutil
 import tarfile
 import tempfile
@@ -31,13 +34,15 @@ def unpack(archive: Path, folder: str) -> Path:
     with locked(target):
         if target.is_dir():  # meanwhile somebody else has done it
             return target
+        for left in archive.parent.glob(f".{glob.escape(folder)}.*/"):  # by somebody who was killed: the lock is ours
+            shutil.rmtree(left, ignore_errors=True)
         try:
             with tempfile.TemporaryDirectory(prefix=f".{folder}.", dir=archive.parent) as scratch:
                 _extract(archive, Path(scratch), folder)
                 if not (Path(scratch) / folder).is_dir():
                     raise DataError(f"{archive} holds no folder {folder}: delete it, and download it again")
                 shutil.move(Path(scratch) / folder, target)
-        except (tarfile.TarError, EOFError, zlib.error) as error:
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
             raise DataError(f"{archive} is no whole tar archive ({error}): delete it, and download it again") from error
         except OSError as error:
             raise DataError(
