@@ -52,3 +52,24 @@ def test_what_cannot_be_drawn_is_an_error() -> None:
     split = Split.of(torch.zeros(3, 7), [0, 1, 0])
     with pytest.raises(ConfigError, match="only images of one or three channels"):
         plot_any([Task(TaskSpec(name="v", kind="classification", in_shape=(7,), out_shape=(2,)), split, split)])
+
+
+def test_a_grid_of_too_many_images_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"at most 400 images .* not 1257: choose a smaller count"):
+        plot_any(digits(), count=100_000)
+
+
+@pytest.mark.parametrize(("times", "publication_style"), [(1, True), (4, True), (4, False)])
+def test_a_long_legend_stands_beside_the_axes_and_inside_the_figure(times: int, publication_style: bool) -> None:
+    from hypnet_data.continual.polynomials import polynomials
+
+    figure = plot_any([*polynomials()] * times, publication_style=publication_style)
+    figure.draw_without_rendering()
+    [axes] = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    box, inside, whole = legend.get_window_extent(), axes.get_window_extent(), figure.bbox
+    assert box.x0 >= inside.x1
+    assert box.x1 <= whole.x1 + 1
+    assert whole.y0 - 1 <= box.y0 <= box.y1 <= whole.y1 + 1
+    assert inside.width > whole.width / 3

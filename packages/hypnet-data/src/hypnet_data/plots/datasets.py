@@ -12,7 +12,7 @@ from hypnet_core.errors import ConfigError
 from hypnet_core.protocols import TaskLike
 from hypnet_data.plots.figures import array_of, finished, new_figure
 from hypnet_data.plots.mixtures import plot_classification_map, plot_gaussians
-from hypnet_data.plots.samples import plot_samples
+from hypnet_data.plots.samples import check_grid, plot_samples
 from hypnet_data.toy.gaussian import MixtureTask, inputs
 from hypnet_data.toy.regression import RegressionTask
 from hypnet_data.toy.regression_plots import plot_dataset, plot_datasets
@@ -66,6 +66,8 @@ def _one(task: TaskLike, split: str, count: int, *, publication_style: bool, pat
         if task.spec.kind == "regression":
             return plot_gaussians([task], publication_style=publication_style, path=path)
         return plot_classification_map(task, samples=inputs(task.train), publication_style=publication_style, path=path)
+    if len(task.spec.in_shape) == 3:
+        check_grid(min(count, len_of(task, split)))  # before they are read
     x, y = _some(task, split, len_of(task, split) if task.spec.in_shape == (2,) else count)
     title = f"{task.spec.name}, {split}"
     return plot_samples(task.spec, x, targets=y, title=title, publication_style=publication_style, path=path)

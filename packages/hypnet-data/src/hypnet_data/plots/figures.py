@@ -38,6 +38,10 @@ def new_figure(figsize: Size) -> Figure:
     return Figure(figsize=figsize, layout="constrained")
 
 
+_BESIDE, _COLUMN = 4, 280
+"""A legend of more entries, or of large letters, would cover what is drawn, and is put beside it, at most so many points high."""
+
+
 def finished(figure: Figure, path: Path | None, *, publication_style: bool = False) -> Figure:
     """The figure with legends where something has a label, saved if a path is given.
 
@@ -53,8 +57,12 @@ def finished(figure: Figure, path: Path | None, *, publication_style: bool = Fal
     for axes in figure.axes:
         if publication_style:
             for_print(axes)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=axes.xaxis.label.get_fontsize())
+        count, size = len(axes.get_legend_handles_labels()[0]), axes.xaxis.label.get_fontsize()
+        if count > _BESIDE or (publication_style and count):
+            size = min(size, _COLUMN / count)
+            axes.legend(frameon=False, fontsize=size, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        elif count:
+            axes.legend(frameon=False, fontsize=size)
     if path is not None:
         save(figure, path)
     return figure

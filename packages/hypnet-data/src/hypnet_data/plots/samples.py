@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_MOST = 400
+"""So many images take some seconds to draw, and are as small as can be told apart."""
+
+
 def plot_samples(
     spec: TaskSpec,
     x: Any,
@@ -47,7 +51,7 @@ def plot_samples(
         figsize: Width and height in inches; by default as large as the grid needs.
 
     Raises:
-        ConfigError: Samples cannot be drawn, there are not as many targets or predictions as inputs, or the ending of `path` is another.
+        ConfigError: Samples cannot be drawn or are too many, there are not as many targets or predictions as inputs, or the ending of `path` is another.
         DataError: The file cannot be written.
 
     Example:
@@ -67,12 +71,23 @@ def plot_samples(
     }
     heading = "" if publication_style else title
     if len(spec.in_shape) == 3 and spec.in_shape[0] in {1, 3}:
+        check_grid(len(samples))
         figure = _grid(_pixels(samples, spec), labels, columns, heading, figsize)
     elif spec.in_shape in {(1,), (2,)}:
         figure = _points(samples, labels, heading, figsize or (10, 6))
     else:
         raise ConfigError(f"only images of one or three channels and points of a plane can be drawn, not {list(spec.in_shape)}")
     return finished(figure, path, publication_style=publication_style)
+
+
+def check_grid(count: int) -> None:
+    """Refuse a grid that nobody could look at.
+
+    Raises:
+        ConfigError: There are too many images.
+    """
+    if count > _MOST:
+        raise ConfigError(f"at most {_MOST} images can be drawn in one figure, not {count}: choose a smaller count")
 
 
 def _labels(values: NDArray[Any], spec: TaskSpec, names: Sequence[str] | None, count: int, what: str) -> NDArray[Any]:
