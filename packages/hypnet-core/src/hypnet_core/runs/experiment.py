@@ -34,6 +34,7 @@ class Run:
     | `checkpoints/` | see `hypnet_core.runs.checkpoint` |
     | `log.txt` | what happened when |
     | `summary.json` | the results; it exists when, and only when, the run has finished |
+    | `.lock` | held by the process that carries the run out |
 
     Use `Run.create` or `Run.resume`, not the constructor.
     """  # noqa: D415
