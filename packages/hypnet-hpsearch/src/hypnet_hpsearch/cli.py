@@ -187,9 +187,8 @@ def _print_pairs(rows: list[tuple[str, str]]) -> None:
 
 def _table(spec: SearchSpec, trials: Iterable[TrialResult]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     from hypnet_hpsearch.progress import shown  # noqa: PLC0415
-    from hypnet_hpsearch.results import searched_options  # noqa: PLC0415
 
-    options = searched_options(spec)
+    options = spec.searched
     rows = [
         (
             trial.trial,

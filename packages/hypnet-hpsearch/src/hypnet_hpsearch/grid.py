@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from hypnet_core.errors import ConfigError, did_you_mean, listed
 from hypnet_hpsearch.values import sameness, text_of, value_of
 
-__all__ = ["Cell", "Condition", "Grid", "expand"]
+__all__ = ["Cell", "Condition", "Grid", "KnownTexts", "expand"]
 
 Cell: TypeAlias = tuple[str, ...]
 """One configuration: the JSON text of each key's value, in the order of the grid's keys."""
@@ -30,6 +30,13 @@ class Condition:
     when: Mapping[str, Sequence[Any]]
     then: Mapping[str, Sequence[Any]]
     optional: bool = False
+
+    def reason_to_skip(self, number: int, keys: Sequence[str]) -> str:
+        """Why the condition does not apply where there are only these keys; empty if it does."""
+        missing = [key for key in (*self.when, *self.then) if key not in keys]
+        if not (missing and self.optional):
+            return ""
+        return f"condition {number} is skipped: the grid has no {listed(map(repr, missing))}"
 
 
 class Grid:
@@ -55,10 +62,11 @@ class Grid:
         self.axes = tuple(_axis(key, some) for key, some in values.items())
         self._explicit: list[Cell] | None = None
 
-    def restricted(self, cells: Sequence[Cell]) -> Grid:
-        """The same keys with exactly these cells."""
-        grid = Grid({})
-        grid.keys, grid.axes, grid._explicit = self.keys, self.axes, list(cells)
+    @classmethod
+    def of(cls, keys: Sequence[str], cells: Iterable[Cell]) -> Self:
+        """Exactly these cells."""
+        grid = cls({})
+        grid.keys, grid._explicit = tuple(keys), list(cells)
         return grid
 
     def __len__(self) -> int:
@@ -108,38 +116,50 @@ def expand(grid: Grid, conditions: Sequence[Condition]) -> tuple[Grid, list[str]
     """
     if not conditions:
         return grid, []
-    known = _Known(grid)
+    known = KnownTexts(dict(zip(grid.keys, grid.axes, strict=True)))
     remarks: list[str] = []
     applied: list[_Applied] = []
     cells = dict.fromkeys(grid)
     for number, condition in enumerate(conditions, 1):
-        missing = [key for key in (*condition.when, *condition.then) if key not in grid.keys]
-        if missing and condition.optional:
-            remarks.append(f"condition {number} is skipped: the grid has no {listed(map(repr, missing))}")
+        reason = condition.reason_to_skip(number, grid.keys)
+        if reason:
+            remarks.append(reason)
             continue
-        step = _Applied(number, known, condition)
+        step = _Applied(number, known, condition, grid.keys)
         before, cells = cells, step.apply(cells)
         remarks += step.remarks(before, cells)
         applied.append(step)
     for step in applied[:-1]:
         remarks += step.remarks_at_the_end(cells)
-    return grid.restricted(list(cells)), remarks
+    return Grid.of(grid.keys, cells), remarks
 
 
-class _Known:
-    """The texts of all values that a key may have, so that 1 in a condition finds 1.0 in the grid."""
+class KnownTexts:
+    """The texts of all values that a key may have, so that 1 in a condition finds 1.0 in the grid.
 
-    def __init__(self, grid: Grid) -> None:
-        self.positions = {key: place for place, key in enumerate(grid.keys)}
+    Args:
+        axes: For each key the texts of its values; none where any number will do.
+    """
+
+    def __init__(self, axes: Mapping[str, Sequence[str]]) -> None:
+        self._axes = axes
         self._texts: dict[str, dict[Hashable, str]] = {}
-        self._axes = dict(zip(grid.keys, grid.axes, strict=True))
 
-    def texts(self, number: int, part: str, key: str, values: Sequence[Any]) -> tuple[int, tuple[str, ...]]:
-        """The place of a key in a cell, and the texts of some of its values."""
+    def resolved(self, number: int, part: str, values: Mapping[str, Sequence[Any]]) -> dict[str, tuple[str, ...]]:
+        """The texts of the values in one part of a condition.
+
+        Raises:
+            ConfigError: A key is unknown, or has no values; or there are no keys.
+        """
+        if not values:
+            raise ConfigError(f"condition {number}: {part!r} is empty")
+        return {key: self._of_key(number, part, key, some) for key, some in values.items()}
+
+    def _of_key(self, number: int, part: str, key: str, values: Sequence[Any]) -> tuple[str, ...]:
         where = f"condition {number}: {part} {key!r}"
-        if key not in self.positions:
+        if key not in self._axes:
             raise ConfigError(
-                f"condition {number} names {key!r}, which is not in the grid{did_you_mean(key, self.positions)}"
+                f"condition {number} names {key!r}, which is not in the grid{did_you_mean(key, self._axes)}"
                 " (give it there one value, its default, to search others under a condition)"
             )
         if not values:
@@ -148,7 +168,7 @@ class _Known:
             self._texts[key] = {sameness(value_of(text), text): text for text in self._axes[key]}
         of_key = self._texts[key]
         texts = (text_of(value, where) for value in values)
-        return self.positions[key], tuple(
+        return tuple(
             dict.fromkeys(of_key.setdefault(sameness(value, text), text) for value, text in zip(values, texts, strict=True))
         )
 
@@ -156,16 +176,12 @@ class _Known:
 class _Applied:
     """One condition, prepared for the cells of one grid."""
 
-    def __init__(self, number: int, known: _Known, condition: Condition) -> None:
+    def __init__(self, number: int, known: KnownTexts, condition: Condition, keys: Sequence[str]) -> None:
         self.number = number
-        self._when = [(place, frozenset(texts)) for place, texts in self._resolved(known, "when", condition.when)]
-        self._then = self._resolved(known, "then", condition.then)
+        when, then = known.resolved(number, "when", condition.when), known.resolved(number, "then", condition.then)
+        self._when = [(keys.index(key), frozenset(texts)) for key, texts in when.items()]
+        self._then = [(keys.index(key), texts) for key, texts in then.items()]
         self._matched = 0
-
-    def _resolved(self, known: _Known, part: str, values: Mapping[str, Sequence[Any]]) -> list[tuple[int, tuple[str, ...]]]:
-        if not values:
-            raise ConfigError(f"condition {self.number}: {part!r} is empty")
-        return [known.texts(self.number, part, key, some) for key, some in values.items()]
 
     def _matches(self, cell: Cell) -> bool:
         return all(cell[place] in texts for place, texts in self._when)

@@ -11,10 +11,11 @@ from hashlib import blake2b
 from typing import Any
 
 from hypnet_hpsearch.grid import Cell, Condition, Grid, expand
+from hypnet_hpsearch.space import Space, drawn
 from hypnet_hpsearch.spec import SEED, SearchSpec
 from hypnet_hpsearch.values import text_of, value_of
 
-__all__ = ["Plan", "PlannedTrial"]
+__all__ = ["Plan", "PlannedTrial", "TrialHash", "space_of"]
 
 _LONG = 80
 
@@ -51,11 +52,10 @@ class Plan:
     """
 
     def __init__(self, spec: SearchSpec) -> None:
-        conditions = [Condition(part.when, part.then, part.optional) for part in spec.conditions]
-        self._grid, self.remarks = expand(Grid(spec.grid), conditions)
+        self._grid, self.remarks = _configurations(spec)
         self._seeds = tuple(str(seed) for seed in spec.seeds)
         self._keys = (*self._grid.keys, *([SEED] if self._seeds else []))
-        self._hash = _Hash(spec, self._keys)
+        self._hash = TrialHash(spec, self._keys)
         self._spec = spec
 
     def __len__(self) -> int:
@@ -98,7 +98,26 @@ class Plan:
         return (*self._grid.cell(configuration), self._seeds[seed])
 
 
-class _Hash:
+def space_of(spec: SearchSpec) -> Space:
+    """What a search's sampler chooses from."""
+    return Space(Grid(spec.grid), spec.ranges, _conditions(spec))
+
+
+def _conditions(spec: SearchSpec) -> list[Condition]:
+    return [Condition(part.when, part.then, part.optional) for part in spec.conditions]
+
+
+def _configurations(spec: SearchSpec) -> tuple[Grid, list[str]]:
+    """The configurations to run with each seed, and remarks."""
+    if spec.sampler_name == "grid":
+        return expand(Grid(spec.grid), _conditions(spec))
+    space = space_of(spec)
+    count = -(-(spec.max_trials or 0) // max(1, len(spec.seeds)))
+    cells, remarks = drawn(space, spec.sampler_options.get("seed", 0), count)
+    return Grid.of(space.keys, cells), remarks
+
+
+class TrialHash:
     """Turns cells into ids. It is called once for every cell of a grid, so all that can be done before is."""
 
     def __init__(self, spec: SearchSpec, keys: Sequence[str]) -> None:
@@ -114,6 +133,7 @@ class _Hash:
         self._places = [keys.index(key) for key in every if key not in base]
 
     def __call__(self, cell: Cell) -> str:
+        """The id of the trial with these values, in the order of the keys."""
         parts = tuple([_short(cell[place]) for place in self._places])
         found = self._start.copy()
         found.update((self._form % parts).encode())

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict
 from hypnet_core.errors import RunError
 from hypnet_core.runs.files import write_atomic
 from hypnet_hpsearch.ledger import TrialRecord, TrialState
-from hypnet_hpsearch.spec import SEED, SearchSpec
+from hypnet_hpsearch.spec import SearchSpec
 from hypnet_hpsearch.store import Store
 from hypnet_hpsearch.target import argument_text
 
-__all__ = ["ResultsFile", "SearchStatus", "TrialResult", "best_of", "results_of", "searched_options", "status_of"]
+__all__ = ["ResultsFile", "SearchStatus", "TrialResult", "best_of", "results_of", "status_of"]
 
 
 class TrialResult(BaseModel):
@@ -143,11 +143,6 @@ def status_of(store: Store, spec: SearchSpec) -> SearchStatus:
     )
 
 
-def searched_options(spec: SearchSpec) -> tuple[str, ...]:
-    """The options in which trials differ."""
-    return (*spec.grid, *([SEED] if spec.seeds else []))
-
-
 class ResultsFile:
     """Keeps `results.csv` up to date: best trial first, one column for each option that is searched.
 
@@ -181,7 +176,7 @@ class ResultsFile:
         """
         started = time.monotonic()
         ended = [result for result in results_of(self._store, self._spec) if result.state is not TrialState.RUNNING]
-        write_atomic(self.path, as_csv(ended, searched_options(self._spec)))
+        write_atomic(self.path, as_csv(ended, self._spec.searched))
         self.outdated = False
         now = time.monotonic()
         self._next = now + max(1.0, 20 * (now - started))

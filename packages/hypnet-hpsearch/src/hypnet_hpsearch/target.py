@@ -12,7 +12,7 @@ from typing import Any
 
 from hypnet_core.errors import ConfigError, did_you_mean
 from hypnet_hpsearch.attempts import Attempt
-from hypnet_hpsearch.spec import RESERVED, SEED, SearchSpec, Style
+from hypnet_hpsearch.spec import RESERVED, SearchSpec, Style
 
 __all__ = ["argument_text", "attempt_content", "check_command", "command_line", "override"]
 
@@ -130,7 +130,7 @@ def check_command(spec: SearchSpec) -> None:
     """
     if spec.command is None:
         return
-    options = [*spec.base, *spec.grid, *([SEED] if spec.seeds else [])]
+    options = [*spec.base, *spec.searched]
     used = _placeholders(spec.command)
     for name in used:
         if name not in options and name not in RESERVED:

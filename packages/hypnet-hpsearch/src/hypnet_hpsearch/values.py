@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from hypnet_core.errors import ConfigError
@@ -62,12 +63,15 @@ def sameness(value: Any, text: str) -> Hashable:
     return value
 
 
-def flattened(table: Mapping[Any, Any], where: str) -> dict[str, Any]:
+def flattened(
+    table: Mapping[Any, Any], where: str, *, is_leaf: Callable[[Mapping[Any, Any]], bool] = operator.not_
+) -> dict[str, Any]:
     """A table of tables as one table with dotted keys.
 
     Args:
         table: Options; TOML reads `train.lr = 0.1` as a table in a table.
         where: What an error message begins with.
+        is_leaf: Which of the tables within are values rather than groups of options; the empty ones by default.
 
     Raises:
         ConfigError: A key is no text or empty, starts with a dash, holds `=` or a space, or occurs twice.
@@ -79,7 +83,8 @@ def flattened(table: Mapping[Any, Any], where: str) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in table.items():
         _check_key(key, where)
-        inner = flattened(value, where) if isinstance(value, Mapping) and value else {"": value}
+        is_group = isinstance(value, Mapping) and not is_leaf(value)
+        inner = flattened(value, where, is_leaf=is_leaf) if is_group else {"": value}
         for rest, leaf in inner.items():
             name = f"{key}.{rest}" if rest else key
             if name in flat:
