@@ -29,6 +29,19 @@ HYPERNETS = [
     Component.hypernet(
         "chunked_hmlp", "hypnet_zoo.hypernets.chunked:ChunkedHMLP", "An MLP that writes the weights chunk by chunk."
     ),
+    Component.hypernet("delta", "hypnet_zoo.hypernets.delta:delta", "Differences from weights that all conditions share."),
+    Component.hypernet("low_rank", "hypnet_zoo.hypernets.low_rank:low_rank", "Products of two generated factors, as in LoRA."),
+    Component.hypernet(
+        "container", "hypnet_zoo.hypernets.container:container", "A mixture of hypernetworks, shared and conditional tensors."
+    ),
+    Component.hypernet(
+        "perturbation", "hypnet_zoo.hypernets.perturbed:perturbation", "A hypernetwork whose weights get noise on top."
+    ),
+    Component.hypernet(
+        "magnitude_invariant",
+        "hypnet_zoo.hypernets.encoded:magnitude_invariant",
+        "A hypernetwork whose output does not grow with its input.",
+    ),
 ]
 
 EXPERIMENTS = [

@@ -32,6 +32,7 @@ class HyperNetwork(nn.Module):
         target: What to generate.
         conditions: How many conditions, and how long $e$ and $u$ are.
         conditional: Shapes of further parameters that each condition owns, by name. They follow $[e; u]$ in the inputs, flattened.
+        embeddings: Whether the conditions own embeddings here; a hypernetwork made of others leaves them to its `members`.
 
     Raises:
         SpecError: The target is empty.
@@ -58,13 +59,14 @@ class HyperNetwork(nn.Module):
         conditions: ConditionSpec,
         *,
         conditional: Mapping[str, Sequence[int]] | None = None,
+        embeddings: bool = True,
     ) -> None:
         super().__init__()
         if target.numel == 0:
             raise SpecError("the target of a hypernetwork holds no weights")
         self.target = target
         self.conditions = conditions
-        embedding = {EMBEDDING: (conditions.size,)} if conditions.size else {}
+        embedding = {EMBEDDING: (conditions.size,)} if conditions.size and embeddings else {}
         further = {name: tuple(shape) for name, shape in (conditional or {}).items()}
         self.conditional_shapes: dict[str, tuple[int, ...]] = {**embedding, **further}
         self._input_shapes = {
@@ -158,6 +160,18 @@ class HyperNetwork(nn.Module):
         parameter: nn.Parameter = self.parameters_of(EMBEDDING)[condition]
         return parameter
 
+    def members(self) -> list[HyperNetwork]:
+        """The hypernetworks inside this one that serve the same conditions. What their conditions own, its conditions own."""
+        return []
+
+    def start_at_zero(self) -> None:
+        """Start anew so that every generated weight is exactly zero and gradients still reach the last layer: for deltas.
+
+        Raises:
+            SpecError: This kind of hypernetwork cannot, or does not say how.
+        """
+        raise SpecError(f"{type(self).__name__} cannot start at zero: it has no start_at_zero() of its own")
+
     def conditional_parameters(self, condition: int | None = None) -> list[nn.Parameter]:
         """The parameters that belong to one condition, or to any.
 
@@ -165,21 +179,24 @@ class HyperNetwork(nn.Module):
             ConditionError: The id is out of range.
         """
         if condition is None:
-            return list(self.conditional.parameters())
-        self._ids(condition)
-        return [self.parameters_of(name)[condition] for name in self.conditional_shapes]
+            own = list(self.conditional.parameters())
+        else:
+            self._ids(condition)
+            own = [self.parameters_of(name)[condition] for name in self.conditional_shapes]
+        return own + [parameter for member in self.members() for parameter in member.conditional_parameters(condition)]
 
     def unconditional_parameters(self) -> list[nn.Parameter]:
         r"""All parameters that belong to no condition: $\theta$."""
-        return [parameter for name, parameter in self.named_parameters() if not name.startswith("conditional.")]
+        conditional = {id(parameter) for parameter in self.conditional_parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in conditional]
 
     def parameter_groups(self) -> dict[str, list[str]]:
         """Names of the `"conditional"` and the `"unconditional"` parameters, for `MainNetwork(self, generate=…)`."""
-        names = [name for name, _ in self.named_parameters()]
-        return {
-            "conditional": [name for name in names if name.startswith("conditional.")],
-            "unconditional": [name for name in names if not name.startswith("conditional.")],
-        }
+        conditional = {id(parameter) for parameter in self.conditional_parameters()}
+        groups: dict[str, list[str]] = {"conditional": [], "unconditional": []}
+        for name, parameter in self.named_parameters():
+            groups["conditional" if id(parameter) in conditional else "unconditional"].append(name)
+        return groups
 
     def add_condition(self) -> int:
         """Make room for one more condition; its parameters are new draws, to be handed to an optimiser by the caller.
@@ -188,6 +205,8 @@ class HyperNetwork(nn.Module):
             The id of the new condition.
         """
         self._append_condition()
+        for member in self.members():
+            member.add_condition()
         self.conditions = self.conditions.model_copy(update={"count": self.conditions.count + 1})
         return self.conditions.count - 1
 
@@ -266,13 +285,21 @@ class HyperNetwork(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         # A checkpoint may hold conditions that were added after construction.
+        family = _with_members(self)
         saved = (
-            len([key for key in state_dict if key.startswith(f"{prefix}conditional.{name}.")])
-            for name in self.conditional_shapes
+            sum(key.startswith(f"{prefix}{place}{'.' * bool(place)}conditional.{name}.") for key in state_dict)
+            for place, owner in self.named_modules()
+            if isinstance(owner, HyperNetwork) and owner in family
+            for name in owner.conditional_shapes
         )
         for _ in range(max(saved, default=0) - self.conditions.count):
             self.add_condition()
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _with_members(hypernet: HyperNetwork) -> list[HyperNetwork]:
+    """A hypernetwork, its members, theirs, and so on."""
+    return [hypernet, *(one for member in hypernet.members() for one in _with_members(member))]
 
 
 def _rows(name: str, tensor: Tensor, shape: tuple[int, ...], *, batched: bool) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -67,6 +67,17 @@ class Weights(Mapping[str, Tensor]):
         batch_shape = check_tensors(spec, tensors)
         parts = [tensors[name].reshape(*batch_shape, size) for name, size in zip(spec.names, spec.sizes, strict=True)]
         return cls(torch.cat(parts, dim=-1) if parts else torch.zeros(0), spec)
+
+    @classmethod
+    def stack(cls, sets: Sequence[Weights]) -> Self:
+        """Several sets of weights as one batch, the other way round than `unbind` (this copies them).
+
+        Raises:
+            WeightsError: There is none, or they belong to different targets.
+        """
+        if not sets:
+            raise WeightsError("there are no weights to stack")
+        return cls(torch.stack([_flat_of(one, sets[0].spec) for one in sets]), sets[0].spec)
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -165,11 +176,14 @@ class Weights(Mapping[str, Tensor]):
     __rmul__ = __mul__
 
     def _operand(self, other: Weights | Tensor | float) -> Tensor | float:
-        if not isinstance(other, Weights):
-            return other
-        if other.spec is not self.spec and (other.spec.names, other.spec.shapes) != (self.spec.names, self.spec.shapes):
-            raise WeightsError("weights of different targets cannot be combined")
-        return other.flat
+        return _flat_of(other, self.spec) if isinstance(other, Weights) else other
+
+
+def _flat_of(weights: Weights, spec: TargetSpec) -> Tensor:
+    """The flat tensor of weights that must be those of a target."""
+    if weights.spec is not spec and (weights.spec.names, weights.spec.shapes) != (spec.names, spec.shapes):
+        raise WeightsError("weights of different targets cannot be combined")
+    return weights.flat
 
 
 def weights_of(module: nn.Module, spec: TargetSpec | None = None) -> Weights:

@@ -157,6 +157,10 @@ class ChunkedHMLP(HyperNetwork):
         for embeddings in self.all_chunk_embeddings():
             embeddings.mul_(scales.unsqueeze(1))
 
+    def start_at_zero(self) -> None:
+        """Start anew so that every generated weight is exactly zero: the inner heads are."""
+        self.inner.start_at_zero()
+
     def all_chunk_embeddings(self) -> list[nn.Parameter]:
         """The chunk embeddings that are kept here: one `[K, chunk_embedding_size]`, or one per condition."""
         if self.chunk_embeddings is not None:

@@ -11,7 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.init.hyperfan import calibration_inputs, init_heads
+from hypnet_zoo.init.hyperfan import calibration_inputs, init_heads, zero_heads
 from hypnet_zoo.init.trunk import TrunkStart, init_trunk
 from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, wanted_starts
 from hypnet_zoo.layers.activations import ActivationName
@@ -133,6 +133,14 @@ class HMLP(HyperNetwork):
         for module, training in modes.items():
             module.training = training
         return features
+
+    def start_at_zero(self) -> None:
+        """Start anew so that every generated weight is exactly zero: the heads are.
+
+        Raises:
+            SpecError: Heads with spectral norm cannot be zero.
+        """
+        zero_heads(self.linear_heads())
 
     def linear_heads(self) -> list[nn.Linear]:
         """The output layers: one, or one per target tensor with spectral norm."""

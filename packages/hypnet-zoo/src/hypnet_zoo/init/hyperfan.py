@@ -12,6 +12,8 @@ features are correlated, so each drawn tensor is then brought to $v$ exactly. `d
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
@@ -89,6 +91,20 @@ def _rows_of_variance(features: Tensor, count: int, variance: float) -> Tensor:
     if not mean_square > 0:
         return torch.zeros_like(rows)
     return rows * (variance / mean_square).sqrt()
+
+
+@torch.no_grad()
+def zero_heads(heads: Iterable[nn.Module]) -> None:
+    """Let everything that layers write be exactly zero.
+
+    Raises:
+        SpecError: One has a spectral norm, which brings every weight to size 1.
+    """
+    for head in heads:
+        if is_parametrized(head):
+            raise SpecError("a hypernetwork with spectral norm cannot start at zero: its heads have norm 1")
+        for parameter in head.parameters():
+            parameter.zero_()
 
 
 @torch.no_grad()

@@ -1,0 +1,143 @@
+"""Generated differences from a fixed or shared set of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from hypnet_core.errors import SpecError, did_you_mean
+from hypnet_core.networks.hypernetwork import HyperNetwork
+from hypnet_core.networks.weights import Weights, check_tensors
+from hypnet_core.specs import ConditionSpec, TargetSpec
+from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
+from hypnet_zoo.init.draw import drawn_weights
+from hypnet_zoo.init.wanted import Fan
+
+
+class Delta(HyperNetwork):
+    r"""Generates differences from a set of weights that all conditions share.
+
+    $$ \omega = \omega_0 + h(c, \theta) $$
+
+    With $\omega_0$ the weights of a pretrained network and $h$ starting at zero, training starts at the pretrained network exactly,
+    whatever the condition.
+
+    Args:
+        inner: What generates the difference. It serves the conditions.
+        base: The shared weights $\omega_0$, such as `weights_of(module)`; they are copied.
+        trainable: Whether $\omega_0$ is a parameter of this hypernetwork, or a buffer that never changes.
+        zero: Start the difference at exactly zero, by `inner.start_at_zero()`.
+
+    Raises:
+        WeightsError: The base is not a set of weights of the inner hypernetwork's target.
+        SpecError: The inner hypernetwork cannot start at zero.
+
+    Example:
+        >>> from hypnet_core.networks.weights import weights_of
+        >>> from hypnet_zoo.hypernets.hmlp import HMLP
+        >>> pretrained = nn.Linear(3, 2)
+        >>> base = weights_of(pretrained)
+        >>> hnet = Delta(HMLP(base.spec, ConditionSpec(count=4, size=8)), base)
+        >>> bool((hnet(3)["weight"] == pretrained.weight).all())
+        True
+    """
+
+    base: Tensor
+
+    def __init__(self, inner: HyperNetwork, base: Mapping[str, Tensor], *, trainable: bool = False, zero: bool = True) -> None:
+        super().__init__(inner.target, inner.conditions, embeddings=False)
+        self.inner = inner
+        self.conditions_per_call = inner.conditions_per_call  # type: ignore[misc]  # as fast as what is inside
+        if check_tensors(inner.target, base):
+            raise SpecError("the base is one set of weights, it has a batch dimension")
+        flat = Weights.of(inner.target, base).flat.detach().clone()
+        if trainable:
+            self.base = nn.Parameter(flat)
+        else:
+            self.register_buffer("base", flat)
+        if zero:
+            inner.start_at_zero()
+
+    def members(self) -> list[HyperNetwork]:
+        """The hypernetwork that generates the difference."""
+        return [self.inner]
+
+    def forward(
+        self,
+        condition: int | Sequence[int] | Tensor | None = None,
+        *,
+        cond_input: Tensor | Mapping[str, Tensor] | None = None,
+        uncond_input: Tensor | None = None,
+    ) -> Weights:
+        """Generate weights; the arguments are those of the inner hypernetwork."""
+        return self.delta(condition, cond_input=cond_input, uncond_input=uncond_input) + self.base
+
+    def delta(
+        self,
+        condition: int | Sequence[int] | Tensor | None = None,
+        *,
+        cond_input: Tensor | Mapping[str, Tensor] | None = None,
+        uncond_input: Tensor | None = None,
+    ) -> Weights:
+        r"""The difference $\omega - \omega_0$ alone."""
+        difference: Weights = self.inner(condition, cond_input=cond_input, uncond_input=uncond_input)
+        return difference
+
+    def start_at_zero(self) -> None:
+        """Let the difference start at zero, and the shared weights be zero too."""
+        self.inner.start_at_zero()
+        with torch.no_grad():
+            self.base.zero_()
+
+
+def delta(
+    target: TargetSpec,
+    conditions: ConditionSpec,
+    *,
+    inner: HypernetChoice | None = None,
+    base: Path | None = None,
+    trainable: bool = False,
+    zero: bool = True,
+    fan: Fan = "in",
+) -> Delta:
+    """A hypernetwork of differences from shared weights.
+
+    Args:
+        target: What to generate.
+        conditions: Ids with embeddings, embedding size, size of the unconditional input.
+        inner: What generates the difference, such as `low_rank`; an `hmlp` by default.
+        base: Safetensors file with the shared weights, a `state_dict` of the main network; a conventional draw by default.
+        trainable: Whether the shared weights are trained too.
+        zero: Start the difference at exactly zero.
+        fan: How the shared weights are drawn without a file: see `hypnet_zoo.init.wanted.wanted_starts`.
+
+    Raises:
+        SpecError: The file cannot be read, or lacks a tensor.
+    """
+    shared = drawn_weights(target, fan=fan) if base is None else read_weights(base, target)
+    return Delta(build_inner(inner, target, conditions), shared, trainable=trainable, zero=zero)
+
+
+def read_weights(path: Path, target: TargetSpec) -> Weights:
+    """The tensors of a target from a safetensors file, which may hold others too.
+
+    Raises:
+        SpecError: The file cannot be read, lacks a tensor, or holds one of another shape.
+    """
+    try:
+        found = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise SpecError(f"{path} cannot be read as safetensors: {error}") from error
+    missing = next((name for name in target.names if name not in found), None)
+    if missing is not None:
+        raise SpecError(f"{path} holds no {missing!r}{did_you_mean(missing, found)}")
+    tensors = {name: found[name].to(torch.get_default_dtype()) for name in target.names}
+    try:
+        return Weights.of(target, tensors)
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None

@@ -1,0 +1,188 @@
+"""Low-rank weights: generated factors instead of generated matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hypnet_core.errors import SpecError
+from hypnet_core.networks.hypernetwork import HyperNetwork
+from hypnet_core.networks.weights import Weights
+from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
+from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
+
+__all__ = ["LowRank", "low_rank", "low_rank_factors"]
+
+A, B = "lora_A", "lora_B"
+
+
+def low_rank_factors(target: TargetSpec, rank: int) -> TargetSpec:
+    r"""What must be generated so that every matrix of a target can be a product of rank `rank`.
+
+    A weight or embedding `[out, in, *kernel]` counts as a matrix `[out, in · kernel]` and is replaced by its factors
+    `NAME.lora_A` of shape `[rank, in · kernel]` and `NAME.lora_B` of shape `[out, rank]`; everything else stays as it is.
+
+    Raises:
+        SpecError: The rank is not positive, or the target has no matrix.
+
+    Example:
+        >>> low_rank_factors(TargetSpec.from_shapes([[20, 3, 5, 5], [20]]), rank=2).shapes
+        ((2, 75), (20, 2), (20,))
+    """
+    if rank < 1:
+        raise SpecError(f"the rank must be positive, got {rank}")
+    params: list[ParamSpec] = []
+    for param in target.params:
+        if not is_matrix(param):
+            params.append(param)
+            continue
+        rows, columns = _sides(param)
+        params.append(ParamSpec(name=f"{param.name}.{A}", shape=(rank, columns), kind=ParamKind.WEIGHT, layer=param.layer))
+        params.append(ParamSpec(name=f"{param.name}.{B}", shape=(rows, rank), kind=ParamKind.WEIGHT, layer=param.layer))
+    if len(params) == len(target):
+        raise SpecError("the target holds no weight of two or more dimensions: there is nothing to factorise")
+    return TargetSpec(params=tuple(params))
+
+
+def is_matrix(param: ParamSpec) -> bool:
+    """Whether a parameter is written as a product of two factors."""
+    return len(param.shape) > 1 and param.kind in {ParamKind.WEIGHT, ParamKind.EMBEDDING} and param.numel > 0
+
+
+def _sides(param: ParamSpec) -> tuple[int, int]:
+    return param.shape[0], math.prod(param.shape[1:])
+
+
+class LowRank(HyperNetwork):
+    r"""Writes every matrix as a product of two generated factors.
+
+    $$ W = \tfrac{\alpha}{r}\, B(c)\, \bigl(A_0 + A(c)\bigr), \qquad A_0, A(c) \in \mathbb{R}^{r \times in},\;
+       B(c) \in \mathbb{R}^{out \times r} $$
+
+    An inner hypernetwork generates $A(c)$, $B(c)$ and whatever is no matrix. $A_0$ is learned, shared by all conditions, and starts
+    like a linear layer's weight; so the inner hypernetwork may start at zero, where $W = 0$, and still learn, as LoRA does. Inside
+    `Delta` it adapts a pretrained network; `hypnet_zoo.adapters` writes the factors of one condition for other libraries.
+
+    Args:
+        target: What to generate.
+        make_inner: Makes the inner hypernetwork for the factors, such as `lambda factors: HMLP(factors, conditions)`.
+        rank: $r$, inner dimension of the products.
+        alpha: $\alpha$; the rank by default, for a scale of 1.
+
+    Raises:
+        SpecError: The rank is not positive, or the target has no matrix.
+
+    References:
+        E. Hu et al.: LoRA: Low-rank adaptation of large language models. ICLR 2022, arXiv:2106.09685.
+
+    Example:
+        >>> from hypnet_zoo.hypernets.hmlp import HMLP
+        >>> target = TargetSpec.from_shapes([[64, 100], [64]])
+        >>> hnet = LowRank(target, lambda factors: HMLP(factors, ConditionSpec(count=2, size=8)), rank=4)
+        >>> hnet.inner.target.numel, hnet(1)["0"].shape, torch.linalg.matrix_rank(hnet(1)["0"]).item()
+        (720, torch.Size([64, 100]), 4)
+    """
+
+    def __init__(
+        self,
+        target: TargetSpec,
+        make_inner: Callable[[TargetSpec], HyperNetwork],
+        *,
+        rank: int = 4,
+        alpha: float | None = None,
+    ) -> None:
+        inner = make_inner(low_rank_factors(target, rank))
+        super().__init__(target, inner.conditions, embeddings=False)
+        self.rank = rank
+        self.alpha = float(rank if alpha is None else alpha)
+        self.inner = inner
+        self.conditions_per_call = inner.conditions_per_call  # type: ignore[misc]  # as fast as what is inside
+        self.matrices = [param for param in target.params if is_matrix(param)]
+        widths = [_sides(param)[1] for param in self.matrices]
+        self.shared_A = nn.Parameter(torch.cat([_like_linear(rank, width) for width in widths]))
+
+    @property
+    def scale(self) -> float:
+        r"""$\alpha / r$."""
+        return self.alpha / self.rank
+
+    def members(self) -> list[HyperNetwork]:
+        """The hypernetwork that generates the factors."""
+        return [self.inner]
+
+    def forward(
+        self,
+        condition: int | Sequence[int] | Tensor | None = None,
+        *,
+        cond_input: Tensor | Mapping[str, Tensor] | None = None,
+        uncond_input: Tensor | None = None,
+    ) -> Weights:
+        """Generate weights; the arguments are those of the inner hypernetwork."""
+        generated, batch = self._generated(condition, cond_input, uncond_input)
+        factors = self._factors(generated)
+        parts = []
+        for param in self.target.params:
+            if param.name in factors:
+                down, up = factors[param.name]
+                parts.append((self.scale * up @ down).reshape(*batch, param.numel))
+            else:
+                parts.append(generated[param.name].reshape(*batch, param.numel))
+        return Weights(torch.cat(parts, dim=-1), self.target)
+
+    def factors(
+        self,
+        condition: int | Sequence[int] | Tensor | None = None,
+        *,
+        cond_input: Tensor | Mapping[str, Tensor] | None = None,
+        uncond_input: Tensor | None = None,
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        r"""The factors of every matrix: $A_0 + A(c)$ of shape `[*batch, r, in · kernel]` and $B(c)$, `[*batch, out, r]`.
+
+        The matrix is `scale` times $B A$.
+        """
+        return self._factors(self._generated(condition, cond_input, uncond_input)[0])
+
+    def start_at_zero(self) -> None:
+        """Let $B(c)$ and all that is no matrix start at zero."""
+        self.inner.start_at_zero()
+
+    def _generated(self, condition: object, cond_input: object, uncond_input: object) -> tuple[Weights, torch.Size]:
+        generated: Weights = self.inner(condition, cond_input=cond_input, uncond_input=uncond_input)
+        return generated, generated.batch_shape
+
+    def _factors(self, generated: Weights) -> dict[str, tuple[Tensor, Tensor]]:
+        shared = self.shared_A.split([self.rank * _sides(param)[1] for param in self.matrices])
+        return {
+            param.name: (generated[f"{param.name}.{A}"] + own.view(self.rank, -1), generated[f"{param.name}.{B}"])
+            for param, own in zip(self.matrices, shared, strict=True)
+        }
+
+
+def low_rank(
+    target: TargetSpec,
+    conditions: ConditionSpec,
+    *,
+    rank: int = 4,
+    alpha: float | None = None,
+    inner: HypernetChoice | None = None,
+) -> LowRank:
+    """A hypernetwork that writes every matrix as a product of two generated factors.
+
+    Args:
+        target: What to generate.
+        conditions: Ids with embeddings, embedding size, size of the unconditional input.
+        rank: Inner dimension of the products.
+        alpha: The products are multiplied by alpha / rank; the rank itself by default.
+        inner: What generates the factors; an `hmlp` by default.
+    """
+    return LowRank(target, lambda factors: build_inner(inner, factors, conditions), rank=rank, alpha=alpha)
+
+
+def _like_linear(rank: int, width: int) -> Tensor:
+    """A flat draw as `nn.Linear(width, rank)` starts its weight."""
+    weight = torch.empty(rank, width)
+    nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+    return weight.flatten()
