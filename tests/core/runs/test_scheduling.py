@@ -65,3 +65,10 @@ def test_a_job_is_frozen() -> None:
 def test_impossible_jobs_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         JobSpec.model_validate({"argv": ["true"], **fields})
+
+
+@pytest.mark.parametrize("key", ["", "a b", "a,b", "ä", "x" * 33, "a\n"])
+def test_a_key_is_a_short_plain_word(key: str) -> None:
+    assert JobSpec(argv=("x",), key="0aF").key == "0aF"
+    with pytest.raises(ValidationError, match="key"):
+        JobSpec(argv=("x",), key=key)

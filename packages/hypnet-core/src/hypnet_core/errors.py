@@ -69,6 +69,10 @@ class SchedulerError(HypnetError):
     """A job could not be submitted, polled or cancelled."""
 
 
+class SchedulerUnavailableError(SchedulerError):
+    """A scheduler does not answer, or takes no more jobs, just now; later it may. Nothing is known to have changed."""
+
+
 def nearest(name: str, choices: Iterable[str], limit: int = 3) -> list[str]:
     """The names among `choices` that `name` was probably meant to be, best first.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from hypnet_core.networks.weights import Weights
     from hypnet_core.runs.experiment import Run
-    from hypnet_core.runs.scheduling import JobSpec, JobState
+    from hypnet_core.runs.scheduling import JobSpec, JobState, Script
     from hypnet_core.specs import ConditionSpec, TargetSpec, TaskSpec
     from hypnet_core.tasks.batch import Batch
     from hypnet_core.tasks.stream import Stream
@@ -123,7 +123,10 @@ class Scheduler(Protocol):
     """Whatever can run jobs. A job is an argument list, never a shell string.
 
     It may also say, as attributes, how many `slots` it has for jobs of one core, and by `poll_interval` how many seconds should pass
-    between two polls; and it may have a method `close()`, which lets go of it and leaves running jobs alone.
+    between two polls; and it may have a method `close()`, which lets go of it and leaves running jobs alone, and a method
+    `unavailable()`, which says in one line what this machine lacks to use it, and nothing (`None`) if it lacks nothing.
+
+    What cannot be asked just now raises `SchedulerUnavailableError`; then nothing is taken to have changed, and it is asked again later.
     """
 
     def submit(self, job: JobSpec) -> str:
@@ -136,6 +139,32 @@ class Scheduler(Protocol):
 
     def cancel(self, ids: Iterable[str]) -> None:
         """End jobs, queued or running; those that have ended already are left alone."""
+        ...
+
+
+@runtime_checkable
+class BatchScheduler(Scheduler, Protocol):
+    """A scheduler in front of a batch system: it submits scripts, several jobs at once, and its jobs outlive everybody."""
+
+    max_jobs: int
+    """How many jobs should be queued or running at once."""
+    array_size: int
+    """How many jobs `submit_many` takes at once."""
+
+    def submit_many(self, jobs: Sequence[JobSpec]) -> list[str]:
+        """Submit jobs that need the same, as one job array, and return their ids: all are accepted, or none."""
+        ...
+
+    def find(self, keys: Iterable[str]) -> Mapping[str, str]:
+        """The ids of those jobs with these keys that wait or run."""
+        ...
+
+    def scripts(self, jobs: Sequence[JobSpec]) -> list[Script]:
+        """What would be submitted for some jobs; nothing is."""
+        ...
+
+    def reason(self, job: str) -> str:
+        """What the batch system said about the end of a job; empty if it said nothing."""
         ...
 
 

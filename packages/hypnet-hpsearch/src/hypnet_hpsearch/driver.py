@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from hypnet_core.errors import RunError, SchedulerError
-from hypnet_core.protocols import Scheduler
-from hypnet_core.runs.scheduling import JobSpec, JobState
+from hypnet_core.errors import RunError, SchedulerError, SchedulerUnavailableError
+from hypnet_core.protocols import BatchScheduler, Scheduler
+from hypnet_core.runs.scheduling import JobState
 from hypnet_hpsearch.attempts import Attempt
+from hypnet_hpsearch.jobs import job_of, key_of
 from hypnet_hpsearch.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.plan import Plan
 from hypnet_hpsearch.presence import Presence
@@ -25,7 +26,7 @@ __all__ = ["Driver"]
 
 _LOOK_AROUND = 0.2  # seconds between two looks at what other drivers do, and at attempts that no job of ours stands for
 _POLL = 1.0  # seconds between two polls of a scheduler that does not say how often it may be asked
-_SILENCE = 5.0  # seconds to leave a scheduler alone that did not answer
+_SILENCE = (5.0, 60.0)  # seconds to leave a scheduler alone that did not answer: at first, and at most
 _LOSSES = 5  # how often a trial may vanish, each time that the search is started, before it is given up
 _AHEAD = 2  # jobs that wait in the scheduler, so that a slot is never empty while the driver is busy
 _AT_ONCE = 50  # jobs at once in a scheduler that does not say how many slots it has
@@ -50,14 +51,16 @@ class Driver:
         self, store: Store, plan: Plan, spec: SearchSpec, *, scheduler: Scheduler, watcher: Watcher, max_jobs: int | None = None
     ) -> None:
         self._store, self._plan, self._spec, self._scheduler, self._watcher = store, plan, spec, scheduler, watcher
+        self._batch = scheduler if isinstance(scheduler, BatchScheduler) else None
         slots = getattr(scheduler, "slots", None)
-        self._max_jobs = max_jobs or (max(1, slots // spec.resources.cpus) + _AHEAD if slots else _AT_ONCE)
+        room = max(1, slots // spec.resources.cpus) + _AHEAD if slots else self._batch.max_jobs if self._batch else _AT_ONCE
+        self._max_jobs = max_jobs or room
         self._poll_interval = float(getattr(scheduler, "poll_interval", _POLL))
-        self._resources = spec.resources.model_dump()
         self._presence = Presence(store.directory)
         self._todo: deque[int] = deque()
         self._numbers: dict[str, int] = {}  # of the trials that are begun, so that they can be tried again
         self._jobs: dict[str, Attempt] = {}
+        self._waiting: list[Attempt] = []  # ours, but the scheduler did not take them yet
         self._states: Mapping[str, JobState] = {}
         self._jobless: list[Attempt] = []  # they live, but no job stands for them: their driver or their launcher was killed
         self._ends: list[Event] = []
@@ -66,6 +69,7 @@ class Driver:
         self._best: TrialRecord | None = None
         self._last_look = 0.0
         self._next_poll = 0.0
+        self._silence = _SILENCE[0]
         self._interrupted = False
 
     def run(self) -> None:
@@ -114,7 +118,7 @@ class Driver:
     def _recover(self) -> None:
         """Find again what the journal has lost, and take over from dead drivers. The caller holds the lock."""
         self._store.write(list(self._store.recovered()))
-        in_hand = {*self._jobs.values(), *self._jobless}
+        in_hand = {*self._jobs.values(), *self._jobless, *self._waiting}
         mine = [record for record in self._store.running_of(self._presence.name) if self._attempt(record) not in in_hand]
         self._take_over([*self._store.orphans(), *mine])
         self._store.ledger.ended()  # what ended before is no news
@@ -126,23 +130,23 @@ class Driver:
         if looked:
             self._last_look = time.monotonic()
             self._look_at_jobless()
-        room = self._max_jobs - len(self._jobs) - len(self._jobless)
+        room = self._max_jobs - len(self._jobs) - len(self._jobless) - len(self._waiting)
         if self._ends or (self._todo and room > 0):
             with self._store.locked():
                 if self._store.was_cut:
                     self._recover()
                 ends, self._ends = self._ends, []
                 self._store.write(ends)
-                begun = self._claim(room)
-            self._submit(begun)
+                self._waiting += self._claim(room)
         elif looked:
             self._look_around()
+        self._submit()
         for record in self._store.ledger.ended():
             self._take_in(record)
         if looked:
             self._watcher.working(self.progress)
         others = any(trial in self._numbers for trial in self._store.ledger.running)
-        return bool(self._todo or self._jobs or self._jobless or self._ends or others)
+        return bool(self._todo or self._jobs or self._jobless or self._waiting or self._ends or others)
 
     def _claim(self, room: int) -> list[Attempt]:
         begun: list[Attempt] = []
@@ -158,22 +162,22 @@ class Driver:
         self._store.write(events)
         return begun
 
-    def _submit(self, attempts: list[Attempt]) -> None:
+    def _submit(self) -> None:
+        """Hand over what waits; what the scheduler does not take just now goes on waiting."""
+        if not self._waiting or time.monotonic() < self._next_poll:
+            return
         events: list[Event] = []
         try:
-            for attempt in attempts:
-                job = JobSpec(
-                    argv=attempt.command,
-                    name=f"{self._spec.name}-{attempt.trial}",
-                    stdout=attempt.output,
-                    stderr=attempt.errors,
-                    **self._resources,
-                )
-                name = self._scheduler.submit(job)
-                self._jobs[name] = attempt
-                events.append({"event": "job", "trial": attempt.trial, "attempt": attempt.number, "job": name})
+            while self._waiting:
+                part = self._waiting[: self._batch.array_size if self._batch else 1]
+                for name, attempt in zip(self._submitted(part), part, strict=True):
+                    self._jobs[name] = attempt
+                    events.append({"event": "job", "trial": attempt.trial, "attempt": attempt.number, "job": name})
+                del self._waiting[: len(part)]
+        except SchedulerUnavailableError as error:
+            self._leave_alone(error)
         except SchedulerError as error:
-            for attempt in attempts[len(events) :]:
+            for attempt in self._waiting:
                 result = attempt.conclude(f"it could not be submitted: {error}")
                 events += [end_event(attempt, result, TrialState.CANCELLED)] if result else []
             raise
@@ -182,18 +186,29 @@ class Driver:
                 with self._store.locked():
                     self._store.write(events)
 
+    def _submitted(self, attempts: Sequence[Attempt]) -> Sequence[str]:
+        jobs = [job_of(attempt, self._spec) for attempt in attempts]
+        return self._batch.submit_many(jobs) if self._batch else [self._scheduler.submit(job) for job in jobs]
+
+    def _leave_alone(self, error: SchedulerError) -> None:
+        """Ask the scheduler nothing for a while; what cannot be asked has not changed."""
+        self._next_poll = time.monotonic() + self._silence
+        self._silence = min(2 * self._silence, _SILENCE[1])
+        self._watcher.warned(f"the scheduler does not answer: {error}")
+
     def _poll(self) -> None:
         if not self._jobs or time.monotonic() < self._next_poll:
             return
         try:
             self._states = self._scheduler.poll(list(self._jobs))
-        except SchedulerError as error:  # what cannot be asked has not changed
-            self._next_poll = time.monotonic() + _SILENCE
-            self._watcher.warned(f"the scheduler does not answer: {error}")
+        except SchedulerError as error:
+            self._leave_alone(error)
             return
+        self._silence = _SILENCE[0]
         for job, state in self._states.items():
             if state.ended:
-                self._end(self._jobs.pop(job), f"its job is {state.value} and wrote no result")
+                why = self._batch.reason(job) if self._batch else ""
+                self._end(self._jobs.pop(job), f"its job is {state.value}{f' ({why})' if why else ''} and wrote no result")
 
     def _end(self, attempt: Attempt, otherwise: str) -> None:
         result = attempt.conclude(otherwise)
@@ -231,16 +246,18 @@ class Driver:
 
     def _take_over(self, orphans: Sequence[TrialRecord]) -> None:
         """Make trials ours that nobody looks after: some have ended, some run on, some are dead. The caller holds the lock."""
-        ours = {*self._jobs.values(), *self._jobless}
-        states = self._scheduler.poll([record.job for record in orphans if record.job]) if orphans else {}
+        ours = {*self._jobs.values(), *self._jobless, *self._waiting}
+        jobs, states = self._known(orphans)
         events: list[Event] = []
         for record in orphans:
             attempt = self._attempt(record)
             events.append(self._store.take_over(record, self._presence.name))
             if attempt in ours:  # the journal had lost our claim
                 continue
-            if not states.get(record.job, JobState.LOST).ended:
-                self._jobs[record.job] = attempt
+            job = jobs.get(record.id, "")
+            if not states.get(job, JobState.LOST).ended:
+                self._jobs[job] = attempt
+                events += [] if record.job else [{"event": "job", "trial": record.id, "attempt": record.attempt, "job": job}]
                 continue
             result = attempt.conclude("its driver was killed, and it wrote no result")
             if result is None:
@@ -248,6 +265,20 @@ class Driver:
             else:
                 events.append(end_event(attempt, result))
         self._store.write(events)
+
+    def _known(self, orphans: Sequence[TrialRecord]) -> tuple[dict[str, str], Mapping[str, JobState]]:
+        """The jobs of some trials by their ids, found again where they were not written down, and the jobs' states."""
+        jobs = {record.id: record.job for record in orphans if record.job}
+        if not orphans:
+            return jobs, {}
+        try:
+            if self._batch and len(jobs) < len(orphans):
+                keys = {key_of(self._attempt(record)): record.id for record in orphans if not record.job}
+                jobs |= {keys[key]: job for key, job in self._batch.find(keys).items()}
+            return jobs, self._scheduler.poll(list(jobs.values()))
+        except SchedulerUnavailableError as error:
+            self._leave_alone(error)
+            return jobs, dict.fromkeys(jobs.values(), JobState.QUEUED)
 
     def _take_in(self, record: TrialRecord) -> None:
         """Note that an attempt has ended, ours or another driver's, and try again what may be tried again."""
@@ -280,7 +311,13 @@ class Driver:
     def _interrupt(self) -> None:
         """End our own jobs, and say in the journal that they were cancelled."""
         self._interrupted = True
-        self._scheduler.cancel(list(self._jobs))
+        waiting, self._waiting = self._waiting, []
+        for attempt in waiting:
+            self._end(attempt, "it was never submitted")
+        try:
+            self._scheduler.cancel(list(self._jobs))
+        except SchedulerUnavailableError as error:
+            self._leave_alone(error)
         end = time.monotonic() + 60
         while self._jobs and time.monotonic() < end:
             self._poll()

@@ -17,6 +17,7 @@ def hypnet_components() -> list[Component]:
         Component.scheduler(
             "local", "hypnet_hpsearch.schedulers.local:Local", "Processes of this machine, with processor slots and GPUs."
         ),
+        Component.scheduler("slurm", "hypnet_hpsearch.schedulers.slurm:Slurm", "Jobs and job arrays of a Slurm cluster."),
     ]
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from hypnet_core.errors import ConfigError, RunError
+from hypnet_core.errors import ConfigError, RunError, SchedulerError
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.registry import registry
 from hypnet_core.protocols import Scheduler
@@ -94,6 +94,9 @@ class Search:
             SchedulerError: The scheduler refuses the jobs.
         """
         own = self.scheduler() if scheduler is None else None
+        lacking = getattr(own, "unavailable", lambda: None)()
+        if lacking:
+            raise SchedulerError(lacking)
         store = Store.create(self.directory.absolute(), self.spec, len(self.plan))
         store.glimpse()
         if not any(record.state is TrialState.DONE for record in store.ledger.trials.values()):

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, NonNegativeInt, PositiveInt
 
-__all__ = ["JobSpec", "JobState"]
+__all__ = ["JobSpec", "JobState", "Script"]
 
 
 class JobState(StrEnum):
@@ -93,6 +93,7 @@ class JobSpec(BaseModel):
         memory: Main memory in bytes; text such as `"8GiB"` is understood. `None` leaves it to the scheduler.
         time_limit: Longest running time, given in seconds, as `"HH:MM:SS"` or as a `timedelta`; `None` for no limit of ours.
         options: More words for a scheduler's own command line, such as `"--qos=long"`: for what only one site understands.
+        key: What no other job is called: up to 32 letters and digits, by which a batch system finds the job again if its id was lost.
 
     Example:
         >>> job = JobSpec(argv=("python", "train.py", "--lr=0.1"), cpus=2, memory="8GiB", time_limit="01:30:00")
@@ -113,3 +114,20 @@ class JobSpec(BaseModel):
     memory: Annotated[ByteSize, Field(gt=0)] | None = None
     time_limit: Annotated[timedelta, Field(gt=timedelta(0))] | None = None
     options: tuple[Option, ...] = ()
+    key: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,32}$")] | None = None
+
+
+class Script(BaseModel):
+    """What a batch system is given for one job, or for several at once.
+
+    Attributes:
+        argv: The command line that submits it.
+        text: The script, which that command reads from its standard input.
+        jobs: How many jobs it stands for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    argv: tuple[str, ...]
+    text: str
+    jobs: PositiveInt = 1
