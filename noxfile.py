@@ -89,6 +89,13 @@ def alone(session: nox.Session, distribution: str) -> None:
 
 
 @nox.session
+def peft(session: nox.Session) -> None:
+    """Adapters exported for PEFT, loaded with PEFT."""
+    session.install("peft>=0.15", *TEST_TOOLS, *EDITABLE)
+    session.run("pytest", "tests/zoo/adapters", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """All benchmarks, side by side with hypnettorch; names of scripts limit them (`nox -s bench -- hypercl_step`)."""
     session.install("matplotlib>=3.9", *EDITABLE)

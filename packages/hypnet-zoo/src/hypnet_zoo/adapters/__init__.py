@@ -1,0 +1,1 @@
+"""Export of what was generated for one condition, for use without hypnet."""

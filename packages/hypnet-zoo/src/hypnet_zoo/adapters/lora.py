@@ -1,0 +1,125 @@
+"""One condition's low-rank factors as files and state dicts of other libraries."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from hypnet_core.errors import SpecError, listed
+from hypnet_core.networks.hypernetwork import HyperNetwork
+from hypnet_core.runs.files import make_directory, write_atomic, write_json
+from hypnet_zoo.hypernets.delta import Delta
+from hypnet_zoo.hypernets.low_rank import LowRank, is_matrix
+
+__all__ = ["delta_state_dict", "peft_state_dict", "save_peft"]
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_PREFIX = "base_model.model."  # PEFT's wrapper around the module that it adapts
+
+
+@torch.no_grad()
+def delta_state_dict(hypernet: HyperNetwork, condition: int) -> dict[str, Tensor]:
+    r"""What one condition adds to each of the shared weights, by name: copies that need no hypnet.
+
+    Args:
+        hypernet: A `Delta`, for $\omega - \omega_0$; of any other hypernetwork the weights themselves.
+        condition: Whose.
+    """
+    weights = hypernet.delta(condition) if isinstance(hypernet, Delta) else hypernet(condition)
+    return {name: tensor.detach().clone() for name, tensor in weights.items()}
+
+
+@torch.no_grad()
+def peft_state_dict(hypernet: HyperNetwork, module: nn.Module, condition: int) -> dict[str, Tensor]:
+    """The factors of one condition under the names and in the shapes of PEFT's LoRA layers.
+
+    Args:
+        hypernet: A `LowRank`, or a `Delta` around one.
+        module: The main network's module: it tells linear layers, convolutions and embeddings apart.
+        condition: Whose.
+
+    Raises:
+        SpecError: There are no factors, or PEFT has no such layer.
+    """
+    low_rank = _low_rank_of(hypernet)
+    tensors: dict[str, Tensor] = {}
+    for name, (down, up) in low_rank.factors(condition).items():
+        layer_name = name.rpartition(".")[0]
+        layer = module.get_submodule(layer_name)
+        for key, tensor in _as_peft(layer, name, down, up).items():
+            tensors[f"{_PREFIX}{layer_name}.{key}"] = tensor.detach().clone().contiguous()
+    return tensors
+
+
+def save_peft(
+    hypernet: HyperNetwork, module: nn.Module, condition: int, directory: Path | str, *, base_model: str | None = None
+) -> None:
+    """Write the factors of one condition as an adapter that `peft.PeftModel.from_pretrained(module, directory)` loads.
+
+    The directory then holds `adapter_model.safetensors` and `adapter_config.json`.
+
+    Args:
+        hypernet: A `LowRank`, or a `Delta` around one.
+        module: The main network's module, as `MainNetwork.module` holds it or with its weights.
+        condition: Whose.
+        directory: Where to write; made if it is not there.
+        base_model: What the adapter says it belongs to: a name on a model hub, or a path.
+
+    Raises:
+        SpecError: There are no factors, or PEFT has no place for something that is generated.
+        RunError: The directory cannot be written.
+    """
+    tensors = peft_state_dict(hypernet, module, condition)
+    low_rank = _low_rank_of(hypernet)
+    layers = [param.name.rpartition(".")[0] for param in low_rank.matrices]
+    config = {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": base_model,
+        "inference_mode": True,
+        "r": low_rank.rank,
+        "lora_alpha": low_rank.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        # A list would be taken for endings of names, and an ending may fit other layers too.
+        "target_modules": "|".join(re.escape(layer) for layer in layers),
+    }
+    folder = Path(directory)
+    make_directory(folder)
+    write_atomic(folder / "adapter_model.safetensors", save(tensors))
+    write_json(folder / "adapter_config.json", config)
+
+
+def _low_rank_of(hypernet: HyperNetwork) -> LowRank:
+    found = hypernet.inner if isinstance(hypernet, Delta) else hypernet
+    if not isinstance(found, LowRank):
+        raise SpecError(f"a {type(found).__name__} has no low-rank factors: export needs a LowRank, or a Delta around one")
+    whole = [param.name for param in found.target.params if not is_matrix(param)]
+    if whole:
+        raise SpecError(
+            f"PEFT's LoRA has no place for {listed(whole)}: generate only weights, as MainNetwork(module, generate='weight') does"
+        )
+    return found
+
+
+def _as_peft(layer: nn.Module, name: str, down: Tensor, up: Tensor) -> dict[str, Tensor]:
+    """The factors `[r, in · kernel]` and `[out, r]` of one weight, as PEFT stores them."""
+    if not name.endswith("weight"):
+        raise SpecError(f"PEFT adapts the weight of a layer, not {name}")
+    if isinstance(layer, nn.Embedding):
+        return {"lora_embedding_A": up.t(), "lora_embedding_B": down.t()}
+    if isinstance(layer, nn.Linear):
+        return {"lora_A.weight": down, "lora_B.weight": up}
+    if isinstance(layer, _CONVOLUTIONS) and layer.groups == 1:
+        ones = (1,) * len(layer.kernel_size)
+        return {
+            "lora_A.weight": down.unflatten(1, (layer.in_channels, *layer.kernel_size)),
+            "lora_B.weight": up.view(*up.shape, *ones),
+        }
+    kind = "a grouped convolution" if isinstance(layer, _CONVOLUTIONS) else f"a {type(layer).__name__}"
+    raise SpecError(f"PEFT's LoRA has no form for {name}, the weight of {kind}")

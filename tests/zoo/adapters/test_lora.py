@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from hypnet_core import ConditionSpec, MainNetwork
+from hypnet_core.errors import SpecError
+from hypnet_core.networks.weights import weights_of
+from hypnet_zoo.adapters.lora import delta_state_dict, peft_state_dict, save_peft
+from hypnet_zoo.hypernets.delta import Delta
+from hypnet_zoo.hypernets.hmlp import HMLP
+from hypnet_zoo.hypernets.low_rank import LowRank
+
+
+class Pretrained(nn.Module):
+    """One layer of each kind that can be adapted; one name is the ending of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(11, 6)
+        self.conv = nn.Conv2d(2, 5, 3, padding=1, bias=False)
+        self.fc = nn.Linear(6, 4)
+        self.other = nn.ModuleDict({"fc": nn.Linear(4, 4)})
+
+    def forward(self, tokens: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        hidden = self.embed(tokens).mean(dim=1)
+        result: torch.Tensor = self.other["fc"](self.fc(hidden)) + self.conv(images).mean(dim=(1, 2, 3)).unsqueeze(1)
+        return result
+
+
+ADAPTED = ["embed.weight", "conv.weight", "fc.weight"]
+
+
+@pytest.fixture
+def adapted() -> tuple[Pretrained, MainNetwork, Delta]:
+    """A pretrained network, the same as a main network, and a trained hypernetwork of low-rank differences."""
+    torch.manual_seed(0)
+    module = Pretrained()
+    pretrained = Pretrained()
+    pretrained.load_state_dict(module.state_dict())
+    base = weights_of(module)
+    net = MainNetwork(module, generate=ADAPTED)
+    low_rank = LowRank(net.target, lambda factors: HMLP(factors, ConditionSpec(count=3, size=4)), rank=2, alpha=6.0)
+    hnet = Delta(low_rank, base.select(net.target))
+    with torch.no_grad():
+        for parameter in hnet.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return pretrained, net, hnet
+
+
+def test_the_difference_of_one_condition_is_a_plain_state_dict(adapted: tuple[Pretrained, MainNetwork, Delta]) -> None:
+    pretrained, net, hnet = adapted
+    tokens, images = torch.randint(11, (7, 3)), torch.randn(7, 2, 8, 8)
+    expected = net(tokens, images, weights=hnet(1))
+    difference = delta_state_dict(hnet, 1)
+    assert not any(tensor.requires_grad for tensor in difference.values())
+    state = pretrained.state_dict()
+    pretrained.load_state_dict({name: tensor + difference.get(name, 0.0) for name, tensor in state.items()})
+    torch.testing.assert_close(pretrained(tokens, images), expected)
+
+
+def test_peft_gets_its_names_shapes_and_scale(adapted: tuple[Pretrained, MainNetwork, Delta], tmp_path: Path) -> None:
+    _, net, hnet = adapted
+    save_peft(hnet, net.module, 2, tmp_path / "adapter", base_model="some/model")
+    config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    assert (config["peft_type"], config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (
+        "LORA",
+        2,
+        6.0,
+        "some/model",
+    )
+    shapes = {name: tuple(tensor.shape) for name, tensor in load_file(tmp_path / "adapter/adapter_model.safetensors").items()}
+    assert shapes == {
+        "base_model.model.embed.lora_embedding_A": (2, 11),
+        "base_model.model.embed.lora_embedding_B": (6, 2),
+        "base_model.model.conv.lora_A.weight": (2, 2, 3, 3),
+        "base_model.model.conv.lora_B.weight": (5, 2, 1, 1),
+        "base_model.model.fc.lora_A.weight": (2, 6),
+        "base_model.model.fc.lora_B.weight": (4, 2),
+    }
+
+
+def test_what_peft_cannot_hold_is_refused_by_name() -> None:
+    conditions = ConditionSpec(count=1, size=2)
+
+    def low_rank(module: nn.Module, generate: str | None) -> tuple[LowRank, nn.Module]:
+        net = MainNetwork(module, generate=generate)
+        return LowRank(net.target, lambda factors: HMLP(factors, conditions), rank=1), net.module
+
+    with pytest.raises(SpecError, match="no place for bias: generate only weights"):
+        peft_state_dict(*low_rank(nn.Linear(3, 2), None), 0)
+    with pytest.raises(SpecError, match=r"no form for 0.weight, the weight of a grouped convolution"):
+        peft_state_dict(*low_rank(nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)), "weight"), 0)
+    with pytest.raises(SpecError, match="the weight of a ConvTranspose1d"):
+        peft_state_dict(*low_rank(nn.Sequential(nn.ConvTranspose1d(4, 4, 3)), "weight"), 0)
+    with pytest.raises(SpecError, match=r"PEFT adapts the weight of a layer, not 0.weight_ih_l0"):
+        peft_state_dict(*low_rank(nn.Sequential(nn.GRU(4, 4)), "weight"), 0)
+    linear = MainNetwork(nn.Linear(3, 2))
+    with pytest.raises(SpecError, match="a HMLP has no low-rank factors"):
+        peft_state_dict(HMLP(linear.target, conditions), linear.module, 0)
+
+
+def test_peft_loads_the_adapter(adapted: tuple[Pretrained, MainNetwork, Delta], tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="PEFT is not installed: `nox -s peft` does that")
+    pretrained, net, hnet = adapted
+    tokens, images = torch.randint(11, (7, 3)), torch.randn(7, 2, 8, 8)
+    for condition in range(3):
+        save_peft(hnet, net.module, condition, tmp_path / str(condition))
+        plain = Pretrained()
+        plain.load_state_dict(pretrained.state_dict())
+        model = peft.PeftModel.from_pretrained(plain, tmp_path / str(condition)).eval()
+        expected = net(tokens, images, weights=hnet(condition))
+        torch.testing.assert_close(model(tokens, images), expected, rtol=1e-4, atol=1e-5)
+        adapted_layers = {name.partition(".lora_")[0] for name, _ in plain.named_parameters() if ".lora_" in name}
+        assert adapted_layers == {"embed", "conv", "fc"}
+        torch.testing.assert_close(model.merge_and_unload()(tokens, images), expected, rtol=1e-4, atol=1e-5)
