@@ -29,6 +29,9 @@ HYPERNETS = [
     Component.hypernet(
         "chunked_hmlp", "hypnet_zoo.hypernets.chunked:ChunkedHMLP", "An MLP that writes the weights chunk by chunk."
     ),
+    Component.hypernet(
+        "chunked", "hypnet_zoo.hypernets.chunked:chunked", "Any hypernetwork, writing the weights chunk by chunk."
+    ),
     Component.hypernet("delta", "hypnet_zoo.hypernets.delta:delta", "Differences from weights that all conditions share."),
     Component.hypernet("low_rank", "hypnet_zoo.hypernets.low_rank:low_rank", "Products of two generated factors, as in LoRA."),
     Component.hypernet(

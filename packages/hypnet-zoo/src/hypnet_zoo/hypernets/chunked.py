@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks.hypernetwork import HyperNetwork
+from hypnet_core.networks.hypernetwork import EMBEDDING, HyperNetwork
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.init.chunks import chunk_scales, init_inner, start_embeddings, wanted_per_chunk
+from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
+from hypnet_zoo.hypernets.products import generate_product
+from hypnet_zoo.init.chunks import chunk_scales, init_inner, rows_to_measure, start_embeddings, wanted_per_chunk
 from hypnet_zoo.init.hyperfan import calibration_inputs
 from hypnet_zoo.init.trunk import TrunkStart
 from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, wanted_starts
 from hypnet_zoo.layers.activations import ActivationName
+
+__all__ = ["CHUNK_EMBEDDINGS", "Chunked", "ChunkedHMLP", "chunked"]
 
 CHUNK_EMBEDDINGS = "chunk_embeddings"
 
 _logger = logging.getLogger(__name__)
 
 
-class ChunkedHMLP(HyperNetwork):
-    r"""An MLP that writes the target's weights one chunk at a time.
+class Chunked(HyperNetwork):
+    r"""A hypernetwork that writes the target's weights one chunk at a time, with an inner hypernetwork of any kind.
 
     The $P$ target weights are laid end to end and cut into $K = \lceil P/n \rceil$ chunks of $n$. One network $h_\theta$ writes
     them all, told by a learned embedding $c_k$ which chunk it is at, by $e$ which condition, and by $u$ what the caller adds:
@@ -33,33 +38,26 @@ class ChunkedHMLP(HyperNetwork):
     $$ \omega = \bigl[\, h_\theta(e, u, c_1) \;\cdots\; h_\theta(e, u, c_K) \,\bigr]_{1:P} $$
 
     Only the chunk embeddings grow with the target, so $\theta$ may hold far fewer weights than it writes. Where $n$ does not divide
-    $P$, the surplus of the last chunk is dropped. Cuts ignore layer borders.
+    $P$, the surplus of the last chunk is dropped. Cuts ignore layer borders; `StructuredHMLP` respects them.
 
     Args:
         target: What to generate.
         conditions: Ids with embeddings, embedding size, size of the unconditional input.
+        make_inner: Makes $h_\theta$ for one chunk, from the chunk's spec and a `ConditionSpec` without ids whose embedding is
+            $[e; u; c_k]$.
         chunk_size: Weights per chunk.
         chunk_embedding_size: Length of a chunk embedding.
         conditional_chunks: Each condition has chunk embeddings of its own. With `conditions.count=0` they come from the caller:
             `cond_input={"chunk_embeddings": …}` of shape `[K, chunk_embedding_size]` or `[B, K, chunk_embedding_size]`.
-        hidden: Width of each hidden layer; empty for a linear hypernetwork.
-        activation: Nonlinearity of the hidden layers; `None` for none.
-        bias: Whether the layers have biases.
-        dropout: Probability that a hidden activation is set to zero in training.
-        spectral_norm: Spectral norm on all layers.
-        batch_norm: Batch norm before each hidden activation, over chunks and conditions.
         fan: Start with weights that keep the size of the main network's activations (`"in"`), of its gradients (`"out"`), or between
             (`"harmonic"`); `initialize` offers more.
 
     Raises:
-        SpecError: A size is not positive.
-
-    References:
-        J. von Oswald, C. Henning, B. F. Grewe, J. Sacramento: Continual learning with hypernetworks. ICLR 2020, arXiv:1906.00695.
+        SpecError: A size is not positive, or the inner hypernetwork has conditions or inputs of its own.
 
     Example:
         >>> target = TargetSpec.from_shapes([[10, 5], [10]])
-        >>> hnet = ChunkedHMLP(target, ConditionSpec(count=2, size=8), chunk_size=25, hidden=(10,))
+        >>> hnet = Chunked(target, ConditionSpec(count=2, size=8), HMLP, chunk_size=25)
         >>> hnet.num_chunks, hnet(0).flat.shape
         (3, torch.Size([60]))
     """
@@ -71,16 +69,11 @@ class ChunkedHMLP(HyperNetwork):
         self,
         target: TargetSpec,
         conditions: ConditionSpec,
+        make_inner: Callable[[TargetSpec, ConditionSpec], HyperNetwork],
         *,
         chunk_size: int = 1000,
         chunk_embedding_size: int = 8,
         conditional_chunks: bool = False,
-        hidden: tuple[int, ...] = (100, 100),
-        activation: ActivationName | None = "relu",
-        bias: bool = True,
-        dropout: float = 0.0,
-        spectral_norm: bool = False,
-        batch_norm: bool = False,
         fan: Fan = "in",
     ) -> None:
         if chunk_size < 1 or chunk_embedding_size < 1:
@@ -93,20 +86,18 @@ class ChunkedHMLP(HyperNetwork):
         self.num_chunks = num_chunks
         self.chunk_size = chunk_size
         self.conditional_chunks = conditional_chunks
-        surplus = self.num_chunks * chunk_size - target.numel
-        if surplus > chunk_size // 2 and self.num_chunks == 1:
+        if chunk_size > target.numel:
+            surplus = chunk_size - target.numel
             _logger.warning("chunk_size %d is above the target's %d weights: %d are wasted", chunk_size, target.numel, surplus)
         self.chunk_embeddings = None if conditional_chunks else nn.Parameter(torch.randn(chunk_shape))
-        self.inner = HMLP(
+        self.inner = make_inner(
             TargetSpec(params=(ParamSpec(name="chunk", shape=(chunk_size,), kind=ParamKind.OTHER),)),
             ConditionSpec(count=0, size=conditions.size + conditions.input_size + chunk_embedding_size),
-            hidden=hidden,
-            activation=activation,
-            bias=bias,
-            dropout=dropout,
-            spectral_norm=spectral_norm,
-            batch_norm=batch_norm,
         )
+        if list(self.inner.input_sizes) != [EMBEDDING] or self.inner.members():
+            raise SpecError(
+                f"{type(self.inner).__name__} cannot write chunks: it has inputs of its own beside the embedding that it is given"
+            )
         self.starts: tuple[Start, ...] = ()
         self.initialize(fan=fan)
 
@@ -143,10 +134,7 @@ class ChunkedHMLP(HyperNetwork):
         """
         self.starts = wanted_starts(self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides)
         wanted = wanted_per_chunk(self.target, self.starts, self.chunk_size)
-        # The features of all chunks for all these inputs are held at once.
-        most = max(8, min(128, 2_000_000 // (self.num_chunks * self.inner.linear_heads()[0].in_features)))
-        # The features of all chunks for all these inputs are held at once.
-        most = max(8, min(128, 2_000_000 // (self.num_chunks * self.inner.linear_heads()[0].in_features)))
+        most = rows_to_measure(self.inner, self.num_chunks)
         rows, _ = self._rows_and_chunks(calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var)[:most])
         init_inner(self.inner, rows, wanted, trunk=trunk, condition_share=condition_share)
         for embeddings in self.all_chunk_embeddings():
@@ -170,7 +158,7 @@ class ChunkedHMLP(HyperNetwork):
     def generate(self, inputs: Tensor) -> Tensor:
         """Map `[B, n]` to flat weights `[B, numel]`."""
         rows, chunks = self._rows_and_chunks(inputs)
-        return self.inner.generate_product(rows, chunks).flatten(1)[:, : self.target.numel]
+        return generate_product(self.inner, rows, chunks).flatten(1)[:, : self.target.numel]
 
     def _rows_and_chunks(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """The part of the inputs that all chunks share, and the chunk embeddings."""
@@ -179,3 +167,105 @@ class ChunkedHMLP(HyperNetwork):
         own = self.input_sizes[CHUNK_EMBEDDINGS]
         rows, flat = inputs.split([inputs.shape[1] - own, own], dim=1)
         return rows, flat.unflatten(1, self.conditional_shapes[CHUNK_EMBEDDINGS])
+
+
+class ChunkedHMLP(Chunked):
+    r"""An MLP that writes the target's weights one chunk at a time: `Chunked` around an `HMLP`.
+
+    Args:
+        target: What to generate.
+        conditions: Ids with embeddings, embedding size, size of the unconditional input.
+        chunk_size: Weights per chunk.
+        chunk_embedding_size: Length of a chunk embedding.
+        conditional_chunks: Each condition has chunk embeddings of its own; see `Chunked`.
+        hidden: Width of each hidden layer; empty for a linear hypernetwork.
+        activation: Nonlinearity of the hidden layers; `None` for none.
+        bias: Whether the layers have biases.
+        dropout: Probability that a hidden activation is set to zero in training.
+        spectral_norm: Spectral norm on all layers.
+        batch_norm: Batch norm before each hidden activation, over chunks and conditions.
+        fan: Start with weights that keep the size of the main network's activations (`"in"`), of its gradients (`"out"`), or between
+            (`"harmonic"`); `initialize` offers more.
+
+    Raises:
+        SpecError: A size is not positive.
+
+    References:
+        J. von Oswald, C. Henning, B. F. Grewe, J. Sacramento: Continual learning with hypernetworks. ICLR 2020, arXiv:1906.00695.
+
+    Example:
+        >>> target = TargetSpec.from_shapes([[10, 5], [10]])
+        >>> hnet = ChunkedHMLP(target, ConditionSpec(count=2, size=8), chunk_size=25, hidden=(10,))
+        >>> hnet.num_chunks, hnet(0).flat.shape
+        (3, torch.Size([60]))
+    """
+
+    inner: HMLP
+
+    def __init__(
+        self,
+        target: TargetSpec,
+        conditions: ConditionSpec,
+        *,
+        chunk_size: int = 1000,
+        chunk_embedding_size: int = 8,
+        conditional_chunks: bool = False,
+        hidden: tuple[int, ...] = (100, 100),
+        activation: ActivationName | None = "relu",
+        bias: bool = True,
+        dropout: float = 0.0,
+        spectral_norm: bool = False,
+        batch_norm: bool = False,
+        fan: Fan = "in",
+    ) -> None:
+        make_inner = functools.partial(
+            HMLP,
+            hidden=hidden,
+            activation=activation,
+            bias=bias,
+            dropout=dropout,
+            spectral_norm=spectral_norm,
+            batch_norm=batch_norm,
+        )
+        super().__init__(
+            target,
+            conditions,
+            make_inner,
+            chunk_size=chunk_size,
+            chunk_embedding_size=chunk_embedding_size,
+            conditional_chunks=conditional_chunks,
+            fan=fan,
+        )
+
+
+def chunked(
+    target: TargetSpec,
+    conditions: ConditionSpec,
+    *,
+    chunk_size: int = 1000,
+    chunk_embedding_size: int = 8,
+    conditional_chunks: bool = False,
+    fan: Fan = "in",
+    inner: HypernetChoice | None = None,
+) -> Chunked:
+    """A hypernetwork that writes the target's weights one chunk at a time, with an inner hypernetwork of any kind.
+
+    Args:
+        target: What to generate.
+        conditions: Ids with embeddings, embedding size, size of the unconditional input.
+        chunk_size: Weights per chunk.
+        chunk_embedding_size: Length of a chunk embedding.
+        conditional_chunks: Each condition has chunk embeddings of its own.
+        fan: Start with weights that keep the size of the main network's activations (in), of its gradients (out), or between
+            (harmonic).
+        inner: What writes one chunk, by name and with its options; an `hmlp` by default.
+    """
+    return Chunked(
+        target,
+        conditions,
+        functools.partial(build_inner, inner),
+        chunk_size=chunk_size,
+        chunk_embedding_size=chunk_embedding_size,
+        conditional_chunks=conditional_chunks,
+        fan=fan,
+    )

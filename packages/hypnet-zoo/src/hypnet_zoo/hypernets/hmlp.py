@@ -7,10 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
+from hypnet_zoo.hypernets.products import pairs
 from hypnet_zoo.init.hyperfan import calibration_inputs, init_heads, zero_heads
 from hypnet_zoo.init.trunk import TrunkStart, init_trunk
 from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, wanted_starts
@@ -114,10 +116,29 @@ class HMLP(HyperNetwork):
             cond_var: Variance of embeddings, if they come from the caller.
             uncond_var: Variance of unconditional inputs.
         """
-        self.starts = wanted_starts(self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides)
+        starts = wanted_starts(self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides)
+        self.start(starts, calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var), trunk=trunk)
+
+    @torch.no_grad()
+    def start(self, starts: tuple[Start, ...], inputs: Tensor, *, trunk: TrunkStart = "kaiming") -> None:
+        """Start with given means and variances.
+
+        Args:
+            starts: One for each tensor of the target.
+            inputs: What `generate` will get, as a sample: `[B, n]`.
+            trunk: How the hidden layers start.
+        """
+        self.starts = starts
         init_trunk(self.trunk, self.activation, start=trunk)
-        features = self.features_at_start(calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var))
-        init_heads(self.linear_heads(), features, self.target, self.starts)
+        init_heads(self.linear_heads(), self.features_at_start(inputs), self.target, starts)
+
+    @torch.no_grad()
+    def scale_outputs(self, factor: Tensor) -> None:
+        """Multiply all that is generated; heads with spectral norm stay as they are."""
+        for head in self.linear_heads():
+            if not is_parametrized(head):
+                for parameter in head.parameters():
+                    parameter.mul_(factor)
 
     @torch.no_grad()
     def features_at_start(self, inputs: Tensor) -> Tensor:
@@ -163,15 +184,15 @@ class HMLP(HyperNetwork):
         """
         self._check_batch(len(rows) * chunks.shape[-2])
         if len(self.trunk) == 0:
-            return self._product(self.linear_heads()[0], rows, chunks)
+            outputs = [self._product(head, rows, chunks) for head in self.heads]
+            return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
         features = self.features_product(rows, chunks)
         return self._write(features.flatten(0, 1)).view(*features.shape[:2], self.target.numel)
 
     def features_product(self, rows: Tensor, chunks: Tensor) -> Tensor:
         """What reaches the heads for all pairs of two partial inputs: `[B, K, d]`; see `generate_product`."""
         if len(self.trunk) == 0:
-            chunks = chunks.expand(len(rows), -1, -1)
-            return torch.cat([rows.unsqueeze(1).expand(-1, chunks.shape[1], -1), chunks], dim=2)
+            return pairs(rows, chunks)
         hidden = self._product(self.trunk[0], rows, chunks)
         flat = hidden.flatten(0, 1)
         for layer in self.trunk[1:]:
@@ -181,6 +202,8 @@ class HMLP(HyperNetwork):
     def _product(self, layer: nn.Module, rows: Tensor, chunks: Tensor) -> Tensor:
         if not isinstance(layer, nn.Linear) or layer.in_features != rows.shape[1] + chunks.shape[-1]:
             raise SpecError(f"the first layer must be linear with {rows.shape[1]} + {chunks.shape[-1]} inputs, it is {layer}")
+        if rows.shape[1] == 0:
+            return nn.functional.linear(chunks, layer.weight, layer.bias).expand(len(rows), -1, -1)
         weight_rows, weight_chunks = layer.weight.split([rows.shape[1], chunks.shape[-1]], dim=1)
         hidden: Tensor = nn.functional.linear(rows, weight_rows, layer.bias).unsqueeze(1) + chunks @ weight_chunks.t()
         return hidden

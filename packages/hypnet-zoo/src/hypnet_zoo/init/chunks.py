@@ -7,30 +7,47 @@ $$ E[v_k^2] = A \lVert e \rVert^2 + B \lVert c_k \rVert^2, $$
 
 hence the wanted one is reached by the length of $c_k$, provided that $A \lVert e \rVert^2$ leaves room: so the first layer reads $e$ with
 weights that are small enough for the chunk that wants the least. Behind hidden layers the sum is no longer exact, but still grows
-with the length of $c_k$, which is found by bisection on what the network really gives.
+with the length of $c_k$, which is found by bisection on what the network really gives. Where the inner network ends in linear heads, its mean
+squares follow from second moments; otherwise they are read off a curve over lengths, sampled once for all chunks.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.specs import TargetSpec
-from hypnet_zoo.init.trunk import TrunkStart, init_trunk
+from hypnet_zoo.hypernets.products import WritesProducts, generate_product
+from hypnet_zoo.init.trunk import TrunkStart
 from hypnet_zoo.init.wanted import Start, scalars_of
-
-if TYPE_CHECKING:
-    from hypnet_zoo.hypernets.hmlp import HMLP
 
 _logger = logging.getLogger(__name__)
 _LONGEST = 64.0
-_HALVINGS = 30
+_HALVINGS = 14  # of a range of lengths in logarithms: to 0.1 %
+_SAMPLES = 64
+_AT_ONCE = 4_000_000
+_POINTS = 12
+_CORRECTIONS = 3
+
+
+@runtime_checkable
+class Startable(Protocol):
+    """An inner network whose outputs can be brought to a size."""
+
+    def initialize(self, *, trunk: TrunkStart, overrides: Mapping[str, Start | tuple[float, float]]) -> None:
+        """Start anew; an override by name gives mean and variance of what is written."""
+        ...
+
+    def scale_outputs(self, factor: Tensor) -> None:
+        """Multiply all that is generated."""
+        ...
 
 
 def wanted_per_chunk(target: TargetSpec, starts: tuple[Start, ...], chunk_size: int) -> Tensor:
@@ -45,9 +62,18 @@ def wanted_per_chunk(target: TargetSpec, starts: tuple[Start, ...], chunk_size: 
     return padded.view(count, chunk_size).sum(dim=1) / filled
 
 
+def rows_to_measure(inner: HyperNetwork, num_chunks: int) -> int:
+    """For how many conditions the chunks can be measured at once in a reasonable time and space."""
+    if isinstance(inner, WritesProducts):  # only features are made
+        return max(8, min(128, 2_000_000 // (num_chunks * inner.linear_heads()[0].in_features)))
+    return max(2, min(128, 1024 // num_chunks))
+
+
 @torch.no_grad()
-def init_inner(inner: HMLP, rows: Tensor, wanted: Tensor, *, trunk: TrunkStart, condition_share: float) -> None:
+def init_inner(inner: HyperNetwork, rows: Tensor, wanted: Tensor, *, trunk: TrunkStart, condition_share: float) -> None:
     """The network that writes the chunks: for an embedding of variance 1, as large as the largest chunk wants.
+
+    A network that cannot be started so is left as it is; lengths of embeddings then do what they can.
 
     Args:
         inner: The network.
@@ -56,40 +82,40 @@ def init_inner(inner: HMLP, rows: Tensor, wanted: Tensor, *, trunk: TrunkStart, 
         trunk: How its hidden layers start.
         condition_share: How much of the smallest chunk's mean square the shared inputs may bring.
     """
-    init_trunk(inner.trunk, inner.activation, start=trunk)
-    for head in inner.linear_heads():
-        if not is_parametrized(head):
-            nn.init.normal_(head.weight, std=1 / math.sqrt(head.in_features))
-            if head.bias is not None:
-                nn.init.zeros_(head.bias)
-    first = next(layer for layer in [*inner.trunk, *inner.heads] if isinstance(layer, nn.Linear))
-    if is_parametrized(first):
+    if not isinstance(inner, Startable):
         return
-    size = rows.shape[1]
-    chunk_size = first.in_features - size
+    inner.initialize(trunk=trunk, overrides={"chunk": (0.0, 1.0)})
+    size, total = rows.shape[1], inner.conditions.size
+    first = next((layer for layer in inner.modules() if isinstance(layer, nn.Linear) and layer.in_features >= total), None)
     low = condition_share * float(wanted[wanted > 0].min() if (wanted > 0).any() else 0.0)
-    share = low / max(float(wanted.max()), 1e-30)  # of the largest chunk's
     power = float(rows.square().sum(dim=1).mean()) if size else 0.0
-    gain = math.sqrt(first.in_features)
-    first.weight[:, size:] *= gain * math.sqrt((1.0 - share) / chunk_size)
-    if power > 0:
-        first.weight[:, :size] *= gain * math.sqrt(share / power)
-    embeddings = torch.randn(256, chunk_size, device=rows.device, dtype=rows.dtype)
-    reached = mean_squares(inner, rows, embeddings, kept=inner.target.numel).mean()
-    factor = (wanted.max() / reached).sqrt()
-    for head in inner.linear_heads():
-        if not is_parametrized(head):
-            head.weight *= factor
-    if low > 0 and power > 0:
-        _scale_to(first.weight[:, :size], low, lambda: mean_squares(inner, rows, 0 * embeddings, kept=inner.target.numel)[0])
+    adaptable = first is not None and not is_parametrized(first)
+    if first is not None and adaptable:
+        share = low / max(float(wanted.max()), 1e-30)  # of the largest chunk's
+        first.weight[:, size:total] *= math.sqrt(total * (1.0 - share) / (total - size))
+        if power > 0:
+            first.weight[:, :size] *= math.sqrt(total * share / power)
+    embeddings = torch.randn(256, total - size, device=rows.device, dtype=rows.dtype)
+    inner.scale_outputs((wanted.max() / _paired_squares(inner, rows, embeddings).clamp_min(1e-30)).sqrt())
+    if first is not None and adaptable and low > 0 and power > 0:
+        _scale_to(first.weight[:, :size], low, lambda: _paired_squares(inner, rows, 0 * embeddings))
+
+
+def _paired_squares(inner: HyperNetwork, rows: Tensor, embeddings: Tensor) -> Tensor:
+    """The mean square over pairs of rows and embeddings; over all of them if only features must be made."""
+    if isinstance(inner, WritesProducts):
+        return mean_squares(inner, rows, embeddings, kept=inner.target.numel).mean()
+    some = embeddings[:_SAMPLES]
+    shared = rows[torch.arange(len(some), device=rows.device) % len(rows)]
+    return _measured(inner, shared, some.unsqueeze(1)).mean()
 
 
 def _scale_to(columns: Tensor, wanted: float, measure: Callable[[], Tensor]) -> None:
     """Scale some weights in place so that what they bring alone is as wanted; behind hidden layers only a search can tell."""
     start = columns.clone()
-    low, high = 0.0, 8.0
+    low, high = 1e-3, 8.0
     for _ in range(_HALVINGS):
-        middle = (low + high) / 2
+        middle = math.sqrt(low * high)
         columns.copy_(middle * start)
         low, high = (middle, high) if measure() < wanted else (low, middle)
 
@@ -105,10 +131,10 @@ def start_embeddings(embeddings: Tensor, *, uniform: bool) -> None:
 
 
 @torch.no_grad()
-def mean_squares(inner: HMLP, rows: Tensor, chunks: Tensor, *, kept: int) -> Tensor:
+def mean_squares(inner: HyperNetwork, rows: Tensor, chunks: Tensor, *, kept: int) -> Tensor:
     """What each chunk's scalars have on average, over rows: `[K]`.
 
-    The head enters by the second moments of its rows, so that nothing as large as the target is made.
+    Linear heads enter by the second moments of their rows, so that nothing as large as the target is made.
 
     Args:
         inner: The network that writes the chunks.
@@ -116,6 +142,10 @@ def mean_squares(inner: HMLP, rows: Tensor, chunks: Tensor, *, kept: int) -> Ten
         chunks: Embeddings: `[K, c]`, or `[B, K, c]`.
         kept: How many scalars of the last chunk belong to the target.
     """
+    if not isinstance(inner, WritesProducts):
+        squares = _measured(inner, rows, chunks)
+        squares[-1] = _measured(inner, rows, chunks[..., -1:, :], kept=kept)[-1]
+        return squares
     training = inner.training
     inner.eval()
     features = inner.features_product(rows, chunks)
@@ -132,7 +162,20 @@ def _quadratic(features: Tensor, weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def chunk_scales(inner: HMLP, rows: Tensor, chunks: Tensor, wanted: Tensor, *, kept: int, min_variance: float) -> Tensor:
+def _measured(inner: HyperNetwork, rows: Tensor, chunks: Tensor, *, kept: int | None = None) -> Tensor:
+    """The mean square of each chunk, from the weights themselves."""
+    training = inner.training
+    inner.eval()
+    step = max(1, _AT_ONCE // (len(rows) * inner.target.numel))
+    parts = [generate_product(inner, rows, some)[..., :kept].square().mean(dim=(0, 2)) for some in chunks.split(step, dim=-2)]
+    inner.train(training)
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def chunk_scales(
+    inner: HyperNetwork, rows: Tensor, chunks: Tensor, wanted: Tensor, *, kept: int, min_variance: float
+) -> Tensor:
     """How long each chunk's embedding must be for the chunk to have the wanted mean square: factors `[K]`.
 
     Args:
@@ -144,17 +187,52 @@ def chunk_scales(inner: HMLP, rows: Tensor, chunks: Tensor, wanted: Tensor, *, k
         min_variance: The smallest factor squared.
     """
     wanted = wanted.to(rows)
-    low = torch.full_like(wanted, math.sqrt(min_variance))
-    high = torch.full_like(wanted, _LONGEST)
-    unreachable = mean_squares(inner, rows, low.unsqueeze(1) * chunks, kept=kept) > 1.1 * wanted
+    shortest = math.sqrt(min_variance)
+
+    def squares(scales: Tensor) -> Tensor:
+        return mean_squares(inner, rows, scales.unsqueeze(1) * chunks, kept=kept)
+
+    if isinstance(inner, WritesProducts):
+        scales = _bisect(squares, wanted, shortest)
+    else:
+        curve = _curve(inner, rows, chunks, shortest)
+        own = torch.ones_like(wanted)  # how a chunk differs from the others
+        for _ in range(_CORRECTIONS):
+            scales = _bisect(lambda scales: own * curve(scales), wanted, shortest)  # noqa: B023  called at once
+            own *= squares(scales) / (own * curve(scales)).clamp_min(1e-30)
+        scales = _bisect(lambda scales: own * curve(scales), wanted, shortest)
+    unreachable = squares(torch.full_like(scales, shortest)) > 1.1 * wanted
     if bool(unreachable.any()):
         _logger.warning(
             "%d of %d chunks start with larger weights than wanted: the other inputs alone bring more",
             int(unreachable.sum()),
             len(wanted),
         )
+    return scales
+
+
+def _bisect(squares: Callable[[Tensor], Tensor], wanted: Tensor, shortest: float) -> Tensor:
+    """Lengths at which a growing function reaches what is wanted, chunk by chunk."""
+    low, high = torch.full_like(wanted, shortest), torch.full_like(wanted, _LONGEST)
     for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        below = mean_squares(inner, rows, middle.unsqueeze(1) * chunks, kept=kept) < wanted
+        middle = (low * high).sqrt()
+        below = squares(middle) < wanted
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    return (low + high) / 2
+    return (low * high).sqrt()
+
+
+def _curve(inner: HyperNetwork, rows: Tensor, chunks: Tensor, shortest: float) -> Callable[[Tensor], Tensor]:
+    """The mean square of a chunk as a function of its embedding's length, from some pairs of rows and chunks."""
+    pick = torch.arange(_SAMPLES, device=rows.device)
+    shared = rows[pick % len(rows)]
+    some = chunks[pick % len(chunks)] if chunks.ndim == 2 else chunks[pick % len(rows), pick % chunks.shape[1]]
+    lengths = torch.logspace(math.log10(shortest), math.log10(_LONGEST), _POINTS).to(rows)
+    values = torch.stack([_measured(inner, shared, length * some.unsqueeze(1)).mean() for length in lengths])
+    x, y = lengths.log(), values.clamp_min(1e-30).log()
+
+    def at(scales: Tensor) -> Tensor:
+        right = torch.searchsorted(x, scales.log()).clamp(1, _POINTS - 1)
+        part = (scales.log() - x[right - 1]) / (x[right] - x[right - 1])
+        return torch.lerp(y[right - 1], y[right], part).exp()
+
+    return at
