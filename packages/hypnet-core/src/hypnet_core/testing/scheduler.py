@@ -1,7 +1,8 @@
 """What every scheduler must fulfil.
 
 The jobs of these checks are started with the Python that runs the checks, in the check's directory: where jobs run, both must be
-found under the same paths.
+found under the same paths. Where a scheduler says by `unavailable()` that its backend is not there, the checks that need it are skipped
+with that reason.
 
 Hints (`conformance` on the scheduler's class): `patience`, seconds that a small job may take from its submission to its end
 (default 60); `restartable`, whether a second scheduler object knows the jobs of the first (default true; `False` skips that check).
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hypnet_core.protocols import Scheduler
+from hypnet_core.protocols import BatchScheduler, Scheduler
 from hypnet_core.runs.scheduling import JobSpec, JobState
 from hypnet_core.testing.kit import Check, NotApplicableError, Subject, expect
 
@@ -139,6 +141,56 @@ def jobs_have_different_ids(subject: Subject) -> None:
             _end_of(subject, scheduler, job)
 
 
+def several_jobs_are_submitted_at_once(subject: Subject) -> None:
+    """Jobs that are submitted together are jobs of their own: each runs its own command, with its own environment and files."""
+    with _scheduler(subject) as scheduler:
+        if not isinstance(scheduler, BatchScheduler):
+            raise NotApplicableError("it takes one job at a time")
+        paths = [subject.directory / f"file {number}" for number in range(3)]
+        code = "import os, sys; print(os.environ['HYPNET_CHECK'], *sys.argv[1:])"
+        jobs = scheduler.submit_many(
+            [
+                _python(code, HOSTILE[number], env={"HYPNET_CHECK": str(number)}, stdout=path)
+                for number, path in enumerate(paths)
+            ]
+        )
+        expect(len(set(jobs)) == len(paths), f"3 jobs have the ids {jobs}")
+        states = [_end_of(subject, scheduler, job) for job in jobs]
+        expect(states == [JobState.FINISHED] * 3, f"they are {_words(states)}")
+    for number, path in enumerate(paths):
+        got, wanted = path.read_text(encoding="utf-8"), f"{number} {HOSTILE[number]}\n"
+        expect(got == wanted, f"{path.name} holds {got!r} instead of {wanted!r}")
+
+
+def a_job_is_found_by_its_key(subject: Subject) -> None:
+    """A job that waits or runs is found by its key, also by a scheduler that did not submit it; one that has ended is not."""
+    key = secrets.token_hex(8)
+    jobs = [_python("import time; time.sleep(600)").model_copy(update={"key": f"{key}{number}"}) for number in range(2)]
+    with _scheduler(subject) as first, _scheduler(subject) as second:
+        if not isinstance(first, BatchScheduler) or not isinstance(second, BatchScheduler):
+            raise NotApplicableError("it knows no keys")
+        ids = first.submit_many(jobs)
+        try:
+            found = second.find([f"{key}1", f"{key}9"])
+            expect(dict(found) == {f"{key}1": ids[1]}, f"instead of {ids[1]!r} it found {dict(found)}")
+        finally:
+            second.cancel(ids)
+        _wait(subject, lambda: all(second.poll([job])[job].ended for job in ids), "cancelled jobs do not end")
+        gone = second.find([f"{key}0"])
+        expect(not gone, f"it found {dict(gone)}, which has ended")
+
+
+def what_would_be_submitted_can_be_seen(subject: Subject) -> None:
+    """The scripts for some jobs can be had without submitting them, also where the batch system is not installed."""
+    scheduler = subject.build()
+    if not isinstance(scheduler, BatchScheduler):
+        raise NotApplicableError("it has no scripts")
+    scripts = scheduler.scripts([_python("pass", f"argument-{number}") for number in range(3)])
+    expect(sum(script.jobs for script in scripts) == 3, f"for 3 jobs there are {len(scripts)} scripts")
+    for number in range(3):
+        expect(any(f"argument-{number}" in script.text for script in scripts), f"job {number} is in no script")
+
+
 def a_running_job_can_be_cancelled(subject: Subject) -> None:
     """Cancelling a running job ends it and what it started, and it is reported as cancelled."""
     pids = subject.directory / "pids"
@@ -197,6 +249,9 @@ CHECKS: tuple[Check, ...] = (
     output_goes_to_its_files,
     an_unknown_job_is_lost,
     jobs_have_different_ids,
+    several_jobs_are_submitted_at_once,
+    a_job_is_found_by_its_key,
+    what_would_be_submitted_can_be_seen,
     a_running_job_can_be_cancelled,
     cancelling_what_has_ended_changes_nothing,
     a_second_scheduler_knows_the_running_jobs,
@@ -232,6 +287,10 @@ def _report(
 def _scheduler(subject: Subject) -> Iterator[Scheduler]:
     """A scheduler, closed at the end if it can be."""
     scheduler: Scheduler = subject.build()
+    unavailable: Callable[[], str | None] = getattr(scheduler, "unavailable", lambda: None)
+    lacking = unavailable()
+    if lacking:
+        raise NotApplicableError(lacking)
     try:
         yield scheduler
     finally:
