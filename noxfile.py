@@ -24,10 +24,12 @@ TEST_TOOLS = [
     "hypothesis>=6.100",
     "matplotlib>=3.9",
     "mlxtend>=0.23",
+    "optuna>=5",
     "psutil>=6",
     "pytest>=8.3",
     "pytest-cov>=6",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
 ]
 TYPE_STUBS = ["types-PyYAML", "types-psutil"]
 PYTHON_CODE = ["packages", "tests", "benchmarks", "noxfile.py"]
@@ -54,8 +56,17 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite with coverage; arguments go to pytest (`nox -s tests -- tests/zoo -x`)."""
     session.install(*TEST_TOOLS, *EDITABLE)
-    arguments = session.posargs or ["--cov", "--cov-report=term:skip-covered", "--durations=10"]
-    session.run("pytest", "-m", "not slow and not packaging", *arguments)
+    # One worker per core, so one thread per worker: more would wait for each other.
+    arguments = session.posargs or [
+        "-n",
+        "auto",
+        "--dist",
+        "worksteal",
+        "--cov",
+        "--cov-report=term:skip-covered",
+        "--durations=10",
+    ]
+    session.run("pytest", "-m", "not slow and not packaging", *arguments, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
