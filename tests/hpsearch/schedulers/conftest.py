@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import secrets
@@ -9,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -294,3 +296,24 @@ def accounting_slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
     for cluster in running(keep=2, accounting=True):
         monkeypatch.setenv("SLURM_CONF", str(cluster.configuration))
         yield cluster
+
+
+@pytest.fixture
+def lsf(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The directory of a stand-in for LSF whose commands are on the PATH; see lsf_standin.py."""
+    home, programs = tmp_path_factory.mktemp("lsf"), tmp_path_factory.mktemp("lsf-bin")
+    for name in ("bsub", "bjobs", "bkill"):
+        path = programs / name
+        path.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" -S "{Path(__file__).with_name("lsf_standin.py")}" {name} "$@"\n',
+            encoding="utf-8",
+        )
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("LSF_STANDIN", str(home))
+    yield home
+    for path in home.glob("*.json"):
+        record = json.loads(path.read_text())
+        if record["STAT"] == "RUN":
+            with suppress(ProcessLookupError):
+                os.killpg(int(record["pid"]), signal.SIGKILL)

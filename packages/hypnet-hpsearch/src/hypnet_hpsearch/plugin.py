@@ -18,6 +18,11 @@ def hypnet_components() -> list[Component]:
             "local", "hypnet_hpsearch.schedulers.local:Local", "Processes of this machine, with processor slots and GPUs."
         ),
         Component.scheduler("slurm", "hypnet_hpsearch.schedulers.slurm:Slurm", "Jobs and job arrays of a Slurm cluster."),
+        Component.scheduler(
+            "lsf",
+            "hypnet_hpsearch.schedulers.lsf:Lsf",
+            "Jobs and job arrays of an LSF cluster (checked against a stand-in only).",
+        ),
     ]
 
 

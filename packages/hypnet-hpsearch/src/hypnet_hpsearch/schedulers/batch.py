@@ -247,7 +247,7 @@ class BatchSystem(ABC):
 
     def _check(self, options: Iterable[str]) -> None:
         for option in options:
-            if not option.startswith("-") or not option.strip("- "):
+            if not option.startswith("-") or not words(option)[0].strip("-"):
                 raise SchedulerError(f"{option!r} is no option of {self.system}: it must begin with a dash")
             if self._is_ours(words(option)[0].partition("=")[0]):
                 raise SchedulerError(
