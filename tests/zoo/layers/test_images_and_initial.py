@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from hypnet_core import TargetSpec
 from hypnet_core.errors import SpecError, WeightsError
 from hypnet_core.networks.weights import weights_of
-from hypnet_zoo.layers.images import FromFlatHWC
+from hypnet_zoo.layers.images import FromFlatHWC, halved
 from hypnet_zoo.layers.initial import normal_, start_from, with_spectral_norms, xavier_
 from hypnet_zoo.layers.local_conv2d import LocalConv2d
 
@@ -57,3 +58,17 @@ def test_spectral_norm_of_every_layer() -> None:
         net(torch.randn(1, 1, 4, 4))
     for layer in (net[0], net[2]):
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 6), (1, 20, 7, 9), (4, 5, 2, 3), (3, 4, 5, 1, 2, 2)])
+@pytest.mark.parametrize("channels_first", [True, False])
+def test_pooling_without_gradients_is_torch_s(shape: tuple[int, ...], channels_first: bool) -> None:
+    x = torch.randn(shape)
+    x[0, 0, ..., 0, 0] = torch.nan
+    if not channels_first:
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
+    flat = x.reshape(-1, *shape[-3:])
+    expected = F.max_pool2d(flat, 2).reshape(*shape[:-2], shape[-2] // 2, shape[-1] // 2)
+    torch.testing.assert_close(halved(x), expected, equal_nan=True, rtol=0, atol=0)
+    if x.ndim == 4:
+        torch.testing.assert_close(halved(x.requires_grad_()), expected, equal_nan=True, rtol=0, atol=0)

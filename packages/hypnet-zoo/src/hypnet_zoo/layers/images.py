@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
@@ -44,6 +46,18 @@ def channels_last(x: Tensor) -> Tensor:
     `Tensor.to(memory_format=...)` leaves images of one channel as they are, and their feature maps would then have the slow layout.
     """
     return x.permute(0, 2, 3, 1).flatten(1).unflatten(1, (*x.shape[2:], x.shape[1])).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+
+
+def halved(x: Tensor) -> Tensor:
+    """Max pooling of 2x2 pixels without overlap: `F.max_pool2d(x, 2)`, an odd last row or column dropped.
+
+    Without gradients three comparisons of whole images do it, 4 (channels last) to 12 times as fast as torch's kernel on a CPU.
+    """
+    if x.device.type != "cpu" or (torch.is_grad_enabled() and x.requires_grad):
+        return F.max_pool2d(x, 2)
+    height, width = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2
+    rows = torch.maximum(x[..., 0:height:2, :width], x[..., 1:height:2, :width])
+    return torch.maximum(rows[..., 0::2], rows[..., 1::2])
 
 
 class FromFlatHWC(nn.Module):

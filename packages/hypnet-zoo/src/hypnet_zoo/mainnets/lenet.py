@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_zoo.layers.batched import batched_conv2d, batched_linear
 from hypnet_zoo.layers.context_mod import context_layers
-from hypnet_zoo.layers.images import channels_last, check_images, image_shape
+from hypnet_zoo.layers.images import channels_last, check_images, halved, image_shape
 from hypnet_zoo.layers.initial import with_spectral_norms
 from hypnet_zoo.layers.modulation import Modulation, modulate
 
 Arch = Literal["mnist_small", "mnist_large", "cifar"]
 
-_FEW_IMAGES = 8  # up to which one grouped convolution for all sets of weights beats one convolution per set
+# Up to so many images one grouped convolution for all sets of weights beats one convolution per set, on a CPU; its backward pass is slow.
+_FEW_IMAGES, _FEW_IMAGES_TO_LEARN_FROM = 16, 4
 
 # Filters of the two convolutions, and units of the hidden layer.
 _SIZES: dict[str, tuple[int, int, int]] = {"mnist_small": (10, 20, 50), "mnist_large": (20, 50, 500), "cifar": (192, 192, 1000)}
@@ -97,8 +98,8 @@ class LeNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map images `[N, C, H, W]` to outputs `[N, out_features]`."""
         check_images(x, self.in_shape)
-        h = self.relu1(F.max_pool2d(self.dropout(self.conv1(channels_last(x))), 2))
-        h = self.relu2(F.max_pool2d(self.dropout(self.conv2(h)), 2))
+        h = self.relu1(halved(self.dropout(self.conv1(channels_last(x)))))
+        h = self.relu2(halved(self.dropout(self.conv2(h))))
         h = self.dropout(self.relu3(self.fc1(h.flatten(1))))
         return self.out(h)  # type: ignore[no-any-return]
 
@@ -115,7 +116,8 @@ class LeNet(nn.Module):
         """
         if not self._plain or context_layers(self):
             return NotImplemented
-        few = x.shape[-4] <= _FEW_IMAGES
+        learns = torch.is_grad_enabled() and weights["conv1.weight"].requires_grad
+        few = x.shape[-4] <= (_FEW_IMAGES_TO_LEARN_FROM if learns else _FEW_IMAGES)
         h = self._grouped(x, weights, paired=paired) if few else self._one_by_one(x, weights, paired=paired)
         h = self.dropout(self.relu3(batched_linear(h, weights["fc1.weight"], weights["fc1.bias"])))
         return batched_linear(h, weights["out.weight"], weights["out.bias"])
@@ -125,7 +127,7 @@ class LeNet(nn.Module):
         h = x.transpose(0, 1) if paired else x
         for conv, relu in (("conv1", self.relu1), ("conv2", self.relu2)):
             h = self.dropout(batched_conv2d(h, weights[f"{conv}.weight"], weights[f"{conv}.bias"]))
-            h = relu(F.max_pool2d(h.flatten(1, 2), 2)).unflatten(1, h.shape[1:3])
+            h = relu(halved(h.flatten(1, 2))).unflatten(1, h.shape[1:3])
         return h.flatten(2).transpose(0, 1)
 
     def _one_by_one(self, x: Tensor, weights: Mapping[str, Tensor], *, paired: bool) -> Tensor:
@@ -134,8 +136,8 @@ class LeNet(nn.Module):
         inputs = [channels_last(one) for one in x.unbind(0)] if paired else [channels_last(x)] * len(weights["out.weight"])
         features = []
         for one, w1, b1, w2, b2 in zip(inputs, *(weights[name].unbind(0) for name in names), strict=True):
-            h = self.relu1(F.max_pool2d(self.dropout(F.conv2d(one, w1, b1)), 2))
-            features.append(self.relu2(F.max_pool2d(self.dropout(F.conv2d(h, w2, b2)), 2)).flatten(1))
+            h = self.relu1(halved(self.dropout(F.conv2d(one, w1, b1))))
+            features.append(self.relu2(halved(self.dropout(F.conv2d(h, w2, b2)))).flatten(1))
         return torch.stack(features)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_zoo.layers.images import check_images, image_shape
+from hypnet_zoo.layers.images import check_images, halved, image_shape
 from hypnet_zoo.layers.initial import with_spectral_norms
 from hypnet_zoo.layers.modulation import Modulation, modulate
 
@@ -80,9 +79,9 @@ class ZenkeNet(nn.Module):
         """Map images `[N, C, H, W]` to outputs `[N, out_features]`."""
         check_images(x, self.in_shape)
         h = self.relu2(self.conv2(self.relu1(self.conv1(x))))
-        h = F.max_pool2d(self.dropout(h), 2)
+        h = halved(self.dropout(h))
         h = self.relu4(self.conv4(self.relu3(self.conv3(h))))
-        h = F.max_pool2d(self.dropout(h), 2)
+        h = halved(self.dropout(h))
         h = self.hidden_dropout(self.relu5(self.fc1(h.flatten(1))))
         return self.out(h)  # type: ignore[no-any-return]
 
