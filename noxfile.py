@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import nox
@@ -16,7 +17,7 @@ for variable in (
     "UV_NATIVE_TLS",
 ):  # the system's certificates, like pip: some networks have an authority of their own
     os.environ.setdefault(variable, "1")
-nox.options.sessions = ["lint", "types", "tests", "third_party", "alone"]
+nox.options.sessions = ["lint", "types", "tests", "ray", "third_party", "alone"]
 
 DISTRIBUTIONS = ["hypnet-core", "hypnet-data", "hypnet-zoo", "hypnet-hpsearch"]
 EDITABLE = [argument for name in DISTRIBUTIONS for argument in ("-e", f"packages/{name}")]
@@ -33,6 +34,12 @@ TEST_TOOLS = [
 ]
 TYPE_STUBS = ["types-PyYAML", "types-psutil"]
 PYTHON_CODE = ["packages", "tests", "benchmarks", "noxfile.py"]
+
+
+def _works(*command: str) -> bool:
+    """Whether a command is there and succeeds."""
+    found = shutil.which(command[0])
+    return found is not None and subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603  # our words
 
 
 @nox.session
@@ -74,6 +81,19 @@ def slow(session: nox.Session) -> None:
     """Tests that take minutes."""
     session.install(*TEST_TOOLS, *EDITABLE)
     session.run("pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """The scheduler `ray`, in a network namespace with nothing but loopback: Ray listens on every address."""
+    loopback = ["ip", "link", "set", "lo", "up"]
+    namespace = next((words for words in (["unshare", "-n"], ["unshare", "-Urn"]) if _works(*words, *loopback)), None)
+    if namespace is None:
+        session.skip("no network namespace can be made here: unshare or ip is missing, or forbidden")
+    session.install(*TEST_TOOLS, *EDITABLE, "-e", "packages/hypnet-hpsearch[ray]")
+    inside = ["sh", "-c", f'{" ".join(loopback)} && exec "$@"', "sh"]
+    command = ["python", "-m", "pytest", "tests/hpsearch/schedulers/test_ray.py", *session.posargs]
+    session.run(*namespace, *inside, *command, external=True)
 
 
 @nox.session

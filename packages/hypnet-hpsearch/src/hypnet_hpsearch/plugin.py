@@ -23,6 +23,9 @@ def hypnet_components() -> list[Component]:
             "hypnet_hpsearch.schedulers.lsf:Lsf",
             "Jobs and job arrays of an LSF cluster (checked against a stand-in only).",
         ),
+        Component.scheduler(
+            "ray", "hypnet_hpsearch.schedulers.ray:Ray", "Tasks of a Ray cluster, or of a Ray on this machine."
+        ),
     ]
 
 
