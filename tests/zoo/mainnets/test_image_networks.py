@@ -62,7 +62,7 @@ def test_parameter_counts(network: Any, in_shape: tuple[int, ...], out: int, opt
     assert sum(p.numel() for p in module.parameters()) == count
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
 def test_outputs_equal_torchvisions_with_its_weights(name: str) -> None:
     torch.manual_seed(0)
     theirs = torchvision.models.get_model(name, num_classes=7)
@@ -71,14 +71,6 @@ def test_outputs_equal_torchvisions_with_its_weights(name: str) -> None:
     x = torch.randn(2, 3, 64, 96)
     for training in (True, False):
         torch.testing.assert_close(ours.train(training)(x), theirs.train(training)(x), atol=1e-4, rtol=1e-4)
-
-
-def test_wider_and_deeper_variants_fit_torchvisions_names_and_shapes() -> None:
-    for name in ("resnet34", "resnet101", "resnet152"):
-        with torch.device("meta"):
-            theirs = torchvision.models.get_model(name)
-            ours = ResNetImageNet(IMAGENET, 1000, variant=int(name.removeprefix("resnet")))  # type: ignore[arg-type]
-        assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
 
 
 def test_lenet_equals_a_sequence_of_torchs_layers() -> None:

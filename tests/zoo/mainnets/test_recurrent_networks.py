@@ -95,6 +95,42 @@ def test_modulated_elman_steps_written_out(position: Any, at: Any, depth: int | 
 
 
 @pytest.mark.parametrize("position", ["before", "after"])
+@pytest.mark.parametrize("steps", [0, 6])
+def test_modulated_layers_around_a_recurrence_written_out(position: Any, steps: int) -> None:
+    torch.manual_seed(0)
+    net = SimpleRNN(
+        *((3,), 2),
+        recurrent=(5,),
+        before=(4,),
+        after=(7,),
+        cell="elman",
+        context_mod=Modulation(position=position, inputs=True),
+        context_steps=steps,
+    )
+    shake_contexts(net)
+    w = dict(net.named_parameters())
+    place = "0" if position == "before" else "1"
+    x = torch.randn(4, 6, 3)
+    h, expected = torch.zeros(4, 5), []
+    for t in range(6):
+        row = t if steps else slice(None)
+
+        def m(z: Tensor, name: str, row: Any = row) -> Tensor:
+            return z * w[f"{name}context.gain"][row] + w[f"{name}context.shift"][row]
+
+        def phi(z: Tensor, name: str, m: Any = m) -> Tensor:
+            return torch.tanh(m(z, name)) if position == "before" else m(torch.tanh(z), name)
+
+        z = m(x[:, t], "")
+        z = phi(z @ w["before.0.weight"].T + w["before.0.bias"], f"before.{place}.")
+        z = z @ w["recurrent.0.rnn.weight_ih_l0"].T + w["recurrent.0.rnn.bias_ih_l0"]
+        h = phi(z + h @ w["recurrent.0.rnn.weight_hh_l0"].T + w["recurrent.0.rnn.bias_hh_l0"], "recurrent.0.")
+        z = phi(h @ w["after.0.weight"].T + w["after.0.bias"], f"after.{place}.")
+        expected.append(m(z @ w["out.weight"].T + w["out.bias"], "out."))
+    torch.testing.assert_close(net(x), torch.stack(expected, 1))
+
+
+@pytest.mark.parametrize("position", ["before", "after"])
 def test_modulated_lstm_steps_written_out(position: Any) -> None:
     torch.manual_seed(0)
     net = SimpleRNN((3,), 5, recurrent=(5,), fc_out=False, context_mod=Modulation(position=position, gain_offset=True))
