@@ -26,6 +26,7 @@ from typing import Any
 from hypnet_hpsearch import trial
 from hypnet_hpsearch.schedulers.gpus import GpuSlots
 from hypnet_hpsearch.schedulers.processes import Identity, signal_group
+from hypnet_hpsearch.schedulers.usage import Limits
 
 _NOT_STARTED = 125
 _CANNOT_START = 127
@@ -88,7 +89,7 @@ class _Launcher:
     def _timeout(self) -> float | None:
         due = min((job.deadline for job in self.jobs.values()), default=_NEVER)
         if self.waiting and self.waiting[0].order["gpus"]:
-            due = min(due, time.monotonic() + 0.5)  # another driver's job may give a GPU back, and nobody tells
+            due = min(due, time.monotonic() + 0.5)  # a GPU may be given back, or be less busy, and nobody tells
         return None if due == _NEVER else max(0.0, due - time.monotonic())
 
     def _receive(self) -> bytes:
@@ -112,7 +113,7 @@ class _Launcher:
         if order["do"] == "start":
             self._start(order)
         elif order["do"] == "gpus":
-            self.gpus = GpuSlots(order["gpus"], self.gpus.jobs_per_gpu, self.gpus.directory)
+            self.gpus = GpuSlots(order["gpus"], self.gpus.jobs_per_gpu, self.gpus.directory, self.gpus.gauge.limits)
         elif order["do"] == "slots":
             self.slots = order["slots"]
         else:
@@ -254,6 +255,9 @@ def _prepare(order: dict[str, Any]) -> None:
 def _become(argv: list[str], gpus: list[str], locks: list[int]) -> int:
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        os.environ.setdefault(
+            "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
+        )  # the numbers are nvidia-smi's; CUDA would count the fastest first
     for lock in locks:
         os.set_inheritable(lock, True)
     if trial.is_command(argv):  # its module is here already: a fork does what a new interpreter would
@@ -267,13 +271,13 @@ def main(arguments: list[str]) -> int:
 
     Args:
         arguments: The settings as JSON: `socket` (a file descriptor), `slots`, `gpus`, `jobs_per_gpu`,
-            `locks` (the directory of the GPUs' locks), `grace` (seconds).
+            `locks` (the directory of the GPUs' locks), `limits` (of the GPUs' use: `memory`, `load`, `pause`), `grace` (seconds).
     """
     settings = json.loads(arguments[0])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business
     control = socket.socket(fileno=settings["socket"])
     gc.disable()  # a collection would touch every page, and make each fork copy them
-    gpus = GpuSlots(settings["gpus"], settings["jobs_per_gpu"], Path(settings["locks"]))
+    gpus = GpuSlots(settings["gpus"], settings["jobs_per_gpu"], Path(settings["locks"]), Limits(**settings["limits"]))
     _Launcher(control, gpus, settings["slots"], settings["grace"]).run()
     return 0
 

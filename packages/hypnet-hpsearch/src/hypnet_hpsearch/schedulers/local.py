@@ -15,6 +15,7 @@ from hypnet_core.errors import SchedulerError
 from hypnet_core.runs.scheduling import JobSpec, JobState
 from hypnet_hpsearch.schedulers.devices import installed_gpus, locks_directory, visible_gpus
 from hypnet_hpsearch.schedulers.processes import Identity
+from hypnet_hpsearch.schedulers.usage import Gauge, Limits, UsageError
 from hypnet_hpsearch.schedulers.wire import LauncherProcess
 
 __all__ = ["Local"]
@@ -36,6 +37,11 @@ class Local:
         gpus: Ids of the GPUs that jobs may be given, such as `[0, 2]`; those of `CUDA_VISIBLE_DEVICES`, or else all, if
             `None`. Each job sees its own GPUs only. Drivers of the same user on this machine share them.
         jobs_per_gpu: How many jobs may share one GPU.
+        allowed_memory: A job starts only on a GPU of whose memory at most this part is in use, by whomever, as NVML says (from 0 to 1);
+            needs the extra `gpu` of hypnet-hpsearch. Any if `None`.
+        allowed_load: Likewise, at most this part of the GPU's latest time was spent at work.
+        startup_pause: Seconds after the start of a job in which no other starts on its GPU: a job needs time to take the memory
+            that the next one must see as taken.
         grace: Seconds that a job has between the request to end (`SIGTERM`) and its end by force (`SIGKILL`), when it is
             cancelled or over its time limit.
 
@@ -61,11 +67,16 @@ class Local:
         slots: PositiveInt | None = None,
         gpus: tuple[int | str, ...] | None = None,
         jobs_per_gpu: PositiveInt = 1,
+        allowed_memory: Annotated[float, Field(ge=0, le=1)] | None = None,
+        allowed_load: Annotated[float, Field(ge=0, le=1)] | None = None,
+        startup_pause: Annotated[float, Field(ge=0)] = 0.0,
         grace: Annotated[float, Field(ge=0)] = 10.0,
     ) -> None:
         self.slots = _cores() if slots is None else slots
         self.gpus = None if gpus is None else _checked_gpus(tuple(map(str, gpus)))
         self._jobs_per_gpu = jobs_per_gpu
+        self._limits = Limits(allowed_memory, allowed_load, startup_pause)
+        self._is_told = False  # whether NVML tells what the limits are about
         self._grace = grace
         self._lock = threading.RLock()
         self._launcher: LauncherProcess | None = None
@@ -136,6 +147,14 @@ class Local:
         if job.gpus > len(self.gpus or ()):
             there = f"there are only {len(self.gpus)}" if self.gpus else "this machine has none that nvidia-smi knows"
             raise SchedulerError(f"job {job.name!r} asks for {job.gpus} GPU{'s' * (job.gpus > 1)}, but {there}")
+        if job.gpus and not self._is_told:
+            try:
+                gauge = Gauge(self._limits)
+                for name in self.gpus or ():
+                    gauge.tells(name)
+            except UsageError as error:
+                raise SchedulerError(f"allowed_memory and allowed_load cannot be kept: {error}") from None
+            self._is_told = True
 
     def _running_launcher(self) -> LauncherProcess:
         self._listen()
@@ -145,6 +164,7 @@ class Local:
                 gpus=self.gpus or (),
                 jobs_per_gpu=self._jobs_per_gpu,
                 locks=str(locks_directory()),
+                limits=self._limits._asdict(),
                 grace=self._grace,
             )
         return self._launcher
