@@ -32,6 +32,11 @@ HYPERNETS = [
     Component.hypernet(
         "chunked", "hypnet_zoo.hypernets.chunked:chunked", "Any hypernetwork, writing the weights chunk by chunk."
     ),
+    Component.hypernet(
+        "structured_hmlp",
+        "hypnet_zoo.hypernets.structured:structured_hmlp",
+        "MLPs that write chunks which respect the layers of the target.",
+    ),
     Component.hypernet("delta", "hypnet_zoo.hypernets.delta:delta", "Differences from weights that all conditions share."),
     Component.hypernet("low_rank", "hypnet_zoo.hypernets.low_rank:low_rank", "Products of two generated factors, as in LoRA."),
     Component.hypernet(

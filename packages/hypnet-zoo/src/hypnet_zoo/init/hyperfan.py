@@ -12,7 +12,7 @@ features are correlated, so each drawn tensor is then brought to $v$ exactly. `d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -55,18 +55,21 @@ def calibration_inputs(
 
 
 @torch.no_grad()
-def init_heads(heads: list[nn.Linear], features: Tensor, target: TargetSpec, starts: tuple[Start, ...]) -> None:
+def init_heads(
+    heads: list[nn.Linear], features: Tensor | Sequence[Tensor], target: TargetSpec, starts: tuple[Start, ...]
+) -> None:
     """Draw the heads so that every tensor of the target starts as wanted.
 
     Args:
         heads: Linear layers whose rows, one after the other, write the target's scalars. A tensor lies within one head.
-        features: What reaches them at the start: `[B, d]`.
+        features: What reaches them at the start, `[B, d]`: one sample for all tensors of the target, or one each.
         target: What they write.
         starts: What each tensor should start like. Without biases a mean cannot be written; its square then counts as variance.
     """
+    samples = [features] * len(target) if isinstance(features, Tensor) else features
     remaining = iter(heads)
     head, offset = next(remaining), 0
-    for param, start in zip(target.params, starts, strict=True):
+    for param, start, sample in zip(target.params, starts, samples, strict=True):
         if param.numel == 0:
             continue
         if offset == head.out_features:
@@ -74,19 +77,19 @@ def init_heads(heads: list[nn.Linear], features: Tensor, target: TargetSpec, sta
         rows = slice(offset, offset + param.numel)
         offset += param.numel
         bias: Tensor | None = head.bias
-        weight = _rows_of_variance(features, param.numel, start.mean_square if bias is None else start.variance)
+        weight = _rows_of_variance(sample, param.numel, start.mean_square if bias is None else start.variance)
         if not is_parametrized(head):
             head.weight[rows] = weight
         if bias is not None:
             # The rows themselves have a mean over conditions and tensor, small but not zero: a wanted mean allows for it.
-            bias[rows] = start.mean - (weight @ features.mean(dim=0)).mean() if start.mean else 0.0
+            bias[rows] = start.mean - (weight @ sample.mean(dim=0)).mean() if start.mean else 0.0
 
 
 def _rows_of_variance(features: Tensor, count: int, variance: float) -> Tensor:
     """Rows `[count, d]` whose products with the features have exactly this mean square."""
     rows = torch.randn(count, features.shape[1], device=features.device, dtype=features.dtype)
     # mean of (G z)^2 over rows and samples, through the second moments of z: no product as large as the target
-    moments = features.t() @ features / len(features)
+    moments = features.t() @ features / max(1, len(features))
     mean_square = ((rows @ moments) * rows).sum(dim=1).mean()
     if not mean_square > 0:
         return torch.zeros_like(rows)

@@ -1,0 +1,108 @@
+"""From chunks to the flat weights of a target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from hypnet_core.errors import SpecError
+from hypnet_core.networks.weights import Weights
+from hypnet_core.specs import ParamSpec, TargetSpec
+from hypnet_zoo.hypernets.chunking import Chunking, Piece, pieces_of
+
+Assemble: TypeAlias = Callable[[list[list[Tensor]]], "Sequence[Tensor] | Mapping[str, Tensor]"]
+"""From a list of chunks, each a list of tensors `[B, *shape]`, to the tensors `[B, *shape]` of the target, in order or by name."""
+
+
+class Assembler:
+    """Puts chunks together, by a document or by a function.
+
+    Args:
+        target: What to put together.
+        chunking: What is generated, and how it is assembled unless a function does it.
+        function: Assembles in its stead. It may cut, lay end to end and leave out, not change values.
+
+    Raises:
+        SpecError: The target is not filled exactly.
+    """
+
+    def __init__(self, target: TargetSpec, chunking: Chunking, function: Assemble | None) -> None:
+        self.target = target
+        self.chunking = chunking
+        self.function = function
+        self.parts: Mapping[Piece, list[ParamSpec]]
+        """Which tensors of the target each piece is a part of."""
+        if function is None:
+            chunking.check(target)
+            self.parts = pieces_of(chunking, target)
+            return
+        if chunking.assembly:
+            raise SpecError("a function assembles the chunks: the assembly of the chunking must be empty")
+        chunking.check_groups()
+        self.parts = self._trace(function)
+        chunking.warn_of_unused(self.parts)
+
+    def __call__(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Flat weights `[B, numel]` from one tensor `[B, chunks, scalars]` per group."""
+        written = {
+            (number, tensor): rows.unbind(1)
+            for number, (group, output) in enumerate(zip(self.chunking.groups, outputs, strict=True))
+            for tensor, rows in enumerate(output.split(group.sizes, dim=2))
+        }
+        if self.function is None:
+            return torch.cat(
+                [part for param in self.target.params if param.numel for part in self._laid(param, written)], dim=1
+            )
+        chunks = [
+            [
+                written[number, tensor][chunk].unflatten(1, shape or (1,)).view(-1, *shape)
+                for tensor, shape in enumerate(group.shapes)
+            ]
+            for number, group in enumerate(self.chunking.groups)
+            for chunk in range(group.count)
+        ]
+        return self._named(self.function(chunks)).flat
+
+    def _laid(self, param: ParamSpec, written: Mapping[tuple[int, int], Sequence[Tensor]]) -> list[Tensor]:
+        """What a tensor is made of, flat: rows laid end to end need not be put together before all others are."""
+        made = self.chunking.assembly[param.name]
+        flat = [written[group, tensor][chunk] for group, chunk, tensor in made.pieces]
+        if made.dim == 0 or len(flat) == 1:
+            return flat
+        pieces = [rows.unflatten(1, self.chunking.shape_of(piece)) for rows, piece in zip(flat, made.pieces, strict=True)]
+        return [torch.cat(pieces, dim=1 + made.dim).flatten(1)]
+
+    def _named(self, result: Sequence[Tensor] | Mapping[str, Tensor]) -> Weights:
+        if not isinstance(result, Mapping):
+            if len(result) != len(self.target):
+                raise SpecError(f"the assembly gives {len(result)} tensors, the target has {len(self.target)}")
+            result = dict(zip(self.target.names, result, strict=True))
+        for param in self.target.params:
+            if param.name in result and tuple(result[param.name].shape[1:]) != param.shape:
+                found = result[param.name]
+                surplus = found[0].numel() - param.numel
+                excess = f"{surplus:,} weights too many" if surplus > 0 else f"{-surplus:,} weights are missing"
+                raise SpecError(
+                    f"{param}: the assembly gives a tensor of shape {list(found.shape[1:])}"
+                    + (f": {excess}" if surplus else "")
+                )
+        return Weights.of(self.target, result)
+
+    def _trace(self, function: Assemble) -> Mapping[Piece, list[ParamSpec]]:
+        """Run the function on numbered pieces to see where each of them goes."""
+        pieces = list(self.chunking.all_pieces())
+        chunks: dict[tuple[int, int], list[Tensor]] = {}
+        for number, piece in enumerate(pieces):
+            numbered = torch.full((1, *self.chunking.shape_of(piece)), float(number), dtype=torch.float64)
+            chunks.setdefault((piece.group, piece.chunk), []).append(numbered)
+        weights = self._named(function(list(chunks.values())))
+        parts: dict[Piece, list[ParamSpec]] = {}
+        for param in self.target.params:
+            for number in weights[param.name].unique().tolist():
+                if number not in range(len(pieces)):
+                    raise SpecError(f"{param}: the assembly changes values; it may only cut, lay end to end and leave out")
+                parts.setdefault(pieces[int(number)], []).append(param)
+        return parts
