@@ -43,6 +43,13 @@ def test_the_numbers_are_those_of_the_formulas(hypnet: Command) -> None:
     assert document["mainnet"] == {"name": "tiny", "width": 7}
 
 
+def test_a_part_of_the_parameters_may_be_generated(hypnet: Command) -> None:
+    chosen = ("--in-shape", "3", "--out", "2", "--generate", "bias", "--generate", "outer.w*", "mainnet.width=7")
+    document = json.loads(hypnet(*PAIR, *chosen, "--json").stdout)
+    assert [tensor["name"] for tensor in document["target"]] == ["inner.bias", "outer.weight", "outer.bias"]
+    assert (document["generated"], document["own"]) == (7 + 14 + 2, 21)
+
+
 def test_a_dataset_gives_shapes_and_the_number_of_conditions(hypnet: Command) -> None:
     document = json.loads(hypnet(*PAIR, "--dataset", "pairs", "dataset.tasks=3", "--json").stdout)
     assert (document["in_shape"], document["out_features"], document["conditions"]) == ([3], 2, 3)

@@ -15,6 +15,7 @@ from hypnet_core.errors import UsageError
 from hypnet_core.plugins.choice import DatasetChoice, HypernetChoice, MainnetChoice
 from hypnet_core.plugins.component import Kind
 from hypnet_core.runs.config import load_config
+from hypnet_core.specs import ConditionSpec
 
 if TYPE_CHECKING:
     from hypnet_core.specs import TaskSpec
@@ -46,6 +47,10 @@ def inspect(
         int | None, typer.Option(min=0, help="Number of conditions; the number of tasks, or 1, by default.")
     ] = None,
     embedding_size: Annotated[int, typer.Option(min=0, help="Length of a condition's embedding.")] = 8,
+    generate: Annotated[
+        list[str] | None,
+        typer.Option(help="Which parameters to generate: a kind, or a glob over names; may be given again. All by default."),
+    ] = None,
     init: Annotated[bool, typer.Option("--init", help="Also measure with which mean square each tensor starts.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -65,7 +70,7 @@ def inspect(
     else:
         shape, outputs, tasks = _shape(in_shape), out, 1
     count = tasks if conditions is None else conditions
-    document = _document(pair, shape, outputs, count, embedding_size, init=init)
+    document = _document(pair, shape, outputs, ConditionSpec(count=count, size=embedding_size), generate or None, init=init)
     if as_json:
         print_json(document)
     else:
@@ -94,17 +99,22 @@ def _first_task(dataset: DatasetChoice) -> tuple[TaskSpec, int]:
 
 
 def _document(
-    pair: _Pair, shape: tuple[int, ...], outputs: int, conditions: int, embedding_size: int, *, init: bool
+    pair: _Pair,
+    shape: tuple[int, ...],
+    outputs: int,
+    conditions: ConditionSpec,
+    generate: list[str] | None,
+    *,
+    init: bool,
 ) -> InspectDocument:
     from hypnet_core.networks.main_network import MainNetwork  # noqa: PLC0415  needs torch, which --help must not load
-    from hypnet_core.specs import ConditionSpec  # noqa: PLC0415  as above
 
-    net = MainNetwork(pair.mainnet.build(shape, outputs))
-    hypernet = pair.hypernet.build(net.target, ConditionSpec(count=conditions, size=embedding_size))
+    net = MainNetwork(pair.mainnet.build(shape, outputs), generate)
+    hypernet = pair.hypernet.build(net.target, conditions)
     conditional = sum(parameter.numel() for parameter in hypernet.conditional_parameters())
     unconditional = sum(parameter.numel() for parameter in hypernet.unconditional_parameters())
     generated = net.target.numel
-    measured = _mean_squares(hypernet, conditions) if init else {}
+    measured = _mean_squares(hypernet, conditions.count) if init else {}
     # What a hypernetwork was initialised for, if it says so: one `Start` (mean and variance) per tensor.
     starts = getattr(hypernet, "starts", ()) if init else ()
     wanted = {param.name: start.mean_square for param, start in zip(net.target.params, starts, strict=False)}
@@ -113,8 +123,8 @@ def _document(
         hypernet=pair.hypernet.model_dump(mode="json"),
         in_shape=list(shape),
         out_features=outputs,
-        conditions=conditions,
-        embedding_size=embedding_size,
+        conditions=conditions.count,
+        embedding_size=conditions.size,
         target=[
             TargetDocument(
                 name=param.name,
