@@ -203,11 +203,11 @@ def _check(
     *,
     fc_out: bool,
 ) -> None:
-    if math.prod(in_shape) < 1 or out_features < 1:
-        raise SpecError(f"in_shape and out_features must be positive, got {list(in_shape)} and {out_features}")
     for name, widths in (("recurrent", recurrent), ("before", before), ("after", after)):
         if any(width < 1 for width in widths):
             raise SpecError(f"{name}: a layer must have at least one unit, got {list(widths)}")
+    if math.prod(in_shape) < 1 or out_features < 1:
+        raise SpecError(f"in_shape and out_features must be positive, got {list(in_shape)} and {out_features}")
     if not recurrent:
         raise SpecError("recurrent: there must be at least one recurrent layer")
     if not fc_out and after:
