@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md"))]
+GUIDES = [ROOT / "docs" / "pretrained.md"]
 DOCUMENTS = [*READMES, ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
 
@@ -20,9 +21,9 @@ def blocks(path: Path, language: str) -> list[str]:
 
 # Those of hypnet-hpsearch need the files that they talk about: tests/hpsearch/test_readme.py.
 @pytest.mark.parametrize(
-    "path", [path for path in READMES if "hpsearch" not in str(path)], ids=lambda path: str(path.relative_to(ROOT))
+    "path", [*(path for path in READMES if "hpsearch" not in str(path)), *GUIDES], ids=lambda path: str(path.relative_to(ROOT))
 )
-def test_the_python_examples_of_a_readme_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_examples_of_a_document_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "readme"}
     for block in blocks(path, "python"):
