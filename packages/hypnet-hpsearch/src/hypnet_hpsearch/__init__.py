@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hypnet_hpsearch.reports import report
     from hypnet_hpsearch.search import Search
     from hypnet_hpsearch.spec import SearchSpec
 
 __version__ = "0.1.0"
 
-__all__ = ["Search", "SearchSpec"]
+__all__ = ["Search", "SearchSpec", "report"]
 
-_LAZY = {"Search": "hypnet_hpsearch.search", "SearchSpec": "hypnet_hpsearch.spec"}
+_LAZY = {"Search": "hypnet_hpsearch.search", "SearchSpec": "hypnet_hpsearch.spec", "report": "hypnet_hpsearch.reports"}
 
 
 def __getattr__(name: str) -> Any:

@@ -69,7 +69,7 @@ def run(
             _logger.info("its running trials were cancelled; to go on, run the same command again")
             raise
     _print_end(status, as_json=as_json)
-    if status.done < status.total:
+    if status.done + status.pruned < status.total:
         raise typer.Exit(1)
 
 
@@ -158,7 +158,9 @@ def _print_status(found: SearchStatus) -> None:
 
 
 def _print_end(found: SearchStatus, *, as_json: bool) -> None:
-    _logger.info("%d of %d trials done, %d failed", found.done, found.total, found.failed + found.lost + found.cancelled)
+    pruned = f", {found.pruned} pruned" if found.pruned else ""
+    failed = found.failed + found.lost + found.cancelled
+    _logger.info("%d of %d trials done%s, %d failed", found.done, found.total, pruned, failed)
     if found.without_number:
         _logger.warning("%d trials have NaN or infinity for their %s", found.without_number, found.metric)
     if as_json:
@@ -171,7 +173,9 @@ def _print_end(found: SearchStatus, *, as_json: bool) -> None:
 
 def _rows(found: SearchStatus) -> list[tuple[str, str]]:
     rows = [("name", found.name), ("metric", f"{found.metric} ({found.direction})"), ("trials", str(found.total))]
-    rows += [(state, str(getattr(found, state))) for state in ("done", "running", "missing", "failed", "lost", "cancelled")]
+    rows += [
+        (state, str(getattr(found, state))) for state in ("done", "pruned", "running", "missing", "failed", "lost", "cancelled")
+    ]
     if found.without_number:
         rows.append(("without a number", str(found.without_number)))
     if found.best is not None:

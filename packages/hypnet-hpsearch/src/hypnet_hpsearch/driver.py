@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypnet_core.errors import RunError, SchedulerError, SchedulerUnavailableError
 from hypnet_core.protocols import BatchScheduler, Scheduler
@@ -14,7 +14,7 @@ from hypnet_core.runs.scheduling import JobState
 from hypnet_hpsearch.attempts import Attempt
 from hypnet_hpsearch.jobs import job_of, key_of
 from hypnet_hpsearch.ledger import TrialRecord, TrialState
-from hypnet_hpsearch.plan import Plan
+from hypnet_hpsearch.plan import Plan, PlannedTrial
 from hypnet_hpsearch.presence import Presence
 from hypnet_hpsearch.spec import SearchSpec
 from hypnet_hpsearch.store import Event, Store, end_event
@@ -22,7 +22,10 @@ from hypnet_hpsearch.target import attempt_content
 from hypnet_hpsearch.trial import ENDED_FROM_OUTSIDE
 from hypnet_hpsearch.watching import Progress, Start, Watcher
 
-__all__ = ["Driver"]
+if TYPE_CHECKING:
+    from hypnet_hpsearch.adaptive import AdaptivePlan
+
+__all__ = ["Driver", "StoppedError"]
 
 _LOOK_AROUND = 0.2  # seconds between two looks at what other drivers do, and at attempts that no job of ours stands for
 _POLL = 1.0  # seconds between two polls of a scheduler that does not say how often it may be asked
@@ -30,6 +33,10 @@ _SILENCE = (5.0, 60.0)  # seconds to leave a scheduler alone that did not answer
 _LOSSES = 5  # how often a trial may vanish, each time that the search is started, before it is given up
 _AHEAD = 2  # jobs that wait in the scheduler, so that a slot is never empty while the driver is busy
 _AT_ONCE = 50  # jobs at once in a scheduler that does not say how many slots it has
+
+
+class StoppedError(RunError):
+    """Somebody has asked the driver to stop; its own jobs have been cancelled."""
 
 
 class Driver:
@@ -48,12 +55,25 @@ class Driver:
     """
 
     def __init__(
-        self, store: Store, plan: Plan, spec: SearchSpec, *, scheduler: Scheduler, watcher: Watcher, max_jobs: int | None = None
+        self,
+        store: Store,
+        plan: Plan | AdaptivePlan,
+        spec: SearchSpec,
+        *,
+        scheduler: Scheduler,
+        watcher: Watcher,
+        max_jobs: int | None = None,
     ) -> None:
         self._store, self._plan, self._spec, self._scheduler, self._watcher = store, plan, spec, scheduler, watcher
         self._batch = scheduler if isinstance(scheduler, BatchScheduler) else None
         slots = getattr(scheduler, "slots", None)
-        room = max(1, slots // spec.resources.cpus) + _AHEAD if slots else self._batch.max_jobs if self._batch else _AT_ONCE
+        room = (
+            max(1, slots // spec.resources.cpus) + _AHEAD * (not spec.adapts)
+            if slots
+            else self._batch.max_jobs
+            if self._batch
+            else _AT_ONCE
+        )
         self._max_jobs = max_jobs or room
         self._poll_interval = float(getattr(scheduler, "poll_interval", _POLL))
         self._presence = Presence(store.directory)
@@ -71,12 +91,15 @@ class Driver:
         self._next_poll = 0.0
         self._silence = _SILENCE[0]
         self._interrupted = False
+        self._again: set[int] = set()  # trials among those to do that have failed before
+        self._unwanted: set[Attempt] = set()  # somebody has asked to cancel them, or a pruner has given them up
 
     def run(self) -> None:
         """Work until every trial has ended.
 
         Raises:
             KeyboardInterrupt: Ctrl-C was pressed. The driver's own jobs have been cancelled.
+            StoppedError: `hypnet search cancel` was used. Likewise.
             RunError: The directory cannot be written any more. Jobs go on.
             SchedulerError: The scheduler refuses a job. Jobs that it had accepted go on.
         """
@@ -84,7 +107,7 @@ class Driver:
             self._begin()
             while self._work():
                 time.sleep(self._poll_interval)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StoppedError):
             self._interrupt()
             raise
         finally:
@@ -93,12 +116,14 @@ class Driver:
     def _begin(self) -> None:
         with self._store.locked():
             self._recover()
+        self._store.ledger.requests()  # whatever was asked of earlier drivers: everything is tried again
+        self._plan.follow(self._store)
         trials = self._store.ledger.trials
         counts: Counter[TrialState | None] = Counter()
         for number, trial in self._plan.ids():
             record = trials.get(trial)
             counts[None if record is None else record.state] += 1
-            if record is None or record.state not in {TrialState.DONE, TrialState.RUNNING}:
+            if record is None or not (record.state.final or record.state is TrialState.RUNNING):
                 self._todo.append(number)
             if record is not None:
                 self._numbers[trial] = number
@@ -110,8 +135,9 @@ class Driver:
                 failed=counts[TrialState.FAILED],
                 interrupted=counts[TrialState.LOST] + counts[TrialState.CANCELLED],
                 running=counts[TrialState.RUNNING],
-                missing=counts[None],
+                missing=counts[None] + self._plan.missing(),
                 damaged=self._store.damaged,
+                pruned=counts[TrialState.PRUNED],
             )
         )
 
@@ -130,8 +156,9 @@ class Driver:
         if looked:
             self._last_look = time.monotonic()
             self._look_at_jobless()
+            self._prune()
         room = self._max_jobs - len(self._jobs) - len(self._jobless) - len(self._waiting)
-        if self._ends or (self._todo and room > 0):
+        if self._ends or ((self._todo or self._plan.missing()) and room > 0):
             with self._store.locked():
                 if self._store.was_cut:
                     self._recover()
@@ -141,26 +168,38 @@ class Driver:
         elif looked:
             self._look_around()
         self._submit()
-        for record in self._store.ledger.ended():
+        self._obey()
+        ended = self._store.ledger.ended()
+        if looked or ended:
+            self._numbers.update((trial, number) for number, trial in self._plan.follow(self._store))
+        for record in ended:
             self._take_in(record)
         if looked:
             self._watcher.working(self.progress)
         others = any(trial in self._numbers for trial in self._store.ledger.running)
-        return bool(self._todo or self._jobs or self._jobless or self._waiting or self._ends or others)
+        at_work = self._jobs or self._jobless or self._waiting or self._ends or others
+        return bool(self._todo or at_work or self._plan.missing())
 
     def _claim(self, room: int) -> list[Attempt]:
         begun: list[Attempt] = []
         events: list[Event] = []
-        while self._todo and len(begun) < room:
-            number = self._todo.popleft()
-            trial = self._plan.trial(number)
-            self._numbers[trial.id] = number
+        while len(begun) < room and (trial := self._next()) is not None:
             noted, attempt = self._store.begin(trial, self._presence.name, partial(attempt_content, self._spec, trial.options))
             events += noted
             if attempt is not None:
                 begun.append(attempt)
         self._store.write(events)
         return begun
+
+    def _next(self) -> PlannedTrial | None:
+        """The next trial to begin; `None` if there is none, or none yet."""
+        if not self._todo:
+            return self._plan.propose(self._store)
+        number = self._todo.popleft()
+        self._again.discard(number)
+        trial = self._plan.trial(number)
+        self._numbers[trial.id] = number
+        return trial
 
     def _submit(self) -> None:
         """Hand over what waits; what the scheduler does not take just now goes on waiting."""
@@ -217,7 +256,7 @@ class Driver:
             return
         if self._is_overdue(result):
             result = {**result, "reason": f"over its time limit of {self._spec.resources.time_limit}"}
-        cancelled = self._interrupted and result.get("state") != TrialState.DONE
+        cancelled = (self._interrupted or attempt in self._unwanted) and not TrialState(result.get("state", "lost")).final
         self._ends.append(end_event(attempt, result, TrialState.CANCELLED if cancelled else None))
 
     def _is_overdue(self, result: Mapping[str, Any]) -> bool:
@@ -226,6 +265,52 @@ class Driver:
         if limit is None or not str(result.get("reason")).startswith(ENDED_FROM_OUTSIDE):
             return False
         return bool(result["ended"] - result["started"] >= 0.9 * limit.total_seconds())
+
+    def _prune(self) -> None:
+        """End those of our jobs whose trials the pruner gives up."""
+        for attempt in [attempt for attempt in self._jobs.values() if attempt not in self._unwanted]:
+            verdict = self._plan.verdict(attempt.trial)
+            if verdict is not None:
+                attempt.prune(*verdict)
+                self._unwanted.add(attempt)
+                self._cancel([attempt])
+
+    def _obey(self) -> None:
+        """Do what people have asked for."""
+        if self._presence.name in self._store.ledger.stopped:
+            raise StoppedError("the search was cancelled from another shell; to go on, run the same command again")
+        unwanted: list[Attempt] = []
+        for kind, trial, number in self._store.ledger.requests():
+            if kind == "cancel":
+                unwanted.append(self._store.attempt(trial, number))
+            else:
+                self._retry(trial, number)
+        self._unwanted.update(unwanted)
+        self._cancel(unwanted)
+
+    def _cancel(self, attempts: Sequence[Attempt]) -> None:
+        jobs = [job for job, attempt in self._jobs.items() if attempt in attempts]
+        if not jobs:
+            return
+        try:
+            self._scheduler.cancel(jobs)
+        except SchedulerUnavailableError as error:
+            self._leave_alone(error)
+            self._unwanted.difference_update(attempts)
+
+    def _retry(self, trial: str, number: int) -> None:
+        record = self._store.ledger.trials.get(trial)
+        if record is None or trial not in self._numbers or record.attempt != number:
+            return
+        if not (record.state.final or record.state is TrialState.RUNNING):
+            self._failures[trial] = self._losses[trial] = 0
+            self._try_again(trial)
+
+    def _try_again(self, trial: str) -> None:
+        number = self._numbers[trial]
+        if number not in self._again:
+            self._again.add(number)
+            self._todo.append(number)
 
     def _look_at_jobless(self) -> None:
         jobless, self._jobless = self._jobless, []
@@ -287,11 +372,11 @@ class Driver:
         self._note_best(record)
         self._watcher.ended(record, self.progress)
         if record.state in {TrialState.FAILED, TrialState.LOST, TrialState.CANCELLED} and self._may_try_again(record):
-            self._todo.append(self._numbers[record.id])
+            self._try_again(record.id)
 
     def _may_try_again(self, record: TrialRecord) -> bool:
         if record.state is TrialState.CANCELLED:
-            return not self._interrupted
+            return not self._interrupted and self._attempt(record) not in self._unwanted
         counter, limit = (self._losses, _LOSSES) if record.state is TrialState.LOST else (self._failures, self._spec.attempts)
         counter[record.id] += 1
         return counter[record.id] < limit

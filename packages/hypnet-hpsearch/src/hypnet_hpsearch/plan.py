@@ -8,12 +8,15 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypnet_hpsearch.grid import Cell, Condition, Grid, expand
 from hypnet_hpsearch.space import Space, drawn
 from hypnet_hpsearch.spec import SEED, SearchSpec
 from hypnet_hpsearch.values import text_of, value_of
+
+if TYPE_CHECKING:
+    from hypnet_hpsearch.store import Store
 
 __all__ = ["Plan", "PlannedTrial", "TrialHash", "space_of"]
 
@@ -85,6 +88,26 @@ class Plan:
         cell = self._cell(number)
         searched = zip(self._keys, map(value_of, cell), strict=True)
         return PlannedTrial(self._hash(cell), {**self._spec.base, **dict(searched)})
+
+    def missing(self) -> int:
+        """How many trials are yet unknown: none."""
+        return 0
+
+    def follow(self, _: Store) -> list[tuple[int, str]]:
+        """Trials that were not known before: none."""
+        return []
+
+    def propose(self, _: Store) -> PlannedTrial | None:
+        """A trial that was not known before: there is none."""
+        return None
+
+    def verdict(self, _: str) -> tuple[int, float] | None:
+        """Whether a running trial is to end: never."""
+        return None
+
+    def first(self) -> PlannedTrial:
+        """The first trial."""
+        return self.trial(next(self.order()))
 
     def _cells(self) -> Iterator[Cell]:
         if not self._seeds:

@@ -48,7 +48,7 @@ class Lines:
         """Say what became of the trial."""
         what = f"{record.metric:.6g}" if record.metric is not None else record.reason or record.state.value
         options = " ".join(f"{key}={shown(value)}" for key, value in record.options.items())
-        level = logging.INFO if record.state is TrialState.DONE else logging.WARNING
+        level = logging.INFO if record.state.final else logging.WARNING
         if _logger.isEnabledFor(level):
             now = progress()
             done = now.counts[TrialState.DONE]
@@ -81,7 +81,7 @@ class Live:
     def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
         """Count it; a failure stays on the screen above the table."""
         self._ended += 1
-        if record.state is not TrialState.DONE:
+        if not record.state.final:
             Lines().ended(record, progress)
 
     def working(self, progress: Callable[[], Progress]) -> None:
@@ -97,22 +97,24 @@ class Live:
 
         counts = progress.counts
         failed = counts[TrialState.FAILED] + counts[TrialState.LOST] + counts[TrialState.CANCELLED]
-        done = counts[TrialState.DONE]
-        left = progress.total - done - failed
+        done, pruned = counts[TrialState.DONE], counts[TrialState.PRUNED]
+        left = progress.total - done - pruned - failed
         seconds = (time.monotonic() - self._began) / max(1, self._ended) * left
         best = progress.best
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in ("queued", "running", "done", "failed", "of", "best so far", "time left"):
+        cells = {
+            "queued": str(progress.queued),
+            "running": str(max(0, counts[TrialState.RUNNING] - progress.queued)),
+            "done": str(done),
+            **({"pruned": str(pruned)} if pruned else {}),
+            "failed": str(failed),
+            "of": str(progress.total),
+            "best so far": "" if best is None else f"{best.metric:.6g}  ({best.id})",
+            "time left": time.strftime("%H:%M:%S", time.gmtime(seconds)) if self._ended else "",
+        }
+        for column in cells:
             table.add_column(column, justify="left" if column == "best so far" else "right")
-        table.add_row(
-            str(progress.queued),
-            str(max(0, counts[TrialState.RUNNING] - progress.queued)),
-            str(done),
-            str(failed),
-            str(progress.total),
-            "" if best is None else f"{best.metric:.6g}  ({best.id})",
-            time.strftime("%H:%M:%S", time.gmtime(seconds)),
-        )
+        table.add_row(*cells.values())
         return table
 
 
@@ -137,6 +139,7 @@ def watcher() -> Iterator[Watcher]:
 def described(start: Start) -> str:
     """What is there and what will be run, in one sentence."""
     parts = [f"{start.total} trial{'s' * (start.total != 1)}", f"{start.done} done"]
+    parts += [f"{start.pruned} pruned"] if start.pruned else []
     parts += [f"{start.running} running already"] if start.running else []
     kinds = [f"{start.missing} missing", f"{start.failed} failed"]
     kinds += [f"{start.interrupted} interrupted"] if start.interrupted else []

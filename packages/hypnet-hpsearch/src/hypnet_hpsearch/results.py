@@ -27,7 +27,7 @@ class TrialResult(BaseModel):
 
     Attributes:
         trial: Its id.
-        state: `running`, `done`, `failed`, `lost` or `cancelled`.
+        state: `running`, `done`, `pruned`, `failed`, `lost` or `cancelled`.
         metric: Its result; `None` if there is none.
         options: All of its options.
         seconds: How long its latest attempt ran.
@@ -59,6 +59,7 @@ class SearchStatus(BaseModel):
         total: Trials in all.
         done: Those that have a result.
         without_number: Those among them whose metric is NaN or infinite.
+        pruned: Those that a pruner has ended early.
         running: Those that a driver has claimed.
         failed: Those whose latest attempt went wrong.
         lost: Those whose latest attempt vanished.
@@ -76,6 +77,7 @@ class SearchStatus(BaseModel):
     total: int
     done: int
     without_number: int
+    pruned: int
     running: int
     failed: int
     lost: int

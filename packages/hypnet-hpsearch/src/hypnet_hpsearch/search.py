@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from hypnet_core.errors import ConfigError, RunError, SchedulerError
 from hypnet_core.plugins.component import Kind
@@ -22,6 +22,10 @@ from hypnet_hpsearch.spec import SearchSpec, load_spec
 from hypnet_hpsearch.store import Store
 from hypnet_hpsearch.target import check_command, command_line
 from hypnet_hpsearch.watching import Progress, Watcher
+
+if TYPE_CHECKING:
+    from hypnet_hpsearch.adaptive import AdaptivePlan
+    from hypnet_hpsearch.dashboard import StudyFile
 
 __all__ = ["Search"]
 
@@ -39,7 +43,8 @@ class Search:
         plan: Its trials.
 
     Raises:
-        ConfigError: The grid, a condition or the command's template is impossible.
+        ConfigError: The grid, a range, a condition, the sampler or the command's template is impossible.
+        RunError: The sampler is one of Optuna's, which is not installed.
 
     Example:
         ```python
@@ -60,7 +65,7 @@ class Search:
         self.spec = spec
         self.directory = Path("searches", spec.name) if directory is None else Path(directory)
         check_command(spec)
-        self.plan = Plan(spec)
+        self.plan = _plan_of(spec)
 
     @classmethod
     def load(cls, file: Path | str, directory: Path | str | None = None) -> Self:
@@ -98,16 +103,16 @@ class Search:
         if lacking:
             raise SchedulerError(lacking)
         store = Store.create(self.directory.absolute(), self.spec, len(self.plan))
-        store.glimpse()
-        if not any(record.state is TrialState.DONE for record in store.ledger.trials.values()):
+        if self.spec.experiment is not None and not self._looked_at().ledger.counts()[TrialState.DONE]:
             self.check_experiment()
         results = ResultsFile(store, self.spec)
+        study = _study_file(store, self.spec)
         driver = Driver(
             store,
             self.plan,
             self.spec,
             scheduler=scheduler or own or self.scheduler(),
-            watcher=_Recording(watcher or Silent(), results),
+            watcher=_Recording(watcher or Silent(), results, study),
             max_jobs=max_jobs,
         )
         try:
@@ -120,7 +125,12 @@ class Search:
             close = getattr(own, "close", None)
             if close is not None:
                 close()
+            if study is not None:
+                study.write()
+                study.close()
         results.write()
+        if len(self.plan) != store.header["trials"]:  # the sampler had nothing more to propose
+            store.set_total(len(self.plan))
         return status_of(store, self.spec)
 
     def scheduler(self) -> Scheduler:
@@ -154,9 +164,9 @@ class Search:
         return best_of(self.results(), self.directory)
 
     def command_lines(self) -> Iterator[tuple[PlannedTrial, tuple[str, ...]]]:
-        """Every trial with the command line that it is run by."""
-        for number in self.plan.order():
-            trial = self.plan.trial(number)
+        """Every trial with the command line that it is run by; with an adaptive sampler, only the first."""
+        trials = [self.plan.first()] if self.spec.adapts else map(self.plan.trial, self.plan.order())
+        for trial in trials:
             out = Attempt(self.directory.absolute() / "trials", trial.id, 1).run
             yield trial, command_line(self.spec, trial.options, out)
 
@@ -185,11 +195,27 @@ class Search:
         return store
 
 
-class _Recording:
-    """Passes on what a driver tells, and keeps `results.csv` up to date."""
+def _plan_of(spec: SearchSpec) -> Plan | AdaptivePlan:
+    if not spec.adapts:
+        return Plan(spec)
+    from hypnet_hpsearch.adaptive import AdaptivePlan  # noqa: PLC0415  an extra, and slow to import
 
-    def __init__(self, watcher: Watcher, results: ResultsFile) -> None:
-        self._watcher, self._results = watcher, results
+    return AdaptivePlan(spec)
+
+
+def _study_file(store: Store, spec: SearchSpec) -> StudyFile | None:
+    if not spec.adapts:
+        return None
+    from hypnet_hpsearch.dashboard import StudyFile  # noqa: PLC0415  as above
+
+    return StudyFile(store, spec)
+
+
+class _Recording:
+    """Passes on what a driver tells, and keeps `results.csv` and a study of Optuna's up to date."""
+
+    def __init__(self, watcher: Watcher, results: ResultsFile, study: StudyFile | None) -> None:
+        self._watcher, self._results, self._study = watcher, results, study
         self.started, self.warned = watcher.started, watcher.warned
 
     def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
@@ -200,4 +226,9 @@ class _Recording:
     def working(self, progress: Callable[[], Progress]) -> None:
         """Write what there is to write, and pass on."""
         self._results.update()
+        if self._study is not None:
+            self._study.update()
+            if self._study.problem:
+                self.warned(self._study.problem)
+                self._study = None
         self._watcher.working(progress)

@@ -97,6 +97,15 @@ class Store:
             write_atomic(path, json.dumps(header, indent=2, ensure_ascii=False) + "\n")
         return cls(directory)
 
+    def set_total(self, total: int) -> None:
+        """Note how many trials there are after all.
+
+        Raises:
+            RunError: `search.json` cannot be written.
+        """
+        self.header["trials"] = total
+        write_atomic(self.directory / _SPEC, json.dumps(self.header, indent=2, ensure_ascii=False) + "\n")
+
     @property
     def spec(self) -> SearchSpec:
         """The search that the directory holds."""
@@ -145,7 +154,7 @@ class Store:
             The events, and the new attempt; `None` if the trial is not to be had.
         """
         record = self.ledger.trials.get(trial.id)
-        if record is not None and record.state in {TrialState.RUNNING, TrialState.DONE}:
+        if record is not None and (record.state is TrialState.RUNNING or record.state.final):
             return [], None
         attempt = self.attempt(trial.id, 1 if record is None else record.attempt + 1)
         if not attempt.create(content(attempt)):  # the journal has lost what is on disk
@@ -231,6 +240,7 @@ def end_event(attempt: Attempt, result: Mapping[str, Any], state: TrialState | N
         "metric": result.get("metric"),
         "reason": result.get("reason"),
         "seconds": seconds,
+        "ended": result.get("ended"),
         "time": time.time(),
     }
 

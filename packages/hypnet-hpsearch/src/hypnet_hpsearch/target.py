@@ -19,6 +19,9 @@ __all__ = ["argument_text", "attempt_content", "check_command", "command_line", 
 DIRECTORY_VARIABLE = "HYPNET_TRIAL_DIR"
 """Environment variable that names the directory that a trial may write to."""
 
+RUN_METRICS = "metrics.jsonl"
+"""Where a run of an experiment writes its metrics, step by step."""
+
 RUN_SUMMARY = "summary.json"
 """What a run of an experiment calls its results."""
 

@@ -23,6 +23,7 @@ class Start:
         running: Those that run now, started by another driver.
         missing: Those that were never begun.
         damaged: Lines of the journal that could not be read.
+        pruned: Those that a pruner has ended for good.
     """
 
     total: int
@@ -32,6 +33,7 @@ class Start:
     running: int
     missing: int
     damaged: int
+    pruned: int = 0
 
 
 @dataclass(frozen=True)
