@@ -436,3 +436,15 @@ def test_theta_of_a_composite_may_be_generated_in_turn(name: str) -> None:
     outer(1, weights=upper(0), **given).flat.square().sum().backward()
     assert gradients(upper)["conditional.embedding.0"]
     assert not gradients(upper)["conditional.embedding.1"]
+
+
+@pytest.mark.parametrize("fan", ["in", "out", "harmonic"])
+@pytest.mark.parametrize("hidden", [(), (32,), (32, 32, 32)], ids=str)
+def test_products_start_with_the_mean_square_that_the_main_network_wants(fan: Any, hidden: tuple[int, ...]) -> None:
+    target = TargetSpec.from_shapes([[40, 3, 5, 5], [40], [30, 200], [30]])
+    conditions = ConditionSpec(count=150, size=10)
+    hnet = LowRank(target, lambda factors: HMLP(factors, conditions, hidden=hidden), rank=3, alpha=7.0, fan=fan)
+    with torch.no_grad():
+        weights = hnet(list(range(150)))
+    for param, start in zip(target.params, hnet.starts, strict=True):
+        assert weights[param.name].square().mean().item() == pytest.approx(start.mean_square, rel=0.1, abs=1e-12)

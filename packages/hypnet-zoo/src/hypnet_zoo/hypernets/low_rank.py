@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from glob import escape as glob_escape
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +15,13 @@ from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.networks.weights import Weights
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
+from hypnet_zoo.init.hyperfan import calibration_inputs
+from hypnet_zoo.init.wanted import Fan, Scheme, Start, wanted_starts
 
 __all__ = ["LowRank", "low_rank", "low_rank_factors"]
 
 A, B = "lora_A", "lora_B"
+_SAMPLES = 512  # conditions to measure the start with
 
 
 def low_rank_factors(target: TargetSpec, rank: int) -> TargetSpec:
@@ -47,6 +52,13 @@ def low_rank_factors(target: TargetSpec, rank: int) -> TargetSpec:
     return TargetSpec(params=tuple(params))
 
 
+@runtime_checkable
+class _Initialisable(Protocol):
+    """A hypernetwork that can start anew with given means and variances."""
+
+    def initialize(self, *, overrides: Mapping[str, Start]) -> None: ...
+
+
 def is_matrix(param: ParamSpec) -> bool:
     """Whether a parameter is written as a product of two factors."""
     return len(param.shape) > 1 and param.kind in {ParamKind.WEIGHT, ParamKind.EMBEDDING} and param.numel > 0
@@ -71,6 +83,8 @@ class LowRank(HyperNetwork):
         make_inner: Makes the inner hypernetwork for the factors, such as `lambda factors: HMLP(factors, conditions)`.
         rank: $r$, inner dimension of the products.
         alpha: $\alpha$; the rank by default, for a scale of 1.
+        fan: Start with products that keep the size of the main network's activations (`"in"`), of its gradients (`"out"`), or between
+            (`"harmonic"`), provided that the inner hypernetwork has an `initialize` for its own start.
 
     Raises:
         SpecError: The rank is not positive, or the target has no matrix.
@@ -93,6 +107,7 @@ class LowRank(HyperNetwork):
         *,
         rank: int = 4,
         alpha: float | None = None,
+        fan: Fan = "in",
     ) -> None:
         inner = make_inner(low_rank_factors(target, rank))
         super().__init__(target, inner.conditions, embeddings=False)
@@ -103,6 +118,54 @@ class LowRank(HyperNetwork):
         self.matrices = [param for param in target.params if is_matrix(param)]
         widths = [_sides(param)[1] for param in self.matrices]
         self.shared_A = nn.Parameter(torch.cat([_like_linear(rank, width) for width in widths]))
+        self.starts: tuple[Start, ...] = ()
+        self.initialize(fan=fan)
+
+    @torch.no_grad()
+    def initialize(
+        self, *, fan: Fan = "in", scheme: Scheme = "kaiming", overrides: Mapping[str, Start | tuple[float, float]] | None = None
+    ) -> None:
+        r"""Start so that the products have the mean squares that the main network should have.
+
+        The generated $A(c)$ gets twice the variance of $A_0$, $1 / in$ in all, and $B(c)$ what is then missing: over independent factors
+        $E[W^2] = (\alpha/r)^2\, r\, E[A^2] E[B^2]$. The factors of one condition depend on each other, so the products are measured and $B$
+        is scaled. Biases start at zero, whatever else is no matrix as wanted.
+
+        Args:
+            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme` and `overrides`.
+            scheme: As above.
+            overrides: As above; a matrix has no mean of its own.
+        """
+        inner = self.inner
+        if not isinstance(inner, _Initialisable):
+            return
+        self.starts = wanted_starts(self.target, fan=fan, scheme=scheme, overrides=overrides)
+        wanted = {param.name: start for param, start in zip(self.target.params, self.starts, strict=True)}
+        matrices = {param.name: _sides(param)[1] for param in self.matrices}
+        others = {glob_escape(name): start for name, start in wanted.items() if name not in matrices}
+        share_of_a = {f"{glob_escape(name)}.{A}": Start(0.0, 2.0 / (3.0 * width)) for name, width in matrices.items()}
+        variances = {name: wanted[name].mean_square * width / (self.scale**2 * self.rank) for name, width in matrices.items()}
+
+        def start_inner() -> None:
+            share_of_b = {f"{glob_escape(name)}.{B}": Start(0.0, variance) for name, variance in variances.items()}
+            inner.initialize(overrides={**others, **share_of_a, **share_of_b})
+
+        with torch.random.fork_rng():  # so that the second time everything is drawn alike, but for the size of B
+            start_inner()
+        for name, mean_square in self._mean_squares().items():
+            variances[name] *= wanted[name].mean_square / mean_square if mean_square > 0 else 1.0
+        start_inner()
+
+    def _mean_squares(self) -> dict[str, float]:
+        """Of every product at the start, over conditions: the trace of (B^T B)(A A^T), which needs no product of full size."""
+        inputs = calibration_inputs(self.inner, samples=_SAMPLES)[:_SAMPLES]
+        factors = self._factors(Weights(self.inner.generate(inputs), self.inner.target))
+        return {
+            name: self.scale**2
+            * float(((up.mT @ up) * (down @ down.mT)).sum(dim=(1, 2)).mean())
+            / (up.shape[1] * down.shape[2])
+            for name, (down, up) in factors.items()
+        }
 
     @property
     def scale(self) -> float:
@@ -168,6 +231,7 @@ def low_rank(
     rank: int = 4,
     alpha: float | None = None,
     inner: HypernetChoice | None = None,
+    fan: Fan = "in",
 ) -> LowRank:
     """A hypernetwork that writes every matrix as a product of two generated factors.
 
@@ -177,8 +241,10 @@ def low_rank(
         rank: Inner dimension of the products.
         alpha: The products are multiplied by alpha / rank; the rank itself by default.
         inner: What generates the factors; an `hmlp` by default.
+        fan: Start with products that keep the size of the main network's activations (`"in"`), of its gradients (`"out"`), or between
+            (`"harmonic"`).
     """
-    return LowRank(target, lambda factors: build_inner(inner, factors, conditions), rank=rank, alpha=alpha)
+    return LowRank(target, lambda factors: build_inner(inner, factors, conditions), rank=rank, alpha=alpha, fan=fan)
 
 
 def _like_linear(rank: int, width: int) -> Tensor:
