@@ -98,6 +98,12 @@ def test_a_run_that_stopped_goes_on_with_its_own_configuration(hypnet: Command, 
     assert hypnet("run", "count", "--resume", "here", "train.steps=4").returncode == 0
 
 
+def test_a_flag_and_an_option_that_say_the_same_are_refused(hypnet: Command) -> None:
+    done = hypnet("run", "count", "--seed", "5", "seed=6")
+    assert done.returncode == 2
+    assert done.stderr == "hypnet: --seed 5 and seed=6 both say what seed is: give one of them\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

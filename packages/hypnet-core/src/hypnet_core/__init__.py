@@ -16,7 +16,8 @@ from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec, T
 if TYPE_CHECKING:
     from hypnet_core.networks.hypernetwork import HyperNetwork
     from hypnet_core.networks.main_network import MainNetwork
-    from hypnet_core.networks.weights import Weights
+    from hypnet_core.networks.materialize import materialize
+    from hypnet_core.networks.weights import Weights, weights_of
     from hypnet_core.tasks.split import Batch, Split
     from hypnet_core.tasks.task import Task, TaskSequence
 
@@ -30,6 +31,8 @@ _LAZY = {
     "Task": "hypnet_core.tasks.task",
     "TaskSequence": "hypnet_core.tasks.task",
     "Weights": "hypnet_core.networks.weights",
+    "materialize": "hypnet_core.networks.materialize",
+    "weights_of": "hypnet_core.networks.weights",
 }
 
 __all__ = [
@@ -49,6 +52,8 @@ __all__ = [
     "TaskSpec",
     "Weights",
     "hookimpl",
+    "materialize",
+    "weights_of",
 ]
 
 

@@ -48,8 +48,7 @@ def run(
     given = list(overrides or [])
     if experiment is not None and "=" in experiment:
         given, experiment = [experiment, *given], None
-    given += [f"seed={seed}"] if seed is not None else []
-    given += [f"device={device}"] if device is not None else []
+    given += _from_flags(given, seed=seed, device=device)
     if resume is not None:
         if out is not None:
             raise UsageError("--resume and --out contradict each other: a run goes on in its own directory")
@@ -75,6 +74,16 @@ def run(
         _print_plan(plan, resolved, as_json=as_json, dry_run=dry_run)
         return
     _carry_out(entry, resolved, directory, plan, resume=resume is not None, as_json=as_json)
+
+
+def _from_flags(overrides: list[str], **flags: object) -> list[str]:
+    """The overrides that flags stand for."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    for name, value in given.items():
+        twice = next((override for override in overrides if override.partition("=")[0].strip() == name), None)
+        if twice is not None:
+            raise UsageError(f"--{name} {value} and {twice} both say what {name} is: give one of them")
+    return [f"{name}={value}" for name, value in given.items()]
 
 
 def _check_flags(entry: Entry, seed: int | None, device: str | None) -> None:
