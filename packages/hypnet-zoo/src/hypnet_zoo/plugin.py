@@ -37,6 +37,14 @@ HYPERNETS = [
         "hypnet_zoo.hypernets.structured:structured_hmlp",
         "MLPs that write chunks which respect the layers of the target.",
     ),
+    Component.hypernet(
+        "hdeconv", "hypnet_zoo.hypernets.hdeconv:HDeconv", "Transposed convolutions that draw all weights as an image."
+    ),
+    Component.hypernet(
+        "chunked_hdeconv",
+        "hypnet_zoo.hypernets.hdeconv:ChunkedHDeconv",
+        "Transposed convolutions that draw the weights chunk by chunk.",
+    ),
     Component.hypernet("delta", "hypnet_zoo.hypernets.delta:delta", "Differences from weights that all conditions share."),
     Component.hypernet("low_rank", "hypnet_zoo.hypernets.low_rank:low_rank", "Products of two generated factors, as in LoRA."),
     Component.hypernet(

@@ -1,7 +1,7 @@
 """What every hypernetwork must fulfil.
 
-Hints: `shapes` (the target's shapes, `[[6, 4], [6], [3, 6], [3]]` by default) and `conditions` (a `ConditionSpec` to build with, three
-conditions of size 4 by default).
+Hints: `shapes` (the target's shapes, `[[6, 4], [6], [3, 6], [3]]` by default), `conditions` (a `ConditionSpec` to build with, three
+conditions of size 4 by default) and `options` (what to build with where nothing else is said: a large network, smaller).
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ def _build(subject: Subject) -> HyperNetworkLike:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         target = TargetSpec.from_shapes(subject.hint("shapes", _SHAPES))
-        built: HyperNetworkLike = subject.build(target, subject.hint("conditions", ConditionSpec(count=3, size=4)))
+        options = {**subject.hint("options", {}), **subject.options}
+        conditions = subject.hint("conditions", ConditionSpec(count=3, size=4))
+        built: HyperNetworkLike = subject.build(target, conditions, **options)
         return built
 
 

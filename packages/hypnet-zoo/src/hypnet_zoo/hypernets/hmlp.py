@@ -14,7 +14,7 @@ from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets.products import pairs
 from hypnet_zoo.init.hyperfan import calibration_inputs, init_heads, zero_heads
-from hypnet_zoo.init.trunk import TrunkStart, init_trunk
+from hypnet_zoo.init.trunk import TrunkStart, as_at_start, init_trunk
 from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, wanted_starts
 from hypnet_zoo.layers.activations import ActivationName
 from hypnet_zoo.layers.hidden import hidden_layers
@@ -143,16 +143,8 @@ class HMLP(HyperNetwork):
     @torch.no_grad()
     def features_at_start(self, inputs: Tensor) -> Tensor:
         """What reaches the heads: without dropout, and with batch norms as in training, whose statistics are then forgotten."""
-        modes = {module: module.training for module in self.trunk.modules()}
-        norms = [module for module in modes if isinstance(module, nn.BatchNorm1d)]
-        self.trunk.eval()
-        for norm in norms:
-            norm.train()
-        features: Tensor = self.trunk(inputs)
-        for norm in norms:
-            norm.reset_running_stats()
-        for module, training in modes.items():
-            module.training = training
+        with as_at_start(self.trunk):
+            features: Tensor = self.trunk(inputs)
         return features
 
     def start_at_zero(self) -> None:

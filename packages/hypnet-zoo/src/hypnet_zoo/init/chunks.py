@@ -32,6 +32,7 @@ _logger = logging.getLogger(__name__)
 _LONGEST = 64.0
 _HALVINGS = 14  # of a range of lengths in logarithms: to 0.1 %
 _SAMPLES = 64
+_EFFORT = 200_000_000  # samples times parameters
 _AT_ONCE = 4_000_000
 _POINTS = 12
 _CORRECTIONS = 3
@@ -66,7 +67,12 @@ def rows_to_measure(inner: HyperNetwork, num_chunks: int) -> int:
     """For how many conditions the chunks can be measured at once in a reasonable time and space."""
     if isinstance(inner, WritesProducts):  # only features are made
         return max(8, min(128, 2_000_000 // (num_chunks * inner.linear_heads()[0].in_features)))
-    return max(2, min(128, 1024 // num_chunks))
+    return max(2, min(2 * _samples(inner), 1024 // num_chunks))
+
+
+def _samples(inner: HyperNetwork) -> int:
+    """How many outputs of a network without linear heads are made to see its size: fewer of a large one."""
+    return max(8, min(_SAMPLES, _EFFORT // sum(parameter.numel() for parameter in inner.parameters())))
 
 
 @torch.no_grad()
@@ -105,7 +111,7 @@ def _paired_squares(inner: HyperNetwork, rows: Tensor, embeddings: Tensor) -> Te
     """The mean square over pairs of rows and embeddings; over all of them if only features must be made."""
     if isinstance(inner, WritesProducts):
         return mean_squares(inner, rows, embeddings, kept=inner.target.numel).mean()
-    some = embeddings[:_SAMPLES]
+    some = embeddings[: _samples(inner)]
     shared = rows[torch.arange(len(some), device=rows.device) % len(rows)]
     return _measured(inner, shared, some.unsqueeze(1)).mean()
 
@@ -223,7 +229,7 @@ def _bisect(squares: Callable[[Tensor], Tensor], wanted: Tensor, shortest: float
 
 def _curve(inner: HyperNetwork, rows: Tensor, chunks: Tensor, shortest: float) -> Callable[[Tensor], Tensor]:
     """The mean square of a chunk as a function of its embedding's length, from some pairs of rows and chunks."""
-    pick = torch.arange(_SAMPLES, device=rows.device)
+    pick = torch.arange(_samples(inner), device=rows.device)
     shared = rows[pick % len(rows)]
     some = chunks[pick % len(chunks)] if chunks.ndim == 2 else chunks[pick % len(rows), pick % chunks.shape[1]]
     lengths = torch.logspace(math.log10(shortest), math.log10(_LONGEST), _POINTS).to(rows)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_zoo.layers.activations import ActivationName, activation_module
@@ -79,6 +81,23 @@ def init_trunk(trunk: nn.Module, activation: ActivationName | None, *, start: Tr
         fill(layer.weight)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+@contextmanager
+def as_at_start(module: nn.Module) -> Iterator[None]:
+    """Within it, a module runs as in its first training step, but without dropout; what batch norms note meanwhile is forgotten."""
+    modes = {layer: layer.training for layer in module.modules()}
+    norms = [layer for layer in modes if isinstance(layer, _BatchNorm)]
+    module.eval()
+    for norm in norms:
+        norm.train()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.reset_running_stats()
+        for layer, training in modes.items():
+            layer.training = training
 
 
 @torch.no_grad()
