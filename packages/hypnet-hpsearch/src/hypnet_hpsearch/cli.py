@@ -41,7 +41,9 @@ def run(
     scheduler: Annotated[str | None, typer.Option(help="Scheduler to use instead of the file's, with its defaults.")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="How many cores jobs may use together (scheduler local).")] = None,
     max_jobs: Annotated[int | None, typer.Option(min=1, help="How many jobs may be queued or running at once.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the trials' commands, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the trials' commands or the scripts to submit, and stop.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run what is missing or failed of a search.
@@ -141,9 +143,18 @@ def _print_plan(found: Search, *, as_json: bool) -> None:
         from hypnet_hpsearch.documents import DryRunDocument, DryRunTrial  # noqa: PLC0415
 
         trials = [DryRunTrial(trial=trial.id, options=trial.options, argv=argv) for trial, argv in found.command_lines()]
-        print_json(DryRunDocument(directory=str(found.directory), remarks=found.plan.remarks, trials=trials))
+        document = {
+            "directory": str(found.directory),
+            "remarks": found.plan.remarks,
+            "trials": trials,
+            "scripts": found.scripts(),
+        }
+        print_json(DryRunDocument.model_validate(document))
         return
-    for number, (_, argv) in enumerate(found.command_lines()):
+    scripts = found.scripts()
+    for script in scripts:
+        print_lines([f"# {shlex.join(script.argv)}", script.text])
+    for number, (_, argv) in enumerate(() if scripts else found.command_lines()):
         if number == _MANY and is_terminal():
             print_lines([f"… and {len(found.plan) - number} more"])
             break

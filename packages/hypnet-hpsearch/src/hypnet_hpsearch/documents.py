@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from hypnet_core.cli.schemas import Document
+from hypnet_core.runs.scheduling import Script
 from hypnet_hpsearch.results import SearchStatus, TrialResult
 
 __all__ = ["BestDocument", "DryRunDocument", "DryRunTrial", "StatusDocument", "TableDocument"]
@@ -84,9 +85,12 @@ class DryRunDocument(_Document):
         directory: The search's directory.
         remarks: What is odd about the search's conditions.
         trials: All trials, in their order.
+        scripts: What would be submitted to a batch system for all trials (`argv` would read `text`, which stands for so many `jobs`);
+            empty for other schedulers.
     """
 
     schema_: Literal["hypnet.search.dry_run/1"] = Field("hypnet.search.dry_run/1", alias="schema")
     directory: str
     remarks: list[str]
     trials: list[DryRunTrial]
+    scripts: list[Script] = Field(default_factory=list)

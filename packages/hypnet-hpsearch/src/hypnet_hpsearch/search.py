@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Self
 from hypnet_core.errors import ConfigError, RunError, SchedulerError
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.registry import registry
-from hypnet_core.protocols import Scheduler
+from hypnet_core.protocols import BatchScheduler, Scheduler
+from hypnet_core.runs.scheduling import Script
 from hypnet_hpsearch.attempts import Attempt
 from hypnet_hpsearch.driver import Driver
+from hypnet_hpsearch.jobs import job_of
 from hypnet_hpsearch.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.plan import Plan, PlannedTrial
 from hypnet_hpsearch.progress import Silent
@@ -169,6 +171,20 @@ class Search:
         for trial in trials:
             out = Attempt(self.directory.absolute() / "trials", trial.id, 1).run
             yield trial, command_line(self.spec, trial.options, out)
+
+    def scripts(self) -> list[Script]:
+        """What a batch system would be given for all these trials; nothing for another scheduler.
+
+        Raises:
+            ComponentError: There is no such scheduler.
+            ConfigError: One of its options is unknown or impossible.
+            SchedulerError: The trials ask for something impossible.
+        """
+        scheduler = self.scheduler()
+        if not isinstance(scheduler, BatchScheduler):
+            return []
+        trials = self.directory.absolute() / "trials"
+        return scheduler.scripts([job_of(Attempt(trials, trial.id, 1), self.spec) for trial, _ in self.command_lines()])
 
     def check_experiment(self) -> None:
         """Have the experiment check the first trial's options, so that a wrong key is one message and not a thousand failures.
