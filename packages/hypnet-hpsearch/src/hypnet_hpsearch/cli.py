@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hypnet_core.cli.output import Json, is_terminal, print_json, print_lines, print_table
+from hypnet_hpsearch.cli_manage import cancel, clean, export, retry
+from hypnet_hpsearch.cli_output import Directory, looked_at, print_pairs
 
 if TYPE_CHECKING:
     from hypnet_hpsearch.results import SearchStatus, TrialResult
     from hypnet_hpsearch.search import Search
     from hypnet_hpsearch.spec import SearchSpec
-    from hypnet_hpsearch.store import Store
 
 __all__ = ["search"]
 
 _logger = logging.getLogger("hypnet.search")
 _MANY = 20
-
-Directory = Annotated[Path, typer.Argument(help="The search's directory, such as searches/NAME.", metavar="DIR")]
 
 search = typer.Typer(name="search", no_args_is_help=True)
 
@@ -41,9 +43,7 @@ def run(
     scheduler: Annotated[str | None, typer.Option(help="Scheduler to use instead of the file's, with its defaults.")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="How many cores jobs may use together (scheduler local).")] = None,
     max_jobs: Annotated[int | None, typer.Option(min=1, help="How many jobs may be queued or running at once.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the trials' commands or the scripts to submit, and stop.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the trials' commands or the scripts to submit, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run what is missing or failed of a search.
@@ -64,11 +64,13 @@ def run(
     if dry_run:
         _print_plan(found, as_json=as_json)
         return
-    with watcher() as who:
+    with watcher() as who, _terminable() as signals:
         try:
             status = found.run(watcher=who, max_jobs=max_jobs)
         except KeyboardInterrupt:
             _logger.info("its running trials were cancelled; to go on, run the same command again")
+            if signals:
+                raise typer.Exit(128 + signal.SIGTERM) from None
             raise
     _print_end(status, as_json=as_json)
     if status.done + status.pruned < status.total:
@@ -78,14 +80,14 @@ def run(
 @search.command()
 def status(directory: Directory, *, as_json: Json = False) -> None:
     """Show how a search stands, also while it runs elsewhere."""
-    store, spec = _looked_at(directory)
+    store, spec = looked_at(directory)
     from hypnet_hpsearch.results import status_of  # noqa: PLC0415
 
     found = status_of(store, spec)
     if as_json:
         _print_status(found)
         return
-    _print_pairs(_rows(found))
+    print_pairs(_rows(found))
 
 
 @search.command()
@@ -94,7 +96,7 @@ def table(directory: Directory, *, as_json: Json = False) -> None:
 
     Into a pipe, it prints a line of headings and one line per trial, separated by tabs.
     """
-    store, spec = _looked_at(directory)
+    store, spec = looked_at(directory)
     from hypnet_hpsearch.results import results_of  # noqa: PLC0415
 
     trials = results_of(store, spec)
@@ -113,7 +115,7 @@ def table(directory: Directory, *, as_json: Json = False) -> None:
 @search.command()
 def best(directory: Directory, *, as_json: Json = False) -> None:
     """Show the best trial of a search: its metric, options and directory."""
-    store, spec = _looked_at(directory)
+    store, spec = looked_at(directory)
     from hypnet_hpsearch.results import best_of, results_of  # noqa: PLC0415
 
     trial = best_of(results_of(store, spec), directory)
@@ -125,16 +127,28 @@ def best(directory: Directory, *, as_json: Json = False) -> None:
     from hypnet_hpsearch.progress import shown  # noqa: PLC0415
 
     rows = [(spec.metric, repr(trial.metric)), *((key, shown(value)) for key, value in trial.options.items())]
-    _print_pairs(rows)
+    print_pairs(rows)
     print_lines([trial.directory])
 
 
-def _looked_at(directory: Path) -> tuple[Store, SearchSpec]:
-    from hypnet_hpsearch.store import Store  # noqa: PLC0415  as above
+for _command in (export, cancel, retry, clean):
+    search.command()(_command)
 
-    store = Store(directory.absolute())
-    store.glimpse()
-    return store, store.spec
+
+@contextmanager
+def _terminable() -> Iterator[list[int]]:
+    """Let SIGTERM do what Ctrl-C does; the signals that came are in the list."""
+    received: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print_plan(found: Search, *, as_json: bool) -> None:
@@ -143,12 +157,7 @@ def _print_plan(found: Search, *, as_json: bool) -> None:
         from hypnet_hpsearch.documents import DryRunDocument, DryRunTrial  # noqa: PLC0415
 
         trials = [DryRunTrial(trial=trial.id, options=trial.options, argv=argv) for trial, argv in found.command_lines()]
-        document = {
-            "directory": str(found.directory),
-            "remarks": found.plan.remarks,
-            "trials": trials,
-            "scripts": found.scripts(),
-        }
+        document = {"directory": str(found.directory), "remarks": found.plan.remarks, "trials": trials, "scripts": found.scripts()}
         print_json(DryRunDocument.model_validate(document))
         return
     scripts = found.scripts()
@@ -192,12 +201,6 @@ def _rows(found: SearchStatus) -> list[tuple[str, str]]:
     if found.best is not None:
         rows += [("best", repr(found.best.metric)), ("best trial", found.best.directory)]
     return rows
-
-
-def _print_pairs(rows: list[tuple[str, str]]) -> None:
-    """Names and values: aligned for people, separated by a tab for a pipe."""
-    width = max(len(name) for name, _ in rows) + 2
-    print_lines(f"{name:<{width}}{value}" if is_terminal() else f"{name}\t{value}" for name, value in rows)
 
 
 def _table(spec: SearchSpec, trials: Iterable[TrialResult]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

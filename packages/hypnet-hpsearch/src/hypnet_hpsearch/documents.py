@@ -12,9 +12,19 @@ from pydantic import ConfigDict, Field
 
 from hypnet_core.cli.schemas import Document
 from hypnet_core.runs.scheduling import Script
+from hypnet_hpsearch.cleaning import Waste
 from hypnet_hpsearch.results import SearchStatus, TrialResult
 
-__all__ = ["BestDocument", "DryRunDocument", "DryRunTrial", "StatusDocument", "TableDocument"]
+__all__ = [
+    "BestDocument",
+    "CancelDocument",
+    "CleanDocument",
+    "DryRunDocument",
+    "DryRunTrial",
+    "RetryDocument",
+    "StatusDocument",
+    "TableDocument",
+]
 
 
 class _Document(Document):
@@ -94,3 +104,45 @@ class DryRunDocument(_Document):
     remarks: list[str]
     trials: list[DryRunTrial]
     scripts: list[Script] = Field(default_factory=list)
+
+
+class CancelDocument(_Document):
+    """`hypnet search cancel DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.cancel/1`.
+        trials: The ids of the trials that were cancelled.
+        drivers: How many drivers were stopped.
+    """
+
+    schema_: Literal["hypnet.search.cancel/1"] = Field("hypnet.search.cancel/1", alias="schema")
+    trials: list[str]
+    drivers: int
+
+
+class RetryDocument(_Document):
+    """`hypnet search retry DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.retry/1`.
+        trials: The ids of the trials that will be run again.
+        drivers: How many drivers are at work, one of which runs them at once; with none, the next one does.
+    """
+
+    schema_: Literal["hypnet.search.retry/1"] = Field("hypnet.search.retry/1", alias="schema")
+    trials: list[str]
+    drivers: int
+
+
+class CleanDocument(_Document):
+    """`hypnet search clean DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.clean/1`.
+        deleted: Whether the directories are gone; `false` after `--dry-run`.
+        attempts: Whose directories.
+    """
+
+    schema_: Literal["hypnet.search.clean/1"] = Field("hypnet.search.clean/1", alias="schema")
+    deleted: bool
+    attempts: list[Waste]

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypnet_core.errors import RunError
 from hypnet_core.runs.files import make_directory
 
-__all__ = ["Presence", "is_present"]
+__all__ = ["Presence", "is_present", "present"]
 
 _DRIVERS = "drivers"
 
@@ -57,3 +57,12 @@ def is_present(directory: Path, name: str) -> bool:
     finally:
         os.close(file)
     return False
+
+
+def present(directory: Path) -> list[str]:
+    """The drivers of a search that live."""
+    try:
+        names = sorted(os.listdir(directory / _DRIVERS))  # noqa: PTH208  the names are all that is needed
+    except FileNotFoundError:
+        return []
+    return [name for name in names if is_present(directory, name)]

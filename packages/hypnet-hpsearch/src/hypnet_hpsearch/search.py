@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hypnet_hpsearch.adaptive import AdaptivePlan
     from hypnet_hpsearch.dashboard import StudyFile
 
-__all__ = ["Search"]
+__all__ = ["Search", "scheduler_of"]
 
 
 class Search:
@@ -142,12 +142,7 @@ class Search:
             ComponentError: There is none of that name.
             ConfigError: One of its options is unknown or impossible.
         """
-        options = dict(self.spec.scheduler)
-        name = options.pop("name", None)
-        if not isinstance(name, str):
-            raise ConfigError("'scheduler' has no 'name'")
-        found: Scheduler = registry().get(Kind.SCHEDULER, name).build(**options)
-        return found
+        return scheduler_of(self.spec)
 
     def status(self) -> SearchStatus:
         """How the search stands, whoever works on it."""
@@ -209,6 +204,21 @@ class Search:
         store = Store(self.directory.absolute())
         store.glimpse()
         return store
+
+
+def scheduler_of(spec: SearchSpec) -> Scheduler:
+    """A new scheduler of the kind that a search names.
+
+    Raises:
+        ComponentError: There is none of that name.
+        ConfigError: One of its options is unknown or impossible.
+    """
+    options = dict(spec.scheduler)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise ConfigError("'scheduler' has no 'name'")
+    found: Scheduler = registry().get(Kind.SCHEDULER, name).build(**options)
+    return found
 
 
 def _plan_of(spec: SearchSpec) -> Plan | AdaptivePlan:

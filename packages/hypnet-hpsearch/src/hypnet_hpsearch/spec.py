@@ -145,7 +145,9 @@ class SearchSpec(_Part):
             all options; `{KEY}` inside an argument for the value of one, which `{options}` then leaves out; `{out}` for the
             directory that the trial may write to (also in the environment, as `HYPNET_TRIAL_DIR`). `{{` is a plain `{`.
         style: How `{options}` are written for a command. In the styles with dashes, true is the bare `--key` and false nothing.
-        summary: File in the trial's directory that the command writes its results to, a JSON object.
+        summary: File in the trial's directory that the command writes its results to.
+        parser: What reads it: `json` (an object), `lines` (of a key and a value), or a function as `package.module:function`, which is
+            given the file's path and returns a mapping; it may lie in the working directory.
         metric: Which entry of the summary says how good a trial was; dots lead into tables.
         direction: Whether a large metric is good (`maximize`) or a small one (`minimize`).
         base: Options that all trials share.
@@ -179,6 +181,7 @@ class SearchSpec(_Part):
     command: tuple[str, ...] | None = None
     style: Style = "--key=value"
     summary: str = "summary.json"
+    parser: Annotated[str, Field(pattern=r"^(json|lines|[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*)$")] = "json"
     metric: Annotated[str, Field(min_length=1)]
     direction: Literal["maximize", "minimize"]
     base: Annotated[dict[str, Any], BeforeValidator(_flat)] = Field(default_factory=dict)
@@ -290,7 +293,7 @@ class SearchSpec(_Part):
         return blake2b(json.dumps(self.identity(), sort_keys=True).encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
-_OF_COMMANDS = {"command", "style", "summary"}
+_OF_COMMANDS = {"command", "style", "summary", "parser"}
 _IDENTITY = {"experiment", *_OF_COMMANDS, "metric", "direction", "base", "grid", "conditions"}
 _SAMPLERS = {"grid": (), "random": ("seed",)}
 

@@ -68,6 +68,7 @@ def attempt_content(spec: SearchSpec, options: Mapping[str, Any], attempt: Attem
         "env": {DIRECTORY_VARIABLE: str(attempt.run)},
         "summary": str(attempt.run / (spec.summary if spec.command else RUN_SUMMARY)),
         "metric": spec.metric,
+        "parser": spec.parser if spec.command else "json",
     }
 
 

@@ -14,8 +14,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,7 +32,10 @@ __all__ = [
     "command",
     "is_command",
     "last_line",
+    "lines_in",
     "main",
+    "numbers_in",
+    "read_summary",
     "take_lock",
     "write_once",
 ]
@@ -46,6 +50,7 @@ ENDED_FROM_OUTSIDE = "ended from outside"
 _COMMAND = [sys.executable, "-P", "-m", "hypnet_hpsearch.trial"]
 _PATIENCE = 5.0  # seconds to wait for somebody who only looks whether the attempt is alive
 _LONGEST_REASON = 300
+_MOST_NUMBERS = 200
 _CANNOT_WRITE = 74
 _NOTHING_TO_DO = 75
 
@@ -149,18 +154,20 @@ def _complain(message: str, code: int) -> int:
 def _attempt(directory: Path, attempt: Mapping[str, Any], lock: int) -> dict[str, Any]:
     started = time.time()
     code, reason = _run(directory, attempt, lock)
-    metric, state = None, "failed"
+    metric, state, numbers = None, "failed", {}
     if reason is None:
         try:
-            metric = _metric(Path(attempt["summary"]), attempt["metric"])
-            state = "done"
+            summary = read_summary(Path(attempt["summary"]), attempt.get("parser", "json"), attempt["cwd"])
+            metric = _metric(summary, attempt["metric"], Path(attempt["summary"]).name)
+            state, numbers = "done", dict(islice(numbers_in(summary), _MOST_NUMBERS))
         except _NoMetricError as error:
             reason = str(error)[:_LONGEST_REASON]
     return {
         "trial": attempt["trial"],
         "attempt": attempt["attempt"],
         "state": state,
-        "metric": metric if metric is None or math.isfinite(metric) else str(metric),
+        "metric": _plain(metric),
+        "numbers": {key: _plain(value) for key, value in numbers.items()},
         "reason": reason,
         "exit_code": code,
         "started": started,
@@ -239,32 +246,113 @@ class _NoMetricError(Exception):
     """The command ended well, but its summary does not say how good it was."""
 
 
-def _metric(path: Path, name: str) -> float:
-    """The metric in a summary: the value of that key, or of the keys within keys that its dots separate."""
-    summary = _summary(path)
-    value: Any = summary
-    for part in [name] if name in summary else name.split("."):
-        if not isinstance(value, dict) or part not in value:
-            has = ", ".join(map(repr, list(summary)[:12])) or "nothing"
-            raise _NoMetricError(f"its {path.name} has no metric {name!r}; it has {has}")
-        value = value[part]
+def _plain(value: float | None) -> float | str | None:
+    """A number as JSON knows it; NaN and infinities as text."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def numbers_in(summary: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers in a summary, those of tables in it under dotted names.
+
+    Example:
+        >>> dict(numbers_in({"loss": 1, "task": {"acc": 0.5, "name": "x"}, "all": [1, 2]}))
+        {'loss': 1.0, 'task.acc': 0.5}
+    """
+    for key, value in summary.items():
+        number = _number(value)
+        if number is not None:
+            yield f"{prefix}{key}", number
+        elif isinstance(value, Mapping):
+            yield from numbers_in(value, f"{prefix}{key}.")
+
+
+def _number(value: Any) -> float | None:
+    """A number, also one of numpy's or torch's that a parser returned; `None` if it is none."""
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "ndim", None) == 0:
+        value = item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _NoMetricError(f"its metric {name!r} is no number but {json.dumps(value)[:40]}")
+        return None
     try:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
 
 
-def _summary(path: Path) -> dict[str, Any]:
+def _metric(summary: Mapping[str, Any], name: str, file: str) -> float:
+    """The metric in a summary: the value of that key, or of the keys within keys that its dots separate."""
+    value: Any = summary
+    for part in [name] if name in summary else name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            has = ", ".join(map(repr, list(summary)[:12])) or "nothing"
+            raise _NoMetricError(f"its {file} has no metric {name!r}; it has {has}")
+        value = value[part]
+    number = _number(value)
+    if number is None:
+        raise _NoMetricError(f"its metric {name!r} is no number but {json.dumps(value, default=repr)[:40]}")
+    return number
+
+
+def read_summary(path: Path, parser: str, directory: str) -> Mapping[str, Any]:
+    """What a trial's summary holds.
+
+    Args:
+        path: The file.
+        parser: `json`, `lines`, or the import string of a function that takes the path and returns a mapping.
+        directory: Where modules of the user's own are found too.
+
+    Raises:
+        _NoMetricError: It is missing, or no such thing.
+    """
+    if parser not in {"json", "lines"}:
+        return _parsed_by(parser, path, directory)
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        summary = json.loads(text) if parser == "json" else lines_in(text)
     except FileNotFoundError:
         raise _NoMetricError(f"it wrote no {path.name}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise _NoMetricError(f"its {path.name} cannot be read as JSON: {error}") from None
+        what = "as JSON" if parser == "json" else "as lines of text"
+        raise _NoMetricError(f"its {path.name} cannot be read {what}: {error}") from None
     if not isinstance(summary, dict):
         raise _NoMetricError(f"its {path.name} holds no JSON object")
+    return summary
+
+
+def lines_in(text: str) -> dict[str, Any]:
+    r"""A summary of lines `key value`: numbers and lists are what they say, all else is text. Of equal keys the last one counts.
+
+    Example:
+        >>> lines_in("acc_final 0.93\nacc_during [0.9, 0.96]\n\nfinished 1\nnote as usual")
+        {'acc_final': 0.93, 'acc_during': [0.9, 0.96], 'finished': 1, 'note': 'as usual'}
+    """
+    found: dict[str, Any] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        key, _, value = line.partition(" ")
+        found[key.removesuffix(":").removesuffix("=")] = _value(value.strip())
+    return found
+
+
+def _value(text: str) -> Any:
+    for read in (json.loads, float):
+        with suppress(ValueError, RecursionError):
+            return read(text)
+    return text
+
+
+def _parsed_by(parser: str, path: Path, directory: str) -> Mapping[str, Any]:
+    """What the user's own parser makes of a file. Whatever it does, the trial ends with a reason."""
+    import importlib  # noqa: PLC0415  only such trials pay for it
+
+    module, _, name = parser.partition(":")
+    sys.path.insert(0, directory)
+    try:
+        summary = getattr(importlib.import_module(module), name)(path)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  it is the user's own code
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise _NoMetricError(f"the parser {parser} cannot read its {path.name}: {why}") from None
+    if not isinstance(summary, Mapping):
+        raise _NoMetricError(f"the parser {parser} returned no mapping but {repr(summary)[:40]}")
     return summary
 
 
