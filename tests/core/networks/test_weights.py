@@ -127,3 +127,16 @@ def test_a_flat_tensor_of_the_wrong_length_is_refused() -> None:
         Weights(torch.zeros(2, 8), SPEC)
     with pytest.raises(WeightsError, match="no batch dimension"):
         Weights(torch.zeros(9), SPEC).unbind()
+
+
+def test_sets_of_weights_become_a_batch_and_again_sets() -> None:
+    sets = [Weights(torch.randn(SPEC.numel), SPEC) for _ in range(3)]
+    batch = Weights.stack(sets)
+    assert batch.batch_shape == (3,)
+    assert list(batch.unbind()) == sets
+    twice = Weights.stack([batch, batch])
+    assert twice.batch_shape == (2, 3)
+    with pytest.raises(WeightsError, match="no weights to stack"):
+        Weights.stack([])
+    with pytest.raises(WeightsError, match="different targets"):
+        Weights.stack([sets[0], Weights(torch.zeros(4), TargetSpec.from_shapes([[4]]))])

@@ -15,11 +15,12 @@ from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.networks.weights import Weights, check_tensors
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
+from hypnet_zoo.hypernets.wrapper import Wrapper
 from hypnet_zoo.init.draw import drawn_weights
 from hypnet_zoo.init.wanted import Fan
 
 
-class Delta(HyperNetwork):
+class Delta(Wrapper):
     r"""Generates differences from a set of weights that all conditions share.
 
     $$ \omega = \omega_0 + h(c, \theta) $$
@@ -50,9 +51,7 @@ class Delta(HyperNetwork):
     base: Tensor
 
     def __init__(self, inner: HyperNetwork, base: Mapping[str, Tensor], *, trainable: bool = False, zero: bool = True) -> None:
-        super().__init__(inner.target, inner.conditions, embeddings=False)
-        self.inner = inner
-        self.conditions_per_call = inner.conditions_per_call  # type: ignore[misc]  # as fast as what is inside
+        super().__init__(inner.target, inner)
         if check_tensors(inner.target, base):
             raise SpecError("the base is one set of weights, it has a batch dimension")
         flat = Weights.of(inner.target, base).flat.detach().clone()
@@ -63,19 +62,9 @@ class Delta(HyperNetwork):
         if zero:
             inner.start_at_zero()
 
-    def members(self) -> list[HyperNetwork]:
-        """The hypernetwork that generates the difference."""
-        return [self.inner]
-
-    def forward(
-        self,
-        condition: int | Sequence[int] | Tensor | None = None,
-        *,
-        cond_input: Tensor | Mapping[str, Tensor] | None = None,
-        uncond_input: Tensor | None = None,
-    ) -> Weights:
-        """Generate weights; the arguments are those of the inner hypernetwork."""
-        return self.delta(condition, cond_input=cond_input, uncond_input=uncond_input) + self.base
+    def transform(self, generated: Weights) -> Weights:
+        """Add the shared weights."""
+        return generated + self.base
 
     def delta(
         self,
@@ -90,7 +79,7 @@ class Delta(HyperNetwork):
 
     def start_at_zero(self) -> None:
         """Let the difference start at zero, and the shared weights be zero too."""
-        self.inner.start_at_zero()
+        super().start_at_zero()
         with torch.no_grad():
             self.base.zero_()
 

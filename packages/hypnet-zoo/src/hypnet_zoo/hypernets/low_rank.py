@@ -15,6 +15,7 @@ from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.networks.weights import Weights
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
+from hypnet_zoo.hypernets.wrapper import Wrapper
 from hypnet_zoo.init.hyperfan import calibration_inputs
 from hypnet_zoo.init.wanted import Fan, Scheme, Start, wanted_starts
 
@@ -68,7 +69,7 @@ def _sides(param: ParamSpec) -> tuple[int, int]:
     return param.shape[0], math.prod(param.shape[1:])
 
 
-class LowRank(HyperNetwork):
+class LowRank(Wrapper):
     r"""Writes every matrix as a product of two generated factors.
 
     $$ W = \tfrac{\alpha}{r}\, B(c)\, \bigl(A_0 + A(c)\bigr), \qquad A_0, A(c) \in \mathbb{R}^{r \times in},\;
@@ -110,11 +111,9 @@ class LowRank(HyperNetwork):
         fan: Fan = "in",
     ) -> None:
         inner = make_inner(low_rank_factors(target, rank))
-        super().__init__(target, inner.conditions, embeddings=False)
+        super().__init__(target, inner)
         self.rank = rank
         self.alpha = float(rank if alpha is None else alpha)
-        self.inner = inner
-        self.conditions_per_call = inner.conditions_per_call  # type: ignore[misc]  # as fast as what is inside
         self.matrices = [param for param in target.params if is_matrix(param)]
         widths = [_sides(param)[1] for param in self.matrices]
         self.shared_A = nn.Parameter(torch.cat([_like_linear(rank, width) for width in widths]))
@@ -172,19 +171,9 @@ class LowRank(HyperNetwork):
         r"""$\alpha / r$."""
         return self.alpha / self.rank
 
-    def members(self) -> list[HyperNetwork]:
-        """The hypernetwork that generates the factors."""
-        return [self.inner]
-
-    def forward(
-        self,
-        condition: int | Sequence[int] | Tensor | None = None,
-        *,
-        cond_input: Tensor | Mapping[str, Tensor] | None = None,
-        uncond_input: Tensor | None = None,
-    ) -> Weights:
-        """Generate weights; the arguments are those of the inner hypernetwork."""
-        generated, batch = self._generated(condition, cond_input, uncond_input)
+    def transform(self, generated: Weights) -> Weights:
+        """Multiply the factors."""
+        batch = generated.batch_shape
         factors = self._factors(generated)
         parts = []
         for param in self.target.params:
@@ -206,15 +195,7 @@ class LowRank(HyperNetwork):
 
         The matrix is `scale` times $B A$.
         """
-        return self._factors(self._generated(condition, cond_input, uncond_input)[0])
-
-    def start_at_zero(self) -> None:
-        """Let $B(c)$ and all that is no matrix start at zero."""
-        self.inner.start_at_zero()
-
-    def _generated(self, condition: object, cond_input: object, uncond_input: object) -> tuple[Weights, torch.Size]:
-        generated: Weights = self.inner(condition, cond_input=cond_input, uncond_input=uncond_input)
-        return generated, generated.batch_shape
+        return self._factors(self.inner(condition, cond_input=cond_input, uncond_input=uncond_input))
 
     def _factors(self, generated: Weights) -> dict[str, tuple[Tensor, Tensor]]:
         shared = self.shared_A.split([self.rank * _sides(param)[1] for param in self.matrices])

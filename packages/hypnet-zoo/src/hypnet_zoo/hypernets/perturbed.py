@@ -13,6 +13,7 @@ from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.networks.weights import Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
+from hypnet_zoo.hypernets.wrapper import Wrapper
 
 __all__ = ["Inputs", "Perturbed", "perturbation"]
 
@@ -41,7 +42,7 @@ class OutputHandler(Protocol):
         ...
 
 
-class Perturbed(HyperNetwork):
+class Perturbed(Wrapper):
     r"""Adds noise to what a hypernetwork generates, so that an implicit distribution has a density everywhere.
 
     A hypernetwork that maps a short noise vector to weights reaches a thin surface in the space of all weights only. With
@@ -93,16 +94,10 @@ class Perturbed(HyperNetwork):
             )
         if output_handler is None and size != inner.target.numel:
             raise SpecError(f"one noise value per weight is needed, {inner.target.numel}, got input_size={size}")
-        super().__init__(inner.target, inner.conditions.model_copy(update={"input_size": size}), embeddings=False)
-        self.inner = inner
+        super().__init__(inner.target, inner, conditions=inner.conditions.model_copy(update={"input_size": size}))
         self.noise_std = noise_std
         self._input_handler: InputHandler = self._first_values if input_handler is None else input_handler
         self._output_handler: OutputHandler = self._add_noise if output_handler is None else output_handler
-        self.conditions_per_call = inner.conditions_per_call  # type: ignore[misc]  # as fast as what is inside
-
-    def members(self) -> list[HyperNetwork]:
-        """The hypernetwork inside."""
-        return [self.inner]
 
     def forward(
         self,
@@ -141,10 +136,6 @@ class Perturbed(HyperNetwork):
         like = next(self.parameters())
         shape = (self.conditions.input_size,) if count is None else (count, self.conditions.input_size)
         return torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
-
-    def start_at_zero(self) -> None:
-        """Let the inner hypernetwork start at zero, which leaves the noise."""
-        self.inner.start_at_zero()
 
     def _first_values(self, inputs: Inputs) -> Inputs:
         size = self.inner.conditions.input_size
