@@ -45,6 +45,9 @@ HYPERNETS = [
         "hypnet_zoo.hypernets.hdeconv:ChunkedHDeconv",
         "Transposed convolutions that draw the weights chunk by chunk.",
     ),
+    Component.hypernet(
+        "shared_hmlp", "hypnet_zoo.hypernets.shared:SharedHMLP", "An MLP with one head for all tensors of a shape."
+    ),
     Component.hypernet("delta", "hypnet_zoo.hypernets.delta:delta", "Differences from weights that all conditions share."),
     Component.hypernet("low_rank", "hypnet_zoo.hypernets.low_rank:low_rank", "Products of two generated factors, as in LoRA."),
     Component.hypernet(
