@@ -284,3 +284,12 @@ def test_sigkill_of_everything_leaves_an_attempt_that_is_dead(tmp_path: Path) ->
     process.wait()
     wait_until(lambda: not attempt.is_alive())
     assert (attempt.conclude("it was killed") or {})["reason"] == "it was killed"
+
+
+def test_the_lock_can_be_had_on_nfs_too(tmp_path: Path) -> None:
+    """There, nobody is given a lock who has opened the file only to read."""
+    (tmp_path / "attempt.json").write_text("{}")
+    lock = trial.take_lock(tmp_path)
+    assert lock is not None
+    assert fcntl.fcntl(lock, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+    os.close(lock)

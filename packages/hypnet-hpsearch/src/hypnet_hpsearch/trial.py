@@ -7,6 +7,7 @@ At the end there is a `result.json`. Only the standard library is imported, beca
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
@@ -109,7 +110,7 @@ def take_lock(directory: Path, patience: float = 0.0) -> int | None:
     Raises:
         FileNotFoundError: The attempt was never written down, so nothing of it can live.
     """
-    file = os.open(directory / ATTEMPT, os.O_RDONLY)
+    file = _opened(directory / ATTEMPT)
     end = time.monotonic() + patience
     while True:
         try:
@@ -121,6 +122,16 @@ def take_lock(directory: Path, patience: float = 0.0) -> int | None:
             time.sleep(0.01)
         else:
             return file
+
+
+def _opened(path: Path) -> int:
+    """Open a file that is to be locked: to write, because NFS gives no lock to who only reads; to read, where that is all there is."""
+    try:
+        return os.open(path, os.O_RDWR)
+    except OSError as error:
+        if error.errno not in {errno.EACCES, errno.EROFS}:
+            raise
+        return os.open(path, os.O_RDONLY)
 
 
 def main(arguments: Sequence[str]) -> int:
