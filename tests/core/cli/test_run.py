@@ -134,7 +134,14 @@ def test_what_cannot_be_resumed_is_one_line(hypnet: Command, tmp_path: Path) -> 
     assert "config.json is damaged" in hypnet("run", "--resume", "bad").stderr
 
 
-def test_ctrl_c_leaves_what_was_saved_and_says_how_to_go_on(site: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_a_signal_leaves_what_was_saved_and_says_how_to_go_on(
+    number: signal.Signals, code: int, word: str, site: Path, tmp_path: Path
+) -> None:
     env = {**os.environ, "PYTHONPATH": str(site), "HYPNET_PLUGINS": "lab"}
     command = [str(Path(sys.executable).with_name("hypnet")), "run", "count", "fail=hang", "--out", "here"]
     process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -142,10 +149,10 @@ def test_ctrl_c_leaves_what_was_saved_and_says_how_to_go_on(site: Path, tmp_path
     while not (tmp_path / "here" / "hanging").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out) == (130, "")
-    assert err.splitlines()[-2:] == ["To go on: hypnet run --resume here", "hypnet: interrupted"]
+    assert (process.returncode, out) == (code, "")
+    assert err.splitlines()[-2:] == ["To go on: hypnet run --resume here", f"hypnet: {word}"]
     assert "Traceback" not in err
     assert len((tmp_path / "here" / "metrics.jsonl").read_text().splitlines()) == 3
     assert not (tmp_path / "here" / "summary.json").exists()

@@ -26,6 +26,16 @@ class InterruptedByUserError(HypnetError):
     exit_code = 130
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: a batch system or a shutdown ends the command, which is to stop as it does after Ctrl-C."""
+
+
+class TerminatedError(HypnetError):
+    """The command was ended by SIGTERM."""
+
+    exit_code = 143
+
+
 class ClosedPipeError(HypnetError):
     """Whoever read stdout went away."""
 
@@ -53,6 +63,8 @@ class HypnetGroup(TyperGroup):
         """Run the sub-command; what it returns is no exit code."""
         try:
             super().invoke(ctx)
+        except Terminated as signal:
+            raise TerminatedError("terminated") from signal
         except KeyboardInterrupt as error:
             raise InterruptedByUserError("interrupted") from error
         except BrokenPipeError as error:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 
 import typer
 
-from hypnet_core.cli.app import ClosedPipeError, make_command
+from hypnet_core.cli.app import ClosedPipeError, InterruptedByUserError, Terminated, TerminatedError, make_command
 from hypnet_core.cli.settings import Settings, complain, start_logging
 from hypnet_core.errors import HypnetError
 from hypnet_core.plugins.registry import registry
@@ -22,24 +24,32 @@ _ClickException = typer.BadParameter.__mro__[2]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and leave with its exit code.
 
-    0 is success, 1 a failure, 2 wrong usage, 130 an interruption by Ctrl-C.
+    0 is success, 1 a failure, 2 wrong usage, 130 an interruption by Ctrl-C, 143 one by SIGTERM.
 
     Args:
         arguments: Those of the command line by default.
     """
     settings = Settings()
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments, settings)
         settings.announce()
         sys.stdout.flush()
+    except Terminated:
+        complain(["terminated"])
+        code = TerminatedError.exit_code
     except KeyboardInterrupt:
         complain(["interrupted"])
-        code = 130
+        code = InterruptedByUserError.exit_code
     except BrokenPipeError:
         code = ClosedPipeError.exit_code
     if code == ClosedPipeError.exit_code:
         _forget_stdout()
     sys.exit(code)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def _run(arguments: Sequence[str], settings: Settings) -> int:
