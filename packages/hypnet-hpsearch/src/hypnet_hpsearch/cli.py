@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hypnet_core.cli.output import Json, is_terminal, print_json, print_lines, print_table
-from hypnet_hpsearch.cli_manage import cancel, clean, export, retry
+from hypnet_hpsearch.cli_manage import cancel, clean, export, plot, retry
 from hypnet_hpsearch.cli_output import Directory, looked_at, print_pairs
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def run(
     scheduler: Annotated[str | None, typer.Option(help="Scheduler to use instead of the file's, with its defaults.")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="How many cores jobs may use together (scheduler local).")] = None,
     max_jobs: Annotated[int | None, typer.Option(min=1, help="How many jobs may be queued or running at once.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the trials' commands or the scripts to submit, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the trials' commands or the scripts to submit, and stop.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run what is missing or failed of a search.
@@ -131,7 +133,7 @@ def best(directory: Directory, *, as_json: Json = False) -> None:
     print_lines([trial.directory])
 
 
-for _command in (export, cancel, retry, clean):
+for _command in (export, plot, cancel, retry, clean):
     search.command()(_command)
 
 
@@ -157,7 +159,12 @@ def _print_plan(found: Search, *, as_json: bool) -> None:
         from hypnet_hpsearch.documents import DryRunDocument, DryRunTrial  # noqa: PLC0415
 
         trials = [DryRunTrial(trial=trial.id, options=trial.options, argv=argv) for trial, argv in found.command_lines()]
-        document = {"directory": str(found.directory), "remarks": found.plan.remarks, "trials": trials, "scripts": found.scripts()}
+        document = {
+            "directory": str(found.directory),
+            "remarks": found.plan.remarks,
+            "trials": trials,
+            "scripts": found.scripts(),
+        }
         print_json(DryRunDocument.model_validate(document))
         return
     scripts = found.scripts()

@@ -1,4 +1,4 @@
-"""`hypnet search cancel`, `retry`, `export` and `clean`."""
+"""`hypnet search cancel`, `retry`, `export`, `plot` and `clean`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypnet_hpsearch.cli_output import Directory, looked_at
 if TYPE_CHECKING:
     from hypnet_hpsearch.cleaning import Waste
 
-__all__ = ["cancel", "clean", "export", "retry"]
+__all__ = ["cancel", "clean", "export", "plot", "retry"]
 
 _logger = logging.getLogger("hypnet.search")
 
@@ -98,6 +98,29 @@ def export(
     if trial and spec.experiment:
         _logger.info("to run it: hypnet run %s --config %s", spec.experiment, to)
     print_lines([str(to)])
+
+
+def plot(
+    directory: Directory,
+    *,
+    out: Annotated[Path | None, typer.Option(help="Where the files go; DIR/plots by default.", metavar="DIR")] = None,
+    kind: Annotated[list[str] | None, typer.Option("--format", help="png or svg; both by default.", metavar="FORMAT")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw the metric against each option, parallel coordinates, and the best result so far."""
+    for one in kind or ():
+        if one not in {"png", "svg"}:
+            raise UsageError(f"--format {one}: there is png and svg")
+    store, spec = looked_at(directory)
+    from hypnet_hpsearch.plots import save_plots  # noqa: PLC0415  as above
+
+    files = save_plots(store, spec, directory / "plots" if out is None else out, tuple(dict.fromkeys(kind or ("png", "svg"))))
+    if as_json:
+        from hypnet_hpsearch.documents import PlotDocument  # noqa: PLC0415
+
+        print_json(PlotDocument(files=[str(file) for file in files]))
+        return
+    print_lines(map(str, files))
 
 
 def clean(

@@ -21,6 +21,7 @@ __all__ = [
     "CleanDocument",
     "DryRunDocument",
     "DryRunTrial",
+    "PlotDocument",
     "RetryDocument",
     "StatusDocument",
     "TableDocument",
@@ -146,3 +147,15 @@ class CleanDocument(_Document):
     schema_: Literal["hypnet.search.clean/1"] = Field("hypnet.search.clean/1", alias="schema")
     deleted: bool
     attempts: list[Waste]
+
+
+class PlotDocument(_Document):
+    """`hypnet search plot DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.plot/1`.
+        files: The files that were written.
+    """
+
+    schema_: Literal["hypnet.search.plot/1"] = Field("hypnet.search.plot/1", alias="schema")
+    files: list[str]
