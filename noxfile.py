@@ -17,7 +17,7 @@ for variable in (
     "UV_NATIVE_TLS",
 ):  # the system's certificates, like pip: some networks have an authority of their own
     os.environ.setdefault(variable, "1")
-nox.options.sessions = ["lint", "types", "tests", "ray", "third_party", "alone"]
+nox.options.sessions = ["lint", "types", "tests", "ray", "peft", "third_party", "alone"]
 
 DISTRIBUTIONS = ["hypnet-core", "hypnet-data", "hypnet-zoo", "hypnet-hpsearch"]
 EDITABLE = [argument for name in DISTRIBUTIONS for argument in ("-e", f"packages/{name}")]
