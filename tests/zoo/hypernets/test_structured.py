@@ -88,7 +88,7 @@ def test_pieces_are_laid_along_any_dimension() -> None:
     chunking = made([{"shapes": [[4, 2, 2]], "count": 3}], {"0": {"pieces": [[0, 0], [0, 2], [0, 1]], "dim": 1}})
     hypernet = StructuredHMLP(target, ConditionSpec(), chunking)
     row = hypernet.embedding(0)
-    parts = [hypernet.hmlps()[0](cond_input=torch.cat([row, c]))["0"] for c in hypernet.chunk_embeddings()[0]]
+    parts = [hypernet.hmlps()[0](cond_input=torch.cat([row, c]))["0"] for c in hypernet.all_chunk_embeddings()[0]]
     torch.testing.assert_close(hypernet(0)["0"], torch.cat([parts[0], parts[2], parts[1]], dim=1))
 
 
@@ -237,7 +237,7 @@ def test_a_configuration_holds_the_document_or_the_name() -> None:
     own = structured_hmlp(
         TARGET, ConditionSpec(), chunking="hypnet_zoo.hypernets.chunkings:by_shape", chunking_options={"embedding_size": 3}
     )
-    assert own.chunk_embeddings()[0].shape == (2, 3)
+    assert own.all_chunk_embeddings()[0].shape == (2, 3)
     misspelt = [{**GROUPS[0], "options": {"hiden": [5]}}, GROUPS[1]]
     with pytest.raises(ConfigError, match="there is no such option; did you mean 'hidden'"):
         StructuredHMLP(TARGET, ConditionSpec(), made(misspelt), assemble=by_function)

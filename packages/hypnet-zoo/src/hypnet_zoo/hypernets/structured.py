@@ -60,7 +60,7 @@ class StructuredHMLP(HyperNetwork):
         >>> from hypnet_zoo.hypernets.chunkings import by_shape
         >>> target = TargetSpec.from_shapes([[6, 6], [6, 6], [6, 6], [2, 6]])
         >>> hnet = StructuredHMLP(target, ConditionSpec(count=2, size=4), by_shape(target))
-        >>> hnet.num_chunks, [len(group) for group in hnet.chunk_embeddings()], hnet(1)["3"].shape
+        >>> hnet.num_chunks, [len(group) for group in hnet.all_chunk_embeddings()], hnet(1)["3"].shape
         (4, [3, 1], torch.Size([2, 6]))
     """
 
@@ -106,22 +106,20 @@ class StructuredHMLP(HyperNetwork):
         """The networks that write the chunks, one per group."""
         return [inner for inner in self.inner if isinstance(inner, HMLP)]
 
-    def chunk_embeddings(self, condition: int | None = None) -> list[nn.Parameter]:
-        """The chunk embeddings `[K, size]` of each group that has any.
+    def all_chunk_embeddings(self) -> list[nn.Parameter]:
+        """The chunk embeddings `[K, size]` that are kept here, group by group; of all conditions, if each has its own."""
+        return [one for number in range(len(self.chunking.groups)) for one in self._embeddings_of(number)]
 
-        Args:
-            condition: Whose they are, if each condition has its own.
+    def chunk_embeddings(self, condition: int) -> list[nn.Parameter]:
+        """The chunk embeddings `[K, size]` that a condition is generated with, one tensor per group that has any.
 
         Raises:
-            ConditionError: Each condition has its own, and there is no such condition.
+            ConditionError: There is no such condition.
         """
         if not self.conditional_chunks:
-            return list(self.own_chunks.values())
-        names = [name for name in self.conditional_shapes if name.startswith("chunks_")]
-        if condition is None:
-            return [parameter for name in names for parameter in self.parameters_of(name)]
+            return self.all_chunk_embeddings()
         self.conditional_parameters(condition)
-        return [self.parameters_of(name)[condition] for name in names]
+        return [self.parameters_of(name)[condition] for name in self.conditional_shapes if name.startswith("chunks_")]
 
     @torch.no_grad()
     def initialize(
@@ -152,7 +150,7 @@ class StructuredHMLP(HyperNetwork):
             uncond_var: Variance of unconditional inputs.
         """
         self.starts = wanted_starts(self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides)
-        for embeddings in self.chunk_embeddings():
+        for embeddings in self.all_chunk_embeddings():
             start_embeddings(embeddings, uniform=False)
         inputs = self._split(calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var))
         wanted = dict(zip(self.target.names, self.starts, strict=True))
@@ -198,7 +196,9 @@ class StructuredHMLP(HyperNetwork):
 
     def _embeddings_of(self, group: int) -> list[nn.Parameter]:
         name = f"chunks_{group}"
-        return list(self.parameters_of(name)) if self.conditional_chunks else [self.own_chunks[name]]
+        if self.conditional_chunks:
+            return list(self.parameters_of(name)) if name in self.conditional_shapes else []
+        return [self.own_chunks[name]] if name in self.own_chunks else []
 
     def start_at_zero(self) -> None:
         """Start anew so that every generated weight is exactly zero: the heads of all groups are."""
