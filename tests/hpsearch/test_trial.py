@@ -293,3 +293,15 @@ def test_the_lock_can_be_had_on_nfs_too(tmp_path: Path) -> None:
     assert lock is not None
     assert fcntl.fcntl(lock, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
     os.close(lock)
+
+
+def test_the_cores_are_given_back_before_the_result_is_written(tmp_path: Path) -> None:
+    attempt = prepared(tmp_path, sys.executable, "-c", WRITE.format(b'{"score": 1}'))
+    code = (
+        "import pathlib, sys; from hypnet_hpsearch import trial; place = pathlib.Path(sys.argv[1]);"
+        "seen = []; trial.main([place], lambda: seen.append(((place / 'run/summary.json').exists(), (place / 'result.json').exists())));"
+        "print(seen)"
+    )
+    found = subprocess.run([sys.executable, "-c", code, attempt.path], capture_output=True, text=True, check=True)
+    assert found.stdout == "[(True, False)]\n"
+    assert attempt.result() is not None

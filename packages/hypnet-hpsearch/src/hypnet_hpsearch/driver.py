@@ -31,7 +31,7 @@ _LOOK_AROUND = 0.2  # seconds between two looks at what other drivers do, and at
 _POLL = 1.0  # seconds between two polls of a scheduler that does not say how often it may be asked
 _SILENCE = (5.0, 60.0)  # seconds to leave a scheduler alone that did not answer: at first, and at most
 _LOSSES = 5  # how often a trial may vanish, each time that the search is started, before it is given up
-_AHEAD = 2  # jobs that wait in the scheduler, so that a slot is never empty while the driver is busy
+_AHEAD = 4  # jobs that wait in the scheduler, so that a slot is never empty while the driver is busy
 _AT_ONCE = 50  # jobs at once in a scheduler that does not say how many slots it has
 
 

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -29,12 +29,14 @@ __all__ = [
     "OUTPUT",
     "RESULT",
     "RUN",
+    "NoMetricError",
     "arguments",
     "command",
     "is_command",
     "last_line",
     "lines_in",
     "main",
+    "metric_in",
     "numbers_in",
     "read_summary",
     "take_lock",
@@ -134,8 +136,12 @@ def _opened(path: Path) -> int:
         return os.open(path, os.O_RDONLY)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], ended: Callable[[], object] = lambda: None) -> int:
     """Run the attempt in the directory that is the only argument.
+
+    Args:
+        arguments: The directory.
+        ended: Called as soon as the command has ended, before its result is written.
 
     Returns:
         0 if the trial is done, 1 if it failed, other codes if there was nothing to do or no way to say so.
@@ -147,7 +153,7 @@ def main(arguments: Sequence[str]) -> int:
         if lock is None or directory.joinpath(RESULT).exists():
             return _complain(f"{directory}: this attempt was made or given up before; nothing done", _NOTHING_TO_DO)
         attempt = json.loads(directory.joinpath(ATTEMPT).read_text(encoding="utf-8"))
-        result = _attempt(directory, attempt, lock)
+        result = _attempt(directory, attempt, lock, ended)
         if not write_once(directory / RESULT, json.dumps(result)):
             return _complain(f"{directory}: somebody else wrote a result for this attempt", _NOTHING_TO_DO)
     except Exception as error:  # noqa: BLE001  whatever it is, the driver reads this line and says it on
@@ -162,16 +168,17 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-def _attempt(directory: Path, attempt: Mapping[str, Any], lock: int) -> dict[str, Any]:
+def _attempt(directory: Path, attempt: Mapping[str, Any], lock: int, ended: Callable[[], object]) -> dict[str, Any]:
     started = time.time()
     code, reason = _run(directory, attempt, lock)
+    ended()
     metric, state, numbers = None, "failed", {}
     if reason is None:
         try:
             summary = read_summary(Path(attempt["summary"]), attempt.get("parser", "json"), attempt["cwd"])
-            metric = _metric(summary, attempt["metric"], Path(attempt["summary"]).name)
+            metric = metric_in(summary, attempt["metric"], Path(attempt["summary"]).name)
             state, numbers = "done", dict(islice(numbers_in(summary), _MOST_NUMBERS))
-        except _NoMetricError as error:
+        except NoMetricError as error:
             reason = str(error)[:_LONGEST_REASON]
     return {
         "trial": attempt["trial"],
@@ -253,7 +260,7 @@ def last_line(path: Path) -> str:
     return ""
 
 
-class _NoMetricError(Exception):
+class NoMetricError(Exception):
     """The command ended well, but its summary does not say how good it was."""
 
 
@@ -290,17 +297,26 @@ def _number(value: Any) -> float | None:
         return math.inf if value > 0 else -math.inf
 
 
-def _metric(summary: Mapping[str, Any], name: str, file: str) -> float:
-    """The metric in a summary: the value of that key, or of the keys within keys that its dots separate."""
+def metric_in(summary: Mapping[str, Any], name: str, file: str) -> float:
+    """The metric in a summary: the value of that key, or of the keys within keys that its dots separate.
+
+    Args:
+        summary: The summary.
+        name: The metric.
+        file: What messages call the summary.
+
+    Raises:
+        NoMetricError: There is none, or it is no number.
+    """
     value: Any = summary
     for part in [name] if name in summary else name.split("."):
         if not isinstance(value, Mapping) or part not in value:
             has = ", ".join(map(repr, list(summary)[:12])) or "nothing"
-            raise _NoMetricError(f"its {file} has no metric {name!r}; it has {has}")
+            raise NoMetricError(f"its {file} has no metric {name!r}; it has {has}")
         value = value[part]
     number = _number(value)
     if number is None:
-        raise _NoMetricError(f"its metric {name!r} is no number but {json.dumps(value, default=repr)[:40]}")
+        raise NoMetricError(f"its metric {name!r} is no number but {json.dumps(value, default=repr)[:40]}")
     return number
 
 
@@ -313,7 +329,7 @@ def read_summary(path: Path, parser: str, directory: str) -> Mapping[str, Any]:
         directory: Where modules of the user's own are found too.
 
     Raises:
-        _NoMetricError: It is missing, or no such thing.
+        NoMetricError: It is missing, or no such thing.
     """
     if parser not in {"json", "lines"}:
         return _parsed_by(parser, path, directory)
@@ -321,12 +337,12 @@ def read_summary(path: Path, parser: str, directory: str) -> Mapping[str, Any]:
         text = path.read_text(encoding="utf-8")
         summary = json.loads(text) if parser == "json" else lines_in(text)
     except FileNotFoundError:
-        raise _NoMetricError(f"it wrote no {path.name}") from None
+        raise NoMetricError(f"it wrote no {path.name}") from None
     except (OSError, ValueError, RecursionError) as error:
         what = "as JSON" if parser == "json" else "as lines of text"
-        raise _NoMetricError(f"its {path.name} cannot be read {what}: {error}") from None
+        raise NoMetricError(f"its {path.name} cannot be read {what}: {error}") from None
     if not isinstance(summary, dict):
-        raise _NoMetricError(f"its {path.name} holds no JSON object")
+        raise NoMetricError(f"its {path.name} holds no JSON object")
     return summary
 
 
@@ -361,9 +377,9 @@ def _parsed_by(parser: str, path: Path, directory: str) -> Mapping[str, Any]:
         summary = getattr(importlib.import_module(module), name)(path)
     except (Exception, SystemExit) as error:  # noqa: BLE001  it is the user's own code
         why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise _NoMetricError(f"the parser {parser} cannot read its {path.name}: {why}") from None
+        raise NoMetricError(f"the parser {parser} cannot read its {path.name}: {why}") from None
     if not isinstance(summary, Mapping):
-        raise _NoMetricError(f"the parser {parser} returned no mapping but {repr(summary)[:40]}")
+        raise NoMetricError(f"the parser {parser} returned no mapping but {repr(summary)[:40]}")
     return summary
 
 

@@ -4,6 +4,9 @@ It holds little memory, so that starting a job costs one cheap fork. It outlives
 run, so that whatever a job leaves behind is ended with it. A job that waits for its slot is a process already, which has its
 final id; it ends if nobody is left to give it a slot. Only the standard library is imported here.
 
+A job has its cores until it ends. Only the process around a search's trial says a little earlier that it needs them no more, by closing
+its end of the gate, so that the next trial starts while the result is written to disk.
+
 Driver and launcher exchange lines of JSON over a socket: `start` (answered by `id` or `error`), `cancel` and `slots` in one
 direction, `started` and `ended` in the other.
 """
@@ -35,14 +38,14 @@ _THREADS = "OMP_NUM_THREADS"
 
 
 class _Job:
-    """A job that waits for its slot (`gate` is open) or runs."""
+    """A job that waits for its slot, or runs; `gate` is open while it waits, and for a trial as long as it has its cores."""
 
     def __init__(self, order: dict[str, Any], pid: int, gate: socket.socket) -> None:
         self.order = order
         self.pid = pid
         self.name = f"{Identity.of(pid)}:{order['cpus']}"
         self.gate: socket.socket | None = gate
-        self.started = self.cancelled = self.overdue = False
+        self.started = self.cancelled = self.overdue = self.has_cores = False
         self.deadline = _NEVER  # when the next, harder signal is due
 
 
@@ -56,6 +59,7 @@ class _Launcher:
         self.waiting: deque[_Job] = deque()
         self.used = 0
         self.driver = True
+        self.selector = selectors.DefaultSelector()
 
     def run(self) -> None:
         """Serve the driver until it is gone and the last job has ended."""
@@ -64,12 +68,16 @@ class _Launcher:
             end.setblocking(False)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        with selectors.DefaultSelector() as selector:
+        with self.selector as selector:
             selector.register(woken, selectors.EVENT_READ)
             selector.register(self.control, selectors.EVENT_READ)
             buffer = b""
             while self.driver or self.jobs:
-                ready = [key.fileobj for key, _ in selector.select(self._timeout())]
+                keys = [key for key, _ in selector.select(self._timeout())]
+                for key in keys:
+                    if key.data is not None:
+                        self._give_back(key.data)
+                ready = [key.fileobj for key in keys]
                 if woken in ready:
                     with suppress(BlockingIOError):
                         woken.recv(4096)
@@ -141,7 +149,7 @@ class _Launcher:
         if job is None or job.cancelled:
             return
         job.cancelled = True
-        if job.gate is not None:
+        if not job.started:
             self.waiting.remove(job)
             _close(job)
         else:
@@ -156,18 +164,30 @@ class _Launcher:
             if taken is None:
                 return
             self.waiting.popleft()
-            job.started = True
+            job.started = job.has_cores = True
             self.used += job.order["cpus"]
             names, locks = taken
             if job.gate is not None:
                 with suppress(OSError):  # it was killed while it waited; _reap tells
                     socket.send_fds(job.gate, [json.dumps(names).encode()], locks)
+                if trial.is_command(job.order["argv"]):
+                    self.selector.register(job.gate, selectors.EVENT_READ, job)
+                else:
+                    _close(job)
             for lock in locks:
                 os.close(lock)
-            _close(job)
             if job.order["limit"] is not None:
                 job.deadline = time.monotonic() + job.order["limit"]
             self._tell(say="started", id=job.name)
+
+    def _give_back(self, job: _Job) -> None:
+        """Note that a job that has started needs its cores no more."""
+        if job.has_cores:
+            job.has_cores = False
+            self.used -= job.order["cpus"]
+        if job.gate is not None:
+            self.selector.unregister(job.gate)
+            _close(job)
 
     def _signal_overdue(self) -> None:
         now = time.monotonic()
@@ -189,7 +209,7 @@ class _Launcher:
 
     def _ended(self, job: _Job, code: int) -> None:
         if job.started:
-            self.used -= job.order["cpus"]
+            self._give_back(job)
         elif job in self.waiting:  # it was killed before its turn came
             self.waiting.remove(job)
             _close(job)
@@ -228,8 +248,7 @@ def _be_the_job(order: dict[str, Any], gate: socket.socket) -> None:
         os.closerange(gate.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         _prepare(order)
         message, locks, _, _ = socket.recv_fds(gate, 1 << 16, 64)
-        gate.close()
-        code = _become(order["argv"], json.loads(message), locks) if message else _NOT_STARTED
+        code = _become(order["argv"], json.loads(message), locks, gate) if message else _NOT_STARTED
     except BaseException as error:  # noqa: BLE001  nobody else could tell
         why = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else repr(error)
         os.write(2, f"hypnet: cannot start {order['argv'][0]!r}: {why}\n".encode(errors="replace"))
@@ -252,7 +271,7 @@ def _prepare(order: dict[str, Any]) -> None:
         os.chdir(order["cwd"])
 
 
-def _become(argv: list[str], gpus: list[str], locks: list[int]) -> int:
+def _become(argv: list[str], gpus: list[str], locks: list[int], gate: socket.socket) -> int:
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         os.environ.setdefault(
@@ -261,7 +280,7 @@ def _become(argv: list[str], gpus: list[str], locks: list[int]) -> int:
     for lock in locks:
         os.set_inheritable(lock, True)
     if trial.is_command(argv):  # its module is here already: a fork does what a new interpreter would
-        return trial.main(trial.arguments(argv))
+        return trial.main(trial.arguments(argv), gate.close)
     os.execvpe(argv[0], argv, os.environ)  # noqa: S606  # no shell is just what we want
     return _CANNOT_START
 

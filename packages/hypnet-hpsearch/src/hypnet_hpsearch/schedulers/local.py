@@ -58,7 +58,7 @@ class Local:
         >>> scheduler.close()
     """
 
-    poll_interval: float = 0.01
+    poll_interval: float = 0.02
     """Seconds between two polls: asking costs next to nothing."""
 
     def __init__(
