@@ -143,3 +143,57 @@ def test_a_search_over_the_main_job_finds_its_best_run(tmp_path: Path) -> None:
     assert config["experiment"] == "hypercl"
     assert config["config"]["train"]["lr"] == best["options"]["train.lr"]
     assert config["config"]["cl"]["beta"] == best["options"]["cl.beta"]
+
+
+def test_seeds_of_a_run_reuse_it(tmp_path: Path, echolab: dict[str, str]) -> None:
+    ran = hypnet(tmp_path, "run", "echo", "inner.text=a b", "seed=3", "--out", "first", **echolab)
+    assert ran.returncode == 0, ran.stderr
+    found = hypnet(tmp_path, "search", "seeds", "first", "--metric", "score", "-n", "3", "--json", **echolab)
+    assert found.returncode == 0, found.stderr
+    summary = json.loads(found.stdout)["summary"]
+    assert summary["seeds"] == [3, 0, 1]
+    assert summary["keys"][0]["values"] == {"3": 3.5, "0": 0.5, "1": 1.5}
+    runs = sorted(tmp_path.glob("searches/first-seeds/trials/*/1/run"))
+    assert [path.resolve() for path in runs if path.is_symlink()] == [tmp_path / "first"]
+    assert {json.loads((path / "summary.json").read_text())["text"] for path in runs} == {"a b"}
+
+
+def test_an_exported_configuration_is_what_run_takes(tmp_path: Path, echolab: dict[str, str]) -> None:
+    grid = {"inner": {"text": list(HOSTILE)}}
+    write(tmp_path, experiment="echo", metric="score", direction="maximize", grid=grid, seeds=[5])
+    hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", **echolab)
+    table = json.loads(hypnet(tmp_path, "search", "table", "o", "--json", **echolab).stdout)["trials"]
+    for number, trial in enumerate(table[:4]):
+        exported = hypnet(tmp_path, "search", "export", "o", "--trial", trial["trial"], "--to", f"{number}.yaml", **echolab)
+        assert f"hypnet run echo --config {number}.yaml" in exported.stderr
+        found = hypnet(tmp_path, "run", "echo", "--config", f"{number}.yaml", "--out", f"r{number}", **echolab)
+        assert found.returncode == 0, found.stderr
+        summary = json.loads((tmp_path / f"r{number}" / "summary.json").read_text())
+        assert (summary["text"], summary["score"]) == (trial["options"]["inner.text"], 5.5)
+
+
+def test_an_experiment_is_pruned_by_its_metrics(tmp_path: Path, echolab: dict[str, str]) -> None:
+    pytest.importorskip("optuna", minversion="5", reason="pip install 'hypnet-hpsearch[optuna]'")
+    slow = EXPERIMENT.replace("        inner = config.inner\n", "        inner = config.inner\n        import time\n" + SLOWLY)
+    (tmp_path / "site" / "echolab" / "echo.py").write_text(slow)
+    write(
+        tmp_path,
+        experiment="echo",
+        metric="score",
+        direction="minimize",
+        report="loss",
+        grid={"inner.number": [1.0, 2.0, 3.0, 4.0]},
+        sampler={"name": "GridSampler"},
+        pruner={"name": "threshold", "upper": 2.5},
+        max_trials=4,
+    )
+    found = hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", "--json", **echolab)
+    assert found.returncode == 0, found.stderr
+    status = json.loads(found.stdout)["search"]
+    assert (status["done"], status["pruned"]) == (2, 2)
+
+
+SLOWLY = """        for step in range(30):
+            run.log(step, loss=inner.number)
+            time.sleep(0.1)
+"""

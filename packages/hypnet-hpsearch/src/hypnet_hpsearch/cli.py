@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 import shlex
-import signal
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hypnet_core.cli.output import Json, is_terminal, print_json, print_lines, print_table
 from hypnet_hpsearch.cli_manage import cancel, clean, export, plot, retry
-from hypnet_hpsearch.cli_output import Directory, looked_at, print_pairs
+from hypnet_hpsearch.cli_output import Directory, carry_out, looked_at, print_pairs, with_scheduler
+from hypnet_hpsearch.cli_seeds import seeds
 
 if TYPE_CHECKING:
     from hypnet_hpsearch.results import SearchStatus, TrialResult
@@ -53,27 +51,18 @@ def run(
     It may be interrupted or killed, and started again, at any time: nothing is lost, and nothing is run twice. The last line of
     the output is the search's directory.
     """
-    from hypnet_hpsearch.progress import watcher  # noqa: PLC0415  --help needs none of this
-    from hypnet_hpsearch.search import Search  # noqa: PLC0415
+    from hypnet_hpsearch.search import Search  # noqa: PLC0415  --help needs none of this
 
     found = Search.load(file, out)
-    if scheduler is not None or slots is not None:
-        chosen = dict(found.spec.scheduler) if scheduler is None else {"name": scheduler}
-        chosen |= {} if slots is None else {"slots": slots}
-        found = Search(found.spec.model_copy(update={"scheduler": chosen}), found.directory)
+    spec = with_scheduler(found.spec, scheduler, slots)
+    if spec != found.spec:
+        found = Search(spec, found.directory)
     for remark in found.plan.remarks:
         _logger.warning(remark)
     if dry_run:
         _print_plan(found, as_json=as_json)
         return
-    with watcher() as who, _terminable() as signals:
-        try:
-            status = found.run(watcher=who, max_jobs=max_jobs)
-        except KeyboardInterrupt:
-            _logger.info("its running trials were cancelled; to go on, run the same command again")
-            if signals:
-                raise typer.Exit(128 + signal.SIGTERM) from None
-            raise
+    status = carry_out(found, max_jobs)
     _print_end(status, as_json=as_json)
     if status.done + status.pruned < status.total:
         raise typer.Exit(1)
@@ -133,24 +122,8 @@ def best(directory: Directory, *, as_json: Json = False) -> None:
     print_lines([trial.directory])
 
 
-for _command in (export, plot, cancel, retry, clean):
+for _command in (export, plot, seeds, cancel, retry, clean):
     search.command()(_command)
-
-
-@contextmanager
-def _terminable() -> Iterator[list[int]]:
-    """Let SIGTERM do what Ctrl-C does; the signals that came are in the list."""
-    received: list[int] = []
-
-    def stop(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _print_plan(found: Search, *, as_json: bool) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,10 +15,14 @@ import typer
 from hypnet_core.cli.output import is_terminal, print_lines
 
 if TYPE_CHECKING:
+    from hypnet_hpsearch.results import SearchStatus
+    from hypnet_hpsearch.search import Search
     from hypnet_hpsearch.spec import SearchSpec
     from hypnet_hpsearch.store import Store
 
-__all__ = ["Directory", "looked_at", "print_pairs"]
+__all__ = ["Directory", "carry_out", "looked_at", "print_pairs", "with_scheduler"]
+
+_logger = logging.getLogger("hypnet.search")
 
 Directory = Annotated[Path, typer.Argument(help="The search's directory, such as searches/NAME.", metavar="DIR")]
 
@@ -32,3 +40,46 @@ def print_pairs(rows: Sequence[tuple[str, str]]) -> None:
     """Names and values: aligned for people, separated by a tab for a pipe."""
     width = max(len(name) for name, _ in rows) + 2
     print_lines(f"{name:<{width}}{value}" if is_terminal() else f"{name}\t{value}" for name, value in rows)
+
+
+def with_scheduler(spec: SearchSpec, name: str | None, slots: int | None) -> SearchSpec:
+    """The search with what the command line says about its scheduler."""
+    if name is None and slots is None:
+        return spec
+    chosen = dict(spec.scheduler) if name is None else {"name": name}
+    return spec.model_copy(update={"scheduler": chosen | ({} if slots is None else {"slots": slots})})
+
+
+def carry_out(search: Search, max_jobs: int | None) -> SearchStatus:
+    """Run a search and show how it goes; SIGTERM does what Ctrl-C does.
+
+    Raises:
+        typer.Exit: SIGTERM came. The driver's own trials have been cancelled.
+        KeyboardInterrupt: Ctrl-C was pressed. Likewise.
+    """
+    from hypnet_hpsearch.progress import watcher  # noqa: PLC0415  as above
+
+    with watcher() as who, _terminable() as signals:
+        try:
+            return search.run(watcher=who, max_jobs=max_jobs)
+        except KeyboardInterrupt:
+            _logger.info("its running trials were cancelled; to go on, run the same command again")
+            if signals:
+                raise typer.Exit(128 + signal.SIGTERM) from None
+            raise
+
+
+@contextmanager
+def _terminable() -> Iterator[list[int]]:
+    """Let SIGTERM do what Ctrl-C does; the signals that came are in the list."""
+    received: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -14,6 +14,7 @@ from hypnet_core.cli.schemas import Document
 from hypnet_core.runs.scheduling import Script
 from hypnet_hpsearch.cleaning import Waste
 from hypnet_hpsearch.results import SearchStatus, TrialResult
+from hypnet_hpsearch.seeds import SeedsSummary
 
 __all__ = [
     "BestDocument",
@@ -23,6 +24,7 @@ __all__ = [
     "DryRunTrial",
     "PlotDocument",
     "RetryDocument",
+    "SeedsDocument",
     "StatusDocument",
     "TableDocument",
 ]
@@ -159,3 +161,15 @@ class PlotDocument(_Document):
 
     schema_: Literal["hypnet.search.plot/1"] = Field("hypnet.search.plot/1", alias="schema")
     files: list[str]
+
+
+class SeedsDocument(_Document):
+    """`hypnet search seeds SOURCE --json`.
+
+    Attributes:
+        schema_: `hypnet.search.seeds/1`.
+        summary: What the seeds say.
+    """
+
+    schema_: Literal["hypnet.search.seeds/1"] = Field("hypnet.search.seeds/1", alias="schema")
+    summary: SeedsSummary

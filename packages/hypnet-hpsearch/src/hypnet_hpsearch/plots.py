@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def _figure(width: float, height: float) -> Figure:
 
 def _check_installed() -> None:
     try:
-        import matplotlib as _  # noqa: PLC0415  as above
+        importlib.import_module("matplotlib")
     except ImportError:
         raise RunError("matplotlib is not installed: pip install 'hypnet-hpsearch[plot]'") from None
 

@@ -298,15 +298,19 @@ _IDENTITY = {"experiment", *_OF_COMMANDS, "metric", "direction", "base", "grid",
 _SAMPLERS = {"grid": (), "random": ("seed",)}
 
 
-def load_spec(path: Path) -> SearchSpec:
+def load_spec(path: Path, **fields: Any) -> SearchSpec:
     """Read a search from a TOML file, or from a YAML one.
 
     The search is called like the file, and its trials run in the file's directory, unless it says otherwise.
 
+    Args:
+        path: The file.
+        **fields: What holds whatever the file says.
+
     Raises:
         ConfigError: The file cannot be read, or something in it is unknown, missing or impossible.
     """
-    table = {"name": re.sub(r"^[^\w]+|[^\w.-]+", "-", path.stem).strip("-") or "search", **read_mapping(path)}
+    table = {"name": re.sub(r"^[^\w]+|[^\w.-]+", "-", path.stem).strip("-") or "search", **read_mapping(path), **fields}
     table["cwd"] = str(path.absolute().parent / str(table.get("cwd", ".")))
     try:
         return validated(SearchSpec, table)

@@ -1,0 +1,383 @@
+"""The same configuration with several seeds: where it comes from, which runs can be reused, and what the results say."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import math
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from hypnet_core.errors import ConfigError, RunError, did_you_mean
+from hypnet_core.runs.documents import parse_value
+from hypnet_core.runs.files import read_json, write_atomic
+from hypnet_hpsearch.ledger import TrialState
+from hypnet_hpsearch.plan import Plan
+from hypnet_hpsearch.results import best_of, results_of
+from hypnet_hpsearch.spec import SEED, SearchSpec, load_spec
+from hypnet_hpsearch.store import Store
+from hypnet_hpsearch.target import RUN_SUMMARY, argument_text, attempt_content
+from hypnet_hpsearch.trial import RESULT, NoMetricError, metric_in, numbers_in, read_summary, write_once
+from hypnet_hpsearch.values import flattened, text_of
+
+__all__ = [
+    "KeySummary",
+    "SeedRun",
+    "SeedsSummary",
+    "Source",
+    "adopt",
+    "as_text",
+    "name_and_decimals",
+    "seeds_spec",
+    "source_of",
+    "summarise",
+    "write_summary",
+]
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """A finished run that stands for one seed.
+
+    Attributes:
+        seed: The seed.
+        options: The other options.
+        directory: What it wrote.
+    """
+
+    seed: int
+    options: Mapping[str, Any]
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a configuration comes from.
+
+    Attributes:
+        fields: What a search over it says beside the options; see `SearchSpec`.
+        options: Its options, without the seed.
+        runs: Finished runs of it.
+    """
+
+    fields: Mapping[str, Any]
+    options: Mapping[str, Any]
+    runs: Sequence[SeedRun] = field(default=())
+
+
+def source_of(path: Path, *, metric: str | None = None) -> Source:
+    """The configuration that a path leads to.
+
+    Args:
+        path: A search's directory, whose best trial is taken; the directory of a run; or a search file that gives one configuration.
+        metric: The metric. A run's directory names none; the others do.
+
+    Raises:
+        ConfigError: The file is impossible, or gives several configurations; or there is no metric.
+        RunError: There is nothing of the kind, or the search has no result yet.
+    """
+    if (path / "search.json").exists():
+        return _of_search(path, metric)
+    if (path / "config.json").exists():
+        return _of_run(path, metric)
+    if path.is_dir():
+        raise RunError(f"{path} holds neither a search nor a run: there is no search.json and no config.json")
+    return _of_file(path, metric)
+
+
+def _of_file(path: Path, metric: str | None) -> Source:
+    spec = load_spec(path, seeds=[0], **({} if metric is None else {"metric": metric}))
+    several = next((key for key, values in spec.grid.items() if len(values) > 1), None) or next(iter(spec.ranges), None)
+    if several is not None:
+        raise ConfigError(
+            f"{path}: {several!r} has several values, but seeds are gathered for one configuration: run the search first, and name"
+            " its directory to take the best"
+        )
+    return Source(_fields(spec), {**spec.base, **{key: values[0] for key, values in spec.grid.items()}})
+
+
+def _of_search(path: Path, metric: str | None) -> Source:
+    store = Store(path.absolute())
+    store.glimpse()
+    spec = store.spec
+    results = results_of(store, spec)
+    best = best_of(results, path)
+    options = _without_seed(best.options)
+    runs = [
+        SeedRun(result.options[SEED], _without_seed(result.options), Path(result.directory))
+        for result in results
+        if result.state is TrialState.DONE and isinstance(result.options.get(SEED), int)
+    ]
+    fields = _fields(spec) | ({} if metric is None else {"metric": metric})
+    return Source(fields, options, [run for run in runs if run.options == options])
+
+
+def _of_run(path: Path, metric: str | None) -> Source:
+    header = read_json(path / "config.json")
+    if not isinstance(header, dict) or not isinstance(header.get("config"), dict) or "experiment" not in header:
+        raise RunError(f"{path / 'config.json'} is damaged: it names no experiment")
+    options = flattened(header["config"], str(path / "config.json"))
+    finished = (path / RUN_SUMMARY).exists()
+    if metric is None:
+        has = f"; its summary has: {', '.join(dict(numbers_in(read_json(path / RUN_SUMMARY))))}" if finished else ""
+        raise ConfigError(f"which metric? --metric NAME{has}")
+    fields = {"name": path.absolute().name, "experiment": header["experiment"], "metric": metric, "direction": "maximize"}
+    if SEED not in options:
+        raise RunError(f"{path}: the experiment {header['experiment']!r} has no option 'seed'")
+    runs = [SeedRun(options[SEED], _without_seed(options), path.absolute())] if finished else []
+    return Source(fields, _without_seed(options), runs)
+
+
+def _fields(spec: SearchSpec) -> dict[str, Any]:
+    kept = {"name", "experiment", "command", "style", "summary", "parser", "metric", "direction", "attempts", "cwd"}
+    return {**spec.model_dump(include=kept), "resources": spec.resources, "scheduler": spec.scheduler}
+
+
+def _without_seed(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key != SEED}
+
+
+def seeds_spec(
+    source: Source, number: int, *, ignore: Sequence[str] = (), force: Sequence[str] = (), before: Sequence[int] = ()
+) -> tuple[SearchSpec, list[SeedRun]]:
+    """The search that gathers seeds.
+
+    Args:
+        source: The configuration.
+        number: How many seeds.
+        ignore: Options, or groups of them, to leave to the program's defaults.
+        force: Options to change, as `key=value`.
+        before: Seeds that were gathered before.
+
+    Returns:
+        The search, and the runs of the source that can be reused. What is ignored may have been different there.
+
+    Raises:
+        ConfigError: There is no option of a name to ignore, or what to force is no `key=value`.
+    """
+    options = dict(source.options)
+    ignored: set[str] = set()
+    for name in ignore:
+        gone = {key for key in options if key == name or key.startswith(f"{name}.")}
+        if not gone:
+            raise ConfigError(f"--ignore {name}: there is no such option{did_you_mean(name, options)}")
+        ignored |= gone
+    options = {key: value for key, value in options.items() if key not in ignored}
+    for text in force:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise ConfigError(f"{text!r} is no option: write key=value")
+        if key == SEED:
+            raise ConfigError("the seed cannot be forced: all seeds are to differ")
+        options[key] = parse_value(value)
+    wanted = {key: text_of(value, key) for key, value in options.items()}
+    runs = [
+        run
+        for run in source.runs
+        if {key: text_of(value, key) for key, value in run.options.items() if key not in ignored} == wanted
+    ]
+    seeds = islice(dict.fromkeys(chain(sorted(run.seed for run in runs), before, range(number))), number)
+    fields = {**source.fields, "name": f"{str(source.fields['name'])[:90]}-seeds"}
+    return SearchSpec(**fields, base=options, seeds=tuple(seeds)), runs
+
+
+def adopt(store: Store, spec: SearchSpec, runs: Iterable[SeedRun]) -> int:
+    """Take over finished runs as trials of a search; those that have no such metric are left to be run anew.
+
+    Returns:
+        How many were taken over.
+    """
+    plan = Plan(spec)
+    by_seed = {trial.options[SEED]: trial for trial in map(plan.trial, plan.order())}
+    adopted = 0
+    with store.locked():
+        store.write(list(store.recovered()))
+        for run in runs:
+            trial = by_seed.get(run.seed)
+            result = _result(spec, run)
+            if trial is None or result is None or trial.id in store.ledger.trials:
+                continue
+            attempt = store.attempt(trial.id, 1)
+            if not attempt.create(attempt_content(spec, trial.options, attempt)):
+                continue
+            with suppress(OSError):  # the link is a convenience
+                attempt.run.symlink_to(run.directory)
+            write_once(attempt.path / RESULT, json.dumps({"trial": trial.id, "attempt": 1, **result}))
+            store.write(list(store.recovered_attempts(trial.id)))
+            adopted += 1
+    return adopted
+
+
+def _result(spec: SearchSpec, run: SeedRun) -> dict[str, Any] | None:
+    """What the `result.json` of a run says."""
+    parser, file = (spec.parser, spec.summary) if spec.command else ("json", RUN_SUMMARY)
+    try:
+        summary = read_summary(run.directory / file, parser, str(spec.cwd))
+        metric = metric_in(summary, spec.metric, file)
+    except NoMetricError:
+        return None
+    numbers = {key: value if math.isfinite(value) else str(value) for key, value in numbers_in(summary)}
+    return {
+        "state": "done",
+        "metric": metric if math.isfinite(metric) else str(metric),
+        "numbers": numbers,
+        "reason": None,
+        "reused": str(run.directory),
+        "ended": time.time(),
+    }
+
+
+class KeySummary(BaseModel):
+    """What several seeds say about one number.
+
+    Attributes:
+        key: Its name in the summaries.
+        mean: The mean; `None` if no seed has such a number.
+        deviation: Sample standard deviation; `None` for fewer than two seeds.
+        error: Standard error of the mean, the deviation divided by the root of the count.
+        values: The number of each seed.
+        without_number: Seeds that have none, or NaN or an infinity; they are in no mean.
+        decimals: With how many decimals it is shown; four significant digits if `None`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    key: str
+    mean: float | None
+    deviation: float | None
+    error: float | None
+    values: dict[int, float]
+    without_number: list[int]
+    decimals: int | None = None
+
+
+class SeedsSummary(BaseModel):
+    """What several seeds of one configuration say.
+
+    Attributes:
+        directory: The search that has gathered them.
+        options: The configuration.
+        seeds: Those that are done.
+        failed: Those that are not.
+        keys: What was asked for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    directory: str
+    options: dict[str, Any]
+    seeds: list[int]
+    failed: list[int]
+    keys: list[KeySummary]
+
+
+def summarise(store: Store, spec: SearchSpec, keys: Sequence[str] = ()) -> SeedsSummary:
+    """Add up what has been gathered.
+
+    Args:
+        store: The search that has gathered seeds.
+        spec: It.
+        keys: Names of numbers in the summaries, or patterns such as `acc*`, each with `:DECIMALS` behind it if wanted; the metric if
+            there are none.
+
+    Raises:
+        ConfigError: No summary has such a number, or the decimals are no number.
+    """
+    numbers: dict[int, dict[str, float]] = {}
+    plan = Plan(spec)
+    for trial in map(plan.trial, plan.order()):
+        record = store.ledger.trials.get(trial.id)
+        if record is None or record.state is not TrialState.DONE or record.metric is None:
+            continue
+        result = store.attempt(trial.id, record.attempt).result() or {}
+        found = {key: float(value) for key, value in (result.get("numbers") or {}).items()}
+        numbers[trial.options[SEED]] = {**found, spec.metric: record.metric}
+    known = list(dict.fromkeys(key for found in numbers.values() for key in found))
+    chosen: dict[str, int | None] = {}
+    for text in keys or [spec.metric]:
+        name, decimals = name_and_decimals(text)
+        matching = [name] if name in known else fnmatch.filter(known, name)
+        if not matching and numbers:
+            raise ConfigError(f"no summary has a number {name!r}{did_you_mean(name, known)}")
+        chosen |= dict.fromkeys(matching, decimals)
+    return SeedsSummary(
+        directory=str(store.directory),
+        options=dict(spec.base),
+        seeds=list(numbers),
+        failed=[seed for seed in spec.seeds if seed not in numbers],
+        keys=[_key_summary(key, numbers, decimals) for key, decimals in chosen.items()],
+    )
+
+
+def name_and_decimals(text: str) -> tuple[str, int | None]:
+    """What stands before and behind the colon.
+
+    Raises:
+        ConfigError: What stands behind it is no number of decimals.
+
+    Example:
+        >>> name_and_decimals("accuracy:2"), name_and_decimals("loss")
+        (('accuracy', 2), ('loss', None))
+    """
+    name, sign, decimals = text.rpartition(":")
+    if not sign:
+        return text, None
+    if not decimals.isdecimal() or int(decimals) > 20:
+        raise ConfigError(f"{text!r}: decimals are a number from 0 to 20, as in accuracy:2")
+    return name, int(decimals)
+
+
+def _key_summary(key: str, numbers: Mapping[int, Mapping[str, float]], decimals: int | None) -> KeySummary:
+    values = {seed: found[key] for seed, found in numbers.items() if key in found}
+    finite = [value for value in values.values() if math.isfinite(value)]
+    deviation = statistics.stdev(finite) if len(finite) > 1 else None
+    return KeySummary(
+        key=key,
+        mean=statistics.fmean(finite) if finite else None,
+        deviation=deviation,
+        error=None if deviation is None else deviation / math.sqrt(len(finite)),
+        values=values,
+        without_number=[seed for seed in numbers if not math.isfinite(values.get(seed, math.nan))],
+        decimals=decimals,
+    )
+
+
+def as_text(summary: SeedsSummary, *, error: bool = False) -> str:
+    """A summary for people: for each number the mean, and its standard deviation or the standard error of the mean."""
+    lines = [f"{_line(one, error=error)}" for one in summary.keys]
+    lines.append("")
+    lines += [f"seeds: {' '.join(map(str, summary.seeds)) or 'none'}"]
+    lines += [f"failed: {' '.join(map(str, summary.failed))}"] if summary.failed else []
+    lines += [f"options: {' '.join(f'{key}={argument_text(value)!r}' for key, value in summary.options.items())}"]
+    return "\n".join(lines) + "\n"
+
+
+def _line(one: KeySummary, *, error: bool) -> str:
+    def shown(number: float | None) -> str:
+        if number is None:
+            return "?"
+        return f"{number:.4g}" if one.decimals is None else f"{number:.{one.decimals}f}"
+
+    spread, name = (one.error, "standard error") if error else (one.deviation, "standard deviation")
+    seeds = len(one.values) - sum(seed in one.values for seed in one.without_number)
+    without = f", {len(one.without_number)} without a number" if one.without_number else ""
+    return f"{one.key}: {shown(one.mean)} ± {shown(spread)} ({name}, {seeds} seed{'s' * (seeds != 1)}{without})"
+
+
+def write_summary(summary: SeedsSummary, *, error: bool = False) -> None:
+    """Write `seeds_summary.txt` and `seeds_summary.json` into the search's directory.
+
+    Raises:
+        RunError: That is not possible.
+    """
+    directory = Path(summary.directory)
+    write_atomic(directory / "seeds_summary.txt", as_text(summary, error=error))
+    write_atomic(directory / "seeds_summary.json", summary.model_dump_json(indent=2) + "\n")
