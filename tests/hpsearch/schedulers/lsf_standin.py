@@ -27,7 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-HOME = Path(os.environ["LSF_STANDIN"])
+HOME = Path(os.environ.get("LSF_STANDIN", "nowhere"))
 MINUTE = float(os.environ.get("LSF_STANDIN_MINUTE", "60"))
 FLAGS = {"-r", "-rn", "-x", "-H", "-N", "-B", "-K", "-I"}
 VALUES = {

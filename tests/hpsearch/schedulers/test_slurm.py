@@ -520,3 +520,43 @@ def test_without_slurm_its_checks_are_skipped_and_say_why(monkeypatch: pytest.Mo
         Slurm().submit(python("pass"))
     with pytest.raises(SchedulerError, match="no program 'squeue'"):
         Slurm().poll(["1:00000000"])
+
+
+@pytest.fixture
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Makes a program say something, where no other program of Slurm is."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def make(program: str, text: str) -> None:
+        path = tmp_path / program
+        path.write_text(f"#!/bin/sh\nprintf '%s\\n' \"{text}\"\n")
+        path.chmod(0o755)
+
+    return make
+
+
+@pytest.mark.parametrize("text", ["Welcome to our cluster!", "1|", "1||hn:0badbeef:|None", "{}"])
+def test_an_answer_that_makes_no_sense_is_no_answer(said: Callable[[str, str], None], text: str) -> None:
+    said("squeue", text)
+    with pytest.raises(SchedulerUnavailableError, match="squeue said"):
+        Slurm().poll(["1:0badbeef"])
+
+
+@pytest.mark.parametrize("text", ["Welcome to our cluster!", "1|", "1|||"])
+def test_accounting_that_makes_no_sense_is_none(said: Callable[[str, str], None], text: str) -> None:
+    said("squeue", "2|RUNNING|hn:0badbeef:|None")
+    said("sacct", text)
+    assert Slurm().poll(["1:0badbeef", "2:0badbeef"]) == {"1:0badbeef": JobState.LOST, "2:0badbeef": JobState.RUNNING}
+
+
+def test_a_job_that_slurm_holds_after_it_could_not_start_it_has_failed(said: Callable[[str, str], None]) -> None:
+    said("squeue", "1|PENDING|hn:0badbeef:|launch failed requeued held")
+    scheduler = Slurm()
+    assert scheduler.poll(["1:0badbeef"]) == {"1:0badbeef": JobState.FAILED}
+    assert scheduler.reason("1:0badbeef") == "LAUNCH_FAILED: launch failed requeued held"
+
+
+@pytest.mark.parametrize("mark", ["hn:0badbeef:", "hn:", "hn:0badbeef", "hn:0badbeef:k1,k2", "of the site's own"])
+def test_comments_of_strangers_are_no_keys(said: Callable[[str, str], None], mark: str) -> None:
+    said("squeue", f"7_9|RUNNING|{mark}|None")
+    assert Slurm().find(["k1"]) == {}

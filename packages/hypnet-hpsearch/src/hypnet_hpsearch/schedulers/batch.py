@@ -193,7 +193,8 @@ class BatchSystem(ABC):
                 continue
             token, _, some = seen.mark.removeprefix(_MARK).partition(":")
             element = number.partition("_")[2]
-            key = some.split(",")[int(element) - self.first if element else 0]
+            keys, place = some.split(","), int(element) - self.first if element else 0
+            key = keys[place] if place < len(keys) else ""
             identity = _Id.parse(f"{number}:{token}")
             if key in wanted and identity is not None:
                 found[key] = str(identity)

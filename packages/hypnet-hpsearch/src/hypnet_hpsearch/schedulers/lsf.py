@@ -165,8 +165,8 @@ class Lsf(BatchSystem):
             if not _NOTHING.search(said):
                 raise SchedulerUnavailableError(f"bjobs: {in_one_line(said) or f'exit code {answer.code}'}") from None
             records = []
-        for record in records:  # those of unknown jobs hold nothing but an error
-            if "JOBID" in record:
+        for record in records:
+            if isinstance(record, dict) and "JOBID" in record:  # those of unknown jobs hold nothing but an error
                 index = str(record.get("JOBINDEX") or "0")
                 yield record["JOBID"] if index == "0" else f"{record['JOBID']}_{index}", _seen(record)
 

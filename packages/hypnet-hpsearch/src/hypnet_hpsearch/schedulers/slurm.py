@@ -160,16 +160,14 @@ class Slurm(BatchSystem):
         return {**found, **self._accounted(missing)}
 
     def _mine(self) -> Iterable[tuple[str, Seen]]:
-        return self._queue("--me")
+        return self._queue(f"--user={os.getuid()}")
 
     def _queue(self, *which: str) -> Iterator[tuple[str, Seen]]:
         answer = self._run(["squeue", "--noheader", "--array", "--all", "--format=%i|%T|%k|%r", *which])
         if answer.code and _UNKNOWN not in answer.err:
             raise SchedulerUnavailableError(f"squeue: {in_one_line(answer.err) or f'exit code {answer.code}'}")
-        for line in answer.out.splitlines():
-            number, state, mark, reason = line.split("|", 3)  # the reason may hold anything
-            if _HELD in reason:  # nobody but an administrator could release it
-                state = "LAUNCH_FAILED"
+        for number, said, mark, reason in _fields("squeue", answer.out, 4):  # the reason may hold anything
+            state = "LAUNCH_FAILED" if _HELD in reason else said  # nobody but an administrator could release it
             yield number, Seen(_state(state), f"{state}: {reason}" if reason not in {"", "None"} else state, mark)
 
     def _accounted(self, numbers: Sequence[str]) -> dict[str, Seen]:
@@ -185,7 +183,8 @@ class Slurm(BatchSystem):
                         *(f"--jobs={','.join(part)}", "--format=JobID,State,ExitCode"),
                     ]
                 )
-            except SchedulerUnavailableError:
+                lines = list(_fields("sacct", answer.out, 3))
+            except SchedulerUnavailableError:  # then it is as if there were none
                 return found
             except SchedulerError:  # it is not installed
                 self._has_accounting = False
@@ -193,8 +192,7 @@ class Slurm(BatchSystem):
             if answer.code:
                 self._has_accounting = "disabled" not in answer.err
                 return found
-            for line in answer.out.splitlines():
-                number, state, code = line.split("|", 2)
+            for number, state, code in lines:
                 word = state.split()[0].rstrip("+")  # "CANCELLED by 0"
                 found[number] = Seen(_state(word), f"{state}, exit code {code}")
         return found
@@ -207,6 +205,19 @@ class Slurm(BatchSystem):
 
     def _run(self, argv: Sequence[str], text: str = "") -> Answer:
         return run(argv, text=text, env=_environment(), timeout=self.timeout)
+
+
+def _fields(program: str, text: str, count: int) -> Iterator[list[str]]:
+    """The fields of each line that a program wrote.
+
+    Raises:
+        SchedulerUnavailableError: It wrote something else.
+    """
+    for line in text.splitlines():
+        fields = line.split("|", count - 1)
+        if len(fields) != count or not fields[1]:
+            raise SchedulerUnavailableError(f"{program} said {in_one_line(line, 60)!r}")
+        yield fields
 
 
 def _state(word: str) -> JobState:
