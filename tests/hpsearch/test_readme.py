@@ -42,7 +42,7 @@ def test_the_first_search_runs_its_seven_trials(place: Path) -> None:
 
 
 def test_the_search_from_python_runs(place: Path) -> None:
-    (place / "script.py").write_text(blocks("python")[1])
+    (place / "script.py").write_text(next(block for block in blocks("python") if "Search(" in block))
     assert shell(place, sys.executable, "script.py").strip() == "{'momentum': 0.5, 'lr': 0.1}"
 
 
@@ -57,3 +57,26 @@ def test_every_key_of_a_search_file_is_in_the_table() -> None:
     rows = re.findall(r"^\| (`.*?) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert set(SearchSpec.model_fields) <= named
+
+
+def test_the_search_over_ranges_runs(place: Path) -> None:
+    (place / "ranges.toml").write_text(blocks("toml")[2])
+    assert load_spec(place / "ranges.toml").sampler_name == "random"
+    shell(place, "hypnet", "search", "run", "ranges.toml")
+    assert shell(place, "hypnet", "search", "table", "searches/ranges").count("\tdone\t") == 30
+
+
+def test_the_reports_are_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "report.py").write_text(next(block for block in blocks("python") if "report(" in block))
+    shell(place, sys.executable, "report.py")
+    assert not (place / "reports.jsonl").exists()
+    monkeypatch.setenv("HYPNET_TRIAL_DIR", str(place))
+    shell(place, sys.executable, "report.py")
+    assert (place / "reports.jsonl").read_text().splitlines()[1] == '{"step": 1, "value": 0.5}'
+
+
+def test_every_command_is_in_the_table() -> None:
+    from hypnet_hpsearch.cli import search
+
+    named = set(re.findall(r"^\| `hypnet search (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE))
+    assert named == {command.name or getattr(command.callback, "__name__", "") for command in search.registered_commands}

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,35 +48,16 @@ def with_scheduler(spec: SearchSpec, name: str | None, slots: int | None) -> Sea
 
 
 def carry_out(search: Search, max_jobs: int | None) -> SearchStatus:
-    """Run a search and show how it goes; SIGTERM does what Ctrl-C does.
+    """Run a search and show how it goes.
 
     Raises:
-        typer.Exit: SIGTERM came. The driver's own trials have been cancelled.
-        KeyboardInterrupt: Ctrl-C was pressed. Likewise.
+        KeyboardInterrupt: Ctrl-C was pressed, or SIGTERM came. The driver's own trials have been cancelled.
     """
     from hypnet_hpsearch.progress import watcher  # noqa: PLC0415  as above
 
-    with watcher() as who, _terminable() as signals:
+    with watcher() as who:
         try:
             return search.run(watcher=who, max_jobs=max_jobs)
         except KeyboardInterrupt:
             _logger.info("its running trials were cancelled; to go on, run the same command again")
-            if signals:
-                raise typer.Exit(128 + signal.SIGTERM) from None
             raise
-
-
-@contextmanager
-def _terminable() -> Iterator[list[int]]:
-    """Let SIGTERM do what Ctrl-C does; the signals that came are in the list."""
-    received: list[int] = []
-
-    def stop(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, before)
