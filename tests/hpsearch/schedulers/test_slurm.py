@@ -560,3 +560,23 @@ def test_a_job_that_slurm_holds_after_it_could_not_start_it_has_failed(said: Cal
 def test_comments_of_strangers_are_no_keys(said: Callable[[str, str], None], mark: str) -> None:
     said("squeue", f"7_9|RUNNING|{mark}|None")
     assert Slurm().find(["k1"]) == {}
+
+
+@pytest.mark.usefixtures("slurm")
+def test_a_trial_whose_job_is_killed_hard_is_run_again(searched: Searched) -> None:
+    code = textwrap.dedent("""
+        import json, os, pathlib
+        marker = pathlib.Path("killed")
+        if not marker.exists():
+            marker.touch()
+            os.killpg(0, 9)  # with the process around it, as when memory runs out
+        json.dump({"score": 1}, open(os.environ["HYPNET_TRIAL_DIR"] + "/summary.json", "w"))
+    """)
+    (searched.path / "trial.py").write_text(code)
+    searched.plan({"x": [0]}, sleep=0)
+    driver = searched.start()
+    _, said = driver.communicate(timeout=60)
+    assert driver.returncode == 0, said
+    states = [json.loads(path.read_text()) for path in sorted(searched.out.glob("trials/*/*/result.json"))]
+    assert [result["state"] for result in states] == ["lost", "done"]
+    assert states[0]["reason"].startswith("its job is failed (FAILED: ")
