@@ -22,6 +22,7 @@ nox.options.sessions = ["lint", "types", "tests", "ray", "peft", "third_party", 
 DISTRIBUTIONS = ["hypnet-core", "hypnet-data", "hypnet-zoo", "hypnet-hpsearch"]
 EDITABLE = [argument for name in DISTRIBUTIONS for argument in ("-e", f"packages/{name}")]
 TEST_TOOLS = [
+    "cmaes>=0.12",
     "hypothesis>=6.100",
     "matplotlib>=3.9",
     "mlxtend>=0.23",

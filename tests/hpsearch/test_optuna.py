@@ -105,6 +105,12 @@ def test_any_sampler_will_do(workshop: Any, name: str) -> None:
     assert len(workshop.ran()) == 3
 
 
+def test_samplers_that_need_other_packages(workshop: Any) -> None:
+    pytest.importorskip("cmaes", reason="pip install 'hypnet-hpsearch[optuna]'")
+    search = workshop.run(**{**SETTINGS, "ranges": {**RANGE, "y": {"low": 0.0, "high": 1.0}}, "sampler": "cmaes"})
+    assert search.status().done == 12
+
+
 def test_options_reach_the_sampler_and_samplers_may_be_nested(workshop: Any) -> None:
     sampler = {"name": "PartialFixedSampler", "fixed_params": {"y": 2.5}, "base_sampler": {"name": "random"}}
     workshop.run(**{**SETTINGS, "ranges": {**RANGE, "y": {"low": 0.0, "high": 5.0}}, "sampler": sampler, "max_trials": 4})
@@ -264,6 +270,7 @@ def test_the_sampler_may_change_but_not_to_one_that_does_not_learn() -> None:
         ({"pruner": {"warmup": 1}}, "'pruner' has no 'name'"),
         ({"max_trials": None}, "the sampler 'tpe' needs 'max_trials'"),
         ({"seeds": 3}, "runs each configuration once: give one seed"),
+        ({"report": "loss"}, "'report' is for experiments"),
         ({"order": "shuffled"}, "the order of trials is the sampler's"),
         ({"conditions": [{"when": {"x": 1}, "then": {"x": 2}}]}, "'x' is a range of real numbers"),
     ],
@@ -273,6 +280,15 @@ def test_mistakes_are_named(change: dict[str, Any], message: str) -> None:
         Search(spec(**change))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_sampler_that_cannot_cope_is_one_line(workshop: Any) -> None:
+    conditions = [{"when": {"x": 1}, "then": {"y": [3, 4]}}]
+    with pytest.raises(
+        RunError, match=r"^the sampler 'GridSampler' cannot propose a trial: The parameter name, y \(condition 1\)"
+    ):
+        workshop.run(grid={"x": [1], "y": [1, 2]}, conditions=conditions, sampler="GridSampler", max_trials=3)
+    assert workshop.ran() == []
 
 
 def test_one_seed_is_an_option(workshop: Any) -> None:

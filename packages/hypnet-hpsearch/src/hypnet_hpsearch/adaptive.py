@@ -39,7 +39,7 @@ class AdaptivePlan:
 
     Raises:
         ConfigError: The space, the sampler or the pruner is impossible.
-        RunError: Optuna is not installed.
+        RunError: Optuna is not installed, or the sampler cannot propose a trial.
     """
 
     def __init__(self, spec: SearchSpec) -> None:
@@ -55,7 +55,7 @@ class AdaptivePlan:
         self._study: Study | None = None
         self._stuck: tuple[int, int] | None = None
         made_pruner(spec.pruner)
-        self._sampler(0)
+        self.first()  # what cannot work is refused here
 
     def __len__(self) -> int:
         return len(self._trials) if self.exhausted else self._spec.max_trials or 0

@@ -148,7 +148,8 @@ def _print_plan(found: Search, *, as_json: bool) -> None:
             print_lines([f"… and {len(found.plan) - number} more"])
             break
         print_lines([shlex.join(argv)])
-    _logger.info("would run %d trials in %s", len(found.plan), found.directory)
+    first = ", of which this is the first; the others depend on results" if found.spec.adapts else ""
+    _logger.info("would run %d trials in %s%s", len(found.plan), found.directory, first)
 
 
 def _print_status(found: SearchStatus) -> None:

@@ -390,7 +390,7 @@ class Driver:
 
     def progress(self) -> Progress:
         """How far the search is."""
-        queued = sum(state is JobState.QUEUED for state in self._states.values())
+        queued = len(self._waiting) + sum(self._states.get(job, JobState.QUEUED) is JobState.QUEUED for job in self._jobs)
         return Progress(len(self._plan), self._store.ledger.counts(), queued, self._best)
 
     def _interrupt(self) -> None:

@@ -232,6 +232,8 @@ class SearchSpec(_Part):
 
     def _check_sampler(self) -> None:
         name = self.sampler_name
+        if self.report is not None and self.command:
+            raise ConfigError("'report' is for experiments; a command writes what the pruner is to see to reports.jsonl")
         if name == "grid" and self.ranges:
             raise ConfigError("ranges cannot be searched whole: the sampler must be 'random' or one of Optuna's, such as 'tpe'")
         if name != "grid" and self.max_trials is None:

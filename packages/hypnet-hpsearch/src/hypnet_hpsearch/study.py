@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hypnet_core.errors import RunError
 from hypnet_hpsearch.grid import Cell
 from hypnet_hpsearch.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.optuna_parts import optuna
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, Trial
 
 __all__ = ["Study"]
 
@@ -80,19 +82,18 @@ class Study:
         self.exhausted = False
 
     def ask(self) -> tuple[int, Cell]:
-        """A proposal of the sampler's: its number in the study, and the configuration."""
-        with _quiet():
-            trial = self._study.ask()
+        """A proposal of the sampler's: its number in the study, and the configuration.
 
-            def choose(name: str, domain: Domain) -> str:
-                if not isinstance(domain, RangeSpec):
-                    labels = _labels(domain)
-                    return domain[labels.index(trial.suggest_categorical(name, labels))]
-                suggest = trial.suggest_int if domain.integer else trial.suggest_float
-                keywords = {} if domain.step is None else {"step": domain.step}
-                return text_of(suggest(name, domain.low, domain.high, log=domain.log, **keywords), name)
-
-            return trial.number, self._space.sample(choose)
+        Raises:
+            RunError: The sampler fails, because it cannot cope with such a space or a package is missing.
+        """
+        try:
+            with _quiet():
+                trial = self._study.ask()
+                return trial.number, self._space.sample(partial(_suggested, trial))
+        except Exception as error:
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise RunError(f"the sampler {self._spec.sampler_name!r} cannot propose a trial: {why}") from error
 
     def begin(self, store: Store, trial: str, number: int) -> None:
         """A proposal has become a trial."""
@@ -230,6 +231,15 @@ class Study:
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(self._storage.get_trial_id_from_study_id_trial_number(self._id, number))
+
+
+def _suggested(trial: Trial, name: str, domain: Domain) -> str:
+    if not isinstance(domain, RangeSpec):
+        labels = _labels(domain)
+        return domain[labels.index(trial.suggest_categorical(name, labels))]
+    suggest: Any = trial.suggest_int if domain.integer else trial.suggest_float
+    step = {} if domain.step is None else {"step": domain.step}
+    return text_of(suggest(name, domain.low, domain.high, log=domain.log, **step), name)
 
 
 def _labels(texts: tuple[str, ...]) -> tuple[str, ...]:
