@@ -298,6 +298,12 @@ def test_json_is_a_way_to_write_any_list_or_mapping(value: Any) -> None:
     assert parse_value(json.dumps([value]).replace("Infinity", ".inf")) == [value]
 
 
+def test_a_long_key_is_no_reason_to_refuse_json() -> None:
+    assert parse_value(json.dumps({"é" * 400: [1]})) == {"é" * 400: [1]}
+    with pytest.raises(ConfigError, match="not well formed"):
+        parse_value("{" + "k" * 2000 + "}}")
+
+
 def test_a_printed_configuration_can_be_read_back(tmp_path: Path) -> None:
     config = load_config(Config, overrides=["net=conv", "title='1e-3'", "train.clip=.inf", "train.lr=1e-7"])
     path = write(tmp_path, dump_config(config))

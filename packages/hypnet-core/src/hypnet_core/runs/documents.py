@@ -6,6 +6,7 @@ YAML means its version 1.2 here: `1e-3` is a number, `010` is ten, and `no`, `on
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Hashable, Mapping
@@ -102,12 +103,27 @@ def parse_value(text: str) -> Any:
         return ""
     try:
         if text[0] in "[{'\"":
-            return _load(text)
+            return _load_flow(text)
         loader = _Loader("")
         tag = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
         return loader.construct_object(yaml.ScalarNode(tag, text))
     except yaml.YAMLError as error:
         raise ConfigError(f"{text!r} is not well formed: {_problem(error)}") from error
+
+
+def _load_flow(text: str) -> Any:
+    """A list, mapping or quoted text. YAML takes no key of more than 1,024 characters, JSON does."""
+    try:
+        return _load(text)
+    except (yaml.scanner.ScannerError, yaml.parser.ParserError) as error:
+        try:
+            return json.loads(text, parse_constant=_no_constant)
+        except ValueError:
+            raise error from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
