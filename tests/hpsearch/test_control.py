@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from hypnet_hpsearch.store import Store
+
 HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search"]
 
 WAITING = """
@@ -224,3 +226,18 @@ def test_results_on_disk_that_no_journal_tells_of_are_listed(workshop: Any, star
     assert sum(",done," in line for line in csv) == 3
     assert Path(table[0]["directory"], "summary.json").exists()
     assert json.loads(command(workshop, "best", "out", "--json").stdout)["trial"]["metric"] == 4.0
+
+
+def test_a_job_that_may_still_wait_in_a_batch_system_is_not_called_lost(workshop: Any) -> None:
+    for scheduler, started, state in [("slurm", False, "running"), ("slurm", True, "lost"), ("local", False, "lost")]:
+        search = workshop.search(grid={"x": [1]}, scheduler=scheduler)
+        search.directory = workshop.path / f"{scheduler}{started}"
+        store = Store.create(search.directory, search.spec, 1)
+        trial = search.plan.first()
+        with store.locked():
+            events, attempt = store.begin(trial, "somebody-1-abc", lambda _: {"options": {"x": 1}})
+            store.write([*events, {"event": "job", "trial": trial.id, "attempt": 1, "job": "7"}])
+        assert attempt is not None
+        if started:
+            attempt.errors.touch()
+        assert getattr(search.status(), state) == 1

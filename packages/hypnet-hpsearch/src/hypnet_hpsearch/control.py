@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hypnet_core.errors import RunError, did_you_mean
-from hypnet_core.protocols import Scheduler
+from hypnet_core.protocols import BatchScheduler, Scheduler
+from hypnet_hpsearch.jobs import key_of
 from hypnet_hpsearch.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.presence import Presence, present
 from hypnet_hpsearch.store import Event, Store, end_event
@@ -87,13 +88,22 @@ def _cancel_orphans(store: Store, scheduler: Scheduler, trials: set[str], patien
         with store.locked():
             mine = [record for record in store.orphans() if record.id in trials]
             store.write([store.take_over(record, presence.name) for record in mine])
-        scheduler.cancel([record.job for record in mine if record.job])
+        scheduler.cancel(_jobs(store, scheduler, mine))
         end = time.monotonic() + patience
         while mine and time.monotonic() < end:
             mine = [record for record in mine if not _concluded(store, record)]
             time.sleep(_POLL * bool(mine))
     finally:
         presence.end()
+
+
+def _jobs(store: Store, scheduler: Scheduler, records: Iterable[TrialRecord]) -> list[str]:
+    """The jobs of some trials; a batch system knows also those whose ids were never written down."""
+    jobs = [record.job for record in records if record.job]
+    if isinstance(scheduler, BatchScheduler):
+        keys = [key_of(store.attempt(record.id, record.attempt)) for record in records if not record.job]
+        jobs += scheduler.find(keys).values() if keys else []
+    return jobs
 
 
 def _concluded(store: Store, record: TrialRecord) -> bool:

@@ -200,10 +200,14 @@ class Store:
         for record in self.orphans():
             attempt = self.attempt(record.id, record.attempt)
             result = attempt.result()
-            if result is None and not attempt.is_alive():
+            if result is None and not attempt.is_alive() and not self._may_wait(attempt):
                 result = {"state": TrialState.LOST.value, "reason": "its driver was killed, and it wrote no result"}
             if result is not None:
                 yield end_event(attempt, result)
+
+    def _may_wait(self, attempt: Attempt) -> bool:
+        """Whether an attempt that was never started may still wait: a batch system keeps the jobs of a driver that is dead."""
+        return self.header["spec"]["scheduler"].get("name") != "local" and not attempt.errors.exists()
 
     def _recovered_options(self, record: TrialRecord) -> Iterator[Event]:
         for number in range(1, record.attempt + 1):
