@@ -1,0 +1,64 @@
+"""Searches on a real Slurm: pruned, cancelled from another shell, with trials that wait when their driver is killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search"]
+
+
+def status(workshop: Any) -> dict[str, Any]:
+    shown = subprocess.run([*HYPNET, "status", "out", "--json"], cwd=workshop.path, capture_output=True, text=True, check=False)
+    found: dict[str, Any] = json.loads(shown.stdout)["search"] if shown.returncode == 0 else {}
+    return found
+
+
+def wait_until(happened: Callable[[], Any], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
+
+
+def test_trials_that_run_and_wait_are_cancelled_after_their_driver_was_killed(workshop: Any, slurm: Any) -> None:
+    workshop.body("time.sleep(100)")
+    file = workshop.file(grid={"x": list(range(4))}, scheduler="slurm", resources={"cpus": 4})
+    driver = subprocess.Popen([*HYPNET, "run", file, "--out", "out", "-q"], cwd=workshop.path)
+    wait_until(lambda: len(workshop.ran()) == 2 and slurm.says("squeue", "-h", "-r", "-t", "PENDING"))
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    assert status(workshop)["running"] == 4
+    done = subprocess.run([*HYPNET, "cancel", "out"], cwd=workshop.path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 4
+    assert (status(workshop)["running"], status(workshop)["cancelled"]) == (0, 4)
+    wait_until(lambda: not slurm.says("squeue", "-h", "-r", "-t", "PENDING,RUNNING"))
+    assert len(workshop.ran()) == 2
+
+
+def test_bad_trials_are_pruned(workshop: Any, slurm: Any) -> None:
+    pytest.importorskip("optuna", minversion="5", reason="pip install 'hypnet-hpsearch[optuna]'")
+    workshop.body(
+        "with open(os.path.join(out, 'reports.jsonl'), 'w') as file:\n"
+        "    file.write(json.dumps({'step': 0, 'value': score}) + '\\n')\n"
+        "time.sleep(30 if score > 2 else 0)"
+    )
+    search = workshop.run(
+        grid={"x": [1, 2, 3, 4]},
+        sampler="BruteForceSampler",
+        pruner={"name": "threshold", "upper": 2.5},
+        max_trials=4,
+        scheduler="slurm",
+        direction="minimize",
+    )
+    found = search.status()
+    assert (found.done, found.pruned, found.failed) == (2, 2, 0)
+    assert len(workshop.ran()) == 4
