@@ -91,10 +91,8 @@ def copy_parameters(ours: Any, theirs: Any) -> None:
     """Give both sides the same start."""
     chunked = isinstance(ours, ChunkedHMLP)
     inner = ours.inner if chunked else ours
-    values = [
-        p.detach().clone()
-        for p in (*ours.conditional_parameters(), *inner.trunk.parameters(), *inner.linear_heads()[0].parameters())
-    ]
+    values = [p.detach().clone() for p in (*ours.conditional_parameters(), *inner.trunk.parameters())]
+    values += [torch.cat([getattr(head, name).detach() for head in inner.linear_heads()]) for name in ("weight", "bias")]
     if chunked:
         values.append(ours.chunk_embeddings)
         first = ours.conditions.count

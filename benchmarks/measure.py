@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import multiprocessing
 import statistics
 import time
@@ -38,7 +40,7 @@ def ratio(times: Mapping[str, list[float]], slow: str, fast: str) -> tuple[float
 
 
 def peak_memory(work: Callable[..., object], *arguments: Any) -> float:
-    """MiB that `work(*arguments)` adds to the peak resident memory of a new process, over what it has after importing."""
+    """MiB that what `work(*arguments)` returns adds, when it is called, to the resident memory of a new process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_report_peak, args=(sender, work, arguments))
@@ -51,6 +53,10 @@ def peak_memory(work: Callable[..., object], *arguments: Any) -> float:
 
 def _report_peak(sender: Any, work: Callable[..., Callable[[], object]], arguments: tuple[Any, ...]) -> None:
     run = work(*arguments)
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what the preparations freed goes back to the system
+    with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123
+        file.write("5")  # the peak so far is that of the preparations
     before = _status("VmRSS")
     run()
     sender.send((_status("VmHWM") - before) / 1024)

@@ -96,6 +96,24 @@ def test_the_full_hypernetwork_is_a_plain_mlp() -> None:
     torch.testing.assert_close(hypernet(0, uncond_input=u).flat, plain(torch.cat([hypernet.embedding(0), u])))
 
 
+def test_a_large_head_is_several_and_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    whole = HMLP(TARGET, ConditionSpec(count=2, size=4), hidden=(6,))
+    monkeypatch.setattr("hypnet_zoo.hypernets.hmlp._LARGEST", 6 * 61)
+    parts = HMLP(TARGET, ConditionSpec(count=2, size=4), hidden=(6,))
+    assert [head.out_features for head in parts.linear_heads()] == [60, 33]
+    (head,) = whole.linear_heads()
+    parts.trunk.load_state_dict(whole.trunk.state_dict())
+    with torch.no_grad():
+        for part, weight, bias in zip(
+            parts.linear_heads(), head.weight.split([60, 33]), head.bias.split([60, 33]), strict=True
+        ):
+            part.weight.copy_(weight)
+            part.bias.copy_(bias)
+    vector = torch.randn(4)
+    torch.testing.assert_close(parts(cond_input=vector[None]).flat, whole(cond_input=vector[None]).flat)
+
+
 def test_only_the_chunk_embeddings_grow_with_the_target() -> None:
     def parameters(numel: int) -> int:
         return count(ChunkedHMLP(TargetSpec.from_shapes([[numel]]), ConditionSpec(count=1, size=4), chunk_size=50, hidden=(8,)))

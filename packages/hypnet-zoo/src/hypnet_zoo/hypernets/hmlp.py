@@ -19,6 +19,10 @@ from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, wanted_starts
 from hypnet_zoo.layers.activations import ActivationName
 from hypnet_zoo.layers.hidden import hidden_layers
 
+# C libraries hand blocks of 32 MiB and more back to the system at once, and every new gradient would have to be mapped anew: a step with
+# one head of 36 MB takes twice as long as one with two.
+_LARGEST = 2**23 - 2**16
+
 
 class HMLP(HyperNetwork):
     r"""An MLP that writes all weights of the target at once.
@@ -28,7 +32,7 @@ class HMLP(HyperNetwork):
 
     $$ \omega = H z + b, \qquad z = \phi(W_L \cdots \phi(W_1 [e; u] + b_1) \cdots + b_L) $$
 
-    With hidden width $d$ the head alone holds $(d + 1) P$ parameters, many more than it writes; `ChunkedHMLP` holds fewer.
+    With hidden width $d$ the head (in code several, if it is large) alone holds $(d + 1) P$ parameters, many more than it writes; `ChunkedHMLP` holds fewer.
 
     Args:
         target: What to generate.
@@ -81,8 +85,8 @@ class HMLP(HyperNetwork):
             batch_norm=batch_norm,
         )
         width = hidden[-1] if hidden else in_features
-        sizes = [size for size in target.sizes if size] if spectral_norm else [target.numel]
-        self.heads = nn.ModuleList(nn.Linear(width, size, bias=bias) for size in sizes)
+        most = 1 if spectral_norm else max(1, _LARGEST // width)
+        self.heads = nn.ModuleList(nn.Linear(width, size, bias=bias) for size in _head_sizes(target, most))
         self.activation = activation
         self.starts: tuple[Start, ...] = ()
         self._needs_batch = batch_norm
@@ -156,7 +160,7 @@ class HMLP(HyperNetwork):
         zero_heads(self.linear_heads())
 
     def linear_heads(self) -> list[nn.Linear]:
-        """The output layers: one, or one per target tensor with spectral norm."""
+        """The output layers, one after the other: as few as a moderate size of each allows, or one per tensor with spectral norm."""
         return [head for head in self.heads if isinstance(head, nn.Linear)]
 
     def generate(self, inputs: Tensor) -> Tensor:
@@ -209,3 +213,14 @@ class HMLP(HyperNetwork):
             raise ConditionError(
                 "batch norm needs at least two conditions in one call while training: pass a batch, or call eval()"
             )
+
+
+def _head_sizes(target: TargetSpec, most: int) -> list[int]:
+    """How many scalars each head writes: neighbouring tensors together, up to `most`; no tensor is divided."""
+    sizes: list[int] = []
+    for size in filter(None, target.sizes):
+        if sizes and sizes[-1] + size <= most:
+            sizes[-1] += size
+        else:
+            sizes.append(size)
+    return sizes
