@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hypnet_hpsearch import documents
 from hypnet_hpsearch.spec import load_spec
 
 GUIDE = Path(__file__).parents[2] / "docs" / "search.md"
@@ -38,3 +39,9 @@ def test_the_guide_is_true(tmp_path: Path) -> None:
     assert (tmp_path / "tpe" / "optuna.log").exists()
     for file in tmp_path.glob("*.toml"):
         assert load_spec(file).metric == "loss"
+
+
+def test_every_document_is_in_the_table() -> None:
+    named = set(re.findall(r"`(hypnet\.search\.\w+/1)`", GUIDE.read_text(encoding="utf-8")))
+    models = [getattr(documents, name) for name in documents.__all__]
+    assert named == {model.model_fields["schema_"].default for model in models if "schema_" in model.model_fields}

@@ -27,6 +27,7 @@ _MOST_TICKS = 12
 _FEW_TICKS = 5
 _LONGEST_LABEL = 18
 _DPI = 150
+_MANY = 2000  # from here on a picture in an SVG is smaller than the marks it shows
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,9 @@ def _points(axes: Axes, places: Sequence[float], records: Sequence[TrialRecord],
         if chosen:
             x, y = [places[number] for number in chosen], [records[number].metric or 0.0 for number in chosen]
             colour = "tab:blue" if state is TrialState.DONE else "tab:gray"
-            axes.scatter(x, y, s=18, alpha=0.7, marker=marker, color=colour, linewidths=1, label=label)
+            axes.scatter(
+                x, y, s=18, alpha=0.7, marker=marker, color=colour, linewidths=1, label=label, rasterized=len(records) > _MANY
+            )
     place = places[records.index(best)]
     axes.scatter([place], [best.metric or 0.0], s=90, facecolors="none", edgecolors="tab:red", linewidths=1.8, label="best")
 
@@ -206,6 +209,7 @@ def _parallel(spec: SearchSpec, axes: Sequence[_Axis], records: Sequence[TrialRe
     """One line for each trial through all its options to its metric; the best are drawn last, in the brightest colour."""
     from matplotlib import colormaps  # noqa: PLC0415  as above
     from matplotlib.cm import ScalarMappable  # noqa: PLC0415
+    from matplotlib.collections import LineCollection  # noqa: PLC0415
     from matplotlib.colors import LogNorm, Normalize  # noqa: PLC0415
 
     shown = list(axes[:_MOST_PANELS])
@@ -219,10 +223,17 @@ def _parallel(spec: SearchSpec, axes: Sequence[_Axis], records: Sequence[TrialRe
     colours = colormaps["viridis" if sign == 1 else "viridis_r"]
     heights = [_heights(axis) for axis in everything]
     width = 1.6 if len(records) < 100 else 0.8
-    for number in sorted(range(len(records)), key=lambda number: sign * metrics[number]):
-        line = [height[number] for height in heights]
-        style = "-" if records[number].state is TrialState.DONE else ":"
-        panel.plot(range(len(line)), line, style, color=colours(norm(metrics[number])), linewidth=width, alpha=0.75)
+    order = sorted(range(len(records)), key=lambda number: sign * metrics[number])
+    lines = LineCollection(
+        [list(enumerate(height[number] for height in heights)) for number in order],
+        colors=[colours(norm(metrics[number])) for number in order],
+        linestyles=["-" if records[number].state is TrialState.DONE else ":" for number in order],
+        linewidths=width,
+        alpha=0.75,
+        rasterized=len(records) > _MANY,
+    )
+    panel.add_collection(lines)
+    panel.set_ylim(-0.05, 1.05)
     for place, axis in enumerate(everything):
         panel.axvline(place, color="black", linewidth=0.8)
         for height, text in _marks(axis):
