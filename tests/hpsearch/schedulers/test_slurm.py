@@ -580,3 +580,14 @@ def test_a_trial_whose_job_is_killed_hard_is_run_again(searched: Searched) -> No
     states = [json.loads(path.read_text()) for path in sorted(searched.out.glob("trials/*/*/result.json"))]
     assert [result["state"] for result in states] == ["lost", "done"]
     assert states[0]["reason"].startswith("its job is failed (FAILED: ")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("slurm")
+def test_a_trial_over_its_time_limit_has_failed_and_is_not_run_again(searched: Searched) -> None:
+    searched.plan({"x": [0]}, sleep=600, resources={"time_limit": 50})
+    driver = searched.start()
+    _, said = driver.communicate(timeout=240)
+    assert driver.returncode == 1
+    assert "over its time limit of 0:00:50" in said
+    assert searched.log() == {"begin 0": 1}
