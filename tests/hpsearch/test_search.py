@@ -213,6 +213,13 @@ def test_a_metric_that_is_no_number_is_a_result_that_is_never_best(bench: Bench)
     assert listener.ends == []
 
 
+def test_of_equal_trials_everybody_names_the_same(bench: Bench) -> None:
+    bench.body("options['x'] = 1")
+    search, _ = bench.run(grid={"x": list(range(8))})
+    status = search.status()
+    assert status.best == search.best() == search.results()[0]
+
+
 def test_a_search_without_a_number_has_no_best(bench: Bench) -> None:
     search, _ = bench.run(grid={"x": ["nan"]})
     with pytest.raises(RunError, match="no trial has a result yet"):

@@ -158,6 +158,16 @@ def test_seeds_of_a_run_reuse_it(tmp_path: Path, echolab: dict[str, str]) -> Non
     assert {json.loads((path / "summary.json").read_text())["text"] for path in runs} == {"a b"}
 
 
+def test_the_best_of_a_search_without_seeds_is_one_of_the_seeds(tmp_path: Path, echolab: dict[str, str]) -> None:
+    write(tmp_path, experiment="echo", metric="score", direction="maximize", grid={"inner.text": ["a", "b"]})
+    hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", **echolab)
+    best = json.loads(hypnet(tmp_path, "search", "best", "o", "--json", **echolab).stdout)["trial"]
+    found = hypnet(tmp_path, "search", "seeds", "o", "-n", "2", "--out", "s", "--json", **echolab)
+    assert json.loads(found.stdout)["summary"]["keys"][0]["values"] == {"0": 0.5, "1": 1.5}
+    links = [path.resolve() for path in tmp_path.glob("s/trials/*/1/run") if path.is_symlink()]
+    assert links == [Path(best["directory"])]
+
+
 def test_an_exported_configuration_is_what_run_takes(tmp_path: Path, echolab: dict[str, str]) -> None:
     grid = {"inner": {"text": list(HOSTILE)}}
     write(tmp_path, experiment="echo", metric="score", direction="maximize", grid=grid, seeds=[5])

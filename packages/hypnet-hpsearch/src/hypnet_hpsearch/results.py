@@ -129,9 +129,8 @@ def status_of(store: Store, spec: SearchSpec) -> SearchStatus:
     records = store.ledger.trials.values()
     counts = store.ledger.counts()
     sign = 1 if spec.direction == "maximize" else -1
-    best = max(
-        (record for record in records if record.score is not None), key=lambda record: sign * (record.score or 0), default=None
-    )
+    with_score = (record for record in records if record.score is not None)
+    best = min(with_score, key=lambda record: (-sign * (record.score or 0), record.id), default=None)
     return SearchStatus(
         name=spec.name,
         directory=str(store.directory),

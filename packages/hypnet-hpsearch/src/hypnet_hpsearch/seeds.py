@@ -21,7 +21,7 @@ from hypnet_core.runs.documents import parse_value
 from hypnet_core.runs.files import read_json, write_atomic
 from hypnet_hpsearch.ledger import TrialState
 from hypnet_hpsearch.plan import Plan
-from hypnet_hpsearch.results import best_of, results_of
+from hypnet_hpsearch.results import TrialResult, best_of, results_of
 from hypnet_hpsearch.spec import SEED, SearchSpec, load_spec
 from hypnet_hpsearch.store import Store
 from hypnet_hpsearch.target import RUN_SUMMARY, argument_text, attempt_content
@@ -112,12 +112,21 @@ def _of_search(path: Path, metric: str | None) -> Source:
     best = best_of(results, path)
     options = _without_seed(best.options)
     runs = [
-        SeedRun(result.options[SEED], _without_seed(result.options), Path(result.directory))
+        SeedRun(seed, _without_seed(result.options), Path(result.directory))
         for result in results
-        if result.state is TrialState.DONE and isinstance(result.options.get(SEED), int)
+        if result.state is TrialState.DONE and (seed := _seed_of(spec, result)) is not None
     ]
     fields = _fields(spec) | ({} if metric is None else {"metric": metric})
     return Source(fields, options, [run for run in runs if run.options == options])
+
+
+def _seed_of(spec: SearchSpec, result: TrialResult) -> int | None:
+    """The seed of a trial: the one that it was given, or the default of its experiment."""
+    seed = result.options.get(SEED)
+    if seed is None and spec.experiment:
+        with suppress(RunError, KeyError, TypeError):
+            seed = read_json(Path(result.directory) / "config.json")["config"][SEED]
+    return seed if isinstance(seed, int) else None
 
 
 def _of_run(path: Path, metric: str | None) -> Source:
