@@ -70,6 +70,18 @@ def test_weights_are_the_chunks_of_any_inner_hypernetwork_laid_end_to_end(make: 
     torch.testing.assert_close(hypernet([0, 1], uncond_input=noise).index(1).flat, loop[:93])
 
 
+@pytest.mark.parametrize("conditional_chunks", [False, True])
+def test_very_many_pairs_are_written_in_several_batches(monkeypatch: pytest.MonkeyPatch, conditional_chunks: bool) -> None:
+    torch.manual_seed(0)
+    hypernet = ChunkedHMLP(TARGET, ConditionSpec(count=5), chunk_size=20, conditional_chunks=conditional_chunks).double()
+    at_once = hypernet(list(range(5))).flat
+    monkeypatch.setattr("hypnet_zoo.hypernets.chunked._PAIRS", 2 * hypernet.num_chunks)
+    sizes: list[int] = []
+    hypernet.inner.trunk[-1].register_forward_hook(lambda _module, _inputs, output: sizes.append(len(output)))
+    torch.testing.assert_close(hypernet(list(range(5))).flat, at_once)
+    assert sizes == [10, 10, 5]
+
+
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_a_gradient_reaches_the_parameters_of_its_condition_and_no_other(make: Any) -> None:
     hypernet = Chunked(TARGET, ConditionSpec(count=3, size=3), make, chunk_size=20, conditional_chunks=True)

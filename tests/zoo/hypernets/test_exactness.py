@@ -19,6 +19,7 @@ from hypnet_zoo.hypernets.structured import StructuredHMLP
 from hypnet_zoo.mainnets.mlp import MLP
 from hypnet_zoo.mainnets.resnet import ResNet
 from hypnet_zoo.mainnets.zenkenet import ZenkeNet
+from hypnet_zoo.regularizers.output import OutputRegularizer
 
 # Main network, hidden layers, embeddings of conditions and chunks, chunk size, conditions; then parameters of both networks.
 PUBLISHED: dict[str, tuple[Any, ...]] = {
@@ -104,3 +105,36 @@ def test_devices_and_dtypes_are_passed_through(make: Any) -> None:
     assert hypernet([0, 1]).flat.abs().max() > 0
     hypernet.add_condition()
     assert hypernet(2).flat.dtype == torch.float64
+
+
+@pytest.mark.parametrize("kind", ["hmlp", "chunked_hmlp", "structured_hmlp"])
+def test_the_memory_of_a_penalty_grows_with_the_outputs_and_not_with_the_head(kind: str) -> None:
+    """What autograd keeps for the penalty over many tasks, parameters aside."""
+    target = TargetSpec.of(MLP((64,), 10, hidden=(64,)))
+    hidden = (100, 100)
+    make: dict[str, Any] = {
+        "hmlp": lambda conditions: HMLP(target, conditions, hidden=hidden),
+        "chunked_hmlp": lambda conditions: ChunkedHMLP(target, conditions, hidden=hidden, chunk_size=500),
+        "structured_hmlp": lambda conditions: StructuredHMLP(target, conditions, by_shape(target, hidden=hidden)),
+    }
+
+    def kept(tasks: int) -> int:
+        hypernet = make[kind](ConditionSpec(count=tasks, size=8))
+        regularizer = OutputRegularizer(hypernet, range(tasks), block_size=tasks)
+        parameters = {p.untyped_storage().data_ptr() for p in hypernet.parameters()}
+        storages: dict[int, int] = {}
+
+        def note(tensor: torch.Tensor) -> torch.Tensor:
+            if tensor.untyped_storage().data_ptr() not in parameters:
+                storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            penalty = regularizer()
+        penalty.backward()
+        return sum(storages.values())
+
+    outputs = target.numel * 4
+    growth = (kept(100) - kept(10)) / 90
+    assert outputs <= growth <= 2.5 * outputs
+    assert growth < 0.1 * 4 * sum(p.numel() for p in make["hmlp"](ConditionSpec(count=1, size=8)).parameters())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
 from hypnet_core.networks.hypernetwork import EMBEDDING, HyperNetwork
@@ -25,6 +28,9 @@ from hypnet_zoo.layers.activations import ActivationName
 __all__ = ["CHUNK_EMBEDDINGS", "Chunked", "ChunkedHMLP", "chunked"]
 
 CHUNK_EMBEDDINGS = "chunk_embeddings"
+
+# Pairs of conditions and chunks in one batch: enough for full speed, few enough that what a pass needs for a moment stays small.
+_PAIRS = 8192
 
 _logger = logging.getLogger(__name__)
 
@@ -98,6 +104,8 @@ class Chunked(HyperNetwork):
             raise SpecError(
                 f"{type(self.inner).__name__} cannot write chunks: it has inputs of its own beside the embedding that it is given"
             )
+        # What depends on the batch, or changes with every call, sees all chunks of all conditions in one.
+        self._may_split = not any(isinstance(one, _BatchNorm) or is_parametrized(one) for one in self.inner.modules())
         self.starts: tuple[Start, ...] = ()
         self.initialize(fan=fan)
 
@@ -158,6 +166,13 @@ class Chunked(HyperNetwork):
     def generate(self, inputs: Tensor) -> Tensor:
         """Map `[B, n]` to flat weights `[B, numel]`."""
         rows, chunks = self._rows_and_chunks(inputs)
+        block = max(1, _PAIRS // self.num_chunks) if self._may_split else len(rows)
+        if len(rows) <= block:
+            return self._written(rows, chunks)
+        own = chunks.split(block) if chunks.ndim == 3 else itertools.repeat(chunks)
+        return torch.cat([self._written(some, of_some) for some, of_some in zip(rows.split(block), own, strict=False)])
+
+    def _written(self, rows: Tensor, chunks: Tensor) -> Tensor:
         return generate_product(self.inner, rows, chunks).flatten(1)[:, : self.target.numel]
 
     def _rows_and_chunks(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
