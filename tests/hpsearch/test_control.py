@@ -7,13 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hypnet_core.errors import SchedulerUnavailableError
+from hypnet_core.runs.scheduling import JobSpec, JobState
 from hypnet_hpsearch.store import Store
 
 HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search"]
@@ -241,3 +244,31 @@ def test_a_job_that_may_still_wait_in_a_batch_system_is_not_called_lost(workshop
         if started:
             attempt.errors.touch()
         assert getattr(search.status(), state) == 1
+
+
+class Unavailable:
+    """A scheduler that takes no jobs just now."""
+
+    slots = 2
+    poll_interval = 0.05
+
+    def submit(self, job: JobSpec) -> str:
+        raise SchedulerUnavailableError("nobody answers")
+
+    def poll(self, ids: Iterable[str]) -> dict[str, JobState]:
+        return dict.fromkeys(ids, JobState.LOST)
+
+    def cancel(self, ids: Iterable[str]) -> None:
+        raise SchedulerUnavailableError("nobody answers")
+
+
+def test_what_was_never_submitted_is_cancelled_at_once(workshop: Any) -> None:
+    search = workshop.search(grid={"x": [1]})
+    driver = threading.Thread(target=search.run, args=(Unavailable(),))
+    driver.start()
+    wait_until(lambda: (workshop.out / "journal.jsonl").exists() and status(workshop)["running"])
+    done = document(workshop, "cancel", "out", trial_with(workshop, 1))
+    driver.join(20)
+    assert not driver.is_alive()
+    assert len(done["trials"]) == 1
+    assert workshop.ran() == []

@@ -107,4 +107,4 @@ def remove(found: Iterable[Waste]) -> None:
         try:
             shutil.rmtree(one.directory)
         except OSError as error:
-            raise RunError(f"cannot delete {error.filename or one.directory}: {error.strerror}") from None
+            raise RunError(f"cannot delete {one.directory}: {error.strerror}") from None

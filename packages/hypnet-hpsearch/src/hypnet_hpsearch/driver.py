@@ -287,6 +287,9 @@ class Driver:
                 self._retry(trial, number)
         self._unwanted.update(unwanted)
         self._cancel(unwanted)
+        for attempt in [attempt for attempt in self._waiting if attempt in unwanted]:
+            self._waiting.remove(attempt)
+            self._end(attempt, "it was never submitted")
 
     def _cancel(self, attempts: Sequence[Attempt]) -> None:
         jobs = [job for job, attempt in self._jobs.items() if attempt in attempts]
