@@ -171,7 +171,7 @@ def chunking_of(target: TargetSpec, chunking: Chunking | str, options: Mapping[s
         return chunking
     if ":" not in chunking and chunking not in CHUNKINGS:
         raise SpecError(
-            f"there is no chunking {chunking!r}{did_you_mean(chunking, CHUNKINGS)}; your own is given as module:function"
+            f"there is no chunking {chunking!r} (one of your own is given as module:function){did_you_mean(chunking, CHUNKINGS)}"
         )
     function = imported(chunking, "chunking") if ":" in chunking else CHUNKINGS[chunking]
     try:

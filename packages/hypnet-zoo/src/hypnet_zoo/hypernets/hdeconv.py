@@ -153,10 +153,15 @@ class HDeconv(HyperNetwork):
         for layer in self.trunk:
             if isinstance(layer, (nn.Linear, nn.ConvTranspose2d)) and not is_parametrized(layer):
                 _fill(layer, trunk, gain_of(self.activation))
+            elif isinstance(layer, SelfAttention):
+                layer.gamma.zero_()
         samples = max(8, min(128, _PIXELS // math.prod(self.image_shape)))
         inputs = calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var, samples=samples)[:samples]
         with as_at_start(self.trunk):
-            self.per_tensor.start(self.starts, self._pixels(inputs))
+            # Self-attention starts as the identity, which need not be computed.
+            layers = [layer for layer in self.trunk if not isinstance(layer, SelfAttention)]
+            image = functools.reduce(lambda x, layer: layer(x), layers, inputs)
+        self.per_tensor.start(self.starts, image.flatten(1)[:, : self.target.numel])
 
     def start_at_zero(self) -> None:
         """Start anew so that every generated weight is exactly zero: gains and shifts are."""
