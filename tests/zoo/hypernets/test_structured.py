@@ -70,6 +70,18 @@ def test_the_weights_are_those_of_a_slow_loop_over_chunks(conditional_chunks: bo
             torch.testing.assert_close(tensor, wanted)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"hidden": []}, {"hidden": [], "spectral_norm": True}, {"spectral_norm": True}, {"batch_norm": True}, {"dropout": 0.3}],
+    ids=str,
+)
+def test_a_batch_of_conditions_equals_one_by_one(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    chunking = made([{**group, "options": options} for group in GROUPS], ASSEMBLY)
+    hypernet = StructuredHMLP(TARGET, ConditionSpec(count=3, size=3), chunking).eval().double()
+    torch.testing.assert_close(hypernet([2, 0]).flat, torch.stack([hypernet(2).flat, hypernet(0).flat]))
+
+
 def test_a_function_assembles_what_a_document_does() -> None:
     torch.manual_seed(0)
     conditions = ConditionSpec(count=3)
