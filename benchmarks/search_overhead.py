@@ -4,7 +4,7 @@ A trivial trial is a small Python program that parses its options and writes its
 lines, started one after the other, or as many at once as the search has slots. Both are measured in turn; the ratio is that of the
 medians. Wanted: below 1.3, and less than a second until the first trial starts.
 
-On two cores of a virtual machine: 1.13 to 1.2 for one trial at a time, and 1.4 to 1.5 for two (1.26 to 1.36 in memory, with TMPDIR=/dev/shm).
+On two cores of a virtual machine: 1.13 to 1.2 for one trial at a time, and about 1.5 for two (1.26 to 1.36 in memory, with TMPDIR=/dev/shm).
 There the trials keep both cores busy, so that the search's own start (0.4 s) and the 7 to 11 ms of processor time that each trial costs
 it have nowhere to hide: forking the process around the trial, seven new files and directories, flushing its result to disk.
 
