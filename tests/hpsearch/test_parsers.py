@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypnet_core.errors import ConfigError
-from hypnet_hpsearch.trial import lines_in, numbers_in
+from hypnet_hpsearch.summaries import lines_in, numbers_in
 
 SETTINGS: dict[str, Any] = {"grid": {"x": [1, 2]}, "summary": "results.txt", "metric": "acc_final"}
 
@@ -74,6 +74,7 @@ def test_a_parser_of_ones_own(workshop: Any) -> None:
         ("def read(path): return [1]", "the parser p:read returned no mapping but [1]"),
         ("def read(path): return {'acc_final': 'high'}", "its metric 'acc_final' is no number but \"high\""),
         ("def read(path): return {'acc_final': object}", "its metric 'acc_final' is no number but \"<class 'object'>\""),
+        ("d = {}\nd['a'] = d\ndef read(path): return {**d, 'acc_final': 1}", "its results.txt is nested too deeply"),
         ("def read(path): return {}", "its results.txt has no metric 'acc_final'; it has nothing"),
         ("other = 1", "AttributeError: module 'p' has no attribute 'read'"),
         ("import nowhere_to_be_found", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
@@ -104,6 +105,14 @@ def test_garbage_is_a_failed_trial_with_its_reason(workshop: Any, parser: str, t
     search = workshop.run(**SETTINGS, parser=parser)
     assert search.status().failed == 2
     assert all(reason in one for one in reasons(search)), reasons(search)
+
+
+@pytest.mark.parametrize("depth", [300, 900, 990, 2000])
+def test_a_summary_that_is_nested_deeply(workshop: Any, depth: int) -> None:
+    workshop.body(WRITES.format(text='{"a":' * depth + "1" + "}" * depth))
+    search = workshop.run(**SETTINGS)
+    assert search.status().failed == 2
+    assert all("its results.txt" in one for one in reasons(search)), reasons(search)
 
 
 def test_bytes_that_are_no_text(workshop: Any) -> None:

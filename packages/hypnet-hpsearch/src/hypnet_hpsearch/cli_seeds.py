@@ -52,11 +52,12 @@ def seeds(
     The last line of the output is its directory.
     """
     from hypnet_hpsearch import seeds as work  # noqa: PLC0415  --help needs none of this
+    from hypnet_hpsearch import seeds_summary as says  # noqa: PLC0415
     from hypnet_hpsearch.search import Search  # noqa: PLC0415
     from hypnet_hpsearch.store import Store  # noqa: PLC0415
 
     for text in key or ():
-        work.name_and_decimals(text)
+        says.name_and_decimals(text)
     found = work.source_of(source, metric=metric)
     name = f"{str(found.fields['name'])[:90]}-seeds"
     directory = (Path("searches", name) if out is None else out).absolute()
@@ -70,14 +71,14 @@ def seeds(
     status = carry_out(search, max_jobs)
     store = Store(directory)
     store.glimpse()
-    summary = work.summarise(store, search.spec, key or ())
-    work.write_summary(summary, error=error)
+    summary = says.summarise(store, search.spec, key or ())
+    says.write_summary(summary, error=error)
     if as_json:
         from hypnet_hpsearch.documents import SeedsDocument  # noqa: PLC0415
 
         print_json(SeedsDocument(summary=summary))
     else:
-        print_lines([work.as_text(summary, error=error).rstrip("\n"), str(directory)])
+        print_lines([says.as_text(summary, error=error).rstrip("\n"), str(directory)])
     if status.done < status.total:
         raise typer.Exit(1)
 

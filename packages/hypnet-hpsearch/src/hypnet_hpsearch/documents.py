@@ -14,7 +14,7 @@ from hypnet_core.cli.schemas import Document
 from hypnet_core.runs.scheduling import Script
 from hypnet_hpsearch.cleaning import Waste
 from hypnet_hpsearch.results import SearchStatus, TrialResult
-from hypnet_hpsearch.seeds import SeedsSummary
+from hypnet_hpsearch.seeds_summary import SeedsSummary
 
 __all__ = [
     "BestDocument",

@@ -1,0 +1,132 @@
+"""What trials write about themselves: reading it, and finding the metric in it. Only the standard library is imported."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+__all__ = ["NoMetricError", "lines_in", "metric_in", "numbers_in", "read_summary"]
+
+
+class NoMetricError(Exception):
+    """The command ended well, but its summary does not say how good it was."""
+
+
+def numbers_in(summary: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers in a summary, those of tables in it under dotted names.
+
+    Example:
+        >>> dict(numbers_in({"loss": 1, "task": {"acc": 0.5, "name": "x"}, "all": [1, 2]}))
+        {'loss': 1.0, 'task.acc': 0.5}
+    """
+    for key, value in summary.items():
+        number = _number(value)
+        if number is not None:
+            yield f"{prefix}{key}", number
+        elif isinstance(value, Mapping):
+            yield from numbers_in(value, f"{prefix}{key}.")
+
+
+def _number(value: Any) -> float | None:
+    """A number, also one of numpy's or torch's that a parser returned; `None` if it is none."""
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "ndim", None) == 0:
+        value = item()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def metric_in(summary: Mapping[str, Any], name: str, file: str) -> float:
+    """The metric in a summary: the value of that key, or of the keys within keys that its dots separate.
+
+    Args:
+        summary: The summary.
+        name: The metric.
+        file: What messages call the summary.
+
+    Raises:
+        NoMetricError: There is none, or it is no number.
+    """
+    value: Any = summary
+    for part in [name] if name in summary else name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            has = ", ".join(map(repr, list(summary)[:12])) or "nothing"
+            raise NoMetricError(f"its {file} has no metric {name!r}; it has {has}")
+        value = value[part]
+    number = _number(value)
+    if number is None:
+        raise NoMetricError(f"its metric {name!r} is no number but {json.dumps(value, default=repr)[:40]}")
+    return number
+
+
+def read_summary(path: Path, parser: str, directory: str) -> Mapping[str, Any]:
+    """What a trial's summary holds.
+
+    Args:
+        path: The file.
+        parser: `json`, `lines`, or the import string of a function that takes the path and returns a mapping.
+        directory: Where modules of the user's own are found too.
+
+    Raises:
+        NoMetricError: It is missing, or no such thing.
+    """
+    if parser not in {"json", "lines"}:
+        return _parsed_by(parser, path, directory)
+    try:
+        text = path.read_text(encoding="utf-8")
+        summary = json.loads(text) if parser == "json" else lines_in(text)
+    except FileNotFoundError:
+        raise NoMetricError(f"it wrote no {path.name}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        what = "as JSON" if parser == "json" else "as lines of text"
+        raise NoMetricError(f"its {path.name} cannot be read {what}: {error}") from None
+    if not isinstance(summary, dict):
+        raise NoMetricError(f"its {path.name} holds no JSON object")
+    return summary
+
+
+def lines_in(text: str) -> dict[str, Any]:
+    r"""A summary of lines `key value`: numbers and lists are what they say, all else is text. Of equal keys the last one counts.
+
+    Example:
+        >>> lines_in("acc_final 0.93\nacc_during [0.9, 0.96]\n\nfinished 1\nnote as usual")
+        {'acc_final': 0.93, 'acc_during': [0.9, 0.96], 'finished': 1, 'note': 'as usual'}
+    """
+    found: dict[str, Any] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        key, _, value = line.partition(" ")
+        found[key.removesuffix(":").removesuffix("=")] = _value(value.strip())
+    return found
+
+
+def _value(text: str) -> Any:
+    for read in (json.loads, float):
+        with suppress(ValueError, RecursionError):
+            return read(text)
+    return text
+
+
+def _parsed_by(parser: str, path: Path, directory: str) -> Mapping[str, Any]:
+    """What the user's own parser makes of a file. Whatever it does, the trial ends with a reason."""
+    import importlib  # noqa: PLC0415  only such trials pay for it
+
+    module, _, name = parser.partition(":")
+    sys.path.insert(0, directory)
+    try:
+        summary = getattr(importlib.import_module(module), name)(path)
+        summary = dict(summary) if isinstance(summary, Mapping) else summary
+    except (Exception, SystemExit) as error:  # noqa: BLE001  it is the user's own code
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise NoMetricError(f"the parser {parser} cannot read its {path.name}: {why}") from None
+    if not isinstance(summary, Mapping):
+        raise NoMetricError(f"the parser {parser} returned no mapping but {repr(summary)[:40]}")
+    return summary
