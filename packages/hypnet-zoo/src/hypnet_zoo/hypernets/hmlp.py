@@ -84,6 +84,9 @@ class HMLP(HyperNetwork):
             spectral_norm=spectral_norm,
             batch_norm=batch_norm,
         )
+        for layer in self.trunk:
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = True  # what stands before it does not need its output, and features may be large
         width = hidden[-1] if hidden else in_features
         most = 1 if spectral_norm else max(1, _LARGEST // width)
         self.heads = nn.ModuleList(nn.Linear(width, size, bias=bias) for size in _head_sizes(target, most))
@@ -201,7 +204,10 @@ class HMLP(HyperNetwork):
         if rows.shape[1] == 0:
             return nn.functional.linear(chunks, layer.weight, layer.bias).expand(len(rows), -1, -1)
         weight_rows, weight_chunks = layer.weight.split([rows.shape[1], chunks.shape[-1]], dim=1)
-        hidden: Tensor = nn.functional.linear(rows, weight_rows, layer.bias).unsqueeze(1) + chunks @ weight_chunks.t()
+        shared: Tensor = nn.functional.linear(rows, weight_rows, layer.bias)
+        if len(rows) == 1:
+            return torch.addmm(shared, chunks.reshape(-1, chunks.shape[-1]), weight_chunks.t()).unsqueeze(0)
+        hidden: Tensor = shared.unsqueeze(1) + chunks @ weight_chunks.t()
         return hidden
 
     def _write(self, hidden: Tensor) -> Tensor:
