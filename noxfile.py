@@ -116,7 +116,7 @@ def alone(session: nox.Session, distribution: str) -> None:
             "python", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels), f"packages/{name}", silent=True
         )
     session.run("uv", "pip", "uninstall", "--quiet", "build", "hatchling", external=True)
-    session.install("pytest>=8.3", *map(str, sorted(wheels.glob("*.whl"))))
+    session.install("hypothesis>=6.100", "pytest>=8.3", *map(str, sorted(wheels.glob("*.whl"))))
     session.run("pytest", "tests/alone", env={"HYPNET_ALONE": distribution})
 
 
