@@ -13,18 +13,36 @@ from typing import Any
 Side = Callable[[], object]
 
 
+BLOCK = (
+    0.01  # seconds that a turn takes at least: a single short call would be timed with its code cold in the processor's caches
+)
+MOST = 100  # calls per turn
+
+
 def interleaved(sides: Mapping[str, Side], *, rounds: int = 15, warm_up: int = 2) -> dict[str, list[float]]:
-    """Seconds of each call: the sides take turns, in alternating order, so that what disturbs the machine disturbs all."""
+    """Seconds per call: the sides take turns, in alternating order, so that what disturbs the machine disturbs all.
+
+    A turn is one call, or as many short ones as take 10 ms together; their mean is one measurement.
+    """
     times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(warm_up):
-        for side in sides.values():
-            side()
+    calls = dict.fromkeys(sides, 1)
+    for number in range(warm_up):
+        for name, side in sides.items():
+            once = _seconds(side, 1)
+            if number == warm_up - 1:
+                calls[name] = max(1, min(MOST, round(BLOCK / once)))
     for number in range(rounds):
         for name in sides if number % 2 == 0 else reversed(list(sides)):
-            start = time.perf_counter()
-            sides[name]()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(_seconds(sides[name], calls[name]))
     return times
+
+
+def _seconds(side: Side, calls: int) -> float:
+    """Mean of some calls."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        side()
+    return (time.perf_counter() - start) / calls
 
 
 def median_ms(times: list[float]) -> float:
