@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hypnet_core import MainNetwork, TargetSpec
+from hypnet_core import ConditionSpec, MainNetwork, TargetSpec
 from hypnet_core.errors import SpecError
+from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.layers.batch_norm import BatchNorm
 
 GIVEN = "given"
@@ -109,3 +110,24 @@ def test_each_condition_has_statistics_of_its_own() -> None:
 def test_bad_input_is_named(call: Any, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         call()
+
+
+@pytest.mark.parametrize("condition", [0, [0, 1]], ids=str)
+def test_generated_statistics_are_never_written_to(condition: Any) -> None:
+    torch.manual_seed(0)
+    net = MainNetwork(nn.Sequential(nn.Linear(2, 3), BatchNorm(3, statistics="learnable"))).train()
+    hnet = HMLP(net.target, ConditionSpec(count=2, size=4))
+    weights = hnet(condition)
+    before = weights.flat.detach().clone()
+    net(torch.randn(8, 2), weights=weights).square().sum().backward()
+    torch.testing.assert_close(weights.flat, before, rtol=0, atol=0)
+    assert all(p.grad is not None for p in hnet.unconditional_parameters())
+    with torch.no_grad():
+        net(torch.randn(8, 2), weights=weights.detach())
+    torch.testing.assert_close(weights.flat, before, rtol=0, atol=0)
+
+
+def test_given_statistics_that_are_computed_stay_as_they_are() -> None:
+    mean, var = torch.zeros(2, 2, requires_grad=True).exp().unbind(0)
+    BatchNorm(2).train()(torch.randn(5, 2), mean, var).square().sum().backward()
+    assert mean.tolist() == var.tolist() == [1.0, 1.0]

@@ -29,7 +29,8 @@ class BatchNorm(_BatchNorm):
     | `learnable` | of the batch; the parameters are moved towards them | the parameters |
 
     Statistics given to `forward` have priority: in training those of the batch are used and the given ones are updated in place,
-    in evaluation the given ones are used. With `running` it is torch's own batch norm. Running statistics of a condition of its
+    in evaluation the given ones are used. Statistics that something computes, a hypernetwork say, are never updated: there is no place
+    to keep the update. With `running` it is torch's own batch norm. Running statistics of a condition of its
     own come from `MainNetwork`, which passes them as buffers.
 
     Shapes:
@@ -39,7 +40,8 @@ class BatchNorm(_BatchNorm):
     Args:
         num_features: Number of features, the size of dimension 1.
         eps: $\epsilon$, added to the variance.
-        momentum: How much of the batch's statistics goes into the running ones; `None` for the plain mean over all batches.
+        momentum: How much of the batch's statistics goes into the running ones; `None` for the plain mean over all batches, where
+            the layer keeps them as `running`, and 0.1 elsewhere.
         affine: Whether there are gains $\gamma$ and shifts $\beta$.
         statistics: Where $m$ and $v$ come from, see above.
 
@@ -94,14 +96,17 @@ class BatchNorm(_BatchNorm):
             if self.statistics == "frozen":
                 zeros = x.new_zeros(self.num_features)
                 return self._normalise(x, zeros, zeros + 1)
-            running_mean, running_var = self.running_mean, self.running_var
-        return self._with(x, running_mean, running_var)  # type: ignore[arg-type]
+            kept = isinstance(self.running_mean, nn.Parameter)  # and not generated
+            return self._with(x, self.running_mean, self.running_var, update=kept)  # type: ignore[arg-type]
+        return self._with(x, running_mean, running_var, update=running_mean.grad_fn is None and running_var.grad_fn is None)
 
-    def _with(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    def _with(self, x: Tensor, mean: Tensor, var: Tensor, *, update: bool) -> Tensor:
         """Use and update statistics that may carry a gradient."""
         if not self.training:
             return self._normalise(x, mean, var)
         y = F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        if not update:
+            return y
         others = [d for d in range(x.ndim) if d != 1]
         factor = self.momentum if self.momentum is not None else 0.1
         with torch.no_grad():
