@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hypnet_core import MainNetwork, Weights
+from hypnet_core import MainNetwork, Weights, materialize
 from hypnet_core.errors import ConditionError, SpecError
-from hypnet_zoo.layers.context_mod import ContextMod, checkpoint_contexts
+from hypnet_zoo.layers.context_mod import ContextMod, checkpoint_contexts, context_layers
 from hypnet_zoo.layers.modulation import Modulation, modulate
 from hypnet_zoo.mainnets.mlp import MLP
 
@@ -192,3 +192,37 @@ def test_a_main_network_uses_the_context_of_its_condition(batched: bool) -> None
 def test_bad_input_is_named(call: Any, message: str) -> None:
     with pytest.raises((SpecError, ConditionError), match=message):
         call()
+
+
+def test_a_networks_dtype_and_device_are_those_of_its_context() -> None:
+    network = MLP((4,), 3, hidden=(5,)).double()
+    modulate(network, (4,), Modulation(inputs=True))
+    assert {p.dtype for p in network.parameters()} == {torch.double}
+    on_meta = MLP((4,), 3, hidden=(5,)).to("meta")
+    modulate(on_meta, (4,), Modulation(inputs=True))
+    assert {p.device.type for p in on_meta.parameters()} == {"meta"}
+
+
+def test_batch_norm_without_running_statistics_can_be_modulated() -> None:
+    network = MLP((4,), 3, hidden=(5,), batch_norm=True, track_statistics=False, context_mod=Modulation())
+    assert [name for name, _ in network.named_parameters() if "gain" in name] == ["hidden.0.context.gain", "out.context.gain"]
+
+
+@pytest.mark.parametrize("output", [True, False])
+def test_an_activation_of_the_outputs_is_not_a_hidden_one(output: bool) -> None:
+    network = MLP((4,), 3, hidden=(5,), out_activation="tanh", context_mod=Modulation(position="after", output=output))
+    gains = [name for name, _ in network.named_parameters() if "gain" in name]
+    assert gains == ["hidden.1.context.gain", *(["out.context.gain"] if output else [])]
+
+
+def test_a_materialised_network_has_the_context_of_its_condition() -> None:
+    module = MLP((4,), 3, hidden=(5,), context_mod=Modulation())
+    for layer in context_layers(module):
+        layer.normal_()
+    checkpoint_contexts(module)
+    net = MainNetwork(module, generate="weight")
+    weights = Weights(torch.randn(net.target.numel), net.target)
+    x = torch.randn(6, 4)
+    expected = net(x, weights=weights, condition=0)
+    torch.testing.assert_close(materialize(net, weights, condition=0)(x), expected)
+    assert not torch.allclose(materialize(net, weights)(x), expected)

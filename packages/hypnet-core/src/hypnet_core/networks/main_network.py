@@ -160,15 +160,15 @@ class MainNetwork(nn.Module):
             )
             # In training mode batch norm writes into what it is given.
             given = [dict(Weights(row.clone() if self.training else row, self.stats)) for row in flat.unbind(0)]
-            return given if ids is None else [{**self._contexts_at(i), **rows} for i, rows in zip(ids, given, strict=True)]
+            return given if ids is None else [{**self.contexts_at(i), **rows} for i, rows in zip(ids, given, strict=True)]
         if ids is None or not (self.bank.names or self._contexts):
             return [{} for _ in range(count)]
         own = dict(named_statistics(self.module))
         if self.training:
             self.bank.reserve(max(ids), own)
-        return [{**self._contexts_at(i), **self.bank.rows(i, own)} for i in ids]
+        return [{**self.contexts_at(i), **self.bank.rows(i, own)} for i in ids]
 
-    def _contexts_at(self, condition: int) -> dict[str, Tensor]:
+    def contexts_at(self, condition: int) -> dict[str, Tensor]:
         """What layers keep for a condition, without what comes from outside."""
         generated = {place for place, _ in self.places}
         kept = (
@@ -241,7 +241,9 @@ class MainNetwork(nn.Module):
         return ways.choose(self.module, tensors, args)
 
     def _run_native(self, tensors: dict[str, Tensor], count: int, args: Any, kwargs: Any, *, paired: bool) -> Any:
-        own = {name: parameter.expand(count, *parameter.shape) for name, parameter in self.module.named_parameters()}
+        own = {}
+        if len(self.target) < len(self.spec):
+            own = {name: parameter.expand(count, *parameter.shape) for name, parameter in self.module.named_parameters()}
         forward_batched: Callable[..., Any] = self.module.forward_batched  # type: ignore[assignment]
         return forward_batched(*args, weights={**own, **tensors}, paired=paired, **kwargs)
 

@@ -16,13 +16,14 @@ from hypnet_core.networks.weights import Weights, check_tensors
 def materialize(net: MainNetwork, weights: Weights, *, condition: int | None = None) -> nn.Module:
     """Copy the module of a main network and put one set of generated weights into it as ordinary parameters.
 
-    The copy depends on nothing of hypnet: it can be saved, exported, quantised or trained like any other module. Tied parameters are
+    The copy needs no hypernetwork and no `MainNetwork`: it can be saved, exported, quantised or trained like any other module. Tied parameters are
     tied again.
 
     Args:
         net: The main network; it is left as it is.
         weights: One set of weights, without a batch dimension.
-        condition: Whose running statistics the copy gets; those of the module itself by default.
+        condition: Whose running statistics, and whatever else layers keep per condition, the copy gets; those of the module itself by
+            default.
 
     Raises:
         WeightsError: The weights have a batch dimension, or are not those of the target.
@@ -49,6 +50,8 @@ def materialize(net: MainNetwork, weights: Weights, *, condition: int | None = N
         own = dict(net.module.named_buffers())
         for name, values in net.bank.rows(condition, own).items():
             module.get_buffer(name).copy_(values)
+        for name, values in net.contexts_at(condition).items():
+            module.get_parameter(name).copy_(values)
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
             layer.flatten_parameters()

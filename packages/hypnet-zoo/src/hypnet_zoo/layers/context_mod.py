@@ -74,7 +74,7 @@ class ContextMod(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Start again from no modulation: shifts 0, and gains 1, or 0 with an offset."""
+        """Start again: shifts 0, and gains 1, or 0 with an offset, which is no modulation unless a softplus bends the gains."""
         if self.gain is not None:
             self.gain.fill_(0.0 if self.gain_offset else 1.0)
         if self.shift is not None:
@@ -96,7 +96,9 @@ class ContextMod(nn.Module):
 
     @torch.no_grad()
     def sparse_(self, sparsity: float = 0.8) -> None:
-        """Switch a random share of the units off: their effective gain is 0 (close to it with softplus), all others' is neutral.
+        """Switch a random share of the units off: their gain is 0 (-1 with an offset), all others' is what layers start with.
+
+        With a softplus, which is never 0, units are not switched off but made weaker.
 
         Without gains a random share of the shifts is drawn from $N(0, 1)$ and the rest is zero.
 

@@ -105,24 +105,33 @@ def modulate(
     """
     if modulation is None:
         return
-    calls = _calls(network, in_shape)
+    like = next(network.parameters(), torch.empty(0))
+    calls = _calls(network, in_shape, like)
     linear = [(layer, shape) for layer, shape in calls if isinstance(layer, LINEAR)]
     if not linear:
         raise SpecError(f"{type(network).__name__} has no linear layer or convolution to modulate")
-    hidden = linear[:-1] if modulation.position == "before" else [c for c in calls if isinstance(c[0], ACTIVATIONS)]
+    last = next(i for i in reversed(range(len(calls))) if isinstance(calls[i][0], LINEAR))
+    # An activation behind the last layer is one of the outputs.
+    hidden = linear[:-1] if modulation.position == "before" else [c for c in calls[:last] if isinstance(c[0], ACTIVATIONS)]
     chosen = [*hidden, linear[-1]] if modulation.output else hidden
     repeated = len({id(layer) for layer, _ in chosen}) != len(chosen)
     if repeated:
         raise SpecError("a layer that is used in several places cannot be modulated: give each place a module of its own")
     for layer, shape in chosen:
-        layer.add_module("context", modulation.layer(shape[-1:], steps=steps) if sequences else modulation.layer_for(shape))
-        layer.register_forward_hook(_modulate_output)
+        context = modulation.layer(shape[-1:], steps=steps) if sequences else modulation.layer_for(shape)
+        attach(layer, context.to(like.device, like.dtype))
     if modulation.inputs:
         if isinstance(network, nn.Sequential):
             raise SpecError("the inputs of an nn.Sequential cannot be modulated: put a ContextMod in front of it")
         layer = modulation.layer_for(in_shape) if input_context is None else modulation.layer(input_context, steps=steps)
-        network.add_module("context", layer)
+        network.add_module("context", layer.to(like.device, like.dtype))
         network.register_forward_pre_hook(_modulate_input)
+
+
+def attach(layer: nn.Module, context: ContextMod) -> None:
+    """Let a layer's output be modulated by a new child `context` of it."""
+    layer.add_module("context", context)
+    layer.register_forward_hook(_modulate_output)
 
 
 def _modulate_output(layer: nn.Module, args: Any, output: Tensor) -> Tensor:  # noqa: ARG001  the hook's signature is torch's
@@ -134,7 +143,7 @@ def _modulate_input(network: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...
 
 
 @torch.no_grad()
-def _calls(network: nn.Module, in_shape: Sequence[int]) -> list[tuple[nn.Module, tuple[int, ...]]]:
+def _calls(network: nn.Module, in_shape: Sequence[int], like: Tensor) -> list[tuple[nn.Module, tuple[int, ...]]]:
     """The leaf layers that a forward pass runs, in order, with the shape of one sample's output."""
     calls: list[tuple[nn.Module, tuple[int, ...]]] = []
 
@@ -147,7 +156,7 @@ def _calls(network: nn.Module, in_shape: Sequence[int]) -> list[tuple[nn.Module,
     modes = {module: module.training for module in network.modules()}
     try:
         network.eval()
-        network(torch.zeros(1, *in_shape))
+        network(like.new_zeros(2, *in_shape))  # two samples: a norm with the batch's statistics needs more than one
     finally:
         for module, training in modes.items():
             module.training = training

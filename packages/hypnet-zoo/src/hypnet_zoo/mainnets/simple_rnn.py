@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hypnet_core.errors import SpecError
 from hypnet_zoo.layers.activations import ActivationName, activation_module
 from hypnet_zoo.layers.context_mod import ContextMod
-from hypnet_zoo.layers.modulation import Modulation, modulate
+from hypnet_zoo.layers.modulation import Modulation, attach
 from hypnet_zoo.layers.recurrent import Cell, ContextAt, Recurrent, RecurrentInit
 
 
@@ -30,8 +30,8 @@ class Hidden(NamedTuple):
 class SimpleRNN(nn.Module):
     r"""Recurrent layers between fully connected ones, with one output per time step.
 
-    Recurrent layers have the parameters of torch's and run as its fused kernels, unless context modulation or an unusual activation
-    stands inside the recurrence.
+    Recurrent layers have the parameters of torch's. LSTM layers run as its fused kernel, unless context modulation stands inside the
+    recurrence or their cell states are asked for; Elman layers run step by step.
 
     Shapes:
         - Input: `[N, T, *in_shape]`
@@ -115,15 +115,13 @@ class SimpleRNN(nn.Module):
         if modulation is None:
             return
         # Recurrent layers modulate inside; the parts around them are modulated like any network.
-        hidden = modulation.model_copy(update={"output": True, "inputs": False})
-        for part in (self.before, self.after):
-            width = _width(part)
-            if width:
-                # The last layer of a part has an activation as well, which is what `after` modulates.
-                own = hidden.model_copy(update={"output": hidden.position == "before"})
-                modulate(part, (1, width), own, sequences=True, steps=steps)
+        for layer in (*self.before, *self.after):
+            if isinstance(layer, nn.Linear):
+                width = layer.out_features
+            if isinstance(layer, nn.Linear) == (modulation.position == "before"):
+                attach(layer, modulation.layer((width,), steps=steps))
         if modulation.output and isinstance(self.out, nn.Linear):
-            modulate(self.out, (1, self.out.in_features), hidden, sequences=True, steps=steps)
+            attach(self.out, modulation.layer((self.out.out_features,), steps=steps))
         if modulation.inputs:
             self.context = modulation.layer((math.prod(self.in_shape),), steps=steps)
 
@@ -186,12 +184,6 @@ def _hidden(in_features: int, widths: Sequence[int], activation: ActivationName,
         layers.append(activation_module(activation))
         in_features = width
     return layers
-
-
-def _width(part: nn.Sequential) -> int:
-    """Inputs of the first layer; 0 without layers."""
-    first = next(iter(part.children()), None)
-    return first.in_features if isinstance(first, nn.Linear) else 0
 
 
 def _check(
