@@ -59,3 +59,8 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn() -> None:
 def test_bad_input_is_named(call: Any, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         call()
+
+
+def test_distillation_from_another_number_of_samples_is_named() -> None:
+    with pytest.raises(SpecError, match=r"as many samples as the teacher's, got \[4, 3\] and \[1, 3\]"):
+        distillation(torch.zeros(4, 3), torch.zeros(1, 3))

@@ -296,3 +296,12 @@ def test_impossible_options_are_named(network: Any, arguments: Any, options: Any
 def test_inputs_of_the_wrong_shape_are_named(network: Any, in_shape: Any, options: Any) -> None:
     with pytest.raises(SpecError, match="expects samples of shape"):
         network(in_shape, 2, **options)(torch.zeros(2, *in_shape, 2))
+
+
+@pytest.mark.parametrize("shape", [(2, 784), (2, 1, 32, 32), (2, 3, 28, 28)], ids=str)
+@pytest.mark.parametrize("paired", [False, True])
+def test_lenets_batched_form_names_inputs_of_the_wrong_shape(shape: tuple[int, ...], paired: bool) -> None:
+    net = MainNetwork(LeNet(MNIST, 10, arch="mnist_small"))
+    weights = Weights(torch.zeros(2, net.target.numel), net.target)
+    with pytest.raises(SpecError, match="expects samples of shape"):
+        net(torch.zeros(2, *shape) if paired else torch.zeros(shape), weights=weights, paired=paired)

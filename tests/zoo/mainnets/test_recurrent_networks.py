@@ -300,6 +300,7 @@ def test_context_modulation_of_a_bidirectional_network() -> None:
         (lambda: BiRNN((3,), 2, head=None), r"there are 20 outputs \(twice the last units\), not 2"),
         (lambda: BiRNN((3,), 2)(torch.zeros(4, 5, 3), lengths=torch.ones(3)), r"lengths must have shape \[4\]"),
         (lambda: BiRNN((3,), 2)(torch.zeros(2, 5, 3), lengths=torch.tensor([5, 6])), "between 1 and 5"),
+        (lambda: BiRNN((3,), 2)(torch.zeros(2, 5, 3), lengths=torch.ones(2)), "whole numbers, got torch.float32"),
     ],
 )
 def test_bad_input_is_named(call: Any, message: str) -> None:

@@ -77,6 +77,10 @@ def distillation(
     References:
         Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531.
     """
+    if logits.ndim < 1 or logits.shape[:-1] != target_logits.shape[:-1]:
+        raise SpecError(
+            f"expected logits of as many samples as the teacher's, got {list(logits.shape)} and {list(target_logits.shape)}"
+        )
     if temperature <= 0:
         raise SpecError(f"temperature must be positive, got {temperature}")
     known, classes = target_logits.shape[-1], logits.shape[-1]

@@ -152,6 +152,8 @@ def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
     lengths = torch.as_tensor(lengths, device=x.device)
     if lengths.shape != (count,):
         raise SpecError(f"lengths must have shape [{count}], got {list(lengths.shape)}")
+    if lengths.is_floating_point() or lengths.dtype == torch.bool:
+        raise SpecError(f"lengths must be whole numbers, got {lengths.dtype}")
     if bool((lengths < 1).any()) or bool((lengths > steps).any()):
         raise SpecError(f"lengths must lie between 1 and {steps}, got {lengths.tolist()}")
     mirrored = lengths.unsqueeze(1) - 1 - places

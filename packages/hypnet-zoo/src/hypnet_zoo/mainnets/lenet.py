@@ -116,6 +116,7 @@ class LeNet(nn.Module):
         """
         if not self._plain or context_layers(self):
             return NotImplemented
+        check_images(x[0] if paired else x, self.in_shape)
         learns = torch.is_grad_enabled() and weights["conv1.weight"].requires_grad
         few = x.shape[-4] <= (_FEW_IMAGES_TO_LEARN_FROM if learns else _FEW_IMAGES)
         h = self._grouped(x, weights, paired=paired) if few else self._one_by_one(x, weights, paired=paired)
