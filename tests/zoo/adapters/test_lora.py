@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from hypnet_core import ConditionSpec, MainNetwork
-from hypnet_core.errors import SpecError
+from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks.weights import weights_of
 from hypnet_zoo.adapters.lora import delta_state_dict, peft_state_dict, save_peft
 from hypnet_zoo.hypernets.delta import Delta
@@ -119,3 +119,38 @@ def test_peft_loads_the_adapter(adapted: tuple[Pretrained, MainNetwork, Delta], 
         adapted_layers = {name.partition(".lora_")[0] for name, _ in plain.named_parameters() if ".lora_" in name}
         assert adapted_layers == {"embed", "conv", "fc"}
         torch.testing.assert_close(model.merge_and_unload()(tokens, images), expected, rtol=1e-4, atol=1e-5)
+
+
+class Tied(nn.Module):
+    """An embedding whose transpose gives the logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(7, 4)
+        self.out = nn.Linear(4, 7, bias=False)
+        self.out.weight = self.embed.weight
+
+
+@pytest.mark.parametrize(
+    ("adapted_module", "given", "message"),
+    [
+        (nn.Linear(3, 2), None, "layers inside a module, not the module itself: there is no layer around weight"),
+        (Tied(), None, "would adapt embed.weight alone, but out.weight is the same tensor"),
+        (nn.Sequential(nn.Linear(3, 2)), nn.Linear(3, 2), "the module has no 0.weight"),
+        (nn.Sequential(nn.Linear(3, 2)), nn.Sequential(nn.Linear(5, 2)), r"with shape \[2, 3\], the module's has \[2, 5\]"),
+    ],
+)
+def test_an_adapter_that_would_not_be_the_same_network_is_refused(
+    adapted_module: nn.Module, given: nn.Module | None, message: str, tmp_path: Path
+) -> None:
+    net = MainNetwork(adapted_module, generate=lambda param: len(param.shape) > 1)
+    hnet = LowRank(net.target, lambda factors: HMLP(factors, ConditionSpec(count=2, size=2)), rank=1)
+    with pytest.raises(SpecError, match=message):
+        save_peft(hnet, given or net.module, 0, tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_an_adapter_holds_one_condition(adapted: tuple[Pretrained, MainNetwork, Delta]) -> None:
+    _, net, hnet = adapted
+    with pytest.raises(ConditionError, match=r"one condition, got \[0, 1\]"):
+        peft_state_dict(hnet, net.module, [0, 1])  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -448,3 +449,14 @@ def test_products_start_with_the_mean_square_that_the_main_network_wants(fan: An
         weights = hnet(list(range(150)))
     for param, start in zip(target.params, hnet.starts, strict=True):
         assert weights[param.name].square().mean().item() == pytest.approx(start.mean_square, rel=0.1, abs=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [0.0, -1.0, math.nan, math.inf])
+def test_a_low_rank_needs_a_positive_alpha(alpha: float) -> None:
+    with pytest.raises(SpecError, match="alpha must be positive"):
+        LowRank(TargetSpec.from_shapes([[4, 3]]), lambda factors: HMLP(factors, ConditionSpec(count=1, size=2)), alpha=alpha)
+
+
+def test_a_delta_from_a_module_says_how_to_get_its_weights() -> None:
+    with pytest.raises(SpecError, match=r"such as weights_of\(module\), got Linear"):
+        Delta(HMLP(TargetSpec.from_shapes([[4, 3]]), ConditionSpec(count=1)), nn.Linear(3, 4))  # type: ignore[arg-type]

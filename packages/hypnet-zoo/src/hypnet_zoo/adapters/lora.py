@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from hypnet_core.errors import SpecError, listed
+from hypnet_core.errors import ConditionError, SpecError, did_you_mean, listed
 from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.runs.files import make_directory, write_atomic, write_json
+from hypnet_core.specs import ParamSpec
 from hypnet_zoo.hypernets.delta import Delta
 from hypnet_zoo.hypernets.low_rank import LowRank, is_matrix
 
@@ -43,11 +46,16 @@ def peft_state_dict(hypernet: HyperNetwork, module: nn.Module, condition: int) -
         condition: Whose.
 
     Raises:
-        SpecError: There are no factors, or PEFT has no such layer.
+        SpecError: There are no factors, PEFT has no such layer, or they are not those of the module.
+        ConditionError: It is not one condition, or there is no such condition.
     """
     low_rank = _low_rank_of(hypernet)
+    if not hasattr(condition, "__index__") or (isinstance(condition, Tensor) and condition.ndim):
+        raise ConditionError(f"an adapter holds one condition, got {condition!r}")
+    factors = low_rank.factors(operator.index(condition))
+    _check_module(module, low_rank.matrices)
     tensors: dict[str, Tensor] = {}
-    for name, (down, up) in low_rank.factors(condition).items():
+    for name, (down, up) in factors.items():
         layer_name = name.rpartition(".")[0]
         layer = module.get_submodule(layer_name)
         for key, tensor in _as_peft(layer, name, down, up).items():
@@ -105,6 +113,30 @@ def _low_rank_of(hypernet: HyperNetwork) -> LowRank:
             f"PEFT's LoRA has no place for {listed(whole)}: generate only weights, as MainNetwork(module, generate='weight') does"
         )
     return found
+
+
+def _check_module(module: nn.Module, matrices: Sequence[ParamSpec]) -> None:
+    """Refuse a module that lacks a matrix, or has one where PEFT's adapter would not change all that the hypernetwork does."""
+    places = dict(_tensors_of(module))
+    for param in matrices:
+        found = places.get(param.name)
+        if found is None:
+            raise SpecError(f"the module has no {param.name}, which is generated{did_you_mean(param.name, places)}")
+        if found.shape != param.shape:
+            raise SpecError(f"{param.name} is generated with shape {list(param.shape)}, the module's has {list(found.shape)}")
+        if "." not in param.name:
+            raise SpecError(f"PEFT adapts layers inside a module, not the module itself: there is no layer around {param.name}")
+        tied = [name for name, other in places.items() if other is found and name != param.name]
+        if tied:
+            raise SpecError(f"PEFT would adapt {param.name} alone, but {listed(tied)} is the same tensor")
+
+
+def _tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All parameters, and those that a `MainNetwork` took out, at each of their places."""
+    for owner_name, owner in module.named_modules():
+        for attribute, value in (*owner.named_parameters(recurse=False, remove_duplicate=False), *vars(owner).items()):
+            if isinstance(value, Tensor):
+                yield (f"{owner_name}.{attribute}" if owner_name else attribute), value
 
 
 def _as_peft(layer: nn.Module, name: str, down: Tensor, up: Tensor) -> dict[str, Tensor]:

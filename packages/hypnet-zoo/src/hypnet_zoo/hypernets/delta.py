@@ -36,7 +36,7 @@ class Delta(Wrapper):
 
     Raises:
         WeightsError: The base is not a set of weights of the inner hypernetwork's target.
-        SpecError: The inner hypernetwork cannot start at zero.
+        SpecError: The base is no mapping, or the inner hypernetwork cannot start at zero.
 
     Example:
         >>> from hypnet_core.networks.weights import weights_of
@@ -52,6 +52,8 @@ class Delta(Wrapper):
 
     def __init__(self, inner: HyperNetwork, base: Mapping[str, Tensor], *, trainable: bool = False, zero: bool = True) -> None:
         super().__init__(inner.target, inner)
+        if not isinstance(base, Mapping):
+            raise SpecError(f"the base must be weights, such as weights_of(module), got {type(base).__name__}")
         if check_tensors(inner.target, base):
             raise SpecError("the base is one set of weights, it has a batch dimension")
         flat = Weights.of(inner.target, base).flat.detach().clone()

@@ -88,7 +88,7 @@ class LowRank(Wrapper):
             (`"harmonic"`), provided that the inner hypernetwork has an `initialize` for its own start.
 
     Raises:
-        SpecError: The rank is not positive, or the target has no matrix.
+        SpecError: The rank or alpha is not positive, or the target has no matrix.
 
     References:
         E. Hu et al.: LoRA: Low-rank adaptation of large language models. ICLR 2022, arXiv:2106.09685.
@@ -110,6 +110,8 @@ class LowRank(Wrapper):
         alpha: float | None = None,
         fan: Fan = "in",
     ) -> None:
+        if alpha is not None and not 0 < alpha < math.inf:
+            raise SpecError(f"alpha must be positive, got {alpha}")
         inner = make_inner(low_rank_factors(target, rank))
         super().__init__(target, inner)
         self.rank = rank
