@@ -17,6 +17,9 @@ import pytest
 
 from hypnet_core.errors import SchedulerUnavailableError
 from hypnet_core.runs.scheduling import JobSpec, JobState
+from hypnet_hpsearch import control, inhand
+from hypnet_hpsearch.presence import Presence
+from hypnet_hpsearch.schedulers.local import Local
 from hypnet_hpsearch.store import Store
 
 HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search"]
@@ -272,3 +275,47 @@ def test_what_was_never_submitted_is_cancelled_at_once(workshop: Any) -> None:
     assert not driver.is_alive()
     assert len(done["trials"]) == 1
     assert workshop.ran() == []
+
+
+class HardOfHearing(Local):
+    """A scheduler that does not hear the first request to cancel."""
+
+    deaf = True
+
+    def cancel(self, ids: Iterable[str]) -> None:
+        if self.deaf:
+            self.deaf = False
+            raise SchedulerUnavailableError("nobody answers")
+        super().cancel(ids)
+
+
+def test_a_request_to_cancel_is_kept_until_the_scheduler_has_heard_it(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inhand, "_SILENCE", (0.2, 0.2))
+    workshop.body(WAITING)
+    touch(workshop, "slow1")
+    search, scheduler = workshop.search(grid={"x": [1]}, attempts=3), HardOfHearing(slots=1)
+    driver = threading.Thread(target=search.run, args=(scheduler,))
+    driver.start()
+    wait_until(lambda: running(workshop, 1))
+    done = document(workshop, "cancel", "out", trial_with(workshop, 1))
+    driver.join(20)
+    assert not driver.is_alive()
+    assert not scheduler.deaf
+    assert len(done["trials"]) == 1
+    assert (status(workshop)["cancelled"], len(workshop.ran())) == (1, 1)
+    scheduler.close()
+
+
+def test_what_is_cancelled_in_a_dead_drivers_place_is_not_run_again_by_one_at_work(workshop: Any) -> None:
+    search = workshop.search(grid={"x": [1]})
+    store, trial = Store.create(search.directory, search.spec, 1), search.plan.first()
+    with store.locked():
+        events, attempt = store.begin(trial, "somebody-1-abc", lambda _: {"options": {"x": 1}})
+        store.write(events)
+    assert attempt is not None
+    at_work = Presence(store.directory)
+    try:
+        assert control.cancel(store, Local(slots=1), [trial.id]).trials == [trial.id]
+    finally:
+        at_work.end()
+    assert store.ledger.requests() == [("cancel", trial.id, 1)]

@@ -215,14 +215,17 @@ def test_a_metric_that_is_no_number_is_a_result_that_is_never_best(bench: Bench)
 
 def test_of_equal_trials_everybody_names_the_same(bench: Bench) -> None:
     bench.body("options['x'] = 1")
-    search, _ = bench.run(grid={"x": list(range(8))})
+    search, listener = bench.run(grid={"x": list(range(8))})
     status = search.status()
     assert status.best == search.best() == search.results()[0]
+    assert listener.progress is not None
+    assert listener.progress.best is not None
+    assert listener.progress.best.id == search.best().trial == min(result.trial for result in search.results())
 
 
 def test_a_search_without_a_number_has_no_best(bench: Bench) -> None:
     search, _ = bench.run(grid={"x": ["nan"]})
-    with pytest.raises(RunError, match="no trial has a result yet"):
+    with pytest.raises(RunError, match="no trial has a number for a result yet"):
         search.best()
 
 
@@ -248,6 +251,19 @@ def test_what_is_not_the_searchs_identity_may_change(bench: Bench) -> None:
     assert listener.start is not None
     assert (listener.start.done, listener.start.missing) == (1, 3)
     assert search.status().name == "renamed"
+
+
+def test_trials_that_are_asked_for_no_more_still_count(bench: Bench) -> None:
+    bench.run(max_trials=3)
+    assert bench.search(max_trials=1).run().total == 3
+    bench.body("if options['x'] == '4': sys.exit('broken')")
+    search, listener = bench.run(grid={"x": [1, 2, 3, 4]}, max_trials=2, order="shuffled", order_seed=1)
+    others = {result.options["x"] for result in search.results()} - {1, 2, 3}
+    status = search.status()
+    assert others == {4}, "the order is not one that asks for another trial"
+    assert (status.total, status.done, status.failed, status.missing) == (4, 3, 1, 0)
+    assert listener.progress is not None
+    assert listener.progress.total == 4
 
 
 def test_a_directory_with_something_else_is_refused(bench: Bench) -> None:

@@ -58,7 +58,8 @@ class AdaptivePlan:
         self.first()  # what cannot work is refused here
 
     def __len__(self) -> int:
-        return len(self._trials) if self.exhausted else self._spec.max_trials or 0
+        limit = self._spec.max_trials or 0
+        return min(limit, len(self._trials)) if self.exhausted else limit
 
     def order(self) -> Iterator[int]:
         """The numbers of the trials that are known."""

@@ -67,7 +67,7 @@ def cancel(store: Store, scheduler: Scheduler, names: Sequence[str] = (), *, pat
                 raise RunError(f"the trial {record.id} does not run: it is {record.state.value}")
         drivers = present(store.directory)
         events: list[Event] = [
-            {"event": "cancel", "trial": record.id, "attempt": record.attempt} for record in chosen if record.driver in drivers
+            {"event": "cancel", "trial": record.id, "attempt": record.attempt} for record in chosen if drivers
         ]
         if drivers and not names:
             events.append({"event": "stop", "drivers": drivers})

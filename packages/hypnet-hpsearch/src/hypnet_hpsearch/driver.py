@@ -67,6 +67,7 @@ class Driver:
         self._best: TrialRecord | None = None
         self._last_look = 0.0
         self._again: set[int] = set()  # trials among those to do that have failed before
+        self._outside = 0  # trials that were begun when the search asked for others: in another order, or for more
 
     def run(self) -> None:
         """Work until every trial has ended.
@@ -102,6 +103,8 @@ class Driver:
             if record is not None:
                 self._numbers[trial] = number
                 self._note_best(record)
+        self._outside = len(trials) - len(self._numbers)
+        self._store.set_total(self.total)
         self._watcher.started(
             Start(
                 total=len(self._plan),
@@ -227,7 +230,7 @@ class Driver:
 
     def _may_try_again(self, record: TrialRecord) -> bool:
         if record.state is TrialState.CANCELLED:
-            return not self._hand.interrupted and self._store.attempt(record.id, record.attempt) not in self._hand.unwanted
+            return self._store.attempt(record.id, record.attempt) not in self._hand.unwanted
         counter, limit = (self._losses, _LOSSES) if record.state is TrialState.LOST else (self._failures, self._spec.attempts)
         counter[record.id] += 1
         return counter[record.id] < limit
@@ -235,10 +238,15 @@ class Driver:
     def _note_best(self, record: TrialRecord) -> None:
         if record.score is None:
             return
-        sign = 1 if self._spec.direction == "maximize" else -1
-        if self._best is None or self._best.score is None or sign * record.score > sign * self._best.score:
+        rank = record.rank(self._spec.direction)
+        if self._best is None or rank < self._best.rank(self._spec.direction):
             self._best = record
+
+    @property
+    def total(self) -> int:
+        """How many trials the search has: those that it asks for today, and whatever was begun before."""
+        return len(self._plan) + self._outside
 
     def progress(self) -> Progress:
         """How far the search is."""
-        return Progress(len(self._plan), self._store.ledger.counts(), self._hand.queued, self._best)
+        return Progress(self.total, self._store.ledger.counts(), self._hand.queued, self._best)

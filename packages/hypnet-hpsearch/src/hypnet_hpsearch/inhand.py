@@ -41,7 +41,6 @@ class InHand:
     Attributes:
         poll_interval: Seconds between two polls of the scheduler.
         unwanted: Attempts that somebody has asked to cancel, or that a pruner has given up.
-        interrupted: Whether everything is to end.
     """
 
     def __init__(
@@ -58,10 +57,10 @@ class InHand:
         self._max_jobs = max_jobs or self._reasonable()
         self.poll_interval = float(getattr(scheduler, "poll_interval", _POLL))
         self.unwanted: set[Attempt] = set()
-        self.interrupted = False
         self._jobs: dict[str, Attempt] = {}
         self._waiting: list[Attempt] = []  # the scheduler did not take them yet
         self._jobless: list[Attempt] = []
+        self._to_cancel: set[Attempt] = set()  # until the scheduler has heard it
         self._ends: list[Event] = []
         self._states: Mapping[str, JobState] = {}
         self._next_poll = 0.0
@@ -154,6 +153,7 @@ class InHand:
         if not self._jobs or time.monotonic() < self._next_poll:
             return
         try:
+            self._cancel_jobs()
             self._states = self._scheduler.poll(list(self._jobs))
         except SchedulerError as error:
             self._leave_alone(error)
@@ -177,7 +177,7 @@ class InHand:
             return
         if self._is_overdue(result):
             result = {**result, "reason": f"over its time limit of {self._spec.resources.time_limit}"}
-        cancelled = (self.interrupted or attempt in self.unwanted) and not TrialState(result.get("state", "lost")).final
+        cancelled = attempt in self.unwanted and not TrialState(result.get("state", "lost")).final
         self._ends.append(end_event(attempt, result, TrialState.CANCELLED if cancelled else None))
 
     def _is_overdue(self, result: Mapping[str, Any]) -> bool:
@@ -188,22 +188,22 @@ class InHand:
         return bool(result["ended"] - result["started"] >= 0.9 * limit.total_seconds())
 
     def cancel(self, attempts: Collection[Attempt]) -> None:
-        """End those of some attempts that are in hand; the others, should they come back, are unwanted too."""
+        """End those of some attempts that are in hand, as soon as the scheduler can be told. None of them is tried again."""
         self.unwanted.update(attempts)
-        self._cancel_jobs(attempts)
+        self._to_cancel.update(attempts)
+        try:
+            self._cancel_jobs()
+        except SchedulerUnavailableError as error:
+            self._leave_alone(error)
         for attempt in [attempt for attempt in self._waiting if attempt in attempts]:
             self._waiting.remove(attempt)
             self._end(attempt, "it was never submitted")
 
-    def _cancel_jobs(self, attempts: Collection[Attempt]) -> None:
-        jobs = [job for job, attempt in self._jobs.items() if attempt in attempts]
-        if not jobs:
-            return
-        try:
+    def _cancel_jobs(self) -> None:
+        jobs = [job for job, attempt in self._jobs.items() if attempt in self._to_cancel]
+        if jobs:
             self._scheduler.cancel(jobs)
-        except SchedulerUnavailableError as error:
-            self._leave_alone(error)
-            self.unwanted.difference_update(attempts)
+        self._to_cancel.clear()
 
     def take_over(self, orphans: Sequence[TrialRecord], driver: str) -> None:
         """Take trials in hand that nobody looks after: some have ended, some run on, some are dead. The caller holds the lock.
@@ -254,14 +254,7 @@ class InHand:
         Raises:
             RunError: Jobs do not end, or that cannot be written.
         """
-        self.interrupted = True
-        waiting, self._waiting = self._waiting, []
-        for attempt in waiting:
-            self._end(attempt, "it was never submitted")
-        try:
-            self._scheduler.cancel(list(self._jobs))
-        except SchedulerUnavailableError as error:
-            self._leave_alone(error)
+        self.cancel(self.attempts)
         end = time.monotonic() + _PATIENCE
         while self._jobs and time.monotonic() < end:
             self.poll()

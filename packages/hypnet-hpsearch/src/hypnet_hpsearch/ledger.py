@@ -74,6 +74,11 @@ class TrialRecord:
         """The metric if it is a number that can be compared."""
         return self.metric if self.state is TrialState.DONE and self.metric is not None and math.isfinite(self.metric) else None
 
+    def rank(self, direction: str) -> tuple[float, str]:
+        """What trials that have a score are sorted by, best first; of equal ones the smallest id comes first."""
+        score = self.score or 0.0
+        return (-score if direction == "maximize" else score), self.id
+
 
 class Ledger:
     """The records of all trials that were ever begun.

@@ -88,12 +88,11 @@ class SearchStatus(BaseModel):
 
 def results_of(store: Store, spec: SearchSpec) -> list[TrialResult]:
     """All trials that were ever begun: those with a result first, best on top, then the others by their state."""
-    sign = -1 if spec.direction == "maximize" else 1
     states = list(TrialState)
 
     def rank(record: TrialRecord) -> tuple[int, float, str]:
         if record.score is not None:
-            return 0, sign * record.score, record.id
+            return 0, *record.rank(spec.direction)
         return 1 + (states.index(record.state) if record.state is not TrialState.DONE else 0), 0.0, record.id
 
     return [_result(store, record) for record in sorted(store.ledger.trials.values(), key=rank)]
@@ -120,7 +119,7 @@ def best_of(results: Sequence[TrialResult], directory: Path) -> TrialResult:
     """
     best = next(iter(results), None)
     if best is None or best.metric is None or not math.isfinite(best.metric):
-        raise RunError(f"{directory}: no trial has a result yet")
+        raise RunError(f"{directory}: no trial has a number for a result yet")
     return best
 
 
@@ -128,9 +127,8 @@ def status_of(store: Store, spec: SearchSpec) -> SearchStatus:
     """How a search stands, as of the store's latest refresh."""
     records = store.ledger.trials.values()
     counts = store.ledger.counts()
-    sign = 1 if spec.direction == "maximize" else -1
     with_score = (record for record in records if record.score is not None)
-    best = min(with_score, key=lambda record: (-sign * (record.score or 0), record.id), default=None)
+    best = min(with_score, key=lambda record: record.rank(spec.direction), default=None)
     return SearchStatus(
         name=spec.name,
         directory=str(store.directory),

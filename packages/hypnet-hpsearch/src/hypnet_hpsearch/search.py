@@ -131,8 +131,7 @@ class Search:
                 study.write()
                 study.close()
         results.write()
-        if len(self.plan) != store.header["trials"]:  # the sampler had nothing more to propose
-            store.set_total(len(self.plan))
+        store.set_total(driver.total)  # the sampler may have had nothing more to propose
         return status_of(store, self.spec)
 
     def scheduler(self) -> Scheduler:

@@ -103,6 +103,8 @@ class Store:
         Raises:
             RunError: `search.json` cannot be written.
         """
+        if self.header["trials"] == total:
+            return
         self.header["trials"] = total
         write_atomic(self.directory / _SPEC, json.dumps(self.header, indent=2, ensure_ascii=False) + "\n")
 
