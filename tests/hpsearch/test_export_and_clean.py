@@ -122,6 +122,13 @@ def test_small_is_good_if_the_search_says_so(workshop: Any) -> None:
     assert outputs(workshop) == {"1"}
 
 
+def test_of_equal_trials_the_one_is_kept_that_everybody_names(workshop: Any) -> None:
+    workshop.body("score = 1.0")
+    search = workshop.run(grid={"x": list(range(6))})
+    command(workshop, "clean", "out", "--keep", "1", "--yes")
+    assert outputs(workshop) == {str(search.best().options["x"])}
+
+
 def test_nothing_goes_without_being_asked_for(finished: Any) -> None:
     for arguments, message in [
         (("clean", "out"), "clean what? --worse-than METRIC, --keep COUNT or --failed"),

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from hypnet_core.errors import RunError
 from hypnet_core.testing.scheduler import HOSTILE
 from hypnet_hpsearch import plots
+from hypnet_hpsearch.results import best_of, results_of
 from hypnet_hpsearch.spec import SearchSpec
 from hypnet_hpsearch.store import Store
 
@@ -70,6 +72,19 @@ def test_odd_values(tmp_path: Path) -> None:
     values = [*HOSTILE, "x" * 10_000, "$x^{", None, True, 1, 2.5, float("nan"), [1, [2]], {"a": "$"}, "\n\t"]
     trials = [({"a$_": value}, float(number), "done") for number, value in enumerate(values)]
     assert drawn(tmp_path, trials, grid={"a$_": [0, 1]}, metric="$m_{") == NAMES
+
+
+def test_letters_that_no_font_has_are_no_warning(tmp_path: Path) -> None:
+    trials = [({"a": text}, float(number), "done") for number, text in enumerate(("漢字", "\U0001f600"))]
+    with warnings.catch_warnings(action="error"):
+        drawn(tmp_path, trials, grid={"a": ["漢字", "\U0001f600"]})
+
+
+def test_of_equal_trials_the_one_is_marked_that_everybody_names(tmp_path: Path) -> None:
+    spec = SearchSpec(**LEAST, grid={"a": [1, 2, 3]})
+    found = store(tmp_path, spec, [({"a": a}, 1.0, "done") for a in (1, 2, 3)])
+    records = list(reversed(found.ledger.trials.values()))
+    assert plots._best(spec, records).id == best_of(results_of(found, spec), tmp_path).trial == "t0"
 
 
 def test_one_trial_and_options_that_do_not_differ(tmp_path: Path) -> None:

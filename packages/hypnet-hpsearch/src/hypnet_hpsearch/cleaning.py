@@ -74,7 +74,7 @@ def waste(store: Store, spec: SearchSpec, criterion: Criterion) -> list[Waste]:
 def _chosen(store: Store, spec: SearchSpec, criterion: Criterion) -> Iterator[TrialRecord]:
     sign = 1 if spec.direction == "maximize" else -1
     records = list(store.ledger.trials.values())
-    ranked = sorted((record for record in records if record.score is not None), key=lambda one: -sign * (one.score or 0))
+    ranked = sorted((record for record in records if record.score is not None), key=lambda one: one.rank(spec.direction))
     best = {record.id for record in ranked[: criterion.keep]}
     for record in records:
         if record.state is TrialState.RUNNING:

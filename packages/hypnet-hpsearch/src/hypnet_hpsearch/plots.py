@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,8 @@ def _save(figure: Figure, path: Path, formats: Sequence[str]) -> list[Path]:
     saved = []
     for kind in formats:
         content = io.BytesIO()
-        figure.savefig(content, format=kind, dpi=_DPI, metadata={"Date": None} if kind == "svg" else None)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # a font without some script's letters draws boxes
+            figure.savefig(content, format=kind, dpi=_DPI, metadata={"Date": None} if kind == "svg" else None)
         saved.append(path.with_suffix(f".{kind}"))
         write_atomic(saved[-1], content.getvalue())
     return saved
@@ -176,8 +178,7 @@ def _points(axes: Axes, places: Sequence[float], records: Sequence[TrialRecord],
 
 
 def _best(spec: SearchSpec, records: Sequence[TrialRecord]) -> TrialRecord:
-    sign = 1 if spec.direction == "maximize" else -1
-    return max((record for record in records if record.score is not None), key=lambda one: sign * (one.score or 0))
+    return min((record for record in records if record.score is not None), key=lambda record: record.rank(spec.direction))
 
 
 def _options(spec: SearchSpec, axes: Sequence[_Axis], records: Sequence[TrialRecord], left_out: int) -> Figure:
