@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from hypnet_hpsearch.ledger import TrialRecord, TrialState
@@ -110,7 +111,7 @@ class Live:
             "failed": str(failed),
             "of": str(progress.total),
             "best so far": "" if best is None else f"{best.metric:.6g}  ({best.id})",
-            "time left": time.strftime("%H:%M:%S", time.gmtime(seconds)) if self._ended else "",
+            "time left": str(timedelta(seconds=round(seconds))) if self._ended else "",
         }
         for column in cells:
             table.add_column(column, justify="left" if column == "best so far" else "right")
