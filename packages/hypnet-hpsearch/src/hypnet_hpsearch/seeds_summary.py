@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -143,7 +144,7 @@ def as_text(summary: SeedsSummary, *, error: bool = False) -> str:
     lines.append("")
     lines += [f"seeds: {' '.join(map(str, summary.seeds)) or 'none'}"]
     lines += [f"failed: {' '.join(map(str, summary.failed))}"] if summary.failed else []
-    lines += [f"options: {' '.join(f'{key}={argument_text(value)!r}' for key, value in summary.options.items())}"]
+    lines += [f"options: {' '.join(f'{key}={shlex.quote(argument_text(value))}' for key, value in summary.options.items())}"]
     return "\n".join(lines) + "\n"
 
 
