@@ -219,6 +219,7 @@ class _Launcher:
 
 def _collect() -> tuple[int, int] | None:
     """Collect one ended job, with all that it left behind in its process group; its process id and exit code."""
+    number = -1
     if hasattr(os, "waitid"):
         # Look first: as long as the process is not collected, its number, and so its group, is nobody else's.
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -226,7 +227,8 @@ def _collect() -> tuple[int, int] | None:
             return None
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(found.si_pid, signal.SIGKILL)
-    pid, status = os.waitpid(-1, os.WNOHANG)
+        number = found.si_pid
+    pid, status = os.waitpid(number, os.WNOHANG)
     return (pid, os.waitstatus_to_exitcode(status)) if pid else None
 
 
