@@ -14,13 +14,13 @@ from hypnet_zoo.mainnets.mlp import MLP
 
 TARGET = TargetSpec.from_shapes([[10, 5], [10], [3, 10], [3]])  # 93 weights
 OPTIONS: list[dict[str, Any]] = [
-    {},
+    {"hidden": (8, 9)},
     {"hidden": ()},
     {"hidden": (7,), "activation": "tanh"},
-    {"bias": False},
-    {"dropout": 0.3},
-    {"spectral_norm": True},
-    {"batch_norm": True},
+    {"hidden": (8, 9), "bias": False},
+    {"hidden": (8, 9), "dropout": 0.3},
+    {"hidden": (8, 9), "spectral_norm": True},
+    {"hidden": (8, 9), "batch_norm": True},
 ]
 
 

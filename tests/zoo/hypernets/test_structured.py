@@ -345,7 +345,7 @@ def test_the_recipe_is_launched_from_the_shell() -> None:
 @pytest.mark.parametrize("bias", ["zero", "torch"])
 def test_generated_tensors_start_as_wanted(depth: int, fan: Any, bias: Any) -> None:
     torch.manual_seed(depth)
-    target = TargetSpec.of(WideResNet((3, 8, 8), 10, n=1, k=2, conv_bias=True))
+    target = TargetSpec.of(WideResNet((3, 8, 8), 10, n=1, k=2, feature_maps=(8, 8, 16, 32), conv_bias=True))
     chunking = wide_resnet(target, hidden=(40,) * depth, embedding_size=8)
     hypernet = StructuredHMLP(target, ConditionSpec(count=100, size=8), chunking, conditional_chunks=True)
     hypernet.initialize(fan=fan, bias=bias)

@@ -104,7 +104,8 @@ def init_inner(inner: HyperNetwork, rows: Tensor, wanted: Tensor, *, trunk: Trun
     embeddings = torch.randn(256, total - size, device=rows.device, dtype=rows.dtype)
     inner.scale_outputs((wanted.max() / _paired_squares(inner, rows, embeddings).clamp_min(1e-30)).sqrt())
     if first is not None and adaptable and low > 0 and power > 0:
-        _scale_to(first.weight[:, :size], low, lambda: _paired_squares(inner, rows, 0 * embeddings))
+        none = 0 * (embeddings[:1] if isinstance(inner, WritesProducts) else embeddings)
+        _scale_to(first.weight[:, :size], low, lambda: _paired_squares(inner, rows, none))
 
 
 def _paired_squares(inner: HyperNetwork, rows: Tensor, embeddings: Tensor) -> Tensor:

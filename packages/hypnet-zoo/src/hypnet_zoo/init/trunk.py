@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from torch.nn.utils.parametrize import is_parametrized
 from hypnet_zoo.layers.activations import ActivationName, activation_module
 
 TrunkStart = Literal["kaiming", "xavier_fan_in", "orthogonal"]
+
+
+_nodes_and_weights = functools.cache(np.polynomial.hermite_e.hermegauss)
 
 
 def second_moment(activation: ActivationName | None, scale: float = 1.0) -> float:
@@ -33,12 +37,13 @@ def second_moment(activation: ActivationName | None, scale: float = 1.0) -> floa
         return scale**2
     if activation == "relu":  # its kink is what quadrature is worst at
         return scale**2 / 2
-    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
+    nodes, weights = _nodes_and_weights(200)
     with torch.no_grad():
         values = activation_module(activation)(scale * torch.from_numpy(nodes)).square().numpy()
     return float((weights * values).sum() / weights.sum())
 
 
+@functools.cache
 def gain_of(activation: ActivationName | None) -> float:
     r"""The gain $g$ with which a layer keeps the mean square of its input: $E[\phi(g z)^2] = 1$ for a standard normal $z$.
 
