@@ -226,3 +226,20 @@ def test_a_materialised_network_has_the_context_of_its_condition() -> None:
     expected = net(x, weights=weights, condition=0)
     torch.testing.assert_close(materialize(net, weights, condition=0)(x), expected)
     assert not torch.allclose(materialize(net, weights)(x), expected)
+
+
+def test_a_network_is_modulated_once() -> None:
+    with pytest.raises(SpecError, match="MLP is modulated already"):
+        modulate(MLP((4,), 3, context_mod=Modulation()), (4,), Modulation())
+
+
+def test_samples_keep_their_gains_at_all_time_steps() -> None:
+    x, gain, shift = torch.randn(5, 5, 2), torch.randn(5, 2), torch.randn(5, 2)
+    y = ContextMod((2,))(x, gain=gain, shift=shift)
+    torch.testing.assert_close(y, torch.stack([x[n] * gain[n] + shift[n] for n in range(5)]))
+
+
+@pytest.mark.parametrize(("shape", "x"), [((5,), (2, 6)), ((5,), (2, 1)), ((4, 1, 1), (2, 3, 6, 6)), ((4, 1, 1), (2, 4))])
+def test_activations_of_another_shape_are_named(shape: tuple[int, ...], x: tuple[int, ...]) -> None:
+    with pytest.raises(SpecError, match="does not fit activations"):
+        ContextMod(shape)(torch.zeros(x))

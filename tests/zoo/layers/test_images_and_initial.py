@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hypnet_core import TargetSpec
+from hypnet_core import MainNetwork, TargetSpec
 from hypnet_core.errors import SpecError, WeightsError
 from hypnet_core.networks.weights import weights_of
 from hypnet_zoo.layers.images import FromFlatHWC, halved
 from hypnet_zoo.layers.initial import normal_, start_from, with_spectral_norms, xavier_
 from hypnet_zoo.layers.local_conv2d import LocalConv2d
+from hypnet_zoo.mainnets.mlp import MLP
 
 
 def test_flat_hwc_images_become_chw() -> None:
@@ -72,3 +73,17 @@ def test_pooling_without_gradients_is_torch_s(shape: tuple[int, ...], channels_f
     torch.testing.assert_close(halved(x), expected, equal_nan=True, rtol=0, atol=0)
     if x.ndim == 4:
         torch.testing.assert_close(halved(x.requires_grad_()), expected, equal_nan=True, rtol=0, atol=0)
+
+
+def test_spectral_norm_is_not_put_in_twice_nor_on_weights_from_outside() -> None:
+    network = MLP((4,), 2, spectral_norm=True)
+    names = [name for name, _ in network.named_modules()]
+    with_spectral_norms(network)
+    assert [name for name, _ in network.named_modules()] == names
+    with pytest.raises(SpecError, match="comes from outside"):
+        with_spectral_norms(MainNetwork(MLP((4,), 2)).module)
+
+
+def test_a_network_starts_from_one_set_of_weights() -> None:
+    with pytest.raises(WeightsError, match=r"one set of weights, got a batch of \[3\]"):
+        start_from(nn.Linear(2, 2), {"weight": torch.zeros(3, 2, 2), "bias": torch.zeros(3, 2)})

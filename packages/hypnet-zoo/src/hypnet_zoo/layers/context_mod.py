@@ -169,14 +169,17 @@ class ContextMod(nn.Module):
 
         Args:
             x: Activations.
-            gain: Gains instead of the layer's own, `shape` or, one set per sample, `[N, *shape]`.
+            gain: Gains instead of the layer's own, `shape` or, one set per sample, `[N, *shape]`; dimensions of the activations between
+                the two, such as time, share them.
             shift: Shifts, likewise.
             condition: Which checkpoint to use; gains and shifts that are given win.
 
         Raises:
-            SpecError: What is given does not have that shape, or the layer has no gains or shifts to replace.
+            SpecError: What is given does not have that shape, the activations do not end in it, or the layer has no gains or shifts to
+                replace.
             ConditionError: There is no such checkpoint.
         """
+        self._check_activations(x)
         if condition is not None and condition > self.num_checkpoints:
             raise ConditionError(f"there is no checkpoint {condition}: there are {self.num_checkpoints}")
         own = {"gain": self.gain, "shift": self.shift} if condition is None else self.tensors_at(condition)
@@ -201,7 +204,15 @@ class ContextMod(nn.Module):
             raise SpecError(f"this layer has no {name}s, but {name} was given")
         if tuple(given.shape) not in {self.shape, (len(x), *self.shape)}:
             raise SpecError(f"{name} must have shape {list(self.shape)} or {[len(x), *self.shape]}, got {list(given.shape)}")
-        return given
+        if given.ndim == len(self.shape) or given.ndim >= x.ndim:
+            return given
+        return given.view(len(x), *(1,) * (x.ndim - given.ndim), *self.shape)
+
+    def _check_activations(self, x: Tensor) -> None:
+        # Broadcasting would also repeat activations, or fail without a name.
+        ends = x.shape[x.ndim - len(self.shape) :] if x.ndim >= len(self.shape) else ()
+        if len(ends) != len(self.shape) or any(own not in {1, n} for own, n in zip(self.shape, ends, strict=True)):
+            raise SpecError(f"context modulation of shape {list(self.shape)} does not fit activations {list(x.shape)}")
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object, **kwargs: object) -> None:
         # A checkpoint of the network may hold more or fewer contexts than were kept here.
@@ -218,6 +229,10 @@ class ContextMod(nn.Module):
 
 class StepwiseContextMod(ContextMod):
     """Context modulation `(T, F)` with gains and shifts of each time step's own; sequences may be shorter than `T`."""
+
+    def _check_activations(self, x: Tensor) -> None:
+        if x.ndim < 2 or self.shape[1] not in {1, x.shape[-1]}:
+            raise SpecError(f"context modulation of shape {list(self.shape)} does not fit activations {list(x.shape)}")
 
     def modulate(self, x: Tensor, gain: Tensor | None, shift: Tensor | None) -> Tensor:
         """Modulate `[*, t, F]` with the first `t` rows.

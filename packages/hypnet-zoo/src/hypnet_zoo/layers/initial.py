@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
+from hypnet_core.errors import SpecError, WeightsError
 from hypnet_core.networks.weights import Weights, check_tensors
 from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo.layers.modulation import LINEAR
@@ -51,9 +53,11 @@ def start_from(module: nn.Module, weights: Weights | Mapping[str, Tensor]) -> No
         weights: One tensor for each of its parameters. Gradients are not followed.
 
     Raises:
-        WeightsError: Names or shapes differ.
+        WeightsError: Names or shapes differ, or there is more than one set of weights.
     """
-    check_tensors(TargetSpec.of(module), weights)
+    batch_shape = check_tensors(TargetSpec.of(module), weights)
+    if batch_shape:
+        raise WeightsError(f"a network starts from one set of weights, got a batch of {list(batch_shape)}")
     for name, parameter in module.named_parameters():
         parameter.copy_(weights[name])
 
@@ -61,12 +65,20 @@ def start_from(module: nn.Module, weights: Weights | Mapping[str, Tensor]) -> No
 def with_spectral_norms(module: nn.Module) -> None:
     """Divide the weight of every linear layer and convolution by an estimate of its largest singular value, in place.
 
+    Layers that have it already stay as they are.
+
+    Raises:
+        SpecError: A weight comes from outside.
+
     References:
         Miyato et al., Spectral Normalization for Generative Adversarial Networks, ICLR 2018, arXiv:1802.05957.
     """
     for layer in list(module.modules()):
-        if isinstance(layer, LINEAR):
-            spectral_norm(layer)
+        if not isinstance(layer, LINEAR) or is_parametrized(layer, "weight"):
+            continue
+        if not isinstance(layer.weight, nn.Parameter):
+            raise SpecError("a weight comes from outside: put spectral norm in before MainNetwork takes the network over")
+        spectral_norm(layer)
 
 
 def _of_layers(module: nn.Module, *, zero_bias: bool) -> Iterator[tuple[ParamSpec, Tensor]]:

@@ -94,7 +94,7 @@ def modulate(
         steps: With sequences: gains and shifts of their own for each of so many time steps; 0 for the same at all.
 
     Raises:
-        SpecError: The network has no linear layer, one module stands in several places, or the inputs of an `nn.Sequential` are to
+        SpecError: The network has no linear layer or is modulated already, one module stands in several places, or the inputs of an `nn.Sequential` are to
             be modulated (put `modulation.layer_for(in_shape)` in front of it instead).
 
     Example:
@@ -105,6 +105,8 @@ def modulate(
     """
     if modulation is None:
         return
+    if any(isinstance(getattr(layer, "context", None), ContextMod) for layer in network.modules()):
+        raise SpecError(f"{type(network).__name__} is modulated already")
     like = next(network.parameters(), torch.empty(0))
     calls = _calls(network, in_shape, like)
     linear = [(layer, shape) for layer, shape in calls if isinstance(layer, LINEAR)]
