@@ -64,3 +64,13 @@ def test_bad_input_is_named(call: Any, message: str) -> None:
 def test_distillation_from_another_number_of_samples_is_named() -> None:
     with pytest.raises(SpecError, match=r"as many samples as the teacher's, got \[4, 3\] and \[1, 3\]"):
         distillation(torch.zeros(4, 3), torch.zeros(1, 3))
+
+
+def test_whole_numbers_of_any_dtype_are_labels_and_one_hot_targets() -> None:
+    logits, labels = torch.randn(6, 3, dtype=torch.double), torch.randint(3, (6,))
+    expected = torch.nn.functional.cross_entropy(logits, labels)
+    torch.testing.assert_close(cross_entropy(logits, labels.int()), expected)
+    torch.testing.assert_close(cross_entropy(logits, torch.nn.functional.one_hot(labels, 3)), expected)
+    torch.testing.assert_close(cross_entropy(logits, torch.nn.functional.one_hot(labels, 3).float()), expected)
+    with pytest.raises(SpecError, match=r"labels must be whole numbers, got torch.float32"):
+        cross_entropy(logits, labels.float())

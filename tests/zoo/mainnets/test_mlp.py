@@ -9,6 +9,8 @@ from torch import nn
 from hypnet_core import MainNetwork, TargetSpec, Weights
 from hypnet_core.errors import SpecError
 from hypnet_core.networks.weights import weights_of
+from hypnet_zoo.mainnets.bi_rnn import BiRNN
+from hypnet_zoo.mainnets.lenet import LeNet
 from hypnet_zoo.mainnets.mlp import MLP
 
 
@@ -114,3 +116,17 @@ def test_initial_weights_may_be_a_draw_from_outside() -> None:
     draw = weights_of(MLP((3,), 2))
     net.load_state_dict(dict(draw))
     torch.testing.assert_close(weights_of(net, TargetSpec.of(net)).flat, draw.flat)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MLP(784, 10), r"in_shape must be a sequence of sizes such as \(784,\), got 784"),  # type: ignore[arg-type]
+        (lambda: MLP((784,), 10, hidden=100), r"hidden must be a sequence of widths such as \(100,\), got 100"),  # type: ignore[arg-type]
+        (lambda: LeNet(28, 10), r"in_shape must be \(C, H, W\), got 28"),  # type: ignore[arg-type]
+        (lambda: BiRNN((3,), 2, recurrent=(10,)), "each bidirectional layer needs at least one recurrent layer"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_number_for_a_sequence_is_named(make: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        make()

@@ -39,6 +39,8 @@ def hidden_layers(
     """
     if not 0.0 <= dropout < 1.0:
         raise SpecError(f"dropout must lie in [0, 1), got {dropout}")
+    if not isinstance(hidden, Sequence):
+        raise SpecError(f"hidden must be a sequence of widths such as (100,), got {hidden!r}")
     layers: list[nn.Module] = []
     for width in hidden:
         if width < 1:

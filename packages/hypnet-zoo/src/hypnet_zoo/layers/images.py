@@ -22,6 +22,8 @@ def image_shape(in_shape: Sequence[int], out_features: int) -> tuple[int, int, i
     Raises:
         SpecError: It is no image, or a size is not positive.
     """
+    if not isinstance(in_shape, Sequence):
+        raise SpecError(f"in_shape must be (C, H, W), got {in_shape!r}")
     if len(in_shape) != 3 or min(in_shape) < 1:
         raise SpecError(f"in_shape must be (C, H, W) with positive sizes, got {list(in_shape)}")
     if out_features < 1:

@@ -51,6 +51,9 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, reduction: Reduction = "me
     _check(logits, targets)
     if hard and targets.ndim == 2:
         targets = targets.argmax(1)
+    if targets.ndim == 1 and targets.is_floating_point():
+        raise SpecError(f"labels must be whole numbers, got {targets.dtype}")
+    targets = targets.long() if targets.ndim == 1 else targets.to(logits.dtype)
     return F.cross_entropy(logits, targets, reduction=reduction)
 
 
@@ -81,7 +84,7 @@ def distillation(
         raise SpecError(
             f"expected logits of as many samples as the teacher's, got {list(logits.shape)} and {list(target_logits.shape)}"
         )
-    if temperature <= 0:
+    if not temperature > 0:
         raise SpecError(f"temperature must be positive, got {temperature}")
     known, classes = target_logits.shape[-1], logits.shape[-1]
     if mapping is None and known != classes:

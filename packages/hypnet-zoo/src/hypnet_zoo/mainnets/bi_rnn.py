@@ -79,7 +79,7 @@ class BiRNN(nn.Module):
         context_steps: int = 0,
     ) -> None:
         super().__init__()
-        if not recurrent or not all(recurrent):
+        if not recurrent or not all(isinstance(units, Sequence) and units for units in recurrent):  # type: ignore[redundant-expr]
             raise SpecError(f"recurrent: each bidirectional layer needs at least one recurrent layer, got {list(recurrent)}")
         self.in_shape = tuple(in_shape)
         self.preprocess: Preprocess | None = None if preprocess is None else imported(preprocess, "preprocess")

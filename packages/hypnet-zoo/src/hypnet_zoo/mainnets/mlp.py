@@ -67,6 +67,8 @@ class MLP(nn.Module):
         context_mod: Modulation | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(in_shape, Sequence):
+            raise SpecError(f"in_shape must be a sequence of sizes such as (784,), got {in_shape!r}")
         in_features = math.prod(in_shape)
         if in_features < 1 or out_features < 1:
             raise SpecError(f"in_shape and out_features must be positive, got {list(in_shape)} and {out_features}")

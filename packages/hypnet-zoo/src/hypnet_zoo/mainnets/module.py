@@ -57,7 +57,7 @@ def made(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> nn.Module
     """
     try:
         network = factory(**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise SpecError(f"arguments: {getattr(factory, '__name__', factory)} cannot be called with them: {error}") from error
     if not isinstance(network, nn.Module):
         raise SpecError(f"factory: it must return an nn.Module, returned a {type(network).__name__}")
