@@ -460,3 +460,28 @@ def test_a_low_rank_needs_a_positive_alpha(alpha: float) -> None:
 def test_a_delta_from_a_module_says_how_to_get_its_weights() -> None:
     with pytest.raises(SpecError, match=r"such as weights_of\(module\), got Linear"):
         Delta(HMLP(TargetSpec.from_shapes([[4, 3]]), ConditionSpec(count=1)), nn.Linear(3, 4))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda one: Delta(one, {}),
+        lambda one: LowRank(TARGET, lambda _: one),
+        lambda one: Container(TARGET, [one]),
+        Perturbed,
+        lambda one: Encoded(one, CosineSine()),
+    ],
+)
+def test_what_is_no_hypernetwork_is_named(make: Any) -> None:
+    with pytest.raises(SpecError, match="must be a hypernetwork, got Linear"):
+        make(nn.Linear(2, 2))
+
+
+def test_a_low_rank_refuses_an_inner_hypernetwork_of_other_tensors() -> None:
+    with pytest.raises(SpecError, match="make_inner must return a hypernetwork whose target"):
+        LowRank(TARGET, lambda _: HMLP(TARGET, CONDITIONS))
+
+
+def test_a_container_whose_members_take_no_unconditional_input_refuses_one() -> None:
+    with pytest.raises(ConditionError, match="takes no uncond_input"):
+        Container(TARGET, [HMLP(TARGET, CONDITIONS)])(0, uncond_input=torch.zeros(3))

@@ -14,6 +14,7 @@ from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.networks.weights import Weights
 from hypnet_core.specs import ConditionSpec, ParamSpec, Spec, TargetSpec
 from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
+from hypnet_zoo.hypernets.wrapper import check_hypernetwork
 from hypnet_zoo.init.draw import drawn_weights
 
 __all__ = ["Container", "Part", "container"]
@@ -69,6 +70,10 @@ class Container(HyperNetwork):
         conditions: ConditionSpec | None = None,
         assembly: Assembly | None = None,
     ) -> None:
+        if isinstance(members, nn.Module):
+            raise SpecError(f"members must be a sequence of hypernetworks, got one {type(members).__name__}")
+        for i, member in enumerate(members):
+            check_hypernetwork(member, f"members[{i}]")
         specs = {f"members[{i}]": member.target for i, member in enumerate(members)}
         specs |= {name: spec for name, spec in (("shared", shared), ("own", own)) if spec is not None}
         if assembly is None:
@@ -106,6 +111,8 @@ class Container(HyperNetwork):
             ConditionError: An id or an input is missing, or does not fit.
         """
         _, batched = self._ids(condition)
+        if uncond_input is not None and not self.conditions.input_size:
+            raise ConditionError("this hypernetwork takes no uncond_input")
         given = None if cond_input is not None else condition
         parts = [
             member(given, cond_input=cond_input, uncond_input=uncond_input if member.conditions.input_size else None)

@@ -15,7 +15,7 @@ from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.networks.weights import Weights, check_tensors
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
-from hypnet_zoo.hypernets.wrapper import Wrapper
+from hypnet_zoo.hypernets.wrapper import Wrapper, check_hypernetwork
 from hypnet_zoo.init.draw import drawn_weights
 from hypnet_zoo.init.wanted import Fan
 
@@ -51,6 +51,7 @@ class Delta(Wrapper):
     base: Tensor
 
     def __init__(self, inner: HyperNetwork, base: Mapping[str, Tensor], *, trainable: bool = False, zero: bool = True) -> None:
+        check_hypernetwork(inner, "inner")
         super().__init__(inner.target, inner)
         if not isinstance(base, Mapping):
             raise SpecError(f"the base must be weights, such as weights_of(module), got {type(base).__name__}")

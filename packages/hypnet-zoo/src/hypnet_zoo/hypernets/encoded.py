@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +14,7 @@ from hypnet_core.networks.weights import Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets.delta import Delta
 from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
+from hypnet_zoo.hypernets.wrapper import check_hypernetwork
 from hypnet_zoo.init.draw import drawn_weights
 
 __all__ = ["CosineSine", "Encoded", "magnitude_invariant"]
@@ -45,6 +47,7 @@ class Encoded(HyperNetwork):
     """
 
     def __init__(self, inner: HyperNetwork, encoder: nn.Module, conditions: ConditionSpec | None = None) -> None:
+        check_hypernetwork(inner, "inner")
         outer = ConditionSpec(count=0, size=0, input_size=inner.conditions.input_size) if conditions is None else conditions
         if inner.conditions.count:
             raise SpecError(
@@ -128,8 +131,8 @@ class CosineSine(nn.Module):
 
     def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
         super().__init__()
-        if not low < high:
-            raise SpecError(f"low must be below high, got {low} and {high}")
+        if not -math.inf < low < high < math.inf:
+            raise SpecError(f"low must be below high, both finite, got {low} and {high}")
         self.low, self.high = low, high
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.networks.weights import Weights
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
-from hypnet_zoo.hypernets.wrapper import Wrapper
+from hypnet_zoo.hypernets.wrapper import Wrapper, check_hypernetwork
 from hypnet_zoo.init.hyperfan import calibration_inputs
 from hypnet_zoo.init.wanted import Fan, Scheme, Start, wanted_starts
 
@@ -112,7 +112,11 @@ class LowRank(Wrapper):
     ) -> None:
         if alpha is not None and not 0 < alpha < math.inf:
             raise SpecError(f"alpha must be positive, got {alpha}")
-        inner = make_inner(low_rank_factors(target, rank))
+        factors = low_rank_factors(target, rank)
+        inner = make_inner(factors)
+        check_hypernetwork(inner, "what make_inner returns")
+        if (inner.target.names, inner.target.shapes) != (factors.names, factors.shapes):
+            raise SpecError("make_inner must return a hypernetwork whose target is what it was called with, the factors")
         super().__init__(target, inner)
         self.rank = rank
         self.alpha = float(rank if alpha is None else alpha)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -13,7 +14,7 @@ from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.networks.weights import Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
-from hypnet_zoo.hypernets.wrapper import Wrapper
+from hypnet_zoo.hypernets.wrapper import Wrapper, check_hypernetwork
 
 __all__ = ["Inputs", "Perturbed", "perturbation"]
 
@@ -84,9 +85,10 @@ class Perturbed(Wrapper):
         output_handler: OutputHandler | None = None,
         input_size: int | None = None,
     ) -> None:
+        check_hypernetwork(inner, "inner")
         size = inner.target.numel if input_size is None else input_size
         needed = inner.conditions.input_size
-        if noise_std < 0:
+        if not 0 <= noise_std < math.inf:
             raise SpecError(f"the standard deviation of the noise must not be negative, got {noise_std}")
         if input_handler is None and not needed <= size:
             raise SpecError(
@@ -120,6 +122,8 @@ class Perturbed(Wrapper):
         size = self.conditions.input_size
         if size and uncond_input is None:
             raise ConditionError(f"uncond_input of size {size} is missing: draw it with noise()")
+        if uncond_input is not None and not isinstance(uncond_input, Tensor):
+            raise ConditionError(f"uncond_input must be a tensor, got {type(uncond_input).__name__}")
         if uncond_input is not None and (uncond_input.ndim not in {1, 2} or uncond_input.shape[-1] != size):
             raise ConditionError(f"uncond_input must have shape [{size}] or [B, {size}], got {list(uncond_input.shape)}")
         outer = Inputs(condition, cond_input, uncond_input)

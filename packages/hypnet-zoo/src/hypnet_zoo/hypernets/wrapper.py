@@ -6,9 +6,20 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from hypnet_core.errors import SpecError
 from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.networks.weights import Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
+
+
+def check_hypernetwork(given: object, name: str) -> None:
+    """Refuse what is no hypernetwork, by the name of its argument.
+
+    Raises:
+        SpecError: It is none.
+    """
+    if not isinstance(given, HyperNetwork):
+        raise SpecError(f"{name} must be a hypernetwork, got {type(given).__name__}")
 
 
 class Wrapper(HyperNetwork):
