@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+import logging
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from hypnet_hpsearch.ledger import TrialRecord, TrialState
-from hypnet_hpsearch.progress import Live
-from hypnet_hpsearch.watching import Progress
+from hypnet_hpsearch.progress import Lines, Live
+from hypnet_hpsearch.watching import Progress, Start
 
 
 class Display:
@@ -34,3 +35,14 @@ def test_the_time_left_counts_days(hours: int, left: str) -> None:
     live.ended(TrialRecord("t", TrialState.DONE), lambda: progress)
     live.working(lambda: progress)
     assert display.text.split("\n")[1].rstrip().endswith(left)
+
+
+def test_a_line_names_only_what_trials_differ_in(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "hypnet.search")
+    progress = Progress(2, {**dict.fromkeys(TrialState, 0), TrialState.DONE: 1}, 0, None)
+    for watcher in (Lines(), Live(Display())):
+        caplog.clear()
+        watcher.started(Start(2, 0, 0, 0, 0, 2, 0, searched=("lr",)))
+        options = {"epochs": 5, "lr": 0.1}
+        watcher.ended(TrialRecord("t", TrialState.FAILED, options=options, reason="it broke"), lambda: progress)
+        assert caplog.messages[-1] == "[1/2] t failed: it broke  (lr=0.1)"

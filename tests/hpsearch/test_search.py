@@ -96,7 +96,7 @@ def bench(tmp_path: Path) -> Bench:
 def test_every_trial_is_run_once_and_the_best_is_found(bench: Bench) -> None:
     search, listener = bench.run()
     assert sorted(ran["x"] for ran in bench.ran()) == ["1", "2", "3", "4"]
-    assert listener.start == Start(total=4, done=0, failed=0, interrupted=0, running=0, missing=4, damaged=0)
+    assert listener.start == Start(total=4, done=0, failed=0, interrupted=0, running=0, missing=4, damaged=0, searched=("x",))
     assert Counter(state for _, state in listener.ends) == {TrialState.DONE: 4}
     status = search.status()
     assert (status.total, status.done, status.missing, status.failed, status.running) == (4, 4, 0, 0, 0)
@@ -116,7 +116,7 @@ def test_a_finished_search_runs_nothing_again(bench: Bench) -> None:
     bench.run()
     search, listener = bench.run()
     assert len(bench.ran()) == 4
-    assert listener.start == Start(total=4, done=4, failed=0, interrupted=0, running=0, missing=0, damaged=0)
+    assert listener.start == Start(total=4, done=4, failed=0, interrupted=0, running=0, missing=0, damaged=0, searched=("x",))
     assert listener.ends == []
     assert search.status().done == 4
 
@@ -128,7 +128,7 @@ def test_starting_again_runs_what_is_missing_or_failed(bench: Bench) -> None:
     assert [result.reason for result in search.results() if result.state == "failed"] == ["exit code 1: not yet"]
     (bench.path / "fixed").touch()
     search, listener = bench.run()
-    assert listener.start == Start(total=4, done=2, failed=1, interrupted=0, running=0, missing=1, damaged=0)
+    assert listener.start == Start(total=4, done=2, failed=1, interrupted=0, running=0, missing=1, damaged=0, searched=("x",))
     assert search.status().done == 4
     assert Counter(ran["x"] for ran in bench.ran()) == {"1": 1, "2": 2, "3": 1, "4": 1}
 

@@ -159,11 +159,12 @@ def _print_status(found: SearchStatus) -> None:
 
 
 def _print_end(found: SearchStatus, *, as_json: bool) -> None:
-    pruned = f", {found.pruned} pruned" if found.pruned else ""
-    failed = found.failed + found.lost + found.cancelled
-    _logger.info("%d of %d trials done%s, %d failed", found.done, found.total, pruned, failed)
+    counts = {state: getattr(found, state) for state in ("pruned", "failed", "lost", "cancelled")}
+    others = "".join(f", {count} {state}" for state, count in counts.items() if count or state == "failed")
+    _logger.info("%d of %d trials done%s", found.done, found.total, others)
     if found.without_number:
-        _logger.warning("%d trials have NaN or infinity for their %s", found.without_number, found.metric)
+        have = "trial has" if found.without_number == 1 else "trials have"
+        _logger.warning("%d %s NaN or infinity for their %s", found.without_number, have, found.metric)
     if as_json:
         _print_status(found)
         return

@@ -115,6 +115,7 @@ class Driver:
                 missing=counts[None] + self._plan.missing(),
                 damaged=self._store.damaged,
                 pruned=counts[TrialState.PRUNED],
+                searched=self._spec.searched,
             )
         )
 

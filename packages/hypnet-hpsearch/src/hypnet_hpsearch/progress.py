@@ -38,8 +38,12 @@ class Silent:
 class Lines:
     """One line for each attempt that ends."""
 
+    def __init__(self) -> None:
+        self._searched: tuple[str, ...] = ()
+
     def started(self, start: Start) -> None:
         """Say what is there and what will be run."""
+        self._searched = start.searched
         _logger.info(described(start))
         if start.damaged:
             lines = "1 line" if start.damaged == 1 else f"{start.damaged} lines"
@@ -48,7 +52,7 @@ class Lines:
     def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
         """Say what became of the trial."""
         what = f"{record.metric:.6g}" if record.metric is not None else record.reason or record.state.value
-        options = " ".join(f"{key}={shown(value)}" for key, value in record.options.items())
+        options = " ".join(f"{key}={shown(value)}" for key, value in record.options.items() if key in self._searched)
         level = logging.INFO if record.state.final else logging.WARNING
         if _logger.isEnabledFor(level):
             now = progress()
@@ -71,19 +75,19 @@ class Live:
     """
 
     def __init__(self, live: Any) -> None:
-        self._live = live
+        self._live, self._lines = live, Lines()
         self._began = time.monotonic()
         self._ended = 0
 
     def started(self, start: Start) -> None:
         """Say what is there and what will be run."""
-        Lines().started(start)
+        self._lines.started(start)
 
     def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
         """Count it; a failure stays on the screen above the table."""
         self._ended += 1
         if not record.state.final:
-            Lines().ended(record, progress)
+            self._lines.ended(record, progress)
 
     def working(self, progress: Callable[[], Progress]) -> None:
         """Draw the table."""

@@ -24,6 +24,7 @@ class Start:
         missing: Those that were never begun.
         damaged: Lines of the journal that could not be read.
         pruned: Those that a pruner has ended for good.
+        searched: The options in which trials may differ.
     """
 
     total: int
@@ -34,6 +35,7 @@ class Start:
     missing: int
     damaged: int
     pruned: int = 0
+    searched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
