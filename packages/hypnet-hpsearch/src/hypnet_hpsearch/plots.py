@@ -97,7 +97,9 @@ def _save(figure: Figure, path: Path, formats: Sequence[str]) -> list[Path]:
     saved = []
     for kind in formats:
         content = io.BytesIO()
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # a font without some script's letters draws boxes
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # of letters that the font lacks, of numbers at the edge of what floats hold
             figure.savefig(content, format=kind, dpi=_DPI, metadata={"Date": None} if kind == "svg" else None)
         saved.append(path.with_suffix(f".{kind}"))
         write_atomic(saved[-1], content.getvalue())
