@@ -75,7 +75,8 @@ def save_plots(store: Store, spec: SearchSpec, directory: Path, formats: Sequenc
         figures["parallel"] = lambda: _parallel(spec, axes, with_number, left_out)
     _check_installed()
     make_directory(directory)
-    return [path for name, draw in figures.items() for path in _save(draw(), directory / name, formats)]
+    with warnings.catch_warnings(action="ignore"):  # of letters that no font has, of numbers at the edge of what floats hold
+        return [path for name, draw in figures.items() for path in _save(draw(), directory / name, formats)]
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -97,10 +98,7 @@ def _save(figure: Figure, path: Path, formats: Sequence[str]) -> list[Path]:
     saved = []
     for kind in formats:
         content = io.BytesIO()
-        with warnings.catch_warnings(
-            action="ignore"
-        ):  # of letters that the font lacks, of numbers at the edge of what floats hold
-            figure.savefig(content, format=kind, dpi=_DPI, metadata={"Date": None} if kind == "svg" else None)
+        figure.savefig(content, format=kind, dpi=_DPI, metadata={"Date": None} if kind == "svg" else None)
         saved.append(path.with_suffix(f".{kind}"))
         write_atomic(saved[-1], content.getvalue())
     return saved
