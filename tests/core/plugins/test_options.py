@@ -321,3 +321,23 @@ def test_an_experiment_needs_a_config() -> None:
 
     with pytest.raises(PluginError, match="an experiment needs a pydantic model as its attribute Config"):
         options_of(Kind.EXPERIMENT, Nothing, "experiment 'a:b'")
+
+
+class _Own(BaseModel):
+    """A model that may hold itself.
+
+    Attributes:
+        size: How large.
+        inner: The next one.
+    """
+
+    size: int = 1
+    inner: _Own | None = None
+
+
+def test_an_optional_group_of_options_is_listed_and_unfolded() -> None:
+    described = {option.key: option for option in describe(_Own)}
+    assert [*described][:4] == ["size", "inner", "inner.size", "inner.inner"]
+    assert (described["inner"].type, described["inner"].default) == ("_Own | None", None)
+    assert described["inner.size"].description == "How large."
+    assert max(key.count(".") for key in described) < 10

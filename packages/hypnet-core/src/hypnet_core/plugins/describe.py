@@ -51,16 +51,19 @@ def describe(
     texts = {**descriptions(model), **(described or {})}
     for name, field in model.model_fields.items():
         path = (*prefix, name)
-        group = _group(field.annotation)
+        group = _group(field.annotation) if len(prefix) < 8 else None  # a model may hold itself
         text = field.description or texts.get(name, "")
-        if group is not None and len(prefix) < 8:  # a model may hold itself
-            yield from describe(group, prefix=path)
-        else:
+        if group is None or group is not field.annotation:
             yield OptionInfo(dotted(path), type_name(field.annotation), field.is_required(), _default(field), text)
+        if group is not None:
+            yield from describe(group, prefix=path)
 
 
 def _group(annotation: Any) -> type[BaseModel] | None:
-    """The model, if the option is nothing but a group of options."""
+    """The model, if the option is a group of options, or a group or nothing."""
+    members = [member for member in typing.get_args(annotation) if member is not types.NoneType]
+    if len(members) == 1 and typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+        annotation = members[0]
     models = list(models_in(annotation))
     return models[0] if models == [annotation] and not issubclass(models[0], Choice) else None
 
