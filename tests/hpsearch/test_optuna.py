@@ -10,15 +10,20 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hypnet_core.errors import ConfigError, RunError
+from hypnet_core.runs.scheduling import JobSpec, JobState
+from hypnet_hpsearch.driver import Driver
 from hypnet_hpsearch.ledger import TrialState
+from hypnet_hpsearch.progress import Silent
 from hypnet_hpsearch.search import Search
 from hypnet_hpsearch.spec import SearchSpec
+from hypnet_hpsearch.store import Store
 
 optuna = pytest.importorskip("optuna", minversion="5", reason="pip install 'hypnet-hpsearch[optuna]'")
 
@@ -307,3 +312,34 @@ def test_without_optuna_the_extra_is_named(tmp_path: Path) -> None:
     assert found.returncode == 1
     assert len(found.stderr.splitlines()) == 1
     assert "pip install 'hypnet-hpsearch[optuna]'" in found.stderr
+
+
+class Busy:
+    """A scheduler that says nothing of slots, and runs as many jobs at once as are given."""
+
+    poll_interval = 0.05
+
+    def __init__(self, at_once: int) -> None:
+        self.at_once = at_once
+        self.jobs: list[str] = []
+
+    def submit(self, job: JobSpec) -> str:
+        self.jobs.append(job.name)
+        return job.name
+
+    def poll(self, ids: Iterable[str]) -> dict[str, JobState]:
+        return {job: JobState.RUNNING if self.jobs.index(job) < self.at_once else JobState.QUEUED for job in ids}
+
+    def cancel(self, ids: Iterable[str]) -> None: ...
+
+
+@pytest.mark.parametrize(("at_once", "proposed"), [(0, 4), (3, 7)])
+def test_few_proposals_wait_in_a_queue(workshop: Any, at_once: int, proposed: int) -> None:
+    search = workshop.search(ranges={"x": {"low": 0.0, "high": 1.0}}, sampler="tpe", max_trials=30)
+    scheduler = Busy(at_once)
+    store = Store.create(search.directory, search.spec, 30)
+    driver = Driver(store, search.plan, search.spec, scheduler=scheduler, watcher=Silent())
+    driver._begin()
+    for _ in range(12):
+        driver._work()
+    assert len(scheduler.jobs) == proposed

@@ -78,8 +78,9 @@ class InHand:
 
     @property
     def room(self) -> int:
-        """How many more there may be."""
-        return self._max_jobs - len(self)
+        """How many more there may be. What a sampler learns from is worth waiting for: few of its proposals queue."""
+        room = self._max_jobs - len(self)
+        return min(room, _AHEAD - self.queued) if self._spec.adapts else room
 
     @property
     def attempts(self) -> set[Attempt]:
