@@ -292,6 +292,8 @@ def test_context_modulation_of_a_bidirectional_network() -> None:
         (lambda: SimpleRNN((3,), 2, recurrent_init="orthogonl"), "did you mean 'orthogonal'"),  # type: ignore[arg-type]
         (lambda: SimpleRNN((3,), 2, context_at="end"), "context_at: there is no 'end'"),  # type: ignore[arg-type]
         (lambda: BiRNN((3,), 2, recurrent=((4,), (3, 0))), r"recurrent: a layer must have at least one unit, got \[3, 0\]"),
+        (lambda: SimpleRNN((3,), 2, context_steps=5), "context_mod modulates, which is not given"),
+        (lambda: BiRNN((3,), 2, context_at="last_step"), "context_mod modulates, which is not given"),
         (lambda: SimpleRNN((3,), 2, context_steps=-1), "context_steps must not be negative"),
         (lambda: SimpleRNN((3,), 2)(torch.zeros(4, 3)), r"expects sequences \[N, T, 3\], got inputs \[4, 3\]"),
         (lambda: SimpleRNN((3,), 2)(torch.zeros(4, 0, 3)), "at least one time step"),

@@ -85,6 +85,8 @@ class SimpleRNN(nn.Module):
         super().__init__()
         self.in_shape = tuple(in_shape)
         _check(self.in_shape, out_features, recurrent, before, after, fc_out=fc_out)
+        if context_mod is None and (context_steps > 0 or context_at == "last_step"):
+            raise SpecError("context_at and context_steps say where context_mod modulates, which is not given")
         self.before = _hidden(math.prod(self.in_shape), before, activation, bias=bias)
         features = before[-1] if before else math.prod(self.in_shape)
         last = None if context_mod is None or context_mod.output else len(recurrent) - 1
