@@ -14,6 +14,7 @@ from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.plugins.choice import HypernetChoice
 from hypnet_zoo.hypernets.chunked import Chunked, ChunkedHMLP
 from hypnet_zoo.hypernets.hmlp import HMLP
+from hypnet_zoo.hypernets.shared import SharedHMLP
 from hypnet_zoo.init.chunks import wanted_per_chunk
 from hypnet_zoo.mainnets.mlp import MLP
 
@@ -92,11 +93,14 @@ def test_a_gradient_reaches_the_parameters_of_its_condition_and_no_other(make: A
             assert (parameter.grad is not None) == (condition == 1)
 
 
-@pytest.mark.parametrize("fan", ["in", "out", "harmonic"])
-def test_an_inner_hypernetwork_without_linear_heads_starts_as_wanted(fan: Any) -> None:
+@pytest.mark.parametrize(
+    ("make", "fan"),
+    [(Scalable, "in"), (Scalable, "out"), (Scalable, "harmonic"), (functools.partial(SharedHMLP, hidden=(30,)), "in")],
+)
+def test_an_inner_hypernetwork_without_linear_heads_starts_as_wanted(make: Any, fan: Any) -> None:
     torch.manual_seed(0)
     target = TargetSpec.of(MLP((64,), 10, hidden=(100, 30)))
-    hypernet = Chunked(target, ConditionSpec(count=100, size=8), Scalable, chunk_size=500)
+    hypernet = Chunked(target, ConditionSpec(count=100, size=8), make, chunk_size=500)
     hypernet.initialize(fan=fan, bias="torch")
     flat = hypernet(list(range(100))).flat.square().mean(dim=0)
     wanted = wanted_per_chunk(target, hypernet.starts, 500)

@@ -180,6 +180,10 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         SeveralTargets({"a.b": TARGET}, ConditionSpec())
     with pytest.raises(SpecError, match="there is no target"):
         SeveralTargets({}, ConditionSpec())
+    with pytest.raises(SpecError, match="a target cannot be called 'keys'"):
+        SeveralTargets({"keys": TargetSpec.from_shapes([[3, 2]])}, ConditionSpec())
+    with pytest.raises(SpecError, match="depth_embedding_size must not be negative, got -1"):
+        SharedHMLP(TargetSpec.from_shapes([[3, 2]]), ConditionSpec(), depth_embedding_size=-1)
     with pytest.raises(SpecError, match="has no input"):
         SeveralTargets({"a": TARGET}, ConditionSpec(size=0))
     with pytest.raises(SpecError, match="at least one unit"):

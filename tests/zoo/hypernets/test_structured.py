@@ -204,6 +204,13 @@ def broken(**changes: Any) -> Any:
             "the assembly of the chunking must be empty",
         ),
         (lambda: structured_hmlp(TARGET, ConditionSpec(), chunking="by_shap"), "did you mean 'by_shape'"),
+        (lambda: by_shape(TARGET, embedding_size=-3), "embedding_size must be a number from 0, .* got -3"),
+        (lambda: resnet(TargetSpec.of(ResNet((3, 8, 8), 2, n=1)), embedding_size="abc"), "embedding_size must be a number from 0"),  # type: ignore[arg-type]
+        (lambda: by_shape(TargetSpec(params=())), "there is nothing to cut"),
+        (
+            lambda: StructuredHMLP(TARGET, ConditionSpec(), made(GROUPS), assemble=lambda chunks: None),  # type: ignore[arg-type,return-value]
+            "must give a list of tensors or a mapping, gave a NoneType",
+        ),
         (lambda: structured_hmlp(TARGET, ConditionSpec(), chunking="math:nothing"), "math has no 'nothing'"),
         (
             lambda: structured_hmlp(TARGET, ConditionSpec(), chunking="by_shape", chunking_options={"gcd": True}),

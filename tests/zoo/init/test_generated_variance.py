@@ -15,6 +15,7 @@ from hypnet_core import ConditionSpec, HyperNetwork, TargetSpec
 from hypnet_core.errors import SpecError
 from hypnet_core.networks.weights import weights_of
 from hypnet_zoo.hypernets.chunked import ChunkedHMLP
+from hypnet_zoo.hypernets.hdeconv import HDeconv
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.init.chunks import wanted_per_chunk
 from hypnet_zoo.init.hyperfan import init_by_bias
@@ -80,6 +81,26 @@ def test_with_batch_norm_in_training() -> None:
     hypernet = HMLP(TARGET, ConditionSpec(count=CONDITIONS), hidden=(50, 50), batch_norm=True)
     check(hypernet.train())
     assert hypernet.trunk.get_buffer("1.running_mean").abs().max() > 0, "the first training step is the first to be tracked"
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (HMLP, {"fan": "inn"}, "fan must be one of in, out, harmonic, got 'inn'; did you mean 'in'"),
+        (HMLP, {"scheme": "kaimin"}, "did you mean 'kaiming'"),
+        (HMLP, {"bias": "shared"}, "did you mean 'share'"),
+        (HMLP, {"trunk": "orthogonl"}, "did you mean 'orthogonal'"),
+        (HDeconv, {"trunk": "orthogonl"}, "did you mean 'orthogonal'"),
+        (HMLP, {"cond_var": -1.0}, "must not be negative, got -1.0"),
+        (ChunkedHMLP, {"min_variance": 0.0}, "min_variance must be positive, got 0.0"),
+        (ChunkedHMLP, {"condition_share": 1.0}, r"condition_share must lie in \[0, 1\), got 1.0"),
+    ],
+)
+def test_a_start_that_is_none_is_refused(make: Any, options: dict[str, Any], message: str) -> None:
+    small = {"filters": (8, 8, 8, 8)} if make is HDeconv else {"hidden": (9,)}
+    hypernet = make(TargetSpec.from_shapes([[10, 5], [10]]), ConditionSpec(count=2, size=4), **small)
+    with pytest.raises(SpecError, match=message):
+        hypernet.initialize(**options)
 
 
 def test_constants_are_exact() -> None:

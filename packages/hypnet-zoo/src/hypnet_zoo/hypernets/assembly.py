@@ -77,6 +77,8 @@ class Assembler:
 
     def _named(self, result: Sequence[Tensor] | Mapping[str, Tensor]) -> Weights:
         if not isinstance(result, Mapping):
+            if not isinstance(result, Sequence):
+                raise SpecError(f"the assembly must give a list of tensors or a mapping, gave a {type(result).__name__}")
             if len(result) != len(self.target):
                 raise SpecError(f"the assembly gives {len(result)} tensors, the target has {len(self.target)}")
             result = dict(zip(self.target.names, result, strict=True))

@@ -222,7 +222,11 @@ class _Cuts:
     def chunking(self, embedding_size: int | Sequence[int], **options: object) -> Chunking:
         """The document."""
         count = len(self._groups)
-        sizes = [embedding_size] * count if isinstance(embedding_size, int) else list(embedding_size)
+        sizes: list[Any] = [embedding_size] * count if isinstance(embedding_size, int) else list(embedding_size)
+        if not count:
+            raise SpecError("there is nothing to cut: the target holds no weights")
+        if any(not isinstance(size, int) or size < 0 for size in sizes):
+            raise SpecError(f"embedding_size must be a number from 0, or one for each group of chunks, got {embedding_size!r}")
         if len(sizes) != count:
             raise SpecError(f"there are {count} groups of chunks, but {len(sizes)} embedding sizes")
         groups = tuple(

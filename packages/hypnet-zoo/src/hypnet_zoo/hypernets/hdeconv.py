@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets.chunked import Chunked
 from hypnet_zoo.init.hyperfan import calibration_inputs
 from hypnet_zoo.init.trunk import TrunkStart, as_at_start, gain_of
-from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, wanted_starts
+from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, check_choice, wanted_starts
 from hypnet_zoo.layers.activations import ActivationName, activation_module
 from hypnet_zoo.layers.per_tensor import PerTensor
 from hypnet_zoo.layers.self_attention import SelfAttention
@@ -149,6 +149,7 @@ class HDeconv(HyperNetwork):
             cond_var: Variance of embeddings, if they come from the caller.
             uncond_var: Variance of unconditional inputs.
         """
+        check_choice("trunk", trunk, get_args(TrunkStart))
         self.starts = wanted_starts(self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides)
         for layer in self.trunk:
             if isinstance(layer, (nn.Linear, nn.ConvTranspose2d)) and not is_parametrized(layer):

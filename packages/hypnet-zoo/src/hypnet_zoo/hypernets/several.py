@@ -139,7 +139,7 @@ def union(targets: Mapping[str, TargetSpec]) -> TargetSpec:
     """All targets as one, with prefixed names.
 
     Raises:
-        SpecError: There is none, or a name is empty or has a dot.
+        SpecError: There is none, or a name is empty, has a dot, or is that of an attribute of torch's modules.
 
     Example:
         >>> union({"a": TargetSpec.from_shapes([[2, 3]]), "b": TargetSpec.from_shapes([[2]])}).names
@@ -150,6 +150,8 @@ def union(targets: Mapping[str, TargetSpec]) -> TargetSpec:
     for name in targets:
         if not name or "." in name:
             raise SpecError(f"the name of a target must not be empty or have a dot, got {name!r}")
+        if hasattr(nn.ModuleDict, name) or name == "training":
+            raise SpecError(f"a target cannot be called {name!r}: torch's modules have an attribute of that name")
     return TargetSpec(
         params=tuple(
             param.model_copy(update={"name": f"{name}.{param.name}", "layer": f"{name}.{param.layer}" if param.layer else name})

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from hypnet_core.errors import SpecError
 from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets.products import pairs
@@ -48,7 +49,7 @@ class SharedHMLP(HyperNetwork):
             (`"harmonic"`); `initialize` offers more.
 
     Raises:
-        SpecError: A width is not positive.
+        SpecError: A width is not positive, or the size of an embedding is negative.
 
     Example:
         >>> def count(blocks):
@@ -95,6 +96,8 @@ class SharedHMLP(HyperNetwork):
 
     def _tell_apart(self, name: str, values: Sequence[object], size: int) -> None:
         """One embedding for each value, and which of them each tensor has."""
+        if size < 0:
+            raise SpecError(f"{name}_embedding_size must not be negative, got {size}")
         known = list(dict.fromkeys(values))
         self.tags[name] = nn.Parameter(torch.randn(len(known), size))
         self._places[name] = [known.index(value) for value in values]

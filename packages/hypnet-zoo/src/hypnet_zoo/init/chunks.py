@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from hypnet_core.errors import SpecError
 from hypnet_core.networks.hypernetwork import HyperNetwork
 from hypnet_core.specs import TargetSpec
 from hypnet_zoo.hypernets.products import WritesProducts, generate_product
@@ -87,7 +88,12 @@ def init_inner(inner: HyperNetwork, rows: Tensor, wanted: Tensor, *, trunk: Trun
         wanted: Mean square of each chunk.
         trunk: How its hidden layers start.
         condition_share: How much of the smallest chunk's mean square the shared inputs may bring.
+
+    Raises:
+        SpecError: `condition_share` is not in [0, 1).
     """
+    if not 0.0 <= condition_share < 1.0:
+        raise SpecError(f"condition_share must lie in [0, 1), got {condition_share}")
     if not isinstance(inner, Startable):
         return
     inner.initialize(trunk=trunk, overrides={"chunk": (0.0, 1.0)})
@@ -96,16 +102,20 @@ def init_inner(inner: HyperNetwork, rows: Tensor, wanted: Tensor, *, trunk: Trun
     low = condition_share * float(wanted[wanted > 0].min() if (wanted > 0).any() else 0.0)
     power = float(rows.square().sum(dim=1).mean()) if size else 0.0
     adaptable = first is not None and not is_parametrized(first)
+    others: list[int] = []
     if first is not None and adaptable:
+        # What the network adds to its inputs, such as embeddings of variance 1, belongs to all chunks like the condition.
+        others = [*range(size), *range(total, first.in_features)]
+        power += first.in_features - total
         share = low / max(float(wanted.max()), 1e-30)  # of the largest chunk's
-        first.weight[:, size:total] *= math.sqrt(total * (1.0 - share) / (total - size))
+        first.weight[:, size:total] *= math.sqrt(first.in_features * (1.0 - share) / (total - size))
         if power > 0:
-            first.weight[:, :size] *= math.sqrt(total * share / power)
+            first.weight[:, others] *= math.sqrt(first.in_features * share / power)
     embeddings = torch.randn(256, total - size, device=rows.device, dtype=rows.dtype)
     inner.scale_outputs((wanted.max() / _paired_squares(inner, rows, embeddings).clamp_min(1e-30)).sqrt())
     if first is not None and adaptable and low > 0 and power > 0:
         none = 0 * (embeddings[:1] if isinstance(inner, WritesProducts) else embeddings)
-        _scale_to(first.weight[:, :size], low, lambda: _paired_squares(inner, rows, none))
+        _scale_to(first.weight, others, low, lambda: _paired_squares(inner, rows, none))
 
 
 def _paired_squares(inner: HyperNetwork, rows: Tensor, embeddings: Tensor) -> Tensor:
@@ -117,13 +127,13 @@ def _paired_squares(inner: HyperNetwork, rows: Tensor, embeddings: Tensor) -> Te
     return _measured(inner, shared, some.unsqueeze(1)).mean()
 
 
-def _scale_to(columns: Tensor, wanted: float, measure: Callable[[], Tensor]) -> None:
-    """Scale some weights in place so that what they bring alone is as wanted; behind hidden layers only a search can tell."""
-    start = columns.clone()
+def _scale_to(weight: Tensor, columns: list[int], wanted: float, measure: Callable[[], Tensor]) -> None:
+    """Scale some columns in place so that what they bring alone is as wanted; behind hidden layers only a search can tell."""
+    start = weight[:, columns]
     low, high = 1e-3, 8.0
     for _ in range(_HALVINGS):
         middle = math.sqrt(low * high)
-        columns.copy_(middle * start)
+        weight[:, columns] = middle * start
         low, high = (middle, high) if measure() < wanted else (low, middle)
 
 
@@ -192,7 +202,12 @@ def chunk_scales(
         wanted: Mean squares `[K]`.
         kept: How many scalars of the last chunk belong to the target.
         min_variance: The smallest factor squared.
+
+    Raises:
+        SpecError: `min_variance` is not positive.
     """
+    if min_variance <= 0:
+        raise SpecError(f"min_variance must be positive, got {min_variance}")
     wanted = wanted.to(rows)
     shortest = math.sqrt(min_variance)
 

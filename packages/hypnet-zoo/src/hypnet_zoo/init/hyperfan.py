@@ -37,7 +37,12 @@ def calibration_inputs(
         cond_var: Variance of embeddings that come from the caller.
         uncond_var: Variance of unconditional inputs.
         samples: At least how many.
+
+    Raises:
+        SpecError: A variance is negative.
     """
+    if min(cond_var, uncond_var) < 0:
+        raise SpecError(f"cond_var and uncond_var must not be negative, got {cond_var} and {uncond_var}")
     like = next(hypernet.parameters())
     count = hypernet.conditions.count
     rows = -(-samples // count) * count if count else samples

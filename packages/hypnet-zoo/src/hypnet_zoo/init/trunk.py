@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
+from hypnet_zoo.init.wanted import check_choice
 from hypnet_zoo.layers.activations import ActivationName, activation_module
 
 TrunkStart = Literal["kaiming", "xavier_fan_in", "orthogonal"]
@@ -73,7 +74,11 @@ def init_trunk(trunk: nn.Module, activation: ActivationName | None, *, start: Tr
         trunk: Linear layers and what stands between them. Layers with spectral norm set their scale themselves and are left alone.
         activation: What follows each linear layer.
         start: Normal with variance $g^2 / fan_in$; uniform with variance $1 / fan_in$; or orthogonal, times $g$.
+
+    Raises:
+        SpecError: There is no such start.
     """
+    check_choice("trunk", start, get_args(TrunkStart))
     gain = gain_of(activation)
     fill: Callable[[Tensor], object] = {
         "kaiming": lambda weight: nn.init.normal_(weight, std=gain / math.sqrt(weight.shape[1])),

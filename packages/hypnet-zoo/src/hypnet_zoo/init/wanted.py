@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -73,13 +73,15 @@ def wanted_starts(
         overrides: Means and variances by kind (`"norm_scale"`), or by a glob over names; the last that matches wins.
 
     Raises:
-        SpecError: An override names nothing.
+        SpecError: An override names nothing, or there is no such choice.
 
     Example:
         >>> target = TargetSpec.from_shapes([[50, 200], [50]])
         >>> wanted_starts(target), wanted_starts(target, fan="harmonic", scheme="xavier")[0]
         ((Start(mean=0.0, variance=0.01), Start(mean=0.0, variance=0.0)), Start(mean=0.0, variance=0.008))
     """
+    for option, value, known in (("fan", fan, Fan), ("scheme", scheme, Scheme), ("bias", bias, BiasStart)):
+        check_choice(option, value, get_args(known))
     given = {selector: Start(*start) for selector, start in (overrides or {}).items()}
     _check_overrides(target, given)
     shared = {param.layer for param in target.params if param.kind is ParamKind.BIAS} if bias == "share" else set()
@@ -117,6 +119,16 @@ def _bias_variance(param: ParamSpec, fan: Fan, gain: float, bias: BiasStart) -> 
     if fan == "harmonic":
         return 2.0 * inward * outward / (inward + outward)
     return inward if fan == "in" else outward
+
+
+def check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse what is not among the known values of an option.
+
+    Raises:
+        SpecError: It is not.
+    """
+    if value not in known:
+        raise SpecError(f"{option} must be one of {', '.join(known)}, got {value!r}{did_you_mean(str(value), known)}")
 
 
 def scalars_of(target: TargetSpec, starts: tuple[Start, ...]) -> tuple[Tensor, Tensor]:
