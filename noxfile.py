@@ -60,21 +60,26 @@ def types(session: nox.Session) -> None:
     session.run("mypy", *PYTHON_CODE)
 
 
+# One worker per core, so one thread per worker: more would wait for each other.
+PARALLEL = ["-n", "auto", "--dist", "worksteal"]
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The test suite with coverage; arguments go to pytest (`nox -s tests -- tests/zoo -x`)."""
+    """The test suite; arguments go to pytest (`nox -s tests -- tests/zoo -x`)."""
     session.install(*TEST_TOOLS, *EDITABLE)
-    # One worker per core, so one thread per worker: more would wait for each other.
-    arguments = session.posargs or [
-        "-n",
-        "auto",
-        "--dist",
-        "worksteal",
-        "--cov",
-        "--cov-report=term:skip-covered",
-        "--durations=10",
-    ]
-    session.run("pytest", "-m", "not slow and not packaging", *arguments, env={"OMP_NUM_THREADS": "1"})
+    session.run(
+        "pytest", "-m", "not slow and not packaging", *(session.posargs or [*PARALLEL, "--durations=10"]), env=ONE_THREAD
+    )
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The test suite again, with the lines and branches that it does not reach."""
+    session.install(*TEST_TOOLS, *EDITABLE)
+    arguments = [*PARALLEL, "--cov", "--cov-report=term:skip-covered", *session.posargs]
+    session.run("pytest", "-m", "not slow and not packaging", *arguments, env=ONE_THREAD)
 
 
 @nox.session
