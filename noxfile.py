@@ -10,7 +10,9 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.10"
-nox.options.default_venv_backend = "uv"  # its cache makes an environment with torch a matter of seconds
+nox.options.default_venv_backend = (  # its cache makes an environment with torch a matter of seconds
+    "uv"
+)
 nox.options.reuse_existing_virtualenvs = True
 for variable in (
     "UV_SYSTEM_CERTS",
@@ -40,7 +42,10 @@ PYTHON_CODE = ["packages", "tests", "benchmarks", "noxfile.py"]
 def _works(*command: str) -> bool:
     """Whether a command is there and succeeds."""
     found = shutil.which(command[0])
-    return found is not None and subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603  # our words
+    return (
+        found is not None
+        and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    )  # our words
 
 
 @nox.session
@@ -70,7 +75,11 @@ def tests(session: nox.Session) -> None:
     """The test suite; arguments go to pytest (`nox -s tests -- tests/zoo -x`)."""
     session.install(*TEST_TOOLS, *EDITABLE)
     session.run(
-        "pytest", "-m", "not slow and not packaging", *(session.posargs or [*PARALLEL, "--durations=10"]), env=ONE_THREAD
+        "pytest",
+        "-m",
+        "not slow and not packaging",
+        *(session.posargs or [*PARALLEL, "--durations=10"]),
+        env=ONE_THREAD,
     )
 
 
@@ -93,9 +102,14 @@ def slow(session: nox.Session) -> None:
 def ray(session: nox.Session) -> None:
     """The scheduler `ray`, in a network namespace with nothing but loopback: Ray listens on every address."""
     loopback = ["ip", "link", "set", "lo", "up"]
-    namespace = next((words for words in (["unshare", "-n"], ["unshare", "-Urn"]) if _works(*words, *loopback)), None)
+    namespace = next(
+        (words for words in (["unshare", "-n"], ["unshare", "-Urn"]) if _works(*words, *loopback)),
+        None,
+    )
     if namespace is None:
-        session.skip("no network namespace can be made here: unshare or ip is missing, or forbidden")
+        session.skip(
+            "no network namespace can be made here: unshare or ip is missing, or forbidden"
+        )
     session.install(*TEST_TOOLS, *EDITABLE, "-e", "packages/hypnet-hpsearch[ray]")
     inside = ["sh", "-c", f'{" ".join(loopback)} && exec "$@"', "sh"]
     command = ["python", "-m", "pytest", "tests/hpsearch/schedulers/test_ray.py", *session.posargs]
@@ -106,7 +120,9 @@ def ray(session: nox.Session) -> None:
 def third_party(session: nox.Session) -> None:
     """A stranger's plugin, built to a wheel and installed beside hypnet-core alone."""
     session.install("uv", "build", "hatchling", *TEST_TOOLS, *EDITABLE)
-    session.run("pytest", "-m", "packaging", "tests/integration/test_third_party.py", *session.posargs)
+    session.run(
+        "pytest", "-m", "packaging", "tests/integration/test_third_party.py", *session.posargs
+    )
 
 
 @nox.session
@@ -118,7 +134,15 @@ def alone(session: nox.Session, distribution: str) -> None:
     session.install("build", "hatchling")
     for name in {"hypnet-core", distribution}:
         session.run(
-            "python", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels), f"packages/{name}", silent=True
+            "python",
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "--outdir",
+            str(wheels),
+            f"packages/{name}",
+            silent=True,
         )
     session.run("uv", "pip", "uninstall", "--quiet", "build", "hatchling", external=True)
     session.install("hypothesis>=6.100", "pytest>=8.3", *map(str, sorted(wheels.glob("*.whl"))))
@@ -137,6 +161,8 @@ def bench(session: nox.Session) -> None:
     """All benchmarks, side by side with hypnettorch; names of scripts limit them (`nox -s bench -- hypercl_step`)."""
     session.install("matplotlib>=3.9", *EDITABLE)
     session.install("--no-deps", "hypnettorch==0.0.4")
-    names = session.posargs or sorted(path.stem for path in Path("benchmarks").glob("*.py") if path.stem != "measure")
+    names = session.posargs or sorted(
+        path.stem for path in Path("benchmarks").glob("*.py") if path.stem != "measure"
+    )
     for name in names:
         session.run("python", f"benchmarks/{name}.py")

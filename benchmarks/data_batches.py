@@ -1,7 +1,8 @@
 """Shuffled batches of 128 from 60,000 byte images of 28x28 pixels: a `Split` against plain torch indexing.
 
-Both sides give the same float32 numbers, which is checked first. They take turns in one process; the ratio of the medians is printed
-with the range of the ratios of single rounds. Run it with `python benchmarks/data_batches.py [threads]`.
+Both sides give the same float32 numbers, which is checked first. They take turns in one
+process; the ratio of the medians is printed with the range of the ratios of single
+rounds. Run it with `python benchmarks/data_batches.py [threads]`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def ours(split: Split) -> Batches:
     return run
 
 
-def plain(x: Tensor, y: Tensor, prepare: Callable[[Tensor], Tensor], *, select: bool = False) -> Batches:
+def plain(
+    x: Tensor, y: Tensor, prepare: Callable[[Tensor], Tensor], *, select: bool = False
+) -> Batches:
     """An epoch as one writes it by hand: `x[chosen]`, or with the faster `index_select`."""
 
     def run(generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -60,7 +63,9 @@ def compare(name: str, one: Batches, other: Batches, *, same: bool = True) -> No
     """Print how the two sides compare."""
     if same:
         for (x, y), (other_x, other_y) in zip(
-            one(torch.Generator().manual_seed(1)), other(torch.Generator().manual_seed(1)), strict=True
+            one(torch.Generator().manual_seed(1)),
+            other(torch.Generator().manual_seed(1)),
+            strict=True,
         ):
             if not (torch.allclose(x, other_x, atol=1e-6) and torch.equal(y, other_y)):
                 raise SystemExit(f"{name}: the two sides compute different numbers")
@@ -79,26 +84,41 @@ def compare(name: str, one: Batches, other: Batches, *, same: bool = True) -> No
 def main() -> None:
     """Run all comparisons."""
     torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
-    print(f"{torch.get_num_threads()} thread(s), torch {torch.__version__}; a ratio above 1 means that the split is faster")
+    print(
+        f"{torch.get_num_threads()} thread(s), torch {torch.__version__}; a ratio above 1 means"
+        " that the split is faster"
+    )
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (SIZE, 1, 28, 28), dtype=torch.uint8, generator=generator)
     y = torch.randint(0, 10, (SIZE,), dtype=torch.uint8, generator=generator)
     split = Split.of(x, y)
     scaled, normalised = (Scale(),), (Scale(), Normalize((MEAN,), (STD,)))
-    compare("plain", ours(split.with_transforms(*scaled)), plain(x, y, lambda batch: batch.float() / 255))
+    compare(
+        "plain",
+        ours(split.with_transforms(*scaled)),
+        plain(x, y, lambda batch: batch.float() / 255),
+    )
     compare(
         "plain, tuned by hand",
         ours(split.with_transforms(*scaled)),
         plain(x, y, lambda batch: batch.float().div_(255), select=True),
     )
     compare(
-        "normalised", ours(split.with_transforms(*normalised)), plain(x, y, lambda batch: (batch.float() / 255 - MEAN) / STD)
+        "normalised",
+        ours(split.with_transforms(*normalised)),
+        plain(x, y, lambda batch: (batch.float() / 255 - MEAN) / STD),
     )
     crop = TorchvisionCrop(28, padding=PADDING)
     compare(
         "cropped, normalised",
         ours(split.with_transforms(RandomCrop(PADDING), *normalised)),
-        plain(x, y, lambda batch: (torch.stack([crop(image) for image in batch]).float() / 255 - MEAN) / STD),
+        plain(
+            x,
+            y,
+            lambda batch: (
+                (torch.stack([crop(image) for image in batch]).float() / 255 - MEAN) / STD
+            ),
+        ),
         same=False,  # each side draws its shifts in its own order
     )
 

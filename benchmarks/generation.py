@@ -3,8 +3,10 @@
     pip install --no-deps hypnettorch==0.0.4
     python benchmarks/generation.py [THREADS] [ROUNDS]
 
-Targets: ResNet-32 for CIFAR-10 (467,194 weights with convolution biases) and an MLP 784-100-100-10. Both sides start from the same
-parameters, and their weights are compared before anything is timed. Memory is the peak that a call adds in a process of its own.
+Targets: ResNet-32 for CIFAR-10 (467,194 weights with convolution biases) and an MLP
+784-100-100-10. Both sides start from the same parameters, and their weights are
+compared before anything is timed. Memory is the peak that a call adds in a process of
+its own.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ def shapes_of(target: str) -> list[list[int]]:
 def ours(target: str, chunk: int | None, count: int) -> tuple[Callable[[], torch.Tensor], Any]:
     torch.manual_seed(0)
     spec, conditions = TargetSpec.from_shapes(shapes_of(target)), ConditionSpec(count=count, size=8)
-    hypernet = HMLP(spec, conditions) if chunk is None else ChunkedHMLP(spec, conditions, chunk_size=chunk)
+    hypernet = (
+        HMLP(spec, conditions) if chunk is None else ChunkedHMLP(spec, conditions, chunk_size=chunk)
+    )
     ids = list(range(count))
 
     def step() -> torch.Tensor:
@@ -74,7 +78,11 @@ def theirs(target: str, chunk: int | None, count: int, like: Any) -> Callable[[]
 
     options = {"cond_in_size": 8, "layers": (100, 100), "num_cond_embs": count, "verbose": False}
     shapes = shapes_of(target)
-    hypernet = TheirHMLP(shapes, **options) if chunk is None else TheirChunkedHMLP(shapes, chunk, chunk_emb_size=8, **options)
+    hypernet = (
+        TheirHMLP(shapes, **options)
+        if chunk is None
+        else TheirChunkedHMLP(shapes, chunk, chunk_emb_size=8, **options)
+    )
     if like is not None:
         copy_parameters(like, hypernet)
     ids = list(range(count))
@@ -83,7 +91,9 @@ def theirs(target: str, chunk: int | None, count: int, like: Any) -> Callable[[]
         hypernet.zero_grad()
         weights = hypernet.forward(cond_id=ids, ret_format="sequential")
         sum_of_squares([tensor for one in weights for tensor in one]).backward()
-        return torch.stack([torch.cat([tensor.detach().flatten() for tensor in one]) for one in weights])
+        return torch.stack(
+            [torch.cat([tensor.detach().flatten() for tensor in one]) for one in weights]
+        )
 
     return step
 
@@ -107,7 +117,8 @@ def main(threads: int, rounds: int) -> None:
     torch.set_num_threads(threads)
     print(f"{threads} thread(s), {rounds} rounds, medians, forward + backward")
     print(
-        f"{'target':<10}{'chunk':>6}{'conditions':>12}{'hypnettorch':>14}{'hypnet':>11}{'faster':>8}   quartiles      goal   memory"
+        f"{'target':<10}{'chunk':>6}{'conditions':>12}{'hypnettorch':>14}{'hypnet':>11}{'faster':>8}"
+        "   quartiles      goal   memory"
     )
     for target, chunk, count, goal in CASES:
         my_step, hypernet = ours(target, chunk, count)
@@ -115,10 +126,13 @@ def main(threads: int, rounds: int) -> None:
         torch.testing.assert_close(my_step(), their_step(), rtol=1e-4, atol=1e-5)
         times = interleaved({"theirs": their_step, "ours": my_step}, rounds=rounds)
         faster, low, high = ratio(times, "theirs", "ours")
-        memory = peak_memory(ready_ours, target, chunk, count) / peak_memory(ready_theirs, target, chunk, count)
+        memory = peak_memory(ready_ours, target, chunk, count) / peak_memory(
+            ready_theirs, target, chunk, count
+        )
         print(
-            f"{target:<10}{chunk or 'full':>6}{count:>12}{median_ms(times['theirs']):>11.1f} ms{median_ms(times['ours']):>8.1f} ms"
-            f"{faster:>7.2f}x   {low:.2f} - {high:.2f}   {goal or '':>5}   {memory:.2f}",
+            f"{target:<10}{chunk or 'full':>6}{count:>12}{median_ms(times['theirs']):>11.1f}"
+            f" ms{median_ms(times['ours']):>8.1f} ms{faster:>7.2f}x   {low:.2f} - {high:.2f}  "
+            f" {goal or '':>5}   {memory:.2f}",
             flush=True,
         )
 

@@ -3,8 +3,9 @@
     pip install --no-deps hypnettorch==0.0.4
     python benchmarks/hypercl_step.py [THREADS] [ROUNDS]
 
-MLP 784-100-100-10, batch 32, Adam; a full HMLP 100-100, or chunks of 750 (the predecessor's own default). Both sides start from the
-same parameters, and their losses and gradients are compared before anything is timed.
+MLP 784-100-100-10, batch 32, Adam; a full HMLP 100-100, or chunks of 750 (the
+predecessor's own default). Both sides start from the same parameters, and their losses
+and gradients are compared before anything is timed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.mainnets.mlp import MLP
 
 BETA, LR, BATCH = 0.01, 1e-3, 32
-GOALS = {("full", 5): 3.5, ("full", 20): 8.0, ("full", 100): 12.0, ("chunked", 5): 1.7, ("chunked", 20): 2.0}
+GOALS = {
+    ("full", 5): 3.5,
+    ("full", 20): 8.0,
+    ("full", 100): 12.0,
+    ("chunked", 5): 1.7,
+    ("chunked", 20): 2.0,
+}
 Step = Callable[[], tuple[float, float]]
 
 
@@ -41,9 +48,15 @@ def ours(kind: str, tasks: int) -> tuple[Step, Any]:
     torch.manual_seed(0)
     net = MainNetwork(MLP((784,), 10, hidden=(100, 100)))
     conditions = ConditionSpec(count=tasks + 1, size=8)
-    hypernet = HMLP(net.target, conditions) if kind == "full" else ChunkedHMLP(net.target, conditions, chunk_size=750)
+    hypernet = (
+        HMLP(net.target, conditions)
+        if kind == "full"
+        else ChunkedHMLP(net.target, conditions, chunk_size=750)
+    )
     spec = TaskSpec(name="t", kind="classification", in_shape=(784,), out_shape=(10,))
-    trainer = TaskTrainer(net, hypernet, tasks, spec, train=TrainConfig(lr=LR), continual=ContinualConfig(beta=BETA))
+    trainer = TaskTrainer(
+        net, hypernet, tasks, spec, train=TrainConfig(lr=LR), continual=ContinualConfig(beta=BETA)
+    )
     data = batch()
 
     def step() -> tuple[float, float]:
@@ -61,7 +74,12 @@ def theirs(kind: str, tasks: int, like: Any) -> tuple[Step, Any]:
     from hypnettorch.utils.hnet_regularizer import calc_fix_target_reg, get_current_targets
 
     net = TheirMLP(n_in=784, n_out=10, hidden_layers=(100, 100), no_weights=True, verbose=False)
-    options = {"cond_in_size": 8, "layers": (100, 100), "num_cond_embs": tasks + 1, "verbose": False}
+    options = {
+        "cond_in_size": 8,
+        "layers": (100, 100),
+        "num_cond_embs": tasks + 1,
+        "verbose": False,
+    }
     if kind == "full":
         hypernet = TheirHMLP(net.param_shapes, **options)
     else:
@@ -91,8 +109,13 @@ def copy_parameters(ours: Any, theirs: Any) -> None:
     """Give both sides the same start."""
     chunked = isinstance(ours, ChunkedHMLP)
     inner = ours.inner if chunked else ours
-    values = [p.detach().clone() for p in (*ours.conditional_parameters(), *inner.trunk.parameters())]
-    values += [torch.cat([getattr(head, name).detach() for head in inner.linear_heads()]) for name in ("weight", "bias")]
+    values = [
+        p.detach().clone() for p in (*ours.conditional_parameters(), *inner.trunk.parameters())
+    ]
+    values += [
+        torch.cat([getattr(head, name).detach() for head in inner.linear_heads()])
+        for name in ("weight", "bias")
+    ]
     if chunked:
         values.append(ours.chunk_embeddings)
         first = ours.conditions.count
@@ -109,7 +132,9 @@ def check_same(kind: str, tasks: int) -> None:
     for number in range(3):
         (a, b), (c, d) = my_step(), their_step()
         for parameter in their_hypernet.conditional_params[:tasks]:
-            parameter.requires_grad_(requires_grad=False)  # from here on both keep earlier embeddings
+            parameter.requires_grad_(
+                requires_grad=False
+            )  # from here on both keep earlier embeddings
         if number == 0 and abs(a - c) > 1e-4 * abs(c):
             raise SystemExit(f"{kind}, {tasks} tasks: losses differ: {a} and {c}")
         if number == 1 and abs(b - d) > 0.05 * max(abs(d), 1e-6):
@@ -133,7 +158,10 @@ def ready_theirs(kind: str, tasks: int) -> Callable[[], object]:
 def main(threads: int, rounds: int) -> None:
     torch.set_num_threads(threads)
     print(f"{threads} thread(s), {rounds} rounds, medians")
-    print(f"{'hypernetwork':<14}{'tasks':>6}{'hypnettorch':>14}{'hypnet':>11}{'faster':>9}   quartiles      goal")
+    print(
+        f"{'hypernetwork':<14}{'tasks':>6}{'hypnettorch':>14}{'hypnet':>11}{'faster':>9}  "
+        " quartiles      goal"
+    )
     for kind in ("full", "chunked"):
         for tasks in (5, 20, 100):
             check_same(kind, tasks)
@@ -143,14 +171,16 @@ def main(threads: int, rounds: int) -> None:
             faster, low, high = ratio(times, "theirs", "ours")
             goal = GOALS.get((kind, tasks))
             print(
-                f"{kind:<14}{tasks:>6}{median_ms(times['theirs']):>11.1f} ms{median_ms(times['ours']):>8.1f} ms{faster:>8.2f}x"
-                f"   {low:.2f} - {high:.2f}   {goal or ''}",
+                f"{kind:<14}{tasks:>6}{median_ms(times['theirs']):>11.1f}"
+                f" ms{median_ms(times['ours']):>8.1f} ms{faster:>8.2f}x   {low:.2f} - {high:.2f}  "
+                f" {goal or ''}",
                 flush=True,
             )
     for kind in ("full", "chunked"):
         mine, their_peak = peak_memory(ready_ours, kind, 100), peak_memory(ready_theirs, kind, 100)
         print(
-            f"peak memory of a step, {kind}, 100 tasks: hypnettorch {their_peak:.0f} MiB, hypnet {mine:.0f} MiB, {mine / their_peak:.2f}"
+            f"peak memory of a step, {kind}, 100 tasks: hypnettorch {their_peak:.0f} MiB, hypnet"
+            f" {mine:.0f} MiB, {mine / their_peak:.2f}"
         )
 
 

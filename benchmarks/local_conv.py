@@ -2,8 +2,9 @@
 
     python benchmarks/local_conv.py [THREADS] [ROUNDS]
 
-`LocalConv2d` 64 to 128 channels on 14x14 pixels (kernel 5, stride 2), and `bio_conv_net` with weights from outside. Goals: at least 10x at batch
-32, peak memory of the network's forward and backward at most 1/12, batch 1 no slower.
+`LocalConv2d` 64 to 128 channels on 14x14 pixels (kernel 5, stride 2), and
+`bio_conv_net` with weights from outside. Goals: at least 10x at batch 32, peak memory
+of the network's forward and backward at most 1/12, batch 1 no slower.
 """
 
 from __future__ import annotations
@@ -96,20 +97,27 @@ def main() -> None:
     torch.set_num_threads(threads)
     print(f"{threads} thread(s), medians of {rounds} interleaved rounds, milliseconds")
     print(f"{'what':<46}{'ours':>9}{'theirs':>9}{'ratio':>8}   quartiles        goal")
-    for name, make in (("LocalConv2d 64 to 128, 14x14", layer_sides), ("bio_conv_net, weights from outside", network_sides)):
+    for name, make in (
+        ("LocalConv2d 64 to 128, 14x14", layer_sides),
+        ("bio_conv_net, weights from outside", network_sides),
+    ):
         for batch, goal in ((32, 10.0), (1, 1.0)):
             for backward in (False, True):
-                times = interleaved(make(batch, backward=backward), rounds=rounds if batch == 1 else max(3, rounds // 3))
+                times = interleaved(
+                    make(batch, backward=backward),
+                    rounds=rounds if batch == 1 else max(3, rounds // 3),
+                )
                 middle, low, high = ratio(times, "theirs", "ours")
                 what = f"{name}, batch {batch}{', backward' if backward else ''}"
                 print(
-                    f"{what:<46}{median_ms(times['ours']):>9.2f}{median_ms(times['theirs']):>9.2f}{middle:>8.2f}   "
-                    f"{low:.2f} to {high:.2f}   {goal:.0f}",
+                    f"{what:<46}{median_ms(times['ours']):>9.2f}{median_ms(times['theirs']):>9.2f}{middle:>8.2f}"
+                    f"   {low:.2f} to {high:.2f}   {goal:.0f}",
                     flush=True,
                 )
     ours, theirs = peak_memory(memory_of, "ours"), peak_memory(memory_of, "theirs")
     print(
-        f"peak memory of bio_conv_net, forward + backward, batch 32: {ours:.0f} and {theirs:.0f} MiB, 1/{theirs / ours:.1f}   goal 1/12"
+        f"peak memory of bio_conv_net, forward + backward, batch 32: {ours:.0f} and {theirs:.0f}"
+        f" MiB, 1/{theirs / ours:.1f}   goal 1/12"
     )
 
 

@@ -2,10 +2,13 @@
 
     python benchmarks/main_network.py [THREADS] [ROUNDS]
 
-1. One set of weights: `MainNetwork` against the plain module with the same parameters, forward and backward, batch 32. Goal: at most
-   1.10 of its time; on a tiny network at most 60 microseconds more per call. The column "from flat" takes the weights from one flat
-   tensor, as a hypernetwork gives them, and so also pays for laying all gradients end to end.
-2. Twenty sets: the way that `MainNetwork` chooses against a loop over plain calls. Goal: never slower.
+1. One set of weights: `MainNetwork` against the plain module with the same parameters,
+   forward and backward, batch 32. Goal: at most 1.10 of its time; on a tiny network at
+   most 60 microseconds more per call. The column "from flat" takes the weights from one
+   flat tensor, as a hypernetwork gives them, and so also pays for laying all gradients
+   end to end.
+2. Twenty sets: the way that `MainNetwork` chooses against a loop over plain calls.
+   Goal: never slower.
 """
 
 from __future__ import annotations
@@ -79,7 +82,8 @@ def output_of(result: object) -> torch.Tensor:
 
 def one_set(rounds: int) -> None:
     print(
-        f"\n{'one set, batch 32, forward + backward':<40}{'plain':>11}{'hypnet':>11}{'ratio':>8}{'from flat':>11}   goal 1.10"
+        f"\n{'one set, batch 32, forward + backward':<40}{'plain':>11}{'hypnet':>11}{'ratio':>8}{'from flat':>11}"
+        "   goal 1.10"
     )
     for name, (make, shape) in ONE_SET.items():
         torch.manual_seed(0)
@@ -93,19 +97,26 @@ def one_set(rounds: int) -> None:
             module.zero_grad()
             output_of(module(x)).square().sum().backward()
 
-        def hypnet(net: MainNetwork = net, leaves: dict[str, torch.Tensor] = leaves, x: torch.Tensor = x) -> None:
+        def hypnet(
+            net: MainNetwork = net, leaves: dict[str, torch.Tensor] = leaves, x: torch.Tensor = x
+        ) -> None:
             for leaf in leaves.values():
                 leaf.grad = None
             output_of(net(x, weights=leaves)).square().sum().backward()
 
-        def from_flat(net: MainNetwork = net, flat: torch.Tensor = flat, x: torch.Tensor = x) -> None:
+        def from_flat(
+            net: MainNetwork = net, flat: torch.Tensor = flat, x: torch.Tensor = x
+        ) -> None:
             flat.grad = None
             output_of(net(x, weights=Weights(flat, net.target))).square().sum().backward()
 
-        times = interleaved({"plain": plain, "hypnet": hypnet, "flat": from_flat}, rounds=rounds * 4, warm_up=5)
+        times = interleaved(
+            {"plain": plain, "hypnet": hypnet, "flat": from_flat}, rounds=rounds * 4, warm_up=5
+        )
         slower, with_flat = ratio(times, "hypnet", "plain")[0], ratio(times, "flat", "plain")[0]
         print(
-            f"{name:<40}{median_ms(times['plain']):>8.2f} ms{median_ms(times['hypnet']):>8.2f} ms{slower:>8.3f}{with_flat:>11.3f}"
+            f"{name:<40}{median_ms(times['plain']):>8.2f} ms{median_ms(times['hypnet']):>8.2f}"
+            f" ms{slower:>8.3f}{with_flat:>11.3f}"
         )
 
 
@@ -116,14 +127,19 @@ def tiny(rounds: int) -> None:
     x = torch.randn(1, 2)
     with torch.no_grad():
         times = interleaved(
-            {"plain": lambda: module(x), "hypnet": lambda: net(x, weights=weights)}, rounds=rounds * 100, warm_up=50
+            {"plain": lambda: module(x), "hypnet": lambda: net(x, weights=weights)},
+            rounds=rounds * 100,
+            warm_up=50,
         )
     more = 1e3 * (median_ms(times["hypnet"]) - median_ms(times["plain"]))
     print(f"\ntiny network: {more:.0f} microseconds more per call (goal: at most 60)")
 
 
 def many_sets(rounds: int) -> None:
-    print(f"\n{f'{SETS} sets of weights':<24}{'batch':>6}{'':>10}{'loop':>11}{'hypnet':>11}{'faster':>8}   way")
+    print(
+        f"\n{f'{SETS} sets of weights':<24}{'batch':>6}{'':>10}{'loop':>11}{'hypnet':>11}{'faster':>8}"
+        "   way"
+    )
     for name, (make, shape) in MANY_SETS.items():
         for batch in (1, 32, 128):
             torch.manual_seed(0)
@@ -132,18 +148,26 @@ def many_sets(rounds: int) -> None:
             x = torch.randn(batch, *shape)
             for backward in (False, True):
 
-                def call(net: MainNetwork, leaf: torch.Tensor = leaf, x: torch.Tensor = x, backward: bool = backward) -> None:
+                def call(
+                    net: MainNetwork,
+                    leaf: torch.Tensor = leaf,
+                    x: torch.Tensor = x,
+                    backward: bool = backward,
+                ) -> None:
                     with torch.set_grad_enabled(backward):
                         y = output_of(net(x, weights=Weights(leaf, net.target)))
                     if backward:
                         leaf.grad = None
                         y.square().sum().backward()
 
-                times = interleaved({"loop": lambda: call(loop), "hypnet": lambda: call(chosen)}, rounds=rounds)  # noqa: B023
+                times = interleaved(
+                    {"loop": lambda: call(loop), "hypnet": lambda: call(chosen)}, rounds=rounds
+                )
                 what = "+ backward" if backward else "forward"
                 print(
-                    f"{name:<24}{batch:>6}{what:>11}{median_ms(times['loop']):>7.2f} ms{median_ms(times['hypnet']):>8.2f} ms"
-                    f"{ratio(times, 'loop', 'hypnet')[0]:>8.2f}   {chosen.batching_used}",
+                    f"{name:<24}{batch:>6}{what:>11}{median_ms(times['loop']):>7.2f}"
+                    f" ms{median_ms(times['hypnet']):>8.2f}"
+                    f" ms{ratio(times, 'loop', 'hypnet')[0]:>8.2f}   {chosen.batching_used}",
                     flush=True,
                 )
 

@@ -13,16 +13,17 @@ from typing import Any
 Side = Callable[[], object]
 
 
-BLOCK = (
-    0.01  # seconds that a turn takes at least: a single short call would be timed with its code cold in the processor's caches
-)
+BLOCK = 0.01  # seconds that a turn takes at least: a single short call would be timed with its code cold in the processor's caches
 MOST = 100  # calls per turn
 
 
-def interleaved(sides: Mapping[str, Side], *, rounds: int = 15, warm_up: int = 2) -> dict[str, list[float]]:
+def interleaved(
+    sides: Mapping[str, Side], *, rounds: int = 15, warm_up: int = 2
+) -> dict[str, list[float]]:
     """Seconds per call: the sides take turns, in alternating order, so that what disturbs the machine disturbs all.
 
-    A turn is one call, or as many short ones as take 10 ms together; their mean is one measurement.
+    A turn is one call, or as many short ones as take 10 ms together; their mean is one
+    measurement.
     """
     times: dict[str, list[float]] = {name: [] for name in sides}
     calls = dict.fromkeys(sides, 1)
@@ -69,7 +70,9 @@ def peak_memory(work: Callable[..., object], *arguments: Any) -> float:
     return peak
 
 
-def _report_peak(sender: Any, work: Callable[..., Callable[[], object]], arguments: tuple[Any, ...]) -> None:
+def _report_peak(
+    sender: Any, work: Callable[..., Callable[[], object]], arguments: tuple[Any, ...]
+) -> None:
     run = work(*arguments)
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what the preparations freed goes back to the system

@@ -2,7 +2,8 @@
 
     python benchmarks/resnets.py [THREADS] [ROUNDS]
 
-Forward and backward in training mode, batch 32, 3x32x32: `MainNetwork` against the plain module with the same parameters. Goal: within 10 %.
+Forward and backward in training mode, batch 32, 3x32x32: `MainNetwork` against the
+plain module with the same parameters. Goal: within 10 %.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from measure import interleaved, median_ms, ratio
 from hypnet_core import MainNetwork
 from hypnet_core.plugins.registry import registry
 
-CASES = [("resnet", {"n": 3}), ("resnet", {"n": 5}), ("wide_resnet", {"n": 2, "k": 2}), ("wide_resnet", {"n": 2, "k": 4})]
+CASES = [
+    ("resnet", {"n": 3}),
+    ("resnet", {"n": 5}),
+    ("wide_resnet", {"n": 2, "k": 2}),
+    ("wide_resnet", {"n": 2, "k": 4}),
+]
 
 
 def main() -> None:
@@ -36,7 +42,9 @@ def main() -> None:
             module.zero_grad()
             module(x).square().sum().backward()
 
-        def outside(net: MainNetwork = net, weights: dict[str, torch.Tensor] = weights, x: torch.Tensor = x) -> None:
+        def outside(
+            net: MainNetwork = net, weights: dict[str, torch.Tensor] = weights, x: torch.Tensor = x
+        ) -> None:
             for tensor in weights.values():
                 tensor.grad = None
             net(x, weights=weights).square().sum().backward()
@@ -44,8 +52,9 @@ def main() -> None:
         times = interleaved({"outside": outside, "plain": plain}, rounds=rounds)
         middle, low, high = ratio(times, "outside", "plain")
         print(
-            f"{name} {options!s:<24}{median_ms(times['plain']):>9.1f}{median_ms(times['outside']):>9.1f}{middle:>8.3f}   "
-            f"{low:.3f} to {high:.3f}   goal 1.1",
+            f"{name}"
+            f" {options!s:<24}{median_ms(times['plain']):>9.1f}{median_ms(times['outside']):>9.1f}{middle:>8.3f}"
+            f"   {low:.3f} to {high:.3f}   goal 1.1",
             flush=True,
         )
 

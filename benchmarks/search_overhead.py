@@ -1,15 +1,18 @@
 """What a search costs beside its trials: `hypnet search run` of 100 trivial trials against starting the same 100 processes.
 
-A trivial trial is a small Python program that parses its options and writes its summary. The bare cost is that of the same command
-lines, started one after the other, or as many at once as the search has slots. Both are measured in turn; the ratio is that of the
-medians. Wanted: below 1.3, and less than a second until the first trial starts.
+A trivial trial is a small Python program that parses its options and writes its
+summary. The bare cost is that of the same command lines, started one after the other,
+or as many at once as the search has slots. Both are measured in turn; the ratio is that
+of the medians. Wanted: below 1.3, and less than a second until the first trial starts.
 
-On two cores of a virtual machine: 1.13 to 1.2 for one trial at a time, and about 1.5 for two (1.26 to 1.36 in memory, with TMPDIR=/dev/shm).
-There the trials keep both cores busy, so that the search's own start (0.4 s) and the 7 to 11 ms of processor time that each trial costs
-it have nowhere to hide: forking the process around the trial, seven new files and directories, flushing its result to disk.
+On two cores of a virtual machine: 1.13 to 1.2 for one trial at a time, and about 1.5
+for two (1.26 to 1.36 in memory, with TMPDIR=/dev/shm). There the trials keep both cores
+busy, so that the search's own start (0.4 s) and the 7 to 11 ms of processor time that
+each trial costs it have nowhere to hide: forking the process around the trial, seven
+new files and directories, flushing its result to disk.
 
-Also measured: opening, hashing and resuming a grid of a million cells (wanted: below 10 s and 1 GiB), and `hypnet search status`
-of 10,000 finished trials (wanted: below 2 s).
+Also measured: opening, hashing and resuming a grid of a million cells (wanted: below 10
+s and 1 GiB), and `hypnet search status` of 10,000 finished trials (wanted: below 2 s).
 
 Run it with `python benchmarks/search_overhead.py [--rounds N] [--slots N ...]`.
 """
@@ -55,7 +58,11 @@ def write_search(directory: Path, rates: int, steps: int) -> Path:
     directory.joinpath("trial.py").write_text(TRIAL)
     file = directory / "search.toml"
     numbers = [round(0.01 * number, 2) for number in range(1, rates + 1)]
-    file.write_text(SEARCH.format(python=json.dumps(sys.executable), rates=numbers, steps=list(range(1, steps + 1))))
+    file.write_text(
+        SEARCH.format(
+            python=json.dumps(sys.executable), rates=numbers, steps=list(range(1, steps + 1))
+        )
+    )
     return file
 
 
@@ -64,7 +71,13 @@ def bare(directory: Path, slots: int, rates: int, steps: int) -> float:
     out = directory / "bare"
     out.mkdir(exist_ok=True)
     commands = [
-        [sys.executable, "trial.py", f"--lr={0.01 * (rate + 1)}", f"--steps={step + 1}", f"--out={out}"]
+        [
+            sys.executable,
+            "trial.py",
+            f"--lr={0.01 * (rate + 1)}",
+            f"--steps={step + 1}",
+            f"--out={out}",
+        ]
         for rate in range(rates)
         for step in range(steps)
     ]
@@ -87,7 +100,11 @@ def searched(file: Path, slots: int) -> tuple[float, float]:
         Path(tempfile.mkdtemp(dir=file.parent)) / "out"
     )  # a new one: ext4 is slow to make files where many were deleted just now
     began, started = time.time(), time.perf_counter()
-    subprocess.run([*HYPNET, "search", "run", str(file), "--out", str(out), "--slots", str(slots), "-q"], check=True, stdout=-3)
+    subprocess.run(
+        [*HYPNET, "search", "run", str(file), "--out", str(out), "--slots", str(slots), "-q"],
+        check=True,
+        stdout=-3,
+    )
     seconds = time.perf_counter() - started
     results = [json.loads(path.read_text()) for path in out.glob("trials/*/1/result.json")]
     assert len(results) == 100, len(results)
@@ -111,9 +128,9 @@ def compare(directory: Path, slots: int, rounds: int) -> None:
     ratios = sorted(one / other for one, other in zip(ours, theirs, strict=True))
     ratio = statistics.median(ours) / statistics.median(theirs)
     print(
-        f"100 trials, {slots} at once: bare {statistics.median(theirs):.2f} s, search {statistics.median(ours):.2f} s,"
-        f" ratio {ratio:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}; wanted below 1.3);"
-        f" first trial after {statistics.median(first):.2f} s (wanted below 1)"
+        f"100 trials, {slots} at once: bare {statistics.median(theirs):.2f} s, search"
+        f" {statistics.median(ours):.2f} s, ratio {ratio:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f};"
+        f" wanted below 1.3); first trial after {statistics.median(first):.2f} s (wanted below 1)"
     )
 
 
@@ -124,7 +141,9 @@ def in_child(work: Callable[[], Iterable[str]]) -> None:
         started = time.perf_counter()
         text = " ".join(work())
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{text}: {time.perf_counter() - started:.2f} s, peak memory {peak:.0f} MiB", flush=True)
+        print(
+            f"{text}: {time.perf_counter() - started:.2f} s, peak memory {peak:.0f} MiB", flush=True
+        )
         os._exit(0)
     os.waitpid(pid, 0)
 
@@ -136,7 +155,9 @@ def million(directory: Path) -> Iterable[str]:
     from hypnet_hpsearch.store import Store
 
     grid = {name: list(range(10)) for name in "abcdef"}
-    spec = SearchSpec(name="million", command=["true", "{options}"], metric="m", direction="minimize", grid=grid)
+    spec = SearchSpec(
+        name="million", command=["true", "{options}"], metric="m", direction="minimize", grid=grid
+    )
     search = Search(spec, directory)
     if not directory.exists():
         finish(Store.create(directory, spec, len(search.plan)), search, 20_000)
@@ -158,9 +179,29 @@ def finish(store: object, search: object, count: int) -> None:
         if number == count:
             break
         options = search.plan.trial(number).options
-        events.append({"event": "claim", "trial": trial, "attempt": 1, "driver": "x", "time": 0.0, "options": options})
-        events.append({"event": "job", "trial": trial, "attempt": 1, "job": f"host:boot:{number}:0:1"})
-        events.append({"event": "end", "trial": trial, "attempt": 1, "state": "done", "metric": number / 7, "seconds": 1.0})
+        events.append(
+            {
+                "event": "claim",
+                "trial": trial,
+                "attempt": 1,
+                "driver": "x",
+                "time": 0.0,
+                "options": options,
+            }
+        )
+        events.append(
+            {"event": "job", "trial": trial, "attempt": 1, "job": f"host:boot:{number}:0:1"}
+        )
+        events.append(
+            {
+                "event": "end",
+                "trial": trial,
+                "attempt": 1,
+                "state": "done",
+                "metric": number / 7,
+                "seconds": 1.0,
+            }
+        )
     with store.locked():
         store.write(events)
 
@@ -172,7 +213,9 @@ def status_of_many(directory: Path) -> None:
     from hypnet_hpsearch.store import Store
 
     grid = {name: list(range(10)) for name in "abcd"}
-    spec = SearchSpec(name="many", command=["true", "{options}"], metric="m", direction="minimize", grid=grid)
+    spec = SearchSpec(
+        name="many", command=["true", "{options}"], metric="m", direction="minimize", grid=grid
+    )
     search = Search(spec, directory)
     store = Store.create(directory, spec, len(search.plan))
     finish(store, search, 10_000)

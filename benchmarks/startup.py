@@ -38,12 +38,18 @@ def main(rounds: int) -> None:
         for name in names:
             times[name].append(seconds(COMMANDS[name]))
     reference = statistics.median(times[REFERENCE])
-    print(f"{'command':<20} {'median':>8} {'fastest':>8} {'slowest':>8} {'ratio':>7}   target {TARGET:.2f}")
+    print(
+        f"{'command':<20} {'median':>8} {'fastest':>8} {'slowest':>8} {'ratio':>7}   target"
+        f" {TARGET:.2f}"
+    )
     missed = False
     for name, taken in times.items():
         ratio = statistics.median(taken) / reference
         missed = missed or (name != REFERENCE and ratio > TARGET)
-        print(f"{name:<20} {statistics.median(taken):>7.3f}s {min(taken):>7.3f}s {max(taken):>7.3f}s {ratio:>7.2f}")
+        print(
+            f"{name:<20} {statistics.median(taken):>7.3f}s {min(taken):>7.3f}s {max(taken):>7.3f}s"
+            f" {ratio:>7.2f}"
+        )
     sys.exit(missed)
 
 

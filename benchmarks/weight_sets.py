@@ -2,7 +2,8 @@
 
     python benchmarks/weight_sets.py [THREADS] [ROUNDS]
 
-1. The predecessor's loop: MLP 784-100-100-10 at batch 1 (goal: at least 5x) and LeNet forward (at least 1.2x).
+1. The predecessor's loop: MLP 784-100-100-10 at batch 1 (goal: at least 5x) and LeNet
+   forward (at least 1.2x).
 2. Our own loop: no network may be slower than one set after the other.
 """
 
@@ -54,14 +55,31 @@ def start(net: MainNetwork) -> torch.Tensor:
 
 
 def against_the_predecessor(rounds: int) -> None:
-    print(f"\n{'the predecessor, a loop':<34}{'batch':>6}{'ours':>9}{'theirs':>9}{'ratio':>8}   quartiles      goal")
+    print(
+        f"\n{'the predecessor, a loop':<34}{'batch':>6}{'ours':>9}{'theirs':>9}{'ratio':>8}  "
+        " quartiles      goal"
+    )
     cases: list[tuple[str, nn.Module, Any, tuple[int, ...], int, float]] = []
     for batch, goal in ((1, 5.0), (32, 1.0)):
         cases.append(
-            ("mlp", MLP((784,), 10), TheirMLP(784, 10, (100, 100), no_weights=True, verbose=False), (784,), batch, goal)
+            (
+                "mlp",
+                MLP((784,), 10),
+                TheirMLP(784, 10, (100, 100), no_weights=True, verbose=False),
+                (784,),
+                batch,
+                goal,
+            )
         )
     cases.extend(
-        ("lenet", LeNet((1, 28, 28), 10), TheirLeNet(no_weights=True, verbose=False), (1, 28, 28), batch, goal)
+        (
+            "lenet",
+            LeNet((1, 28, 28), 10),
+            TheirLeNet(no_weights=True, verbose=False),
+            (1, 28, 28),
+            batch,
+            goal,
+        )
         for batch, goal in ((32, 1.2), (1, 1.2))
     )
     for name, module, theirs, shape, batch, goal in cases:
@@ -72,31 +90,50 @@ def against_the_predecessor(rounds: int) -> None:
         x = torch.randn(batch, *shape)
         flat_x = x.flatten(1)
         for backward in (False, True):
-            # Both sides take their weights from one flat tensor, as a hypernetwork gives them.
-            fixed = [list(one.tensors.values()) for one in Weights(leaf.detach(), net.target).unbind()]
+            # Both sides take their weights from one flat tensor, as a hypernetwork
+            # gives them.
+            fixed = [
+                list(one.tensors.values()) for one in Weights(leaf.detach(), net.target).unbind()
+            ]
 
-            def ours(net: MainNetwork = net, leaf: torch.Tensor = leaf, x: torch.Tensor = x, backward: bool = backward) -> Any:
+            def ours(
+                net: MainNetwork = net,
+                leaf: torch.Tensor = leaf,
+                x: torch.Tensor = x,
+                backward: bool = backward,
+            ) -> Any:
                 with torch.set_grad_enabled(backward):
                     y = net(x, weights=Weights(leaf, net.target))
                 return finish(y, [leaf], backward=backward)
 
             def loop(
-                net: MainNetwork = net, leaf: torch.Tensor = leaf, fixed: Any = fixed, *, backward: bool = backward
+                net: MainNetwork = net,
+                leaf: torch.Tensor = leaf,
+                fixed: Any = fixed,
+                *,
+                backward: bool = backward,
             ) -> Any:
-                sets = [list(one.tensors.values()) for one in Weights(leaf, net.target).unbind()] if backward else fixed
+                sets = (
+                    [list(one.tensors.values()) for one in Weights(leaf, net.target).unbind()]
+                    if backward
+                    else fixed
+                )
                 with torch.set_grad_enabled(backward):
                     y = torch.stack([theirs(flat_x, weights=one) for one in sets])  # noqa: B023
                 return finish(y, [leaf], backward=backward)
 
             with torch.no_grad():
                 torch.testing.assert_close(
-                    net(x, weights=Weights(leaf, net.target)), loop(backward=False), atol=1e-3, rtol=1e-3
+                    net(x, weights=Weights(leaf, net.target)),
+                    loop(backward=False),
+                    atol=1e-3,
+                    rtol=1e-3,
                 )
             times = interleaved({"ours": ours, "theirs": loop}, rounds=rounds)
             middle, low, high = ratio(times, "theirs", "ours")
             print(
-                f"{name + (', backward' if backward else ', forward'):<34}{batch:>6}{median_ms(times['ours']):>9.2f}"
-                f"{median_ms(times['theirs']):>9.2f}{middle:>8.2f}   {low:.2f} to {high:.2f}   {'' if backward else goal}",
+                f"{name + (', backward' if backward else ', forward'):<34}{batch:>6}{median_ms(times['ours']):>9.2f}{median_ms(times['theirs']):>9.2f}{middle:>8.2f}"
+                f"   {low:.2f} to {high:.2f}   {'' if backward else goal}",
                 flush=True,
             )
 
@@ -105,7 +142,9 @@ def against_our_own_loop(rounds: int) -> None:
     print(f"\n{'our own loop':<64}{'batch':>6}{'ours':>9}{'loop':>9}{'ratio':>8}   way (goal: 1)")
     for name, shape, options in NETWORKS:
 
-        def make(name: str = name, shape: tuple[int, ...] = shape, options: dict[str, Any] = options) -> nn.Module:
+        def make(
+            name: str = name, shape: tuple[int, ...] = shape, options: dict[str, Any] = options
+        ) -> nn.Module:
             frame = shape[-1:] if "rnn" in name else shape
             module: nn.Module = registry().get("mainnet", name).build(frame, 10, **options)
             return module
@@ -118,16 +157,25 @@ def against_our_own_loop(rounds: int) -> None:
             x = torch.randn(batch, *shape)
             for backward in (False, True):
 
-                def call(net: MainNetwork, leaf: torch.Tensor = leaf, x: torch.Tensor = x, backward: bool = backward) -> Any:
+                def call(
+                    net: MainNetwork,
+                    leaf: torch.Tensor = leaf,
+                    x: torch.Tensor = x,
+                    backward: bool = backward,
+                ) -> Any:
                     with torch.set_grad_enabled(backward):
                         y = net(x, weights=Weights(leaf, net.target))
                     return finish(y, [leaf], backward=backward)
 
-                times = interleaved({"ours": lambda: call(net), "loop": lambda: call(loop)}, rounds=rounds, warm_up=1)  # noqa: B023
+                times = interleaved(
+                    {"ours": lambda: call(net), "loop": lambda: call(loop)},
+                    rounds=rounds,
+                    warm_up=1,
+                )
                 what = f"{name} {options or ''}{', backward' if backward else ''}"
                 print(
-                    f"{what:<64}{batch:>6}{median_ms(times['ours']):>9.2f}{median_ms(times['loop']):>9.2f}"
-                    f"{ratio(times, 'loop', 'ours')[0]:>8.2f}   {net.batching_used}",
+                    f"{what:<64}{batch:>6}{median_ms(times['ours']):>9.2f}{median_ms(times['loop']):>9.2f}{ratio(times, 'loop', 'ours')[0]:>8.2f}"
+                    f"   {net.batching_used}",
                     flush=True,
                 )
 
@@ -144,7 +192,10 @@ def main() -> None:
     threads = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 9
     torch.set_num_threads(threads)
-    print(f"{threads} thread(s), {SETS} sets of weights, medians of {rounds} interleaved rounds, milliseconds")
+    print(
+        f"{threads} thread(s), {SETS} sets of weights, medians of {rounds} interleaved rounds,"
+        " milliseconds"
+    )
     against_the_predecessor(rounds)
     against_our_own_loop(max(3, rounds // 3))
 

@@ -1,7 +1,8 @@
 """What holds for all tests.
 
-One thread for torch: on a busy machine two threads stall small operations, and the suite runs in several processes anyway. And no
-test fails because the machine was slow while hypothesis drew its examples.
+One thread for torch: on a busy machine two threads stall small operations, and the
+suite runs in several processes anyway. And no test fails because the machine was slow
+while hypothesis drew its examples.
 """
 
 from __future__ import annotations

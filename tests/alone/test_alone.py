@@ -24,7 +24,11 @@ ENTRIES = registry().entries()
 
 def hypnet(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "hypnet_core.cli.main", *arguments], capture_output=True, text=True, check=False, cwd=cwd
+        [sys.executable, "-m", "hypnet_core.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
     )
 
 
@@ -32,11 +36,16 @@ def modules() -> list[str]:
     found = []
     for name in INSTALLED:
         package = importlib.import_module(name.replace("-", "_"))
-        found += [package.__name__, *(m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))]
+        found += [
+            package.__name__,
+            *(m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")),
+        ]
     return [name for name in found if not name.endswith("__main__")]
 
 
-@pytest.mark.skipif(ALONE is None, reason="all distributions are installed; `nox -s alone` runs this with one")
+@pytest.mark.skipif(
+    ALONE is None, reason="all distributions are installed; `nox -s alone` runs this with one"
+)
 def test_only_the_distribution_and_the_core_are_installed() -> None:
     assert set(INSTALLED) == {"hypnet-core", ALONE}
 
@@ -51,7 +60,10 @@ def test_the_metadata_is_complete(name: str) -> None:
     metadata = importlib.metadata.metadata(name)
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert importlib.metadata.version(name) == importlib.import_module(name.replace("-", "_")).__version__
+    assert (
+        importlib.metadata.version(name)
+        == importlib.import_module(name.replace("-", "_")).__version__
+    )
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.full_name)
@@ -69,7 +81,8 @@ def test_the_command_lists_what_is_installed(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(
-    "hypnet-zoo" not in INSTALLED or "hypnet-data" in INSTALLED, reason="it is about hypnet-zoo without hypnet-data"
+    "hypnet-zoo" not in INSTALLED or "hypnet-data" in INSTALLED,
+    reason="it is about hypnet-zoo without hypnet-data",
 )
 def test_a_missing_dataset_is_an_error_that_names_the_package(tmp_path: Path) -> None:
     done = hypnet("run", "hypercl", cwd=tmp_path)

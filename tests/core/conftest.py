@@ -29,13 +29,17 @@ def site(tmp_path: Path) -> Path:
 def install(site: Path) -> Install:
     """Installs a distribution with one entry point: its module's code, and what pip would write beside it."""
 
-    def write(plugin: str, code: str, *, distribution: str = "", module: str = "", entry_points: str = "") -> Path:
+    def write(
+        plugin: str, code: str, *, distribution: str = "", module: str = "", entry_points: str = ""
+    ) -> Path:
         module = module or f"stranger_{plugin}"
         distribution = distribution or f"dist-{plugin}"
         (site / f"{module}.py").write_text(textwrap.dedent(code), encoding="utf-8")
         info = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n", encoding="utf-8")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n", encoding="utf-8"
+        )
         text = entry_points or f"[hypnet]\n{plugin} = {module}\n"
         (info / "entry_points.txt").write_text(text, encoding="utf-8")
         return info
@@ -51,7 +55,11 @@ def hypnet(site: Path, tmp_path: Path) -> Command:
         *arguments: str | Path, plugins: str | None = "", cwd: Path | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith("HYPNET_")}
-        env |= {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"} | variables
+        env |= {
+            "PYTHONPATH": str(site),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "COLUMNS": "200",
+        } | variables
         if plugins is not None:
             env["HYPNET_PLUGINS"] = plugins or ",".join(_names_of_plugins(site))
         script = Path(sys.executable).with_name("hypnet")
@@ -70,13 +78,17 @@ def hypnet(site: Path, tmp_path: Path) -> Command:
 def _names_of_plugins(site: Path) -> list[str]:
     """The names of the entry points in a directory of distributions."""
     lines = [
-        line for path in site.glob("*.dist-info/entry_points.txt") for line in path.read_text(encoding="utf-8").splitlines()
+        line
+        for path in site.glob("*.dist-info/entry_points.txt")
+        for line in path.read_text(encoding="utf-8").splitlines()
     ]
     return [line.partition("=")[0].strip() for line in lines if "=" in line]
 
 
 @pytest.fixture
-def register(install: Install, site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Registry]]:
+def register(
+    install: Install, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Registry]]:
     """Installs plugins for this process, and gives the registry that finds these and no others."""
     monkeypatch.syspath_prepend(str(site))
     modules: list[str] = []

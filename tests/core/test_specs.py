@@ -80,7 +80,10 @@ def test_a_layer_may_say_the_kinds_of_its_parameters_itself() -> None:
             self.gains = nn.Parameter(torch.ones(3))
             self.shifts = nn.Parameter(torch.zeros(3))
 
-    assert [param.kind for param in TargetSpec.of(nn.Sequential(Modulation())).params] == [ParamKind.GAIN, ParamKind.SHIFT]
+    assert [param.kind for param in TargetSpec.of(nn.Sequential(Modulation())).params] == [
+        ParamKind.GAIN,
+        ParamKind.SHIFT,
+    ]
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(6, 4), nn.Conv2d(6, 4, (3, 5)), nn.Conv1d(6, 4, 3)])
@@ -108,7 +111,11 @@ def test_one_input_of_a_grouped_convolution_feeds_its_group_alone() -> None:
 def test_the_biases_of_recurrent_layers_belong_to_their_own_weights() -> None:
     target = TargetSpec.of(nn.LSTM(3, 10, 2))
     for name in ("ih_l0", "hh_l0", "ih_l1", "hh_l1"):
-        assert target[f"bias_{name}"].fan_in == target[f"weight_{name}"].fan_in == target[f"weight_{name}"].shape[1]
+        assert (
+            target[f"bias_{name}"].fan_in
+            == target[f"weight_{name}"].fan_in
+            == target[f"weight_{name}"].shape[1]
+        )
 
 
 def test_tokens_positions_and_scales_are_no_weights() -> None:
@@ -160,7 +167,10 @@ def test_the_output_mask_marks_exactly_the_rows_of_the_chosen_units() -> None:
     weights = dict(
         zip(
             target.names,
-            (part.view(shape) for part, shape in zip(flat.split(target.sizes), target.shapes, strict=True)),
+            (
+                part.view(shape)
+                for part, shape in zip(flat.split(target.sizes), target.shapes, strict=True)
+            ),
             strict=True,
         )
     )
@@ -202,6 +212,8 @@ def test_specs_are_frozen_and_know_no_extra_fields() -> None:
 
 
 def test_only_a_classification_has_classes() -> None:
-    assert TaskSpec(name="t", kind="classification", in_shape=(1, 8, 8), out_shape=(3,)).classes == 3
+    assert (
+        TaskSpec(name="t", kind="classification", in_shape=(1, 8, 8), out_shape=(3,)).classes == 3
+    )
     with pytest.raises(SpecError, match="has no classes"):
         _ = TaskSpec(name="t", kind="regression", in_shape=(1,), out_shape=(1,)).classes

@@ -108,18 +108,27 @@ def python2_pickle(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def cifar_archive(published: PublishedBatches, sizes: dict[str, int], classes: int) -> tuple[bytes, PublishedBatches]:
+def cifar_archive(
+    published: PublishedBatches, sizes: dict[str, int], classes: int
+) -> tuple[bytes, PublishedBatches]:
     """A tar archive of pickled batches as CIFAR's authors made it, and what would be published about it."""
     contents = {}
     for seed, (name, size) in enumerate(sizes.items()):
         labels = [int(label) for label in np.arange(size) % classes]
-        batch = {"data": small_photographs(size, seed).reshape(size, -1), published.label: labels, "batch_label": name}
+        batch = {
+            "data": small_photographs(size, seed).reshape(size, -1),
+            published.label: labels,
+            "batch_label": name,
+        }
         contents[name] = python2_pickle(batch)
     archive = tar_of({f"{published.folder}/{name}": content for name, content in contents.items()})
     sums = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
     return archive, replace(
         published,
-        archive=replace(published.archive, files=((published.archive.files[0][0], hashlib.md5(archive).hexdigest()),)),
+        archive=replace(
+            published.archive,
+            files=((published.archive.files[0][0], hashlib.md5(archive).hexdigest()),),
+        ),
         train=tuple((name, sums[name]) for name, _ in published.train),
         test=tuple((name, sums[name]) for name, _ in published.test),
     )
@@ -163,8 +172,15 @@ def svhn_files(root: Path, **sizes: int) -> dict[str, tuple[Bytes, Bytes]]:
 
     written = {}
     for seed, (name, size) in enumerate(sizes.items()):
-        x, y = small_photographs(size, seed), (np.arange(size) % 10 + 1).astype(np.uint8)  # 10 stands for the digit 0
-        savemat(root / f"{name}_32x32.mat", {"X": x.transpose(2, 3, 1, 0), "y": y[:, None]}, do_compression=True)
+        x, y = (
+            small_photographs(size, seed),
+            (np.arange(size) % 10 + 1).astype(np.uint8),
+        )  # 10 stands for the digit 0
+        savemat(
+            root / f"{name}_32x32.mat",
+            {"X": x.transpose(2, 3, 1, 0), "y": y[:, None]},
+            do_compression=True,
+        )
         written[name] = x, y
     return written
 
@@ -187,7 +203,9 @@ class Server:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/mnist/"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True
+        )
         self._thread.start()
 
     def answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:

@@ -36,15 +36,25 @@ def served(server: Any) -> Any:
 
 
 def leftovers(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name.endswith(".part")] if folder.exists() else []
+    return (
+        [path.name for path in folder.iterdir() if path.name.endswith(".part")]
+        if folder.exists()
+        else []
+    )
 
 
 def seen(folder: Path) -> list[str]:
     """What is in a folder, apart from locks."""
-    return [path.name for path in folder.iterdir() if not (path.name.startswith(".") and path.name.endswith(".lock"))]
+    return [
+        path.name
+        for path in folder.iterdir()
+        if not (path.name.startswith(".") and path.name.endswith(".lock"))
+    ]
 
 
-def test_the_data_directory_is_chosen_or_named_by_the_environment_or_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_directory_is_chosen_or_named_by_the_environment_or_in_the_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.setenv("USERPROFILE", "/home/somebody")
     monkeypatch.delenv("HYPNET_DATA", raising=False)
@@ -65,7 +75,10 @@ def test_a_download_arrives_whole_and_says_what_whence_and_how_big(
     assert leftovers(target.parent) == []
     [record] = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage() == f"downloading file.gz (0.3 MB) from {served.url}file.gz to {target.parent}"
+    assert (
+        record.getMessage()
+        == f"downloading file.gz (0.3 MB) from {served.url}file.gz to {target.parent}"
+    )
 
 
 def test_a_file_that_is_there_and_right_is_not_downloaded_again(served: Any, target: Path) -> None:
@@ -84,7 +97,11 @@ def test_a_damaged_file_is_downloaded_again(served: Any, target: Path, damaged: 
 
 @pytest.mark.parametrize(
     ("damaged", "message"),
-    [(None, "is missing"), (b"", "is empty"), (b"x" + CONTENT[1:], rf"is damaged \(its MD5.* should be {MD5}")],
+    [
+        (None, "is missing"),
+        (b"", "is empty"),
+        (b"x" + CONTENT[1:], rf"is damaged \(its MD5.* should be {MD5}"),
+    ],
 )
 def test_without_leave_to_download_the_error_says_what_is_wrong_with_which_file(
     target: Path, damaged: bytes | None, message: str
@@ -101,9 +118,15 @@ def test_the_next_mirror_is_tried_where_one_fails(served: Any, target: Path) -> 
     assert target.read_bytes() == CONTENT
 
 
-def test_a_missing_file_on_the_server_is_an_error_with_address_and_status(server: Any, target: Path) -> None:
+def test_a_missing_file_on_the_server_is_an_error_with_address_and_status(
+    server: Any, target: Path
+) -> None:
     with pytest.raises(
-        DataError, match=rf"cannot download file\.gz \({server.url}file\.gz: HTTP 404 Not Found\): check the network"
+        DataError,
+        match=(
+            rf"cannot download file\.gz \({server.url}file\.gz: HTTP 404 Not Found\): check the"
+            r" network"
+        ),
     ) as caught:
         obtain(target, [server.url], md5=MD5, download=True)
     assert str(target) in str(caught.value)
@@ -112,12 +135,16 @@ def test_a_missing_file_on_the_server_is_an_error_with_address_and_status(server
 
 def test_no_network_is_an_error_that_says_so(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
-    with pytest.raises(DataError, match=r"cannot download file\.gz \(http://127\.0\.0\.1:1/file\.gz: .*refused"):
+    with pytest.raises(
+        DataError, match=r"cannot download file\.gz \(http://127\.0\.0\.1:1/file\.gz: .*refused"
+    ):
         obtain(target, ["http://127.0.0.1:1/"], md5=MD5, download=True)
 
 
 @pytest.mark.parametrize("md5", [MD5, None])
-def test_a_truncated_answer_leaves_nothing_behind(served: Any, target: Path, md5: str | None) -> None:
+def test_a_truncated_answer_leaves_nothing_behind(
+    served: Any, target: Path, md5: str | None
+) -> None:
     def cut(handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(content)))
@@ -154,7 +181,9 @@ def test_an_answer_that_breaks_off_between_chunks_leaves_nothing_behind(
     assert "(size unknown)" in caplog.text
 
 
-def test_small_files_are_measured_in_kilobytes(server: Any, target: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_small_files_are_measured_in_kilobytes(
+    server: Any, target: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (server.folder / "file.gz").write_bytes(bytes(4542))
     obtain(target, [server.url], md5=None, download=True)
     assert "downloading file.gz (4.5 kB)" in caplog.text
@@ -162,7 +191,10 @@ def test_small_files_are_measured_in_kilobytes(server: Any, target: Path, caplog
 
 def test_an_answer_with_other_content_leaves_nothing_behind(served: Any, target: Path) -> None:
     (served.folder / "file.gz").write_bytes(b"a login page")
-    with pytest.raises(DataError, match=f"MD5 checksum {hashlib.md5(b'a login page').hexdigest()}, should have {MD5}"):
+    with pytest.raises(
+        DataError,
+        match=f"MD5 checksum {hashlib.md5(b'a login page').hexdigest()}, should have {MD5}",
+    ):
         obtain(target, [served.url], md5=MD5, download=True)
     assert seen(target.parent) == []
 
@@ -183,7 +215,9 @@ def test_only_web_addresses_are_mirrors(target: Path) -> None:
         obtain(target, [], md5=None, download=True)
 
 
-def answer(status: int, content: bytes, **headers: str) -> Callable[[http.server.BaseHTTPRequestHandler, bytes], None]:
+def answer(
+    status: int, content: bytes, **headers: str
+) -> Callable[[http.server.BaseHTTPRequestHandler, bytes], None]:
     def behaviour(handler: http.server.BaseHTTPRequestHandler, _content: bytes) -> None:
         handler.send_response(status)
         for name, value in {"Content-Length": str(len(content)), **headers}.items():
@@ -201,8 +235,14 @@ def answer(status: int, content: bytes, **headers: str) -> Callable[[http.server
         (answer(203, CONTENT), "HTTP 203"),
         (answer(204, b""), "HTTP 204 No Content"),
         (answer(200, b""), "the answer is empty"),
-        (answer(302, b"", Location="ftp://127.0.0.1/file.gz"), "redirects to ftp://127.0.0.1/file.gz"),
-        (answer(302, b"", Location="file:///etc/hostname"), "redirects to file:///etc/hostname|302"),
+        (
+            answer(302, b"", Location="ftp://127.0.0.1/file.gz"),
+            "redirects to ftp://127.0.0.1/file.gz",
+        ),
+        (
+            answer(302, b"", Location="file:///etc/hostname"),
+            "redirects to file:///etc/hostname|302",
+        ),
         (answer(302, b"", Location="http://[/file.gz"), "cannot download"),
     ],
 )
@@ -217,19 +257,35 @@ def test_an_answer_that_is_not_the_file_is_an_error_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    "address", ["http://", "http://[::1/", "http://127.0.0.1:port/", "http://127.0.0.1:99999/", "http://a..b/", "http://a b/"]
+    "address",
+    [
+        "http://",
+        "http://[::1/",
+        "http://127.0.0.1:port/",
+        "http://127.0.0.1:99999/",
+        "http://a..b/",
+        "http://a b/",
+    ],
 )
-def test_the_next_mirror_is_tried_where_an_address_is_impossible(served: Any, target: Path, address: str) -> None:
+def test_the_next_mirror_is_tried_where_an_address_is_impossible(
+    served: Any, target: Path, address: str
+) -> None:
     with pytest.raises(DataError, match=r"cannot download file\.gz"):
         obtain(target, [address], md5=MD5, download=True)
     obtain(target, [address, served.url], md5=MD5, download=True)
     assert target.read_bytes() == CONTENT
 
 
-def test_two_that_download_the_same_file_at_once_both_get_it_whole(served: Any, target: Path) -> None:
+def test_two_that_download_the_same_file_at_once_both_get_it_whole(
+    served: Any, target: Path
+) -> None:
     found: list[bytes] = []
     threads = [
-        threading.Thread(target=lambda: found.append(obtain(target, [served.url], md5=MD5, download=True).read_bytes()))
+        threading.Thread(
+            target=lambda: found.append(
+                obtain(target, [served.url], md5=MD5, download=True).read_bytes()
+            )
+        )
         for _ in range(6)
     ]
     for thread in threads:
@@ -269,7 +325,10 @@ def test_a_new_file_may_be_read_by_others_as_the_umask_says(tmp_path: Path) -> N
 
 def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "in the way").write_bytes(b"")
-    with pytest.raises(DataError, match=r"cannot write .*in the way/file: "), whole_file(tmp_path / "in the way" / "file"):
+    with (
+        pytest.raises(DataError, match=r"cannot write .*in the way/file: "),
+        whole_file(tmp_path / "in the way" / "file"),
+    ):
         pass
 
 
@@ -301,7 +360,9 @@ def test_two_processes_that_want_the_same_file_download_it_once(served: Any, tar
     assert served.requests == ["file.gz"]
 
 
-def test_a_process_that_is_killed_while_it_downloads_stops_nobody(served: Any, target: Path) -> None:
+def test_a_process_that_is_killed_while_it_downloads_stops_nobody(
+    served: Any, target: Path
+) -> None:
     stalled = threading.Event()
 
     def stall(handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
@@ -313,7 +374,9 @@ def test_a_process_that_is_killed_while_it_downloads_stops_nobody(served: Any, t
         stalled.wait(30)
 
     served.behaviour = stall
-    process = subprocess.Popen([sys.executable, "-c", FETCH, str(target), served.url, MD5], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", FETCH, str(target), served.url, MD5], stderr=subprocess.DEVNULL
+    )
     while not leftovers(target.parent):
         assert process.poll() is None
         time.sleep(0.02)
@@ -325,14 +388,24 @@ def test_a_process_that_is_killed_while_it_downloads_stops_nobody(served: Any, t
     assert obtain(target, [served.url], md5=MD5, download=True).read_bytes() == CONTENT
 
 
-def test_a_disk_that_is_full_in_mid_download_is_an_error_and_leaves_nothing_behind(served: Any, target: Path) -> None:
+def test_a_disk_that_is_full_in_mid_download_is_an_error_and_leaves_nothing_behind(
+    served: Any, target: Path
+) -> None:
     """The size of files is limited, as on a full disk: the system refuses what goes beyond."""
-    code = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        " resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code + FETCH, str(target), served.url, MD5], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code + FETCH, str(target), served.url, MD5],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
-    assert re.search(r"DataError: cannot write .*file\.gz: .*make room, or choose another data_dir", done.stderr)
+    assert re.search(
+        r"DataError: cannot write .*file\.gz: .*make room, or choose another data_dir", done.stderr
+    )
     assert seen(target.parent) == []
 
 
@@ -352,7 +425,9 @@ def test_on_a_terminal_a_bar_counts_the_bytes(served: Any, target: Path) -> None
     ours, theirs = pty.openpty()
     code = "import logging; logging.getLogger('hypnet').setLevel(logging.INFO)" + FETCH
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
-    process = subprocess.Popen([sys.executable, "-c", code, str(target), served.url, MD5], stderr=theirs, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(target), served.url, MD5], stderr=theirs, env=environment
+    )
     os.close(theirs)
     said = b""
     with contextlib.suppress(OSError):  # the end of a pseudo-terminal
@@ -367,13 +442,18 @@ def test_on_a_terminal_a_bar_counts_the_bytes(served: Any, target: Path) -> None
 def test_nobody_is_told_how_far_it_is_where_logging_is_off(served: Any, target: Path) -> None:
     code = "import logging; logging.getLogger('hypnet').setLevel(logging.ERROR)" + FETCH
     done = subprocess.run(
-        [sys.executable, "-c", code, str(target), served.url, MD5], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(target), served.url, MD5],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stderr == ""
 
 
 def test_one_address_in_place_of_a_list_is_refused(served: Any, target: Path) -> None:
-    with pytest.raises(ConfigError, match="mirrors must be a list of addresses, got the text 'http"):
+    with pytest.raises(
+        ConfigError, match="mirrors must be a list of addresses, got the text 'http"
+    ):
         obtain(target, served.url, md5=MD5, download=True)
     with pytest.raises(ConfigError, match="mirrors must be a list"):
         Source(target, served.url)
@@ -386,16 +466,24 @@ def test_whatever_is_in_the_way_of_the_file_is_named_before_anything_is_asked_of
     (tmp_path / "a file").write_bytes(b"")
     (tmp_path / "a folder").mkdir()
     for path, message in (
-        (tmp_path / "a file" / "file.gz", "cannot read .*file.gz: Not a directory; choose another data_dir"),
+        (
+            tmp_path / "a file" / "file.gz",
+            "cannot read .*file.gz: Not a directory; choose another data_dir",
+        ),
         (tmp_path / "a folder", "is a folder, but should be a file"),
-        (Path("/proc/nothing/file.gz"), "cannot make the folder /proc/nothing: .*; choose another data_dir"),
+        (
+            Path("/proc/nothing/file.gz"),
+            "cannot make the folder /proc/nothing: .*; choose another data_dir",
+        ),
     ):
         with pytest.raises(DataError, match=message):
             obtain(path, [served.url], md5=MD5, download=True)
     assert served.requests == []
 
 
-@pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="the superuser may write everywhere")
+@pytest.mark.skipif(
+    os.name != "posix" or os.getuid() == 0, reason="the superuser may write everywhere"
+)
 def test_a_folder_without_permission_is_named(served: Any, target: Path) -> None:
     target.parent.mkdir(mode=0o500)
     with pytest.raises(DataError, match=r"cannot write in the folder .*no permission"):

@@ -20,7 +20,9 @@ labels_and_count = st.lists(st.integers(0, 5), min_size=1, max_size=80).flatmap(
 @given(labels_and_count)
 def test_first_holds_out_the_first_samples(case: tuple[list[int], int]) -> None:
     labels, count = case
-    assert first(torch.tensor(labels), count).tolist() == [True] * count + [False] * (len(labels) - count)
+    assert first(torch.tensor(labels), count).tolist() == [True] * count + [False] * (
+        len(labels) - count
+    )
 
 
 @given(labels_and_count)
@@ -39,7 +41,11 @@ def test_stratified_spreads_its_choice_evenly_over_the_file() -> None:
 
 
 @pytest.mark.parametrize("hold_out", [first, stratified])
-@pytest.mark.parametrize(("count", "message"), [(10, "only 10"), (11, "only 10"), (-1, "must not be negative")])
-def test_nothing_left_to_learn_from_is_an_error(hold_out: Callable[[Tensor, int], Tensor], count: int, message: str) -> None:
+@pytest.mark.parametrize(
+    ("count", "message"), [(10, "only 10"), (11, "only 10"), (-1, "must not be negative")]
+)
+def test_nothing_left_to_learn_from_is_an_error(
+    hold_out: Callable[[Tensor, int], Tensor], count: int, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         hold_out(torch.arange(10), count)

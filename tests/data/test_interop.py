@@ -29,7 +29,10 @@ def test_numpy_batches_are_the_tensors_batches_without_a_copy() -> None:
 
 def test_channels_may_come_last() -> None:
     task = digits()
-    first, last = next(numpy_batches(task.test, 7)), next(numpy_batches(task.test, 7, channels_last=True))
+    first, last = (
+        next(numpy_batches(task.test, 7)),
+        next(numpy_batches(task.test, 7, channels_last=True)),
+    )
     assert last.x.shape == (7, 8, 8, 1)
     assert last.x.flags.c_contiguous
     assert np.array_equal(first.x.transpose(0, 2, 3, 1), last.x)
@@ -37,11 +40,15 @@ def test_channels_may_come_last() -> None:
 
 def test_the_order_follows_the_seed_and_the_last_batch_may_be_left_out() -> None:
     train = digits(augmentation=True).train
-    one, two, three = (next(numpy_batches(train, 64, shuffle=True, seed=seed)) for seed in (1, 1, 2))
+    one, two, three = (
+        next(numpy_batches(train, 64, shuffle=True, seed=seed)) for seed in (1, 1, 2)
+    )
     assert np.array_equal(one.x, two.x)
     assert not np.array_equal(one.ids, three.ids)
     assert [len(batch.x) for batch in numpy_batches(digits().test, 100)] == [100, 100, 100, 60]
-    assert [len(batch.x) for batch in numpy_batches(digits().test, 100, drop_last=True)] == [100] * 3
+    assert [len(batch.x) for batch in numpy_batches(digits().test, 100, drop_last=True)] == [
+        100
+    ] * 3
     with pytest.raises(SpecError, match="batch size"):
         numpy_batches(train, 0)
 
@@ -58,7 +65,9 @@ def test_a_dataloader_gives_every_sample_once(workers: int) -> None:
 
 def test_the_examples_of_the_page_run() -> None:
     with torch.random.fork_rng():
-        results = doctest.testfile(str(PAGE), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+        results = doctest.testfile(
+            str(PAGE), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE
+        )
     assert results.attempted >= 5
     assert results.failed == 0
 

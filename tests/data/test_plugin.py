@@ -15,7 +15,9 @@ HEAVY = ("torch", "numpy", "torchvision", "sklearn", "matplotlib", "pandas", "sc
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.name)
-def test_every_component_is_a_dataset_that_can_be_imported_and_is_documented(component: Component) -> None:
+def test_every_component_is_a_dataset_that_can_be_imported_and_is_documented(
+    component: Component,
+) -> None:
     assert component.kind is Kind.DATASET
     factory = component.load()
     assert factory.__name__ == component.name
@@ -23,7 +25,10 @@ def test_every_component_is_a_dataset_that_can_be_imported_and_is_documented(com
 
 
 def test_importing_the_package_and_its_plugin_loads_nothing_heavy() -> None:
-    code = f"import hypnet_data, hypnet_data.plugin as p, json, sys; p.hypnet_components(); print(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    code = (
+        "import hypnet_data, hypnet_data.plugin as p, json, sys; p.hypnet_components();"
+        f" print(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
 
@@ -31,6 +36,8 @@ def test_importing_the_package_and_its_plugin_loads_nothing_heavy() -> None:
 def test_a_dataset_loads_what_it_needs_only_when_it_is_built() -> None:
     slow = ("torchvision", "sklearn", "matplotlib", "pandas", "scipy", "PIL")
     modules = ", ".join(sorted({component.target.partition(":")[0] for component in COMPONENTS}))
-    code = f"import {modules}, json, sys; print(json.dumps([m for m in {slow} if m in sys.modules]))"
+    code = (
+        f"import {modules}, json, sys; print(json.dumps([m for m in {slow} if m in sys.modules]))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []

@@ -48,7 +48,9 @@ def original(tmp_path: Path) -> Original:
 
 def same(found: Arrays) -> bool:
     return list(found) == list(ARRAYS) and all(
-        array.dtype == ARRAYS[name].dtype and array.shape == ARRAYS[name].shape and np.array_equal(array, ARRAYS[name])
+        array.dtype == ARRAYS[name].dtype
+        and array.shape == ARRAYS[name].shape
+        and np.array_equal(array, ARRAYS[name])
         for name, array in found.items()
     )
 
@@ -58,9 +60,13 @@ def test_arrays_of_every_shape_and_type_are_kept_as_they_are(original: Original)
     assert original.reads == 1
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
-def test_no_flipped_bit_anywhere_is_taken_for_whole(original: Original, data: st.DataObject) -> None:
+def test_no_flipped_bit_anywhere_is_taken_for_whole(
+    original: Original, data: st.DataObject
+) -> None:
     whole = bytearray(original.kept.read_bytes())
     place = data.draw(st.integers(0, len(whole) - 1))
     whole[place] ^= 1 << data.draw(st.integers(0, 7))
@@ -81,7 +87,9 @@ def test_no_flipped_bit_anywhere_is_taken_for_whole(original: Original, data: st
         lambda whole: b"",
     ],
 )
-def test_a_file_of_something_else_is_read_anew_from_the_original(original: Original, damage: Callable[[bytes], bytes]) -> None:
+def test_a_file_of_something_else_is_read_anew_from_the_original(
+    original: Original, damage: Callable[[bytes], bytes]
+) -> None:
     original.kept.write_bytes(damage(original.kept.read_bytes()))
     assert same(original.arrays())
     assert original.reads == 2
@@ -101,7 +109,12 @@ def test_a_damaged_image_in_what_was_kept_of_mnist_is_noticed(few: Any, tmp_path
     from hypnet_data.images.mnist import mnist
 
     few.write(tmp_path)
-    options: dict[str, Any] = {"validation_size": 0, "data_dir": tmp_path, "download": False, "verify": False}
+    options: dict[str, Any] = {
+        "validation_size": 0,
+        "data_dir": tmp_path,
+        "download": False,
+        "verify": False,
+    }
     mnist(**options)
     kept = tmp_path / "prepared" / "MNIST.arrays"
     content = bytearray(kept.read_bytes())

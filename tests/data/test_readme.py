@@ -12,7 +12,9 @@ README = Path(__file__).parents[2] / "packages" / "hypnet-data" / "README.md"
 
 def test_the_examples_of_the_readme_run() -> None:
     with torch.random.fork_rng():
-        results = doctest.testfile(str(README), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+        results = doctest.testfile(
+            str(README), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE
+        )
     assert results.attempted > 10
     assert results.failed == 0
 

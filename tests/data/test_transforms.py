@@ -8,13 +8,24 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
 
-from hypnet_data.transforms import ClassIndex, Cutout, Normalize, OneHot, RandomCrop, RandomFlip, Relabel, Scale
+from hypnet_data.transforms import (
+    ClassIndex,
+    Cutout,
+    Normalize,
+    OneHot,
+    RandomCrop,
+    RandomFlip,
+    Relabel,
+    Scale,
+)
 
 
 @pytest.fixture
 def images() -> Tensor:
     """Eight colour images of 6x5 pixels, none of them black anywhere."""
-    return torch.randint(1, 256, (8, 3, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return torch.randint(
+        1, 256, (8, 3, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def test_scale_is_torchvisions_conversion_of_bytes(images: Tensor) -> None:
@@ -28,8 +39,12 @@ def test_scale_leaves_the_bytes_as_they_are(images: Tensor) -> None:
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize(("mean", "std"), [((0.1307,), (0.3081,)), ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))])
-def test_normalize_is_torchvisions(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(
+    ("mean", "std"), [((0.1307,), (0.3081,)), ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))]
+)
+def test_normalize_is_torchvisions(
+    images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
     scaled = Scale()(images[:, : len(mean)])
     expected = TF.normalize(scaled.clone(), list(mean), list(std))
     assert torch.equal(Normalize(mean, std)(scaled), expected)
@@ -63,13 +78,18 @@ def test_every_shift_of_a_random_crop_is_as_likely_as_any_other() -> None:
 
 
 def test_random_crops_follow_from_the_generator(images: Tensor) -> None:
-    one, same, other = (RandomCrop(2)(images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    one, same, other = (
+        RandomCrop(2)(images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
 def test_only_the_random_crop_is_for_training_alone() -> None:
-    augments = [getattr(kind, "augments", False) for kind in (RandomCrop, Scale, Normalize, OneHot, Relabel, ClassIndex)]
+    augments = [
+        getattr(kind, "augments", False)
+        for kind in (RandomCrop, Scale, Normalize, OneHot, Relabel, ClassIndex)
+    ]
     assert augments == [True, False, False, False, False, False]
 
 
@@ -91,7 +111,9 @@ def test_class_index_undoes_one_hot(labels: list[int]) -> None:
 def test_a_flip_mirrors_about_half_of_the_images_and_leaves_the_others() -> None:
     images = torch.arange(400 * 2 * 3 * 4).reshape(400, 2, 3, 4)
     flipped = RandomFlip()(images, torch.Generator().manual_seed(0))
-    mirrored = [torch.equal(one, other.flip(-1)) for one, other in zip(flipped, images, strict=True)]
+    mirrored = [
+        torch.equal(one, other.flip(-1)) for one, other in zip(flipped, images, strict=True)
+    ]
     assert 160 < sum(mirrored) < 240
     for one, other, turned in zip(flipped, images, mirrored, strict=True):
         assert turned or torch.equal(one, other)
@@ -104,8 +126,13 @@ def test_a_cutout_has_its_centre_anywhere(length: int) -> None:
     expected = torch.zeros(6, 7)
     for row in range(6):
         for column in range(7):
-            rows = sum(row in range(centre - half, centre - half + length) for centre in range(6)) / 6
-            columns = sum(column in range(centre - half, centre - half + length) for centre in range(7)) / 7
+            rows = (
+                sum(row in range(centre - half, centre - half + length) for centre in range(6)) / 6
+            )
+            columns = (
+                sum(column in range(centre - half, centre - half + length) for centre in range(7))
+                / 7
+            )
             expected[row, column] = rows * columns
     assert torch.allclose(blank.mean(dim=0), expected, atol=0.02)
 

@@ -26,7 +26,12 @@ def write_picture(path: Path, seed: int, size: tuple[int, int] = (40, 50)) -> No
 def cub200_tree(root: Path, *, classes: int = 3, per_class: int = 6) -> Path:
     """Half of the images of each class are for training."""
     folder = root / "CUB_200_2011"
-    lists: dict[str, list[str]] = {"images": [], "image_class_labels": [], "train_test_split": [], "classes": []}
+    lists: dict[str, list[str]] = {
+        "images": [],
+        "image_class_labels": [],
+        "train_test_split": [],
+        "classes": [],
+    }
     number = 0
     for kind in range(1, classes + 1):
         name = f"{kind:03d}.Bird_{kind}"
@@ -59,8 +64,16 @@ def imagenet_tree(root: Path, *, per_class: int = 4, flat: bool = False) -> Path
     from scipy.io import savemat
 
     folder = root / "imagenet"
-    fields = [("ILSVRC2012_ID", object), ("WNID", object), ("words", object), ("gloss", object), ("num_children", object)]
-    rows = [(number, name, f"a {name}, an alias", "…", 0) for number, name in enumerate(WORDNET_IDS, 1)]
+    fields = [
+        ("ILSVRC2012_ID", object),
+        ("WNID", object),
+        ("words", object),
+        ("gloss", object),
+        ("num_children", object),
+    ]
+    rows = [
+        (number, name, f"a {name}, an alias", "…", 0) for number, name in enumerate(WORDNET_IDS, 1)
+    ]
     synsets: Any = np.array([*rows, (4, "n99", "everything", "…", 3)], dtype=fields)
     meta = folder / "meta" / "data"
     meta.mkdir(parents=True)
@@ -72,7 +85,9 @@ def imagenet_tree(root: Path, *, per_class: int = 4, flat: bool = False) -> Path
     for index in range(2 * len(WORDNET_IDS)):
         label = index % len(WORDNET_IDS)
         file = f"ILSVRC2012_val_{index + 1:08d}.JPEG"
-        write_picture(folder / "val" / (file if flat else f"{WORDNET_IDS[label]}/{file}"), 100 + index)
+        write_picture(
+            folder / "val" / (file if flat else f"{WORDNET_IDS[label]}/{file}"), 100 + index
+        )
         truth.append(str(label + 1))
     if flat:
         (meta / "ILSVRC2012_validation_ground_truth.txt").write_text("\n".join(truth) + "\n")
@@ -89,7 +104,10 @@ def celeba_tree(root: Path, *, ending: str = "jpg", count: int = 12) -> Path:
         values = " ".join(f"{1 if number >> bit & 1 else -1:2d}" for bit in range(3))
         lines.append(f"{number:06d}.jpg {values}")
         partition.append(f"{number:06d}.jpg {0 if number <= 6 else 1 if number <= 8 else 2}")
-    for path, text in (("Anno/list_attr_celeba.txt", lines), ("Eval/list_eval_partition.txt", partition)):
+    for path, text in (
+        ("Anno/list_attr_celeba.txt", lines),
+        ("Eval/list_eval_partition.txt", partition),
+    ):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text("\n".join(text) + "\n")
     return folder
@@ -105,7 +123,9 @@ def udacity_tree(root: Path, *, test_angles: bool = True) -> Path:
                 file = f"{camera}/{1479424215880976321 + number}.jpg"
                 if camera == "center":
                     write_picture(folder / part / file, number, (48, 64))
-                rows.append(f"t,{number},640,480,{camera}_camera,{file},{0.1 * number - 0.3:.6f},0,20.5,37.3,-122.1,40")
+                rows.append(
+                    f"t,{number},640,480,{camera}_camera,{file},{0.1 * number - 0.3:.6f},0,20.5,37.3,-122.1,40"
+                )
         if part == "Ch2_002" or test_angles:
             (folder / part / "interpolated.csv").write_text("\n".join(rows) + "\n")
     return folder

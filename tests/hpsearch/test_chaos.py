@@ -93,7 +93,9 @@ class Chaos:
         store = Store(self.out)
         store.refresh()
         jobs = [store.ledger.trials[trial].job.rpartition(":")[0] for trial in store.ledger.running]
-        return [found.pid for found in map(Identity.parse, jobs) if found is not None and found.alive]
+        return [
+            found.pid for found in map(Identity.parse, jobs) if found is not None and found.alive
+        ]
 
     def done(self) -> int:
         return self.search.status().done
@@ -103,9 +105,14 @@ class Chaos:
         search = self.search
         results = search.results()
         assert Counter(result.state for result in results) == {TrialState.DONE: trials}
-        assert [(result.metric, result.options["x"]) for result in results] == [(x**2, x) for x in range(trials)]
+        assert [(result.metric, result.options["x"]) for result in results] == [
+            (x**2, x) for x in range(trials)
+        ]
         for result in results:
-            found = [json.loads(path.read_text()) for path in (self.out / "trials" / result.trial).glob("*/result.json")]
+            found = [
+                json.loads(path.read_text())
+                for path in (self.out / "trials" / result.trial).glob("*/result.json")
+            ]
             assert [one["metric"] for one in found if one["state"] == "done"] == [result.metric]
         assert (self.out / "results.csv").read_text().count("\n") == trials + 1
 
@@ -130,7 +137,11 @@ def wait_until(happened: Callable[[], Any], seconds: float = 30) -> None:
 
 def kill(driver: subprocess.Popen[str], *, launcher_too: bool = False) -> None:
     children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children")
-    launchers = [int(pid) for pid in children.read_text().split()] if launcher_too and children.exists() else []
+    launchers = (
+        [int(pid) for pid in children.read_text().split()]
+        if launcher_too and children.exists()
+        else []
+    )
     for pid in launchers:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -139,7 +150,9 @@ def kill(driver: subprocess.Popen[str], *, launcher_too: bool = False) -> None:
 
 
 @pytest.mark.parametrize("launcher_too", [False, True])
-def test_a_killed_driver_loses_nothing_and_repeats_nothing(chaos: Chaos, launcher_too: bool) -> None:
+def test_a_killed_driver_loses_nothing_and_repeats_nothing(
+    chaos: Chaos, launcher_too: bool
+) -> None:
     chaos.plan(6, sleep=0.4)
     driver = chaos.drive()
     wait_until(lambda: chaos.log()["end 0"] and chaos.log().total() >= 6)
@@ -222,7 +235,9 @@ def test_a_status_from_another_shell_counts_what_runs(chaos: Chaos) -> None:
 
 
 def test_the_csv_is_kept_up_to_date_while_the_search_runs(chaos: Chaos) -> None:
-    chaos.plan(3, sleep=0.1, slots=1, grid={"x": [0, 1, 2], "sleep": [0.05, 60]}, base={}, max_trials=6)
+    chaos.plan(
+        3, sleep=0.1, slots=1, grid={"x": [0, 1, 2], "sleep": [0.05, 60]}, base={}, max_trials=6
+    )
     driver = chaos.drive()
     path = chaos.out / "results.csv"
     wait_until(lambda: path.exists() and ",done," in path.read_text())

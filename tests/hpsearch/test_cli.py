@@ -90,10 +90,18 @@ def test_it_works_from_anywhere_and_quietly(place: Path) -> None:
 def test_what_is_shown_of_a_search(place: Path) -> None:
     hypnet(place, "run", "my.toml", "--out", "o")
     status = dict(line.split("\t") for line in hypnet(place, "status", "o").stdout.splitlines())
-    assert (status["trials"], status["done"], status["missing"], status["best"]) == ("4", "4", "0", "0.1")
+    assert (status["trials"], status["done"], status["missing"], status["best"]) == (
+        "4",
+        "4",
+        "0",
+        "0.1",
+    )
     lines = [line.split("\t") for line in hypnet(place, "table", "o").stdout.splitlines()]
     assert lines[0] == ["trial", "state", "end.loss", "lr", "act", "seconds", "reason"]
-    assert [line[2:5] for line in lines[1:]][-2:] == [["0.2", "0.2", "relu"], ["0.3", "0.3", "relu"]]
+    assert [line[2:5] for line in lines[1:]][-2:] == [
+        ["0.2", "0.2", "relu"],
+        ["0.3", "0.3", "relu"],
+    ]
     best = hypnet(place, "best", "o").stdout.splitlines()
     assert best[:2] == ["end.loss\t0.1", "lr\t0.1"]
     assert Path(best[-1], "summary.json").exists()
@@ -106,7 +114,11 @@ def test_json_has_a_schema(place: Path) -> None:
     assert status["schema"] == "hypnet.search.status/1"
     assert status["search"]["done"] == 4
     table = document(hypnet(place, "table", "o", "--json"))
-    assert (table["schema"], table["metric"], table["direction"]) == ("hypnet.search.table/1", "end.loss", "minimize")
+    assert (table["schema"], table["metric"], table["direction"]) == (
+        "hypnet.search.table/1",
+        "end.loss",
+        "minimize",
+    )
     assert [trial["metric"] for trial in table["trials"]] == [0.1, 0.1, 0.2, 0.3]
     best = document(hypnet(place, "best", "o", "--json"))
     assert best["schema"] == "hypnet.search.best/1"
@@ -118,7 +130,9 @@ def test_a_dry_run_prints_the_commands_and_writes_nothing(place: Path) -> None:
     assert found.returncode == 0
     lines = found.stdout.splitlines()
     assert len(lines) == 4
-    assert lines[0].startswith(f"python sim.py --lr=0.3 --act=relu --out={place}/searches/my/trials/")
+    assert lines[0].startswith(
+        f"python sim.py --lr=0.3 --act=relu --out={place}/searches/my/trials/"
+    )
     assert not (place / "searches").exists()
     listed = document(hypnet(place, "run", "my.toml", "--dry-run", "--json"))
     assert listed["schema"] == "hypnet.search.dry_run/1"
@@ -142,7 +156,9 @@ def test_failed_trials_make_a_failed_command_with_their_reasons(place: Path) -> 
 
 
 def test_odd_conditions_are_remarked(place: Path) -> None:
-    (place / "my.toml").write_text(SEARCH + '[[conditions]]\nwhen = { act = "gelu" }\nthen = { lr = 9 }\n')
+    (place / "my.toml").write_text(
+        SEARCH + '[[conditions]]\nwhen = { act = "gelu" }\nthen = { lr = 9 }\n'
+    )
     found = hypnet(place, "run", "my.toml", "--dry-run")
     assert "warning: condition 2 matches no configuration" in found.stderr.splitlines()
 
@@ -159,11 +175,17 @@ def test_odd_conditions_are_remarked(place: Path) -> None:
         ),
         (("{options}", "{option}"), 2, "my.toml: the command names {option}, which is no option"),
         (('metric = "end.loss"\n', ""), 2, "my.toml: metric: must be given"),
-        (("[grid]", "experiment = 'x'\n[grid]"), 2, "my.toml: a search needs either an 'experiment' or a 'command', not both"),
+        (
+            ("[grid]", "experiment = 'x'\n[grid]"),
+            2,
+            "my.toml: a search needs either an 'experiment' or a 'command', not both",
+        ),
         (("[grid]", "[grid"), 2, "my.toml:5: "),
     ],
 )
-def test_a_mistake_is_one_clear_line(place: Path, change: tuple[str, str], code: int, message: str) -> None:
+def test_a_mistake_is_one_clear_line(
+    place: Path, change: tuple[str, str], code: int, message: str
+) -> None:
     (place / "my.toml").write_text(SEARCH.replace(*change))
     found = hypnet(place, "run", "my.toml")
     assert found.returncode == code
@@ -187,7 +209,9 @@ def test_other_mistakes_are_one_clear_line_too(place: Path) -> None:
 
 
 def test_an_unknown_experiment_is_named_before_anything_runs(place: Path) -> None:
-    text = SEARCH.replace('command = ["python", "sim.py", "{options}", "--out={out}"]', 'experiment = "hypercll"')
+    text = SEARCH.replace(
+        'command = ["python", "sim.py", "{options}", "--out={out}"]', 'experiment = "hypercll"'
+    )
     (place / "my.toml").write_text(text)
     found = hypnet(place, "run", "my.toml")
     assert found.returncode == 2
@@ -226,7 +250,9 @@ def on_a_terminal(place: Path, *arguments: str) -> str:
     master, slave = pty.openpty()
     environment = {**os.environ, "COLUMNS": "100", "LINES": "40", "TERM": "xterm-256color"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    process = subprocess.Popen([*HYPNET, "search", *arguments], cwd=place, stdout=slave, stderr=slave, env=environment)
+    process = subprocess.Popen(
+        [*HYPNET, "search", *arguments], cwd=place, stdout=slave, stderr=slave, env=environment
+    )
     os.close(slave)
     shown = b""
     while True:
@@ -260,9 +286,17 @@ def test_help_and_plugin_need_nothing_heavy() -> None:
         "from hypnet_hpsearch import plugin; plugin.hypnet_components()",
         "import typer; from hypnet_hpsearch import plugin; plugin.hypnet_commands(typer.Typer())",
         "import hypnet_hpsearch.search",
-        "from hypnet_core.cli.main import main\ntry: main(['search', 'run', '--help'])\nexcept SystemExit: pass",
-        "from hypnet_core.cli.main import main\ntry: main(['search', '--help'])\nexcept SystemExit: pass",
+        (
+            "from hypnet_core.cli.main import main\ntry: main(['search', 'run', '--help'])\nexcept"
+            " SystemExit: pass"
+        ),
+        (
+            "from hypnet_core.cli.main import main\ntry: main(['search', '--help'])\nexcept"
+            " SystemExit: pass"
+        ),
     ):
         checked = f"{code}\nimport sys; print({{'torch', 'numpy'}} & set(sys.modules))"
-        found = subprocess.run([sys.executable, "-c", checked], capture_output=True, text=True, check=True)
+        found = subprocess.run(
+            [sys.executable, "-c", checked], capture_output=True, text=True, check=True
+        )
         assert found.stdout.splitlines()[-1] == "set()", code

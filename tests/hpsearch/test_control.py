@@ -31,7 +31,14 @@ if os.path.exists("broken" + options["x"]): sys.exit("broken")
 
 
 def command(workshop: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*HYPNET, *arguments], cwd=workshop.path, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        [*HYPNET, *arguments],
+        cwd=workshop.path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 def document(workshop: Any, *arguments: str) -> dict[str, Any]:
@@ -65,10 +72,18 @@ def start(workshop: Any) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     workshop.body(WAITING)
 
     def run(**fields: Any) -> subprocess.Popen[str]:
-        file = workshop.file(**{"grid": {"x": [1, 2, 3, 4]}, "scheduler": {"name": "local", "slots": 2}, **fields})
+        file = workshop.file(
+            **{"grid": {"x": [1, 2, 3, 4]}, "scheduler": {"name": "local", "slots": 2}, **fields}
+        )
         arguments = [*HYPNET, "run", file, "--out", "out"]
         started.append(
-            subprocess.Popen(arguments, cwd=workshop.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                arguments,
+                cwd=workshop.path,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
         return started[-1]
 
@@ -77,7 +92,9 @@ def start(workshop: Any) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         if driver.poll() is None:
             driver.terminate()
         driver.communicate(timeout=30)
-    subprocess.run([*HYPNET, "cancel", "out"], cwd=workshop.path, capture_output=True, check=False, timeout=60)
+    subprocess.run(
+        [*HYPNET, "cancel", "out"], cwd=workshop.path, capture_output=True, check=False, timeout=60
+    )
 
 
 def trial_with(workshop: Any, x: int) -> str:
@@ -99,7 +116,9 @@ def test_a_search_is_cancelled_from_another_shell(workshop: Any, start: Any) -> 
     assert len(done["trials"]) >= 2
     said = driver.communicate(timeout=20)[1]
     assert driver.returncode == 1
-    assert said.splitlines()[-1].endswith("the search was cancelled from another shell; to go on, run the same command again")
+    assert said.splitlines()[-1].endswith(
+        "the search was cancelled from another shell; to go on, run the same command again"
+    )
     now = status(workshop)
     assert (now["running"], now["failed"], now["done"]) == (0, 0, 0)
     for name in ("slow1", "slow2", "slow3"):
@@ -123,7 +142,9 @@ def test_one_trial_is_cancelled_and_the_others_go_on(workshop: Any, start: Any) 
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_trials_that_outlive_their_driver_are_cancelled(workshop: Any, start: Any, whole: bool) -> None:
+def test_trials_that_outlive_their_driver_are_cancelled(
+    workshop: Any, start: Any, whole: bool
+) -> None:
     touch(workshop, "slow1")
     driver = start(grid={"x": [1]})
     wait_until(lambda: running(workshop, 1) and status(workshop)["running"])
@@ -150,7 +171,11 @@ def test_what_failed_is_run_again_by_a_driver_at_work(workshop: Any, start: Any)
     wait_until(lambda: (workshop.out / "search.json").exists() and status(workshop)["failed"] == 1)
     (workshop.path / "broken2").unlink()
     done = document(workshop, "retry", "out")
-    assert done == {"schema": "hypnet.search.retry/1", "trials": [trial_with(workshop, 2)], "drivers": 1}
+    assert done == {
+        "schema": "hypnet.search.retry/1",
+        "trials": [trial_with(workshop, 2)],
+        "drivers": 1,
+    }
     wait_until(lambda: status(workshop)["done"] == 3)
     assert driver.poll() is None
     assert sum(ran["x"] == "2" for ran in workshop.ran()) == 2
@@ -179,7 +204,10 @@ def test_mistakes_are_one_clear_line(workshop: Any, start: Any) -> None:
         (("cancel", "out", ""), "there is no trial ''"),
         (("retry", "out", "../.."), "there is no trial '../..'"),
         (("cancel", "out", good), f"the trial {good} does not run: it is done"),
-        (("retry", "out", good), f"the trial {good} is done: only what has failed can be tried again"),
+        (
+            ("retry", "out", good),
+            f"the trial {good} is done: only what has failed can be tried again",
+        ),
     ]:
         done = command(workshop, *arguments)
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
@@ -229,7 +257,11 @@ def test_results_on_disk_that_no_journal_tells_of_are_listed(workshop: Any, star
     (workshop.out / "journal.jsonl").unlink()
     assert status(workshop)["done"] == 3
     table = document(workshop, "table", "out")["trials"]
-    assert [(trial["metric"], trial["options"]["x"]) for trial in table[:3]] == [(4.0, 4), (2.0, 2), (1.0, 1)]
+    assert [(trial["metric"], trial["options"]["x"]) for trial in table[:3]] == [
+        (4.0, 4),
+        (2.0, 2),
+        (1.0, 1),
+    ]
     csv = command(workshop, "export", "out").stdout.splitlines()
     assert sum(",done," in line for line in csv) == 3
     assert Path(table[0]["directory"], "summary.json").exists()
@@ -237,7 +269,11 @@ def test_results_on_disk_that_no_journal_tells_of_are_listed(workshop: Any, star
 
 
 def test_a_job_that_may_still_wait_in_a_batch_system_is_not_called_lost(workshop: Any) -> None:
-    for scheduler, started, state in [("slurm", False, "running"), ("slurm", True, "lost"), ("local", False, "lost")]:
+    for scheduler, started, state in [
+        ("slurm", False, "running"),
+        ("slurm", True, "lost"),
+        ("local", False, "lost"),
+    ]:
         search = workshop.search(grid={"x": [1]}, scheduler=scheduler)
         search.directory = workshop.path / f"{scheduler}{started}"
         store = Store.create(search.directory, search.spec, 1)
@@ -291,7 +327,9 @@ class HardOfHearing(Local):
         super().cancel(ids)
 
 
-def test_a_request_to_cancel_is_kept_until_the_scheduler_has_heard_it(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_to_cancel_is_kept_until_the_scheduler_has_heard_it(
+    workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(inhand, "_SILENCE", (0.2, 0.2))
     workshop.body(WAITING)
     touch(workshop, "slow1")
@@ -308,7 +346,9 @@ def test_a_request_to_cancel_is_kept_until_the_scheduler_has_heard_it(workshop: 
     scheduler.close()
 
 
-def test_what_is_cancelled_in_a_dead_drivers_place_is_not_run_again_by_one_at_work(workshop: Any) -> None:
+def test_what_is_cancelled_in_a_dead_drivers_place_is_not_run_again_by_one_at_work(
+    workshop: Any,
+) -> None:
     search = workshop.search(grid={"x": [1]})
     store, trial = Store.create(search.directory, search.spec, 1), search.plan.first()
     with store.locked():

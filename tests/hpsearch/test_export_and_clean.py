@@ -23,7 +23,9 @@ HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search"]
 
 
 def command(workshop: Any, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    found = subprocess.run([*HYPNET, *arguments], cwd=workshop.path, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [*HYPNET, *arguments], cwd=workshop.path, capture_output=True, text=True, check=False
+    )
     assert found.returncode == code, found.stderr
     return found
 
@@ -31,7 +33,10 @@ def command(workshop: Any, *arguments: str, code: int = 0) -> subprocess.Complet
 @pytest.fixture
 def finished(workshop: Any) -> Any:
     """A search of five trials: 1 to 4, and one that failed."""
-    workshop.body("if options['x'] == '5': sys.exit('broken')\nopen(os.path.join(out, 'weights'), 'w').write('w' * 1000)")
+    workshop.body(
+        "if options['x'] == '5': sys.exit('broken')\nopen(os.path.join(out, 'weights'),"
+        " 'w').write('w' * 1000)"
+    )
     workshop.run(grid={"x": [1, 2, 3, 4, 5]})
     return workshop
 
@@ -39,7 +44,10 @@ def finished(workshop: Any) -> Any:
 def outputs(workshop: Any) -> set[str]:
     """The trials whose output is there, by the option x."""
     found = workshop.out.glob("trials/*/*/run")
-    return {str(json.loads((path.parent / "attempt.json").read_text())["options"]["x"]) for path in found}
+    return {
+        str(json.loads((path.parent / "attempt.json").read_text())["options"]["x"])
+        for path in found
+    }
 
 
 def test_results_as_csv(finished: Any) -> None:
@@ -60,11 +68,15 @@ def test_results_as_json(finished: Any) -> None:
 def test_the_options_of_a_trial(workshop: Any) -> None:
     texts = [text for text in HOSTILE if text]
     workshop.run(grid={"x": [1], "a.b": texts, "n": [float("nan")]}, base={"list": [1, None, "no"]})
-    (workshop.path / "best.yaml").write_text(command(workshop, "export", "out", "--trial", "best").stdout)
+    (workshop.path / "best.yaml").write_text(
+        command(workshop, "export", "out", "--trial", "best").stdout
+    )
     best = read_mapping(workshop.path / "best.yaml")
     assert best["list"] == [1, None, "no"]
     found = []
-    for result in workshop.search(grid={"x": [1], "a.b": texts, "n": [float("nan")]}, base={"list": [1, None, "no"]}).results():
+    for result in workshop.search(
+        grid={"x": [1], "a.b": texts, "n": [float("nan")]}, base={"list": [1, None, "no"]}
+    ).results():
         command(workshop, "export", "out", "--trial", result.trial, "--to", "c.json")
         found.append(json.loads((workshop.path / "c.json").read_text())["a.b"])
     assert sorted(found) == sorted(texts)
@@ -78,9 +90,17 @@ def test_names_that_lie_within_each_other_cannot_be_nested() -> None:
 def test_mistakes_of_exports_are_one_line(finished: Any) -> None:
     for arguments, code, message in [
         (("export", "out", "--to", "r.xls"), 2, "the file's name must end with .csv or .json"),
-        (("export", "out", "--trial", "best", "--to", "r.toml"), 2, "must end with .yaml or .yml or .json"),
+        (
+            ("export", "out", "--trial", "best", "--to", "r.toml"),
+            2,
+            "must end with .yaml or .yml or .json",
+        ),
         (("export", "out", "--trial", "zzz"), 1, "there is no trial 'zzz'"),
-        (("export", "out", "--to", "no/where.csv"), 1, "cannot write no/where.csv: No such file or directory"),
+        (
+            ("export", "out", "--to", "no/where.csv"),
+            1,
+            "cannot write no/where.csv: No such file or directory",
+        ),
         (("export", "nowhere"), 1, "holds no search"),
     ]:
         found = command(finished, *arguments, code=code)
@@ -101,7 +121,9 @@ def test_mistakes_of_exports_are_one_line(finished: Any) -> None:
         (("--keep", "2", "--failed"), "34"),
     ],
 )
-def test_what_misses_a_criterion_goes_and_its_result_stays(finished: Any, arguments: tuple[str, ...], left: str) -> None:
+def test_what_misses_a_criterion_goes_and_its_result_stays(
+    finished: Any, arguments: tuple[str, ...], left: str
+) -> None:
     before = command(finished, "table", "out").stdout
     dry = command(finished, "clean", "out", *arguments, "--dry-run")
     assert outputs(finished) == set("12345")
@@ -109,11 +131,18 @@ def test_what_misses_a_criterion_goes_and_its_result_stays(finished: Any, argume
     assert "would be deleted" in dry.stderr
     done = json.loads(command(finished, "clean", "out", *arguments, "--yes", "--json").stdout)
     assert outputs(finished) == set(left)
-    assert (done["schema"], done["deleted"], len(done["attempts"])) == ("hypnet.search.clean/1", True, 5 - len(left))
+    assert (done["schema"], done["deleted"], len(done["attempts"])) == (
+        "hypnet.search.clean/1",
+        True,
+        5 - len(left),
+    )
     assert all(1000 < one["size"] < 20_000 or one["state"] == "failed" for one in done["attempts"])
     assert command(finished, "table", "out").stdout == before
     (finished.out / "journal.jsonl").unlink()
-    assert command(finished, "table", "out").stdout.split("\n")[1].split("\t")[:3] == before.split("\n")[1].split("\t")[:3]
+    assert (
+        command(finished, "table", "out").stdout.split("\n")[1].split("\t")[:3]
+        == before.split("\n")[1].split("\t")[:3]
+    )
 
 
 def test_small_is_good_if_the_search_says_so(workshop: Any) -> None:
@@ -148,7 +177,13 @@ def test_no_link_is_followed(finished: Any) -> None:
     runs[0].joinpath("link").symlink_to(elsewhere)
     for number, link in ((1, runs[1]), (2, runs[2].parent), (3, runs[3].parent.parent)):
         link.rename(finished.path / f"moved{number}")
-        link.symlink_to(elsewhere / "1" / "run" if number == 1 else elsewhere / "1" if number == 2 else elsewhere)
+        link.symlink_to(
+            elsewhere / "1" / "run"
+            if number == 1
+            else elsewhere / "1"
+            if number == 2
+            else elsewhere
+        )
     store = Store(finished.out)
     store.glimpse()
     spec = store.spec
@@ -163,7 +198,13 @@ def test_a_journal_that_lies_deletes_nothing_elsewhere(finished: Any) -> None:
     victim = finished.path / "victim" / "1" / "run"
     victim.mkdir(parents=True)
     events = [
-        {"event": "claim", "trial": "../../victim", "attempt": 1, "driver": "", "options": {"x": 9}},
+        {
+            "event": "claim",
+            "trial": "../../victim",
+            "attempt": 1,
+            "driver": "",
+            "options": {"x": 9},
+        },
         {"event": "end", "trial": "../../victim", "attempt": 1, "state": "done", "metric": -9},
     ]
     with (finished.out / "journal.jsonl").open("a") as file:

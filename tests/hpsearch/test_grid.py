@@ -21,7 +21,9 @@ def product(grid: Mapping[str, Sequence[Any]]) -> list[Configuration]:
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
-def oracle(grid: Mapping[str, Sequence[Any]], conditions: Sequence[Condition]) -> list[Configuration]:
+def oracle(
+    grid: Mapping[str, Sequence[Any]], conditions: Sequence[Condition]
+) -> list[Configuration]:
     """Each condition once, in order; a match is replaced by the product of `then`; equal configurations are one."""
     configurations = product(grid)
     for condition in conditions:
@@ -31,7 +33,9 @@ def oracle(grid: Mapping[str, Sequence[Any]], conditions: Sequence[Condition]) -
                 replaced += [{**configuration, **instead} for instead in product(condition.then)]
             else:
                 replaced.append(configuration)
-        configurations = [one for number, one in enumerate(replaced) if one not in replaced[:number]]
+        configurations = [
+            one for number, one in enumerate(replaced) if one not in replaced[:number]
+        ]
     return configurations
 
 
@@ -40,8 +44,12 @@ def configurations(grid: Grid) -> list[Configuration]:
 
 
 KEYS = ("a", "b", "c.d")
-GRIDS = st.fixed_dictionaries({key: st.lists(st.integers(0, 4), min_size=1, max_size=3, unique=True) for key in KEYS})
-CHOICES = st.dictionaries(st.sampled_from(KEYS), st.lists(st.integers(0, 6), min_size=1, max_size=3), min_size=1)
+GRIDS = st.fixed_dictionaries(
+    {key: st.lists(st.integers(0, 4), min_size=1, max_size=3, unique=True) for key in KEYS}
+)
+CHOICES = st.dictionaries(
+    st.sampled_from(KEYS), st.lists(st.integers(0, 6), min_size=1, max_size=3), min_size=1
+)
 CONDITIONS = st.lists(st.builds(Condition, CHOICES, CHOICES), max_size=4)
 
 
@@ -60,7 +68,9 @@ def test_a_cell_by_number_is_the_one_at_that_place(values: dict[str, list[int]])
 
 @settings(max_examples=300)
 @given(GRIDS, CONDITIONS)
-def test_conditions_are_applied_one_after_the_other(values: dict[str, list[int]], conditions: list[Condition]) -> None:
+def test_conditions_are_applied_one_after_the_other(
+    values: dict[str, list[int]], conditions: list[Condition]
+) -> None:
     grid, _ = expand(Grid(values), conditions)
     assert configurations(grid) == oracle(values, conditions)
     assert [grid.cell(number) for number in range(len(grid))] == list(grid)
@@ -79,7 +89,10 @@ def test_a_condition_is_not_tested_again() -> None:
     grid, remarks = expand(Grid(values), conditions)
     assert {"a": 0, "b": 1} in configurations(grid)
     assert remarks == [
-        "condition 1 is contradicted by later ones: 1 configuration would match it again and differ from it",
+        (
+            "condition 1 is contradicted by later ones: 1 configuration would match it again and"
+            " differ from it"
+        ),
     ]
 
 
@@ -94,11 +107,17 @@ def test_conditions_that_set_one_key_to_different_values_are_reported() -> None:
 def test_a_condition_that_matches_nothing_or_changes_nothing_is_reported() -> None:
     grid = Grid({"a": [0, 1], "b": [0, 1]})
     conditions = [Condition({"a": [7]}, {"b": [0]}), Condition({"a": [0]}, {"b": [0, 1]})]
-    assert expand(grid, conditions)[1] == ["condition 1 matches no configuration", "condition 2 changes nothing"]
+    assert expand(grid, conditions)[1] == [
+        "condition 1 matches no configuration",
+        "condition 2 changes nothing",
+    ]
 
 
 def test_a_number_matches_however_it_is_written() -> None:
-    grid, remarks = expand(Grid({"lr": [1.0, 2], "x": [True, 0]}), [Condition({"lr": [1, 2.0], "x": [True]}, {"lr": [1]})])
+    grid, remarks = expand(
+        Grid({"lr": [1.0, 2], "x": [True, 0]}),
+        [Condition({"lr": [1, 2.0], "x": [True]}, {"lr": [1]})],
+    )
     assert remarks == []
     assert list(grid) == [("1.0", "true"), ("1.0", "0"), ("2", "0")]
 
@@ -111,12 +130,16 @@ def test_one_is_not_true() -> None:
 @pytest.mark.parametrize("part", ["when", "then"])
 def test_a_condition_on_a_key_that_the_grid_lacks_is_refused_with_the_nearest(part: str) -> None:
     chosen: dict[str, Any] = {"when": {"lr": [1]}, "then": {"lr": [1]}, part: {"lrr": [1]}}
-    with pytest.raises(ConfigError, match=r"condition 2 names 'lrr', which is not in the grid; did you mean 'lr'\?"):
+    with pytest.raises(
+        ConfigError, match=r"condition 2 names 'lrr', which is not in the grid; did you mean 'lr'\?"
+    ):
         expand(Grid({"lr": [1, 2]}), [Condition({"lr": [1]}, {"lr": [2]}), Condition(**chosen)])
 
 
 def test_an_optional_condition_on_a_missing_key_is_skipped_and_said_to_be() -> None:
-    grid, remarks = expand(Grid({"lr": [1, 2]}), [Condition({"gone": [1]}, {"lr": [2]}, optional=True)])
+    grid, remarks = expand(
+        Grid({"lr": [1, 2]}), [Condition({"gone": [1]}, {"lr": [2]}, optional=True)]
+    )
     assert len(grid) == 2
     assert remarks == ["condition 1 is skipped: the grid has no 'gone'"]
 
@@ -136,7 +159,11 @@ def test_an_empty_condition_is_refused(condition: Condition, message: str) -> No
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"lr": []}, "'lr' has no values"), ({"lr": [1, 2, 1.0]}, "'lr' lists 1.0 twice"), ({"x": [[1], [1]]}, "twice")],
+    [
+        ({"lr": []}, "'lr' has no values"),
+        ({"lr": [1, 2, 1.0]}, "'lr' lists 1.0 twice"),
+        ({"x": [[1], [1]]}, "twice"),
+    ],
 )
 def test_an_impossible_grid_is_refused(values: dict[str, list[Any]], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -46,7 +46,9 @@ def test_events_are_read_once_each_in_their_order(path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 8))
-def test_a_torn_line_is_passed_over_and_the_next_event_is_not_glued_to_it(path: Path, cut: int) -> None:
+def test_a_torn_line_is_passed_over_and_the_next_event_is_not_glued_to_it(
+    path: Path, cut: int
+) -> None:
     journal = Journal(path)
     append(journal, 1, 2)
     os.truncate(path, path.stat().st_size - cut)
@@ -65,7 +67,9 @@ def test_a_line_that_is_being_written_is_not_read_yet(path: Path) -> None:
     assert numbers(journal) == [2]
 
 
-@pytest.mark.parametrize("garbage", [b"\xff\xfe\x00", b"null", b"[1]", b"{" * 100_000, b"nonsense", b'{"n": 1'])
+@pytest.mark.parametrize(
+    "garbage", [b"\xff\xfe\x00", b"null", b"[1]", b"{" * 100_000, b"nonsense", b'{"n": 1']
+)
 def test_garbage_is_passed_over_and_counted(path: Path, garbage: bytes) -> None:
     path.write_bytes(b'{"n": 1}\n' + garbage + b'\n\n{"n": 2}\n')
     journal = Journal(path)
@@ -109,7 +113,9 @@ def test_several_processes_write_without_losing_anything(path: Path) -> None:
     for writer in writers:
         writer.join()
     journal = Journal(path)
-    assert sorted(numbers(journal)) == sorted(1000 * writer + number for writer in range(4) for number in range(100))
+    assert sorted(numbers(journal)) == sorted(
+        1000 * writer + number for writer in range(4) for number in range(100)
+    )
     assert journal.damaged == 0
 
 
@@ -125,7 +131,10 @@ def test_the_lock_ends_with_the_process_that_holds_it(path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "no" / "journal.jsonl")
-    with pytest.raises(RunError, match=r"cannot write .*journal.jsonl.lock: No such file"), journal.locked():
+    with (
+        pytest.raises(RunError, match=r"cannot write .*journal.jsonl.lock: No such file"),
+        journal.locked(),
+    ):
         pass
     with pytest.raises(RunError, match=r"cannot write .*journal.jsonl: No such file"):
         journal.append([{"n": 1}])
@@ -133,14 +142,28 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 CLAIM = {"event": "claim", "trial": "t", "attempt": 1, "driver": "d", "options": {"a": 1}}
 DONE = {"event": "end", "trial": "t", "attempt": 1, "state": "done", "metric": 0.5, "seconds": 2.0}
-FAILED = {"event": "end", "trial": "t", "attempt": 1, "state": "failed", "metric": None, "reason": "why"}
+FAILED = {
+    "event": "end",
+    "trial": "t",
+    "attempt": 1,
+    "state": "failed",
+    "metric": None,
+    "reason": "why",
+}
 
 
 def test_a_result_is_final() -> None:
     ledger = Ledger()
-    ledger.add([CLAIM, DONE, {**FAILED, "attempt": 2}, {**CLAIM, "attempt": 3}, {**DONE, "metric": 9.0}])
+    ledger.add(
+        [CLAIM, DONE, {**FAILED, "attempt": 2}, {**CLAIM, "attempt": 3}, {**DONE, "metric": 9.0}]
+    )
     record = ledger.trials["t"]
-    assert (record.state, record.attempt, record.metric, record.options) == (TrialState.DONE, 1, 0.5, {"a": 1})
+    assert (record.state, record.attempt, record.metric, record.options) == (
+        TrialState.DONE,
+        1,
+        0.5,
+        {"a": 1},
+    )
     assert [ended.id for ended in ledger.ended()] == ["t"]
     assert ledger.ended() == []
 

@@ -25,10 +25,17 @@ from hypnet_hpsearch.search import Search
 from hypnet_hpsearch.spec import SearchSpec
 from hypnet_hpsearch.store import Store
 
-optuna = pytest.importorskip("optuna", minversion="5", reason="pip install 'hypnet-hpsearch[optuna]'")
+optuna = pytest.importorskip(
+    "optuna", minversion="5", reason="pip install 'hypnet-hpsearch[optuna]'"
+)
 
 RANGE = {"x": {"low": -4.0, "high": 4.0}}
-SETTINGS: dict[str, Any] = {"ranges": RANGE, "sampler": "tpe", "max_trials": 12, "direction": "minimize"}
+SETTINGS: dict[str, Any] = {
+    "ranges": RANGE,
+    "sampler": "tpe",
+    "max_trials": 12,
+    "direction": "minimize",
+}
 SQUARE = "score = score ** 2"
 
 REPORTING = """
@@ -42,7 +49,9 @@ for step in range(6):
 
 def study_of(workshop: Any) -> Any:
     journal = optuna.storages.journal
-    storage = optuna.storages.JournalStorage(journal.JournalFileBackend(str(workshop.out / "optuna.log")))
+    storage = optuna.storages.JournalStorage(
+        journal.JournalFileBackend(str(workshop.out / "optuna.log"))
+    )
     return optuna.load_study(study_name=None, storage=storage)
 
 
@@ -61,7 +70,9 @@ def test_one_after_the_other_they_are_what_optuna_alone_would_try(workshop: Any)
     seed = random.Random("0:0").getrandbits(31)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
     study.optimize(lambda trial: trial.suggest_float("x", -4.0, 4.0) ** 2, n_trials=25)
-    assert [float(ran["x"]) for ran in workshop.ran()] == [trial.params["x"] for trial in study.trials]
+    assert [float(ran["x"]) for ran in workshop.ran()] == [
+        trial.params["x"] for trial in study.trials
+    ]
 
 
 def test_a_search_that_goes_on_proposes_something_new(workshop: Any) -> None:
@@ -78,12 +89,17 @@ def test_nothing_is_run_again(workshop: Any) -> None:
 
 
 def test_a_failed_trial_is_tried_again_and_the_study_shows_both(workshop: Any) -> None:
-    workshop.body("if not os.path.exists('t' + options['x']):\n    open('t' + options['x'], 'w').close(); sys.exit('not yet')")
+    workshop.body(
+        "if not os.path.exists('t' + options['x']):\n    open('t' + options['x'], 'w').close();"
+        " sys.exit('not yet')"
+    )
     search = workshop.run(**{**SETTINGS, "max_trials": 3, "attempts": 2})
     assert search.status().done == 3
     trials = study_of(workshop).trials
     assert Counter(trial.state.name for trial in trials) == {"FAIL": 3, "COMPLETE": 3}
-    assert {trial.user_attrs["attempt"] for trial in trials if trial.state.name == "COMPLETE"} == {2}
+    assert {trial.user_attrs["attempt"] for trial in trials if trial.state.name == "COMPLETE"} == {
+        2
+    }
 
 
 def test_what_failed_is_tried_again_by_the_next_start(workshop: Any) -> None:
@@ -101,7 +117,9 @@ def test_a_small_space_is_searched_whole_and_no_further(workshop: Any) -> None:
     assert len(workshop.ran()) == 6
 
 
-@pytest.mark.parametrize("name", ["GridSampler", "BruteForceSampler", "RandomSampler", "QMCSampler", "nsga_ii", "optuna"])
+@pytest.mark.parametrize(
+    "name", ["GridSampler", "BruteForceSampler", "RandomSampler", "QMCSampler", "nsga_ii", "optuna"]
+)
 def test_any_sampler_will_do(workshop: Any, name: str) -> None:
     pytest.importorskip("scipy") if name == "QMCSampler" else None
     search = workshop.run(grid={"x": [1, 2, 3]}, sampler=name, max_trials=3)
@@ -112,26 +130,50 @@ def test_any_sampler_will_do(workshop: Any, name: str) -> None:
 
 def test_samplers_that_need_other_packages(workshop: Any) -> None:
     pytest.importorskip("cmaes", reason="pip install 'hypnet-hpsearch[optuna]'")
-    search = workshop.run(**{**SETTINGS, "ranges": {**RANGE, "y": {"low": 0.0, "high": 1.0}}, "sampler": "cmaes"})
+    search = workshop.run(
+        **{**SETTINGS, "ranges": {**RANGE, "y": {"low": 0.0, "high": 1.0}}, "sampler": "cmaes"}
+    )
     assert search.status().done == 12
 
 
 def test_options_reach_the_sampler_and_samplers_may_be_nested(workshop: Any) -> None:
-    sampler = {"name": "PartialFixedSampler", "fixed_params": {"y": 2.5}, "base_sampler": {"name": "random"}}
-    workshop.run(**{**SETTINGS, "ranges": {**RANGE, "y": {"low": 0.0, "high": 5.0}}, "sampler": sampler, "max_trials": 4})
+    sampler = {
+        "name": "PartialFixedSampler",
+        "fixed_params": {"y": 2.5},
+        "base_sampler": {"name": "random"},
+    }
+    workshop.run(
+        **{
+            **SETTINGS,
+            "ranges": {**RANGE, "y": {"low": 0.0, "high": 5.0}},
+            "sampler": sampler,
+            "max_trials": 4,
+        }
+    )
     assert {ran["y"] for ran in workshop.ran()} == {"2.5"}
 
 
 def test_values_arrive_as_they_were_written(workshop: Any) -> None:
     texts = ["a b", "$(touch x)", "-v", "ü", "'\"", "../..", "x" * 10_000, "1", "true"]
-    search = workshop.run(grid={"x": [0], "y": [*texts, 1, True, None, 2.5]}, sampler="BruteForceSampler", max_trials=30)
+    search = workshop.run(
+        grid={"x": [0], "y": [*texts, 1, True, None, 2.5]},
+        sampler="BruteForceSampler",
+        max_trials=30,
+    )
     assert search.status().done == len(texts) + 4
-    assert Counter(ran["y"] for ran in workshop.ran()) == Counter([*texts, "1", "true", "null", "2.5"])
+    assert Counter(ran["y"] for ran in workshop.ran()) == Counter(
+        [*texts, "1", "true", "null", "2.5"]
+    )
 
 
 def test_conditions_apply_to_proposals(workshop: Any) -> None:
     conditions = [{"when": {"opt": "sgd"}, "then": {"beta": 0, "x": [1.0, 2.0]}}]
-    fields = {**SETTINGS, "grid": {"opt": ["sgd", "adam"], "beta": [1, 2]}, "conditions": conditions, "max_trials": 20}
+    fields = {
+        **SETTINGS,
+        "grid": {"opt": ["sgd", "adam"], "beta": [1, 2]},
+        "conditions": conditions,
+        "max_trials": 20,
+    }
     workshop.run(**fields)
     for ran in workshop.ran():
         assert (ran["beta"] == "0" and ran["x"] in {"1.0", "2.0"}) == (ran["opt"] == "sgd")
@@ -146,10 +188,14 @@ def test_the_study_is_rebuilt_from_the_ledger(workshop: Any) -> None:
     expected = sorted((result.options["x"], result.metric) for result in search.results())
     (workshop.out / "optuna.log").unlink()
     workshop.run(**SETTINGS)
-    assert sorted((trial.params["x"], trial.value) for trial in study_of(workshop).trials) == expected
+    assert (
+        sorted((trial.params["x"], trial.value) for trial in study_of(workshop).trials) == expected
+    )
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"op_code": 4, "half', b"\xff\xff\n", b'{"op_code": 99}\n', b"[]\n"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b'{"op_code": 4, "half', b"\xff\xff\n", b'{"op_code": 99}\n', b"[]\n"]
+)
 def test_a_damaged_study_is_mended(workshop: Any, damage: bytes) -> None:
     workshop.run(**{**SETTINGS, "max_trials": 4})
     path = workshop.out / "optuna.log"
@@ -201,9 +247,9 @@ def test_a_pruned_trial_is_accepted_and_never_run_again(workshop: Any) -> None:
 
 def test_hostile_reports_harm_nothing(workshop: Any) -> None:
     workshop.body(
-        "with open(os.path.join(out, 'reports.jsonl'), 'wb') as f:\n"
-        '    f.write(b\'\\xff{}\\n[]\\n{"step": 1, "value": "x"}\\n{"step": 2, "value": NaN}\\n{"step": 3\')\n'
-        "time.sleep(0.5)"
+        "with open(os.path.join(out, 'reports.jsonl'), 'wb') as f:\n   "
+        ' f.write(b\'\\xff{}\\n[]\\n{"step": 1, "value": "x"}\\n{"step": 2, "value":'
+        ' NaN}\\n{"step": 3\')\ntime.sleep(0.5)'
     )
     search = workshop.run(**{**SETTINGS, "pruner": "median", "max_trials": 3})
     assert search.status().done == 3
@@ -218,7 +264,9 @@ Search(SearchSpec(**json.loads(sys.argv[1])), sys.argv[2]).run()
 
 
 def drive(workshop: Any, fields: dict[str, Any]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", DRIVER, json.dumps(workshop.fields(**fields)), str(workshop.out)])
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, json.dumps(workshop.fields(**fields)), str(workshop.out)]
+    )
 
 
 def test_killed_drivers_lose_no_trial_and_repeat_none(workshop: Any) -> None:
@@ -246,7 +294,9 @@ def test_two_drivers_share_one_search(workshop: Any) -> None:
 
 
 def claims(workshop: Any) -> list[dict[str, Any]]:
-    events = [json.loads(line) for line in (workshop.out / "journal.jsonl").read_text().splitlines()]
+    events = [
+        json.loads(line) for line in (workshop.out / "journal.jsonl").read_text().splitlines()
+    ]
     return [event for event in events if event["event"] == "claim"]
 
 
@@ -256,7 +306,11 @@ def spec(**fields: Any) -> SearchSpec:
 
 
 def test_the_sampler_may_change_but_not_to_one_that_does_not_learn() -> None:
-    assert spec().fingerprint() == spec(sampler="cmaes").fingerprint() == spec(sampler={"name": "tpe", "seed": 3}).fingerprint()
+    assert (
+        spec().fingerprint()
+        == spec(sampler="cmaes").fingerprint()
+        == spec(sampler={"name": "tpe", "seed": 3}).fingerprint()
+    )
     assert spec().fingerprint() != spec(sampler="random").fingerprint()
 
 
@@ -265,12 +319,21 @@ def test_the_sampler_may_change_but_not_to_one_that_does_not_learn() -> None:
     [
         ({"sampler": "tpee"}, "there is no sampler 'tpee'; did you mean"),
         ({"sampler": "TPESamplr"}, "did you mean 'TPESampler'"),
-        ({"sampler": {"name": "tpe", "n_startup": 3}}, "TPESampler has no option 'n_startup'; did you mean 'n_startup_trials'"),
+        (
+            {"sampler": {"name": "tpe", "n_startup": 3}},
+            "TPESampler has no option 'n_startup'; did you mean 'n_startup_trials'",
+        ),
         ({"sampler": {"name": "QMCSampler", "qmc_type": "x"}}, "QMCSampler refuses its options"),
         ({"sampler": "PartialFixedSampler"}, "PartialFixedSampler needs the option 'fixed_params'"),
         ({"pruner": "medain"}, "there is no pruner 'medain'; did you mean"),
-        ({"pruner": {"name": "median", "warmup": 1}}, "MedianPruner has no option 'warmup'; did you mean"),
-        ({"pruner": {"name": "PercentilePruner"}}, "PercentilePruner needs the option 'percentile'"),
+        (
+            {"pruner": {"name": "median", "warmup": 1}},
+            "MedianPruner has no option 'warmup'; did you mean",
+        ),
+        (
+            {"pruner": {"name": "PercentilePruner"}},
+            "PercentilePruner needs the option 'percentile'",
+        ),
         ({"pruner": {"name": "threshold"}}, "ThresholdPruner refuses its options"),
         ({"pruner": {"warmup": 1}}, "'pruner' has no 'name'"),
         ({"max_trials": None}, "the sampler 'tpe' needs 'max_trials'"),
@@ -290,9 +353,15 @@ def test_mistakes_are_named(change: dict[str, Any], message: str) -> None:
 def test_a_sampler_that_cannot_cope_is_one_line(workshop: Any) -> None:
     conditions = [{"when": {"x": 1}, "then": {"y": [3, 4]}}]
     with pytest.raises(
-        RunError, match=r"^the sampler 'GridSampler' cannot propose a trial: The parameter name, y \(condition 1\)"
+        RunError,
+        match=(
+            r"^the sampler 'GridSampler' cannot propose a trial: The parameter name, y"
+            r" \(condition 1\)"
+        ),
     ):
-        workshop.run(grid={"x": [1], "y": [1, 2]}, conditions=conditions, sampler="GridSampler", max_trials=3)
+        workshop.run(
+            grid={"x": [1], "y": [1, 2]}, conditions=conditions, sampler="GridSampler", max_trials=3
+        )
     assert workshop.ran() == []
 
 
@@ -308,7 +377,9 @@ def test_without_optuna_the_extra_is_named(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search", "run", "s.yaml"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+    found = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
+    )
     assert found.returncode == 1
     assert len(found.stderr.splitlines()) == 1
     assert "pip install 'hypnet-hpsearch[optuna]'" in found.stderr
@@ -328,7 +399,10 @@ class Busy:
         return job.name
 
     def poll(self, ids: Iterable[str]) -> dict[str, JobState]:
-        return {job: JobState.RUNNING if self.jobs.index(job) < self.at_once else JobState.QUEUED for job in ids}
+        return {
+            job: JobState.RUNNING if self.jobs.index(job) < self.at_once else JobState.QUEUED
+            for job in ids
+        }
 
     def cancel(self, ids: Iterable[str]) -> None: ...
 

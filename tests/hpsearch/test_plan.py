@@ -15,7 +15,13 @@ GRID: dict[str, list[Any]] = {"b": [1, 2, 3], "a.x": ["u", "v"]}
 
 
 def plan(**fields: Any) -> Plan:
-    least = {"name": "x", "command": ["sim", "{options}"], "metric": "m", "direction": "minimize", "grid": GRID}
+    least = {
+        "name": "x",
+        "command": ["sim", "{options}"],
+        "metric": "m",
+        "direction": "minimize",
+        "grid": GRID,
+    }
     return Plan(SearchSpec(**{**least, **fields}))
 
 
@@ -28,13 +34,22 @@ def ids(found: Plan) -> list[str]:
 
 
 def test_trials_are_the_product_in_order() -> None:
-    assert options(plan()) == [{"b": b, "a.x": x} for b, x in itertools.product(GRID["b"], GRID["a.x"])]
+    assert options(plan()) == [
+        {"b": b, "a.x": x} for b, x in itertools.product(GRID["b"], GRID["a.x"])
+    ]
 
 
 def test_ids_are_those_of_the_trials() -> None:
-    for fields in ({}, {"seeds": 2}, {"order": "shuffled"}, {"max_trials": 4, "seeds": [7, 9], "order": "shuffled"}):
+    for fields in (
+        {},
+        {"seeds": 2},
+        {"order": "shuffled"},
+        {"max_trials": 4, "seeds": [7, 9], "order": "shuffled"},
+    ):
         found = plan(**fields)
-        assert [(number, trial) for number, trial in found.ids()] == [(n, found.trial(n).id) for n in found.order()]
+        assert [(number, trial) for number, trial in found.ids()] == [
+            (n, found.trial(n).id) for n in found.order()
+        ]
 
 
 def test_every_trial_has_an_id_of_its_own() -> None:
@@ -43,7 +58,11 @@ def test_every_trial_has_an_id_of_its_own() -> None:
 
 def test_a_configuration_has_the_same_id_wherever_it_is_written() -> None:
     here = plan(grid={"b": [1], "a.x": ["u"]})
-    assert ids(here) == ids(plan(grid={"a.x": ["u"], "b": [1]})) == ids(plan(grid={"a": {"x": ["u"]}}, base={"b": 1}))
+    assert (
+        ids(here)
+        == ids(plan(grid={"a.x": ["u"], "b": [1]}))
+        == ids(plan(grid={"a": {"x": ["u"]}}, base={"b": 1}))
+    )
     assert ids(here)[0] == ids(plan())[0]
 
 
@@ -51,7 +70,9 @@ def test_a_seed_is_an_option_like_any_other() -> None:
     assert ids(plan(grid={"b": [1]}, seeds=[3])) == ids(plan(grid={"b": [1], "seed": [3]}))
 
 
-@pytest.mark.parametrize("change", [{"command": ["other", "{options}"]}, {"style": "key=value"}, {"base": {"c": 0}}])
+@pytest.mark.parametrize(
+    "change", [{"command": ["other", "{options}"]}, {"style": "key=value"}, {"base": {"c": 0}}]
+)
 def test_another_target_or_base_makes_other_ids(change: dict[str, Any]) -> None:
     assert not set(ids(plan(**change))) & set(ids(plan()))
 
@@ -80,7 +101,9 @@ def test_seeds_are_the_innermost_loop() -> None:
 
 
 def test_seeds_alone_are_a_search() -> None:
-    assert options(plan(grid={}, base={"lr": 1}, seeds=3)) == [{"lr": 1, "seed": seed} for seed in range(3)]
+    assert options(plan(grid={}, base={"lr": 1}, seeds=3)) == [
+        {"lr": 1, "seed": seed} for seed in range(3)
+    ]
 
 
 def test_shuffled_trials_are_the_same_trials_in_an_order_that_the_seed_fixes() -> None:
@@ -99,7 +122,9 @@ def test_a_maximum_takes_the_first_trials() -> None:
 
 
 def test_conditions_are_applied_before_seeds() -> None:
-    found = plan(grid={"a": [0, 1], "b": [0, 1]}, conditions=[{"when": {"a": 0}, "then": {"b": 0}}], seeds=2)
+    found = plan(
+        grid={"a": [0, 1], "b": [0, 1]}, conditions=[{"when": {"a": 0}, "then": {"b": 0}}], seeds=2
+    )
     assert len(found) == 6
 
 

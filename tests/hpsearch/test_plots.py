@@ -22,7 +22,12 @@ from hypnet_hpsearch.store import Store
 
 pytest.importorskip("matplotlib", reason="pip install 'hypnet-hpsearch[plot]'")
 
-LEAST: dict[str, Any] = {"name": "x", "command": ["sim", "{options}"], "metric": "m", "direction": "maximize"}
+LEAST: dict[str, Any] = {
+    "name": "x",
+    "command": ["sim", "{options}"],
+    "metric": "m",
+    "direction": "maximize",
+}
 NAMES = ["best_so_far", "options", "parallel"]
 
 
@@ -33,7 +38,9 @@ def store(path: Path, spec: SearchSpec, trials: list[tuple[dict[str, Any], Any, 
     for number, (options, metric, state) in enumerate(trials):
         about = {"trial": f"t{number}", "attempt": 1}
         events.append({"event": "claim", **about, "driver": "d", "options": options})
-        events.append({"event": "end", **about, "state": state, "metric": metric, "ended": 100.0 + number})
+        events.append(
+            {"event": "end", **about, "state": state, "metric": metric, "ended": 100.0 + number}
+        )
     with found.locked():
         found.write(events)
     return found
@@ -69,13 +76,27 @@ def test_pruned_and_failed_trials_and_those_without_a_number(tmp_path: Path) -> 
 
 
 def test_odd_values(tmp_path: Path) -> None:
-    values = [*HOSTILE, "x" * 10_000, "$x^{", None, True, 1, 2.5, float("nan"), [1, [2]], {"a": "$"}, "\n\t"]
+    values = [
+        *HOSTILE,
+        "x" * 10_000,
+        "$x^{",
+        None,
+        True,
+        1,
+        2.5,
+        float("nan"),
+        [1, [2]],
+        {"a": "$"},
+        "\n\t",
+    ]
     trials = [({"a$_": value}, float(number), "done") for number, value in enumerate(values)]
     assert drawn(tmp_path, trials, grid={"a$_": [0, 1]}, metric="$m_{") == NAMES
 
 
 def test_letters_that_no_font_has_are_no_warning(tmp_path: Path) -> None:
-    trials = [({"a": text}, float(number), "done") for number, text in enumerate(("漢字", "\U0001f600"))]
+    trials = [
+        ({"a": text}, float(number), "done") for number, text in enumerate(("漢字", "\U0001f600"))
+    ]
     with warnings.catch_warnings(action="error"):
         drawn(tmp_path, trials, grid={"a": ["漢字", "\U0001f600"]})
 
@@ -96,7 +117,12 @@ def test_equal_results(tmp_path: Path) -> None:
 
 
 def test_an_option_that_some_trials_lack(tmp_path: Path) -> None:
-    assert drawn(tmp_path, [({"a": 1}, 1.0, "done"), ({"b": 1}, 2.0, "done")], grid={"a": [1], "b": [1]}) == NAMES
+    assert (
+        drawn(
+            tmp_path, [({"a": 1}, 1.0, "done"), ({"b": 1}, 2.0, "done")], grid={"a": [1], "b": [1]}
+        )
+        == NAMES
+    )
 
 
 def test_many_options(tmp_path: Path) -> None:
@@ -114,7 +140,11 @@ def test_huge_and_tiny_numbers(tmp_path: Path, huge: float) -> None:
 def axes_of(spec: SearchSpec, name: str, values: list[Any]) -> Any:
     from hypnet_hpsearch.ledger import TrialRecord
 
-    return plots._axis(spec, name, [TrialRecord(str(number), options={name: value}) for number, value in enumerate(values)])
+    return plots._axis(
+        spec,
+        name,
+        [TrialRecord(str(number), options={name: value}) for number, value in enumerate(values)],
+    )
 
 
 def test_scales_follow_the_search() -> None:
@@ -143,7 +173,11 @@ def test_best_so_far_is_the_running_maximum(tmp_path: Path) -> None:
 
 
 def test_without_results_there_is_nothing_to_draw(tmp_path: Path) -> None:
-    cases: list[list[tuple[dict[str, Any], Any, str]]] = [[], [({"a": 1}, "nan", "done")], [({"a": 1}, 1.0, "pruned")]]
+    cases: list[list[tuple[dict[str, Any], Any, str]]] = [
+        [],
+        [({"a": 1}, "nan", "done")],
+        [({"a": 1}, 1.0, "pruned")],
+    ]
     for number, trials in enumerate(cases):
         with pytest.raises(RunError, match="no trial has a number for a result yet"):
             drawn(tmp_path / str(number), trials, grid={"a": [1]})
@@ -151,7 +185,14 @@ def test_without_results_there_is_nothing_to_draw(tmp_path: Path) -> None:
 
 def hypnet(place: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search", "plot", *arguments]
-    return subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+    return subprocess.run(
+        command,
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
 
 
 def test_the_command_prints_the_files(tmp_path: Path) -> None:

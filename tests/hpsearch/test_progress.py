@@ -26,7 +26,9 @@ class Display:
         self.text = out.getvalue()
 
 
-@pytest.mark.parametrize(("hours", "left"), [(1, "3:00:00"), (8, "1 day, 0:00:00"), (20, "2 days, 12:00:00")])
+@pytest.mark.parametrize(
+    ("hours", "left"), [(1, "3:00:00"), (8, "1 day, 0:00:00"), (20, "2 days, 12:00:00")]
+)
 def test_the_time_left_counts_days(hours: int, left: str) -> None:
     display = Display()
     live = Live(display)
@@ -44,5 +46,8 @@ def test_a_line_names_only_what_trials_differ_in(caplog: pytest.LogCaptureFixtur
         caplog.clear()
         watcher.started(Start(2, 0, 0, 0, 0, 2, 0, searched=("lr",)))
         options = {"epochs": 5, "lr": 0.1}
-        watcher.ended(TrialRecord("t", TrialState.FAILED, options=options, reason="it broke"), lambda: progress)
+        watcher.ended(
+            TrialRecord("t", TrialState.FAILED, options=options, reason="it broke"),
+            lambda: progress,
+        )
         assert caplog.messages[-1] == "[1/2] t failed: it broke  (lr=0.1)"

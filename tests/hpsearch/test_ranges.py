@@ -16,8 +16,16 @@ from hypnet_hpsearch.search import Search
 from hypnet_hpsearch.spec import SearchSpec, load_spec
 
 PLACES = st.floats(0, 1, exclude_max=True)
-LEAST: dict[str, Any] = {"name": "x", "command": ["sim", "{options}"], "metric": "m", "direction": "minimize"}
-RANGES = {"lr": {"low": 1e-4, "high": 1e-1, "log": True}, "width": {"low": 1, "high": 8, "integer": True}}
+LEAST: dict[str, Any] = {
+    "name": "x",
+    "command": ["sim", "{options}"],
+    "metric": "m",
+    "direction": "minimize",
+}
+RANGES = {
+    "lr": {"low": 1e-4, "high": 1e-1, "log": True},
+    "width": {"low": 1, "high": 8, "integer": True},
+}
 
 
 def spec(**fields: Any) -> SearchSpec:
@@ -41,10 +49,14 @@ def test_a_uniform_range_is_a_line_from_low_to_high(place: float, low: float, wi
 
 
 @given(PLACES, st.floats(1e-9, 1e3), st.floats(1.1, 1e6))
-def test_a_logarithmic_range_is_a_line_of_logarithms(place: float, low: float, factor: float) -> None:
+def test_a_logarithmic_range_is_a_line_of_logarithms(
+    place: float, low: float, factor: float
+) -> None:
     found = RangeSpec(low=low, high=low * factor, log=True).at(place)
     assert low <= found <= low * factor
-    assert math.log(found) == pytest.approx(math.log(low) + place * math.log(factor), rel=1e-6, abs=1e-6)
+    assert math.log(found) == pytest.approx(
+        math.log(low) + place * math.log(factor), rel=1e-6, abs=1e-6
+    )
 
 
 @given(st.integers(-50, 50), st.integers(1, 30), st.integers(1, 7))
@@ -68,7 +80,19 @@ def test_whole_numbers_of_a_logarithmic_range() -> None:
 
 def test_a_step_that_is_no_power_of_two_gives_the_numbers_as_written() -> None:
     one = RangeSpec(low=0.0, high=1.0, step=0.1)
-    assert [one.at(number / 11) for number in range(11)] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    assert [one.at(number / 11) for number in range(11)] == [
+        0.0,
+        0.1,
+        0.2,
+        0.3,
+        0.4,
+        0.5,
+        0.6,
+        0.7,
+        0.8,
+        0.9,
+        1.0,
+    ]
 
 
 def test_draws_stay_in_their_ranges_and_fill_them() -> None:
@@ -96,7 +120,9 @@ def test_another_seed_draws_something_else() -> None:
     other = {"name": "random", "seed": 1}
     assert not set(ids(sampler=other)) & set(ids())
     assert (
-        spec(sampler=other).fingerprint() != spec().fingerprint() == spec(sampler={"name": "random", "seed": 0}).fingerprint()
+        spec(sampler=other).fingerprint()
+        != spec().fingerprint()
+        == spec(sampler={"name": "random", "seed": 0}).fingerprint()
     )
 
 
@@ -116,7 +142,9 @@ def test_lists_are_drawn_from_too() -> None:
 
 def test_equal_draws_are_one_trial() -> None:
     only_width = {"width": RANGES["width"]}
-    assert sorted(one["width"] for one in options(ranges=only_width, max_trials=8)) == list(range(1, 9))
+    assert sorted(one["width"] for one in options(ranges=only_width, max_trials=8)) == list(
+        range(1, 9)
+    )
     plan = Plan(spec(ranges=only_width, max_trials=30))
     assert len(plan) == 8
     assert plan.remarks == ["there are only 8 configurations to draw, not 30"]
@@ -124,7 +152,12 @@ def test_equal_draws_are_one_trial() -> None:
 
 def test_a_grid_too_large_to_expand_can_be_drawn_from() -> None:
     grid = {name: list(range(100)) for name in "abcdefgh"}
-    found = options(ranges={}, grid=grid, sampler="random", conditions=[{"when": {"a": list(range(50))}, "then": {"b": 7}}])
+    found = options(
+        ranges={},
+        grid=grid,
+        sampler="random",
+        conditions=[{"when": {"a": list(range(50))}, "then": {"b": 7}}],
+    )
     assert len(found) == 20
     assert all(one["b"] == 7 for one in found if one["a"] < 50)
 
@@ -149,7 +182,10 @@ def test_a_condition_applies_to_each_draw() -> None:
 
 
 def test_conditions_without_effect_are_remarked() -> None:
-    conditions = [{"when": {"width": 77}, "then": {"lr": 1}}, {"when": {"depth": 1}, "then": {"lr": 1}, "optional": True}]
+    conditions = [
+        {"when": {"width": 77}, "then": {"lr": 1}},
+        {"when": {"depth": 1}, "then": {"lr": 1}, "optional": True},
+    ]
     assert Plan(spec(conditions=conditions)).remarks == [
         "condition 2 is skipped: the grid has no 'depth'",
         "condition 1 matches none of the configurations drawn",
@@ -159,8 +195,8 @@ def test_conditions_without_effect_are_remarked() -> None:
 def test_tables_in_tables_are_dotted_names(tmp_path: Any) -> None:
     file = tmp_path / "s.toml"
     file.write_text(
-        'experiment = "x"\nmetric = "m"\ndirection = "minimize"\nmax_trials = 3\n'
-        "[ranges]\ntrain.lr = { low = 1e-4, high = 1e-1, log = true }\nlow = { low = 0, high = 1 }\n"
+        'experiment = "x"\nmetric = "m"\ndirection = "minimize"\nmax_trials = 3\n[ranges]\ntrain.lr'
+        " = { low = 1e-4, high = 1e-1, log = true }\nlow = { low = 0, high = 1 }\n"
     )
     found = load_spec(file)
     assert set(found.ranges) == {"train.lr", "low"}
@@ -170,29 +206,68 @@ def test_tables_in_tables_are_dotted_names(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ranges": {"lr": {"low": 1, "high": 1}}}, "ranges.lr: low must be below high, but they are 1 and 1"),
+        (
+            {"ranges": {"lr": {"low": 1, "high": 1}}},
+            "ranges.lr: low must be below high, but they are 1 and 1",
+        ),
         ({"ranges": {"lr": {"low": 2, "high": 1}}}, "ranges.lr: low must be below high"),
-        ({"ranges": {"lr": {"low": 0, "high": 1, "log": True}}}, "ranges.lr: the logarithm needs low to be above 0, it is 0"),
-        ({"ranges": {"lr": {"low": 1, "high": 2, "log": True, "step": 1}}}, "'log' and 'step' exclude each other"),
-        ({"ranges": {"lr": {"low": 0.5, "high": 2, "integer": True}}}, "low must be a whole number"),
-        ({"ranges": {"lr": {"low": 0, "high": 2, "step": 0}}}, "ranges.lr.step: 0 is not possible, expected a number greater"),
-        ({"ranges": {"lr": {"low": float("nan"), "high": 2}}}, "ranges.lr.low: NaN is not possible"),
-        ({"ranges": {"lr": {"low": 0, "high": float("inf")}}}, "ranges.lr.high: Infinity is not possible"),
-        ({"ranges": {"lr": {"lo": 0, "high": 1}}}, "ranges.lr.lo: there is no such option; did you mean"),
+        (
+            {"ranges": {"lr": {"low": 0, "high": 1, "log": True}}},
+            "ranges.lr: the logarithm needs low to be above 0, it is 0",
+        ),
+        (
+            {"ranges": {"lr": {"low": 1, "high": 2, "log": True, "step": 1}}},
+            "'log' and 'step' exclude each other",
+        ),
+        (
+            {"ranges": {"lr": {"low": 0.5, "high": 2, "integer": True}}},
+            "low must be a whole number",
+        ),
+        (
+            {"ranges": {"lr": {"low": 0, "high": 2, "step": 0}}},
+            "ranges.lr.step: 0 is not possible, expected a number greater",
+        ),
+        (
+            {"ranges": {"lr": {"low": float("nan"), "high": 2}}},
+            "ranges.lr.low: NaN is not possible",
+        ),
+        (
+            {"ranges": {"lr": {"low": 0, "high": float("inf")}}},
+            "ranges.lr.high: Infinity is not possible",
+        ),
+        (
+            {"ranges": {"lr": {"lo": 0, "high": 1}}},
+            "ranges.lr.lo: there is no such option; did you mean",
+        ),
         ({"ranges": {"lr": {}}}, "ranges.lr.low: must be given"),
         ({"ranges": {"lr": [1, 2]}}, "ranges: 'lr' is a list; lists of values belong into 'grid'"),
         ({"ranges": {"lr": 1}}, "ranges: 'lr' must be a table such as { low = 1e-4"),
         ({"base": {"lr": 1}}, "'lr' is both in 'base' and in 'ranges'"),
         ({"grid": {"lr": [1]}}, "'lr' is both in 'grid' and in 'ranges'"),
         ({"max_trials": None}, "the sampler 'random' needs 'max_trials'"),
-        ({"sampler": "grid"}, "ranges cannot be searched whole: the sampler must be 'random' or one of Optuna's"),
+        (
+            {"sampler": "grid"},
+            "ranges cannot be searched whole: the sampler must be 'random' or one of Optuna's",
+        ),
         ({"sampler": {"seed": 1}}, "'sampler' has no 'name'"),
-        ({"sampler": {"name": "random", "sed": 1}}, "sampler: 'random' has no option 'sed'; did you mean 'seed'?"),
-        ({"sampler": {"name": "random", "seed": "x"}}, "sampler: the seed must be a whole number, is 'x'"),
+        (
+            {"sampler": {"name": "random", "sed": 1}},
+            "sampler: 'random' has no option 'sed'; did you mean 'seed'?",
+        ),
+        (
+            {"sampler": {"name": "random", "seed": "x"}},
+            "sampler: the seed must be a whole number, is 'x'",
+        ),
         ({"pruner": "median"}, "a pruner needs a sampler of Optuna's"),
         ({"ranges": {"out": {"low": 0, "high": 1}}}, "an option cannot be called 'out'"),
-        ({"conditions": [{"when": {"lr": 1}, "then": {"width": 1}}]}, "condition 1: 'lr' is a range of real numbers"),
-        ({"conditions": [{"when": {"wide": 1}, "then": {"lr": 1}}]}, "names 'wide', which is not in the grid; did you mean"),
+        (
+            {"conditions": [{"when": {"lr": 1}, "then": {"width": 1}}]},
+            "condition 1: 'lr' is a range of real numbers",
+        ),
+        (
+            {"conditions": [{"when": {"wide": 1}, "then": {"lr": 1}}]},
+            "names 'wide', which is not in the grid; did you mean",
+        ),
     ],
 )
 def test_mistakes_are_named(change: dict[str, Any], message: str) -> None:

@@ -28,7 +28,14 @@ def place(tmp_path: Path) -> Path:
 
 def shell(place: Path, *command: str) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    found = subprocess.run(command, cwd=place, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        command,
+        cwd=place,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert found.returncode == 0, found.stderr
     return found.stdout
 
@@ -42,7 +49,9 @@ def test_the_first_search_runs_its_seven_trials(place: Path) -> None:
 
 
 def test_the_search_from_python_runs(place: Path) -> None:
-    (place / "script.py").write_text(next(block for block in blocks("python") if "Search(" in block))
+    (place / "script.py").write_text(
+        next(block for block in blocks("python") if "Search(" in block)
+    )
     assert shell(place, sys.executable, "script.py").strip() == "{'momentum': 0.5, 'lr': 0.1}"
 
 
@@ -50,7 +59,11 @@ def test_the_search_over_an_experiment_is_well_formed(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     file.write_text(blocks("toml")[1])
     spec = load_spec(file)
-    assert (spec.experiment, spec.seeds, spec.base) == ("hypercl", (0, 1, 2), {"data.name": "split_digits"})
+    assert (spec.experiment, spec.seeds, spec.base) == (
+        "hypercl",
+        (0, 1, 2),
+        {"data.name": "split_digits"},
+    )
 
 
 def test_every_key_of_a_search_file_is_in_the_table() -> None:
@@ -67,7 +80,9 @@ def test_the_search_over_ranges_runs(place: Path) -> None:
 
 
 def test_the_reports_are_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (place / "report.py").write_text(next(block for block in blocks("python") if "report(" in block))
+    (place / "report.py").write_text(
+        next(block for block in blocks("python") if "report(" in block)
+    )
     shell(place, sys.executable, "report.py")
     assert not (place / "reports.jsonl").exists()
     monkeypatch.setenv("HYPNET_TRIAL_DIR", str(place))
@@ -78,5 +93,10 @@ def test_the_reports_are_written(place: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_every_command_is_in_the_table() -> None:
     from hypnet_hpsearch.cli import search
 
-    named = set(re.findall(r"^\| `hypnet search (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE))
-    assert named == {command.name or getattr(command.callback, "__name__", "") for command in search.registered_commands}
+    named = set(
+        re.findall(r"^\| `hypnet search (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert named == {
+        command.name or getattr(command.callback, "__name__", "")
+        for command in search.registered_commands
+    }

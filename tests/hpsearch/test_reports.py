@@ -27,7 +27,9 @@ def test_what_is_reported_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert reports.news() == []
 
 
-def test_outside_a_search_a_report_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_search_a_report_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("HYPNET_TRIAL_DIR", raising=False)
     monkeypatch.chdir(tmp_path)
     report(0, 1.0)
@@ -86,7 +88,13 @@ def test_what_is_no_file_is_no_report(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**9), st.floats(allow_nan=False))))
-def test_any_key_may_hold_the_value(tmp_path_factory: pytest.TempPathFactory, values: list[tuple[int, float]]) -> None:
+def test_any_key_may_hold_the_value(
+    tmp_path_factory: pytest.TempPathFactory, values: list[tuple[int, float]]
+) -> None:
     path = tmp_path_factory.mktemp("x") / "metrics.jsonl"
-    path.write_text("".join(json.dumps({"step": step, "loss": 1, "val/acc": value}) + "\n" for step, value in values))
+    path.write_text(
+        "".join(
+            json.dumps({"step": step, "loss": 1, "val/acc": value}) + "\n" for step, value in values
+        )
+    )
     assert Reports(path, "val/acc").news() == values

@@ -1,4 +1,7 @@
-"""Searches from Python: what is run, what is run again, and what is said about it. Real processes throughout."""
+"""Searches from Python: what is run, what is run again, and what is said about it.
+
+Real processes throughout.
+"""
 
 from __future__ import annotations
 
@@ -96,10 +99,18 @@ def bench(tmp_path: Path) -> Bench:
 def test_every_trial_is_run_once_and_the_best_is_found(bench: Bench) -> None:
     search, listener = bench.run()
     assert sorted(ran["x"] for ran in bench.ran()) == ["1", "2", "3", "4"]
-    assert listener.start == Start(total=4, done=0, failed=0, interrupted=0, running=0, missing=4, damaged=0, searched=("x",))
+    assert listener.start == Start(
+        total=4, done=0, failed=0, interrupted=0, running=0, missing=4, damaged=0, searched=("x",)
+    )
     assert Counter(state for _, state in listener.ends) == {TrialState.DONE: 4}
     status = search.status()
-    assert (status.total, status.done, status.missing, status.failed, status.running) == (4, 4, 0, 0, 0)
+    assert (status.total, status.done, status.missing, status.failed, status.running) == (
+        4,
+        4,
+        0,
+        0,
+        0,
+    )
     assert [result.metric for result in search.results()] == [4, 3, 2, 1]
     best = search.best()
     assert (best.options, best.metric) == ({"x": 4}, 4.0)
@@ -116,7 +127,9 @@ def test_a_finished_search_runs_nothing_again(bench: Bench) -> None:
     bench.run()
     search, listener = bench.run()
     assert len(bench.ran()) == 4
-    assert listener.start == Start(total=4, done=4, failed=0, interrupted=0, running=0, missing=0, damaged=0, searched=("x",))
+    assert listener.start == Start(
+        total=4, done=4, failed=0, interrupted=0, running=0, missing=0, damaged=0, searched=("x",)
+    )
     assert listener.ends == []
     assert search.status().done == 4
 
@@ -125,10 +138,14 @@ def test_starting_again_runs_what_is_missing_or_failed(bench: Bench) -> None:
     bench.body("if options['x'] in '24' and not os.path.exists('fixed'): sys.exit('not yet')")
     search, listener = bench.run(max_trials=3)
     assert search.status().failed == 1
-    assert [result.reason for result in search.results() if result.state == "failed"] == ["exit code 1: not yet"]
+    assert [result.reason for result in search.results() if result.state == "failed"] == [
+        "exit code 1: not yet"
+    ]
     (bench.path / "fixed").touch()
     search, listener = bench.run()
-    assert listener.start == Start(total=4, done=2, failed=1, interrupted=0, running=0, missing=1, damaged=0, searched=("x",))
+    assert listener.start == Start(
+        total=4, done=2, failed=1, interrupted=0, running=0, missing=1, damaged=0, searched=("x",)
+    )
     assert search.status().done == 4
     assert Counter(ran["x"] for ran in bench.ran()) == {"1": 1, "2": 2, "3": 1, "4": 1}
 
@@ -144,15 +161,24 @@ def test_a_failed_trial_is_tried_as_often_as_asked_each_time(bench: Bench) -> No
 
 
 def test_a_second_attempt_may_succeed(bench: Bench) -> None:
-    bench.body("if not os.path.exists('t' + options['x']):\n    open('t' + options['x'], 'w').close(); sys.exit(1)")
+    bench.body(
+        "if not os.path.exists('t' + options['x']):\n    open('t' + options['x'], 'w').close();"
+        " sys.exit(1)"
+    )
     search, listener = bench.run(attempts=2)
     assert search.status().done == 4
-    assert Counter(state for _, state in listener.ends) == {TrialState.FAILED: 4, TrialState.DONE: 4}
+    assert Counter(state for _, state in listener.ends) == {
+        TrialState.FAILED: 4,
+        TrialState.DONE: 4,
+    }
     assert {result.attempt for result in search.results()} == {2}
 
 
 def test_a_trial_whose_process_is_killed_is_tried_again(bench: Bench) -> None:
-    bench.body("if not os.path.exists('t' + options['x']):\n    open('t' + options['x'], 'w').close(); os.killpg(0, 9)")
+    bench.body(
+        "if not os.path.exists('t' + options['x']):\n    open('t' + options['x'], 'w').close();"
+        " os.killpg(0, 9)"
+    )
     search, listener = bench.run()
     assert search.status().done == 4
     assert Counter(state for _, state in listener.ends) == {TrialState.LOST: 4, TrialState.DONE: 4}
@@ -185,8 +211,17 @@ def test_a_trial_over_its_time_limit_has_failed_and_says_so(bench: Bench) -> Non
 
 def test_seeds_are_options_and_columns(bench: Bench) -> None:
     search, _ = bench.run(grid={"x": [1, 2]}, seeds=2)
-    assert sorted((ran["x"], ran["seed"]) for ran in bench.ran()) == [("1", "0"), ("1", "1"), ("2", "0"), ("2", "1")]
-    assert (search.directory / "results.csv").read_text().startswith("trial,state,metric,x,seed,seconds,")
+    assert sorted((ran["x"], ran["seed"]) for ran in bench.ran()) == [
+        ("1", "0"),
+        ("1", "1"),
+        ("2", "0"),
+        ("2", "1"),
+    ]
+    assert (
+        (search.directory / "results.csv")
+        .read_text()
+        .startswith("trial,state,metric,x,seed,seconds,")
+    )
 
 
 def test_the_csv_holds_every_trial_that_ended_best_first(bench: Bench) -> None:
@@ -208,7 +243,12 @@ def test_a_metric_that_is_no_number_is_a_result_that_is_never_best(bench: Bench)
     status = search.status()
     assert (status.done, status.without_number, status.failed) == (4, 3, 0)
     assert search.best().metric == 1.0
-    assert sorted(str(result.metric) for result in search.results()) == ["-inf", "1.0", "inf", "nan"]
+    assert sorted(str(result.metric) for result in search.results()) == [
+        "-inf",
+        "1.0",
+        "inf",
+        "nan",
+    ]
     _, listener = bench.run(grid={"x": ["nan", "inf", "-inf", 1]})
     assert listener.ends == []
 
@@ -220,7 +260,11 @@ def test_of_equal_trials_everybody_names_the_same(bench: Bench) -> None:
     assert status.best == search.best() == search.results()[0]
     assert listener.progress is not None
     assert listener.progress.best is not None
-    assert listener.progress.best.id == search.best().trial == min(result.trial for result in search.results())
+    assert (
+        listener.progress.best.id
+        == search.best().trial
+        == min(result.trial for result in search.results())
+    )
 
 
 def test_a_search_without_a_number_has_no_best(bench: Bench) -> None:
@@ -240,7 +284,9 @@ def test_a_metric_that_trials_do_not_report_is_named(bench: Bench) -> None:
 def test_another_search_in_the_same_directory_is_refused(bench: Bench) -> None:
     bench.run()
     before = (bench.path / "out" / "search.json").read_bytes()
-    with pytest.raises(RunError, match=r"out holds another search, which differs in grid.x, metric: choose another"):
+    with pytest.raises(
+        RunError, match=r"out holds another search, which differs in grid.x, metric: choose another"
+    ):
         bench.run(grid={"x": [1, 5]}, metric="other")
     assert (bench.path / "out" / "search.json").read_bytes() == before
 
@@ -257,7 +303,9 @@ def test_trials_that_are_asked_for_no_more_still_count(bench: Bench) -> None:
     bench.run(max_trials=3)
     assert bench.search(max_trials=1).run().total == 3
     bench.body("if options['x'] == '4': sys.exit('broken')")
-    search, listener = bench.run(grid={"x": [1, 2, 3, 4]}, max_trials=2, order="shuffled", order_seed=1)
+    search, listener = bench.run(
+        grid={"x": [1, 2, 3, 4]}, max_trials=2, order="shuffled", order_seed=1
+    )
     others = {result.options["x"] for result in search.results()} - {1, 2, 3}
     status = search.status()
     assert others == {4}, "the order is not one that asks for another trial"
@@ -287,7 +335,9 @@ def test_a_status_needs_a_search(bench: Bench) -> None:
 
 
 def test_an_unknown_scheduler_or_option_is_named(bench: Bench) -> None:
-    with pytest.raises(ComponentError, match=r"there is no scheduler 'locall'; did you mean 'local'"):
+    with pytest.raises(
+        ComponentError, match=r"there is no scheduler 'locall'; did you mean 'local'"
+    ):
         bench.run(scheduler="locall")
     with pytest.raises(ConfigError, match=r"slot"):
         bench.run(scheduler={"name": "local", "slot": 3})
@@ -304,8 +354,15 @@ def test_what_the_scheduler_refuses_is_said_and_can_be_run_later(bench: Bench) -
 
 
 def test_conditions_restrict_what_is_run(bench: Bench) -> None:
-    search, _ = bench.run(grid={"x": [1, 2], "y": [1, 2, 3]}, conditions=[{"when": {"x": 2}, "then": {"y": 1}}])
-    assert sorted((ran["x"], ran["y"]) for ran in bench.ran()) == [("1", "1"), ("1", "2"), ("1", "3"), ("2", "1")]
+    search, _ = bench.run(
+        grid={"x": [1, 2], "y": [1, 2, 3]}, conditions=[{"when": {"x": 2}, "then": {"y": 1}}]
+    )
+    assert sorted((ran["x"], ran["y"]) for ran in bench.ran()) == [
+        ("1", "1"),
+        ("1", "2"),
+        ("1", "3"),
+        ("2", "1"),
+    ]
     assert search.status().total == 4
 
 
@@ -317,11 +374,16 @@ def test_a_lost_journal_is_found_again_on_disk(bench: Bench) -> None:
     assert listener.start is not None
     assert (listener.start.done, listener.start.missing) == (4, 0)
     assert len(bench.ran()) == 4
-    assert {tuple(result.options.items()) for result in search.results()} == {(("x", x),) for x in (1, 2, 3, 4)}
+    assert {tuple(result.options.items()) for result in search.results()} == {
+        (("x", x),) for x in (1, 2, 3, 4)
+    }
 
 
 def test_every_way_to_tear_the_journal_ends_with_the_same_results(bench: Bench) -> None:
-    bench.body("if options['x'] == '2' and not os.path.exists('second'):\n    open('second', 'w').close(); sys.exit(1)")
+    bench.body(
+        "if options['x'] == '2' and not os.path.exists('second'):\n    open('second', 'w').close();"
+        " sys.exit(1)"
+    )
     search, _ = bench.run(attempts=2)
     wanted = search.results()
     journal = bench.path / "out" / "journal.jsonl"
@@ -377,7 +439,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "small"
     path.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(path)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip(f"a small file system needs root: {mounted.stderr.strip()}")

@@ -23,7 +23,9 @@ NOISY = "score = score + int(options.get('seed', 0)) ** 2"
 
 
 def command(workshop: Any, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    found = subprocess.run([*HYPNET, *arguments], cwd=workshop.path, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [*HYPNET, *arguments], cwd=workshop.path, capture_output=True, text=True, check=False
+    )
     assert found.returncode == code, found.stderr
     return found
 
@@ -84,23 +86,42 @@ def test_a_file_with_one_configuration(workshop: Any) -> None:
     found = seeds(workshop, file, "-n", "3")
     assert found["options"] == {"x": 3, "y": 7}
     assert found["directory"] == str(workshop.path / "searches" / "x-seeds")
-    assert {(ran["x"], ran["y"], ran["seed"]) for ran in workshop.ran()} == {("3", "7", str(seed)) for seed in range(3)}
+    assert {(ran["x"], ran["y"], ran["seed"]) for ran in workshop.ran()} == {
+        ("3", "7", str(seed)) for seed in range(3)
+    }
 
 
 def test_options_may_be_changed_or_left_out(searched: Any) -> None:
-    found = seeds(searched, "out", "x=5", "new=[1, 2]", "-n", "2", "--out", "s", "--ignore", "other")
+    found = seeds(
+        searched, "out", "x=5", "new=[1, 2]", "-n", "2", "--out", "s", "--ignore", "other"
+    )
     assert found["options"] == {"x": 5, "new": [1, 2]}
     assert {tuple(sorted(ran)) for ran in searched.ran()[4:]} == {("new", "seed", "x")}
     assert len(searched.ran()) == 4 + 2
 
 
 def test_what_is_ignored_does_not_stop_a_run_from_being_reused(searched: Any) -> None:
-    assert seeds(searched, "out", "-n", "2", "--out", "s", "--ignore", "other")["options"] == {"x": 2}
+    assert seeds(searched, "out", "-n", "2", "--out", "s", "--ignore", "other")["options"] == {
+        "x": 2
+    }
     assert len(searched.ran()) == 4
 
 
 def test_text_and_json_are_written(searched: Any) -> None:
-    shown = command(searched, "seeds", "out", "-n", "3", "--out", "s", "--key", "score:1", "--key", "extra.*:3", "--sem").stdout
+    shown = command(
+        searched,
+        "seeds",
+        "out",
+        "-n",
+        "3",
+        "--out",
+        "s",
+        "--key",
+        "score:1",
+        "--key",
+        "extra.*:3",
+        "--sem",
+    ).stdout
     lines = shown.splitlines()
     assert lines[0] == "score: 3.7 ± 1.2 (standard error, 3 seeds)"
     assert lines[1] == "extra.half: 1.833 ± 0.601 (standard error, 3 seeds)"
@@ -112,9 +133,14 @@ def test_text_and_json_are_written(searched: Any) -> None:
 
 
 def test_seeds_that_fail_or_have_no_number_are_named(workshop: Any) -> None:
-    workshop.body("if options['seed'] == '1': sys.exit('broken')\nif options['seed'] == '2': score = float('nan')")
+    workshop.body(
+        "if options['seed'] == '1': sys.exit('broken')\nif options['seed'] == '2': score ="
+        " float('nan')"
+    )
     file = workshop.file(base={"x": 3})
-    found = json.loads(command(workshop, "seeds", file, "-n", "4", "--out", "s", "--json", code=1).stdout)["summary"]
+    found = json.loads(
+        command(workshop, "seeds", file, "-n", "4", "--out", "s", "--json", code=1).stdout
+    )["summary"]
     assert (found["seeds"], found["failed"]) == ([0, 2, 3], [1])
     key = found["keys"][0]
     assert (key["mean"], key["deviation"], key["without_number"]) == (3.0, 0.0, [2])
@@ -141,7 +167,11 @@ def test_mistakes_are_one_clear_line(searched: Any) -> None:
         (("nowhere",), 2, "nowhere: a configuration file ends with .toml, .yaml or .yml"),
         (("empty",), 1, "empty holds neither a search nor a run"),
         ((several,), 2, "'x' has several values, but seeds are gathered for one configuration"),
-        (("out", "--ignore", "othr"), 2, "--ignore othr: there is no such option; did you mean 'other'?"),
+        (
+            ("out", "--ignore", "othr"),
+            2,
+            "--ignore othr: there is no such option; did you mean 'other'?",
+        ),
         (("out", "x"), 2, "'x' is no option: write key=value"),
         (("out", "seed=3"), 2, "the seed cannot be forced"),
         (("out", "--key", "score:x"), 2, "'score:x': decimals are a number from 0 to 20"),
@@ -174,9 +204,13 @@ def test_infinities_are_in_no_mean(workshop: Any) -> None:
 
 
 def test_a_run_needs_a_metric(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"experiment": "echo", "config": {"seed": 3, "a": {"b": 1}}}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"experiment": "echo", "config": {"seed": 3, "a": {"b": 1}}})
+    )
     (tmp_path / "summary.json").write_text(json.dumps({"accuracy": 0.5, "task": {"loss": 1}}))
-    with pytest.raises(ConfigError, match=r"which metric\? --metric NAME; its summary has: accuracy, task.loss"):
+    with pytest.raises(
+        ConfigError, match=r"which metric\? --metric NAME; its summary has: accuracy, task.loss"
+    ):
         source_of(tmp_path)
     source = source_of(tmp_path, metric="accuracy")
     assert source.options == {"a.b": 1}

@@ -11,7 +11,12 @@ import pytest
 from hypnet_core.errors import ConfigError
 from hypnet_hpsearch.spec import SearchSpec, load_spec
 
-LEAST: dict[str, Any] = {"command": ["sim", "{options}"], "metric": "loss", "direction": "minimize", "grid": {"lr": [1]}}
+LEAST: dict[str, Any] = {
+    "command": ["sim", "{options}"],
+    "metric": "loss",
+    "direction": "minimize",
+    "grid": {"lr": [1]},
+}
 
 TOML = """
 experiment = "hypercl"
@@ -67,7 +72,10 @@ def write(directory: Path, text: str, name: str = "my-search.toml") -> Path:
 
 
 def test_toml_and_yaml_say_the_same(tmp_path: Path) -> None:
-    one, other = load_spec(write(tmp_path, TOML)), load_spec(write(tmp_path, YAML, "my-search.yaml"))
+    one, other = (
+        load_spec(write(tmp_path, TOML)),
+        load_spec(write(tmp_path, YAML, "my-search.yaml")),
+    )
     assert one == other
     assert one.fingerprint() == other.fingerprint()
 
@@ -76,7 +84,11 @@ def test_everything_in_a_file_arrives(tmp_path: Path) -> None:
     spec = load_spec(write(tmp_path, TOML))
     assert spec.name == "my-search"
     assert spec.base == {"data.name": "split_digits"}
-    assert spec.grid == {"train.lr": [1e-3, 1e-2], "hnet.hidden": [[50, 50], [100]], "mnet.act": ["relu", "tanh"]}
+    assert spec.grid == {
+        "train.lr": [1e-3, 1e-2],
+        "hnet.hidden": [[50, 50], [100]],
+        "mnet.act": ["relu", "tanh"],
+    }
     assert spec.conditions[0].when == {"mnet.act": ["tanh"]}
     assert spec.conditions[0].then == {"train.lr": [1e-2]}
     assert spec.seeds == (0, 1, 2)
@@ -86,20 +98,33 @@ def test_everything_in_a_file_arrives(tmp_path: Path) -> None:
     assert spec.cwd == tmp_path
 
 
-@pytest.mark.parametrize(("file", "name"), [("my search (2).toml", "my-search-2"), (".a.toml", "a"), ("--.toml", "search")])
-def test_a_file_with_any_name_makes_a_name_for_its_search(tmp_path: Path, file: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("my search (2).toml", "my-search-2"), (".a.toml", "a"), ("--.toml", "search")],
+)
+def test_a_file_with_any_name_makes_a_name_for_its_search(
+    tmp_path: Path, file: str, name: str
+) -> None:
     assert load_spec(write(tmp_path, TOML, file)).name == name
 
 
 def test_the_working_directory_is_relative_to_the_file(tmp_path: Path) -> None:
-    text = 'command = ["x", "{options}"]\nmetric = "m"\ndirection = "minimize"\ncwd = "sub"\ngrid = {a = [1]}\n'
+    text = (
+        'command = ["x", "{options}"]\nmetric = "m"\ndirection = "minimize"\ncwd = "sub"\ngrid = {a'
+        " = [1]}\n"
+    )
     assert load_spec(write(tmp_path, text)).cwd == tmp_path / "sub"
 
 
 def test_a_search_round_trips_through_json() -> None:
     spec = SearchSpec(
         name="x",
-        **{**LEAST, "grid": {"lr": [1, float("nan"), "ü$(x)"]}, "base": {"n": float("inf")}, "resources": {"memory": 9}},
+        **{
+            **LEAST,
+            "grid": {"lr": [1, float("nan"), "ü$(x)"]},
+            "base": {"n": float("inf")},
+            "resources": {"memory": 9},
+        },
     )
     again = SearchSpec(**spec.model_dump(mode="json"))
     assert again.fingerprint() == spec.fingerprint()
@@ -118,7 +143,10 @@ def test_a_search_round_trips_through_json() -> None:
     ],
 )
 def test_what_trials_mean_is_part_of_the_identity(change: dict[str, Any]) -> None:
-    assert SearchSpec(name="x", **{**LEAST, **change}).fingerprint() != SearchSpec(name="x", **LEAST).fingerprint()
+    assert (
+        SearchSpec(name="x", **{**LEAST, **change}).fingerprint()
+        != SearchSpec(name="x", **LEAST).fingerprint()
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,16 +161,25 @@ def test_what_trials_mean_is_part_of_the_identity(change: dict[str, Any]) -> Non
     ],
 )
 def test_how_trials_are_run_is_not(change: dict[str, Any]) -> None:
-    assert SearchSpec(**{"name": "x", **LEAST, **change}).fingerprint() == SearchSpec(name="x", **LEAST).fingerprint()
+    assert (
+        SearchSpec(**{"name": "x", **LEAST, **change}).fingerprint()
+        == SearchSpec(name="x", **LEAST).fingerprint()
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"grids": {}}, "grids: there is no such option; did you mean 'grid'?"),
-        ({"resources": {"cpu": 1}}, "resources.cpu: there is no such option; did you mean 'resources.cpus'?"),
+        (
+            {"resources": {"cpu": 1}},
+            "resources.cpu: there is no such option; did you mean 'resources.cpus'?",
+        ),
         ({"grid": {}}, "the grid is empty and there are no seeds: there is nothing to search"),
-        ({"grid": {"lr": 0.1}}, "grid: 'lr' must be a list of values, is 0.1; write [0.1] to search one value"),
+        (
+            {"grid": {"lr": 0.1}},
+            "grid: 'lr' must be a list of values, is 0.1; write [0.1] to search one value",
+        ),
         ({"grid": {"lr": "ab"}}, "grid: 'lr' must be a list of values, is 'ab'"),
         ({"experiment": "hypercl"}, "either an 'experiment' or a 'command', not both"),
         ({"command": None}, "either an 'experiment' or a 'command'"),
@@ -151,7 +188,10 @@ def test_how_trials_are_run_is_not(change: dict[str, Any]) -> None:
         ({"seeds": [1, 1]}, "a seed is listed twice"),
         ({"seeds": 2, "grid": {"seed": [1]}}, "'seed' is both an option and given by 'seeds'"),
         ({"grid": {"out": [1]}}, "an option cannot be called 'out'"),
-        ({"direction": "max"}, "direction: \"max\" is not possible, expected 'minimize' or 'maximize'"),
+        (
+            {"direction": "max"},
+            "direction: \"max\" is not possible, expected 'minimize' or 'maximize'",
+        ),
         ({"max_trials": 0}, "max_trials: 0 is not possible, expected a number greater than 0"),
         ({"attempts": "many"}, "attempts:"),
         ({"metric": None}, "metric:"),
@@ -163,7 +203,9 @@ def test_mistakes_are_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         SearchSpec(**{"name": "x", **LEAST, **change})
     text = str(caught.value)
-    assert message.replace("'minimize' or 'maximize'", "") in text.replace("'maximize' or 'minimize'", "")
+    assert message.replace("'minimize' or 'maximize'", "") in text.replace(
+        "'maximize' or 'minimize'", ""
+    )
     assert "\n" not in text
 
 

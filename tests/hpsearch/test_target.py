@@ -38,18 +38,23 @@ def test_any_value_survives_an_override(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [*HOSTILE, "\x85\u2028\ufeff", "true", "1e-3", "~", "[", "'", "a: b #c", "\x7f", "\U0010ffff"]
+    "value",
+    [*HOSTILE, "\x85\u2028\ufeff", "true", "1e-3", "~", "[", "'", "a: b #c", "\x7f", "\U0010ffff"],
 )
 def test_hostile_text_survives_an_override(value: str) -> None:
     assert parse_overrides([override("a.b", value)]) == {"a": {"b": value}}
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e-300, -0.0, 2**70, [math.nan, [math.inf]]])
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, -math.inf, 1e-300, -0.0, 2**70, [math.nan, [math.inf]]]
+)
 def test_odd_numbers_survive_an_override(value: Any) -> None:
     assert same(parse_overrides([override("x", value)])["x"], value)
 
 
-def spec(*command: str, style: str = "--key=value", base: dict[str, Any] | None = None) -> SearchSpec:
+def spec(
+    *command: str, style: str = "--key=value", base: dict[str, Any] | None = None
+) -> SearchSpec:
     return SearchSpec(
         name="x",
         command=command,
@@ -72,31 +77,47 @@ def arrived(command: tuple[str, ...]) -> list[str]:
 def test_hostile_text_reaches_a_command_unchanged(style: str) -> None:
     for text in HOSTILE:
         got = arrived(command_line(spec("{options}", style=style), {"a.b": text}, Path("/out")))
-        wanted = {"--key=value": [f"--a.b={text}"], "--key value": ["--a.b", text], "key=value": [f"a.b={text}"]}[style]
+        wanted = {
+            "--key=value": [f"--a.b={text}"],
+            "--key value": ["--a.b", text],
+            "key=value": [f"a.b={text}"],
+        }[style]
         assert got == wanted
 
 
 def test_placeholders_take_their_options_out_of_the_rest() -> None:
     options = {"lr": 0.1, "net.act": "relu", "debug": True}
-    got = command_line(spec("sim", "--rate={lr}", "{options}", "{out}/{net.act}.log", "a{{b}"), options, Path("/out dir"))
+    got = command_line(
+        spec("sim", "--rate={lr}", "{options}", "{out}/{net.act}.log", "a{{b}"),
+        options,
+        Path("/out dir"),
+    )
     assert got == ("sim", "--rate=0.1", "--debug", "/out dir/relu.log", "a{b}")
 
 
 def test_a_value_that_looks_like_a_placeholder_is_not_filled_again() -> None:
-    assert command_line(spec("{lr}", "{options}"), {"lr": "{out}", "net.act": "{lr}"}, Path("/o")) == (
+    assert command_line(
+        spec("{lr}", "{options}"), {"lr": "{out}", "net.act": "{lr}"}, Path("/o")
+    ) == (
         "{out}",
         "--net.act={lr}",
     )
 
 
 def test_braces_that_are_no_placeholder_stay() -> None:
-    assert command_line(spec('{"a": {1}}', "{}", "{options}"), {"lr": 1}, Path("/o"))[:2] == ('{"a": {1}}', "{}")
+    assert command_line(spec('{"a": {1}}', "{}", "{options}"), {"lr": 1}, Path("/o"))[:2] == (
+        '{"a": {1}}',
+        "{}",
+    )
 
 
 def test_flags_are_bare_or_absent_in_the_styles_with_dashes() -> None:
     options = {"yes": True, "no": False}
     assert command_line(spec("{options}"), options, Path()) == ("--yes",)
-    assert command_line(spec("{options}", style="key=value"), options, Path()) == ("yes=true", "no=false")
+    assert command_line(spec("{options}", style="key=value"), options, Path()) == (
+        "yes=true",
+        "no=false",
+    )
 
 
 def test_values_are_written_as_python_reads_them() -> None:
@@ -108,7 +129,10 @@ def test_values_are_written_as_python_reads_them() -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (("sim", "{lrr}", "{options}"), r"names \{lrr\}, which is no option of the search; did you mean 'lr'"),
+        (
+            ("sim", "{lrr}", "{options}"),
+            r"names \{lrr\}, which is no option of the search; did you mean 'lr'",
+        ),
         (("sim", "--all={options}"), "must be one of its own"),
         (("sim", "{lr}"), "does not use the option 'net.act'"),
         (("sim",), "does not use the option 'lr'"),
@@ -120,7 +144,9 @@ def test_a_wrong_template_is_refused(command: tuple[str, ...], message: str) -> 
 
 
 def test_an_experiment_is_run_by_our_own_command() -> None:
-    search = SearchSpec(name="x", experiment="hypercl", metric="m", direction="minimize", grid={"train.lr": [1]})
+    search = SearchSpec(
+        name="x", experiment="hypercl", metric="m", direction="minimize", grid={"train.lr": [1]}
+    )
     argv = command_line(search, {"train.lr": 0.1, "name": "$(x) y"}, Path("/out"))
     assert argv == (
         sys.executable, "-P", "-m", "hypnet_core.cli.main", "run", "hypercl", "train.lr=0.1", 'name="$(x) y"', "--out", "/out",

@@ -18,7 +18,10 @@ import pytest
 from hypnet_hpsearch import trial
 from hypnet_hpsearch.attempts import Attempt
 
-WRITE = "import os, pathlib; pathlib.Path(os.environ['HYPNET_TRIAL_DIR'], 'summary.json').write_bytes({!r})"
+WRITE = (
+    "import os, pathlib; pathlib.Path(os.environ['HYPNET_TRIAL_DIR'],"
+    " 'summary.json').write_bytes({!r})"
+)
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
@@ -28,7 +31,9 @@ def wait_until(happened: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def prepared(directory: Path, *argv: str, metric: str = "score", cwd: Path | None = None) -> Attempt:
+def prepared(
+    directory: Path, *argv: str, metric: str = "score", cwd: Path | None = None
+) -> Attempt:
     attempt = Attempt(directory / "trials", "abc", 1)
     content = {
         "trial": "abc",
@@ -56,7 +61,12 @@ def result_of(directory: Path, *argv: str, **fields: Any) -> dict[str, Any]:
     assert result is not None, attempt.errors.read_text()
     assert code == (0 if result["state"] == "done" else 1)
     assert not attempt.is_alive()
-    assert sorted(path.name for path in attempt.path.iterdir()) == ["attempt.json", "errors.txt", "result.json", "run"]
+    assert sorted(path.name for path in attempt.path.iterdir()) == [
+        "attempt.json",
+        "errors.txt",
+        "result.json",
+        "run",
+    ]
     return result
 
 
@@ -67,7 +77,12 @@ def summarised(directory: Path, summary: bytes, metric: str = "score") -> dict[s
 def test_a_trial_that_writes_its_metric_is_done(tmp_path: Path) -> None:
     before = time.time()
     result = summarised(tmp_path, b'{"score": 0.25}')
-    assert (result["state"], result["metric"], result["reason"], result["exit_code"]) == ("done", 0.25, None, 0)
+    assert (result["state"], result["metric"], result["reason"], result["exit_code"]) == (
+        "done",
+        0.25,
+        None,
+        0,
+    )
     assert (result["trial"], result["attempt"], result["host"]) == ("abc", 1, os.uname().nodename)
     assert before <= result["started"] <= result["ended"] <= time.time()
 
@@ -81,14 +96,25 @@ def test_a_trial_that_writes_its_metric_is_done(tmp_path: Path) -> None:
         (b'{"score": 100000000000000000000000}', "score", 1e23),
     ],
 )
-def test_the_metric_is_a_key_or_a_path_of_keys(tmp_path: Path, summary: bytes, metric: str, value: float) -> None:
+def test_the_metric_is_a_key_or_a_path_of_keys(
+    tmp_path: Path, summary: bytes, metric: str, value: float
+) -> None:
     assert summarised(tmp_path, summary, metric)["metric"] == value
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(b"NaN", "nan"), (b"Infinity", "inf"), (b"-Infinity", "-inf"), (b"1e999", "inf"), (b"9" * 400, "inf")]
+    ("number", "text"),
+    [
+        (b"NaN", "nan"),
+        (b"Infinity", "inf"),
+        (b"-Infinity", "-inf"),
+        (b"1e999", "inf"),
+        (b"9" * 400, "inf"),
+    ],
 )
-def test_a_metric_that_is_no_finite_number_is_a_result_all_the_same(tmp_path: Path, number: bytes, text: str) -> None:
+def test_a_metric_that_is_no_finite_number_is_a_result_all_the_same(
+    tmp_path: Path, number: bytes, text: str
+) -> None:
     result = summarised(tmp_path, b'{"score": ' + number + b"}")
     assert (result["state"], result["metric"]) == ("done", text)
 
@@ -111,7 +137,9 @@ def test_a_metric_that_is_no_finite_number_is_a_result_all_the_same(tmp_path: Pa
         (b'{"score": [1]}', "its metric 'score' is no number but [1]"),
     ],
 )
-def test_a_summary_without_the_metric_fails_the_trial_and_says_why(tmp_path: Path, summary: bytes, reason: str) -> None:
+def test_a_summary_without_the_metric_fails_the_trial_and_says_why(
+    tmp_path: Path, summary: bytes, reason: str
+) -> None:
     result = summarised(tmp_path, summary)
     assert (result["state"], result["metric"], result["exit_code"]) == ("failed", None, 0)
     assert result["reason"].startswith(reason)
@@ -135,7 +163,10 @@ def test_a_signal_is_named(tmp_path: Path) -> None:
 
 
 def test_a_program_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    assert result_of(tmp_path, "no such program")["reason"] == "cannot start 'no such program': No such file or directory"
+    assert (
+        result_of(tmp_path, "no such program")["reason"]
+        == "cannot start 'no such program': No such file or directory"
+    )
 
 
 def test_a_working_directory_that_does_not_exist_is_named(tmp_path: Path) -> None:
@@ -149,11 +180,14 @@ def test_an_argument_list_that_is_too_long_is_named(tmp_path: Path) -> None:
 
 def test_a_trial_runs_where_it_should_and_with_a_default_broken_pipe(tmp_path: Path) -> None:
     code = (
-        "import os, signal, json; assert os.path.isdir(os.environ['HYPNET_TRIAL_DIR']); assert not os.read(0, 1);"
-        f"assert os.getcwd() == {str(tmp_path)!r};" + WRITE.format(b'{"score": 1}')
+        "import os, signal, json; assert os.path.isdir(os.environ['HYPNET_TRIAL_DIR']); assert not"
+        f" os.read(0, 1);assert os.getcwd() == {str(tmp_path)!r};" + WRITE.format(b'{"score": 1}')
     )
     assert result_of(tmp_path, sys.executable, "-c", code)["state"] == "done"
-    piped = "import os, subprocess; assert subprocess.run('sh -c \"kill -PIPE $$\"', shell=True).returncode"
+    piped = (
+        "import os, subprocess; assert subprocess.run('sh -c \"kill -PIPE $$\"',"
+        " shell=True).returncode"
+    )
     again = tmp_path / "again"
     again.mkdir()
     assert result_of(again, sys.executable, "-c", piped)["exit_code"] == 0
@@ -161,7 +195,9 @@ def test_a_trial_runs_where_it_should_and_with_a_default_broken_pipe(tmp_path: P
 
 def test_a_request_to_end_is_passed_on_and_noted(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    attempt = prepared(tmp_path, sys.executable, "-c", f"import time; open({str(ready)!r}, 'w'); time.sleep(60)")
+    attempt = prepared(
+        tmp_path, sys.executable, "-c", f"import time; open({str(ready)!r}, 'w'); time.sleep(60)"
+    )
     process = start(attempt)
     wait_until(ready.exists)
     assert attempt.is_alive()
@@ -194,7 +230,10 @@ time.sleep(60)
 
 def test_an_attempt_whose_process_was_killed_lives_as_long_as_its_command(tmp_path: Path) -> None:
     ready, go = tmp_path / "ready", tmp_path / "go"
-    code = f"import os, time; open({str(ready)!r}, 'w')\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    code = (
+        f"import os, time; open({str(ready)!r}, 'w')\nwhile not os.path.exists({str(go)!r}):"
+        " time.sleep(0.01)"
+    )
     attempt = prepared(tmp_path, sys.executable, "-c", code)
     process = start(attempt)
     wait_until(ready.exists)
@@ -219,7 +258,10 @@ def test_an_attempt_that_was_given_up_is_not_made_any_more(tmp_path: Path) -> No
 
 def test_an_attempt_is_made_once_even_if_it_is_started_twice(tmp_path: Path) -> None:
     counter = tmp_path / "count"
-    code = f"import time; print('x', file=open({str(counter)!r}, 'a')); time.sleep(0.3);" + WRITE.format(b'{"score": 1}')
+    code = (
+        f"import time; print('x', file=open({str(counter)!r}, 'a')); time.sleep(0.3);"
+        + WRITE.format(b'{"score": 1}')
+    )
     attempt = prepared(tmp_path, sys.executable, "-c", code)
     processes = [start(attempt) for _ in range(3)]
     assert sorted(process.wait() for process in processes) == [0, 75, 75]
@@ -261,23 +303,33 @@ def test_the_first_result_stays(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
-    found = subprocess.run(trial.command(tmp_path / "gone"), capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        trial.command(tmp_path / "gone"), capture_output=True, text=True, check=False
+    )
     assert found.returncode == 74
     assert found.stderr.startswith("hypnet: ")
     assert found.stderr.count("\n") == 1
     (tmp_path / "attempt.json").write_text(json.dumps([]))
-    assert subprocess.run(trial.command(tmp_path), capture_output=True, check=False).returncode == 74
+    assert (
+        subprocess.run(trial.command(tmp_path), capture_output=True, check=False).returncode == 74
+    )
 
 
 def test_the_wrapper_imports_nothing_heavy() -> None:
     code = "import sys; from hypnet_hpsearch import trial; print(*sys.modules)"
-    modules = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"pydantic", "torch", "numpy", "typer", "rich", "hypnet_core", "subprocess"} & set(modules)
+    modules = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"pydantic", "torch", "numpy", "typer", "rich", "hypnet_core", "subprocess"} & set(
+        modules
+    )
 
 
 def test_sigkill_of_everything_leaves_an_attempt_that_is_dead(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    attempt = prepared(tmp_path, sys.executable, "-c", f"import time; open({str(ready)!r}, 'w'); time.sleep(60)")
+    attempt = prepared(
+        tmp_path, sys.executable, "-c", f"import time; open({str(ready)!r}, 'w'); time.sleep(60)"
+    )
     process = start(attempt)
     wait_until(ready.exists)
     os.killpg(process.pid, signal.SIGKILL)
@@ -298,10 +350,12 @@ def test_the_lock_can_be_had_on_nfs_too(tmp_path: Path) -> None:
 def test_the_cores_are_given_back_before_the_result_is_written(tmp_path: Path) -> None:
     attempt = prepared(tmp_path, sys.executable, "-c", WRITE.format(b'{"score": 1}'))
     code = (
-        "import pathlib, sys; from hypnet_hpsearch import trial; place = pathlib.Path(sys.argv[1]);"
-        "seen = []; trial.main([place], lambda: seen.append(((place / 'run/summary.json').exists(), (place / 'result.json').exists())));"
-        "print(seen)"
+        "import pathlib, sys; from hypnet_hpsearch import trial; place ="
+        " pathlib.Path(sys.argv[1]);seen = []; trial.main([place], lambda: seen.append(((place /"
+        " 'run/summary.json').exists(), (place / 'result.json').exists())));print(seen)"
     )
-    found = subprocess.run([sys.executable, "-c", code, attempt.path], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code, attempt.path], capture_output=True, text=True, check=True
+    )
     assert found.stdout == "[(True, False)]\n"
     assert attempt.result() is not None

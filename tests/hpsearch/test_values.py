@@ -23,7 +23,9 @@ VALUES = st.recursive(
 
 
 def same(one: Any, other: Any) -> bool:
-    return repr(one) == repr(other) or json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    return repr(one) == repr(other) or json.dumps(one, sort_keys=True) == json.dumps(
+        other, sort_keys=True
+    )
 
 
 @given(VALUES)
@@ -46,7 +48,9 @@ def test_nan_is_the_same_as_itself() -> None:
     assert sameness(math.nan, "NaN") == sameness(float("nan"), "NaN")
 
 
-@pytest.mark.parametrize("value", [date(2026, 1, 1), {1, 2}, object(), b"bytes", "\ud800", {"a": complex(1)}])
+@pytest.mark.parametrize(
+    "value", [date(2026, 1, 1), {1, 2}, object(), b"bytes", "\ud800", {"a": complex(1)}]
+)
 def test_what_no_file_can_hold_is_refused(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"^grid: .* is no text, number, list or table"):
         text_of(value, "grid")
@@ -64,7 +68,11 @@ def test_what_only_looks_like_one_is_not(value: str) -> None:
 
 
 def test_tables_become_dotted_keys() -> None:
-    assert flattened({"a": {"b": {"c": 1}, "d.e": [2]}, "f": {}}, "x") == {"a.b.c": 1, "a.d.e": [2], "f": {}}
+    assert flattened({"a": {"b": {"c": 1}, "d.e": [2]}, "f": {}}, "x") == {
+        "a.b.c": 1,
+        "a.d.e": [2],
+        "f": {},
+    }
 
 
 def test_a_key_that_is_given_twice_is_refused() -> None:

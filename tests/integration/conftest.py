@@ -23,8 +23,12 @@ collect_ignore = ["third_party"]
 
 def run(command: Sequence[str | Path], **options: object) -> subprocess.CompletedProcess[str]:
     """A command that must succeed; its output is shown if it does not."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
-    assert done.returncode == 0, f"{command} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, **options
+    )  # type: ignore[call-overload]
+    assert done.returncode == 0, (
+        f"{command} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    )
     result: subprocess.CompletedProcess[str] = done
     return result
 
@@ -38,13 +42,21 @@ class Environment:
     @property
     def variables(self) -> dict[str, str]:
         """Environment variables that lead to no other Python package."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HYPNET_", "VIRTUAL_ENV"))}
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PYTHON", "HYPNET_", "VIRTUAL_ENV"))
+        }
         return {**own, "PATH": f"{self.path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
-    def run(self, program: str, *arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, program: str, *arguments: str | Path, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment."""
         command = [str(part) for part in (self.path / "bin" / program, *arguments)]
-        return subprocess.run(command, cwd=cwd, env=self.variables, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=cwd, env=self.variables, capture_output=True, text=True, check=False
+        )
 
 
 def build_wheel(project: Path, directory: Path) -> Path:
@@ -57,24 +69,44 @@ def build_wheel(project: Path, directory: Path) -> Path:
 def make_environment(path: Path, wheels: Sequence[Path]) -> Environment:
     """A fresh environment that holds these wheels, and for the rest sees the packages that are installed here, ours excepted.
 
-    The packages of others are linked to, one by one, because copies of torch take minutes; an editable installation of ours is not
-    linked to, so what is imported is what the wheels hold. pip checks that nothing is missing that the wheels declare.
+    The packages of others are linked to, one by one, because copies of torch take
+    minutes; an editable installation of ours is not linked to, so what is imported is
+    what the wheels hold. pip checks that nothing is missing that the wheels declare.
     """
     venv.create(path, symlinks=True, with_pip=True)
     environment = Environment(path)
     python = path / "bin" / "python"
-    # Some Pythons put an old setuptools beside pip, which would hide the one that torch asks for.
-    run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"], env=environment.variables)
-    packages = Path(run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).stdout.strip())
+    # Some Pythons put an old setuptools beside pip, which would hide the one that torch
+    # asks for.
+    run(
+        [python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"],
+        env=environment.variables,
+    )
+    packages = Path(
+        run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).stdout.strip()
+    )
     others = path / "others"
     others.mkdir()
     for directory in map(Path, site.getsitepackages()):
         for entry in directory.iterdir():
-            ours = entry.name.lower().replace("-", "_").lstrip("_").startswith(("hypnet_", "editable___hypnet", "mylab"))
-            if not ours and entry.suffix != ".pth" and entry.name != "__pycache__" and not (others / entry.name).exists():
+            ours = (
+                entry.name.lower()
+                .replace("-", "_")
+                .lstrip("_")
+                .startswith(("hypnet_", "editable___hypnet", "mylab"))
+            )
+            if (
+                not ours
+                and entry.suffix != ".pth"
+                and entry.name != "__pycache__"
+                and not (others / entry.name).exists()
+            ):
                 (others / entry.name).symlink_to(entry)
     (packages / "others.pth").write_text(f"{others}\n", encoding="utf-8")
-    run([python, "-m", "pip", "install", "--quiet", "--no-index", *wheels], env=environment.variables)
+    run(
+        [python, "-m", "pip", "install", "--quiet", "--no-index", *wheels],
+        env=environment.variables,
+    )
     return environment
 
 
@@ -85,7 +117,9 @@ def core_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory, core_wheel: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def installed(
+    tmp_path_factory: pytest.TempPathFactory, core_wheel: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs programs of an environment with hypnet-core and a stranger's plugin, from wheels, and none of our other packages."""
     directory = tmp_path_factory.mktemp("mylab")
     shutil.copytree(MYLAB, directory / "source")

@@ -31,7 +31,10 @@ def hypnet(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
 
 
 def idx(array: Any) -> bytes:
-    return gzip.compress(struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes(), mtime=0)
+    return gzip.compress(
+        struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes(),
+        mtime=0,
+    )
 
 
 @pytest.fixture
@@ -41,8 +44,12 @@ def server(tmp_path: Path) -> Iterator[str]:
     folder.mkdir()
     random = np.random.default_rng(0)
     for prefix, size in (("train", 60), ("t10k", 20)):
-        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(idx(random.integers(0, 256, (size, 28, 28), dtype=np.uint8)))
-        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(idx((np.arange(size) % 10).astype(np.uint8)))
+        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(
+            idx(random.integers(0, 256, (size, 28, 28), dtype=np.uint8))
+        )
+        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(
+            idx((np.arange(size) % 10).astype(np.uint8))
+        )
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args: Any) -> None:
@@ -77,7 +84,13 @@ def test_info_prints_shapes_sizes_classes_memory_and_labels(tmp_path: Path) -> N
     document = json.loads(done.stdout)
     assert document["name"] == "data:split_digits"
     assert document["memory"] == 1797 * 65
-    assert [task["labels"] for task in document["tasks"]] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+    assert [task["labels"] for task in document["tasks"]] == [
+        [0, 1],
+        [2, 3],
+        [4, 5],
+        [6, 7],
+        [8, 9],
+    ]
     assert document["tasks"][0] | {"sizes": None} == {
         "name": "split_digits_0",
         "kind": "classification",
@@ -89,7 +102,16 @@ def test_info_prints_shapes_sizes_classes_memory_and_labels(tmp_path: Path) -> N
         "sizes": None,
     }
     text = hypnet("data", "info", "digits", "validation_size=0", cwd=tmp_path).stdout.splitlines()
-    assert text[1].split("\t") == ["digits", "classification", "1x8x8", "10 classes", "1437", "", "360", ""]
+    assert text[1].split("\t") == [
+        "digits",
+        "classification",
+        "1x8x8",
+        "10 classes",
+        "1437",
+        "",
+        "360",
+        "",
+    ]
     assert "memory   116.8 kB" in text[3]
 
 
@@ -102,16 +124,24 @@ def test_a_dataset_is_prepared_described_and_drawn(server: str, tmp_path: Path) 
     assert "mnist is ready" in first.stderr
     again = hypnet("data", "prepare", "mnist", *options, cwd=tmp_path)
     assert (again.returncode, again.stderr.count("downloading ")) == (0, 0)
-    described = json.loads(hypnet("data", "info", "mnist", "verify=false", "validation_size=0", "--json", cwd=tmp_path).stdout)
+    described = json.loads(
+        hypnet(
+            "data", "info", "mnist", "verify=false", "validation_size=0", "--json", cwd=tmp_path
+        ).stdout
+    )
     assert described["tasks"][0]["sizes"] == {"train": 60, "test": 20}
     assert len(described["files"]) == 5
     assert all(Path(file["path"]).stat().st_size == file["size"] for file in described["files"])
-    figure = hypnet("data", "plot", "mnist", "verify=false", "validation_size=0", "--out", "m.pdf", cwd=tmp_path)
+    figure = hypnet(
+        "data", "plot", "mnist", "verify=false", "validation_size=0", "--out", "m.pdf", cwd=tmp_path
+    )
     assert figure.stdout.strip() == "m.pdf"
     assert (tmp_path / "m.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_preparing_looks_at_every_file_even_if_it_was_read_before(server: str, tmp_path: Path) -> None:
+def test_preparing_looks_at_every_file_even_if_it_was_read_before(
+    server: str, tmp_path: Path
+) -> None:
     options = [f"mirrors=[{server}]", "verify=false", "validation_size=0"]
     assert hypnet("data", "prepare", "mnist", *options, cwd=tmp_path).returncode == 0
     path = tmp_path / "data" / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
@@ -131,16 +161,28 @@ def test_info_downloads_nothing_unless_asked(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("arguments", [["info", "split", "data=mnist"], ["plot", "permuted", "data.data=mnist"]])
-def test_nothing_is_downloaded_for_a_wrapped_dataset_either(arguments: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["info", "split", "data=mnist"], ["plot", "permuted", "data.data=mnist"]]
+)
+def test_nothing_is_downloaded_for_a_wrapped_dataset_either(
+    arguments: list[str], tmp_path: Path
+) -> None:
     done = hypnet("data", *arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert "train-images-idx3-ubyte.gz is missing: set download=true to get it" in done.stderr
     assert not (tmp_path / "data").exists()
 
 
-def test_a_wrapped_dataset_is_downloaded_where_that_is_asked_for(server: str, tmp_path: Path) -> None:
-    options = ["data=mnist", f"data.mirrors=[{server}]", "data.verify=false", "data.validation_size=0", "data.download=true"]
+def test_a_wrapped_dataset_is_downloaded_where_that_is_asked_for(
+    server: str, tmp_path: Path
+) -> None:
+    options = [
+        "data=mnist",
+        f"data.mirrors=[{server}]",
+        "data.verify=false",
+        "data.validation_size=0",
+        "data.download=true",
+    ]
     done = hypnet("data", "info", "split", *options, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["tasks"]) == 5
@@ -148,7 +190,8 @@ def test_a_wrapped_dataset_is_downloaded_where_that_is_asked_for(server: str, tm
 
 def test_options_may_be_written_as_behind_run(tmp_path: Path) -> None:
     plain, prefixed = (
-        hypnet("data", "info", "digits", f"{prefix}validation_size=0", "--json", cwd=tmp_path) for prefix in ("", "data.")
+        hypnet("data", "info", "digits", f"{prefix}validation_size=0", "--json", cwd=tmp_path)
+        for prefix in ("", "data.")
     )
     assert json.loads(plain.stdout) == json.loads(prefixed.stdout)
     done = hypnet("data", "info", "digits", "foo=1", cwd=tmp_path)
@@ -157,7 +200,9 @@ def test_options_may_be_written_as_behind_run(tmp_path: Path) -> None:
 
 def test_preparation_is_told_as_json(server: str, tmp_path: Path) -> None:
     options = [f"mirrors=[{server}]", "verify=false", "validation_size=0"]
-    document = json.loads(hypnet("data", "prepare", "mnist", *options, "--json", cwd=tmp_path).stdout)
+    document = json.loads(
+        hypnet("data", "prepare", "mnist", *options, "--json", cwd=tmp_path).stdout
+    )
     assert (document["name"], document["folder"]) == ("data:mnist", str(tmp_path / "data"))
     assert len(document["files"]) == 5
     without = json.loads(hypnet("data", "prepare", "digits", "--json", cwd=tmp_path).stdout)
@@ -172,18 +217,30 @@ def test_no_network_is_one_line(tmp_path: Path) -> None:
     assert "check the network" in done.stderr
 
 
-def test_two_processes_that_prepare_the_same_dataset_at_once_both_succeed(server: str, tmp_path: Path) -> None:
+def test_two_processes_that_prepare_the_same_dataset_at_once_both_succeed(
+    server: str, tmp_path: Path
+) -> None:
     options = [f"mirrors=[{server}]", "verify=false", "validation_size=0"]
     command = [str(Path(sys.executable).parent / "hypnet"), "data", "prepare", "mnist", *options]
     environment = {**os.environ, "HYPNET_DATA": str(tmp_path / "data"), "no_proxy": "*"}
-    running = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    running = [
+        subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     said = [process.communicate(timeout=120)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], said
     assert sum(text.count("downloading ") for text in said) == 4
     found = sorted(path.name for path in (tmp_path / "data").rglob("[!.]*") if path.is_file())
     assert len(found) == 5, found
-    digest = hashlib.md5((tmp_path / "served" / "train-images-idx3-ubyte.gz").read_bytes()).hexdigest()
-    assert hashlib.md5((tmp_path / "data/MNIST/raw/train-images-idx3-ubyte.gz").read_bytes()).hexdigest() == digest
+    digest = hashlib.md5(
+        (tmp_path / "served" / "train-images-idx3-ubyte.gz").read_bytes()
+    ).hexdigest()
+    assert (
+        hashlib.md5(
+            (tmp_path / "data/MNIST/raw/train-images-idx3-ubyte.gz").read_bytes()
+        ).hexdigest()
+        == digest
+    )
 
 
 @pytest.mark.parametrize("name", ["gaussian_mixture", "split_digits"])

@@ -13,11 +13,19 @@ from pathlib import Path
 import pytest
 
 HYPNET = [sys.executable, "-m", "hypnet_core.cli.main"]
-QUICK = ["tasks=3", "train.iterations=60", "train.validate_every=20", "log_every=10", "tensorboard=false"]
+QUICK = [
+    "tasks=3",
+    "train.iterations=60",
+    "train.validate_every=20",
+    "log_every=10",
+    "tensorboard=false",
+]
 
 
 def hypnet(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*HYPNET, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [*HYPNET, *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
 
 
 def results(path: Path) -> tuple[bytes, bytes]:
@@ -34,14 +42,31 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_ends_with_a_table_and_the_path(tmp_path: Path) -> None:
-    done = hypnet("run", "hypercl", "tasks=2", "train.iterations=30", "log_every=10", "--out", "run", cwd=tmp_path)
+    done = hypnet(
+        "run",
+        "hypercl",
+        "tasks=2",
+        "train.iterations=30",
+        "log_every=10",
+        "--out",
+        "run",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.rstrip().splitlines()
     assert (tmp_path / lines[-1]).resolve() == (tmp_path / "run").resolve()
     assert "during" in done.stdout
     assert "average" in done.stdout
     found = {p.name for p in (tmp_path / "run").iterdir()}
-    assert {"config.json", "metrics.jsonl", "summary.json", "log.txt", "checkpoints", "scores.png", "tensorboard"} <= found
+    assert {
+        "config.json",
+        "metrics.jsonl",
+        "summary.json",
+        "log.txt",
+        "checkpoints",
+        "scores.png",
+        "tensorboard",
+    } <= found
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert len(summary["scores"]) == 2
     events = list((tmp_path / "run" / "tensorboard").iterdir())
@@ -50,10 +75,14 @@ def test_it_ends_with_a_table_and_the_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before the first checkpoint", "between", "late"])
-def test_a_run_killed_at_any_moment_resumes_to_the_same_results(whole: Path, tmp_path: Path, moment: str) -> None:
+def test_a_run_killed_at_any_moment_resumes_to_the_same_results(
+    whole: Path, tmp_path: Path, moment: str
+) -> None:
     path = tmp_path / "run"
     process = subprocess.Popen(
-        [*HYPNET, "run", "hypercl", *QUICK, "--out", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*HYPNET, "run", "hypercl", *QUICK, "--out", str(path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     wanted = {"before the first checkpoint": 0, "between": 7, "late": 17}[moment]
     metrics = path / "metrics.jsonl"
@@ -74,7 +103,10 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_results(whole: Path, tmp
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "run"
     process = subprocess.Popen(
-        [*HYPNET, "run", "hypercl", *QUICK, "--out", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*HYPNET, "run", "hypercl", *QUICK, "--out", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 60
     while not (path / "checkpoints" / "latest.json").exists() and time.monotonic() < deadline:
@@ -90,7 +122,9 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(whole: Path, tmp_path: Path) ->
 def test_a_diverging_run_stops_with_one_line_and_keeps_what_was_saved(tmp_path: Path) -> None:
     path = tmp_path / "run"
     options = ["train.optimizer=sgd", "train.lr=1e30", "train.validate_every=0"]
-    done = hypnet("run", "hypercl", *QUICK[:2], "log_every=10", *options, "--out", str(path), cwd=tmp_path)
+    done = hypnet(
+        "run", "hypercl", *QUICK[:2], "log_every=10", *options, "--out", str(path), cwd=tmp_path
+    )
     assert done.returncode == 1
     assert "became" in done.stderr
     assert "try a lower train.lr" in done.stderr
@@ -100,7 +134,13 @@ def test_a_diverging_run_stops_with_one_line_and_keeps_what_was_saved(tmp_path: 
 
 def test_a_task_whose_last_step_diverges_is_not_saved(tmp_path: Path) -> None:
     path = tmp_path / "run"
-    options = ["tasks=2", "train.iterations=1", "train.lr=1e38", "train.validate_every=0", "tensorboard=false"]
+    options = [
+        "tasks=2",
+        "train.iterations=1",
+        "train.lr=1e38",
+        "train.validate_every=0",
+        "tensorboard=false",
+    ]
     done = hypnet("run", "hypercl", *options, "--out", str(path), cwd=tmp_path)
     assert done.returncode == 1
     assert "became infinite or NaN in task 1" in done.stderr
@@ -134,7 +174,13 @@ def test_the_regulariser_prevents_forgetting_that_is_visible_without_it(tmp_path
     summaries = {}
     for beta in ("0", "0.05"):
         path = tmp_path / beta
-        options = [f"cl.beta={beta}", "tasks=3", "train.iterations=300", "train.validate_every=0", "tensorboard=false"]
+        options = [
+            f"cl.beta={beta}",
+            "tasks=3",
+            "train.iterations=300",
+            "train.validate_every=0",
+            "tensorboard=false",
+        ]
         done = hypnet("run", "hypercl", *options, "--out", str(path), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         summaries[beta] = json.loads((path / "summary.json").read_text())

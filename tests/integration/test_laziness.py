@@ -41,7 +41,11 @@ sys.exit(f"imported {sorted(heavy)}" if heavy else code)
 def test_the_command_imports_nothing_heavy(arguments: str) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("HYPNET_")}
     done = subprocess.run(
-        [sys.executable, "-c", CODE, *arguments.split()], env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", CODE, *arguments.split()],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
@@ -49,6 +53,9 @@ def test_the_command_imports_nothing_heavy(arguments: str) -> None:
 @pytest.mark.parametrize("package", ["hypnet_core", "hypnet_data", "hypnet_zoo", "hypnet_hpsearch"])
 def test_a_package_and_its_plugin_import_nothing_heavy(package: str) -> None:
     plugin = "" if package == "hypnet_core" else f", {package}.plugin"
-    code = f"import sys, {package}{plugin}; sys.exit(str({{'torch', 'numpy'}} & set(sys.modules) or '') or 0)"
+    code = (
+        f"import sys, {package}{plugin}; sys.exit(str({{'torch', 'numpy'}} & set(sys.modules) or"
+        " '') or 0)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

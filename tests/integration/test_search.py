@@ -53,7 +53,12 @@ class Echo:
 
 def hypnet(place: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*HYPNET, *arguments], cwd=place, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+        [*HYPNET, *arguments],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
     )
 
 
@@ -80,10 +85,15 @@ def write(place: Path, **search: Any) -> Path:
 
 
 def summaries(place: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text(encoding="utf-8")) for path in place.glob("o/trials/*/*/run/summary.json")]
+    return [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in place.glob("o/trials/*/*/run/summary.json")
+    ]
 
 
-def test_hostile_values_reach_an_experiment_unchanged(tmp_path: Path, echolab: dict[str, str]) -> None:
+def test_hostile_values_reach_an_experiment_unchanged(
+    tmp_path: Path, echolab: dict[str, str]
+) -> None:
     grid = {"inner": {"text": list(HOSTILE)}}
     write(tmp_path, experiment="echo", metric="score", direction="maximize", grid=grid)
     found = hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", **echolab)
@@ -105,17 +115,36 @@ def test_odd_numbers_and_lists_reach_an_experiment(tmp_path: Path, echolab: dict
     assert {summary["score"] for summary in got} == {4.5}
 
 
-def test_an_option_that_the_experiment_lacks_is_one_line_before_anything_runs(tmp_path: Path, echolab: dict[str, str]) -> None:
-    write(tmp_path, experiment="echo", metric="score", direction="maximize", grid={"inner.tekst": ["a", "b"]})
+def test_an_option_that_the_experiment_lacks_is_one_line_before_anything_runs(
+    tmp_path: Path, echolab: dict[str, str]
+) -> None:
+    write(
+        tmp_path,
+        experiment="echo",
+        metric="score",
+        direction="maximize",
+        grid={"inner.tekst": ["a", "b"]},
+    )
     found = hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", **echolab)
     assert found.returncode == 2
     assert len(found.stderr.splitlines()) == 1
-    assert "'echo' refuses the first trial: inner.tekst: there is no such option; did you mean 'inner.text'?" in found.stderr
+    assert (
+        "'echo' refuses the first trial: inner.tekst: there is no such option; did you mean"
+        " 'inner.text'?" in found.stderr
+    )
     assert not list(tmp_path.glob("o/trials/*"))
 
 
-def test_a_trial_that_the_experiment_refuses_fails_alone_and_says_why(tmp_path: Path, echolab: dict[str, str]) -> None:
-    write(tmp_path, experiment="echo", metric="score", direction="maximize", grid={"inner.number": [1, "two"]})
+def test_a_trial_that_the_experiment_refuses_fails_alone_and_says_why(
+    tmp_path: Path, echolab: dict[str, str]
+) -> None:
+    write(
+        tmp_path,
+        experiment="echo",
+        metric="score",
+        direction="maximize",
+        grid={"inner.number": [1, "two"]},
+    )
     found = hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", **echolab)
     assert found.returncode == 1
     assert 'inner.number: "two" is not possible, expected a number' in found.stderr
@@ -123,7 +152,13 @@ def test_a_trial_that_the_experiment_refuses_fails_alone_and_says_why(tmp_path: 
 
 
 def test_a_search_over_the_main_job_finds_its_best_run(tmp_path: Path) -> None:
-    base = {"tasks": 2, "train.iterations": 40, "train.validate_every": 0, "tensorboard": False, "data.name": "split_digits"}
+    base = {
+        "tasks": 2,
+        "train.iterations": 40,
+        "train.validate_every": 0,
+        "tensorboard": False,
+        "data.name": "split_digits",
+    }
     write(
         tmp_path,
         experiment="hypercl",
@@ -148,7 +183,9 @@ def test_a_search_over_the_main_job_finds_its_best_run(tmp_path: Path) -> None:
 def test_seeds_of_a_run_reuse_it(tmp_path: Path, echolab: dict[str, str]) -> None:
     ran = hypnet(tmp_path, "run", "echo", "inner.text=a b", "seed=3", "--out", "first", **echolab)
     assert ran.returncode == 0, ran.stderr
-    found = hypnet(tmp_path, "search", "seeds", "first", "--metric", "score", "-n", "3", "--json", **echolab)
+    found = hypnet(
+        tmp_path, "search", "seeds", "first", "--metric", "score", "-n", "3", "--json", **echolab
+    )
     assert found.returncode == 0, found.stderr
     summary = json.loads(found.stdout)["summary"]
     assert summary["seeds"] == [3, 0, 1]
@@ -158,8 +195,16 @@ def test_seeds_of_a_run_reuse_it(tmp_path: Path, echolab: dict[str, str]) -> Non
     assert {json.loads((path / "summary.json").read_text())["text"] for path in runs} == {"a b"}
 
 
-def test_the_best_of_a_search_without_seeds_is_one_of_the_seeds(tmp_path: Path, echolab: dict[str, str]) -> None:
-    write(tmp_path, experiment="echo", metric="score", direction="maximize", grid={"inner.text": ["a", "b"]})
+def test_the_best_of_a_search_without_seeds_is_one_of_the_seeds(
+    tmp_path: Path, echolab: dict[str, str]
+) -> None:
+    write(
+        tmp_path,
+        experiment="echo",
+        metric="score",
+        direction="maximize",
+        grid={"inner.text": ["a", "b"]},
+    )
     hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", **echolab)
     best = json.loads(hypnet(tmp_path, "search", "best", "o", "--json", **echolab).stdout)["trial"]
     found = hypnet(tmp_path, "search", "seeds", "o", "-n", "2", "--out", "s", "--json", **echolab)
@@ -168,15 +213,31 @@ def test_the_best_of_a_search_without_seeds_is_one_of_the_seeds(tmp_path: Path, 
     assert links == [Path(best["directory"])]
 
 
-def test_an_exported_configuration_is_what_run_takes(tmp_path: Path, echolab: dict[str, str]) -> None:
+def test_an_exported_configuration_is_what_run_takes(
+    tmp_path: Path, echolab: dict[str, str]
+) -> None:
     grid = {"inner": {"text": list(HOSTILE)}}
     write(tmp_path, experiment="echo", metric="score", direction="maximize", grid=grid, seeds=[5])
     hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", **echolab)
-    table = json.loads(hypnet(tmp_path, "search", "table", "o", "--json", **echolab).stdout)["trials"]
+    table = json.loads(hypnet(tmp_path, "search", "table", "o", "--json", **echolab).stdout)[
+        "trials"
+    ]
     for number, trial in enumerate(table[:4]):
-        exported = hypnet(tmp_path, "search", "export", "o", "--trial", trial["trial"], "--to", f"{number}.yaml", **echolab)
+        exported = hypnet(
+            tmp_path,
+            "search",
+            "export",
+            "o",
+            "--trial",
+            trial["trial"],
+            "--to",
+            f"{number}.yaml",
+            **echolab,
+        )
         assert f"hypnet run echo --config {number}.yaml" in exported.stderr
-        found = hypnet(tmp_path, "run", "echo", "--config", f"{number}.yaml", "--out", f"r{number}", **echolab)
+        found = hypnet(
+            tmp_path, "run", "echo", "--config", f"{number}.yaml", "--out", f"r{number}", **echolab
+        )
         assert found.returncode == 0, found.stderr
         summary = json.loads((tmp_path / f"r{number}" / "summary.json").read_text())
         assert (summary["text"], summary["score"]) == (trial["options"]["inner.text"], 5.5)
@@ -184,7 +245,10 @@ def test_an_exported_configuration_is_what_run_takes(tmp_path: Path, echolab: di
 
 def test_an_experiment_is_pruned_by_its_metrics(tmp_path: Path, echolab: dict[str, str]) -> None:
     pytest.importorskip("optuna", minversion="5", reason="pip install 'hypnet-hpsearch[optuna]'")
-    slow = EXPERIMENT.replace("        inner = config.inner\n", "        inner = config.inner\n        import time\n" + SLOWLY)
+    slow = EXPERIMENT.replace(
+        "        inner = config.inner\n",
+        "        inner = config.inner\n        import time\n" + SLOWLY,
+    )
     (tmp_path / "site" / "echolab" / "echo.py").write_text(slow)
     write(
         tmp_path,

@@ -21,7 +21,10 @@ pytestmark = pytest.mark.packaging
 
 
 def test_only_the_wheels_are_imported(installed: Program, tmp_path: Path) -> None:
-    code = "import hypnet_core, mylab_nets, importlib.util as u; print(hypnet_core.__file__, mylab_nets.__file__, u.find_spec('hypnet_zoo'))"
+    code = (
+        "import hypnet_core, mylab_nets, importlib.util as u; print(hypnet_core.__file__,"
+        " mylab_nets.__file__, u.find_spec('hypnet_zoo'))"
+    )
     done = installed("python", "-c", code, cwd=tmp_path)
     core, mylab, zoo = done.stdout.split()
     environment = installed("python", "-c", "import sys; print(sys.prefix)").stdout.strip()
@@ -73,7 +76,17 @@ def test_a_component_passes_the_conformance_kit(installed: Program, name: str) -
 
 
 def test_the_pair_is_inspected(installed: Program) -> None:
-    arguments = ("inspect", "--mainnet", "tinynet", "--hypernet", "linear", "--dataset", "stripes", "mainnet.width=3", "--json")
+    arguments = (
+        "inspect",
+        "--mainnet",
+        "tinynet",
+        "--hypernet",
+        "linear",
+        "--dataset",
+        "stripes",
+        "mainnet.width=3",
+        "--json",
+    )
     done = installed("hypnet", *arguments)
     document = json.loads(done.stdout)
     generated = 2 * 3 + 3 + 3 * 2 + 2
@@ -83,15 +96,23 @@ def test_the_pair_is_inspected(installed: Program) -> None:
     assert document["compression"] == pytest.approx((8 + 9 * generated) / generated)
 
 
-def test_the_experiment_runs_and_its_directory_is_the_last_line(installed: Program, tmp_path: Path) -> None:
-    done = installed("hypnet", "run", "memorize", "steps=150", "mnet.width=16", "--seed", "1", cwd=tmp_path)
+def test_the_experiment_runs_and_its_directory_is_the_last_line(
+    installed: Program, tmp_path: Path
+) -> None:
+    done = installed(
+        "hypnet", "run", "memorize", "steps=150", "mnet.width=16", "--seed", "1", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     directory = tmp_path / done.stdout.splitlines()[-1]
     assert json.loads((directory / "summary.json").read_text())["accuracy"] > 0.9
     written = json.loads((directory / "config.json").read_text())
     assert written["experiment"] == "memorize"
     assert written["plugins"] == {"mylab": "1.2.0"}
-    assert (written["config"]["seed"], written["config"]["mnet"]["width"], written["config"]["mnet"]["bias"]) == (1, 16, True)
+    assert (
+        written["config"]["seed"],
+        written["config"]["mnet"]["width"],
+        written["config"]["mnet"]["bias"],
+    ) == (1, 16, True)
 
 
 def test_its_sub_command_is_there(installed: Program) -> None:
@@ -108,10 +129,14 @@ def test_a_missing_package_of_ours_is_named(installed: Program) -> None:
 
 
 def test_the_whole_kit_runs_in_three_lines_of_pytest(installed: Program, tmp_path: Path) -> None:
-    lines = [line for line in (MYLAB / "tests" / "test_conformance.py").read_text().splitlines() if line]
+    lines = [
+        line for line in (MYLAB / "tests" / "test_conformance.py").read_text().splitlines() if line
+    ]
     assert len(lines) <= 3
     shutil.copy(MYLAB / "tests" / "test_conformance.py", tmp_path)
-    done = installed("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path, cwd=tmp_path)
+    done = installed(
+        "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stdout[-4000:]
     assert " failed" not in done.stdout
     assert int(done.stdout.splitlines()[-1].split(" passed")[0].split()[-1]) > 40

@@ -54,7 +54,13 @@ def test_neither_torch_nor_numpy_is_imported(lab: Path, arguments: list[str]) ->
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
     env = {**os.environ, "PYTHONPATH": str(lab), "HYPNET_PLUGINS": "lab"}
-    done = subprocess.run([sys.executable, "-c", code, *arguments], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -85,19 +91,33 @@ def test_the_version_is_that_of_the_core(hypnet: Command) -> None:
         (["list", "--foo"], "No such option: --foo"),
         (["show"], "Missing argument 'name'"),
         (["show", "tinny"], "there is no component 'tinny'; did you mean 'tiny'?"),
-        (["show", "count", "--kind", "mainnet"], "there is no mainnet 'count'; 'count' is an experiment"),
+        (
+            ["show", "count", "--kind", "mainnet"],
+            "there is no mainnet 'count'; 'count' is an experiment",
+        ),
         (["check", "tiny", "width"], "'width' is no override: write key=value"),
         (["inspect", "--mainnet", "tiny"], "Missing option '--hypernet'"),
         (["run"], "which experiment? hypnet run EXPERIMENT [key=value]...; there is: bare, count"),
         (["run", "cuont"], "there is no experiment 'cuont'; did you mean 'count'?"),
         (["run", "count", "--seed", "x"], "Invalid value for '--seed'"),
         (["run", "bare", "--seed", "1"], "--seed: the experiment 'bare' has no option 'seed'"),
-        (["run", "count", "--device", "cpu"], "--device: the experiment 'count' has no option 'device'"),
-        (["run", "count", "train.stesp=3"], "train.stesp: there is no such option; did you mean 'train.steps'?"),
-        (["run", "count", "--config", "nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
+        (
+            ["run", "count", "--device", "cpu"],
+            "--device: the experiment 'count' has no option 'device'",
+        ),
+        (
+            ["run", "count", "train.stesp=3"],
+            "train.stesp: there is no such option; did you mean 'train.steps'?",
+        ),
+        (
+            ["run", "count", "--config", "nope.yaml"],
+            "nope.yaml: cannot be read: No such file or directory",
+        ),
     ],
 )
-def test_wrong_usage_is_one_line_on_stderr_and_exit_code_2(hypnet: Command, arguments: list[str], message: str) -> None:
+def test_wrong_usage_is_one_line_on_stderr_and_exit_code_2(
+    hypnet: Command, arguments: list[str], message: str
+) -> None:
     done = hypnet(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
@@ -121,7 +141,10 @@ def test_a_traceback_is_shown_with_debug_alone(hypnet: Command) -> None:
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line == "hypnet: ZeroDivisionError: oh (unforeseen; --debug shows where)"
-    for arguments in (["--debug", "run", "count", "fail=bug", "-q"], ["run", "count", "fail=bug", "-q", "--debug"]):
+    for arguments in (
+        ["--debug", "run", "count", "fail=bug", "-q"],
+        ["run", "count", "fail=bug", "-q", "--debug"],
+    ):
         assert "Traceback (most recent call last)" in hypnet(*arguments).stderr
 
 
@@ -140,7 +163,9 @@ def test_data_goes_to_stdout_and_logs_to_stderr(hypnet: Command) -> None:
 def test_a_reader_that_goes_away_is_no_error_worth_a_word(hypnet: Command, lab: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(lab)}
     command = f"set -o pipefail; {HYPNET} list --json | head -c 5"
-    done = subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", command], env=env, capture_output=True, text=True, check=False
+    )
     assert done.stdout == '{\n  "'
     assert done.stderr == ""
 
@@ -148,7 +173,9 @@ def test_a_reader_that_goes_away_is_no_error_worth_a_word(hypnet: Command, lab: 
 def test_a_full_disk_behind_stdout_is_one_line(lab: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(lab)}
     command = f"{HYPNET} list --json > /dev/full"
-    done = subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", command], env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line == "hypnet: No space left on device"
@@ -157,8 +184,21 @@ def test_a_full_disk_behind_stdout_is_one_line(lab: Path) -> None:
 def on_a_terminal(*arguments: str, lab: Path) -> str:
     """What the command writes to a terminal of 100 columns."""
     leader, follower = pty.openpty()
-    env = {**os.environ, "PYTHONPATH": str(lab), "HYPNET_PLUGINS": "lab", "COLUMNS": "100", "TERM": "dumb"}
-    done = subprocess.run([HYPNET, *arguments], env=env, stdin=follower, stdout=follower, stderr=subprocess.PIPE, check=True)
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(lab),
+        "HYPNET_PLUGINS": "lab",
+        "COLUMNS": "100",
+        "TERM": "dumb",
+    }
+    done = subprocess.run(
+        [HYPNET, *arguments],
+        env=env,
+        stdin=follower,
+        stdout=follower,
+        stderr=subprocess.PIPE,
+        check=True,
+    )
     assert done.stderr == b""
     os.close(follower)
     text = b""
@@ -205,7 +245,10 @@ def test_show_tells_options_provider_and_place(hypnet: Command) -> None:
 
 
 def test_show_unfolds_the_options_of_an_experiment(hypnet: Command) -> None:
-    options = {option["key"]: option for option in json.loads(hypnet("show", "count", "--json").stdout)["options"]}
+    options = {
+        option["key"]: option
+        for option in json.loads(hypnet("show", "count", "--json").stdout)["options"]
+    }
     assert list(options) == ["train.steps", "train.rate", "seed", "fail", "note"]
     assert options["train.rate"] == {
         "key": "train.rate",
@@ -230,24 +273,36 @@ DOCUMENTS = {
 
 
 @pytest.mark.parametrize(("arguments", "document"), DOCUMENTS.values(), ids=DOCUMENTS)
-def test_json_is_what_its_schema_says(hypnet: Command, arguments: list[str], document: type[schemas.Document]) -> None:
+def test_json_is_what_its_schema_says(
+    hypnet: Command, arguments: list[str], document: type[schemas.Document]
+) -> None:
     text = hypnet(*arguments).stdout
     printed = json.loads(text)
     assert printed["schema"] == f"hypnet.{arguments[0]}/1"
     assert document.model_validate(printed).model_dump(mode="json", by_alias=True) == printed
 
 
-@pytest.mark.parametrize("document", [document for _, document in DOCUMENTS.values()], ids=DOCUMENTS)
+@pytest.mark.parametrize(
+    "document", [document for _, document in DOCUMENTS.values()], ids=DOCUMENTS
+)
 def test_every_field_of_the_json_is_documented(document: type[schemas.Document]) -> None:
     page = (Path(__file__).parents[3] / "docs" / "command.md").read_text(encoding="utf-8")
-    section = page.partition(f"### `{document.model_fields['schema_'].default}`")[2].partition("\n### ")[0]
+    section = page.partition(f"### `{document.model_fields['schema_'].default}`")[2].partition(
+        "\n### "
+    )[0]
     for name, field in document.model_fields.items():
         assert f"| `{field.alias or name}` |" in section
 
 
 @pytest.mark.parametrize(
     "document",
-    [schemas.ComponentDocument, schemas.OptionDocument, schemas.PluginDocument, schemas.TargetDocument, CheckResult],
+    [
+        schemas.ComponentDocument,
+        schemas.OptionDocument,
+        schemas.PluginDocument,
+        schemas.TargetDocument,
+        CheckResult,
+    ],
 )
 def test_every_field_of_their_parts_is_documented(document: type[BaseModel]) -> None:
     page = (Path(__file__).parents[3] / "docs" / "command.md").read_text(encoding="utf-8")

@@ -23,7 +23,9 @@ def in_shell(shell: str, script: str, home: Path, site: Path) -> str:
     env = {**os.environ, "HOME": str(home), "PYTHONPATH": str(site), "HYPNET_PLUGINS": "lab"}
     env["PATH"] = f"{BIN}{os.pathsep}{env['PATH']}"
     env.pop("ZDOTDIR", None)
-    done = subprocess.run([shell, "-c", script], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [shell, "-c", script], env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -32,10 +34,10 @@ def test_bash_completes_after_installation(tmp_path: Path, site: Path) -> None:
     out = in_shell("bash", "hypnet --install-completion; true", tmp_path, site)
     assert "bash completion installed in" in out
     script = (
-        "source ~/.bashrc\n"
-        "function=$(complete -p hypnet | sed 's/.*-F \\([^ ]*\\).*/\\1/')\n"
-        'try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); $function hypnet; echo "${COMPREPLY[@]}"; }\n'
-        "try hypnet sh; try hypnet show ti; try hypnet run ''; try hypnet list main; try hypnet inspect --mainnet ''; try hypnet check li\n"
+        "source ~/.bashrc\nfunction=$(complete -p hypnet | sed 's/.*-F \\([^ ]*\\).*/\\1/')\ntry()"
+        ' { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); $function hypnet; echo'
+        " \"${COMPREPLY[@]}\"; }\ntry hypnet sh; try hypnet show ti; try hypnet run ''; try hypnet"
+        " list main; try hypnet inspect --mainnet ''; try hypnet check li\n"
     )
     lines = in_shell("bash", script, tmp_path, site).splitlines()
     assert lines == ["show", "tiny", "bare count", "mainnet", "tiny", "linear"]
@@ -63,7 +65,12 @@ def test_zsh_loads_its_function(tmp_path: Path, site: Path) -> None:
     assert "_hypnet" in in_shell("zsh", "source ~/.zshrc; echo $_comps[hypnet]", tmp_path, site)
 
 
-def test_a_broken_plugin_does_not_disturb_completion(tmp_path: Path, site: Path, install: Callable[..., Path]) -> None:
+def test_a_broken_plugin_does_not_disturb_completion(
+    tmp_path: Path, site: Path, install: Callable[..., Path]
+) -> None:
     install("bad", "raise RuntimeError")
-    ask = "HYPNET_PLUGINS=lab,bad _HYPNET_COMPLETE=complete_bash COMP_WORDS='hypnet show t' COMP_CWORD=2 hypnet 2>&1"
+    ask = (
+        "HYPNET_PLUGINS=lab,bad _HYPNET_COMPLETE=complete_bash COMP_WORDS='hypnet show t'"
+        " COMP_CWORD=2 hypnet 2>&1"
+    )
     assert in_shell("bash", ask, tmp_path, site) == "tiny\n"

@@ -44,9 +44,23 @@ def test_the_numbers_are_those_of_the_formulas(hypnet: Command) -> None:
 
 
 def test_a_part_of_the_parameters_may_be_generated(hypnet: Command) -> None:
-    chosen = ("--in-shape", "3", "--out", "2", "--generate", "bias", "--generate", "outer.w*", "mainnet.width=7")
+    chosen = (
+        "--in-shape",
+        "3",
+        "--out",
+        "2",
+        "--generate",
+        "bias",
+        "--generate",
+        "outer.w*",
+        "mainnet.width=7",
+    )
     document = json.loads(hypnet(*PAIR, *chosen, "--json").stdout)
-    assert [tensor["name"] for tensor in document["target"]] == ["inner.bias", "outer.weight", "outer.bias"]
+    assert [tensor["name"] for tensor in document["target"]] == [
+        "inner.bias",
+        "outer.weight",
+        "outer.bias",
+    ]
     assert (document["generated"], document["own"]) == (7 + 14 + 2, 21)
 
 
@@ -56,7 +70,11 @@ def test_a_dataset_gives_shapes_and_the_number_of_conditions(hypnet: Command) ->
 
 
 def test_the_mean_square_at_the_start_is_measured(hypnet: Command) -> None:
-    document = json.loads(hypnet(*PAIR, "--in-shape", "3", "--out", "2", "--conditions", "4", "--init", "--json").stdout)
+    document = json.loads(
+        hypnet(
+            *PAIR, "--in-shape", "3", "--out", "2", "--conditions", "4", "--init", "--json"
+        ).stdout
+    )
     assert all(tensor["measured"] > 0 and tensor["wanted"] is None for tensor in document["target"])
     assert "measured" in hypnet(*PAIR, "--in-shape", "3", "--out", "2", "--init").stdout
     without = json.loads(hypnet(*PAIR, "--in-shape", "3", "--out", "2", "--json").stdout)
@@ -65,7 +83,13 @@ def test_the_mean_square_at_the_start_is_measured(hypnet: Command) -> None:
 
 def test_the_table_is_for_people(hypnet: Command) -> None:
     text = hypnet(*PAIR, "--in-shape", "3", "--out", "2").stdout
-    for part in ("inner.weight", "4 x 3", "total", "compression ratio", "conditional parameters of linear, 1 conditions"):
+    for part in (
+        "inner.weight",
+        "4 x 3",
+        "total",
+        "compression ratio",
+        "conditional parameters of linear, 1 conditions",
+    ):
         assert part in text
 
 
@@ -74,11 +98,17 @@ def test_the_table_is_for_people(hypnet: Command) -> None:
     [
         ([], "the shapes are missing: give --dataset NAME, or --in-shape 1,28,28 and --out 10"),
         (["--in-shape", "3"], "the shapes are missing"),
-        (["--in-shape", "3,x", "--out", "2"], "--in-shape 3,x: expected positive whole numbers, such as 1,28,28"),
+        (
+            ["--in-shape", "3,x", "--out", "2"],
+            "--in-shape 3,x: expected positive whole numbers, such as 1,28,28",
+        ),
         (["--in-shape", "0", "--out", "2"], "--in-shape 0: expected positive whole numbers"),
         (["--in-shape", "3", "--out", "0"], "Invalid value for '--out'"),
         (["--dataset", "pairs", "--out", "2"], "give either --dataset, or --in-shape and --out"),
-        (["--dataset", "pears"], "dataset.name: there is no dataset 'pears'; did you mean 'pairs'?"),
+        (
+            ["--dataset", "pears"],
+            "dataset.name: there is no dataset 'pears'; did you mean 'pairs'?",
+        ),
         (
             ["--in-shape", "3", "--out", "2", "mainnet.wdth=3"],
             "mainnet.wdth: there is no such option; did you mean 'mainnet.width'?",
@@ -86,7 +116,9 @@ def test_the_table_is_for_people(hypnet: Command) -> None:
         (["--in-shape", "3", "--out", "2", "width=3"], "width: there is no such option"),
     ],
 )
-def test_wrong_usage_of_inspect_is_one_line(hypnet: Command, arguments: list[str], message: str) -> None:
+def test_wrong_usage_of_inspect_is_one_line(
+    hypnet: Command, arguments: list[str], message: str
+) -> None:
     done = hypnet(*PAIR, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
@@ -111,7 +143,9 @@ BAD = """
 """
 
 
-def test_a_component_that_fails_a_check_makes_the_exit_code_1(hypnet: Command, install: Callable[..., Path]) -> None:
+def test_a_component_that_fails_a_check_makes_the_exit_code_1(
+    hypnet: Command, install: Callable[..., Path]
+) -> None:
     install("bad", BAD)
     done = hypnet("check", "untyped", "-q")
     assert done.returncode == 1
@@ -121,7 +155,9 @@ def test_a_component_that_fails_a_check_makes_the_exit_code_1(hypnet: Command, i
     assert "Traceback" in hypnet("check", "untyped", "-v").stdout
 
 
-def test_each_result_of_a_check_has_its_reason(hypnet: Command, install: Callable[..., Path]) -> None:
+def test_each_result_of_a_check_has_its_reason(
+    hypnet: Command, install: Callable[..., Path]
+) -> None:
     install("bad", BAD)
     done = hypnet("check", "mute", "size=4", "--json")
     document = json.loads(done.stdout)

@@ -42,13 +42,20 @@ def test_runs_of_the_same_second_have_directories_of_their_own(hypnet: Command) 
     assert len({done.stdout.splitlines()[-1] for done in finished}) == 6
 
 
-def test_the_configuration_is_the_file_with_overrides_and_flags(hypnet: Command, tmp_path: Path) -> None:
+def test_the_configuration_is_the_file_with_overrides_and_flags(
+    hypnet: Command, tmp_path: Path
+) -> None:
     (tmp_path / "c.toml").write_text("note = 'file'\nseed = 1\n[train]\nrate = 1e-3\nsteps = 9\n")
     hypnet("run", "count", "train.steps=2", "--config", "c.toml", "--seed", "7", "--out", "here")
     config = read(tmp_path / "here" / "config.json")
     assert config["experiment"] == "count"
     assert config["plugins"] == {"lab": "1.0"}
-    assert config["config"] == {"train": {"steps": 2, "rate": 1e-3}, "seed": 7, "fail": "", "note": "file"}
+    assert config["config"] == {
+        "train": {"steps": 2, "rate": 1e-3},
+        "seed": 7,
+        "fail": "",
+        "note": "file",
+    }
 
 
 def test_the_configuration_is_printed_and_nothing_is_run(hypnet: Command, tmp_path: Path) -> None:
@@ -59,7 +66,11 @@ def test_the_configuration_is_printed_and_nothing_is_run(hypnet: Command, tmp_pa
     (tmp_path / "again.yaml").write_text(done.stdout)
     assert hypnet("run", "count", "--config", "again.yaml", "--print-config").stdout == done.stdout
     document = json.loads(hypnet("run", "count", "--print-config", "--json").stdout)
-    assert (document["finished"], document["summary"], document["config"]["seed"]) == (False, None, 0)
+    assert (document["finished"], document["summary"], document["config"]["seed"]) == (
+        False,
+        None,
+        0,
+    )
 
 
 def test_a_dry_run_says_what_and_where_and_runs_nothing(hypnet: Command, tmp_path: Path) -> None:
@@ -76,7 +87,10 @@ def test_a_directory_that_holds_something_is_refused(hypnet: Command, tmp_path: 
     before = read(tmp_path / "here" / "summary.json")
     again = hypnet("run", "count", "--out", "here", "--seed", "5")
     assert again.returncode == 1
-    assert again.stderr == "hypnet: here holds another run: choose a new directory, or resume it with --resume\n"
+    assert (
+        again.stderr
+        == "hypnet: here holds another run: choose a new directory, or resume it with --resume\n"
+    )
     assert read(tmp_path / "here" / "summary.json") == before
     dry = hypnet("run", "count", "--out", "here", "--dry-run")
     assert (dry.returncode, dry.stdout) == (1, "")
@@ -90,7 +104,9 @@ def test_a_directory_that_holds_something_is_refused(hypnet: Command, tmp_path: 
     assert hypnet("run", "count", "--out", "file/x", "--dry-run").returncode == 1
 
 
-def test_a_run_that_stopped_goes_on_with_its_own_configuration(hypnet: Command, tmp_path: Path) -> None:
+def test_a_run_that_stopped_goes_on_with_its_own_configuration(
+    hypnet: Command, tmp_path: Path
+) -> None:
     hypnet("run", "count", "train.steps=4", "--seed", "2", "--out", "here")
     (tmp_path / "here" / "summary.json").unlink()
     done = hypnet("run", "--resume", "here")
@@ -109,16 +125,33 @@ def test_a_flag_and_an_option_that_say_the_same_are_refused(hypnet: Command) -> 
     [
         (
             ["count", "train.steps=5"],
-            "here goes on as it was started: train.steps was 4, is now 5; start a new run to change that",
+            (
+                "here goes on as it was started: train.steps was 4, is now 5; start a new run to"
+                " change that"
+            ),
         ),
-        (["train.steps=5"], "here goes on as it was started: train.steps was 4, is now 5; start a new run to change that"),
-        (["--seed", "5"], "here goes on as it was started: seed was 0, is now 5; start a new run to change that"),
+        (
+            ["train.steps=5"],
+            (
+                "here goes on as it was started: train.steps was 4, is now 5; start a new run to"
+                " change that"
+            ),
+        ),
+        (
+            ["--seed", "5"],
+            "here goes on as it was started: seed was 0, is now 5; start a new run to change that",
+        ),
         (["bare"], "here holds a run of 'count', not of 'bare'"),
-        (["--out", "there"], "--resume and --out contradict each other: a run goes on in its own directory"),
+        (
+            ["--out", "there"],
+            "--resume and --out contradict each other: a run goes on in its own directory",
+        ),
         (["nothing=1"], "nothing: there is no such option"),
     ],
 )
-def test_a_resumed_run_cannot_be_changed(hypnet: Command, arguments: list[str], message: str) -> None:
+def test_a_resumed_run_cannot_be_changed(
+    hypnet: Command, arguments: list[str], message: str
+) -> None:
     hypnet("run", "count", "train.steps=4", "--out", "here")
     done = hypnet("run", *arguments, "--resume", "here")
     assert (done.returncode, done.stdout) == (2, "")
@@ -128,7 +161,10 @@ def test_a_resumed_run_cannot_be_changed(hypnet: Command, arguments: list[str], 
 
 def test_what_cannot_be_resumed_is_one_line(hypnet: Command, tmp_path: Path) -> None:
     done = hypnet("run", "--resume", "nowhere")
-    assert (done.returncode, done.stderr) == (1, "hypnet: nowhere holds no run: there is no config.json\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "hypnet: nowhere holds no run: there is no config.json\n",
+    )
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "config.json").write_text('{"experiment": "cou')
     assert "config.json is damaged" in hypnet("run", "--resume", "bad").stderr
@@ -143,8 +179,17 @@ def test_a_signal_leaves_what_was_saved_and_says_how_to_go_on(
     number: signal.Signals, code: int, word: str, site: Path, tmp_path: Path
 ) -> None:
     env = {**os.environ, "PYTHONPATH": str(site), "HYPNET_PLUGINS": "lab"}
-    command = [str(Path(sys.executable).with_name("hypnet")), "run", "count", "fail=hang", "--out", "here"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        str(Path(sys.executable).with_name("hypnet")),
+        "run",
+        "count",
+        "fail=hang",
+        "--out",
+        "here",
+    ]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 30
     while not (tmp_path / "here" / "hanging").exists():
         assert time.monotonic() < deadline
@@ -166,4 +211,8 @@ def test_a_failed_run_leaves_what_was_saved(hypnet: Command, tmp_path: Path) -> 
 
 def test_the_result_is_json_on_request(hypnet: Command) -> None:
     document = json.loads(hypnet("run", "count", "--json", "--out", "here").stdout)
-    assert (document["directory"], document["finished"], document["summary"]) == ("here", True, {"total": 3})
+    assert (document["directory"], document["finished"], document["summary"]) == (
+        "here",
+        True,
+        {"total": 3},
+    )

@@ -47,7 +47,9 @@ def test_an_id_gives_one_set_of_weights_and_a_batch_of_ids_a_batch(hypernet: Lin
     assert hypernet(torch.tensor(2)).batch_shape == ()
     assert hypernet([2]).batch_shape == (1,)
     for ids in ([3, 0, 3], (3, 0, 3), torch.tensor([3, 0, 3])):
-        torch.testing.assert_close(hypernet(ids).flat, torch.stack([hypernet(i).flat for i in (3, 0, 3)]))
+        torch.testing.assert_close(
+            hypernet(ids).flat, torch.stack([hypernet(i).flat for i in (3, 0, 3)])
+        )
 
 
 def test_an_embedding_may_come_from_the_caller(hypernet: Linear) -> None:
@@ -56,7 +58,9 @@ def test_an_embedding_may_come_from_the_caller(hypernet: Linear) -> None:
     torch.testing.assert_close(hypernet(cond_input=both).flat, hypernet([1, 3]).flat)
 
 
-def test_the_input_is_embedding_then_unconditional_input_then_further_parameters(mixed: Linear) -> None:
+def test_the_input_is_embedding_then_unconditional_input_then_further_parameters(
+    mixed: Linear,
+) -> None:
     u = torch.randn(5, 2)
     inputs, batched = mixed.inputs(1, uncond_input=u)
     assert batched
@@ -70,14 +74,18 @@ def test_a_single_vector_is_repeated_for_a_batch_of_ids(mixed: Linear) -> None:
     u = torch.randn(2)
     assert mixed(1, uncond_input=u).batch_shape == ()
     batch = mixed([0, 1], uncond_input=u)
-    torch.testing.assert_close(batch.flat, torch.stack([mixed(i, uncond_input=u).flat for i in (0, 1)]))
+    torch.testing.assert_close(
+        batch.flat, torch.stack([mixed(i, uncond_input=u).flat for i in (0, 1)])
+    )
 
 
 def test_some_conditional_inputs_may_be_given_and_others_looked_up(mixed: Linear) -> None:
     u, matrix = torch.randn(2), torch.randn(6, 2, 2)
     weights = mixed(1, cond_input={"matrix": matrix}, uncond_input=u)
     assert weights.batch_shape == (6,)
-    expected = mixed(cond_input={"embedding": mixed.embedding(1), "matrix": matrix[4]}, uncond_input=u)
+    expected = mixed(
+        cond_input={"embedding": mixed.embedding(1), "matrix": matrix[4]}, uncond_input=u
+    )
     torch.testing.assert_close(weights.index(4).flat, expected.flat)
 
 
@@ -106,7 +114,9 @@ def test_a_hypernetwork_without_embeddings_lives_on_given_ones() -> None:
         ({"condition": 1, "uncond_input": torch.zeros(2)}, "takes no uncond_input"),
     ],
 )
-def test_a_wrong_condition_is_named(hypernet: Linear, arguments: dict[str, Any], message: str) -> None:
+def test_a_wrong_condition_is_named(
+    hypernet: Linear, arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConditionError) as error:
         hypernet(**arguments)
     assert message in str(error.value)
@@ -121,14 +131,20 @@ def test_missing_and_uneven_inputs_are_named(mixed: Linear) -> None:
 
 def test_a_gradient_reaches_the_parameters_of_the_condition_and_no_other(mixed: Linear) -> None:
     mixed([1, 3], uncond_input=torch.randn(2)).flat.sum().backward()
-    touched = {i for i in range(4) if all(p.grad is not None for p in mixed.conditional_parameters(i))}
-    untouched = {i for i in range(4) if all(p.grad is None for p in mixed.conditional_parameters(i))}
+    touched = {
+        i for i in range(4) if all(p.grad is not None for p in mixed.conditional_parameters(i))
+    }
+    untouched = {
+        i for i in range(4) if all(p.grad is None for p in mixed.conditional_parameters(i))
+    }
     assert (touched, untouched) == ({1, 3}, {0, 2})
 
 
 def test_conditional_and_unconditional_parameters_are_a_partition(mixed: Linear) -> None:
     conditional, unconditional = mixed.conditional_parameters(), mixed.unconditional_parameters()
-    assert {id(p) for p in conditional} | {id(p) for p in unconditional} == {id(p) for p in mixed.parameters()}
+    assert {id(p) for p in conditional} | {id(p) for p in unconditional} == {
+        id(p) for p in mixed.parameters()
+    }
     assert not {id(p) for p in conditional} & {id(p) for p in unconditional}
     assert len(conditional) == 8
     groups = mixed.parameter_groups()
@@ -136,7 +152,9 @@ def test_conditional_and_unconditional_parameters_are_a_partition(mixed: Linear)
 
 
 def test_a_condition_can_be_added_while_training(hypernet: Linear) -> None:
-    optimizer = torch.optim.Adam([hypernet.head.weight, *hypernet.conditional_parameters(3)], lr=0.1)
+    optimizer = torch.optim.Adam(
+        [hypernet.head.weight, *hypernet.conditional_parameters(3)], lr=0.1
+    )
     before = [hypernet(i).flat.detach() for i in range(4)]
     new = hypernet.double().add_condition()
     hypernet.float()

@@ -72,21 +72,44 @@ Case = tuple[Callable[[], nn.Module], Callable[[], tuple[torch.Tensor, ...]]]
 
 MODULES: dict[str, Case] = {
     "linear": (lambda: nn.Linear(4, 3), lambda: (torch.randn(5, 4),)),
-    "mlp": (lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)), lambda: (torch.randn(5, 4),)),
+    "mlp": (
+        lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)),
+        lambda: (torch.randn(5, 4),),
+    ),
     "convolutions": (
-        lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 2, 3, bias=False), nn.Flatten()),
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 2, 3, bias=False), nn.Flatten()
+        ),
         lambda: (torch.randn(2, 1, 8, 8),),
     ),
-    "batch_norm": (lambda: nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)), lambda: (torch.randn(5, 4),)),
-    "dropout": (lambda: nn.Sequential(nn.Linear(4, 50), nn.Dropout(0.5), nn.Linear(50, 2)), lambda: (torch.randn(5, 4),)),
-    "transformer": (lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), lambda: (torch.randn(2, 5, 8),)),
-    "lstm": (lambda: nn.LSTM(3, 4, num_layers=2, bidirectional=True), lambda: (torch.randn(6, 2, 3),)),
+    "batch_norm": (
+        lambda: nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)),
+        lambda: (torch.randn(5, 4),),
+    ),
+    "dropout": (
+        lambda: nn.Sequential(nn.Linear(4, 50), nn.Dropout(0.5), nn.Linear(50, 2)),
+        lambda: (torch.randn(5, 4),),
+    ),
+    "transformer": (
+        lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+        lambda: (torch.randn(2, 5, 8),),
+    ),
+    "lstm": (
+        lambda: nn.LSTM(3, 4, num_layers=2, bidirectional=True),
+        lambda: (torch.randn(6, 2, 3),),
+    ),
     "gru": (lambda: nn.GRU(3, 4), lambda: (torch.randn(6, 2, 3),)),
     "tied": (Tied, lambda: (torch.randn(5, 4),)),
     "embedding": (Tokens, lambda: (torch.randint(10, (3, 6)),)),
     "frozen": (Frozen, lambda: (torch.randn(5, 4),)),
-    "spectral_norm": (lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3)), lambda: (torch.randn(5, 4),)),
-    "resnet18": (lambda: torchvision.models.resnet18(num_classes=5), lambda: (torch.randn(2, 3, 32, 32),)),
+    "spectral_norm": (
+        lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3)),
+        lambda: (torch.randn(5, 4),),
+    ),
+    "resnet18": (
+        lambda: torchvision.models.resnet18(num_classes=5),
+        lambda: (torch.randn(2, 3, 32, 32),),
+    ),
 }
 
 
@@ -108,7 +131,9 @@ def tensor_of(output: Any) -> Any:
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_outputs_and_gradients_are_those_of_the_module_with_the_same_weights(case: Any, training: Any) -> None:
+def test_outputs_and_gradients_are_those_of_the_module_with_the_same_weights(
+    case: Any, training: Any
+) -> None:
     module, inputs = case
     module.train(training)
     for parameter in module.parameters():
@@ -141,7 +166,9 @@ def test_a_batch_of_weights_equals_one_by_one(case: Any, batch: Any, batching: A
             net(*inputs, weights=weights)
         return
     flat = weights.flat.flatten(0, -2)
-    expected = torch.stack([tensor_of(net(*inputs, weights=Weights(one, net.target))) for one in flat])
+    expected = torch.stack(
+        [tensor_of(net(*inputs, weights=Weights(one, net.target))) for one in flat]
+    )
     actual = tensor_of(net(*inputs, weights=weights))
     assert actual.shape[: len(batch)] == batch
     torch.testing.assert_close(actual.flatten(0, len(batch) - 1), expected, rtol=1e-4, atol=1e-4)
@@ -155,7 +182,9 @@ def test_paired_weights_and_inputs_go_one_to_one(case: Any) -> None:
     pairs = [torch.stack([x, x.flip(0), x]) for x in inputs]
     actual = tensor_of(net(*pairs, weights=weights, paired=True))
     for i, one in enumerate(weights.unbind()):
-        torch.testing.assert_close(actual[i], tensor_of(net(*(x[i] for x in pairs), weights=one)), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            actual[i], tensor_of(net(*(x[i] for x in pairs), weights=one)), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_gradients_of_a_batch_of_weights_equal_those_of_the_loop() -> None:
@@ -191,7 +220,9 @@ def test_what_vmap_cannot_do_falls_back_to_the_loop() -> Any:
     net = MainNetwork(Branch())
     weights = Weights(torch.randn(4, net.target.numel), net.target)
     x = torch.randn(3, 2)
-    torch.testing.assert_close(net(x, weights=weights), torch.stack([net(x, weights=w) for w in weights.unbind()]))
+    torch.testing.assert_close(
+        net(x, weights=weights), torch.stack([net(x, weights=w) for w in weights.unbind()])
+    )
     assert net.batching_used == "loop"
     assert "not possible with vmap" in net.batching_reason
 
@@ -239,7 +270,8 @@ def test_keyword_inputs_and_nested_outputs_pass_through() -> None:
     torch.testing.assert_close(output["sum"], output["y"].sum(-1))
 
 
-# ---------------------------------------------------------------- which parameters come from outside
+# ---------------------------------------------------------------- which parameters come
+# from outside
 
 
 def tensors_in_memory(shape: Any) -> Any:
@@ -286,7 +318,9 @@ def test_a_partial_target_leaves_the_rest_trainable(generate: Any, expected: Any
     output.sum().backward()
     reference(x).sum().backward()
     for name in own:
-        torch.testing.assert_close(net.module.get_parameter(name).grad, reference.get_parameter(name).grad)
+        torch.testing.assert_close(
+            net.module.get_parameter(name).grad, reference.get_parameter(name).grad
+        )
 
 
 def test_what_is_frozen_and_not_generated_stays_frozen() -> None:
@@ -307,7 +341,13 @@ def test_selecting_nothing_is_an_error() -> None:
 def test_tied_parameters_stay_tied() -> None:
     module = Tied()
     net = MainNetwork(module)
-    assert net.target.names == ("first.weight", "first.bias", "second.bias", "shared.weight", "shared.bias")
+    assert net.target.names == (
+        "first.weight",
+        "first.bias",
+        "second.bias",
+        "shared.weight",
+        "shared.bias",
+    )
     assert net.module.get_submodule("first").weight is net.module.get_submodule("second").weight
 
 
@@ -323,8 +363,14 @@ def test_a_call_without_weights_says_which_are_missing() -> None:
     ("weights", "message"),
     [
         ({"weight": torch.zeros(2, 2)}, "1 of 2 weights are missing: bias"),
-        ({"weight": torch.zeros(2, 2), "bias": torch.zeros(2), "gain": torch.zeros(1)}, "not expected: gain"),
-        ({"weight": torch.zeros(3, 2), "bias": torch.zeros(3)}, "weight has shape [3, 2], expected [*batch, 2, 2]"),
+        (
+            {"weight": torch.zeros(2, 2), "bias": torch.zeros(2), "gain": torch.zeros(1)},
+            "not expected: gain",
+        ),
+        (
+            {"weight": torch.zeros(3, 2), "bias": torch.zeros(3)},
+            "weight has shape [3, 2], expected [*batch, 2, 2]",
+        ),
         (Weights(torch.zeros(5), TargetSpec.from_shapes([[5]])), "2 of 2 weights are missing"),
     ],
 )
@@ -403,7 +449,8 @@ def test_an_exception_inside_leaves_the_module_as_it_was(batch: Any, batching: A
     torch.testing.assert_close(net(torch.ones(3, 2), False, weights=weights), before)
 
 
-# ---------------------------------------------------------------- copies, casts, compilation
+# ---------------------------------------------------------------- copies, casts,
+# compilation
 
 
 def test_it_can_be_copied_and_pickled(case: Any) -> None:
@@ -412,7 +459,9 @@ def test_it_can_be_copied_and_pickled(case: Any) -> None:
     weights = Weights(torch.randn(net.target.numel) * 0.3, net.target)
     expected = tensor_of(net(*inputs, weights=weights))
     copies = [copy.deepcopy(net)]
-    if not any(nn.utils.parametrize.is_parametrized(layer) for layer in module.modules()):  # which torch itself does not pickle
+    if not any(
+        nn.utils.parametrize.is_parametrized(layer) for layer in module.modules()
+    ):  # which torch itself does not pickle
         copies.append(pickle.loads(pickle.dumps(net)))
     for other in copies:
         torch.testing.assert_close(tensor_of(other(*inputs, weights=weights)), expected)
@@ -421,18 +470,25 @@ def test_it_can_be_copied_and_pickled(case: Any) -> None:
 
 def test_double_casts_buffers_and_own_parameters() -> None:
     torch.manual_seed(0)
-    net = MainNetwork(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)), generate="0.*").double()
+    net = MainNetwork(
+        nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)), generate="0.*"
+    ).double()
     assert net.module.get_buffer("1.running_mean").dtype == torch.float64
     assert net.module.get_parameter("2.weight").dtype == torch.float64
     weights = Weights(torch.randn(net.target.numel, dtype=torch.float64), net.target)
-    assert net(torch.randn(3, 4, dtype=torch.float64), weights=weights, condition=1).dtype == torch.float64
+    assert (
+        net(torch.randn(3, 4, dtype=torch.float64), weights=weights, condition=1).dtype
+        == torch.float64
+    )
     assert net.statistics(1).flat.dtype == torch.float64
 
 
 def test_state_dict_round_trips_with_statistics_of_every_condition() -> Any:
     def make() -> Any:
         torch.manual_seed(0)
-        return MainNetwork(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)), generate="0.*")
+        return MainNetwork(
+            nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)), generate="0.*"
+        )
 
     net, other = make(), make()
     weights = Weights(torch.randn(net.target.numel), net.target)
@@ -442,7 +498,8 @@ def test_state_dict_round_trips_with_statistics_of_every_condition() -> Any:
     x = torch.randn(5, 4)
     for condition in range(3):
         torch.testing.assert_close(
-            other.eval()(x, weights=weights, condition=condition), net.eval()(x, weights=weights, condition=condition)
+            other.eval()(x, weights=weights, condition=condition),
+            net.eval()(x, weights=weights, condition=condition),
         )
 
 
@@ -462,7 +519,9 @@ def test_torch_compile_takes_a_single_and_a_batched_call(name: Any) -> None:
 
 
 def normed() -> Any:
-    return nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, momentum=0.3), nn.ReLU(), nn.Linear(6, 2))
+    return nn.Sequential(
+        nn.Linear(4, 6), nn.BatchNorm1d(6, momentum=0.3), nn.ReLU(), nn.Linear(6, 2)
+    )
 
 
 def test_each_condition_has_running_statistics_of_its_own() -> None:
@@ -476,16 +535,26 @@ def test_each_condition_has_running_statistics_of_its_own() -> None:
     for _ in range(5):
         for condition, reference in enumerate(references):
             x = torch.randn(16, 4) + 3 * condition
-            torch.testing.assert_close(net(x, weights=sets[condition], condition=condition), reference(x))
+            torch.testing.assert_close(
+                net(x, weights=sets[condition], condition=condition), reference(x)
+            )
     net.eval()
     x = torch.randn(7, 4)
     for condition, reference in enumerate(references):
         reference.eval()
-        torch.testing.assert_close(net(x, weights=sets[condition], condition=condition), reference(x))
-        torch.testing.assert_close(net.statistics(condition)["1.running_mean"], reference[1].running_mean)
+        torch.testing.assert_close(
+            net(x, weights=sets[condition], condition=condition), reference(x)
+        )
+        torch.testing.assert_close(
+            net.statistics(condition)["1.running_mean"], reference[1].running_mean
+        )
     both = Weights(torch.stack([w.flat for w in sets]), net.target)
-    torch.testing.assert_close(net(x, weights=both, condition=[0, 1]), torch.stack([r(x) for r in references]))
-    assert torch.equal(net.module.get_buffer("1.running_mean"), torch.zeros(6)), "the module's own statistics are not touched"
+    torch.testing.assert_close(
+        net(x, weights=both, condition=[0, 1]), torch.stack([r(x) for r in references])
+    )
+    assert torch.equal(net.module.get_buffer("1.running_mean"), torch.zeros(6)), (
+        "the module's own statistics are not touched"
+    )
 
 
 def test_a_batch_of_conditions_updates_the_same_statistics_as_one_by_one() -> None:
@@ -497,7 +566,9 @@ def test_a_batch_of_conditions_updates_the_same_statistics_as_one_by_one() -> No
     for i, condition in enumerate([4, 0, 2]):
         nets[1](x[i], weights=weights.index(i), condition=condition)
     for condition in range(5):
-        torch.testing.assert_close(nets[0].statistics(condition).flat, nets[1].statistics(condition).flat)
+        torch.testing.assert_close(
+            nets[0].statistics(condition).flat, nets[1].statistics(condition).flat
+        )
 
 
 def test_a_condition_that_was_not_trained_starts_from_the_modules_own_statistics() -> None:
@@ -519,7 +590,11 @@ def test_statistics_from_outside_win_and_are_never_changed() -> None:
     x = torch.randn(3, 4)
     hidden = nn.functional.linear(x, weights["0.weight"], weights["0.bias"])
     hidden = nn.functional.batch_norm(
-        hidden, stats["1.running_mean"], stats["1.running_var"], weights["1.weight"], weights["1.bias"]
+        hidden,
+        stats["1.running_mean"],
+        stats["1.running_var"],
+        weights["1.weight"],
+        weights["1.bias"],
     )
     expected = nn.functional.linear(hidden.relu(), weights["3.weight"], weights["3.bias"])
     torch.testing.assert_close(net(x, weights=weights, stats=stats, condition=0), expected)
@@ -539,7 +614,8 @@ def test_wrong_statistics_and_conditions_are_named() -> None:
         net(x, weights=weights.index(0), condition=-1)
 
 
-# ---------------------------------------------------------------- hypernetworks of hypernetworks
+# ---------------------------------------------------------------- hypernetworks of
+# hypernetworks
 
 
 class LinearHyper(HyperNetwork):

@@ -32,7 +32,10 @@ Case = tuple[Callable[[], nn.Module], Callable[[], torch.Tensor]]
 CASES: dict[str, Case] = {
     "tied": (Tied, lambda: torch.randn(3, 4)),
     "lstm": (lambda: nn.LSTM(3, 5), lambda: torch.randn(6, 2, 3)),
-    "resnet18": (lambda: torchvision.models.resnet18(num_classes=3), lambda: torch.randn(2, 3, 32, 32)),
+    "resnet18": (
+        lambda: torchvision.models.resnet18(num_classes=3),
+        lambda: torch.randn(2, 3, 32, 32),
+    ),
 }
 
 
@@ -45,7 +48,9 @@ def test_it_is_the_module_with_those_weights(name: str) -> None:
     net = MainNetwork(copy.deepcopy(module)).eval()
     weights = Weights(weights_of(module).flat * 1.1, net.target)
     made = materialize(net, weights)
-    assert [(n, p.shape) for n, p in made.named_parameters()] == [(n, p.shape) for n, p in module.named_parameters()]
+    assert [(n, p.shape) for n, p in made.named_parameters()] == [
+        (n, p.shape) for n, p in module.named_parameters()
+    ]
     assert made.state_dict().keys() == module.state_dict().keys()
     torch.testing.assert_close(made(x), net(x, weights=weights))
     torch.testing.assert_close(pickle.loads(pickle.dumps(made))(x), made(x))

@@ -14,7 +14,9 @@ from hypnet_core import TargetSpec, Weights
 from hypnet_core.errors import WeightsError
 from hypnet_core.networks.weights import weights_of
 
-SPEC = TargetSpec.from_shapes([[2, 3], [2], [], [4, 0]], names=["weight", "bias", "scalar", "empty"])
+SPEC = TargetSpec.from_shapes(
+    [[2, 3], [2], [], [4, 0]], names=["weight", "bias", "scalar", "empty"]
+)
 
 batches = st.lists(st.integers(1, 3), max_size=3).map(tuple)
 
@@ -25,14 +27,18 @@ def test_taking_apart_and_laying_end_to_end_is_the_identity(shapes: Any, batch: 
     flat = torch.randn(*batch, spec.numel)
     weights = Weights(flat, spec)
     assert weights.batch_shape == batch
-    assert [tuple(weights[name].shape) for name in spec.names] == [(*batch, *shape) for shape in shapes]
+    assert [tuple(weights[name].shape) for name in spec.names] == [
+        (*batch, *shape) for shape in shapes
+    ]
     assert torch.equal(Weights.of(spec, weights).flat, flat)
 
 
 def test_every_tensor_is_a_view_of_the_one_storage() -> None:
     for batch in [(), (5,), (2, 3)]:
         weights = Weights(torch.randn(*batch, SPEC.numel), SPEC)
-        pointers = {tensor.untyped_storage().data_ptr() for tensor in weights.values() if tensor.numel()}
+        pointers = {
+            tensor.untyped_storage().data_ptr() for tensor in weights.values() if tensor.numel()
+        }
         assert pointers == {weights.flat.untyped_storage().data_ptr()}
 
 
@@ -100,7 +106,9 @@ def test_it_can_be_copied_pickled_cast_and_compared() -> None:
 def test_weights_of_a_module_are_copies_of_its_own() -> None:
     layer = nn.Linear(3, 2)
     weights = weights_of(layer)
-    torch.testing.assert_close(dict(weights), {name: p.detach() for name, p in layer.named_parameters()})
+    torch.testing.assert_close(
+        dict(weights), {name: p.detach() for name, p in layer.named_parameters()}
+    )
     with torch.no_grad():
         layer.weight.zero_()
     assert weights["weight"].abs().sum() > 0
@@ -123,7 +131,10 @@ def test_wrong_tensors_are_named_with_what_was_expected(tensors: Any, message: A
 
 
 def test_a_flat_tensor_of_the_wrong_length_is_refused() -> None:
-    with pytest.raises(WeightsError, match=r"9 weights in the last dimension are expected, got a tensor of shape \[2, 8\]"):
+    with pytest.raises(
+        WeightsError,
+        match=r"9 weights in the last dimension are expected, got a tensor of shape \[2, 8\]",
+    ):
         Weights(torch.zeros(2, 8), SPEC)
     with pytest.raises(WeightsError, match="no batch dimension"):
         Weights(torch.zeros(9), SPEC).unbind()

@@ -82,12 +82,22 @@ def test_a_bare_string_is_the_name() -> None:
         ({"name": "data"}, ComponentError, "name: there is no mainnet 'data'; 'data' is a dataset"),
         ({"name": "odd"}, ComponentError, "name: mainnet 'lab:odd': it must take"),
         ({"name": "gone"}, ComponentError, "name: mainnet 'gone': stranger_lab has no 'gone'"),
-        ({"name": "net", "hiden": 1}, ConfigError, "hiden: there is no such option; did you mean 'hidden'?"),
-        ({"name": "net", "hidden": ["a"]}, ConfigError, 'hidden.0: "a" is not possible, expected a whole number'),
+        (
+            {"name": "net", "hiden": 1},
+            ConfigError,
+            "hiden: there is no such option; did you mean 'hidden'?",
+        ),
+        (
+            {"name": "net", "hidden": ["a"]},
+            ConfigError,
+            'hidden.0: "a" is not possible, expected a whole number',
+        ),
         ({}, ConfigError, "name: must be given"),
     ],
 )
-def test_a_mistake_is_our_own_error_that_says_where(options: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_a_mistake_is_our_own_error_that_says_where(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=f"^{message.replace('?', '[?]')}"):
         MainnetChoice(**options)
 
@@ -105,7 +115,9 @@ def test_the_suggestion_is_the_whole_key() -> None:
     class Config(BaseModel):
         net: MainnetChoice
 
-    with pytest.raises(ConfigError, match=r"net.hiden: there is no such option; did you mean 'net.hidden'"):
+    with pytest.raises(
+        ConfigError, match=r"net.hiden: there is no such option; did you mean 'net.hidden'"
+    ):
         validated(Config, {"net": {"name": "net", "hiden": 1}})
 
 

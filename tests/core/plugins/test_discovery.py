@@ -45,23 +45,41 @@ BROKEN = {
     "raises on import": ("raise RuntimeError('no luck\\ntoday')", "RuntimeError: no luck today"),
     "leaves on import": ("import sys; sys.exit('bye')", "SystemExit: bye"),
     "has a syntax error": ("def f(:\n", "SyntaxError"),
-    "lacks a dependency": ("import no_such_package_anywhere", "No module named 'no_such_package_anywhere'"),
-    "returns a number": (HOOK.format(body="return 7"), "returned 7 (int), expected a list of Component"),
-    "returns a text": (HOOK.format(body="return 'net'"), "returned 'net' (str), expected a list of Component"),
+    "lacks a dependency": (
+        "import no_such_package_anywhere",
+        "No module named 'no_such_package_anywhere'",
+    ),
+    "returns a number": (
+        HOOK.format(body="return 7"),
+        "returned 7 (int), expected a list of Component",
+    ),
+    "returns a text": (
+        HOOK.format(body="return 'net'"),
+        "returned 'net' (str), expected a list of Component",
+    ),
     "returns nothing": (HOOK.format(body="pass"), "returned None, expected a list of Component"),
-    "returns other things": (HOOK.format(body="return ['net']"), "returned 'net' (str) in its list, expected a Component"),
+    "returns other things": (
+        HOOK.format(body="return ['net']"),
+        "returned 'net' (str) in its list, expected a Component",
+    ),
     "is a generator that raises": (
         HOOK.format(body="yield Component.mainnet('a', 'b:c', 'd'); raise KeyError('x')"),
         "KeyError: 'x'",
     ),
     "leaves in its hook": (HOOK.format(body="raise SystemExit"), "SystemExit"),
-    "gives a bad name": (HOOK.format(body="return [Component.mainnet('Bad Name', 'b:c', 'd')]"), "Component name"),
+    "gives a bad name": (
+        HOOK.format(body="return [Component.mainnet('Bad Name', 'b:c', 'd')]"),
+        "Component name",
+    ),
     "gives a name twice": (
         HOOK.format(body="return 2 * [Component.mainnet('net', 'b:c', 'd')]"),
         "mainnet 'net' more than once",
     ),
     "takes other arguments": (
-        "from hypnet_core import hookimpl\n@hookimpl\ndef hypnet_components(nonsense):\n    return []\n",
+        (
+            "from hypnet_core import hookimpl\n@hookimpl\ndef hypnet_components(nonsense):\n   "
+            " return []\n"
+        ),
         "nonsense",
     ),
 }
@@ -69,7 +87,9 @@ BROKEN = {
 
 def loaded(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     """The plugins of `hypnet plugins --json`, without those that are installed here beside the test's own."""
-    return [plugin for plugin in json.loads(done.stdout)["plugins"] if plugin["status"] != "skipped"]
+    return [
+        plugin for plugin in json.loads(done.stdout)["plugins"] if plugin["status"] != "skipped"
+    ]
 
 
 @pytest.mark.parametrize(("code", "error"), BROKEN.values(), ids=BROKEN)
@@ -92,10 +112,20 @@ def test_the_whole_story_of_a_broken_plugin_is_told_by_hypnet_plugins(
     install("good", GOOD)
     install("bad", code)
     bad, good = loaded(hypnet("plugins", "--json"))
-    assert (bad["name"], bad["status"], bad["distribution"], bad["version"]) == ("bad", "broken", "dist-bad", "1.0")
+    assert (bad["name"], bad["status"], bad["distribution"], bad["version"]) == (
+        "bad",
+        "broken",
+        "dist-bad",
+        "1.0",
+    )
     assert (bad["module"], bad["components"]) == ("stranger_bad", [])
     assert error in bad["error"]
-    assert (good["status"], good["components"], good["error"], good["traceback"]) == ("ok", ["mainnet good:goodnet"], "", "")
+    assert (good["status"], good["components"], good["error"], good["traceback"]) == (
+        "ok",
+        ["mainnet good:goodnet"],
+        "",
+        "",
+    )
     story = hypnet("plugins", "-v").stdout
     assert error in story
     if "more than once" not in error and "expected a" not in error and "nonsense" not in error:
@@ -103,7 +133,9 @@ def test_the_whole_story_of_a_broken_plugin_is_told_by_hypnet_plugins(
         assert "stranger_bad" in story
 
 
-def test_whoever_asks_for_what_a_broken_plugin_might_have_had_is_told(install: Install, hypnet: Command) -> None:
+def test_whoever_asks_for_what_a_broken_plugin_might_have_had_is_told(
+    install: Install, hypnet: Command
+) -> None:
     install("good", GOOD)
     install("bad", "raise RuntimeError")
     done = hypnet("show", "fancynet", "-q")
@@ -154,12 +186,17 @@ def test_a_slow_plugin_works_and_is_told_how_slow_it_is(install: Install, hypnet
             "from hypnet_core import hookimpl\n@hookimpl\ndef hypnet_component():\n    return []\n",
             "there is no hook 'hypnet_component'; did you mean 'hypnet_components'?",
         ),
-        ("def hypnet_components():\n    return []\n", "hypnet_components is not marked with @hookimpl and is ignored"),
+        (
+            "def hypnet_components():\n    return []\n",
+            "hypnet_components is not marked with @hookimpl and is ignored",
+        ),
         ("x = 1\n", "it implements no hook; there is: hypnet_components, hypnet_commands"),
     ],
     ids=["misspelt", "unmarked", "none"],
 )
-def test_a_hook_that_nobody_would_call_is_reported(install: Install, hypnet: Command, code: str, note: str) -> None:
+def test_a_hook_that_nobody_would_call_is_reported(
+    install: Install, hypnet: Command, code: str, note: str
+) -> None:
     install("good", GOOD)
     install("odd", code)
     done = hypnet("list")
@@ -167,7 +204,9 @@ def test_a_hook_that_nobody_would_call_is_reported(install: Install, hypnet: Com
     assert done.stderr == f"hypnet: plugin 'odd' (dist-odd 1.0): {note}\n"
 
 
-def test_what_a_plugin_prints_on_import_does_not_reach_stdout(install: Install, hypnet: Command) -> None:
+def test_what_a_plugin_prints_on_import_does_not_reach_stdout(
+    install: Install, hypnet: Command
+) -> None:
     install("good", "print('hello')\n" + GOOD.replace("\n    ", "\n"))
     done = hypnet("list", "--json")
     assert json.loads(done.stdout)["components"][0]["name"] == "goodnet"
@@ -185,17 +224,32 @@ def test_the_library_says_nothing_about_plugins(install: Install, site: Path) ->
     import sys
 
     install("bad", "raise RuntimeError")
-    code = "import hypnet_core; from hypnet_core.plugins.registry import registry; registry().entries()"
+    code = (
+        "import hypnet_core; from hypnet_core.plugins.registry import registry;"
+        " registry().entries()"
+    )
     env = {**os.environ, "PYTHONPATH": str(site)}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+    )
     assert done.stderr == ""
 
 
-def test_two_distributions_may_use_one_name_for_their_entry_points(install: Install, hypnet: Command) -> None:
+def test_two_distributions_may_use_one_name_for_their_entry_points(
+    install: Install, hypnet: Command
+) -> None:
     install("lab", GOOD, distribution="first-lab", module="stranger_good")
-    install("lab", GOOD.replace("goodnet", "othernet"), distribution="second-lab", module="stranger_other")
+    install(
+        "lab",
+        GOOD.replace("goodnet", "othernet"),
+        distribution="second-lab",
+        module="stranger_other",
+    )
     assert hypnet("list").stdout == "goodnet\nothernet\n"
-    assert [plugin["name"] for plugin in loaded(hypnet("plugins", "--json"))] == ["lab@first-lab", "lab@second-lab"]
+    assert [plugin["name"] for plugin in loaded(hypnet("plugins", "--json"))] == [
+        "lab@first-lab",
+        "lab@second-lab",
+    ]
     assert hypnet("show", "lab@second-lab:othernet").returncode == 0
     assert hypnet("list", plugins="second-lab").stdout == "othernet\n"
 
@@ -205,7 +259,9 @@ def test_the_variable_limits_what_is_loaded(install: Install, hypnet: Command) -
     install("bad", "raise RuntimeError")
     done = hypnet("list", plugins="good")
     assert (done.stdout, done.stderr) == ("goodnet\n", "")
-    assert [plugin["name"] for plugin in loaded(hypnet("plugins", "--json", plugins="good"))] == ["good"]
+    assert [plugin["name"] for plugin in loaded(hypnet("plugins", "--json", plugins="good"))] == [
+        "good"
+    ]
     assert "bad" in hypnet("plugins", plugins="good").stdout.splitlines()
 
 
@@ -217,7 +273,9 @@ def test_an_unknown_name_in_the_variable_is_one_line(install: Install, hypnet: C
     assert "HYPNET_PLUGINS names 'goood', which is not installed; did you mean 'good'" in line
 
 
-def test_a_component_of_a_plugin_that_is_left_out_is_explained(install: Install, hypnet: Command) -> None:
+def test_a_component_of_a_plugin_that_is_left_out_is_explained(
+    install: Install, hypnet: Command
+) -> None:
     install("good", GOOD)
     done = hypnet("show", "goodnet", plugins="other", HYPNET_X="")
     assert done.returncode == 2
@@ -232,7 +290,11 @@ def test_damaged_metadata_of_a_stranger_takes_nothing_down(
     (install("nameless", "x = 1") / "METADATA").write_bytes(b"\xff\xfe\x00nonsense")
     (install("binary", "x = 1") / "entry_points.txt").write_bytes(b"[hypnet]\n\xff\xfe = \x00")
     monkeypatch.syspath_prepend(str(site))
-    names = {plugin.name for plugin in discover({"HYPNET_PLUGINS": "sound"}).plugins if plugin.status is Status.OK}
+    names = {
+        plugin.name
+        for plugin in discover({"HYPNET_PLUGINS": "sound"}).plugins
+        if plugin.status is Status.OK
+    }
     assert names == {"sound"}
 
 
@@ -244,7 +306,9 @@ def test_an_entry_point_that_leads_nowhere_is_broken(install: Install, hypnet: C
     assert "no_such_thing" in done.stderr
 
 
-def test_plugins_are_records_in_the_library(install: Install, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugins_are_records_in_the_library(
+    install: Install, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install("inproc", GOOD, module="stranger_inproc")
     monkeypatch.syspath_prepend(str(site))
     found = discover({"HYPNET_PLUGINS": "inproc"})
@@ -254,10 +318,14 @@ def test_plugins_are_records_in_the_library(install: Install, site: Path, monkey
     assert all(other.status is Status.SKIPPED for other in found.plugins if other is not plugin)
 
 
-def test_an_empty_variable_loads_nothing(install: Install, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_loads_nothing(
+    install: Install, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install("unloaded", "raise RuntimeError", module="stranger_unloaded")
     monkeypatch.syspath_prepend(str(site))
-    assert all(plugin.status is Status.SKIPPED for plugin in discover({"HYPNET_PLUGINS": ""}).plugins)
+    assert all(
+        plugin.status is Status.SKIPPED for plugin in discover({"HYPNET_PLUGINS": ""}).plugins
+    )
 
 
 COMMANDS = """
@@ -292,12 +360,17 @@ def test_a_plugin_adds_a_command(install: Install, hypnet: Command) -> None:
     ("more", "error"),
     [("raise ValueError('late')", "ValueError: late"), ("raise SystemExit(4)", "SystemExit: 4")],
 )
-def test_a_plugin_that_raises_while_adding_commands_adds_none(install: Install, hypnet: Command, more: str, error: str) -> None:
+def test_a_plugin_that_raises_while_adding_commands_adds_none(
+    install: Install, hypnet: Command, more: str, error: str
+) -> None:
     install("good", GOOD)
     install("rude", COMMANDS.format(more=more))
     done = hypnet("list")
     assert done.stdout == "goodnet\n"
-    assert done.stderr == f"hypnet: plugin 'rude' (dist-rude 1.0): its commands are left out: {error}\n"
+    assert (
+        done.stderr
+        == f"hypnet: plugin 'rude' (dist-rude 1.0): its commands are left out: {error}\n"
+    )
     assert hypnet("greet", "Ada").returncode == 2
 
 

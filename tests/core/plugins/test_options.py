@@ -72,7 +72,11 @@ class Everything:
         positive: Annotated[float, Field(gt=0)] = 1.0,
     ) -> None:
         self.positional = (in_shape, out_features)
-        self.options = {name: value for name, value in locals().items() if name not in {"self", "in_shape", "out_features"}}
+        self.options = {
+            name: value
+            for name, value in locals().items()
+            if name not in {"self", "in_shape", "out_features"}
+        }
 
 
 MODEL = options_from_signature(Everything, ("in_shape", "out_features"), "mainnet 'x:everything'")
@@ -127,9 +131,17 @@ def test_values_arrive_as_the_type_says(key: str, given: Any, expected: Any) -> 
         ("limit", False, "limit: false is not possible, expected a number"),
         ("activation", "relo", "activation: \"relo\" is not possible, expected 'relu' or 'tanh'"),
         ("colour", "green", "colour: \"green\" is not possible, expected 'red' or 'blue'"),
-        ("names", [1], "names.0: 1 is not possible, expected text (quote a number that is meant as text)"),
+        (
+            "names",
+            [1],
+            "names.0: 1 is not possible, expected text (quote a number that is meant as text)",
+        ),
         ("table", {"a": True}, "table.a: true is not possible, expected a number"),
-        ("inner", {"depht": 1}, "inner.depht: there is no such option; did you mean 'inner.depth'?"),
+        (
+            "inner",
+            {"depht": 1},
+            "inner.depht: there is no such option; did you mean 'inner.depth'?",
+        ),
         ("inner", 3, "inner: 3 is not possible, expected a group of options"),
         ("either", "many", 'either: "many" is not possible, expected a whole number or a list'),
         ("positive", 0, "positive: 0 is not possible, expected a number greater than 0"),
@@ -138,7 +150,9 @@ def test_values_arrive_as_the_type_says(key: str, given: Any, expected: Any) -> 
         ("in_shape", [5], "in_shape: there is no such option"),
     ],
 )
-def test_a_mistake_is_one_line_with_key_value_and_what_was_expected(key: str, given: Any, message: str) -> None:
+def test_a_mistake_is_one_line_with_key_value_and_what_was_expected(
+    key: str, given: Any, message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         validated(MODEL, {key: given})
     assert str(caught.value).startswith(message)
@@ -188,7 +202,12 @@ def test_groups_of_options_are_unfolded() -> None:
 def test_json_schema_says_types_defaults_and_descriptions() -> None:
     schema = json_schema(MODEL)
     assert schema["additionalProperties"] is False
-    assert schema["properties"]["rate"] == {"default": 0.5, "description": "A number.", "title": "Rate", "type": "number"}
+    assert schema["properties"]["rate"] == {
+        "default": 0.5,
+        "description": "A number.",
+        "title": "Rate",
+        "type": "number",
+    }
     assert schema["properties"]["hidden"]["default"] == [100, 100]
 
 
@@ -214,7 +233,9 @@ def test_a_base_class_describes_its_options_too() -> None:
         """A child, which says nothing about its options."""
 
     assert descriptions(Child)["rate"] == "A number."
-    assert set(options_from_signature(Child, ("a", "b"), "x").model_fields) == set(MODEL.model_fields)
+    assert set(options_from_signature(Child, ("a", "b"), "x").model_fields) == set(
+        MODEL.model_fields
+    )
 
 
 def test_functions_partials_dataclasses_and_wrapped_functions_have_options_too() -> None:
@@ -230,7 +251,9 @@ def test_functions_partials_dataclasses_and_wrapped_functions_have_options_too()
         size: int = 3
 
     for found in (plain, wrapped, functools.partial(plain), Data):
-        assert values_of(validated(options_from_signature(found, (), "x"), {"size": 4.0})) == {"size": 4}
+        assert values_of(validated(options_from_signature(found, (), "x"), {"size": 4.0})) == {
+            "size": 4
+        }
 
 
 def test_further_options_are_accepted_unvalidated_if_the_signature_says_so() -> None:
@@ -238,7 +261,10 @@ def test_further_options_are_accepted_unvalidated_if_the_signature_says_so() -> 
         return {"size": size, **more}
 
     model = options_from_signature(open_one, (), "dataset 'x:open'")
-    assert values_of(validated(model, {"anything": [1, {"a": True}]})) == {"size": 1, "anything": [1, {"a": True}]}
+    assert values_of(validated(model, {"anything": [1, {"a": True}]})) == {
+        "size": 1,
+        "anything": [1, {"a": True}],
+    }
     with pytest.raises(ConfigError, match="size"):
         validated(model, {"size": "x"})
 
@@ -254,7 +280,11 @@ def test_none_as_a_default_makes_none_possible() -> None:
     def careless(*, size: int = None) -> None: ...  # type: ignore[assignment]  # noqa: RUF013
 
     model = options_from_signature(careless, (), "x")
-    assert values_of(validated(model, {})) == values_of(validated(model, {"size": None})) == {"size": None}
+    assert (
+        values_of(validated(model, {}))
+        == values_of(validated(model, {"size": None}))
+        == {"size": None}
+    )
 
 
 def test_a_required_option_must_be_given() -> None:
@@ -294,7 +324,9 @@ def _called_name(a: int, b: int, *, name: str = "") -> None: ...
         (_called_name, "an option cannot be called 'name'"),
     ],
 )
-def test_a_signature_that_breaks_the_convention_is_an_error_that_says_how(found: Any, message: str) -> None:
+def test_a_signature_that_breaks_the_convention_is_an_error_that_says_how(
+    found: Any, message: str
+) -> None:
     with pytest.raises(PluginError, match=f"^mainnet 'a:b': {message}"):
         options_of(Kind.MAINNET, found, "mainnet 'a:b'")
 
@@ -305,7 +337,9 @@ def test_an_option_without_a_type_is_an_error() -> None:
 
 
 def test_a_type_that_is_not_there_at_run_time_is_an_error() -> None:
-    with pytest.raises(PluginError, match="the type 'Decimal' of the option 'price' cannot be resolved"):
+    with pytest.raises(
+        PluginError, match="the type 'Decimal' of the option 'price' cannot be resolved"
+    ):
         options_of(Kind.DATASET, _hidden_type, "dataset 'a:b'")
 
 
@@ -319,7 +353,9 @@ def test_an_experiment_needs_a_config() -> None:
     class Nothing:
         pass
 
-    with pytest.raises(PluginError, match="an experiment needs a pydantic model as its attribute Config"):
+    with pytest.raises(
+        PluginError, match="an experiment needs a pydantic model as its attribute Config"
+    ):
         options_of(Kind.EXPERIMENT, Nothing, "experiment 'a:b'")
 
 

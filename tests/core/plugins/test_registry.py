@@ -65,9 +65,16 @@ def test_entries_are_sorted_by_kind_and_name(found: Registry) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "names"),
-    [("net*", ["one:net", "two:net", "one:net_two"]), ("two:*", ["two:net"]), ("*_two", ["one:net_two"]), ("x*", [])],
+    [
+        ("net*", ["one:net", "two:net", "one:net_two"]),
+        ("two:*", ["two:net"]),
+        ("*_two", ["one:net_two"]),
+        ("x*", []),
+    ],
 )
-def test_entries_are_chosen_by_kind_and_glob(found: Registry, pattern: str, names: list[str]) -> None:
+def test_entries_are_chosen_by_kind_and_glob(
+    found: Registry, pattern: str, names: list[str]
+) -> None:
     assert [entry.full_name for entry in found.entries("mainnets", pattern)] == names
 
 
@@ -77,7 +84,9 @@ def test_a_component_is_found_by_bare_name_or_by_full_name(found: Registry) -> N
 
 
 def test_a_bare_name_that_two_plugins_use_is_an_error_that_names_both(found: Registry) -> None:
-    with pytest.raises(ComponentError, match=r"^mainnet 'net' is ambiguous: write one:net or two:net$"):
+    with pytest.raises(
+        ComponentError, match=r"^mainnet 'net' is ambiguous: write one:net or two:net$"
+    ):
         found.get("mainnet", "net")
     assert found.shortest_name(found.get("mainnet", "one:net")) == "one:net"
     assert found.shortest_name(found.get("mainnet", "net_two")) == "net_two"
@@ -86,7 +95,10 @@ def test_a_bare_name_that_two_plugins_use_is_an_error_that_names_both(found: Reg
 def test_a_name_of_two_kinds_is_ambiguous_only_without_the_kind(found: Registry) -> None:
     assert found.get("dataset", "both").kind is Kind.DATASET
     with pytest.raises(
-        ComponentError, match=r"'both' is ambiguous: there is a dataset and a hypernet of that name, say which kind"
+        ComponentError,
+        match=(
+            r"'both' is ambiguous: there is a dataset and a hypernet of that name, say which kind"
+        ),
     ):
         found.find("both")
 
@@ -96,13 +108,23 @@ def test_a_name_of_two_kinds_is_ambiguous_only_without_the_kind(found: Registry)
     [
         ("mainnet", "net_tow", "there is no mainnet 'net_tow'; did you mean 'net_two'"),
         ("mainnet", "both", "there is no mainnet 'both'; 'both' is a dataset"),
-        ("mainnet", "tow:net", "there is no mainnet 'tow:net': there is no plugin 'tow'; did you mean 'two'"),
+        (
+            "mainnet",
+            "tow:net",
+            "there is no mainnet 'tow:net': there is no plugin 'tow'; did you mean 'two'",
+        ),
         ("mainnet", "two:nett", "there is no mainnet 'two:nett'; did you mean"),
-        ("dataset", "xyz", r"there is no dataset 'xyz'; there is: absent, both, number, unimportable"),
+        (
+            "dataset",
+            "xyz",
+            r"there is no dataset 'xyz'; there is: absent, both, number, unimportable",
+        ),
         ("dataste", "xyz", "there is no kind 'dataste'; did you mean 'dataset'"),
     ],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(found: Registry, kind: str, name: str, message: str) -> None:
+def test_an_unknown_name_is_answered_with_the_nearest(
+    found: Registry, kind: str, name: str, message: str
+) -> None:
     with pytest.raises(ComponentError, match=f"^{message}"):
         found.get(kind, name)
 
@@ -113,7 +135,9 @@ def test_a_missing_package_of_ours_is_named(found: Registry) -> None:
         with pytest.raises(ComponentError, match="not named in HYPNET_PLUGINS: data"):
             found.get("dataset", "split_mnist")
     else:
-        with pytest.raises(ComponentError, match="come with the package hypnet-data, which is not installed"):
+        with pytest.raises(
+            ComponentError, match="come with the package hypnet-data, which is not installed"
+        ):
             found.get("dataset", "split_mnist")
 
 
@@ -133,7 +157,9 @@ def test_building_validates_completes_and_calls(found: Registry) -> None:
         ("unimportable", "cannot import stranger_none.module: ModuleNotFoundError"),
     ],
 )
-def test_an_object_that_is_not_there_is_an_error_of_the_plugin(found: Registry, name: str, message: str) -> None:
+def test_an_object_that_is_not_there_is_an_error_of_the_plugin(
+    found: Registry, name: str, message: str
+) -> None:
     with pytest.raises(PluginError, match=message):
         found.get("dataset", name).load()
 

@@ -84,7 +84,10 @@ def test_toml_is_read_as_well(tmp_path: Path) -> None:
 
 
 def test_options_of_the_default_component_are_kept_below_new_ones() -> None:
-    assert load_config(Config, overrides=["net.dropout=0.5"]).net.options == {"hidden": (50, 50), "dropout": 0.5}
+    assert load_config(Config, overrides=["net.dropout=0.5"]).net.options == {
+        "hidden": (50, 50),
+        "dropout": 0.5,
+    }
 
 
 def test_another_component_does_not_inherit_options(tmp_path: Path) -> None:
@@ -97,8 +100,14 @@ def test_another_component_does_not_inherit_options(tmp_path: Path) -> None:
 
 def test_an_option_of_the_file_goes_with_the_component_that_it_was_for(tmp_path: Path) -> None:
     path = write(tmp_path, "net: {hidden: [1]}")
-    assert load_config(Config, path, ["net.name=conv"]).net.options == {"channels": 4, "dropout": 0.0}
-    assert load_config(Config, path, ["net.name=mlp"]).net.options == {"hidden": (1,), "dropout": 0.0}
+    assert load_config(Config, path, ["net.name=conv"]).net.options == {
+        "channels": 4,
+        "dropout": 0.0,
+    }
+    assert load_config(Config, path, ["net.name=mlp"]).net.options == {
+        "hidden": (1,),
+        "dropout": 0.0,
+    }
 
 
 def test_a_group_that_is_no_component_keeps_its_options_under_another_name() -> None:
@@ -107,7 +116,10 @@ def test_a_group_that_is_no_component_keeps_its_options_under_another_name() -> 
 
 
 def test_single_keys_of_a_mapping_are_replaced() -> None:
-    assert load_config(Config, overrides=["train.options.eps=1e-6"]).train.options == {"beta": 0.9, "eps": 1e-6}
+    assert load_config(Config, overrides=["train.options.eps=1e-6"]).train.options == {
+        "beta": 0.9,
+        "eps": 1e-6,
+    }
 
 
 def test_lists_are_replaced_whole() -> None:
@@ -115,7 +127,9 @@ def test_lists_are_replaced_whole() -> None:
 
 
 def test_an_optional_component_can_be_given_and_taken_away() -> None:
-    assert load_config(Config, overrides=["extra=conv", "extra.channels=2"]).extra == MainnetChoice(name="conv", channels=2)
+    assert load_config(Config, overrides=["extra=conv", "extra.channels=2"]).extra == MainnetChoice(
+        name="conv", channels=2
+    )
     assert load_config(Config, overrides=["extra=null"]).extra is None
 
 
@@ -129,7 +143,9 @@ def test_a_default_that_is_not_installed_does_not_matter_to_those_who_choose_ano
 
 
 def test_a_configuration_can_be_the_base_of_another() -> None:
-    base = load_config(Config, overrides=["net=conv", "net.channels=2", "seed=4"]).model_dump(mode="json")
+    base = load_config(Config, overrides=["net=conv", "net.channels=2", "seed=4"]).model_dump(
+        mode="json"
+    )
     assert load_config(Config, base=base).model_dump(mode="json") == base
     changed = load_config(Config, overrides=["net.channels=3"], base=base)
     assert (changed.net.options["channels"], changed.seed) == (3, 4)
@@ -138,7 +154,10 @@ def test_a_configuration_can_be_the_base_of_another() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.itrations=3", "train.itrations: there is no such option; did you mean 'train.iterations'?"),
+        (
+            "train.itrations=3",
+            "train.itrations: there is no such option; did you mean 'train.iterations'?",
+        ),
         ("itrations=3", "itrations: there is no such option; did you mean 'train.iterations'?"),
         ("lr=3", "lr: there is no such option; did you mean 'train.lr'?"),
         ("net.hiden=3", "net.hiden: there is no such option; did you mean 'net.hidden'?"),
@@ -176,7 +195,11 @@ def test_a_wrong_override_is_one_line(override: str, message: str) -> None:
         ("c.yaml", "a: 1\nb: [1\nc: 2\n", "{}:3: "),
         ("c.yaml", "a: b: c\n", "{}:1: mapping values are not allowed here"),
         ("c.yaml", "1: 2\n", "{}:1: the key '1' is no text: quote it"),
-        ("c.yaml", "a: !!python/object/apply:os.getcwd []\n", "{}:1: could not determine a constructor"),
+        (
+            "c.yaml",
+            "a: !!python/object/apply:os.getcwd []\n",
+            "{}:1: could not determine a constructor",
+        ),
         ("c.yaml", "a: 1\nb: \x00\n", "{}:2: a character is not allowed in YAML"),
         ("c.yaml", b"a: 1\nb: \xff\n", "{}:2: is no text in UTF-8"),
         ("c.yaml", "&a {x: *a}", "{}: "),
@@ -185,11 +208,17 @@ def test_a_wrong_override_is_one_line(override: str, message: str) -> None:
         ("c.toml", "seed = 1\nseed = 2\n", "{}:2: Cannot overwrite a value"),
         ("c.toml", "x = [", "{}:1: "),
         ("c.json", "{}", "{}: a configuration file ends with .toml, .yaml or .yml"),
-        ("c.yaml", "train:\n  lrr: 1\n", "{}: train.lrr: there is no such option; did you mean 'train.lr'?"),
+        (
+            "c.yaml",
+            "train:\n  lrr: 1\n",
+            "{}: train.lrr: there is no such option; did you mean 'train.lr'?",
+        ),
         ("c.yaml", "net: nett\n", "{}: net.name: there is no mainnet 'nett'"),
     ],
 )
-def test_a_wrong_file_is_one_line_with_its_name(tmp_path: Path, name: str, text: str | bytes, message: str) -> None:
+def test_a_wrong_file_is_one_line_with_its_name(
+    tmp_path: Path, name: str, text: str | bytes, message: str
+) -> None:
     path = write(tmp_path, text, name)
     with pytest.raises((ConfigError, ComponentError)) as caught:
         load_config(Config, path)
@@ -206,7 +235,9 @@ def test_a_file_that_is_not_there_or_a_directory_is_one_line(tmp_path: Path) -> 
 
 
 def test_a_byte_order_mark_and_anchors_are_fine(tmp_path: Path) -> None:
-    path = write(tmp_path, b"\xef\xbb\xbfbase: &b {lr: 2, iterations: 5}\ntrain:\n  <<: *b\n  lr: 3\n")
+    path = write(
+        tmp_path, b"\xef\xbb\xbfbase: &b {lr: 2, iterations: 5}\ntrain:\n  <<: *b\n  lr: 3\n"
+    )
     assert read_mapping(path)["train"] == {"lr": 3, "iterations": 5}
 
 
@@ -280,14 +311,26 @@ def test_a_bare_name_may_come_before_or_after_its_options() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+    ),
     max_leaves=12,
 )
 
 
-@given(values=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), JSON, min_size=1))
-def test_what_is_written_as_yaml_is_read_back(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> None:
+@given(
+    values=st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1), JSON, min_size=1
+    )
+)
+def test_what_is_written_as_yaml_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]
+) -> None:
     path = tmp_path_factory.mktemp("yaml") / "config.yaml"
     path.write_text(to_yaml(values), encoding="utf-8", newline="")
     assert read_mapping(path) == values
@@ -305,6 +348,8 @@ def test_a_long_key_is_no_reason_to_refuse_json() -> None:
 
 
 def test_a_printed_configuration_can_be_read_back(tmp_path: Path) -> None:
-    config = load_config(Config, overrides=["net=conv", "title='1e-3'", "train.clip=.inf", "train.lr=1e-7"])
+    config = load_config(
+        Config, overrides=["net=conv", "title='1e-3'", "train.clip=.inf", "train.lr=1e-7"]
+    )
     path = write(tmp_path, dump_config(config))
     assert load_config(Config, path) == config

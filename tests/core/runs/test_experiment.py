@@ -39,7 +39,9 @@ class Counting:
 
 
 def create(path: Path, **config: Any) -> Run:
-    return Run.create(path, experiment="counting", config=CountingConfig(**config), plugins={"test": "1.0"})
+    return Run.create(
+        path, experiment="counting", config=CountingConfig(**config), plugins={"test": "1.0"}
+    )
 
 
 def test_a_run_owns_its_directory(tmp_path: Path) -> None:
@@ -55,7 +57,10 @@ def test_a_run_owns_its_directory(tmp_path: Path) -> None:
     assert run.finished
     assert [line["total"] for line in run.metrics()] == [1, 3, 6, 10]
     assert "finished" in (run.path / "log.txt").read_text()
-    assert [p.name for p in sorted((run.path / "checkpoints").iterdir())] == ["0004.safetensors", "latest.json"]
+    assert [p.name for p in sorted((run.path / "checkpoints").iterdir())] == [
+        "0004.safetensors",
+        "latest.json",
+    ]
 
 
 @pytest.mark.parametrize("fail_at", [1, 2, 3, 4])

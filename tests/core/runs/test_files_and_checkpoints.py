@@ -29,7 +29,11 @@ STATE = {"scores": [[1.5], [2.0, 3.25]], "name": "zwölf", "none": None}
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
         lambda x: st.lists(x) | st.dictionaries(st.text(), x),
         max_leaves=8,
     )
@@ -53,7 +57,9 @@ def test_tensors_survive_to_the_bit(tmp_path: Path) -> None:
 
 def test_tensors_that_share_memory_are_saved_whole(tmp_path: Path) -> None:
     base = torch.arange(6.0)
-    save_checkpoint(tmp_path / "x", {"all": base, "half": base[:3], "turned": base.view(2, 3).t()}, {})
+    save_checkpoint(
+        tmp_path / "x", {"all": base, "half": base[:3], "turned": base.view(2, 3).t()}, {}
+    )
     found = load_checkpoint(tmp_path / "x").tensors
     assert torch.equal(found["half"], base[:3])
     assert torch.equal(found["turned"], base.view(2, 3).t())
@@ -70,7 +76,9 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, keep: float) -> None:
 
 
 @given(st.data())
-def test_a_changed_byte_never_goes_unnoticed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_a_changed_byte_never_goes_unnoticed(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     path = tmp_path_factory.mktemp("c") / "x"
     save_checkpoint(path, {"w": torch.arange(10.0)}, {"step": 3})
     content = bytearray(path.read_bytes())
@@ -81,7 +89,8 @@ def test_a_changed_byte_never_goes_unnoticed(tmp_path_factory: pytest.TempPathFa
         found = load_checkpoint(path)
     except CheckpointError:
         return
-    # A changed blank between header and data, or a renamed unused key, may pass: but only with the same content.
+    # A changed blank between header and data, or a renamed unused key, may pass: but
+    # only with the same content.
     assert found.state == {"step": 3}
     assert torch.equal(found.tensors["w"], torch.arange(10.0))
 
@@ -118,7 +127,9 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
         "try:\n    write_atomic(pathlib.Path(sys.argv[1]), 'n' * 100_000)\n"
         "except RunError as error:\n    print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
     assert f"cannot write {path}: File too large" in done.stdout
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
@@ -141,6 +152,10 @@ def test_json_round_trips_and_refuses_what_it_cannot_say(tmp_path: Path) -> None
 def test_lines_are_appended_whole(tmp_path: Path) -> None:
     for i in range(3):
         append_line(tmp_path / "x", json.dumps({"i": i}))
-    assert [json.loads(line)["i"] for line in (tmp_path / "x").read_text().splitlines()] == [0, 1, 2]
+    assert [json.loads(line)["i"] for line in (tmp_path / "x").read_text().splitlines()] == [
+        0,
+        1,
+        2,
+    ]
     with pytest.raises(RunError, match="cannot write"):
         append_line(tmp_path, "a directory")

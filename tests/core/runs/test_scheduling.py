@@ -18,19 +18,36 @@ def test_a_job_has_ended_unless_it_waits_or_runs() -> None:
 
 def test_a_job_needs_nothing_but_a_command() -> None:
     job = JobSpec(argv=("true",))
-    assert (job.cpus, job.gpus, job.memory, job.time_limit, job.env, job.options) == (1, 0, None, None, {}, ())
+    assert (job.cpus, job.gpus, job.memory, job.time_limit, job.env, job.options) == (
+        1,
+        0,
+        None,
+        None,
+        {},
+        (),
+    )
 
 
 def test_memory_and_time_are_understood_as_text_and_as_numbers() -> None:
     job = JobSpec.model_validate({"argv": ["x"], "memory": "1.5GiB", "time_limit": "01:30:00"})
     assert job.memory == 1.5 * 2**30
     assert job.time_limit == timedelta(minutes=90)
-    assert JobSpec.model_validate({"argv": ["x"], "time_limit": 90}).time_limit == timedelta(seconds=90)
+    assert JobSpec.model_validate({"argv": ["x"], "time_limit": 90}).time_limit == timedelta(
+        seconds=90
+    )
 
 
 def test_a_job_round_trips_through_json() -> None:
     job = JobSpec.model_validate(
-        {"argv": ["a b", "$(x)\n"], "name": "n", "cwd": "/tmp", "env": {"A": "1"}, "memory": 5, "time_limit": 7, "gpus": 1}
+        {
+            "argv": ["a b", "$(x)\n"],
+            "name": "n",
+            "cwd": "/tmp",
+            "env": {"A": "1"},
+            "memory": 5,
+            "time_limit": 7,
+            "gpus": 1,
+        }
     )
     assert JobSpec.model_validate_json(job.model_dump_json()) == job
 

@@ -12,8 +12,7 @@ from hypnet_core.plugins.registry import Entry
 from hypnet_core.testing.dataset import CHECKS
 from hypnet_core.testing.kit import Outcome, run_checks
 
-MODULE = dedent(
-    """
+MODULE = dedent("""
     from dataclasses import replace
     from itertools import count
     import torch
@@ -130,8 +129,7 @@ MODULE = dedent(
     def forgetful():
         given = task()
         return replace(given, train=Forgetful(given.train.samples, given.train.rows))
-    """
-)
+    """)
 
 FAULTS = [
     ("number", "it_gives_a_task_or_a_sequence_of_tasks"),
@@ -177,7 +175,9 @@ def module(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("name", ["good", "regression", "one_hot", "sequences", "several"])
 def test_a_dataset_that_is_right_passes_every_check(name: str) -> None:
     failures = [
-        (result.check, result.message) for result in run_checks(entry(name), checks=CHECKS) if result.outcome is Outcome.FAILED
+        (result.check, result.message)
+        for result in run_checks(entry(name), checks=CHECKS)
+        if result.outcome is Outcome.FAILED
     ]
     assert failures == []
 

@@ -22,7 +22,9 @@ class ReadNumbers:
 
     def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
         try:
-            return torch.tensor([[float((self.folder / str(int(number))).read_text())] for number in values])
+            return torch.tensor(
+                [[float((self.folder / str(int(number))).read_text())] for number in values]
+            )
         except FileNotFoundError as error:
             raise DataError(f"{error.filename} is missing") from error
 
@@ -45,7 +47,9 @@ def make(tmp_path: Path) -> Make:
 
     def made(*steps: AddNoise, workers: int = 0) -> LoadedSplit:
         samples = Samples(torch.arange(10), torch.arange(10) % 2, first_id=50)
-        return LoadedSplit(samples, torch.arange(10), (ReadNumbers(tmp_path), *steps), workers=workers)
+        return LoadedSplit(
+            samples, torch.arange(10), (ReadNumbers(tmp_path), *steps), workers=workers
+        )
 
     return made
 
@@ -53,14 +57,22 @@ def make(tmp_path: Path) -> Make:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_samples_are_read_when_a_batch_asks_for_them(make: Make, workers: int) -> None:
     batches = list(make(workers=workers).batches(4))
-    assert [batch.x.flatten().tolist() for batch in batches] == [[0, 1, 4, 9], [16, 25, 36, 49], [64, 81]]
+    assert [batch.x.flatten().tolist() for batch in batches] == [
+        [0, 1, 4, 9],
+        [16, 25, 36, 49],
+        [64, 81],
+    ]
     assert torch.cat([batch.ids for batch in batches]).tolist() == list(range(50, 60))
     assert [len(batch) for batch in make(workers=workers).batches(4, drop_last=True)] == [4, 4]
 
 
 def test_workers_change_nothing_but_the_time(make: Make) -> None:
     passes = [
-        list(make(AddNoise(), workers=workers).batches(3, shuffle=True, generator=torch.Generator().manual_seed(1)))
+        list(
+            make(AddNoise(), workers=workers).batches(
+                3, shuffle=True, generator=torch.Generator().manual_seed(1)
+            )
+        )
         for workers in (0, 1, 2)
     ]
     for other in passes[1:]:
@@ -73,7 +85,11 @@ def test_workers_change_nothing_but_the_time(make: Make) -> None:
 def test_global_randomness_is_neither_seeded_nor_used(make: Make, workers: int) -> None:
     before = torch.get_rng_state()
     list(make(workers=workers).batches(3))
-    list(make(AddNoise(), workers=workers).batches(3, shuffle=True, generator=torch.Generator().manual_seed(1)))
+    list(
+        make(AddNoise(), workers=workers).batches(
+            3, shuffle=True, generator=torch.Generator().manual_seed(1)
+        )
+    )
     assert torch.equal(torch.get_rng_state(), before)
 
 

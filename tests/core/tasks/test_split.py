@@ -32,7 +32,11 @@ def halved(values: Tensor, generator: torch.Generator | None) -> Tensor:
 
 def images(count: int = 20, **options: Any) -> Split:
     """Images whose pixels all hold the sample's number, and labels from 0 to 2."""
-    x = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(count, 1, 2, 2).contiguous()
+    x = (
+        torch.arange(count, dtype=torch.uint8)[:, None, None, None]
+        .expand(count, 1, 2, 2)
+        .contiguous()
+    )
     return Split.of(x, torch.arange(count) % 3, **options)
 
 
@@ -51,18 +55,30 @@ def test_samples_keep_their_dtype_until_a_transform_changes_it() -> None:
 def test_integer_targets_of_any_width_come_as_int64() -> None:
     for dtype in (torch.uint8, torch.int16, torch.int32, torch.int64):
         split = Split.of(torch.zeros(3, 1), torch.tensor([0, 1, 2], dtype=dtype))
-        assert split[1][1].dtype == next(split.batches(3)).y.dtype == split.targets.dtype == torch.int64
+        assert (
+            split[1][1].dtype
+            == next(split.batches(3)).y.dtype
+            == split.targets.dtype
+            == torch.int64
+        )
 
 
 def test_floating_point_targets_keep_their_type() -> None:
-    assert Split.of(torch.zeros(2, 1), torch.zeros(2, 1, dtype=torch.float64)).targets.dtype == torch.float64
+    assert (
+        Split.of(torch.zeros(2, 1), torch.zeros(2, 1, dtype=torch.float64)).targets.dtype
+        == torch.float64
+    )
 
 
 @given(first=indices_of_20, data=st.data())
-def test_a_subset_of_a_subset_is_a_view_of_the_same_storage(first: list[int], data: st.DataObject) -> None:
+def test_a_subset_of_a_subset_is_a_view_of_the_same_storage(
+    first: list[int], data: st.DataObject
+) -> None:
     whole = images(first_id=100)
     part = whole.subset(first)
-    second = data.draw(st.lists(st.integers(0, len(first) - 1), max_size=10) if first else st.just([]))
+    second = data.draw(
+        st.lists(st.integers(0, len(first) - 1), max_size=10) if first else st.just([])
+    )
     both = part.subset(second)
     assert both.samples is whole.samples
     assert both.samples.x.data_ptr() == whole.samples.x.data_ptr()
@@ -73,7 +89,10 @@ def test_a_subset_of_a_subset_is_a_view_of_the_same_storage(first: list[int], da
 @given(st.lists(st.booleans(), min_size=20, max_size=20))
 def test_flags_choose_the_samples_where_they_are_true(flags: list[bool]) -> None:
     assert images().subset(flags).ids.tolist() == [i for i, flag in enumerate(flags) if flag]
-    assert images().subset(torch.tensor(flags)).ids.tolist() == images().subset(np.array(flags)).ids.tolist()
+    assert (
+        images().subset(torch.tensor(flags)).ids.tolist()
+        == images().subset(np.array(flags)).ids.tolist()
+    )
 
 
 @given(st.slices(20))
@@ -111,7 +130,10 @@ def test_batches_laid_end_to_end_are_the_split(count: int, size: int, drop_last:
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 25))
 def test_a_shuffled_pass_is_the_permutation_of_the_seed(seed: int, size: int) -> None:
     split = images(transforms=[Jitter()])
-    one, other = (list(split.batches(size, shuffle=True, generator=torch.Generator().manual_seed(seed))) for _ in range(2))
+    one, other = (
+        list(split.batches(size, shuffle=True, generator=torch.Generator().manual_seed(seed)))
+        for _ in range(2)
+    )
     expected = torch.randperm(20, generator=torch.Generator().manual_seed(seed))
     assert torch.cat([batch.ids for batch in one]).tolist() == expected.tolist()
     assert all(torch.equal(a.x, b.x) for a, b in zip(one, other, strict=True))
@@ -150,7 +172,9 @@ def test_transforms_are_applied_in_order_to_whole_batches() -> None:
         seen.append(tuple(x.shape))
         return x + 1
 
-    split = Split.of(torch.zeros(5, 2), torch.zeros(5), transforms=[first, lambda x, generator: x * 10])
+    split = Split.of(
+        torch.zeros(5, 2), torch.zeros(5), transforms=[first, lambda x, generator: x * 10]
+    )
     assert next(split.batches(3)).x.unique().item() == 10
     assert seen == [(3, 2)]
 
@@ -211,7 +235,9 @@ def test_arrays_are_shared_and_read_only_ones_copied() -> None:
 
 
 def test_lengths_come_with_their_samples() -> None:
-    split = Split.of(torch.zeros(3, 5, 2), torch.zeros(3, 5, 1), lengths=np.array([5, 3, 1], dtype=np.uint8))
+    split = Split.of(
+        torch.zeros(3, 5, 2), torch.zeros(3, 5, 1), lengths=np.array([5, 3, 1], dtype=np.uint8)
+    )
     batch = split.subset([2, 0]).all()
     assert batch.lengths is not None
     assert batch.lengths.tolist() == [1, 5]
@@ -220,8 +246,14 @@ def test_lengths_come_with_their_samples() -> None:
 
 
 def test_a_batch_moves_to_a_device_with_everything_in_it() -> None:
-    batch = next(Split.of(torch.zeros(3, 5, 2), torch.zeros(3), lengths=[5, 3, 1]).batches(2, device="meta"))
-    assert {tensor.device.type for tensor in (batch.x, batch.y, batch.ids, batch.lengths) if tensor is not None} == {"meta"}
+    batch = next(
+        Split.of(torch.zeros(3, 5, 2), torch.zeros(3), lengths=[5, 3, 1]).batches(2, device="meta")
+    )
+    assert {
+        tensor.device.type
+        for tensor in (batch.x, batch.y, batch.ids, batch.lengths)
+        if tensor is not None
+    } == {"meta"}
     assert len(batch) == 2
     assert batch.to(None) is batch
     again = next(images().batches(2)).to("meta")
@@ -230,7 +262,10 @@ def test_a_batch_moves_to_a_device_with_everything_in_it() -> None:
 
 
 def test_memory_is_counted_for_inputs_targets_and_lengths() -> None:
-    assert Samples.of(torch.zeros(3, 5), torch.zeros(3, dtype=torch.uint8), lengths=[5, 5, 5]).nbytes == 60 + 3 + 24
+    assert (
+        Samples.of(torch.zeros(3, 5), torch.zeros(3, dtype=torch.uint8), lengths=[5, 5, 5]).nbytes
+        == 60 + 3 + 24
+    )
 
 
 def test_samples_are_transformed_on_the_device_that_they_go_to() -> None:
@@ -246,8 +281,15 @@ def test_samples_are_transformed_on_the_device_that_they_go_to() -> None:
 
 @pytest.mark.parametrize("context", [None, "fork", "spawn"])
 def test_a_data_loader_gives_the_same_samples_from_its_workers(context: str | None) -> None:
-    split = images(transforms=[halved] if context != "spawn" else [])  # a spawned worker cannot import this file
-    loader = DataLoader(split, batch_size=6, num_workers=0 if context is None else 2, multiprocessing_context=context)
+    split = images(
+        transforms=[halved] if context != "spawn" else []
+    )  # a spawned worker cannot import this file
+    loader = DataLoader(
+        split,
+        batch_size=6,
+        num_workers=0 if context is None else 2,
+        multiprocessing_context=context,
+    )
     for (x, y), batch in zip(loader, split.batches(6), strict=True):
         assert torch.equal(x, batch.x)
         assert torch.equal(y, batch.y)
@@ -256,7 +298,9 @@ def test_a_data_loader_gives_the_same_samples_from_its_workers(context: str | No
 def test_augmentation_differs_between_the_workers_of_a_data_loader() -> None:
     split = images(transforms=[Jitter()]).subset([0] * 4)
     generator = torch.Generator().manual_seed(0)
-    loader = DataLoader(split, batch_size=2, num_workers=2, multiprocessing_context="fork", generator=generator)
+    loader = DataLoader(
+        split, batch_size=2, num_workers=2, multiprocessing_context="fork", generator=generator
+    )
     (first, _), (second, _) = loader
     assert not torch.equal(first, second)
 
@@ -279,7 +323,9 @@ def test_threads_that_share_a_split_get_what_one_alone_gets() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(torch.equal(a, b) for a, b in zip(alone, (together[seed] for seed in range(8)), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(alone, (together[seed] for seed in range(8)), strict=True)
+    )
 
 
 def test_a_split_never_changes() -> None:

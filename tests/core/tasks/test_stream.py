@@ -19,7 +19,9 @@ def noisy(values: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def split_of(count: int = 10, *, augmented: bool = True) -> Split:
-    return Split.of(torch.zeros(count, 1), torch.arange(count), transforms=[noisy] if augmented else [])
+    return Split.of(
+        torch.zeros(count, 1), torch.arange(count), transforms=[noisy] if augmented else []
+    )
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -27,23 +29,47 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def same(one: Batch, other: Batch) -> bool:
-    return torch.equal(one.x, other.x) and torch.equal(one.y, other.y) and torch.equal(one.ids, other.ids)
+    return (
+        torch.equal(one.x, other.x)
+        and torch.equal(one.y, other.y)
+        and torch.equal(one.ids, other.ids)
+    )
 
 
-@given(count=st.integers(1, 12), size=st.integers(1, 14), drop_last=st.booleans(), seed=st.integers(0, 1000))
-def test_a_stream_is_one_shuffled_pass_after_the_other(count: int, size: int, drop_last: bool, seed: int) -> None:
+@given(
+    count=st.integers(1, 12),
+    size=st.integers(1, 14),
+    drop_last=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_a_stream_is_one_shuffled_pass_after_the_other(
+    count: int, size: int, drop_last: bool, seed: int
+) -> None:
     if drop_last and count < size:
         return
     split, generator = split_of(count), seeded(seed)
-    passes = [batch for _ in range(3) for batch in split.batches(size, shuffle=True, generator=generator, drop_last=drop_last)]
+    passes = [
+        batch
+        for _ in range(3)
+        for batch in split.batches(size, shuffle=True, generator=generator, drop_last=drop_last)
+    ]
     stream = split.stream(size, generator=seeded(seed), drop_last=drop_last)
-    assert all(same(one, other) for one, other in zip(passes, islice(stream, len(passes)), strict=True))
+    assert all(
+        same(one, other) for one, other in zip(passes, islice(stream, len(passes)), strict=True)
+    )
     assert stream.epoch == 3
 
 
 @settings(deadline=None)
-@given(count=st.integers(1, 12), size=st.integers(1, 5), before=st.integers(0, 9), drop_last=st.booleans())
-def test_a_stream_that_was_saved_anywhere_goes_on_exactly(count: int, size: int, before: int, drop_last: bool) -> None:
+@given(
+    count=st.integers(1, 12),
+    size=st.integers(1, 5),
+    before=st.integers(0, 9),
+    drop_last=st.booleans(),
+)
+def test_a_stream_that_was_saved_anywhere_goes_on_exactly(
+    count: int, size: int, before: int, drop_last: bool
+) -> None:
     if drop_last and count < size:
         return
     stream = split_of(count).stream(size, generator=seeded(1), drop_last=drop_last)
@@ -62,7 +88,9 @@ def test_the_state_survives_a_file_of_tensors_and_integers() -> None:
     next(stream)
     state = stream.state_dict()
     numbers = {name: value for name, value in state.items() if isinstance(value, int)}
-    tensors = load(save({name: value for name, value in state.items() if isinstance(value, torch.Tensor)}))
+    tensors = load(
+        save({name: value for name, value in state.items() if isinstance(value, torch.Tensor)})
+    )
     assert len(numbers) + len(tensors) == len(state)
     other = split_of().stream(4, generator=seeded(2))
     other.load_state_dict({**numbers, **tensors})
@@ -88,8 +116,18 @@ def test_without_a_generator_a_stream_has_one_of_its_own_that_follows_manual_see
 
 
 def test_the_last_batch_of_a_pass_is_smaller_or_left_out() -> None:
-    assert [len(batch) for batch in islice(split_of(5).stream(2, generator=seeded(0)), 6)] == [2, 2, 1, 2, 2, 1]
-    assert [len(batch) for batch in islice(split_of(5).stream(2, generator=seeded(0), drop_last=True), 4)] == [2] * 4
+    assert [len(batch) for batch in islice(split_of(5).stream(2, generator=seeded(0)), 6)] == [
+        2,
+        2,
+        1,
+        2,
+        2,
+        1,
+    ]
+    assert [
+        len(batch)
+        for batch in islice(split_of(5).stream(2, generator=seeded(0), drop_last=True), 4)
+    ] == [2] * 4
 
 
 def test_batches_go_to_the_device() -> None:
@@ -111,7 +149,9 @@ def test_a_state_that_belongs_to_something_else_is_refused() -> None:
         split_of(9).stream(4).load_state_dict(state)
 
 
-@pytest.mark.parametrize("lost", ["epoch", "generator", "epoch_start", "position", "size", "batch_size"])
+@pytest.mark.parametrize(
+    "lost", ["epoch", "generator", "epoch_start", "position", "size", "batch_size"]
+)
 def test_an_incomplete_state_is_refused_by_name(lost: str) -> None:
     state = split_of().stream(4, generator=seeded(1)).state_dict()
     del state[lost]
@@ -119,7 +159,9 @@ def test_an_incomplete_state_is_refused_by_name(lost: str) -> None:
         split_of().stream(4).load_state_dict(state)
 
 
-@pytest.mark.parametrize("damaged", [torch.zeros(3, dtype=torch.uint8), torch.zeros(5056), "nonsense"])
+@pytest.mark.parametrize(
+    "damaged", [torch.zeros(3, dtype=torch.uint8), torch.zeros(5056), "nonsense"]
+)
 @pytest.mark.parametrize("which", ["generator", "epoch_start"])
 def test_a_damaged_state_is_refused_and_changes_nothing(damaged: Any, which: str) -> None:
     stream, twin = (split_of().stream(4, generator=seeded(1)) for _ in range(2))

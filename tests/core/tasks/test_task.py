@@ -13,8 +13,15 @@ STORED = 10 * 4 + 10
 
 
 def task_of(number: int = 0, *, val: bool = True) -> Task:
-    spec = TaskSpec(name=f"piece_{number}", kind="classification", in_shape=(1, 2, 2), out_shape=(2,))
-    return Task(spec, WHOLE.subset(slice(6)), WHOLE.subset(slice(8, 10)), WHOLE.subset(slice(6, 8)) if val else None)
+    spec = TaskSpec(
+        name=f"piece_{number}", kind="classification", in_shape=(1, 2, 2), out_shape=(2,)
+    )
+    return Task(
+        spec,
+        WHOLE.subset(slice(6)),
+        WHOLE.subset(slice(8, 10)),
+        WHOLE.subset(slice(6, 8)) if val else None,
+    )
 
 
 def test_a_task_is_what_the_protocol_asks_for() -> None:

@@ -94,7 +94,9 @@ def test_a_check_uses_the_options_that_were_given(entry: Entry) -> None:
 
 
 def test_each_check_has_a_directory_of_its_own(entry: Entry) -> None:
-    assert [result.outcome for result in run_checks(entry, checks=[writes, writes])] == [Outcome.PASSED] * 2
+    assert [result.outcome for result in run_checks(entry, checks=[writes, writes])] == [
+        Outcome.PASSED
+    ] * 2
 
 
 def test_ctrl_c_is_not_a_finding(entry: Entry) -> None:
@@ -105,9 +107,15 @@ def test_ctrl_c_is_not_a_finding(entry: Entry) -> None:
         run_checks(entry, checks=[interrupted])
 
 
-def test_a_component_gives_hints_about_itself(register: Callable[..., Registry], tmp_path: Path) -> None:
+def test_a_component_gives_hints_about_itself(
+    register: Callable[..., Registry], tmp_path: Path
+) -> None:
     subject = Subject(register(kit=CODE).get("dataset", "other"), tmp_path)
-    assert (subject.hint("patience"), subject.hint("unknown", 3), subject.kind) == (5, 3, Kind.DATASET)
+    assert (subject.hint("patience"), subject.hint("unknown", 3), subject.kind) == (
+        5,
+        3,
+        Kind.DATASET,
+    )
     plain = Subject(register().get("dataset", "data"), tmp_path)
     assert plain.hint("patience", 60) == 60
 
@@ -136,7 +144,9 @@ def test_a_plugin_without_components_cannot_be_tested(register: Callable[..., Re
         conformance("kit", "x*")
 
 
-def test_pytest_shows_every_check_of_every_set_of_options(install: Callable[..., Path], site: Path, tmp_path: Path) -> None:
+def test_pytest_shows_every_check_of_every_set_of_options(
+    install: Callable[..., Path], site: Path, tmp_path: Path
+) -> None:
     install("kit", CODE)
     (tmp_path / "test_it.py").write_text(
         textwrap.dedent("""
@@ -146,7 +156,16 @@ def test_pytest_shows_every_check_of_every_set_of_options(install: Callable[...,
         """)
     )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", str(tmp_path / "test_it.py")],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "--collect-only",
+            "-p",
+            "no:cacheprovider",
+            str(tmp_path / "test_it.py"),
+        ],
         env={"PYTHONPATH": str(site), "HYPNET_PLUGINS": "kit"},
         cwd=tmp_path,
         capture_output=True,

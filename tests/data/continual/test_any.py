@@ -40,11 +40,17 @@ def test_by_default_both_wrap_the_small_digits() -> None:
 
 
 def test_the_dataset_is_chosen_by_name_with_its_options_beside_it() -> None:
-    tasks = built("split", data={"name": "digits", "validation_size": 0}, classes_per_task=5, validation_size=40)
+    tasks = built(
+        "split",
+        data={"name": "digits", "validation_size": 0},
+        classes_per_task=5,
+        validation_size=40,
+    )
     assert [task.spec.labels for task in tasks] == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9)]
     assert all(task.val is not None and len(task.val) == 40 for task in tasks)
     assert_same(
-        built("permuted", data={"name": "digits", "normalize": True}, tasks=2), permuted_digits(tasks=2, normalize=True)
+        built("permuted", data={"name": "digits", "normalize": True}, tasks=2),
+        permuted_digits(tasks=2, normalize=True),
     )
 
 
@@ -76,7 +82,9 @@ def test_the_options_can_be_written_down_and_read_again() -> None:
 def test_tasks_may_have_heads_of_their_own() -> None:
     tasks = split_digits(separate_heads=True, target_padding=1)
     assert [task.spec.out_shape for task in tasks] == [(11,)] * 5
-    assert [sorted(set(next(task.test.batches(500)).y.tolist())) for task in tasks] == [[2 * n, 2 * n + 1] for n in range(5)]
+    assert [sorted(set(next(task.test.batches(500)).y.tolist())) for task in tasks] == [
+        [2 * n, 2 * n + 1] for n in range(5)
+    ]
     assert tasks[3].spec.labels == tuple(range(10))
     shared = split_digits(order=(9, 8, 7, 6, 5, 4, 3, 2, 1, 0), separate_heads=True)
     assert shared[0].spec.labels == (9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
@@ -85,7 +93,10 @@ def test_tasks_may_have_heads_of_their_own() -> None:
 
 
 def test_the_shell_shows_what_can_be_wrapped_without_loading_torch() -> None:
-    code = "import sys; from hypnet_core.plugins.registry import registry; registry().get('dataset', 'permuted'); print('torch' in sys.modules)"
+    code = (
+        "import sys; from hypnet_core.plugins.registry import registry; registry().get('dataset',"
+        " 'permuted'); print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
     assert registry().get("dataset", "permuted").component.summary

@@ -17,10 +17,16 @@ from hypnet_data.images.mnist import mnist
 def test_split_digits_is_five_tasks_of_two_digits_with_three_splits_each() -> None:
     sequence = split_digits()
     assert [task.spec.labels for task in sequence] == [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]
-    assert [task.spec.name for task in sequence] == [f"split_digits_{number}" for number in range(5)]
+    assert [task.spec.name for task in sequence] == [
+        f"split_digits_{number}" for number in range(5)
+    ]
     assert sequence.name == "split_digits"
     for task in sequence:
-        assert (task.spec.in_shape, task.spec.out_shape, task.spec.kind) == ((1, 8, 8), (2,), "classification")
+        assert (task.spec.in_shape, task.spec.out_shape, task.spec.kind) == (
+            (1, 8, 8),
+            (2,),
+            "classification",
+        )
         assert task.val is not None
         assert len(task.val) == 36
         assert 240 <= len(task.train) <= 260
@@ -67,7 +73,9 @@ def mnist_options(root: Path) -> dict[str, Any]:
 
 def test_split_mnist_on_5000_real_digits(mnist_root: Path) -> None:
     sequence = split_mnist(**mnist_options(mnist_root))
-    assert [(len(task.train), len(task.test), task.val) for task in sequence] == [(800, 200, None)] * 5
+    assert [(len(task.train), len(task.test), task.val) for task in sequence] == [
+        (800, 200, None)
+    ] * 5
     whole = mnist(validation_size=0, **mnist_options(mnist_root))
     assert isinstance(whole.train, Split)
     for number, task in enumerate(sequence):
@@ -89,7 +97,9 @@ def test_validation_images_of_split_mnist_are_the_first_of_each_task(mnist_root:
 
 
 def test_too_large_a_validation_split_is_an_error(mnist_root: Path) -> None:
-    with pytest.raises(ConfigError, match="800 samples cannot be held out for validation: there are only 800"):
+    with pytest.raises(
+        ConfigError, match="800 samples cannot be held out for validation: there are only 800"
+    ):
         split_mnist(validation_size=800, **mnist_options(mnist_root))
 
 
@@ -106,14 +116,18 @@ def test_a_linear_classifier_learns_a_task_of_real_digits(mnist_root: Path) -> N
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(network(batch.x), batch.y).backward()
         optimizer.step()
-    correct = sum(int((network(batch.x).argmax(dim=1) == batch.y).sum()) for batch in task.test.batches(100))
+    correct = sum(
+        int((network(batch.x).argmax(dim=1) == batch.y).sum()) for batch in task.test.batches(100)
+    )
     assert correct / len(task.test) > 0.9
 
 
 # CIFAR
 
 
-def test_split_cifar_is_cifar10_and_then_slices_of_cifar100(cifars: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_split_cifar_is_cifar10_and_then_slices_of_cifar100(
+    cifars: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("hypnet_data.images.cifar.CIFAR", cifars.published)
     tasks = split_cifar(data_dir=cifars.root, download=False)
     assert [task.spec.name for task in tasks] == [f"split_cifar_{number}" for number in range(6)]
@@ -121,7 +135,10 @@ def test_split_cifar_is_cifar10_and_then_slices_of_cifar100(cifars: Any, monkeyp
     expected = [tuple(range(10)), *(tuple(range(10 * n, 10 * n + 10)) for n in range(5))]
     assert [task.spec.labels for task in tasks] == expected
     assert [len(task.train) for task in tasks] == [100] + [20] * 5
-    ten, hundred = (load(data_dir=cifars.root, download=False, validation_size=0) for load in (cifar10, cifar100))
+    ten, hundred = (
+        load(data_dir=cifars.root, download=False, validation_size=0)
+        for load in (cifar10, cifar100)
+    )
     assert torch.equal(next(tasks[0].test.batches(30)).x, next(ten.test.batches(30)).x)
     batch = next(tasks[2].test.batches(10))
     assert isinstance(hundred.test, Split)
@@ -132,28 +149,48 @@ def test_split_cifar_is_cifar10_and_then_slices_of_cifar100(cifars: Any, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("options", "count"), [({"tasks": 11}, 11), ({"tasks": 1}, 1), ({"classes_per_task": 5, "tasks": 4}, 4)]
+    ("options", "count"),
+    [({"tasks": 11}, 11), ({"tasks": 1}, 1), ({"classes_per_task": 5, "tasks": 4}, 4)],
 )
 def test_split_cifar_has_as_many_tasks_as_asked_for(
     cifars: Any, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], count: int
 ) -> None:
     monkeypatch.setattr("hypnet_data.images.cifar.CIFAR", cifars.published)
-    tasks = split_cifar(data_dir=cifars.root, download=False, augmentation=True, cutout=True, validation_size=2, **options)
+    tasks = split_cifar(
+        data_dir=cifars.root,
+        download=False,
+        augmentation=True,
+        cutout=True,
+        validation_size=2,
+        **options,
+    )
     assert len(tasks) == count
     assert len({task.spec.name for task in tasks}) == count
     assert all(task.val is not None and len(task.val) == 2 for task in tasks)
 
 
-def test_every_image_of_split_cifar_has_an_id_of_its_own(cifars: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_image_of_split_cifar_has_an_id_of_its_own(
+    cifars: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("hypnet_data.images.cifar.CIFAR", cifars.published)
-    tasks = split_cifar(data_dir=cifars.root, download=False, tasks=11, validation_size=2, target_padding=3)
-    ids = [int(i) for task in tasks for split in task.splits.values() if isinstance(split, Split) for i in split.ids]
+    tasks = split_cifar(
+        data_dir=cifars.root, download=False, tasks=11, validation_size=2, target_padding=3
+    )
+    ids = [
+        int(i)
+        for task in tasks
+        for split in task.splits.values()
+        if isinstance(split, Split)
+        for i in split.ids
+    ]
     assert len(ids) == len(set(ids)) == 100 + 30 + 200 + 100
     assert min(int(i) for task in tasks[1:] for i in next(task.train.batches(200)).ids) >= 60_000
     assert [task.spec.out_shape for task in tasks] == [(13,)] * 11
 
 
-@pytest.mark.parametrize("options", [{"tasks": 12}, {"tasks": 0}, {"classes_per_task": 3}, {"classes_per_task": 20}])
+@pytest.mark.parametrize(
+    "options", [{"tasks": 12}, {"tasks": 0}, {"classes_per_task": 3}, {"classes_per_task": 20}]
+)
 def test_split_cifar_refuses_what_cannot_be(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"must be (between 1 and 11|1, 2, 5 or 10)"):
         split_cifar(download=False, **options)

@@ -28,7 +28,9 @@ def images(task: Task, name: str = "test") -> Any:
 
 
 def mnist_tasks(root: Path, **options: Any) -> TaskSequence:
-    return permuted_mnist(**{"data_dir": root, "download": False, "verify": False, "validation_size": 100, **options})
+    return permuted_mnist(
+        **{"data_dir": root, "download": False, "verify": False, "validation_size": 100, **options}
+    )
 
 
 def test_every_task_has_the_same_pixels_in_another_order() -> None:
@@ -73,7 +75,13 @@ def test_padding_is_black_also_after_normalisation(mnist_root: Path, channels: i
     pixels = images(task) * 0.3081 + 0.1307
     assert torch.allclose(pixels.min(), torch.tensor(0.0), atol=1e-6)
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
-    spec = TaskSpec(name="c", kind="classification", in_shape=(3, 2, 2), out_shape=(2,), normalization=(mean, std))
+    spec = TaskSpec(
+        name="c",
+        kind="classification",
+        in_shape=(3, 2, 2),
+        out_shape=(2,),
+        normalization=(mean, std),
+    )
     split = Split.of(torch.rand(4, 3, 2, 2), [0, 1, 0, 1])
     [padded] = permuted_tasks(Task(spec, split, split), tasks=1, padding=1, first_unpermuted=True)
     black = -torch.tensor(mean) / torch.tensor(std)
@@ -83,14 +91,21 @@ def test_padding_is_black_also_after_normalisation(mnist_root: Path, channels: i
 
 def test_images_are_stored_once_however_many_tasks_there_are(mnist_root: Path) -> None:
     tasks = mnist_tasks(mnist_root, tasks=100)
-    stores = {id(split.samples) for task in tasks for split in task.splits.values() if isinstance(split, Split)}
+    stores = {
+        id(split.samples)
+        for task in tasks
+        for split in task.splits.values()
+        if isinstance(split, Split)
+    }
     assert len(stores) == 2  # training files and test files
     assert tasks.nbytes == 5000 * (28 * 28 + 1)
 
 
 def test_a_task_does_not_depend_on_how_many_there_are() -> None:
     few, many = permuted_digits(tasks=3, seed=7), permuted_digits(tasks=9, seed=7)
-    assert all(torch.equal(images(one), images(other)) for one, other in zip(few, many, strict=False))
+    assert all(
+        torch.equal(images(one), images(other)) for one, other in zip(few, many, strict=False)
+    )
     assert not torch.equal(images(permuted_digits(tasks=1, seed=8)[0]), images(few[0]))
 
 
@@ -102,8 +117,14 @@ def test_the_first_task_may_be_left_as_it_is() -> None:
 
 def test_samples_keep_their_ids_and_their_splits() -> None:
     for task in permuted_digits(tasks=2):
-        assert {name: len(split) for name, split in task.splits.items()} == {"train": 1257, "test": 360, "val": 180}
-        assert all(torch.equal(split.ids, digits().splits[name].ids) for name, split in task.splits.items())
+        assert {name: len(split) for name, split in task.splits.items()} == {
+            "train": 1257,
+            "test": 360,
+            "val": 180,
+        }
+        assert all(
+            torch.equal(split.ids, digits().splits[name].ids) for name, split in task.splits.items()
+        )
 
 
 def test_targets_are_padded_one_hot_or_of_separate_heads() -> None:
@@ -112,14 +133,20 @@ def test_targets_are_padded_one_hot_or_of_separate_heads() -> None:
         assert next(task.test.batches(5)).y.shape == (5, 13)
     for number, task in enumerate(permuted_digits(tasks=3, separate_heads=True)):
         assert task.spec.out_shape == (30,)
-        assert torch.equal(next(task.test.batches(360)).y, next(digits().test.batches(360)).y + 10 * number)
+        assert torch.equal(
+            next(task.test.batches(360)).y, next(digits().test.batches(360)).y + 10 * number
+        )
 
 
 def test_all_tasks_may_be_used_at_the_same_time_and_in_other_processes(mnist_root: Path) -> None:
     tasks = mnist_tasks(mnist_root, tasks=3)
     streams = [task.train.stream(16, generator=torch.Generator().manual_seed(0)) for task in tasks]
     alone = [
-        next(mnist_tasks(mnist_root, tasks=3)[n].train.stream(16, generator=torch.Generator().manual_seed(0))).x
+        next(
+            mnist_tasks(mnist_root, tasks=3)[n].train.stream(
+                16, generator=torch.Generator().manual_seed(0)
+            )
+        ).x
         for n in range(3)
     ]
     for stream, expected in zip(streams, alone, strict=True):
@@ -139,7 +166,10 @@ def test_all_tasks_may_be_used_at_the_same_time_and_in_other_processes(mnist_roo
         ({"target_padding": -1}, "target_padding must not be negative"),
         ({"seed": -1}, "seed must not be negative"),
         ({"permutations": [range(63)]}, "permutation 0 must hold each number from 0 to 63 once"),
-        ({"permutations": [None, [0] * 64]}, "permutation 1 must hold each number from 0 to 63 once"),
+        (
+            {"permutations": [None, [0] * 64]},
+            "permutation 1 must hold each number from 0 to 63 once",
+        ),
         ({"permutations": []}, "permutations must hold one per task"),
     ],
 )

@@ -45,7 +45,9 @@ def test_there_may_be_validation_samples() -> None:
         assert len(task.val) == 7
 
 
-@pytest.mark.parametrize("options", [{"tasks": 4}, {"tasks": 0}, {"std": -0.1}, {"seed": -1}, {"train_size": 0}])
+@pytest.mark.parametrize(
+    "options", [{"tasks": 4}, {"tasks": 0}, {"std": -0.1}, {"seed": -1}, {"train_size": 0}]
+)
 def test_what_cannot_be_is_an_error(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="must "):
         polynomials(**options)

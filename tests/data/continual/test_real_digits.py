@@ -28,7 +28,10 @@ def accuracy(task: Task) -> float:
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(network(batch.x.flatten(1)), batch.y).backward()
             optimizer.step()
-    right = sum(int((network(batch.x.flatten(1)).argmax(1) == batch.y).sum()) for batch in task.test.batches(500))
+    right = sum(
+        int((network(batch.x.flatten(1)).argmax(1) == batch.y).sum())
+        for batch in task.test.batches(500)
+    )
     return right / len(task.test)
 
 
@@ -48,12 +51,22 @@ def test_threads_and_forked_processes_get_the_same_batches(mnist_root: Path) -> 
     tasks = permuted_mnist(tasks=3, validation_size=0, data_dir=mnist_root, **FILES)
 
     def total(number: int) -> float:
-        batches = tasks[number].train.batches(256, shuffle=True, generator=torch.Generator().manual_seed(number))
-        return float(sum((batch.x * batch.y[:, None, None, None]).sum() * n for n, batch in enumerate(batches)))
+        batches = tasks[number].train.batches(
+            256, shuffle=True, generator=torch.Generator().manual_seed(number)
+        )
+        return float(
+            sum(
+                (batch.x * batch.y[:, None, None, None]).sum() * n
+                for n, batch in enumerate(batches)
+            )
+        )
 
     expected = [total(number) for number in range(3)]
     found: dict[int, float] = {}
-    threads = [threading.Thread(target=lambda n=number: found.__setitem__(n, total(n))) for number in range(3)]
+    threads = [
+        threading.Thread(target=lambda n=number: found.__setitem__(n, total(n)))
+        for number in range(3)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -65,7 +78,12 @@ def test_threads_and_forked_processes_get_the_same_batches(mnist_root: Path) -> 
     def report() -> None:
         torch.set_num_threads(1)
         queue.put(
-            [len(batch) for batch in tasks[1].train.batches(256, shuffle=True, generator=torch.Generator().manual_seed(1))]
+            [
+                len(batch)
+                for batch in tasks[1].train.batches(
+                    256, shuffle=True, generator=torch.Generator().manual_seed(1)
+                )
+            ]
         )
 
     process = context.Process(target=report)

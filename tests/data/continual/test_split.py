@@ -17,7 +17,9 @@ from hypnet_data.holdout import stratified
 from hypnet_data.transforms import OneHot, RandomCrop
 
 
-def whole_of(count: int = 120, classes: int = 6, *, val: bool = False, one_hot: bool = False) -> Task:
+def whole_of(
+    count: int = 120, classes: int = 6, *, val: bool = False, one_hot: bool = False
+) -> Task:
     """Samples that hold their own number, and labels that go round the classes."""
     everything = Split.of(torch.arange(count * 1.0)[:, None], torch.arange(count) % classes)
     if one_hot:
@@ -32,7 +34,9 @@ orders = st.integers(2, 6).flatmap(lambda classes: st.permutations(range(classes
 
 
 @given(order=orders, data=st.data())
-def test_tasks_are_the_samples_of_their_labels_relabelled(order: list[int], data: st.DataObject) -> None:
+def test_tasks_are_the_samples_of_their_labels_relabelled(
+    order: list[int], data: st.DataObject
+) -> None:
     size = data.draw(st.integers(1, len(order)))
     tasks = data.draw(st.integers(1, len(order) // size))
     whole = whole_of(classes=len(order), val=True)
@@ -76,7 +80,11 @@ def test_labels_of_each_task_may_be_given_and_shared() -> None:
 
 
 def test_names_count_the_tasks() -> None:
-    assert [task.spec.name for task in split_tasks(whole_of())] == ["split_numbers_0", "split_numbers_1", "split_numbers_2"]
+    assert [task.spec.name for task in split_tasks(whole_of())] == [
+        "split_numbers_0",
+        "split_numbers_1",
+        "split_numbers_2",
+    ]
     assert split_tasks(whole_of(), name="mine")[2].spec.name == "mine_2"
     assert split_tasks(whole_of()).name == "split_numbers"
 
@@ -107,7 +115,9 @@ def test_one_hot_rows_are_those_of_the_new_labels() -> None:
 
 
 def test_a_whole_with_one_hot_targets_can_be_cut_as_well() -> None:
-    for one, other in zip(split_tasks(whole_of()), split_tasks(whole_of(one_hot=True)), strict=True):
+    for one, other in zip(
+        split_tasks(whole_of()), split_tasks(whole_of(one_hot=True)), strict=True
+    ):
         assert torch.equal(next(one.test.batches(1000)).y, next(other.test.batches(1000)).y)
 
 
@@ -145,14 +155,21 @@ def test_a_part_can_be_cut_again_and_remembers_the_first_labels() -> None:
 
 
 @given(classes=st.integers(1, 12), size=st.integers(1, 12))
-def test_groups_deal_out_every_label_once_or_say_that_they_do_not_come_out_even(classes: int, size: int) -> None:
+def test_groups_deal_out_every_label_once_or_say_that_they_do_not_come_out_even(
+    classes: int, size: int
+) -> None:
     if size > classes:
         with pytest.raises(ConfigError, match="classes_per_task"):
             label_groups(classes, classes_per_task=size)
     elif classes % size:
-        with pytest.raises(ConfigError, match=f"set tasks={classes // size} to leave out {classes % size}"):
+        with pytest.raises(
+            ConfigError, match=f"set tasks={classes // size} to leave out {classes % size}"
+        ):
             label_groups(classes, classes_per_task=size)
-        assert len(label_groups(classes, classes_per_task=size, tasks=classes // size)) == classes // size
+        assert (
+            len(label_groups(classes, classes_per_task=size, tasks=classes // size))
+            == classes // size
+        )
     else:
         assert list(chain(*label_groups(classes, classes_per_task=size))) == list(range(classes))
 
@@ -173,7 +190,10 @@ def test_groups_deal_out_every_label_once_or_say_that_they_do_not_come_out_even(
         ({"labels": []}, "at least one task"),
         ({"labels": [[0], [1]], "tasks": 3}, "tasks must be between 1 and 2"),
         ({"target_padding": -1}, "target_padding must not be negative"),
-        ({"validation_size": 20}, "20 samples cannot be held out for validation: there are only 20"),
+        (
+            {"validation_size": 20},
+            "20 samples cannot be held out for validation: there are only 20",
+        ),
         ({"validation_size": -2}, "must not be negative"),
     ],
 )
@@ -190,7 +210,10 @@ def test_a_second_validation_split_is_refused() -> None:
 def test_a_task_without_samples_is_an_error_that_names_its_labels() -> None:
     whole = whole_of()
     spec = whole.spec.model_copy(update={"out_shape": (8,)})
-    with pytest.raises(DataError, match="'split_numbers_3' has no training samples: there is none with label 6 or 7"):
+    with pytest.raises(
+        DataError,
+        match="'split_numbers_3' has no training samples: there is none with label 6 or 7",
+    ):
         split_tasks(Task(spec, whole.train, whole.test))
 
 
@@ -213,7 +236,10 @@ def test_a_split_of_a_class_of_its_own_cannot_be_cut() -> None:
 
     whole = whole_of()
     elsewhere: Any = Elsewhere(whole.train)
-    with pytest.raises(ConfigError, match="no task sequence can be made of 'numbers': its samples are in a Elsewhere"):
+    with pytest.raises(
+        ConfigError,
+        match="no task sequence can be made of 'numbers': its samples are in a Elsewhere",
+    ):
         split_tasks(Task(whole.spec, elsewhere, whole.test))
 
 
@@ -228,7 +254,9 @@ def small(train: list[int], test: list[int], val: list[int] | None) -> Task:
 
 
 def test_a_task_that_cannot_be_tested_is_an_error() -> None:
-    with pytest.raises(DataError, match="'split_small_1' has no test samples: there is none with label 2 or 3"):
+    with pytest.raises(
+        DataError, match="'split_small_1' has no test samples: there is none with label 2 or 3"
+    ):
         split_tasks(small([0, 1, 2, 3], [0, 1, 0], None))
 
 

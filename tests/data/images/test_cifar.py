@@ -43,7 +43,10 @@ def batches_in(archive: Path, label: str) -> dict[str, tuple[Any, list[int]]]:
             file = tar.extractfile(member)
             assert file is not None
             batch = pickle.loads(file.read(), encoding="latin1")
-            found[member.name.rpartition("/")[2]] = (batch["data"].reshape(-1, 3, 32, 32), batch[label])
+            found[member.name.rpartition("/")[2]] = (
+                batch["data"].reshape(-1, 3, 32, 32),
+                batch[label],
+            )
         return found
 
 
@@ -72,21 +75,38 @@ def test_images_come_out_of_the_batches_as_they_went_in(as_published: Any) -> No
 
 def test_cifar100_has_a_hundred_classes(as_published: Any) -> None:
     task = cifar100(data_dir=as_published.root, download=False, validation_size=50, one_hot=True)
-    assert {name: len(split) for name, split in task.splits.items()} == {"train": 150, "test": 100, "val": 50}
+    assert {name: len(split) for name, split in task.splits.items()} == {
+        "train": 150,
+        "test": 100,
+        "val": 50,
+    }
     assert task.spec.out_shape == (100,)
     assert next(task.test.batches(100)).y.argmax(1).tolist() == list(range(100))
 
 
 def test_the_archive_may_be_deleted_once_it_was_read(as_published: Any, tmp_path: Path) -> None:
     shutil.copy(as_published.root / "cifar-10-python.tar.gz", tmp_path)
-    before = split_of(cifar10(data_dir=tmp_path, download=False, validation_size=0), "train").samples.x
+    before = split_of(
+        cifar10(data_dir=tmp_path, download=False, validation_size=0), "train"
+    ).samples.x
     (tmp_path / "cifar-10-python.tar.gz").unlink()
-    assert torch.equal(split_of(cifar10(data_dir=tmp_path, download=False, validation_size=0), "train").samples.x, before)
+    assert torch.equal(
+        split_of(cifar10(data_dir=tmp_path, download=False, validation_size=0), "train").samples.x,
+        before,
+    )
 
 
 @pytest.mark.parametrize(("load", "side"), [(cifar10, 16), (cifar100, 8)])
-def test_cutout_blanks_a_square_of_the_published_size(as_published: Any, load: Any, side: int) -> None:
-    task = load(data_dir=as_published.root, download=False, validation_size=0, augmentation=True, cutout=True)
+def test_cutout_blanks_a_square_of_the_published_size(
+    as_published: Any, load: Any, side: int
+) -> None:
+    task = load(
+        data_dir=as_published.root,
+        download=False,
+        validation_size=0,
+        augmentation=True,
+        cutout=True,
+    )
     split = split_of(task, "train").subset([0] * 300)
     images = split.batch(range(300), generator=torch.Generator().manual_seed(0)).x
     blank = (images == 0).all(dim=1)
@@ -98,15 +118,27 @@ def test_cutout_blanks_a_square_of_the_published_size(as_published: Any, load: A
         load(data_dir=as_published.root, download=False, validation_size=0, cutout=True)
 
 
-def test_augmentation_is_the_same_under_the_same_seed_and_leaves_test_images_alone(as_published: Any) -> None:
-    task = cifar10(data_dir=as_published.root, download=False, validation_size=10, augmentation=True, cutout=True)
+def test_augmentation_is_the_same_under_the_same_seed_and_leaves_test_images_alone(
+    as_published: Any,
+) -> None:
+    task = cifar10(
+        data_dir=as_published.root,
+        download=False,
+        validation_size=10,
+        augmentation=True,
+        cutout=True,
+    )
     one, two, three = (
-        next(task.train.batches(90, shuffle=True, generator=torch.Generator().manual_seed(seed))).x for seed in (1, 1, 2)
+        next(task.train.batches(90, shuffle=True, generator=torch.Generator().manual_seed(seed))).x
+        for seed in (1, 1, 2)
     )
     assert torch.equal(one, two)
     assert not torch.equal(one, three)
     raw = split_of(task, "test").samples.x[:5].float() / 255
-    mean, std = (torch.tensor(numbers)[:, None, None] for numbers in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    mean, std = (
+        torch.tensor(numbers)[:, None, None]
+        for numbers in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
     assert torch.allclose(next(task.test.batches(5)).x, (raw - mean) / std, atol=1e-6)
 
 
@@ -121,7 +153,10 @@ def test_an_archive_is_downloaded_and_read(as_published: Any, server: Any, tmp_p
 
 
 def test_no_pickle_is_opened_unless_the_archive_is_the_published_one(cifars: Any) -> None:
-    with pytest.raises(DataError, match=r"cifar-10-python\.tar\.gz is damaged \(its MD5 checksum is \w+, should be c58f3"):
+    with pytest.raises(
+        DataError,
+        match=r"cifar-10-python\.tar\.gz is damaged \(its MD5 checksum is \w+, should be c58f3",
+    ):
         cifar10(data_dir=cifars.root, download=False)
 
 
@@ -141,19 +176,31 @@ def broken(cifars: Any, tmp_path: Path, batch: bytes, *, trusted: bool = True) -
         old.extractall(tmp_path / "unpacked", filter="data")
         (tmp_path / "unpacked" / published.folder / "test_batch").write_bytes(batch)
         new.add(tmp_path / "unpacked" / published.folder, published.folder)
-    return archive, replace(published, test=(("test_batch", hashlib.md5(batch).hexdigest()),)) if trusted else published
+    return archive, (
+        replace(published, test=(("test_batch", hashlib.md5(batch).hexdigest()),))
+        if trusted
+        else published
+    )
 
 
 def test_a_pickle_with_another_checksum_is_not_opened(cifars: Any, tmp_path: Path) -> None:
-    archive, published = broken(cifars, tmp_path, pickle.dumps(Bomb(tmp_path / "ran")), trusted=False)
-    with pytest.raises(DataError, match=r"test_batch in .*gz is not the published one .* and so it is not opened"):
+    archive, published = broken(
+        cifars, tmp_path, pickle.dumps(Bomb(tmp_path / "ran")), trusted=False
+    )
+    with pytest.raises(
+        DataError, match=r"test_batch in .*gz is not the published one .* and so it is not opened"
+    ):
         read_batches(archive, published, classes=10)
     assert not (tmp_path / "ran").exists()
 
 
-def test_even_a_pickle_with_the_right_checksum_may_only_make_arrays(cifars: Any, tmp_path: Path) -> None:
+def test_even_a_pickle_with_the_right_checksum_may_only_make_arrays(
+    cifars: Any, tmp_path: Path
+) -> None:
     archive, published = broken(cifars, tmp_path, pickle.dumps(Bomb(tmp_path / "ran")))
-    with pytest.raises(DataError, match=r"test_batch in .* cannot be read: UnpicklingError: it asks for "):
+    with pytest.raises(
+        DataError, match=r"test_batch in .* cannot be read: UnpicklingError: it asks for "
+    ):
         read_batches(archive, published, classes=10)
     assert not (tmp_path / "ran").exists()
 
@@ -163,14 +210,31 @@ def test_even_a_pickle_with_the_right_checksum_may_only_make_arrays(cifars: Any,
     [
         (b"", "cannot be read: EOFError"),
         (pickle.dumps({"labels": [1]}), "cannot be read: KeyError"),
-        (pickle.dumps({"data": np.zeros((2, 5), np.uint8), "labels": [1, 2]}), "does not hold colour images of 32x32"),
-        (pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [1]}), "does not hold colour images of 32x32"),
-        (pickle.dumps({"data": np.zeros((2, 3072)), "labels": [1, 2]}), "does not hold colour images of 32x32"),
-        (pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [1, 10]}), "holds a label 10, but there are only 10"),
-        (pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [-1, 3]}), "holds a label -1"),
+        (
+            pickle.dumps({"data": np.zeros((2, 5), np.uint8), "labels": [1, 2]}),
+            "does not hold colour images of 32x32",
+        ),
+        (
+            pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [1]}),
+            "does not hold colour images of 32x32",
+        ),
+        (
+            pickle.dumps({"data": np.zeros((2, 3072)), "labels": [1, 2]}),
+            "does not hold colour images of 32x32",
+        ),
+        (
+            pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [1, 10]}),
+            "holds a label 10, but there are only 10",
+        ),
+        (
+            pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [-1, 3]}),
+            "holds a label -1",
+        ),
     ],
 )
-def test_a_batch_of_something_else_is_named(cifars: Any, tmp_path: Path, batch: bytes, message: str) -> None:
+def test_a_batch_of_something_else_is_named(
+    cifars: Any, tmp_path: Path, batch: bytes, message: str
+) -> None:
     archive, published = broken(cifars, tmp_path, batch)
     with pytest.raises(DataError, match=rf"test_batch in .*cifar-10-python\.tar\.gz {message}"):
         read_batches(archive, published, classes=10)

@@ -20,7 +20,11 @@ def split_of(task: Task, name: str) -> Split:
 
 
 def test_there_are_1257_180_and_360_images() -> None:
-    assert {name: len(split) for name, split in digits().splits.items()} == {"train": 1257, "val": 180, "test": 360}
+    assert {name: len(split) for name, split in digits().splits.items()} == {
+        "train": 1257,
+        "val": 180,
+        "test": 360,
+    }
 
 
 def test_the_splits_are_all_of_scikit_learns_digits_scaled() -> None:
@@ -72,7 +76,9 @@ def test_augmentation_shifts_training_images_alone_and_normalises_all() -> None:
     generator = torch.Generator().manual_seed(0)
     batch = next(augmented.train.batches(1257, generator=generator))
     assert not torch.equal(batch.x, split_of(plain, "train").all().x)
-    assert torch.equal(split_of(augmented, "train").unaugmented().all().x, split_of(plain, "train").all().x)
+    assert torch.equal(
+        split_of(augmented, "train").unaugmented().all().x, split_of(plain, "train").all().x
+    )
 
 
 def test_augmentation_without_normalisation_stays_between_0_and_1() -> None:
@@ -84,11 +90,15 @@ def test_augmentation_without_normalisation_stays_between_0_and_1() -> None:
 def test_one_hot_targets_have_their_one_at_the_class() -> None:
     indices, rows = digits(), digits(one_hot=True)
     for name in indices.splits:
-        assert torch.equal(split_of(rows, name).targets.argmax(dim=1), split_of(indices, name).targets)
+        assert torch.equal(
+            split_of(rows, name).targets.argmax(dim=1), split_of(indices, name).targets
+        )
     assert next(rows.train.batches(4)).y.dtype == torch.float32
 
 
-@pytest.mark.parametrize(("size", "message"), [(1437, "there are only 1437"), (-1, "must not be negative")])
+@pytest.mark.parametrize(
+    ("size", "message"), [(1437, "there are only 1437"), (-1, "must not be negative")]
+)
 def test_an_impossible_validation_size_is_an_error(size: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         digits(validation_size=size)

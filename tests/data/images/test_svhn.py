@@ -43,18 +43,24 @@ def test_images_come_out_of_the_files_as_they_went_in(written: Any, tmp_path: Pa
         x, y = written[name]
         batch = split_of(task, name).all()
         assert np.array_equal((batch.x * 255).round().numpy(), x)
-        assert batch.y.tolist() == [label % 10 for label in y.tolist()]  # ten stands for the digit 0
+        assert batch.y.tolist() == [
+            label % 10 for label in y.tolist()
+        ]  # ten stands for the digit 0
 
 
 def test_the_extra_images_come_behind_and_change_nobodys_id(written: Any, tmp_path: Path) -> None:
-    without, task = loaded(tmp_path, validation_size=10), loaded(tmp_path, validation_size=10, extra=True)
+    without, task = (
+        loaded(tmp_path, validation_size=10),
+        loaded(tmp_path, validation_size=10, extra=True),
+    )
     for name in ("val", "test"):
         assert torch.equal(split_of(task, name).ids, split_of(without, name).ids)
         assert torch.equal(split_of(task, name).all().x, split_of(without, name).all().x)
     assert torch.equal(split_of(task, "train").ids[:30], split_of(without, "train").ids)
     assert len(task.train) == 30 + 60
     assert np.array_equal(
-        split_of(task, "train").subset(slice(30, None)).with_transforms().all().x.numpy(), written["extra"][0]
+        split_of(task, "train").subset(slice(30, None)).with_transforms().all().x.numpy(),
+        written["extra"][0],
     )
 
 
@@ -84,10 +90,15 @@ def images(count: int, size: int = 32) -> Any:
         ({"y": np.ones((3, 1))}, "is no MATLAB file of images X and labels y"),
         ({"X": images(3), "y": np.ones((2, 1))}, "does not hold colour images"),
         ({"X": images(3, 28), "y": np.ones((3, 1))}, "does not hold colour images"),
-        ({"X": images(3), "y": np.array([[1], [11], [3]])}, "holds a label 11, but there are only ten"),
+        (
+            {"X": images(3), "y": np.array([[1], [11], [3]])},
+            "holds a label 11, but there are only ten",
+        ),
     ],
 )
-def test_a_file_of_something_else_is_named(written: Any, tmp_path: Path, content: dict[str, Any], message: str) -> None:
+def test_a_file_of_something_else_is_named(
+    written: Any, tmp_path: Path, content: dict[str, Any], message: str
+) -> None:
     savemat(tmp_path / "test_32x32.mat", content)
     with pytest.raises(DataError, match=rf"test_32x32\.mat {message}"):
         loaded(tmp_path)

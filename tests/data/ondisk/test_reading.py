@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from hypnet_data.ondisk.reading import ReadImages, file_names, rectangle, stored_names
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), min_size=1))
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), min_size=1)
+)
 def test_names_come_back_as_they_were_stored(names: list[str]) -> None:
     stored = stored_names(names)
     assert stored.dtype == torch.uint8
@@ -19,7 +21,9 @@ def test_names_come_back_as_they_were_stored(names: list[str]) -> None:
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 1000))
 def test_a_random_rectangle_lies_in_the_image(height: int, width: int, seed: int) -> None:
-    top, left, down, across = rectangle(height, width, torch.rand(10, 4, generator=torch.Generator().manual_seed(seed)))
+    top, left, down, across = rectangle(
+        height, width, torch.rand(10, 4, generator=torch.Generator().manual_seed(seed))
+    )
     assert 0 <= top <= top + down <= height
     assert 0 <= left <= left + across <= width
     assert down > 0
@@ -48,7 +52,8 @@ def test_threads_change_nothing(trees: Any, tmp_path: Path) -> None:
     fits: tuple[Literal["random"], Literal["stretch"]] = ("random", "stretch")
     for fit in fits:
         one, two = (
-            ReadImages(tmp_path, (24, 20), fit, threads)(stored, torch.Generator().manual_seed(1)) for threads in (0, 3)
+            ReadImages(tmp_path, (24, 20), fit, threads)(stored, torch.Generator().manual_seed(1))
+            for threads in (0, 3)
         )
         assert torch.equal(one, two)
         assert one.shape == (5, 3, 24, 20)

@@ -30,14 +30,20 @@ DRAWABLE = (
 def test_every_kind_of_dataset_can_be_drawn(name: str, tmp_path: Path) -> None:
     for publication_style in (False, True):
         path = tmp_path / f"{publication_style}.png"
-        figure = plot_any(registry().get("dataset", name).build(), count=4, path=path, publication_style=publication_style)
+        figure = plot_any(
+            registry().get("dataset", name).build(),
+            count=4,
+            path=path,
+            publication_style=publication_style,
+        )
         assert figure.axes or figure.subfigs
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_is_drawn_is_not_augmented() -> None:
     images = [
-        plot_any(digits(augmentation=augmentation), count=5).axes[2].images[0].get_array() for augmentation in (True, False)
+        plot_any(digits(augmentation=augmentation), count=5).axes[2].images[0].get_array()
+        for augmentation in (True, False)
     ]
     assert images[0] is not None
     assert images[1] is not None
@@ -51,16 +57,28 @@ def test_what_cannot_be_drawn_is_an_error() -> None:
         plot_any(digits(), count=0)
     split = Split.of(torch.zeros(3, 7), [0, 1, 0])
     with pytest.raises(ConfigError, match="only images of one or three channels"):
-        plot_any([Task(TaskSpec(name="v", kind="classification", in_shape=(7,), out_shape=(2,)), split, split)])
+        plot_any(
+            [
+                Task(
+                    TaskSpec(name="v", kind="classification", in_shape=(7,), out_shape=(2,)),
+                    split,
+                    split,
+                )
+            ]
+        )
 
 
 def test_a_grid_of_too_many_images_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"at most 400 images .* not 1257: choose a smaller count"):
+    with pytest.raises(
+        ConfigError, match=r"at most 400 images .* not 1257: choose a smaller count"
+    ):
         plot_any(digits(), count=100_000)
 
 
 @pytest.mark.parametrize(("times", "publication_style"), [(1, True), (4, True), (4, False)])
-def test_a_long_legend_stands_beside_the_axes_and_inside_the_figure(times: int, publication_style: bool) -> None:
+def test_a_long_legend_stands_beside_the_axes_and_inside_the_figure(
+    times: int, publication_style: bool
+) -> None:
     from hypnet_data.continual.polynomials import polynomials
 
     figure = plot_any([*polynomials()] * times, publication_style=publication_style)

@@ -38,7 +38,9 @@ def test_the_joint_uncertainty_is_the_entropy_of_component_and_input(task: Mixtu
     points = np.random.default_rng(0).normal(0, 1, (50, 2))
     joint = task.mixture.densities(points) * task.mixture.weights
     joint /= joint.sum(axis=1).max()
-    assert np.allclose(uncertainty(task.mixture, points, "joint"), -(joint * np.log(joint)).sum(axis=1))
+    assert np.allclose(
+        uncertainty(task.mixture, points, "joint"), -(joint * np.log(joint)).sum(axis=1)
+    )
     assert np.allclose(uncertainty(task.mixture, points, "density"), task.mixture.density(points))
     with pytest.raises(ConfigError, match="'class', 'density' or 'joint', got 'all'"):
         uncertainty(task.mixture, points, "all")  # type: ignore[arg-type]
@@ -49,13 +51,17 @@ def test_a_single_component_leaves_no_doubt() -> None:
 
 
 @pytest.mark.parametrize("kind", ["class", "density", "joint"])
-def test_the_uncertainty_map_has_one_value_per_point_of_the_grid(task: MixtureTask, kind: Any) -> None:
+def test_the_uncertainty_map_has_one_value_per_point_of_the_grid(
+    task: MixtureTask, kind: Any
+) -> None:
     grid = task.input_mesh(size=(20, 30))
     figure = plot_uncertainty_map(task, grid=grid, kind=kind)
     assert np.allclose(drawn(figure).reshape(-1), uncertainty(task.mixture, grid.points, kind))
 
 
-def test_a_networks_uncertainties_may_be_drawn_with_samples_and_components(task: MixtureTask, tmp_path: Path) -> None:
+def test_a_networks_uncertainties_may_be_drawn_with_samples_and_components(
+    task: MixtureTask, tmp_path: Path
+) -> None:
     grid = task.input_mesh(size=10)
     batch = next(task.train.batches(400))
     figure = plot_uncertainty_map(
@@ -69,7 +75,9 @@ def test_a_networks_uncertainties_may_be_drawn_with_samples_and_components(task:
         publication_style=True,
     )
     assert drawn(figure).reshape(-1).tolist() == list(range(100))
-    assert [np.asarray(points.get_offsets()).shape[0] for points in figure.axes[0].collections[1:]] == [100] * 4
+    assert [
+        np.asarray(points.get_offsets()).shape[0] for points in figure.axes[0].collections[1:]
+    ] == [100] * 4
     assert len(figure.axes[0].lines) == 8
     assert (tmp_path / "map.png").stat().st_size > 1000
     with pytest.raises(ConfigError, match="one number per point of the grid: it has 100, but 7"):
@@ -78,7 +86,9 @@ def test_a_networks_uncertainties_may_be_drawn_with_samples_and_components(task:
 
 def test_the_classification_map_shows_the_most_probable_component(task: MixtureTask) -> None:
     grid = task.input_mesh(size=15)
-    figure = plot_classification_map(task, grid=grid, samples=next(task.train.batches(9)).x, sample_label="some")
+    figure = plot_classification_map(
+        task, grid=grid, samples=next(task.train.batches(9)).x, sample_label="some"
+    )
     assert drawn(figure).reshape(-1).tolist() == task.mixture.classify(grid.points).tolist()
     assert figure.axes[0].get_legend_handles_labels()[1] == ["some"]
     given = plot_classification_map(task, grid=grid, classes=np.full(225, 2))
@@ -87,16 +97,23 @@ def test_the_classification_map_shows_the_most_probable_component(task: MixtureT
 
 def test_real_and_fake_samples_are_told_apart() -> None:
     figure = plot_real_fake(np.zeros((5, 2)), np.ones((7, 2)))
-    assert [np.asarray(points.get_offsets()).shape[0] for points in figure.axes[0].collections] == [5, 7]
+    assert [np.asarray(points.get_offsets()).shape[0] for points in figure.axes[0].collections] == [
+        5,
+        7,
+    ]
     assert figure.axes[0].get_legend_handles_labels()[1] == ["real", "fake"]
-    with pytest.raises(ConfigError, match=r"points of a plane \[n, 2\] were expected, got \[5, 3\]"):
+    with pytest.raises(
+        ConfigError, match=r"points of a plane \[n, 2\] were expected, got \[5, 3\]"
+    ):
         plot_real_fake(np.zeros((5, 3)), np.ones((7, 2)))
 
 
 def test_several_tasks_are_drawn_in_one_space_with_their_predictions() -> None:
     tasks = [task for task in gaussian_tasks(means=FOUR) if isinstance(task, MixtureTask)]
     places = [next(task.test.batches(5)) for task in tasks]
-    figure = plot_gaussians(tasks, places=[p.x for p in places], predictions=[p.y for p in places], labels=list("abcd"))
+    figure = plot_gaussians(
+        tasks, places=[p.x for p in places], predictions=[p.y for p in places], labels=list("abcd")
+    )
     assert len(figure.axes[0].collections) == 8
     assert figure.axes[0].get_legend_handles_labels()[1] == list("abcd")
     with pytest.raises(ConfigError, match="give both, or neither"):

@@ -46,7 +46,9 @@ def test_a_wrong_prediction_is_red_beside_its_target(batch: Any) -> None:
 
 def test_classes_may_have_names(batch: Any) -> None:
     names = ["nil", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-    assert titles(plot_samples(digits().spec, batch.x, targets=batch.y, names=names)) == [names[y] for y in batch.y]
+    assert titles(plot_samples(digits().spec, batch.x, targets=batch.y, names=names)) == [
+        names[y] for y in batch.y
+    ]
     with pytest.raises(ConfigError, match="there are 3 names, but a class"):
         plot_samples(digits().spec, batch.x, targets=batch.y, names=names[:3])
 
@@ -70,13 +72,22 @@ def test_points_of_a_plane_have_a_colour_per_class() -> None:
     points = next(task.train.batches(200))
     figure = plot_samples(task.spec, points.x, targets=points.y, predictions=points.y)
     assert titles(figure) == ["target", "prediction"]
-    assert [np.asarray(drawn.get_offsets()).shape[0] for drawn in figure.axes[0].collections] == [100, 100]
+    assert [np.asarray(drawn.get_offsets()).shape[0] for drawn in figure.axes[0].collections] == [
+        100,
+        100,
+    ]
 
 
-@pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
-def test_a_figure_is_saved_as_its_ending_says(batch: Any, tmp_path: Path, ending: str, start: bytes) -> None:
+@pytest.mark.parametrize(
+    ("ending", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")]
+)
+def test_a_figure_is_saved_as_its_ending_says(
+    batch: Any, tmp_path: Path, ending: str, start: bytes
+) -> None:
     path = tmp_path / f"figure.{ending}"
-    plot_samples(digits().spec, batch.x, targets=batch.y, path=path, publication_style=True, title="left out")
+    plot_samples(
+        digits().spec, batch.x, targets=batch.y, path=path, publication_style=True, title="left out"
+    )
     assert path.read_bytes().startswith(start)
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
 
@@ -86,8 +97,9 @@ def test_nothing_is_shown_and_no_window_is_needed(batch: Any) -> None:
     import sys
 
     code = (
-        "import sys; from hypnet_data.images.digits import digits; from hypnet_data.plots.samples import plot_samples;"
-        "t = digits(); plot_samples(t.spec, next(t.test.batches(2)).x); print('matplotlib.pyplot' in sys.modules)"
+        "import sys; from hypnet_data.images.digits import digits; from hypnet_data.plots.samples"
+        " import plot_samples;t = digits(); plot_samples(t.spec, next(t.test.batches(2)).x);"
+        " print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
@@ -102,7 +114,9 @@ def test_what_cannot_be_drawn_is_an_error(batch: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="columns must be at least 1"):
         plot_samples(spec, batch.x, columns=0)
     with pytest.raises(ConfigError, match="only images of one or three channels"):
-        plot_samples(TaskSpec(name="v", kind="regression", in_shape=(5,), out_shape=(1,)), torch.zeros(2, 5))
+        plot_samples(
+            TaskSpec(name="v", kind="regression", in_shape=(5,), out_shape=(1,)), torch.zeros(2, 5)
+        )
     with pytest.raises(ConfigError, match="png, pdf, svg"):
         plot_samples(spec, batch.x, path=tmp_path / "figure.gif")
     (tmp_path / "file").write_bytes(b"")

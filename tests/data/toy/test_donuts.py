@@ -24,7 +24,9 @@ def test_each_ring_is_a_class() -> None:
 
 
 @given(st.floats(0, 5), st.floats(0.1, 3), st.floats(-10, 10), st.floats(-10, 10))
-def test_points_are_inside_the_ring(inner: float, width: float, first: float, second: float) -> None:
+def test_points_are_inside_the_ring(
+    inner: float, width: float, first: float, second: float
+) -> None:
     points = annulus((first, second), (inner, inner + width), 200, np.random.default_rng(0))
     distance = np.hypot(points[:, 0] - first, points[:, 1] - second)
     assert distance.min() > inner - 1e-9

@@ -19,7 +19,11 @@ def everything(split: SplitLike) -> Any:
 def test_by_default_the_density_of_the_inputs_is_learnt() -> None:
     task = gaussian(mean=(1.0, -1.0), covariance=((0.5, 0.1), (0.1, 0.2)), train_size=4000)
     batch = everything(task.train)
-    assert np.allclose(batch.y[:, 0], multivariate_normal([1, -1], [[0.5, 0.1], [0.1, 0.2]]).pdf(batch.x), rtol=1e-4)
+    assert np.allclose(
+        batch.y[:, 0],
+        multivariate_normal([1, -1], [[0.5, 0.1], [0.1, 0.2]]).pdf(batch.x),
+        rtol=1e-4,
+    )
     assert np.allclose(batch.x.mean(0), [1, -1], atol=0.05)
     assert np.allclose(np.cov(batch.x.numpy().T), [[0.5, 0.1], [0.1, 0.2]], atol=0.03)
     assert (task.spec.kind, task.spec.in_shape, task.spec.out_shape) == ("regression", (2,), (1,))
@@ -43,7 +47,10 @@ def test_the_tasks_are_gaussians_on_a_grid() -> None:
 
 
 def test_a_task_does_not_depend_on_how_many_there_are() -> None:
-    few, many = gaussian_tasks(means=((0, 0), (1, 1)), seed=3), gaussian_tasks(means=((0, 0), (1, 1), (2, 2)), seed=3)
+    few, many = (
+        gaussian_tasks(means=((0, 0), (1, 1)), seed=3),
+        gaussian_tasks(means=((0, 0), (1, 1), (2, 2)), seed=3),
+    )
     for one, other in zip(few, many, strict=False):
         assert torch.equal(everything(one.train).x, everything(other.train).x)
         assert not torch.equal(everything(one.train).x, everything(one.test).x)
@@ -54,14 +61,24 @@ def test_the_mixture_has_the_inputs_of_all_tasks() -> None:
     regression = gaussian_mixture(seed=5, kind="regression")
     for name in ("train", "test"):
         batches = [everything(task.splits[name]) for task in tasks]
-        assert torch.equal(torch.cat([batch.x for batch in batches]), everything(mixture.splits[name]).x)
-        assert torch.equal(torch.cat([batch.x for batch in batches]), everything(regression.splits[name]).x)
-        assert torch.allclose(torch.cat([batch.y for batch in batches]), everything(regression.splits[name]).y)
-        assert everything(mixture.splits[name]).y.tolist() == [k for k in range(25) for _ in range(100)]
+        assert torch.equal(
+            torch.cat([batch.x for batch in batches]), everything(mixture.splits[name]).x
+        )
+        assert torch.equal(
+            torch.cat([batch.x for batch in batches]), everything(regression.splits[name]).x
+        )
+        assert torch.allclose(
+            torch.cat([batch.y for batch in batches]), everything(regression.splits[name]).y
+        )
+        assert everything(mixture.splits[name]).y.tolist() == [
+            k for k in range(25) for _ in range(100)
+        ]
 
 
 def test_components_get_their_shares_of_the_samples() -> None:
-    task = gaussian_mixture(means=((0, 0), (3, 3), (5, 5)), weights=(0.1, 0.6, 0.3), train_size=7, test_size=50)
+    task = gaussian_mixture(
+        means=((0, 0), (3, 3), (5, 5)), weights=(0.1, 0.6, 0.3), train_size=7, test_size=50
+    )
     assert everything(task.train).y.bincount().tolist() == [2, 13, 6]  # of 21: 2.1, 12.6, 6.3
     assert everything(task.test).y.bincount().tolist() == [15, 90, 45]
     assert task.mixture.weights.tolist() == [0.1, 0.6, 0.3]

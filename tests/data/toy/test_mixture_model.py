@@ -29,18 +29,26 @@ def drawn(count: int, seed: int) -> Any:
     random = np.random.default_rng(seed)
     which = random.choice(3, count, p=WEIGHTS)
     factors = np.linalg.cholesky(np.array(COVARIANCES))
-    return np.array(MEANS)[which] + np.einsum("nij,nj->ni", factors[which], random.standard_normal((count, 2)))
+    return np.array(MEANS)[which] + np.einsum(
+        "nij,nj->ni", factors[which], random.standard_normal((count, 2))
+    )
 
 
 def test_densities_are_those_that_scipy_computes(mixture: GaussianMixture, points: Any) -> None:
     expected = np.stack(
-        [multivariate_normal(mean, cov).pdf(points) for mean, cov in zip(MEANS, COVARIANCES, strict=True)], axis=1
+        [
+            multivariate_normal(mean, cov).pdf(points)
+            for mean, cov in zip(MEANS, COVARIANCES, strict=True)
+        ],
+        axis=1,
     )
     assert np.allclose(mixture.densities(points), expected, rtol=1e-10)
     assert np.allclose(mixture.density(torch.tensor(points)), expected @ WEIGHTS)
 
 
-def test_responsibilities_follow_bayes_and_sum_to_one_everywhere(mixture: GaussianMixture, points: Any) -> None:
+def test_responsibilities_follow_bayes_and_sum_to_one_everywhere(
+    mixture: GaussianMixture, points: Any
+) -> None:
     joint = mixture.densities(points) * WEIGHTS
     assert np.allclose(mixture.responsibilities(points), joint / joint.sum(axis=1, keepdims=True))
     far = mixture.responsibilities([[1e4, 1e4], [-1e4, 0.0]])
@@ -51,13 +59,17 @@ def test_responsibilities_follow_bayes_and_sum_to_one_everywhere(mixture: Gaussi
 def test_coverage_counts_the_components_that_some_sample_reaches(mixture: GaussianMixture) -> None:
     assert mixture.mode_coverage(MEANS).covered == 3
     assert mixture.mode_coverage([[0.0, 0.0], [0.1, 0.1], [-1.0, 3.0]]).covered == 2
-    given = mixture.mode_coverage([[0.0, 0.0], [0.1, 0.1]], responsibilities=[[0.1, 5.0, 0.0], [3.0, 0.0, 0.0]])
+    given = mixture.mode_coverage(
+        [[0.0, 0.0], [0.1, 0.1]], responsibilities=[[0.1, 5.0, 0.0], [3.0, 0.0, 0.0]]
+    )
     assert given.covered == 2
     assert given.responsibilities.tolist() == [[0.1, 5.0, 0.0], [3.0, 0.0, 0.0]]
 
 
 @pytest.mark.parametrize(("method", "options"), [("histogram", {}), ("kernel", {"bandwidth": 0.3})])
-def test_samples_of_the_mixture_are_nearer_to_it_than_others(mixture: GaussianMixture, method: Any, options: Any) -> None:
+def test_samples_of_the_mixture_are_nearer_to_it_than_others(
+    mixture: GaussianMixture, method: Any, options: Any
+) -> None:
     real = drawn(5000, 0)
     near = mixture.symmetric_kl(drawn(5000, 1), real, method=method, **options)
     shifted = mixture.symmetric_kl(drawn(5000, 1) + 1.0, real, method=method, **options)
@@ -75,7 +87,10 @@ def test_the_kernel_estimate_comes_near_the_exact_divergence_of_two_gaussians() 
 
 def test_the_histogram_estimate_equals_one_that_counts_by_hand() -> None:
     standard = GaussianMixture.of([[0.0]], [[1.0]])
-    fake, real = np.array([[0.0], [0.1], [0.9], [1.0]]), np.array([[0.2], [2.0]])  # two bins: [0, 0.5) and [0.5, 1]
+    fake, real = (
+        np.array([[0.0], [0.1], [0.9], [1.0]]),
+        np.array([[0.2], [2.0]]),
+    )  # two bins: [0, 0.5) and [0.5, 1]
     q_fake, q_real = np.full(4, 1.0), np.array([1.0, 1e-5])
     p_fake, p_real = (np.exp(-(x[:, 0] ** 2) / 2) / np.sqrt(2 * np.pi) for x in (fake, real))
     expected = (np.log(q_fake) - np.log(p_fake)).mean() + (np.log(p_real) - np.log(q_real)).mean()
@@ -125,10 +140,17 @@ def test_inputs_and_methods_that_do_not_fit_are_named(mixture: GaussianMixture) 
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_points_that_are_not_finite_are_an_error_that_names_the_row(mixture: GaussianMixture, bad: float) -> None:
+def test_points_that_are_not_finite_are_an_error_that_names_the_row(
+    mixture: GaussianMixture, bad: float
+) -> None:
     points = torch.zeros(4, 2)
     points[2, 1] = bad
-    for use in (mixture.density, mixture.classify, mixture.mode_coverage, lambda x: mixture.symmetric_kl(x, MEANS)):
+    for use in (
+        mixture.density,
+        mixture.classify,
+        mixture.mode_coverage,
+        lambda x: mixture.symmetric_kl(x, MEANS),
+    ):
         with pytest.raises(ConfigError, match="must be finite, but row 2 is not"):
             use(points)
     with pytest.raises(ConfigError, match="inputs must be numbers"):

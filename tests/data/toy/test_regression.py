@@ -32,7 +32,9 @@ def test_by_default_there_are_20_training_and_80_test_samples_between_minus_10_a
 
 
 def test_test_and_validation_inputs_are_equidistant_and_reach_both_ends() -> None:
-    task = toy_regression(test_interval=(0, 3), test_size=4, validation_interval=(-1, 1), validation_size=5)
+    task = toy_regression(
+        test_interval=(0, 3), test_size=4, validation_interval=(-1, 1), validation_size=5
+    )
     assert pairs(task.test)[0].tolist() == [0, 1, 2, 3]
     assert pairs(task.val)[0].tolist() == [-1, -0.5, 0, 0.5, 1]
     assert (task.test_interval, task.validation_interval) == ((0, 3), (-1, 1))
@@ -43,12 +45,21 @@ def test_without_noise_targets_are_the_function(name: str) -> None:
     task = toy_regression(function=name, train_size=50)
     for split in (task.train, task.test):
         x, y = pairs(split)
-        oracle = {"zero": 0 * x, "identity": x, "absolute": abs(x), "square": x * x, "cube": x * x * x, "sine": np.sin(x)}
+        oracle = {
+            "zero": 0 * x,
+            "identity": x,
+            "absolute": abs(x),
+            "square": x * x,
+            "cube": x * x * x,
+            "sine": np.sin(x),
+        }
         assert np.allclose(y, oracle[name], rtol=1e-5, atol=1e-5)
 
 
 def test_a_function_may_be_given_in_python_or_by_its_import_string() -> None:
-    x, y = pairs(toy_regression(function=lambda x: (x - 3) ** 3, test_interval=(2, 4), test_size=3).test)
+    x, y = pairs(
+        toy_regression(function=lambda x: (x - 3) ** 3, test_interval=(2, 4), test_size=3).test
+    )
     assert y.tolist() == [-1, 0, 1]
     x, y = pairs(toy_regression(function="numpy:cos").test)
     assert np.allclose(y, np.cos(x), atol=1e-6)
@@ -69,12 +80,19 @@ def test_several_intervals_get_their_share_by_length_and_nothing_lies_between() 
     assert task.train_intervals == ((-4, -3), (0, 3))
 
 
-@given(st.lists(st.tuples(st.floats(-50, 49), st.floats(0.1, 5)), min_size=1, max_size=4), st.integers(0, 2**31))
-def test_training_inputs_lie_in_their_intervals(intervals: list[tuple[float, float]], seed: int) -> None:
+@given(
+    st.lists(st.tuples(st.floats(-50, 49), st.floats(0.1, 5)), min_size=1, max_size=4),
+    st.integers(0, 2**31),
+)
+def test_training_inputs_lie_in_their_intervals(
+    intervals: list[tuple[float, float]], seed: int
+) -> None:
     given_intervals = tuple((low, low + length) for low, length in intervals)
     x, _ = pairs(toy_regression(train_interval=given_intervals, seed=seed).train)
     slack = 1e-5 * 60  # of float32
-    assert all(any(low - slack <= value <= high + slack for low, high in given_intervals) for value in x)
+    assert all(
+        any(low - slack <= value <= high + slack for low, high in given_intervals) for value in x
+    )
 
 
 def test_noise_has_the_standard_deviation_that_is_asked_for() -> None:
@@ -102,7 +120,14 @@ def test_test_and_validation_targets_have_noise_only_if_asked_for() -> None:
 
 def test_training_samples_depend_on_the_seed_and_on_nothing_else() -> None:
     x, y = pairs(toy_regression(std=0.1, seed=4).train)
-    same = toy_regression(std=0.1, seed=4, test_size=7, perturb_test_val=True, validation_interval=(0, 1), validation_size=3)
+    same = toy_regression(
+        std=0.1,
+        seed=4,
+        test_size=7,
+        perturb_test_val=True,
+        validation_interval=(0, 1),
+        validation_size=3,
+    )
     assert np.array_equal(pairs(same.train)[0], x)
     assert np.array_equal(pairs(same.train)[1], y)
     assert not np.array_equal(pairs(toy_regression(std=0.1, seed=5).train)[0], x)
@@ -128,7 +153,10 @@ def test_all_splits_share_one_storage_of_float32() -> None:
         ({"function": "no_such_module:f"}, "cannot import the function 'no_such_module:f'"),
         ({"function": ":f"}, "cannot import the function ':f'"),
         ({"function": "math:pi"}, "'math:pi' is no function, but a float"),
-        ({"function": lambda x: x.sum()}, r"the function must give one number per place: \[\] values came"),
+        (
+            {"function": lambda x: x.sum()},
+            r"the function must give one number per place: \[\] values came",
+        ),
         ({"function": lambda x: x / 0}, "the function gives"),
         ({"std": -0.1}, "std must be 0 or a positive number, got -0.1"),
         ({"std": float("nan")}, "std must be 0 or a positive number"),
@@ -141,7 +169,10 @@ def test_all_splits_share_one_storage_of_float32() -> None:
         ({"test_size": -1}, "test_size must be at least 1, got -1"),
         ({"validation_size": 5}, "validation_interval and validation_size go together"),
         ({"validation_interval": (0, 1)}, "validation_interval and validation_size go together"),
-        ({"validation_interval": (0, 1), "validation_size": -1}, "validation_size must be at least 1"),
+        (
+            {"validation_interval": (0, 1), "validation_size": -1},
+            "validation_size must be at least 1",
+        ),
         ({"seed": -1}, "seed must not be negative, got -1"),
     ],
 )

@@ -12,7 +12,12 @@ from PIL import Image
 
 from hypnet_core.errors import ConfigError, DataError
 from hypnet_data.toy.regression import RegressionTask, toy_regression
-from hypnet_data.toy.regression_plots import plot_dataset, plot_datasets, plot_predictions, plot_samples
+from hypnet_data.toy.regression_plots import (
+    plot_dataset,
+    plot_datasets,
+    plot_predictions,
+    plot_samples,
+)
 
 
 @pytest.fixture
@@ -36,7 +41,9 @@ def test_a_dataset_shows_the_samples_of_all_splits_and_the_function(task: Regres
     assert {text.get_text() for text in legend.get_texts()} == set(lines)
 
 
-def test_predictions_are_drawn_from_left_to_right_whatever_their_order(task: RegressionTask) -> None:
+def test_predictions_are_drawn_from_left_to_right_whatever_their_order(
+    task: RegressionTask,
+) -> None:
     x = torch.tensor([[3.0], [1.0], [2.0]], requires_grad=True)
     axes = plot_predictions(task, x, x * 10, label="network").axes[0]
     lines = {line.get_label(): line for line in axes.lines}
@@ -45,9 +52,15 @@ def test_predictions_are_drawn_from_left_to_right_whatever_their_order(task: Reg
     assert np.asarray(lines["network"].get_ydata()).tolist() == [10, 20, 30]
 
 
-@pytest.mark.parametrize(("show_train", "show_test"), [(True, False), (False, True), (False, False)])
-def test_samples_beside_predictions_are_shown_as_asked(task: RegressionTask, show_train: bool, show_test: bool) -> None:
-    axes = plot_predictions(task, [0, 1], [0, 1], show_train=show_train, show_test=show_test).axes[0]
+@pytest.mark.parametrize(
+    ("show_train", "show_test"), [(True, False), (False, True), (False, False)]
+)
+def test_samples_beside_predictions_are_shown_as_asked(
+    task: RegressionTask, show_train: bool, show_test: bool
+) -> None:
+    axes = plot_predictions(task, [0, 1], [0, 1], show_train=show_train, show_test=show_test).axes[
+        0
+    ]
     labels = {line.get_label() for line in axes.lines}
     assert ("train" in labels, "test" in labels) == (show_train, show_test)
 
@@ -55,9 +68,13 @@ def test_samples_beside_predictions_are_shown_as_asked(task: RegressionTask, sho
 def test_several_tasks_have_a_colour_and_a_label_each() -> None:
     tasks = [toy_regression(function=name) for name in ("sine", "absolute", "identity")]
     x = [[0.0, 1.0]] * 3
-    axes = plot_datasets(tasks, inputs=x, predictions=x, labels=["a", "b", "c"], function_ranges=[(0, 1), (0, 2), (0, 3)]).axes[
-        0
-    ]
+    axes = plot_datasets(
+        tasks,
+        inputs=x,
+        predictions=x,
+        labels=["a", "b", "c"],
+        function_ranges=[(0, 1), (0, 2), (0, 3)],
+    ).axes[0]
     by_label = {str(line.get_label()): line for line in axes.lines}
     assert {"a", "b", "c", "a, predicted", "b, predicted", "c, predicted"} <= set(by_label)
     assert len({by_label[name].get_color() for name in "abc"}) == 3
@@ -98,13 +115,17 @@ def test_a_figure_is_saved_as_png_pdf_or_svg(task: RegressionTask, tmp_path: Pat
     assert ET.parse(tmp_path / "figure.svg").getroot().tag.endswith("svg")
 
 
-def test_a_figure_is_not_saved_unless_asked_for(task: RegressionTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_is_not_saved_unless_asked_for(
+    task: RegressionTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     plot_dataset(task)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_ending_is_an_error_that_names_those_that_there_are(task: RegressionTask, tmp_path: Path) -> None:
+def test_another_ending_is_an_error_that_names_those_that_there_are(
+    task: RegressionTask, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=r"saved as png, pdf, svg.*figure\.bmp has none"):
         plot_dataset(task, path=tmp_path / "figure.bmp")
     (tmp_path / "file").write_text("")
@@ -116,30 +137,46 @@ def test_another_ending_is_an_error_that_names_those_that_there_are(task: Regres
     ("options", "message"),
     [
         ({"inputs": [[1.0]]}, "inputs and predictions go together"),
-        ({"labels": ["a", "b"]}, "labels must have one entry per task: there are 1 tasks, but 2 entries"),
+        (
+            {"labels": ["a", "b"]},
+            "labels must have one entry per task: there are 1 tasks, but 2 entries",
+        ),
         ({"inputs": [[1.0]], "predictions": [[1.0, 2.0]]}, "there are 1 inputs, but 2 values"),
     ],
 )
-def test_what_does_not_fit_together_is_an_error(options: dict[str, list[list[float]]], message: str) -> None:
+def test_what_does_not_fit_together_is_an_error(
+    options: dict[str, list[list[float]]], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         plot_datasets([toy_regression()], **options)  # type: ignore[arg-type]
 
 
 def test_drawing_needs_no_display_and_never_imports_pyplot() -> None:
     code = (
-        "import sys; from hypnet_data.toy.regression import toy_regression; "
-        "from hypnet_data.toy import regression_plots; "
-        "assert 'matplotlib' not in sys.modules; "
-        "regression_plots.plot_dataset(toy_regression()); assert 'matplotlib.pyplot' not in sys.modules"
+        "import sys; from hypnet_data.toy.regression import toy_regression; from hypnet_data.toy"
+        " import regression_plots; assert 'matplotlib' not in sys.modules;"
+        " regression_plots.plot_dataset(toy_regression()); assert 'matplotlib.pyplot' not in"
+        " sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env={"MPLBACKEND": "TkAgg", "PATH": ""}, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        env={"MPLBACKEND": "TkAgg", "PATH": ""},
+        timeout=60,
+    )
 
 
 def test_without_matplotlib_the_error_names_the_extra() -> None:
     code = (
-        "import sys; sys.modules['matplotlib.figure'] = None; from hypnet_core.errors import HypnetError; "
-        "from hypnet_data.toy.regression import toy_regression; from hypnet_data.toy.regression_plots import plot_dataset\n"
-        "try:\n    plot_dataset(toy_regression())\nexcept HypnetError as error:\n    print(error)"
+        "import sys; sys.modules['matplotlib.figure'] = None; from hypnet_core.errors import"
+        " HypnetError; from hypnet_data.toy.regression import toy_regression; from"
+        " hypnet_data.toy.regression_plots import plot_dataset\ntry:\n   "
+        " plot_dataset(toy_regression())\nexcept HypnetError as error:\n    print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip() == "plots need matplotlib: install hypnet-data with its extra, hypnet-data[plots]"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert (
+        done.stdout.strip()
+        == "plots need matplotlib: install hypnet-data with its extra, hypnet-data[plots]"
+    )

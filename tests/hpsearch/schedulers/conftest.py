@@ -22,7 +22,9 @@ import pytest
 PROGRAMS = ("munged", "munge", "slurmctld", "slurmd", "sbatch", "scontrol")
 INSTALL = "apt-get install -y --no-install-recommends slurm-wlm munge"
 ACCOUNTING_PROGRAMS = ("slurmdbd", "mariadbd", "mariadb-install-db", "sacctmgr")
-INSTALL_ACCOUNTING = "apt-get install -y --no-install-recommends slurmdbd slurm-wlm-mysql-plugin mariadb-server"
+INSTALL_ACCOUNTING = (
+    "apt-get install -y --no-install-recommends slurmdbd slurm-wlm-mysql-plugin mariadb-server"
+)
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 CPUS, GPUS, MEMORY = 8, 4, 4096
 
@@ -90,7 +92,11 @@ class SlurmCluster:
         self.place = place
         self.configuration = place / "slurm.conf"
         self.accounting = accounting
-        self.environment = {**os.environ, "PATH": SEARCH_PATH, "SLURM_CONF": str(self.configuration)}
+        self.environment = {
+            **os.environ,
+            "PATH": SEARCH_PATH,
+            "SLURM_CONF": str(self.configuration),
+        }
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         for name in ("munge", "run", "state", "spool", "gpu"):
             (place / name).mkdir()
@@ -101,7 +107,9 @@ class SlurmCluster:
         for number in range(GPUS):  # it wants character devices, and looks no closer
             (place / "gpu" / f"nvidia{number}").symlink_to(os.devnull)
         port, node_port, self.dbd_port, self.sql_port = free_ports(4)
-        user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+        user = subprocess.run(
+            ["id", "-un"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         host = socket.gethostname().partition(".")[0]
         self.name = f"hypnet{node_port}"
         facts = {
@@ -116,41 +124,68 @@ class SlurmCluster:
         text = CONFIGURATION.format(**facts, cpus=CPUS, gpus=GPUS, memory=MEMORY)
         if accounting:
             text += (
-                f"AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\n"
+                "AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\n"
                 f"AccountingStoragePort={self.dbd_port}\nAccountingStoragePass={place}/run/munge.socket\n"
             )
             self.password = secrets.token_hex(12)
             path = place / "slurmdbd.conf"
             path.touch(0o600)
-            path.write_text(ACCOUNTING.format(**facts, dbd_port=self.dbd_port, sql_port=self.sql_port, password=self.password))
+            path.write_text(
+                ACCOUNTING.format(
+                    **facts, dbd_port=self.dbd_port, sql_port=self.sql_port, password=self.password
+                )
+            )
         self.configuration.write_text(text)
-        (place / "gres.conf").write_text(f"NodeName=n1 Name=gpu File={place}/gpu/nvidia[0-{GPUS - 1}]\n")
+        (place / "gres.conf").write_text(
+            f"NodeName=n1 Name=gpu File={place}/gpu/nvidia[0-{GPUS - 1}]\n"
+        )
         (place / "cgroup.conf").write_text("CgroupAutomount=no\n")
 
     def start(self) -> None:
         place = self.place
         self._start(
-            *("munged", "--foreground", f"--key-file={place}/munge/munge.key", f"--socket={place}/run/munge.socket"),
-            *(f"--pid-file={place}/run/munged.pid", f"--log-file={place}/munge/log", f"--seed-file={place}/munge/seed"),
+            *(
+                "munged",
+                "--foreground",
+                f"--key-file={place}/munge/munge.key",
+                f"--socket={place}/run/munge.socket",
+            ),
+            *(
+                f"--pid-file={place}/run/munged.pid",
+                f"--log-file={place}/munge/log",
+                f"--seed-file={place}/munge/seed",
+            ),
         )
         self._until("munged", (place / "run" / "munge.socket").exists)
         if self.accounting:
             self._start_accounting()
         self.start_controller()
         self._start("slurmd", "-D", "-N", "n1", "-f", str(self.configuration))
-        self._until("slurmd", lambda: self.says("sinfo", "-h", "-n", "n1", "-p", "main", "-o", "%t") == "idle")
+        self._until(
+            "slurmd",
+            lambda: self.says("sinfo", "-h", "-n", "n1", "-p", "main", "-o", "%t") == "idle",
+        )
 
     def _start_accounting(self) -> None:
         data, script = self.place / "mysql", self.place / "mysql.init.sql"
         script.touch(0o600)
         script.write_text(
-            f"CREATE OR REPLACE USER 'slurm'@'127.0.0.1' IDENTIFIED BY '{self.password}';\n"
-            "GRANT ALL ON slurm_acct_db.* TO 'slurm'@'127.0.0.1';\nGRANT CREATE ON *.* TO 'slurm'@'127.0.0.1';\n"
+            f"CREATE OR REPLACE USER 'slurm'@'127.0.0.1' IDENTIFIED BY '{self.password}';\nGRANT"
+            " ALL ON slurm_acct_db.* TO 'slurm'@'127.0.0.1';\nGRANT CREATE ON *.* TO"
+            " 'slurm'@'127.0.0.1';\n"
         )
-        user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+        user = subprocess.run(
+            ["id", "-un"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         subprocess.run(
             [
-                *("mariadb-install-db", "--no-defaults", f"--datadir={data}", f"--user={user}", "--skip-test-db"),
+                *(
+                    "mariadb-install-db",
+                    "--no-defaults",
+                    f"--datadir={data}",
+                    f"--user={user}",
+                    "--skip-test-db",
+                ),
                 "--auth-root-authentication-method=normal",
             ],
             env=self.environment,
@@ -158,9 +193,24 @@ class SlurmCluster:
             check=True,
         )
         self._start(
-            *("mariadbd", "--no-defaults", f"--user={user}", f"--datadir={data}", f"--socket={self.place}/run/mysql.sock"),
-            *(f"--pid-file={self.place}/run/mysql.pid", "--bind-address=127.0.0.1", f"--port={self.sql_port}"),
-            *("--skip-name-resolve", f"--init-file={script}", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M"),
+            *(
+                "mariadbd",
+                "--no-defaults",
+                f"--user={user}",
+                f"--datadir={data}",
+                f"--socket={self.place}/run/mysql.sock",
+            ),
+            *(
+                f"--pid-file={self.place}/run/mysql.pid",
+                "--bind-address=127.0.0.1",
+                f"--port={self.sql_port}",
+            ),
+            *(
+                "--skip-name-resolve",
+                f"--init-file={script}",
+                "--innodb-buffer-pool-size=64M",
+                "--innodb-log-file-size=16M",
+            ),
             "--innodb-lock-wait-timeout=900",
         )
         self._until("mariadbd", lambda: answers(self.sql_port))
@@ -198,7 +248,9 @@ class SlurmCluster:
     def says(self, *argv: str) -> str | None:
         """What a command of Slurm says; `None` if it fails."""
         try:
-            found = subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=False, timeout=20)
+            found = subprocess.run(
+                argv, env=self.environment, capture_output=True, text=True, check=False, timeout=20
+            )
         except subprocess.TimeoutExpired:
             return None
         return None if found.returncode else found.stdout.strip()
@@ -227,7 +279,9 @@ class SlurmCluster:
         end = time.monotonic() + seconds
         while not ready():
             log = self.place / f"{what}.log"
-            assert time.monotonic() < end, f"{what} is not ready: {log.read_text()[-2000:] if log.exists() else ''}"
+            assert time.monotonic() < end, (
+                f"{what} is not ready: {log.read_text()[-2000:] if log.exists() else ''}"
+            )
             time.sleep(0.05)
 
 
@@ -261,7 +315,10 @@ def need(programs: tuple[str, ...], install: str) -> None:
 
 
 def running(**settings: bool | int) -> Iterator[SlurmCluster]:
-    """A cluster, started and stopped. Its directory is short: sockets have no room for long names."""
+    """A cluster, started and stopped.
+
+    Its directory is short: sockets have no room for long names.
+    """
     with tempfile.TemporaryDirectory(prefix="hypnet-slurm-") as directory:
         place = Path(directory).resolve()
         place.chmod(0o755)
@@ -299,13 +356,16 @@ def accounting_slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
 
 
 @pytest.fixture
-def lsf(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def lsf(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """The directory of a stand-in for LSF whose commands are on the PATH; see lsf_standin.py."""
     home, programs = tmp_path_factory.mktemp("lsf"), tmp_path_factory.mktemp("lsf-bin")
     for name in ("bsub", "bjobs", "bkill"):
         path = programs / name
         path.write_text(
-            f'#!/bin/sh\nexec "{sys.executable}" -S "{Path(__file__).with_name("lsf_standin.py")}" {name} "$@"\n',
+            f'#!/bin/sh\nexec "{sys.executable}" -S "{Path(__file__).with_name("lsf_standin.py")}"'
+            f' {name} "$@"\n',
             encoding="utf-8",
         )
         path.chmod(0o755)

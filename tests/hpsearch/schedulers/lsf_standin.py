@@ -1,11 +1,17 @@
-"""A stand-in for LSF: bsub, bjobs and bkill in LSF 10.1's words, each job a process of this machine. It is not LSF.
+"""A stand-in for LSF: bsub, bjobs and bkill in LSF 10.1's words, each job a process of this machine.
 
-`python lsf_standin.py bsub …` is what a link called `bsub` runs. Everything is kept in the directory `LSF_STANDIN`: a record per job,
-and a file `down` as long as LSF is to be down. What it keeps as LSF does:
+It is not LSF.
 
-- `#BSUB` lines count wherever they stand in a script on standard input; an option of the command line wins.
-- Indexes of arrays start at 1, `LSB_JOBINDEX` is 0 outside an array; `-W` is in minutes (of `LSF_STANDIN_MINUTE` seconds).
-- bjobs gives an error record for an unknown job, and 255 as exit code; bkill complains about jobs that have ended.
+`python lsf_standin.py bsub …` is what a link called `bsub` runs. Everything is kept in
+the directory `LSF_STANDIN`: a record per job, and a file `down` as long as LSF is to be
+down. What it keeps as LSF does:
+
+- `#BSUB` lines count wherever they stand in a script on standard input; an option of
+  the command line wins.
+- Indexes of arrays start at 1, `LSB_JOBINDEX` is 0 outside an array; `-W` is in minutes
+  (of `LSF_STANDIN_MINUTE` seconds).
+- bjobs gives an error record for an unknown job, and 255 as exit code; bkill complains
+  about jobs that have ended.
 - Jobs killed by their owner have 130 as exit code, those over their time limit 140.
 - Jobs in the queue `held` wait for ever; there is no queue `nowhere`.
 """
@@ -51,7 +57,16 @@ VALUES = {
     "-m",
     "-b",
 }
-FIELDS = {"JOBID", "JOBINDEX", "STAT", "QUEUE", "JOB_NAME", "JOB_DESCRIPTION", "EXIT_CODE", "EXIT_REASON"}
+FIELDS = {
+    "JOBID",
+    "JOBINDEX",
+    "STAT",
+    "QUEUE",
+    "JOB_NAME",
+    "JOB_DESCRIPTION",
+    "EXIT_CODE",
+    "EXIT_REASON",
+}
 OWNER = "TERM_OWNER: job killed by owner"
 RUNLIMIT = "TERM_RUNLIMIT: job killed after reaching LSF run time limit"
 
@@ -127,10 +142,14 @@ def supervise(record: dict[str, str], script: Path, chosen: dict[str, str]) -> N
     if "-gpu" in chosen:
         gpus = re.search(r"num=(\d+)", chosen["-gpu"])
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(int(gpus[1] if gpus else 1))))
-    job = subprocess.Popen([script], cwd=chosen.get("-cwd"), env=environment, start_new_session=True)
+    job = subprocess.Popen(
+        [script], cwd=chosen.get("-cwd"), env=environment, start_new_session=True
+    )
     write({**record, "STAT": "RUN", "pid": str(job.pid)})
     limit = (
-        sum(int(part) * 60**power for power, part in enumerate(reversed(chosen["-W"].split(":")))) if "-W" in chosen else None
+        sum(int(part) * 60**power for power, part in enumerate(reversed(chosen["-W"].split(":"))))
+        if "-W" in chosen
+        else None
     )
     try:
         code, why = job.wait(None if limit is None else limit * MINUTE), ""
@@ -141,7 +160,14 @@ def supervise(record: dict[str, str], script: Path, chosen: dict[str, str]) -> N
     if (HOME / f"{record['JOBID']}_{record['JOBINDEX']}.killed").exists():
         code, why = 130, OWNER
     code = 128 - code if code < 0 else code
-    write({**record, "STAT": "EXIT" if code else "DONE", "EXIT_CODE": str(code or ""), "EXIT_REASON": why})
+    write(
+        {
+            **record,
+            "STAT": "EXIT" if code else "DONE",
+            "EXIT_CODE": str(code or ""),
+            "EXIT_REASON": why,
+        }
+    )
     os._exit(0)
 
 
@@ -177,9 +203,16 @@ def bjobs(words: list[str]) -> None:
     records: list[dict[str, Any]] = []
     for name in wanted or ["*"]:
         found = list(read(name))
-        records += [record for record in found if wanted or everything or record["STAT"] not in {"DONE", "EXIT"}]
+        records += [
+            record
+            for record in found
+            if wanted or everything or record["STAT"] not in {"DONE", "EXIT"}
+        ]
         records += [] if found or not wanted else [{"ERROR": f"Job <{name}> is not found"}]
-    shown = [record if "ERROR" in record else {field: record[field] for field in fields} for record in records]
+    shown = [
+        record if "ERROR" in record else {field: record[field] for field in fields}
+        for record in records
+    ]
     print(json.dumps({"COMMAND": "bjobs", "JOBS": len(shown), "RECORDS": shown}))
     sys.exit(255 if any("ERROR" in record for record in records) else 0)
 

@@ -13,13 +13,19 @@ from hypnet_core.plugins.registry import registry
 from hypnet_hpsearch.spec import load_spec
 
 GUIDE = Path(__file__).parents[3] / "docs" / "schedulers.md"
-SEARCHES = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL) if GUIDE.exists() else []
+SEARCHES = (
+    re.findall(r"```toml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    if GUIDE.exists()
+    else []
+)
 
 
 def test_the_guide_has_an_example_for_every_scheduler() -> None:
     tables = [tomllib.loads(text)["scheduler"] for text in SEARCHES]
     named = {table["name"] for table in tables if isinstance(table, dict)}
-    ours = {entry.name for entry in registry().entries(Kind.SCHEDULER) if entry.plugin == "hpsearch"}
+    ours = {
+        entry.name for entry in registry().entries(Kind.SCHEDULER) if entry.plugin == "hpsearch"
+    }
     assert named == ours
     rows = re.findall(r"^\| `(\w+)` \|", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
     assert set(rows) == ours

@@ -21,18 +21,33 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "metric": "m",
         "direction": "minimize",
         "grid": {"text": ["a'b $(c)", "line\nbreak", "x"]},
-        "resources": {"cpus": 2, "gpus": 1, "memory": "1GiB", "time_limit": "02:00:00", "options": ["--nice=1"]},
-        "scheduler": {"name": "slurm", "partition": "gpu", "setup": ["module load cuda"], "array_size": 2},
+        "resources": {
+            "cpus": 2,
+            "gpus": 1,
+            "memory": "1GiB",
+            "time_limit": "02:00:00",
+            "options": ["--nice=1"],
+        },
+        "scheduler": {
+            "name": "slurm",
+            "partition": "gpu",
+            "setup": ["module load cuda"],
+            "array_size": 2,
+        },
     }
 
 
-def dry_run(place: Path, search: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
+def dry_run(
+    place: Path, search: dict[str, Any], *arguments: str
+) -> subprocess.CompletedProcess[str]:
     (place / "search.yaml").write_text(json.dumps(search))
     command = [*HYPNET, "search", "run", "search.yaml", "--out", "out", "--dry-run", *arguments]
     return subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
 
 
-def test_the_scripts_are_printed_as_they_would_be_submitted(tmp_path: Path, search: dict[str, Any]) -> None:
+def test_the_scripts_are_printed_as_they_would_be_submitted(
+    tmp_path: Path, search: dict[str, Any]
+) -> None:
     found = dry_run(tmp_path, search)
     assert found.returncode == 0, found.stderr
     lines = found.stdout.splitlines()
@@ -40,10 +55,19 @@ def test_the_scripts_are_printed_as_they_would_be_submitted(tmp_path: Path, sear
     assert len(commands) == 2  # an array of two, and one alone
     assert "--array=0-1" in commands[0]
     assert "--array" not in commands[1]
-    for word in ("--mem=1024M", "--time=120", "--gres=gpu:1", "--cpus-per-task=2", "--partition=gpu", "--nice=1"):
+    for word in (
+        "--mem=1024M",
+        "--time=120",
+        "--gres=gpu:1",
+        "--cpus-per-task=2",
+        "--partition=gpu",
+        "--nice=1",
+    ):
         assert all(word in command for command in commands)
     assert lines.count("#!/bin/bash") == lines.count("module load cuda") == 2
-    assert sum(line.startswith("exec -- ") and "hypnet_hpsearch.trial" in line for line in lines) == 3
+    assert (
+        sum(line.startswith("exec -- ") and "hypnet_hpsearch.trial" in line for line in lines) == 3
+    )
     assert "would run 3 trials" in found.stderr
     assert not (tmp_path / "out").exists()
 
@@ -78,8 +102,12 @@ def test_other_schedulers_have_none(tmp_path: Path, search: dict[str, Any]) -> N
     assert dry_run(tmp_path, search).stdout.splitlines()[-1] == "train --text=x"
 
 
-def test_an_option_of_the_site_that_is_none_is_one_line(tmp_path: Path, search: dict[str, Any]) -> None:
+def test_an_option_of_the_site_that_is_none_is_one_line(
+    tmp_path: Path, search: dict[str, Any]
+) -> None:
     search["resources"]["options"] = ["--array=0-3"]
     found = dry_run(tmp_path, search)
     assert found.returncode == 1
-    assert found.stderr.splitlines()[-1].startswith("hypnet: the option '--array=0-3' cannot be given")
+    assert found.stderr.splitlines()[-1].startswith(
+        "hypnet: the option '--array=0-3' cannot be given"
+    )

@@ -1,7 +1,7 @@
 """Limits on how busy a GPU may be for `local` to start a job there.
 
-There is no GPU here: a module `pynvml` of the test's own stands in for NVIDIA's library, in the driver and in its launcher. It says
-what a file says.
+There is no GPU here: a module `pynvml` of the test's own stands in for NVIDIA's
+library, in the driver and in its launcher. It says what a file says.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ class Nvml:
 
     def says(self, **gpus: tuple[Any, Any]) -> None:
         """By `gpuN`, the memory in use and in all, or an error's text; and the load in per cent, or an error's text."""
-        named = {name.removeprefix("gpu"): {"memory": memory, "load": load} for name, (memory, load) in gpus.items()}
+        named = {
+            name.removeprefix("gpu"): {"memory": memory, "load": load}
+            for name, (memory, load) in gpus.items()
+        }
         self.write({"init": None, "gpus": named})
 
     def fails(self, text: str) -> None:
@@ -130,7 +133,10 @@ def wait_until(happened: Callable[[], Any], seconds: float = 20) -> None:
 
 
 def showing(path: Path, seconds: float = 60) -> JobSpec:
-    code = f"import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); time.sleep({seconds})"
+    code = (
+        "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True);"
+        f" time.sleep({seconds})"
+    )
     return JobSpec(argv=(sys.executable, "-S", "-c", code), gpus=1, stdout=path)
 
 
@@ -153,7 +159,9 @@ def test_a_job_goes_to_a_gpu_that_is_idle_enough(
     assert [gpu_of(tmp_path / str(number)) for number in range(2)] == ["1", "1"]
 
 
-def test_a_job_waits_until_a_gpu_is_idle_enough(local: Callable[..., Local], nvml: Nvml, tmp_path: Path) -> None:
+def test_a_job_waits_until_a_gpu_is_idle_enough(
+    local: Callable[..., Local], nvml: Nvml, tmp_path: Path
+) -> None:
     nvml.says(gpu0=((GIB, GIB), 100), gpu1=((GIB, GIB), 100))
     scheduler = local(allowed_memory=0.5, allowed_load=0.5)
     job = scheduler.submit(showing(tmp_path / "seen"))
@@ -163,7 +171,9 @@ def test_a_job_waits_until_a_gpu_is_idle_enough(local: Callable[..., Local], nvm
     assert gpu_of(tmp_path / "seen") == "1"
 
 
-def test_without_limits_nvml_is_not_asked(local: Callable[..., Local], nvml: Nvml, tmp_path: Path) -> None:
+def test_without_limits_nvml_is_not_asked(
+    local: Callable[..., Local], nvml: Nvml, tmp_path: Path
+) -> None:
     nvml.fails("there is no driver")
     local().submit(showing(tmp_path / "seen"))
     assert gpu_of(tmp_path / "seen") == "0"
@@ -200,7 +210,10 @@ def test_a_gpu_that_talks_nonsense_for_a_while_gets_no_job(
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        ({"gpu0": ((0, GIB), "Not Supported")}, "NVML does not tell how busy GPU 0 is: Not Supported"),
+        (
+            {"gpu0": ((0, GIB), "Not Supported")},
+            "NVML does not tell how busy GPU 0 is: Not Supported",
+        ),
         ({"gpu0": (None, 0)}, "NVML does not tell how busy GPU 0 is: "),
     ],
 )
@@ -208,17 +221,23 @@ def test_a_limit_that_cannot_be_kept_is_refused(
     local: Callable[..., Local], nvml: Nvml, said: dict[str, Any], why: str
 ) -> None:
     nvml.says(**said)
-    with pytest.raises(SchedulerError, match=f"allowed_memory and allowed_load cannot be kept: {why}"):
+    with pytest.raises(
+        SchedulerError, match=f"allowed_memory and allowed_load cannot be kept: {why}"
+    ):
         local(gpus=(0,), allowed_load=0.5, allowed_memory=0.5).submit(showing(Path("unused")))
 
 
 def test_nvml_that_finds_no_gpu_is_named(local: Callable[..., Local], nvml: Nvml) -> None:
     nvml.fails("NVML Shared Library Not Found")
-    with pytest.raises(SchedulerError, match="NVML finds no GPU here: NVML Shared Library Not Found"):
+    with pytest.raises(
+        SchedulerError, match="NVML finds no GPU here: NVML Shared Library Not Found"
+    ):
         local(allowed_load=0.5).submit(showing(Path("unused")))
 
 
-def test_a_machine_without_gpus_says_so_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_gpus_says_so_before_anything_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with pytest.raises(SchedulerError, match="asks for 1 GPU, but this machine has none"):
@@ -232,12 +251,22 @@ def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_gpus_are_asked_about_by_their_uuids_too(nvml: Nvml) -> None:
-    nvml.write({"init": None, "gpus": {"GPU-aa": {"memory": (GIB, GIB), "load": 0}, "MIG-bb": {"memory": (0, GIB), "load": 0}}})
+    nvml.write(
+        {
+            "init": None,
+            "gpus": {
+                "GPU-aa": {"memory": (GIB, GIB), "load": 0},
+                "MIG-bb": {"memory": (0, GIB), "load": 0},
+            },
+        }
+    )
     gauge = Gauge(Limits(memory=0.5))
     assert (gauge.allows("GPU-aa"), gauge.allows("MIG-bb")) == (False, True)
 
 
-def test_a_pause_lies_between_two_starts_on_one_gpu(local: Callable[..., Local], tmp_path: Path) -> None:
+def test_a_pause_lies_between_two_starts_on_one_gpu(
+    local: Callable[..., Local], tmp_path: Path
+) -> None:
     """Also if another driver starts the second."""
     first, second = (local(gpus=(0,), jobs_per_gpu=3, startup_pause=1.5) for _ in range(2))
     first.submit(showing(tmp_path / "first"))
@@ -255,7 +284,9 @@ def test_a_pause_does_not_hold_up_other_gpus(local: Callable[..., Local], tmp_pa
     assert scheduler.poll(jobs)[jobs[2]] is JobState.QUEUED
 
 
-@pytest.mark.parametrize("options", [{"allowed_memory": 75}, {"allowed_load": -0.1}, {"startup_pause": -1}])
+@pytest.mark.parametrize(
+    "options", [{"allowed_memory": 75}, {"allowed_load": -0.1}, {"startup_pause": -1}]
+)
 def test_impossible_limits_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         registry().get(Kind.SCHEDULER, "local").build(**options)

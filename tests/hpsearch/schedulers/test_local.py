@@ -42,7 +42,9 @@ def wait_until(happened: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def python(code: str, **fields: object) -> JobSpec:
-    return JobSpec.model_validate({"argv": [sys.executable, "-S", "-c", textwrap.dedent(code)], **fields})
+    return JobSpec.model_validate(
+        {"argv": [sys.executable, "-S", "-c", textwrap.dedent(code)], **fields}
+    )
 
 
 def end_of(scheduler: Local, *jobs: str) -> list[JobState]:
@@ -93,7 +95,9 @@ def running_at_once(scheduler: Local, directory: Path, jobs: int, **fields: obje
 
 
 @pytest.mark.parametrize(("slots", "cpus", "most"), [(1, 1, 1), (3, 1, 3), (4, 2, 2), (3, 2, 1)])
-def test_jobs_never_take_more_slots_than_there_are(local: MakeLocal, tmp_path: Path, slots: int, cpus: int, most: int) -> None:
+def test_jobs_never_take_more_slots_than_there_are(
+    local: MakeLocal, tmp_path: Path, slots: int, cpus: int, most: int
+) -> None:
     assert running_at_once(local(slots=slots), tmp_path, 8, cpus=cpus) <= most
 
 
@@ -101,7 +105,9 @@ def test_jobs_wait_their_turn_in_the_order_of_submission(local: MakeLocal, tmp_p
     scheduler = local(slots=1)
     log = tmp_path / "log"
     jobs = [
-        scheduler.submit(python(f"import time; time.sleep(0.02); print({number}, flush=True)", stdout=log))
+        scheduler.submit(
+            python(f"import time; time.sleep(0.02); print({number}, flush=True)", stdout=log)
+        )
         for number in range(5)
     ]
     states = scheduler.poll(jobs)
@@ -124,7 +130,9 @@ def test_a_queued_job_can_be_cancelled_and_never_starts(local: MakeLocal, tmp_pa
 
 def test_a_job_that_ignores_the_request_to_end_is_ended_by_force(local: MakeLocal) -> None:
     scheduler = local(grace=0.1)
-    job = scheduler.submit(python("import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"))
+    job = scheduler.submit(
+        python("import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)")
+    )
     wait_until(lambda: scheduler.poll([job])[job] is JobState.RUNNING)
     time.sleep(0.1)
     scheduler.cancel([job])
@@ -179,12 +187,16 @@ def test_more_cores_than_slots_are_refused_by_name(local: MakeLocal) -> None:
         local(slots=2).submit(python("pass", cpus=3, name="big"))
 
 
-def test_a_gpu_where_there_is_none_is_refused_clearly(local: MakeLocal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_where_there_is_none_is_refused_clearly(
+    local: MakeLocal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with pytest.raises(SchedulerError, match="asks for 1 GPU, but this machine has none"):
         local().submit(python("pass", gpus=1))
-    with pytest.raises(SchedulerError, match="this machine has no GPU 0; nvidia-smi finds no GPU here"):
+    with pytest.raises(
+        SchedulerError, match="this machine has no GPU 0; nvidia-smi finds no GPU here"
+    ):
         Local(gpus=("0",))
 
 
@@ -218,7 +230,9 @@ def test_each_job_sees_its_own_gpus_only(local: MakeLocal, tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("smi")
-def test_several_jobs_share_a_gpu_if_asked_and_spread_first(local: MakeLocal, tmp_path: Path) -> None:
+def test_several_jobs_share_a_gpu_if_asked_and_spread_first(
+    local: MakeLocal, tmp_path: Path
+) -> None:
     scheduler = local(slots=8, gpus=("0", "1"), jobs_per_gpu=2)
     show = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); time.sleep(0.5)"
     paths = [tmp_path / str(number) for number in range(5)]
@@ -244,10 +258,16 @@ def test_two_drivers_do_not_give_away_the_same_gpu(local: MakeLocal, tmp_path: P
 
 
 @pytest.mark.usefixtures("smi")
-def test_a_listed_environment_limits_the_gpus(local: MakeLocal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_listed_environment_limits_the_gpus(
+    local: MakeLocal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
     scheduler = local(slots=2)
-    job = scheduler.submit(python("import os; print(os.environ['CUDA_VISIBLE_DEVICES'])", gpus=1, stdout=tmp_path / "seen"))
+    job = scheduler.submit(
+        python(
+            "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])", gpus=1, stdout=tmp_path / "seen"
+        )
+    )
     end_of(scheduler, job)
     assert (tmp_path / "seen").read_text().strip() == "2"
     with pytest.raises(SchedulerError, match="there are only 1"):
@@ -270,7 +290,10 @@ time.sleep(600)
 def killed_driver(directory: Path, *, launcher_too: bool, sleep: str = "60") -> tuple[str, str]:
     """The ids of a running and of a waiting job whose driver was killed."""
     driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(directory), sleep], stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", DRIVER, str(directory), sleep],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     assert driver.stdout is not None
     running, waiting, launcher = driver.stdout.readline().split()
@@ -284,7 +307,9 @@ def killed_driver(directory: Path, *, launcher_too: bool, sleep: str = "60") -> 
 
 
 @pytest.mark.parametrize("launcher_too", [False, True])
-def test_a_job_outlives_its_driver_and_is_known_to_the_next(local: MakeLocal, tmp_path: Path, launcher_too: bool) -> None:
+def test_a_job_outlives_its_driver_and_is_known_to_the_next(
+    local: MakeLocal, tmp_path: Path, launcher_too: bool
+) -> None:
     running, waiting = killed_driver(tmp_path, launcher_too=launcher_too)
     scheduler = local(slots=1)
     assert scheduler.poll([running])[running] is JobState.RUNNING
@@ -335,7 +360,9 @@ def test_jobs_of_another_machine_or_boot_are_lost_here(local: MakeLocal) -> None
 
 def test_a_killed_launcher_takes_no_running_job_with_it(local: MakeLocal, tmp_path: Path) -> None:
     scheduler = local(slots=2)
-    job = scheduler.submit(python(f"import time; time.sleep(0.5); open({str(tmp_path / 'ended')!r}, 'w')"))
+    job = scheduler.submit(
+        python(f"import time; time.sleep(0.5); open({str(tmp_path / 'ended')!r}, 'w')")
+    )
     wait_until(lambda: scheduler.poll([job])[job] is JobState.RUNNING)
     assert scheduler._launcher is not None
     os.kill(scheduler._launcher._process.pid, signal.SIGKILL)
@@ -347,7 +374,9 @@ def test_a_killed_launcher_takes_no_running_job_with_it(local: MakeLocal, tmp_pa
     assert end_of(scheduler, job) == [JobState.LOST]
 
 
-def test_a_waiting_job_that_is_killed_gives_no_slot_back_twice(local: MakeLocal, tmp_path: Path) -> None:
+def test_a_waiting_job_that_is_killed_gives_no_slot_back_twice(
+    local: MakeLocal, tmp_path: Path
+) -> None:
     scheduler = local(slots=1)
     first = scheduler.submit(python("import time; time.sleep(0.3)"))
     waiting = scheduler.submit(python("pass"))
@@ -356,7 +385,9 @@ def test_a_waiting_job_that_is_killed_gives_no_slot_back_twice(local: MakeLocal,
     assert running_at_once(scheduler, tmp_path, 4) == 1
 
 
-def test_an_output_file_that_cannot_be_opened_fails_the_job_and_says_why(local: MakeLocal, tmp_path: Path) -> None:
+def test_an_output_file_that_cannot_be_opened_fails_the_job_and_says_why(
+    local: MakeLocal, tmp_path: Path
+) -> None:
     scheduler = local()
     job = scheduler.submit(python("pass", stdout=tmp_path / "no" / "out", stderr=tmp_path / "err"))
     assert end_of(scheduler, job) == [JobState.FAILED]
@@ -365,7 +396,9 @@ def test_an_output_file_that_cannot_be_opened_fails_the_job_and_says_why(local: 
 
 def test_closing_leaves_running_jobs_alone(tmp_path: Path) -> None:
     scheduler = Local()
-    job = scheduler.submit(python(f"import time; time.sleep(0.3); open({str(tmp_path / 'ended')!r}, 'w')"))
+    job = scheduler.submit(
+        python(f"import time; time.sleep(0.3); open({str(tmp_path / 'ended')!r}, 'w')")
+    )
     wait_until(lambda: scheduler.poll([job])[job] is JobState.RUNNING)
     scheduler.close()
     scheduler.close()

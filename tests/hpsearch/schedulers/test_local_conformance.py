@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from hypnet_core.testing import conformance
 
-test_conformance = conformance("hpsearch", "local", options={"local": [{}, {"slots": 1, "grace": 0.5}]})
+test_conformance = conformance(
+    "hpsearch", "local", options={"local": [{}, {"slots": 1, "grace": 0.5}]}
+)

@@ -1,4 +1,7 @@
-"""The scheduler `lsf`, against a stand-in for LSF's commands: no LSF can be had for tests. See lsf_standin.py for what that keeps."""
+"""The scheduler `lsf`, against a stand-in for LSF's commands: no LSF can be had for tests.
+
+See lsf_standin.py for what that keeps.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ def wait_until(happened: Callable[[], Any], seconds: float = 60) -> None:
 
 
 def python(code: str, *arguments: str, **fields: object) -> JobSpec:
-    return JobSpec.model_validate({"argv": [sys.executable, "-S", "-c", textwrap.dedent(code), *arguments], **fields})
+    return JobSpec.model_validate(
+        {"argv": [sys.executable, "-S", "-c", textwrap.dedent(code), *arguments], **fields}
+    )
 
 
 def ends_of(scheduler: Lsf, jobs: Sequence[str]) -> list[JobState]:
@@ -50,20 +55,73 @@ def test_jobs_that_need_the_same_are_one_array_whose_indexes_start_at_1(tmp_path
     single = scheduler.submit(python(show, stdout=tmp_path / "single"))
     assert [job.partition(":")[0] for job in (*jobs, single)] == ["1_1", "1_2", "1_3", "2"]
     assert ends_of(scheduler, [*jobs, single]) == [JobState.FINISHED] * 4
-    assert [path.read_text() for path in (*paths, tmp_path / "single")] == ["1 1\n", "1 2\n", "1 3\n", "2 0\n"]
+    assert [path.read_text() for path in (*paths, tmp_path / "single")] == [
+        "1 1\n",
+        "1 2\n",
+        "1 3\n",
+        "2 0\n",
+    ]
 
 
 def test_needs_and_options_are_written_in_lsfs_words() -> None:
     scheduler = Lsf(
-        queue="gpu", project="p 1", app="a", group="g", select="select[x]", gpu="mode=shared", options=("-x", "-U r")
+        queue="gpu",
+        project="p 1",
+        app="a",
+        group="g",
+        select="select[x]",
+        gpu="mode=shared",
+        options=("-x", "-U r"),
     )
-    job = python("pass", cpus=4, gpus=2, memory="1GB", time_limit=61, name="all [1-5]%3*", options=("-sla s",))
+    job = python(
+        "pass",
+        cpus=4,
+        gpus=2,
+        memory="1GB",
+        time_limit=61,
+        name="all [1-5]%3*",
+        options=("-sla s",),
+    )
     [script] = scheduler.scripts([job])
     argv = list(script.argv)
-    assert argv[: argv.index("-cwd")] == ["bsub", "-J", "all__1-5__3_", "-Jd", "hn:00000000:", "-env", "all"]
+    assert argv[: argv.index("-cwd")] == [
+        "bsub",
+        "-J",
+        "all__1-5__3_",
+        "-Jd",
+        "hn:00000000:",
+        "-env",
+        "all",
+    ]
     assert argv[argv.index("-o") :] == [
-        *("-o", "/dev/null", "-n", "4", "-R", "span[hosts=1] select[x] rusage[mem=954MB]", "-W", "2"),
-        *("-gpu", "num=2:mode=shared", "-q", "gpu", "-P", "p 1", "-G", "g", "-app", "a", "-rn", "-x", "-U", "r", "-sla", "s"),
+        *(
+            "-o",
+            "/dev/null",
+            "-n",
+            "4",
+            "-R",
+            "span[hosts=1] select[x] rusage[mem=954MB]",
+            "-W",
+            "2",
+        ),
+        *(
+            "-gpu",
+            "num=2:mode=shared",
+            "-q",
+            "gpu",
+            "-P",
+            "p 1",
+            "-G",
+            "g",
+            "-app",
+            "a",
+            "-rn",
+            "-x",
+            "-U",
+            "r",
+            "-sla",
+            "s",
+        ),
     ]
     [script] = Lsf(memory_per_core=True).scripts([job.model_copy(update={"options": ()})])
     assert "span[hosts=1] rusage[mem=239MB]" in script.argv
@@ -71,17 +129,27 @@ def test_needs_and_options_are_written_in_lsfs_words() -> None:
 
 def test_gpus_are_asked_for(tmp_path: Path) -> None:
     scheduler = Lsf()
-    job = scheduler.submit(python("import os; print(os.environ['CUDA_VISIBLE_DEVICES'])", gpus=2, stdout=tmp_path / "seen"))
+    job = scheduler.submit(
+        python(
+            "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])", gpus=2, stdout=tmp_path / "seen"
+        )
+    )
     assert ends_of(scheduler, [job]) == [JobState.FINISHED]
     assert (tmp_path / "seen").read_text() == "0,1\n"
 
 
-def test_a_job_of_the_drivers_own_is_not_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_of_the_drivers_own_is_not_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LSB_JOBNAME", "mine")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     monkeypatch.setenv("LSF_ENVDIR", "/kept")
     scheduler = Lsf()
-    job = scheduler.submit(python("import json, os; print(json.dumps(dict(os.environ)))", stdout=tmp_path / "environment"))
+    job = scheduler.submit(
+        python(
+            "import json, os; print(json.dumps(dict(os.environ)))", stdout=tmp_path / "environment"
+        )
+    )
     ends_of(scheduler, [job])
     environment = json.loads((tmp_path / "environment").read_text())
     assert environment["LSF_ENVDIR"] == "/kept"
@@ -91,7 +159,9 @@ def test_a_job_of_the_drivers_own_is_not_passed_on(tmp_path: Path, monkeypatch: 
 def test_an_argument_that_looks_like_an_instruction_is_none(tmp_path: Path) -> None:
     text = "\n#BSUB -W bad\n#BSUB --no-such\n"
     scheduler = Lsf()
-    job = scheduler.submit(python("import sys; sys.stdout.write(sys.argv[1])", text, stdout=tmp_path / "text"))
+    job = scheduler.submit(
+        python("import sys; sys.stdout.write(sys.argv[1])", text, stdout=tmp_path / "text")
+    )
     assert ends_of(scheduler, [job]) == [JobState.FINISHED]
     assert (tmp_path / "text").read_text() == text
 
@@ -103,7 +173,9 @@ def test_an_option_that_is_none_or_ours_is_refused(option: str) -> None:
 
 
 def test_what_lsf_refuses_is_one_line_in_its_own_words() -> None:
-    with pytest.raises(SchedulerError, match="LSF does not take the job: nowhere: No such queue") as caught:
+    with pytest.raises(
+        SchedulerError, match="LSF does not take the job: nowhere: No such queue"
+    ) as caught:
         Lsf(queue="nowhere").submit(python("pass"))
     assert not isinstance(caught.value, SchedulerUnavailableError)
 
@@ -128,10 +200,18 @@ def test_a_waiting_element_can_be_cancelled_alone(lsf: Path) -> None:
     scheduler = Lsf(queue="held")
     jobs = scheduler.submit_many([python("pass")] * 3)
     scheduler.cancel(jobs[:1])
-    assert scheduler.poll(jobs) == {jobs[0]: JobState.CANCELLED, jobs[1]: JobState.QUEUED, jobs[2]: JobState.QUEUED}
+    assert scheduler.poll(jobs) == {
+        jobs[0]: JobState.CANCELLED,
+        jobs[1]: JobState.QUEUED,
+        jobs[2]: JobState.QUEUED,
+    }
     for path in lsf.glob("*_2.json"):
         path.unlink()  # LSF has forgotten it
-    assert Lsf().poll(jobs) == {jobs[0]: JobState.CANCELLED, jobs[1]: JobState.LOST, jobs[2]: JobState.QUEUED}
+    assert Lsf().poll(jobs) == {
+        jobs[0]: JobState.CANCELLED,
+        jobs[1]: JobState.LOST,
+        jobs[2]: JobState.QUEUED,
+    }
     assert scheduler.poll(jobs)[jobs[1]] is JobState.QUEUED  # for a while
 
 
@@ -168,7 +248,9 @@ def test_an_lsf_that_is_down_changes_no_state(lsf: Path) -> None:
     assert scheduler.find(["k1", "k2"]) == {"k2": again}
 
 
-def test_an_answer_that_is_no_json_is_no_answer(lsf: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_answer_that_is_no_json_is_no_answer(
+    lsf: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     scheduler = Lsf(queue="held")
     job = scheduler.submit(python("pass"))
     broken = tmp_path / "bjobs"
@@ -183,8 +265,9 @@ def test_an_answer_that_is_no_json_is_no_answer(lsf: Path, monkeypatch: pytest.M
 
 def test_a_search_over_lsf_that_is_killed_is_resumed(tmp_path: Path) -> None:
     code = (
-        "import os, sys, time, json; open('log', 'a').write(sys.argv[1] + '\\n'); time.sleep(0.5);"
-        "json.dump({'m': int(sys.argv[1][2:])}, open(os.environ['HYPNET_TRIAL_DIR'] + '/summary.json', 'w'))"
+        "import os, sys, time, json; open('log', 'a').write(sys.argv[1] + '\\n');"
+        " time.sleep(0.5);json.dump({'m': int(sys.argv[1][2:])},"
+        " open(os.environ['HYPNET_TRIAL_DIR'] + '/summary.json', 'w'))"
     )
     search = {
         "command": [sys.executable, "-S", "-c", code, "{options}"],
@@ -196,7 +279,9 @@ def test_a_search_over_lsf_that_is_killed_is_resumed(tmp_path: Path) -> None:
     }
     (tmp_path / "search.yaml").write_text(json.dumps(search))
     command = [*HYPNET, "search", "run", "search.yaml", "--out", "out"]
-    driver = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     wait_until((tmp_path / "log").exists)
     driver.kill()
     driver.wait()

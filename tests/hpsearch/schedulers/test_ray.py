@@ -1,4 +1,7 @@
-"""The scheduler `ray`, on a real Ray. That listens on every network address, so these tests want to be alone: `nox -s ray`."""
+"""The scheduler `ray`, on a real Ray.
+
+That listens on every network address, so these tests want to be alone: `nox -s ray`.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ def alone() -> None:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed; to run this test: nox -s ray")
     if {name for _, name in socket.if_nameindex()} != {"lo"}:
-        pytest.skip("Ray listens on every network address; to run this test where there is none: nox -s ray")
+        pytest.skip(
+            "Ray listens on every network address; to run this test where there is none: nox -s ray"
+        )
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +45,13 @@ def ray(alone: None) -> Iterator[Any]:
     """A Ray for all tests, with two pretended GPUs: starting one takes seconds."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     module = importlib.import_module("ray")
-    module.init(num_cpus=2, num_gpus=2, include_dashboard=False, object_store_memory=80 * 2**20, log_to_driver=False)
+    module.init(
+        num_cpus=2,
+        num_gpus=2,
+        include_dashboard=False,
+        object_store_memory=80 * 2**20,
+        log_to_driver=False,
+    )
     yield module
     module.shutdown()
 
@@ -66,7 +77,9 @@ def wait_until(happened: Callable[[], Any], seconds: float = 60) -> None:
 
 
 def python(code: str, *arguments: str, **fields: object) -> JobSpec:
-    return JobSpec.model_validate({"argv": [sys.executable, "-S", "-c", textwrap.dedent(code), *arguments], **fields})
+    return JobSpec.model_validate(
+        {"argv": [sys.executable, "-S", "-c", textwrap.dedent(code), *arguments], **fields}
+    )
 
 
 def ends_of(scheduler: Ray, jobs: Sequence[str]) -> list[JobState]:
@@ -77,7 +90,9 @@ def ends_of(scheduler: Ray, jobs: Sequence[str]) -> list[JobState]:
 
 def test_each_job_sees_its_own_gpu_only(scheduler: Ray, tmp_path: Path) -> None:
     show = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); time.sleep(1)"
-    jobs = [scheduler.submit(python(show, gpus=1, stdout=tmp_path / str(number))) for number in range(2)]
+    jobs = [
+        scheduler.submit(python(show, gpus=1, stdout=tmp_path / str(number))) for number in range(2)
+    ]
     assert ends_of(scheduler, jobs) == [JobState.FINISHED] * 2
     assert sorted((tmp_path / str(number)).read_text() for number in range(2)) == ["0\n", "1\n"]
 
@@ -93,9 +108,12 @@ def test_jobs_wait_until_there_are_cores_and_can_be_cancelled_meanwhile(schedule
     assert ends_of(scheduler, [first]) == [JobState.CANCELLED]
 
 
-def test_a_job_that_ignores_the_request_to_end_is_ended_by_force(scheduler: Ray, tmp_path: Path) -> None:
+def test_a_job_that_ignores_the_request_to_end_is_ended_by_force(
+    scheduler: Ray, tmp_path: Path
+) -> None:
     code = (
-        "import os, signal, time; signal.signal(15, signal.SIG_IGN); open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+        "import os, signal, time; signal.signal(15, signal.SIG_IGN); open('pid',"
+        " 'w').write(str(os.getpid())); time.sleep(60)"
     )
     job = scheduler.submit(python(code, cwd=tmp_path))
     wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
@@ -105,10 +123,14 @@ def test_a_job_that_ignores_the_request_to_end_is_ended_by_force(scheduler: Ray,
 
 
 def test_a_job_over_its_time_limit_has_failed(scheduler: Ray) -> None:
-    assert ends_of(scheduler, [scheduler.submit(python("import time; time.sleep(60)", time_limit=0.3))]) == [JobState.FAILED]
+    assert ends_of(
+        scheduler, [scheduler.submit(python("import time; time.sleep(60)", time_limit=0.3))]
+    ) == [JobState.FAILED]
 
 
-def test_a_worker_that_is_killed_fails_its_job_which_is_not_repeated(scheduler: Ray, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_fails_its_job_which_is_not_repeated(
+    scheduler: Ray, tmp_path: Path
+) -> None:
     code = "import os, time; open('log', 'a').write(f'{os.getppid()}\\n'); time.sleep(60)"
     job = scheduler.submit(python(code, cwd=tmp_path))
     wait_until(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text())
@@ -153,20 +175,30 @@ def test_a_search_whose_driver_dies_is_resumed_by_its_results(tmp_path: Path) ->
     }
     (tmp_path / "search.yaml").write_text(json.dumps(search))
     command = [*HYPNET, "search", "run", "search.yaml", "--out", "out"]
-    driver = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     wait_until(lambda: len(list(tmp_path.glob("out/trials/*/1/result.json"))) >= 4)
     done = {path.parent.parent.name for path in tmp_path.glob("out/trials/*/1/result.json")}
     driver.kill()
     driver.wait()
-    found = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["search"]["done"] == 12
     assert not any((tmp_path / "out" / "trials" / trial / "2").exists() for trial in done)
-    assert len((tmp_path / "log").read_text().splitlines()) <= 12 + 2  # those that ran when the driver died
+    assert (
+        len((tmp_path / "log").read_text().splitlines()) <= 12 + 2
+    )  # those that ran when the driver died
 
 
-def test_without_ray_a_search_says_so_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_a_search_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SchedulerError, match=r"Ray is not installed here: pip install 'hypnet-hpsearch\[ray\]'"):
+    with pytest.raises(
+        SchedulerError, match=r"Ray is not installed here: pip install 'hypnet-hpsearch\[ray\]'"
+    ):
         Ray().submit(python("pass"))
     assert Ray().poll(["x"]) == {"x": JobState.LOST}

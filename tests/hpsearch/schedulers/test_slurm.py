@@ -35,7 +35,9 @@ def wait_until(happened: Callable[[], Any], seconds: float = 60) -> None:
 
 
 def python(code: str, *arguments: str, **fields: object) -> JobSpec:
-    return JobSpec.model_validate({"argv": [sys.executable, "-S", "-c", textwrap.dedent(code), *arguments], **fields})
+    return JobSpec.model_validate(
+        {"argv": [sys.executable, "-S", "-c", textwrap.dedent(code), *arguments], **fields}
+    )
 
 
 def sleeping(**fields: object) -> JobSpec:
@@ -56,10 +58,14 @@ def test_jobs_that_need_the_same_are_one_array(slurm: Cluster, tmp_path: Path) -
     scheduler = Slurm()
     show = "import os; print(os.environ['SLURM_ARRAY_TASK_ID'])"
     paths = [tmp_path / str(index) for index in range(4)]
-    jobs = scheduler.submit_many([python(show, stdout=path, name=f"search-{path.name}") for path in paths])
+    jobs = scheduler.submit_many(
+        [python(show, stdout=path, name=f"search-{path.name}") for path in paths]
+    )
     base = number(jobs[0]).partition("_")[0]
     assert [number(job) for job in jobs] == [f"{base}_{index}" for index in range(4)]
-    assert slurm.says("squeue", "-h", "-t", "all", "-j", base, "-o", "%j").splitlines()[0] == "search"
+    assert (
+        slurm.says("squeue", "-h", "-t", "all", "-j", base, "-o", "%j").splitlines()[0] == "search"
+    )
     assert ends_of(scheduler, jobs) == [JobState.FINISHED] * 4
     assert [path.read_text() for path in paths] == ["0\n", "1\n", "2\n", "3\n"]
 
@@ -67,7 +73,9 @@ def test_jobs_that_need_the_same_are_one_array(slurm: Cluster, tmp_path: Path) -
 @pytest.mark.usefixtures("slurm")
 def test_one_element_that_fails_does_not_concern_the_others() -> None:
     scheduler = Slurm()
-    jobs = scheduler.submit_many([python("pass"), python("raise SystemExit(7)"), JobSpec(argv=("/no/such",)), python("pass")])
+    jobs = scheduler.submit_many(
+        [python("pass"), python("raise SystemExit(7)"), JobSpec(argv=("/no/such",)), python("pass")]
+    )
     finished, failed = JobState.FINISHED, JobState.FAILED
     assert ends_of(scheduler, jobs) == [finished, failed, failed, finished]
     assert scheduler.reason(jobs[1]) == "FAILED: NonZeroExitCode"
@@ -87,7 +95,12 @@ def test_each_job_sees_its_own_gpus_only(tmp_path: Path) -> None:
     paths = [tmp_path / str(index) for index in range(2)]
     jobs = scheduler.submit_many([python(show, gpus=2, stdout=path) for path in paths])
     assert ends_of(scheduler, jobs) == [JobState.FINISHED] * 2
-    assert sorted(gpu for path in paths for gpu in path.read_text().strip().split(",")) == ["0", "1", "2", "3"]
+    assert sorted(gpu for path in paths for gpu in path.read_text().strip().split(",")) == [
+        "0",
+        "1",
+        "2",
+        "3",
+    ]
 
 
 def test_the_drivers_own_gpus_and_job_are_not_passed_on(
@@ -107,7 +120,11 @@ def test_the_drivers_own_gpus_and_job_are_not_passed_on(
         monkeypatch.setenv(name, value)
     scheduler = Slurm()
     job = scheduler.submit(
-        python("import json, os; print(json.dumps(dict(os.environ)))", cpus=2, stdout=tmp_path / "environment")
+        python(
+            "import json, os; print(json.dumps(dict(os.environ)))",
+            cpus=2,
+            stdout=tmp_path / "environment",
+        )
     )
     assert ends_of(scheduler, [job]) == [JobState.FINISHED]
     environment = json.loads((tmp_path / "environment").read_text())
@@ -120,13 +137,17 @@ def test_the_drivers_own_gpus_and_job_are_not_passed_on(
 
 
 @pytest.mark.usefixtures("slurm")
-def test_threads_follow_the_cores_unless_the_job_says_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_follow_the_cores_unless_the_job_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     scheduler = Slurm()
     show = "import os; print(os.environ['OMP_NUM_THREADS'])"
     jobs = [
         scheduler.submit(python(show, cpus=3, stdout=tmp_path / "three")),
-        scheduler.submit(python(show, cpus=3, env={"OMP_NUM_THREADS": "7"}, stdout=tmp_path / "seven")),
+        scheduler.submit(
+            python(show, cpus=3, env={"OMP_NUM_THREADS": "7"}, stdout=tmp_path / "seven")
+        ),
     ]
     ends_of(scheduler, jobs)
     assert [(tmp_path / name).read_text() for name in ("three", "seven")] == ["3\n", "7\n"]
@@ -134,9 +155,14 @@ def test_threads_follow_the_cores_unless_the_job_says_otherwise(tmp_path: Path, 
 
 def test_needs_and_options_reach_slurm(slurm: Cluster) -> None:
     scheduler = Slurm(
-        partition="short", constraint="fast", options=("--begin=now+1hour", "--mail-type NONE", "--nice=7"), max_jobs=3
+        partition="short",
+        constraint="fast",
+        options=("--begin=now+1hour", "--mail-type NONE", "--nice=7"),
+        max_jobs=3,
     )
-    job = scheduler.submit(sleeping(cpus=2, gpus=1, memory="1000MB", time_limit=90, name="a 'name' $(x)"))
+    job = scheduler.submit(
+        sleeping(cpus=2, gpus=1, memory="1000MB", time_limit=90, name="a 'name' $(x)")
+    )
     shown = slurm.says("scontrol", "-o", "show", "job", number(job))
     for fact in (
         "JobName=a 'name' $(x) ",
@@ -159,13 +185,22 @@ def test_needs_and_options_reach_slurm(slurm: Cluster) -> None:
     ("fields", "options", "why"),
     [
         ({"gpus": 9}, {}, "Requested node configuration is not available"),
-        ({"memory": "1TB"}, {}, "Memory specification can not be satisfied|Requested node configuration is not available"),
+        (
+            {"memory": "1TB"},
+            {},
+            (
+                "Memory specification can not be satisfied|Requested node configuration is not"
+                " available"
+            ),
+        ),
         ({}, {"partition": "nowhere"}, "invalid partition specified: nowhere"),
         ({}, {"constraint": "pink"}, "Invalid feature specification"),
         ({}, {"options": ("--no-such-option",)}, "unrecognized option '--no-such-option'"),
     ],
 )
-def test_what_slurm_refuses_is_one_line_in_its_own_words(fields: dict[str, Any], options: dict[str, Any], why: str) -> None:
+def test_what_slurm_refuses_is_one_line_in_its_own_words(
+    fields: dict[str, Any], options: dict[str, Any], why: str
+) -> None:
     with pytest.raises(SchedulerError, match=why) as caught:
         Slurm(**options).submit(python("pass", **fields))
     assert not isinstance(caught.value, SchedulerUnavailableError)
@@ -174,7 +209,20 @@ def test_what_slurm_refuses_is_one_line_in_its_own_words(fields: dict[str, Any],
 
 @pytest.mark.parametrize(
     "option",
-    ["--array=0-3", "-a0-3", "--arr=0-3", "--wrap=true", "-o x", "--ou=x", "-W", "--comment=x", "script.sh", "-", "--", "-- x"],
+    [
+        "--array=0-3",
+        "-a0-3",
+        "--arr=0-3",
+        "--wrap=true",
+        "-o x",
+        "--ou=x",
+        "-W",
+        "--comment=x",
+        "script.sh",
+        "-",
+        "--",
+        "-- x",
+    ],
 )
 def test_an_option_that_is_none_or_ours_is_refused(option: str) -> None:
     with pytest.raises(SchedulerError, match=r"cannot be given|must begin with a dash"):
@@ -183,7 +231,10 @@ def test_an_option_that_is_none_or_ours_is_refused(option: str) -> None:
         Slurm().scripts([python("pass", options=(option,))])
 
 
-@pytest.mark.parametrize("options", [{"partition": "a\nb"}, {"options": ["--x\n--y"]}, {"setup": ["true\nfalse"]}, {"qos": ""}])
+@pytest.mark.parametrize(
+    "options",
+    [{"partition": "a\nb"}, {"options": ["--x\n--y"]}, {"setup": ["true\nfalse"]}, {"qos": ""}],
+)
 def test_an_option_of_more_than_one_line_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="one line"):
         registry().get(Kind.SCHEDULER, "slurm").build(**options)
@@ -194,7 +245,9 @@ def test_an_argument_that_looks_like_an_instruction_is_none(tmp_path: Path) -> N
     text = "\n#SBATCH --time=bad\n#BSUB -W bad\n#PBS -l bad\nesac\n;;\n"
     scheduler = Slurm()
     show = "import sys; sys.stdout.write(sys.argv[1])"
-    jobs = scheduler.submit_many([python(show, text, stdout=tmp_path / name) for name in ("a", "b")])
+    jobs = scheduler.submit_many(
+        [python(show, text, stdout=tmp_path / name) for name in ("a", "b")]
+    )
     assert ends_of(scheduler, jobs) == [JobState.FINISHED] * 2
     assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text() == text
 
@@ -204,7 +257,14 @@ def test_files_and_directories_may_be_called_anything(tmp_path: Path) -> None:
     directory = tmp_path / "%j $(x) `y` 'z' \"q\" \\n ü\n-"
     directory.mkdir()
     scheduler = Slurm()
-    job = scheduler.submit(python("import os; print(os.getcwd())", cwd=directory, stdout=directory / "--o %a", name="%j -x"))
+    job = scheduler.submit(
+        python(
+            "import os; print(os.getcwd())",
+            cwd=directory,
+            stdout=directory / "--o %a",
+            name="%j -x",
+        )
+    )
     assert ends_of(scheduler, [job]) == [JobState.FINISHED]
     assert (directory / "--o %a").read_text() == f"{directory}\n"
 
@@ -237,7 +297,11 @@ def test_cancelled_elements_are_cancelled_even_if_slurm_forgets_them(slurm: Clus
     assert ends_of(scheduler, jobs[:2]) == [JobState.CANCELLED] * 2
     assert scheduler.poll(jobs)[jobs[2]] is JobState.QUEUED
     assert slurm.says("squeue", "-h", "-r", "-t", "all", "-j", number(jobs[0]), "-o", "%i") == ""
-    assert Slurm().poll(jobs) == {jobs[0]: JobState.LOST, jobs[1]: JobState.LOST, jobs[2]: JobState.QUEUED}
+    assert Slurm().poll(jobs) == {
+        jobs[0]: JobState.LOST,
+        jobs[1]: JobState.LOST,
+        jobs[2]: JobState.QUEUED,
+    }
 
 
 @pytest.mark.usefixtures("slurm")
@@ -264,7 +328,10 @@ def test_a_reason_with_spaces_and_commas_disturbs_nobody(slurm: Cluster) -> None
     try:
         job = scheduler.submit(sleeping())
         wait_until(lambda: " " in slurm.says("squeue", "-h", "-j", number(job), "-o", "%r"))
-        assert scheduler.poll([job, "1:00000000"]) == {job: JobState.QUEUED, "1:00000000": JobState.LOST}
+        assert scheduler.poll([job, "1:00000000"]) == {
+            job: JobState.QUEUED,
+            "1:00000000": JobState.LOST,
+        }
         scheduler.cancel([job])
         assert ends_of(scheduler, [job]) == [JobState.CANCELLED]
     finally:
@@ -278,7 +345,9 @@ def test_a_number_that_was_given_to_another_job_is_not_mistaken(slurm: Cluster) 
     assert scheduler.poll([earlier])[earlier] is JobState.LOST
     scheduler.cancel([earlier])
     assert scheduler.poll([job])[job] in {JobState.QUEUED, JobState.RUNNING}
-    slurm.says("scontrol", "update", f"jobid={number(job)}", "comment=of the site's own")  # says nothing about whose it is
+    slurm.says(
+        "scontrol", "update", f"jobid={number(job)}", "comment=of the site's own"
+    )  # says nothing about whose it is
     assert Slurm().poll([job])[job] in {JobState.QUEUED, JobState.RUNNING}
 
 
@@ -326,7 +395,9 @@ def test_a_submission_whose_answer_was_lost_is_not_made_twice(
 ) -> None:
     slow = tmp_path / "bin" / "sbatch"
     slow.parent.mkdir()
-    slow.write_text('#!/bin/sh\n/usr/bin/env PATH="${PATH#*:}" sbatch "$@" >/dev/null\nexec sleep 60\n')
+    slow.write_text(
+        '#!/bin/sh\n/usr/bin/env PATH="${PATH#*:}" sbatch "$@" >/dev/null\nexec sleep 60\n'
+    )
     slow.chmod(0o755)
     path = os.environ["PATH"]
     monkeypatch.setenv("PATH", f"{slow.parent}{os.pathsep}{path}")
@@ -339,7 +410,9 @@ def test_a_submission_whose_answer_was_lost_is_not_made_twice(
     rest = scheduler.submit_many([jobs[0], sleeping(key="new"), jobs[2]])
     queued = slurm.says("squeue", "-h", "-r", "-o", "%i").split()
     assert sorted(queued) == sorted(number(job) for job in [one, *rest])
-    assert {number(job).partition("_")[0] for job in (one, rest[0], rest[2])} == {number(one).partition("_")[0]}
+    assert {number(job).partition("_")[0] for job in (one, rest[0], rest[2])} == {
+        number(one).partition("_")[0]
+    }
     assert set(scheduler.poll([one, *rest]).values()) <= {JobState.QUEUED, JobState.RUNNING}
 
 
@@ -349,7 +422,13 @@ def test_accounting_tells_what_the_controller_has_forgotten(accounting_slurm: Cl
     jobs = scheduler.submit_many([python("pass"), python("raise SystemExit(3)"), sleeping()])
     wait_until(lambda: scheduler.poll(jobs)[jobs[2]] is JobState.RUNNING)
     Slurm().cancel(jobs[2:])
-    wait_until(lambda: number(jobs[0]) not in accounting_slurm.says("squeue", "-h", "-r", "-t", "all", "-o", "%i"), 180)
+    wait_until(
+        lambda: (
+            number(jobs[0])
+            not in accounting_slurm.says("squeue", "-h", "-r", "-t", "all", "-o", "%i")
+        ),
+        180,
+    )
     wait_until(lambda: accounting_slurm.says("squeue", "-h", "-t", "all") == "", 180)
     later = Slurm()
     wait_until(lambda: JobState.LOST not in later.poll(jobs).values())
@@ -406,7 +485,9 @@ class Searched:
         return Counter(path.read_text().splitlines() if path.exists() else [])
 
     def summaries(self) -> list[dict[str, Any]]:
-        return [json.loads(path.read_text()) for path in self.out.glob("trials/*/*/run/summary.json")]
+        return [
+            json.loads(path.read_text()) for path in self.out.glob("trials/*/*/run/summary.json")
+        ]
 
     def check(self, driver: subprocess.Popen[str], trials: int) -> str:
         """All are done, each was run once."""
@@ -430,7 +511,9 @@ def test_hostile_values_reach_the_trials_of_a_search_unchanged(searched: Searche
     assert sorted(summary["text"] for summary in searched.summaries()) == sorted(HOSTILE)
 
 
-def test_a_search_whose_driver_is_killed_is_resumed_and_repeats_nothing(slurm: Cluster, searched: Searched) -> None:
+def test_a_search_whose_driver_is_killed_is_resumed_and_repeats_nothing(
+    slurm: Cluster, searched: Searched
+) -> None:
     searched.plan({"x": list(range(12))}, sleep=1.5)
     driver = searched.start()
     wait_until(lambda: searched.log()["end 0"])
@@ -451,14 +534,18 @@ def test_a_search_keeps_its_queue_short(slurm: Cluster, searched: Searched) -> N
     assert 2 <= most <= 4  # one may be about to leave
 
 
-def test_a_search_goes_on_when_its_controller_comes_back(slurm: Cluster, searched: Searched) -> None:
+def test_a_search_goes_on_when_its_controller_comes_back(
+    slurm: Cluster, searched: Searched
+) -> None:
     searched.plan({"x": list(range(6))}, sleep=1)
     driver = searched.start("--max-jobs", "2")
     wait_until(lambda: searched.log()["begin 0"])
     slurm.stop_controller()
     time.sleep(4)
     slurm.start_controller()
-    assert "the scheduler does not answer: squeue did not answer within 3 s" in searched.check(driver, 6)
+    assert "the scheduler does not answer: squeue did not answer within 3 s" in searched.check(
+        driver, 6
+    )
 
 
 def test_jobs_whose_ids_were_lost_are_found_again(slurm: Cluster, searched: Searched) -> None:
@@ -469,10 +556,21 @@ def test_jobs_whose_ids_were_lost_are_found_again(slurm: Cluster, searched: Sear
     driver.kill()
     driver.communicate()
     journal = searched.out / "journal.jsonl"
-    lines = [line for line in journal.read_text().splitlines(keepends=True) if '"event":"job"' not in line]
+    lines = [
+        line
+        for line in journal.read_text().splitlines(keepends=True)
+        if '"event":"job"' not in line
+    ]
     journal.write_text("".join(lines))
     searched.check(searched.start(), 3)
-    assert len((slurm.says("squeue", "-h", "-r", "-t", "all", "-S", "V", "-o", "%i %k") or "").splitlines()) >= 3
+    assert (
+        len(
+            (
+                slurm.says("squeue", "-h", "-r", "-t", "all", "-S", "V", "-o", "%i %k") or ""
+            ).splitlines()
+        )
+        >= 3
+    )
     assert not list(searched.out.glob("trials/*/2"))
 
 
@@ -493,7 +591,10 @@ def test_a_partition_that_does_not_exist_is_one_line_and_loses_nothing(searched:
     driver = searched.start()
     _, said = driver.communicate(timeout=60)
     assert driver.returncode == 1
-    assert "Slurm does not take the job: sbatch: error: invalid partition specified: nowhere" in said.splitlines()[-1]
+    assert (
+        "Slurm does not take the job: sbatch: error: invalid partition specified: nowhere"
+        in said.splitlines()[-1]
+    )
     searched.plan({"x": [0, 1]}, sleep=0)
     searched.check(searched.start(), 2)
 
@@ -506,7 +607,11 @@ def test_without_slurm_a_search_says_so_in_one_line_and_writes_nothing(
     driver = searched.start()
     _, said = driver.communicate(timeout=60)
     assert driver.returncode == 1
-    assert said == "hypnet: Slurm is not installed here: there is no sbatch and no squeue and no scancel on the PATH\n"
+    assert (
+        said
+        == "hypnet: Slurm is not installed here: there is no sbatch and no squeue and no scancel on"
+        " the PATH\n"
+    )
     assert not searched.out.exists()
 
 
@@ -536,27 +641,38 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str]
 
 
 @pytest.mark.parametrize("text", ["Welcome to our cluster!", "1|", "1||hn:0badbeef:|None", "{}"])
-def test_an_answer_that_makes_no_sense_is_no_answer(said: Callable[[str, str], None], text: str) -> None:
+def test_an_answer_that_makes_no_sense_is_no_answer(
+    said: Callable[[str, str], None], text: str
+) -> None:
     said("squeue", text)
     with pytest.raises(SchedulerUnavailableError, match="squeue said"):
         Slurm().poll(["1:0badbeef"])
 
 
 @pytest.mark.parametrize("text", ["Welcome to our cluster!", "1|", "1|||"])
-def test_accounting_that_makes_no_sense_is_none(said: Callable[[str, str], None], text: str) -> None:
+def test_accounting_that_makes_no_sense_is_none(
+    said: Callable[[str, str], None], text: str
+) -> None:
     said("squeue", "2|RUNNING|hn:0badbeef:|None")
     said("sacct", text)
-    assert Slurm().poll(["1:0badbeef", "2:0badbeef"]) == {"1:0badbeef": JobState.LOST, "2:0badbeef": JobState.RUNNING}
+    assert Slurm().poll(["1:0badbeef", "2:0badbeef"]) == {
+        "1:0badbeef": JobState.LOST,
+        "2:0badbeef": JobState.RUNNING,
+    }
 
 
-def test_a_job_that_slurm_holds_after_it_could_not_start_it_has_failed(said: Callable[[str, str], None]) -> None:
+def test_a_job_that_slurm_holds_after_it_could_not_start_it_has_failed(
+    said: Callable[[str, str], None],
+) -> None:
     said("squeue", "1|PENDING|hn:0badbeef:|launch failed requeued held")
     scheduler = Slurm()
     assert scheduler.poll(["1:0badbeef"]) == {"1:0badbeef": JobState.FAILED}
     assert scheduler.reason("1:0badbeef") == "LAUNCH_FAILED: launch failed requeued held"
 
 
-@pytest.mark.parametrize("mark", ["hn:0badbeef:", "hn:", "hn:0badbeef", "hn:0badbeef:k1,k2", "of the site's own"])
+@pytest.mark.parametrize(
+    "mark", ["hn:0badbeef:", "hn:", "hn:0badbeef", "hn:0badbeef:k1,k2", "of the site's own"]
+)
 def test_comments_of_strangers_are_no_keys(said: Callable[[str, str], None], mark: str) -> None:
     said("squeue", f"7_9|RUNNING|{mark}|None")
     assert Slurm().find(["k1"]) == {}
@@ -577,7 +693,9 @@ def test_a_trial_whose_job_is_killed_hard_is_run_again(searched: Searched) -> No
     driver = searched.start()
     _, said = driver.communicate(timeout=60)
     assert driver.returncode == 0, said
-    states = [json.loads(path.read_text()) for path in sorted(searched.out.glob("trials/*/*/result.json"))]
+    states = [
+        json.loads(path.read_text()) for path in sorted(searched.out.glob("trials/*/*/result.json"))
+    ]
     assert [result["state"] for result in states] == ["lost", "done"]
     assert states[0]["reason"].startswith("its job is failed (FAILED: ")
 

@@ -8,4 +8,6 @@ from hypnet_core.testing import conformance
 
 pytestmark = pytest.mark.usefixtures("slurm")
 
-test_conformance = conformance("hpsearch", "slurm", options={"slurm": {"array_size": 3, "constraint": "fast"}})
+test_conformance = conformance(
+    "hpsearch", "slurm", options={"slurm": {"array_size": 3, "constraint": "fast"}}
+)

@@ -16,7 +16,13 @@ HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search"]
 
 
 def status(workshop: Any) -> dict[str, Any]:
-    shown = subprocess.run([*HYPNET, "status", "out", "--json"], cwd=workshop.path, capture_output=True, text=True, check=False)
+    shown = subprocess.run(
+        [*HYPNET, "status", "out", "--json"],
+        cwd=workshop.path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     found: dict[str, Any] = json.loads(shown.stdout)["search"] if shown.returncode == 0 else {}
     return found
 
@@ -28,15 +34,21 @@ def wait_until(happened: Callable[[], Any], seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
-def test_trials_that_run_and_wait_are_cancelled_after_their_driver_was_killed(workshop: Any, slurm: Any) -> None:
+def test_trials_that_run_and_wait_are_cancelled_after_their_driver_was_killed(
+    workshop: Any, slurm: Any
+) -> None:
     workshop.body("time.sleep(100)")
     file = workshop.file(grid={"x": list(range(4))}, scheduler="slurm", resources={"cpus": 4})
     driver = subprocess.Popen([*HYPNET, "run", file, "--out", "out", "-q"], cwd=workshop.path)
-    wait_until(lambda: len(workshop.ran()) == 2 and slurm.says("squeue", "-h", "-r", "-t", "PENDING"))
+    wait_until(
+        lambda: len(workshop.ran()) == 2 and slurm.says("squeue", "-h", "-r", "-t", "PENDING")
+    )
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     assert status(workshop)["running"] == 4
-    done = subprocess.run([*HYPNET, "cancel", "out"], cwd=workshop.path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*HYPNET, "cancel", "out"], cwd=workshop.path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) == 4
     assert (status(workshop)["running"], status(workshop)["cancelled"]) == (0, 4)

@@ -29,7 +29,9 @@ class Pretrained(nn.Module):
 
     def forward(self, tokens: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         hidden = self.embed(tokens).mean(dim=1)
-        result: torch.Tensor = self.other["fc"](self.fc(hidden)) + self.conv(images).mean(dim=(1, 2, 3)).unsqueeze(1)
+        result: torch.Tensor = self.other["fc"](self.fc(hidden)) + self.conv(images).mean(
+            dim=(1, 2, 3)
+        ).unsqueeze(1)
         return result
 
 
@@ -45,7 +47,9 @@ def adapted() -> tuple[Pretrained, MainNetwork, Delta]:
     pretrained.load_state_dict(module.state_dict())
     base = weights_of(module)
     net = MainNetwork(module, generate=ADAPTED)
-    low_rank = LowRank(net.target, lambda factors: HMLP(factors, ConditionSpec(count=3, size=4)), rank=2, alpha=6.0)
+    low_rank = LowRank(
+        net.target, lambda factors: HMLP(factors, ConditionSpec(count=3, size=4)), rank=2, alpha=6.0
+    )
     hnet = Delta(low_rank, base.select(net.target))
     with torch.no_grad():
         for parameter in hnet.parameters():
@@ -53,28 +57,42 @@ def adapted() -> tuple[Pretrained, MainNetwork, Delta]:
     return pretrained, net, hnet
 
 
-def test_the_difference_of_one_condition_is_a_plain_state_dict(adapted: tuple[Pretrained, MainNetwork, Delta]) -> None:
+def test_the_difference_of_one_condition_is_a_plain_state_dict(
+    adapted: tuple[Pretrained, MainNetwork, Delta],
+) -> None:
     pretrained, net, hnet = adapted
     tokens, images = torch.randint(11, (7, 3)), torch.randn(7, 2, 8, 8)
     expected = net(tokens, images, weights=hnet(1))
     difference = delta_state_dict(hnet, 1)
     assert not any(tensor.requires_grad for tensor in difference.values())
     state = pretrained.state_dict()
-    pretrained.load_state_dict({name: tensor + difference.get(name, 0.0) for name, tensor in state.items()})
+    pretrained.load_state_dict(
+        {name: tensor + difference.get(name, 0.0) for name, tensor in state.items()}
+    )
     torch.testing.assert_close(pretrained(tokens, images), expected)
 
 
-def test_peft_gets_its_names_shapes_and_scale(adapted: tuple[Pretrained, MainNetwork, Delta], tmp_path: Path) -> None:
+def test_peft_gets_its_names_shapes_and_scale(
+    adapted: tuple[Pretrained, MainNetwork, Delta], tmp_path: Path
+) -> None:
     _, net, hnet = adapted
     save_peft(hnet, net.module, 2, tmp_path / "adapter", base_model="some/model")
     config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
-    assert (config["peft_type"], config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (
+    assert (
+        config["peft_type"],
+        config["r"],
+        config["lora_alpha"],
+        config["base_model_name_or_path"],
+    ) == (
         "LORA",
         2,
         6.0,
         "some/model",
     )
-    shapes = {name: tuple(tensor.shape) for name, tensor in load_file(tmp_path / "adapter/adapter_model.safetensors").items()}
+    shapes = {
+        name: tuple(tensor.shape)
+        for name, tensor in load_file(tmp_path / "adapter/adapter_model.safetensors").items()
+    }
     assert shapes == {
         "base_model.model.embed.lora_embedding_A": (2, 11),
         "base_model.model.embed.lora_embedding_B": (6, 2),
@@ -94,7 +112,9 @@ def test_what_peft_cannot_hold_is_refused_by_name() -> None:
 
     with pytest.raises(SpecError, match="no place for bias: generate only weights"):
         peft_state_dict(*low_rank(nn.Linear(3, 2), None), 0)
-    with pytest.raises(SpecError, match=r"no form for 0.weight, the weight of a grouped convolution"):
+    with pytest.raises(
+        SpecError, match=r"no form for 0.weight, the weight of a grouped convolution"
+    ):
         peft_state_dict(*low_rank(nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)), "weight"), 0)
     with pytest.raises(SpecError, match="the weight of a ConvTranspose1d"):
         peft_state_dict(*low_rank(nn.Sequential(nn.ConvTranspose1d(4, 4, 3)), "weight"), 0)
@@ -105,7 +125,9 @@ def test_what_peft_cannot_hold_is_refused_by_name() -> None:
         peft_state_dict(HMLP(linear.target, conditions), linear.module, 0)
 
 
-def test_peft_loads_the_adapter(adapted: tuple[Pretrained, MainNetwork, Delta], tmp_path: Path) -> None:
+def test_peft_loads_the_adapter(
+    adapted: tuple[Pretrained, MainNetwork, Delta], tmp_path: Path
+) -> None:
     peft = pytest.importorskip("peft", reason="PEFT is not installed: `nox -s peft` does that")
     pretrained, net, hnet = adapted
     tokens, images = torch.randint(11, (7, 3)), torch.randn(7, 2, 8, 8)
@@ -116,9 +138,13 @@ def test_peft_loads_the_adapter(adapted: tuple[Pretrained, MainNetwork, Delta], 
         model = peft.PeftModel.from_pretrained(plain, tmp_path / str(condition)).eval()
         expected = net(tokens, images, weights=hnet(condition))
         torch.testing.assert_close(model(tokens, images), expected, rtol=1e-4, atol=1e-5)
-        adapted_layers = {name.partition(".lora_")[0] for name, _ in plain.named_parameters() if ".lora_" in name}
+        adapted_layers = {
+            name.partition(".lora_")[0] for name, _ in plain.named_parameters() if ".lora_" in name
+        }
         assert adapted_layers == {"embed", "conv", "fc"}
-        torch.testing.assert_close(model.merge_and_unload()(tokens, images), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            model.merge_and_unload()(tokens, images), expected, rtol=1e-4, atol=1e-5
+        )
 
 
 class Tied(nn.Module):
@@ -134,17 +160,27 @@ class Tied(nn.Module):
 @pytest.mark.parametrize(
     ("adapted_module", "given", "message"),
     [
-        (nn.Linear(3, 2), None, "layers inside a module, not the module itself: there is no layer around weight"),
+        (
+            nn.Linear(3, 2),
+            None,
+            "layers inside a module, not the module itself: there is no layer around weight",
+        ),
         (Tied(), None, "would adapt embed.weight alone, but out.weight is the same tensor"),
         (nn.Sequential(nn.Linear(3, 2)), nn.Linear(3, 2), "the module has no 0.weight"),
-        (nn.Sequential(nn.Linear(3, 2)), nn.Sequential(nn.Linear(5, 2)), r"with shape \[2, 3\], the module's has \[2, 5\]"),
+        (
+            nn.Sequential(nn.Linear(3, 2)),
+            nn.Sequential(nn.Linear(5, 2)),
+            r"with shape \[2, 3\], the module's has \[2, 5\]",
+        ),
     ],
 )
 def test_an_adapter_that_would_not_be_the_same_network_is_refused(
     adapted_module: nn.Module, given: nn.Module | None, message: str, tmp_path: Path
 ) -> None:
     net = MainNetwork(adapted_module, generate=lambda param: len(param.shape) > 1)
-    hnet = LowRank(net.target, lambda factors: HMLP(factors, ConditionSpec(count=2, size=2)), rank=1)
+    hnet = LowRank(
+        net.target, lambda factors: HMLP(factors, ConditionSpec(count=2, size=2)), rank=1
+    )
     with pytest.raises(SpecError, match=message):
         save_peft(hnet, given or net.module, 0, tmp_path / "adapter")
     assert not (tmp_path / "adapter").exists()

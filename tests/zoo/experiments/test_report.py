@@ -15,7 +15,13 @@ from hypnet_zoo.experiments.report import results_table, save_scores_plot, summa
 def tasks(kind: str, count: int) -> list[Task]:
     split = Split.of([[0.0]], [0])
     return [
-        Task(TaskSpec.model_validate({"name": f"t{i}", "kind": kind, "in_shape": (1,), "out_shape": (2,)}), split, split)
+        Task(
+            TaskSpec.model_validate(
+                {"name": f"t{i}", "kind": kind, "in_shape": (1,), "out_shape": (2,)}
+            ),
+            split,
+            split,
+        )
         for i in range(count)
     ]
 
@@ -39,7 +45,9 @@ def test_errors_forget_upwards() -> None:
     assert summary["mse"] == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("classification", "89.00 %"), ("regression", "89.0000")])
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("classification", "89.00 %"), ("regression", "89.0000")]
+)
 def test_the_table_has_a_row_per_task_and_the_average(kind: str, expected: str) -> None:
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     console.print(results_table(summarize(SCORES, tasks(kind, 3), generated=1, parameters=1)))

@@ -33,7 +33,9 @@ def networks(hypernet: str = "full") -> tuple[MainNetwork, Any]:
     net = MainNetwork(MLP((4,), 3, hidden=(5,)))
     conditions = ConditionSpec(count=14, size=4)
     made = (
-        HMLP(net.target, conditions, hidden=(6,)) if hypernet == "full" else ChunkedHMLP(net.target, conditions, chunk_size=10)
+        HMLP(net.target, conditions, hidden=(6,))
+        if hypernet == "full"
+        else ChunkedHMLP(net.target, conditions, chunk_size=10)
     )
     return net.double(), made.double()
 
@@ -44,15 +46,26 @@ def batch(n: int = 8) -> Batch:
     return Batch(x, torch.arange(n) % 3, torch.arange(n), None)
 
 
-def trainer(net: MainNetwork, hypernet: Any, condition: int, train: Any = None, **continual: Any) -> TaskTrainer:
+def trainer(
+    net: MainNetwork, hypernet: Any, condition: int, train: Any = None, **continual: Any
+) -> TaskTrainer:
     return TaskTrainer(
-        net, hypernet, condition, SPEC, train=TrainConfig(**(train or {})), continual=ContinualConfig(**continual)
+        net,
+        hypernet,
+        condition,
+        SPEC,
+        train=TrainConfig(**(train or {})),
+        continual=ContinualConfig(**continual),
     )
 
 
 @pytest.mark.parametrize("hypernet", ["full", "chunked"])
-@pytest.mark.parametrize("options", [{}, {"recompute_targets": True}, {"train_previous_embeddings": True}])
-def test_gradients_are_those_of_the_papers_loss_written_down_plainly(hypernet: str, options: Any) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"recompute_targets": True}, {"train_previous_embeddings": True}]
+)
+def test_gradients_are_those_of_the_papers_loss_written_down_plainly(
+    hypernet: str, options: Any
+) -> None:
     """Condition 12: the first block shares the task's pass, a second block of the chunked one follows."""
     net, hnet = networks(hypernet)
     start = copy.deepcopy(hnet)
@@ -134,7 +147,10 @@ def test_every_optimiser_lowers_the_loss(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"optimizer": "sgd", "optimizer_options": {"momentun": 0.9}}, "sgd has no option 'momentun'; did you mean 'momentum'"),
+        (
+            {"optimizer": "sgd", "optimizer_options": {"momentun": 0.9}},
+            "sgd has no option 'momentun'; did you mean 'momentum'",
+        ),
         ({"optimizer": "adam", "optimizer_options": {"betas": [2.0, 0.9]}}, "Invalid beta"),
         ({"optimizer": "adam", "optimizer_options": {"lr": 2.0}}, "has no option 'lr'"),
     ],
@@ -154,7 +170,9 @@ def test_settings_that_exclude_each_other_are_refused() -> None:
 def test_losses_take_indices_one_hot_rows_and_regression_targets() -> None:
     logits, y = torch.randn(6, 3), torch.arange(6) % 3
     torch.testing.assert_close(task_loss(logits, y, SPEC), F.cross_entropy(logits, y))
-    torch.testing.assert_close(task_loss(logits, F.one_hot(y).float(), SPEC), F.cross_entropy(logits, y))
+    torch.testing.assert_close(
+        task_loss(logits, F.one_hot(y).float(), SPEC), F.cross_entropy(logits, y)
+    )
     regression = TaskSpec(name="r", kind="regression", in_shape=(1,), out_shape=(3,))
     torch.testing.assert_close(task_loss(logits, logits + 2, regression), torch.tensor(4.0))
 
@@ -166,7 +184,9 @@ def test_scores_are_percentages_of_right_answers_or_mean_squared_errors() -> Non
     predicted = net(x, weights=hnet(1)).argmax(dim=1)
     y = torch.where(torch.arange(50) < 20, predicted, (predicted + 1) % 3)
     device = torch.device("cpu")
-    assert evaluate(net, hnet, 1, SPEC, Split.of(x, y), batch_size=7, device=device) == pytest.approx(40.0)
+    assert evaluate(
+        net, hnet, 1, SPEC, Split.of(x, y), batch_size=7, device=device
+    ) == pytest.approx(40.0)
     one_hot = Split.of(x, F.one_hot(y, 3).float())
     assert evaluate(net, hnet, 1, SPEC, one_hot, batch_size=7, device=device) == pytest.approx(40.0)
     regression = TaskSpec(name="r", kind="regression", in_shape=(4,), out_shape=(3,))
@@ -177,7 +197,9 @@ def test_scores_are_percentages_of_right_answers_or_mean_squared_errors() -> Non
 
 def test_a_loss_that_is_not_finite_stops_the_run() -> None:
     check_finite(Losses(torch.tensor(1.0), torch.tensor(0.0)), "task 1")
-    with pytest.raises(DivergedError, match=r"the loss became nan in task 1: try a lower train\.lr"):
+    with pytest.raises(
+        DivergedError, match=r"the loss became nan in task 1: try a lower train\.lr"
+    ):
         check_finite(Losses(torch.tensor(float("nan")), torch.tensor(0.0)), "task 1")
     with pytest.raises(DivergedError, match="the penalty became inf"):
         check_finite(Losses(torch.tensor(1.0), torch.tensor(float("inf"))), "task 1")
@@ -194,10 +216,17 @@ def test_small_networks_use_one_thread_and_torchs_number_comes_back() -> None:
 def test_look_ahead_is_the_clipped_step_that_will_be_taken() -> None:
     net, hnet = networks()
     start = copy.deepcopy(hnet)
-    made = trainer(net, hnet, 3, {"optimizer": "sgd", "lr": 0.1, "clip_norm": 1e-3}, beta=0.5, lookahead=True)
+    made = trainer(
+        net, hnet, 3, {"optimizer": "sgd", "lr": 0.1, "clip_norm": 1e-3}, beta=0.5, lookahead=True
+    )
     penalty = made.step(batch()).penalty
-    # A step of length 1e-4 cannot move the weights far; an unclipped one would, by orders of magnitude.
-    free = trainer(net, start, 3, {"optimizer": "sgd", "lr": 0.1}, beta=0.5, lookahead=True).step(batch()).penalty
+    # A step of length 1e-4 cannot move the weights far; an unclipped one would, by
+    # orders of magnitude.
+    free = (
+        trainer(net, start, 3, {"optimizer": "sgd", "lr": 0.1}, beta=0.5, lookahead=True)
+        .step(batch())
+        .penalty
+    )
     assert penalty < 1e-3 * free
 
 

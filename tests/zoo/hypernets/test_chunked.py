@@ -26,7 +26,9 @@ class Plain(HyperNetwork):
 
     def __init__(self, target: TargetSpec, conditions: ConditionSpec) -> None:
         super().__init__(target, conditions)
-        self.layers = nn.Sequential(nn.Linear(conditions.size, 12), nn.Tanh(), nn.Linear(12, target.numel))
+        self.layers = nn.Sequential(
+            nn.Linear(conditions.size, 12), nn.Tanh(), nn.Linear(12, target.numel)
+        )
 
     def generate(self, inputs: Tensor) -> Tensor:
         """Map `[B, n]` to `[B, numel]`."""
@@ -58,10 +60,19 @@ MAKERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize("conditional_chunks", [False, True])
-def test_weights_are_the_chunks_of_any_inner_hypernetwork_laid_end_to_end(make: Any, conditional_chunks: bool) -> None:
+def test_weights_are_the_chunks_of_any_inner_hypernetwork_laid_end_to_end(
+    make: Any, conditional_chunks: bool
+) -> None:
     torch.manual_seed(0)
     conditions = ConditionSpec(count=3, size=3, input_size=2)
-    hypernet = Chunked(TARGET, conditions, make, chunk_size=20, chunk_embedding_size=4, conditional_chunks=conditional_chunks)
+    hypernet = Chunked(
+        TARGET,
+        conditions,
+        make,
+        chunk_size=20,
+        chunk_embedding_size=4,
+        conditional_chunks=conditional_chunks,
+    )
     hypernet.double()
     noise = torch.randn(2, dtype=torch.float64)
     embeddings = hypernet.all_chunk_embeddings()[1 if conditional_chunks else 0]
@@ -72,20 +83,28 @@ def test_weights_are_the_chunks_of_any_inner_hypernetwork_laid_end_to_end(make: 
 
 
 @pytest.mark.parametrize("conditional_chunks", [False, True])
-def test_very_many_pairs_are_written_in_several_batches(monkeypatch: pytest.MonkeyPatch, conditional_chunks: bool) -> None:
+def test_very_many_pairs_are_written_in_several_batches(
+    monkeypatch: pytest.MonkeyPatch, conditional_chunks: bool
+) -> None:
     torch.manual_seed(0)
-    hypernet = ChunkedHMLP(TARGET, ConditionSpec(count=5), chunk_size=20, conditional_chunks=conditional_chunks).double()
+    hypernet = ChunkedHMLP(
+        TARGET, ConditionSpec(count=5), chunk_size=20, conditional_chunks=conditional_chunks
+    ).double()
     at_once = hypernet(list(range(5))).flat
     monkeypatch.setattr("hypnet_zoo.hypernets.chunked._PAIRS", 2 * hypernet.num_chunks)
     sizes: list[int] = []
-    hypernet.inner.trunk[-1].register_forward_hook(lambda _module, _inputs, output: sizes.append(len(output)))
+    hypernet.inner.trunk[-1].register_forward_hook(
+        lambda _module, _inputs, output: sizes.append(len(output))
+    )
     torch.testing.assert_close(hypernet(list(range(5))).flat, at_once)
     assert sizes == [10, 10, 5]
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_a_gradient_reaches_the_parameters_of_its_condition_and_no_other(make: Any) -> None:
-    hypernet = Chunked(TARGET, ConditionSpec(count=3, size=3), make, chunk_size=20, conditional_chunks=True)
+    hypernet = Chunked(
+        TARGET, ConditionSpec(count=3, size=3), make, chunk_size=20, conditional_chunks=True
+    )
     hypernet([1]).flat.square().sum().backward()
     assert all(p.grad is not None for p in hypernet.unconditional_parameters())
     for condition in range(3):
@@ -95,7 +114,12 @@ def test_a_gradient_reaches_the_parameters_of_its_condition_and_no_other(make: A
 
 @pytest.mark.parametrize(
     ("make", "fan"),
-    [(Scalable, "in"), (Scalable, "out"), (Scalable, "harmonic"), (functools.partial(SharedHMLP, hidden=(30,)), "in")],
+    [
+        (Scalable, "in"),
+        (Scalable, "out"),
+        (Scalable, "harmonic"),
+        (functools.partial(SharedHMLP, hidden=(30,)), "in"),
+    ],
 )
 def test_an_inner_hypernetwork_without_linear_heads_starts_as_wanted(make: Any, fan: Any) -> None:
     torch.manual_seed(0)
@@ -108,7 +132,9 @@ def test_an_inner_hypernetwork_without_linear_heads_starts_as_wanted(make: Any, 
         assert chunk.mean().item() == pytest.approx(wanted[k].item(), rel=0.1), k
 
 
-def test_an_inner_hypernetwork_that_cannot_be_scaled_is_left_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_inner_hypernetwork_that_cannot_be_scaled_is_left_as_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     torch.manual_seed(0)
     target = TargetSpec.from_shapes([[100, 1000]])
     hypernet = Chunked(target, ConditionSpec(count=2, size=8), Plain, chunk_size=10_000)
@@ -122,11 +148,16 @@ def test_chunks_start_at_zero_if_the_inner_hypernetwork_can() -> None:
     weights = hypernet([0, 1]).flat
     assert weights.abs().max() == 0
     weights.sum().backward()
-    assert all(head.weight.grad is not None and head.weight.grad.abs().max() > 0 for head in hypernet.inner.linear_heads())
+    assert all(
+        head.weight.grad is not None and head.weight.grad.abs().max() > 0
+        for head in hypernet.inner.linear_heads()
+    )
     with pytest.raises(SpecError, match="Plain cannot start at zero"):
         Chunked(TARGET, ConditionSpec(count=2), Plain, chunk_size=20).start_at_zero()
     with pytest.raises(SpecError, match="spectral norm cannot start at zero"):
-        ChunkedHMLP(TARGET, ConditionSpec(count=2), chunk_size=20, spectral_norm=True).start_at_zero()
+        ChunkedHMLP(
+            TARGET, ConditionSpec(count=2), chunk_size=20, spectral_norm=True
+        ).start_at_zero()
 
 
 def test_a_configuration_chooses_the_inner_hypernetwork() -> None:
@@ -135,12 +166,16 @@ def test_a_configuration_chooses_the_inner_hypernetwork() -> None:
     assert isinstance(built.inner, HMLP)
     assert built.inner.target.numel == 20
     assert HypernetChoice(**choice.model_dump(mode="json")) == choice
-    with pytest.raises(ConfigError, match=r"inner\.hiden: there is no such option; did you mean 'inner.hidden'"):
+    with pytest.raises(
+        ConfigError, match=r"inner\.hiden: there is no such option; did you mean 'inner.hidden'"
+    ):
         HypernetChoice(name="chunked", inner={"name": "hmlp", "hiden": [5]})
 
 
 def test_an_inner_hypernetwork_with_inputs_of_its_own_is_refused() -> None:
-    with pytest.raises(SpecError, match="ChunkedHMLP cannot write chunks: it has inputs of its own"):
+    with pytest.raises(
+        SpecError, match="ChunkedHMLP cannot write chunks: it has inputs of its own"
+    ):
         Chunked(TARGET, ConditionSpec(), functools.partial(ChunkedHMLP, conditional_chunks=True))
 
 

@@ -18,7 +18,11 @@ from hypnet_zoo.hypernets.chunked import ChunkedHMLP
 from hypnet_zoo.hypernets.container import Container, Part, container
 from hypnet_zoo.hypernets.delta import Delta, delta
 from hypnet_zoo.hypernets.encoded import CosineSine, Encoded, magnitude_invariant
-from hypnet_zoo.hypernets.helpers import init_chunk_embeddings, init_condition_embeddings, unconditional_weights
+from hypnet_zoo.hypernets.helpers import (
+    init_chunk_embeddings,
+    init_condition_embeddings,
+    unconditional_weights,
+)
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.hypernets.low_rank import LowRank, low_rank_factors
 from hypnet_zoo.hypernets.perturbed import Inputs, Perturbed
@@ -40,7 +44,10 @@ def moved(hypernet: nn.Module, by: float = 0.1) -> None:
 
 
 def gradients(hypernet: HyperNetwork) -> dict[str, bool]:
-    return {name: parameter.grad is not None and bool(parameter.grad.any()) for name, parameter in hypernet.named_parameters()}
+    return {
+        name: parameter.grad is not None and bool(parameter.grad.any())
+        for name, parameter in hypernet.named_parameters()
+    }
 
 
 # Delta
@@ -80,19 +87,34 @@ def test_a_trainable_base_is_an_unconditional_parameter() -> None:
 
 def test_a_delta_refuses_a_base_of_another_network_and_what_cannot_start_at_zero() -> None:
     with pytest.raises(WeightsError, match=r"fc.weight has shape \[10, 4\]"):
-        Delta(HMLP(TARGET, CONDITIONS), {**Weights(torch.zeros(TARGET.numel), TARGET), "fc.weight": torch.zeros(10, 4)})
+        Delta(
+            HMLP(TARGET, CONDITIONS),
+            {**Weights(torch.zeros(TARGET.numel), TARGET), "fc.weight": torch.zeros(10, 4)},
+        )
     with pytest.raises(SpecError, match="batch dimension"):
         Delta(HMLP(TARGET, CONDITIONS), Weights(torch.zeros(2, TARGET.numel), TARGET))
     with pytest.raises(SpecError, match="spectral norm cannot start at zero"):
-        Delta(HMLP(TARGET, CONDITIONS, spectral_norm=True), Weights(torch.zeros(TARGET.numel), TARGET))
+        Delta(
+            HMLP(TARGET, CONDITIONS, spectral_norm=True), Weights(torch.zeros(TARGET.numel), TARGET)
+        )
 
 
 def test_the_base_may_come_from_a_file(tmp_path: Path) -> None:
-    tensors = {name: tensor.clone() for name, tensor in Weights(torch.randn(TARGET.numel), TARGET).items()}
+    tensors = {
+        name: tensor.clone() for name, tensor in Weights(torch.randn(TARGET.numel), TARGET).items()
+    }
     save_file({**tensors, "more": torch.zeros(3)}, tmp_path / "base.safetensors")
-    hnet = delta(TARGET, CONDITIONS, base=tmp_path / "base.safetensors", inner=HypernetChoice(name="low_rank", rank=1))
+    hnet = delta(
+        TARGET,
+        CONDITIONS,
+        base=tmp_path / "base.safetensors",
+        inner=HypernetChoice(name="low_rank", rank=1),
+    )
     assert torch.equal(hnet(1)["out.weight"], tensors["out.weight"])
-    save_file({name: tensor for name, tensor in tensors.items() if name != "fc.bias"}, tmp_path / "less.safetensors")
+    save_file(
+        {name: tensor for name, tensor in tensors.items() if name != "fc.bias"},
+        tmp_path / "less.safetensors",
+    )
     with pytest.raises(SpecError, match=r"less.safetensors holds no 'fc.bias'; did you mean"):
         delta(TARGET, CONDITIONS, base=tmp_path / "less.safetensors")
     save_file({**tensors, "fc.bias": torch.zeros(3)}, tmp_path / "other.safetensors")
@@ -119,10 +141,14 @@ def test_every_matrix_and_kernel_is_the_product_of_its_factors() -> None:
             torch.testing.assert_close(weights[name][i], (2.5 * up[i] @ down[i]).view(shape))
             assert torch.linalg.matrix_rank(weights[name][i].flatten(1)) == 2
     torch.testing.assert_close(weights["bias"], generated["bias"])
-    torch.testing.assert_close(factors["fc"][0], generated["fc.lora_A"] + hnet.shared_A[24:].view(2, 9))
+    torch.testing.assert_close(
+        factors["fc"][0], generated["fc.lora_A"] + hnet.shared_A[24:].view(2, 9)
+    )
 
 
-@pytest.mark.parametrize("make", [HMLP, lambda target, conditions: ChunkedHMLP(target, conditions, chunk_size=20)])
+@pytest.mark.parametrize(
+    "make", [HMLP, lambda target, conditions: ChunkedHMLP(target, conditions, chunk_size=20)]
+)
 def test_a_low_rank_delta_starts_at_the_base_and_learns_from_the_first_step(make: Any) -> None:
     base = Weights(torch.randn(TARGET.numel), TARGET)
     hnet = Delta(LowRank(TARGET, lambda factors: make(factors, CONDITIONS), rank=2), base)
@@ -130,7 +156,9 @@ def test_a_low_rank_delta_starts_at_the_base_and_learns_from_the_first_step(make
     hnet(1).flat.square().sum().backward()
     reached = gradients(hnet)
     assert any(reached[name] for name in reached if "head" in name)
-    assert not any(reached[name] for name in reached if name.startswith("inner.inner.conditional.embedding.0"))
+    assert not any(
+        reached[name] for name in reached if name.startswith("inner.inner.conditional.embedding.0")
+    )
     with torch.no_grad():
         for parameter in hnet.parameters():
             if parameter.grad is not None:
@@ -150,7 +178,9 @@ def test_a_low_rank_needs_a_rank_and_a_matrix() -> None:
 
 def test_a_container_puts_hypernetworks_shared_and_own_tensors_together() -> None:
     first = HMLP(TARGET.select(names="fc.*"), CONDITIONS)
-    hnet = Container(TARGET, [first], shared=TARGET.select(names="norm.*"), own=TARGET.select(names="out.*"))
+    hnet = Container(
+        TARGET, [first], shared=TARGET.select(names="norm.*"), own=TARGET.select(names="out.*")
+    )
     weights = hnet([1, 3])
     torch.testing.assert_close(weights["fc.weight"], first([1, 3])["fc.weight"])
     assert torch.equal(weights["norm.weight"][0], weights["norm.weight"][1])
@@ -158,59 +188,104 @@ def test_a_container_puts_hypernetworks_shared_and_own_tensors_together() -> Non
     assert torch.equal(weights["out.weight"], torch.stack(owned))
     assert torch.equal(hnet(3).flat, hnet([3]).flat[0])
     assert len(hnet.conditional_parameters(1)) == 2
-    assert {id(p) for p in hnet.conditional_parameters()} & {id(p) for p in hnet.unconditional_parameters()} == set()
-    # a gradient of condition 1 reaches its own tensors, the shared ones and theta, and no other condition
+    assert {id(p) for p in hnet.conditional_parameters()} & {
+        id(p) for p in hnet.unconditional_parameters()
+    } == set()
+    # a gradient of condition 1 reaches its own tensors, the shared ones and theta, and
+    # no other condition
     hnet(1).flat.sum().backward()
     reached = {name for name, is_there in gradients(hnet).items() if is_there}
-    assert {name for name in reached if "conditional" in name} == {"conditional.own.1", "inner.0.conditional.embedding.1"}
+    assert {name for name in reached if "conditional" in name} == {
+        "conditional.own.1",
+        "inner.0.conditional.embedding.1",
+    }
     assert "shared" in reached
 
 
 def test_a_container_of_two_hypernetworks_and_an_assembly_function() -> None:
-    first, last = HMLP(TargetSpec.from_shapes([[10, 5]]), CONDITIONS), HMLP(TargetSpec.from_shapes([[20]]), CONDITIONS)
+    first, last = (
+        HMLP(TargetSpec.from_shapes([[10, 5]]), CONDITIONS),
+        HMLP(TargetSpec.from_shapes([[20]]), CONDITIONS),
+    )
 
-    def assembly(parts: Sequence[Weights], shared: Weights | None, own: Weights | None) -> Mapping[str, Tensor]:
+    def assembly(
+        parts: Sequence[Weights], shared: Weights | None, own: Weights | None
+    ) -> Mapping[str, Tensor]:
         assert shared is not None
         assert own is None
         w, b = parts[0]["0"], parts[1]["0"]
         return {"w": w.mT, "b": b[..., :10] + b[..., 10:], "scale": shared["scale"].exp()}
 
     target = TargetSpec.from_shapes([[5, 10], [10], [10]], names=["w", "b", "scale"])
-    hnet = Container(target, [first, last], shared=TargetSpec.from_shapes([[10]], names=["scale"]), assembly=assembly)
+    hnet = Container(
+        target,
+        [first, last],
+        shared=TargetSpec.from_shapes([[10]], names=["scale"]),
+        assembly=assembly,
+    )
     weights = hnet([0, 2])
     torch.testing.assert_close(weights["w"], first([0, 2])["0"].mT)
     assert weights["scale"].shape == (2, 10)
     torch.testing.assert_close(hnet(2).flat, weights.flat[1])
-    with pytest.raises(SpecError, match="the assembly does not give the target: 1 of 3 weights are missing: b"):
-        Container(target, [first], assembly=lambda parts, _shared, _own: {"w": parts[0]["0"].mT, "scale": torch.ones(10)})
-    with pytest.raises(SpecError, match=r"the assembly does not give the target: w has shape \[10, 5\]"):
+    with pytest.raises(
+        SpecError, match="the assembly does not give the target: 1 of 3 weights are missing: b"
+    ):
         Container(
             target,
             [first],
-            assembly=lambda parts, _shared, _own: {"w": parts[0]["0"], "b": torch.ones(10), "scale": torch.ones(10)},
+            assembly=lambda parts, _shared, _own: {"w": parts[0]["0"].mT, "scale": torch.ones(10)},
+        )
+    with pytest.raises(
+        SpecError, match=r"the assembly does not give the target: w has shape \[10, 5\]"
+    ):
+        Container(
+            target,
+            [first],
+            assembly=lambda parts, _shared, _own: {
+                "w": parts[0]["0"],
+                "b": torch.ones(10),
+                "scale": torch.ones(10),
+            },
         )
 
 
 def test_a_container_says_what_does_not_fit() -> None:
     fc, norm, out = (TARGET.select(names=f"{name}.*") for name in ("fc", "norm", "out"))
-    with pytest.raises(SpecError, match=r"nothing generates 3 of the target's 5 tensors: norm.weight, norm.bias, out.weight"):
+    with pytest.raises(
+        SpecError,
+        match=r"nothing generates 3 of the target's 5 tensors: norm.weight, norm.bias, out.weight",
+    ):
         Container(TARGET, [HMLP(fc, CONDITIONS)])
     with pytest.raises(SpecError, match=r"fc.weight comes from both members\[0\] and shared"):
         Container(TARGET, [HMLP(fc, CONDITIONS)], shared=fc)
     with pytest.raises(
-        SpecError, match=r"members\[0\] generates 'fc.wieght', which the target lacks; did you mean 'fc.weight'"
+        SpecError,
+        match=(
+            r"members\[0\] generates 'fc.wieght', which the target lacks; did you mean 'fc.weight'"
+        ),
     ):
-        Container(TARGET, [HMLP(TargetSpec.from_shapes([[10, 5]], names=["fc.wieght"]), CONDITIONS)])
-    with pytest.raises(SpecError, match=r"own generates fc.bias with shape \[9\], the target's is \[10\]"):
-        Container(TARGET, [], own=TargetSpec.from_shapes([[9]], names=["fc.bias"]), conditions=CONDITIONS)
+        Container(
+            TARGET, [HMLP(TargetSpec.from_shapes([[10, 5]], names=["fc.wieght"]), CONDITIONS)]
+        )
+    with pytest.raises(
+        SpecError, match=r"own generates fc.bias with shape \[9\], the target's is \[10\]"
+    ):
+        Container(
+            TARGET, [], own=TargetSpec.from_shapes([[9]], names=["fc.bias"]), conditions=CONDITIONS
+        )
     with pytest.raises(SpecError, match=r"members\[1\] has 3 conditions, members\[0\] has 4"):
-        Container(TARGET, [HMLP(fc, CONDITIONS), HMLP(norm, ConditionSpec(count=3, size=6))], shared=out)
+        Container(
+            TARGET, [HMLP(fc, CONDITIONS), HMLP(norm, ConditionSpec(count=3, size=6))], shared=out
+        )
     with pytest.raises(SpecError, match="must be told its conditions"):
         Container(TARGET, [], shared=TARGET)
     with pytest.raises(SpecError, match="unconditional inputs of different sizes: 2, 3"):
         Container(
             TARGET,
-            [HMLP(fc, ConditionSpec(count=1, size=2, input_size=2)), HMLP(norm, ConditionSpec(count=1, size=2, input_size=3))],
+            [
+                HMLP(fc, ConditionSpec(count=1, size=2, input_size=2)),
+                HMLP(norm, ConditionSpec(count=1, size=2, input_size=3)),
+            ],
             shared=out,
         )
     hnet = Container(TARGET, [HMLP(fc, CONDITIONS)], shared=norm, own=out)
@@ -223,7 +298,9 @@ def test_a_container_says_what_does_not_fit() -> None:
 def test_conditions_are_added_to_every_part_and_come_back_from_a_checkpoint() -> None:
     def build() -> Container:
         fc, norm, out = (TARGET.select(names=f"{name}.*") for name in ("fc", "norm", "out"))
-        return Container(TARGET, [HMLP(fc, CONDITIONS), ChunkedHMLP(norm, CONDITIONS, chunk_size=7)], own=out)
+        return Container(
+            TARGET, [HMLP(fc, CONDITIONS), ChunkedHMLP(norm, CONDITIONS, chunk_size=7)], own=out
+        )
 
     hnet = build()
     assert (hnet.add_condition(), hnet.add_condition()) == (4, 5)
@@ -259,25 +336,36 @@ def test_noise_is_added_to_what_the_first_values_generate() -> None:
     hnet = Perturbed(inner, noise_std=0.5)
     z = hnet.noise(6, generator=torch.Generator().manual_seed(1))
     assert z.shape == (6, TARGET.numel)
-    torch.testing.assert_close(hnet(1, uncond_input=z).flat, inner(1, uncond_input=z[:, :8]).flat + 0.5 * z)
+    torch.testing.assert_close(
+        hnet(1, uncond_input=z).flat, inner(1, uncond_input=z[:, :8]).flat + 0.5 * z
+    )
     one = hnet(1, uncond_input=z[2])
     assert one.batch_shape == ()
     torch.testing.assert_close(one.flat, hnet(1, uncond_input=z).flat[2])
-    # the density is full: 400 draws span more than the 8 dimensions that the inner one has
+    # the density is full: 400 draws span more than the 8 dimensions that the inner one
+    # has
     draws = hnet(1, uncond_input=hnet.noise(400)).flat.detach()
     assert torch.linalg.matrix_rank(draws - draws.mean(dim=0)) == TARGET.numel
-    assert torch.linalg.matrix_rank(inner(0, uncond_input=torch.randn(400, 8)).flat.detach(), rtol=1e-5) < TARGET.numel + 1
+    assert (
+        torch.linalg.matrix_rank(
+            inner(0, uncond_input=torch.randn(400, 8)).flat.detach(), rtol=1e-5
+        )
+        < TARGET.numel + 1
+    )
 
 
 def test_the_distribution_of_a_linear_hypernetwork_is_the_analytic_one() -> None:
     inner = HMLP(TARGET, ConditionSpec(count=0, size=0, input_size=3), hidden=(), bias=False)
     hnet = Perturbed(inner, noise_std=0.3)
     head = inner.linear_heads()[0].weight.detach()
-    # w = H z[:3] + s z, so the covariance is (H E + s I)(H E + s I)^T, with E the first three rows of the identity
+    # w = H z[:3] + s z, so the covariance is (H E + s I)(H E + s I)^T, with E the first
+    # three rows of the identity
     mixing = 0.3 * torch.eye(TARGET.numel)
     mixing[:, :3] += head
     draws = hnet(uncond_input=hnet.noise(200_000)).flat.detach()
-    torch.testing.assert_close(draws.t() @ draws / len(draws), mixing @ mixing.t(), atol=0.02, rtol=0.05)
+    torch.testing.assert_close(
+        draws.t() @ draws / len(draws), mixing @ mixing.t(), atol=0.02, rtol=0.05
+    )
 
 
 def test_handlers_replace_what_goes_in_and_what_comes_out() -> None:
@@ -291,9 +379,14 @@ def test_handlers_replace_what_goes_in_and_what_comes_out() -> None:
         assert inputs.uncond_input is not None
         return weights + inputs.uncond_input[..., 4:]
 
-    hnet = Perturbed(inner, input_handler=first_four, output_handler=add_rest, input_size=4 + TARGET.numel)
+    hnet = Perturbed(
+        inner, input_handler=first_four, output_handler=add_rest, input_size=4 + TARGET.numel
+    )
     z = hnet.noise(3)
-    torch.testing.assert_close(hnet([0, 1, 0], uncond_input=z).flat, inner([0, 1, 0], uncond_input=z[:, :4]).flat + z[:, 4:])
+    torch.testing.assert_close(
+        hnet([0, 1, 0], uncond_input=z).flat,
+        inner([0, 1, 0], uncond_input=z[:, :4]).flat + z[:, 4:],
+    )
     broken = Perturbed(inner, output_handler=lambda weights, _inputs: weights.flat)
     with pytest.raises(SpecError, match="output handler must return weights of the target"):
         broken(0, uncond_input=broken.noise())
@@ -303,15 +396,21 @@ def test_a_perturbation_says_what_does_not_fit() -> None:
     inner = HMLP(TARGET, ConditionSpec(count=2, size=3, input_size=4))
     with pytest.raises(SpecError, match="must not be negative, got -1"):
         Perturbed(inner, noise_std=-1)
-    with pytest.raises(SpecError, match="one noise value per weight is needed, 130, got input_size=7"):
+    with pytest.raises(
+        SpecError, match="one noise value per weight is needed, 130, got input_size=7"
+    ):
         Perturbed(inner, input_size=7)
     big = HMLP(TargetSpec.from_shapes([[2]]), ConditionSpec(count=0, size=0, input_size=4))
-    with pytest.raises(SpecError, match="unconditional input of size 4, but there are only 2 values"):
+    with pytest.raises(
+        SpecError, match="unconditional input of size 4, but there are only 2 values"
+    ):
         Perturbed(big)
     hnet = Perturbed(inner)
     with pytest.raises(ConditionError, match="uncond_input of size 130 is missing"):
         hnet(0)
-    with pytest.raises(ConditionError, match=r"must have shape \[130\] or \[B, 130\], got \[5, 4\]"):
+    with pytest.raises(
+        ConditionError, match=r"must have shape \[130\] or \[B, 130\], got \[5, 4\]"
+    ):
         hnet(0, uncond_input=torch.zeros(5, 4))
 
 
@@ -344,8 +443,12 @@ def test_a_condition_may_be_computed_from_data_and_the_encoder_learns() -> None:
 
 
 def test_ids_go_through_the_encoder_too() -> None:
-    hnet = Encoded(HMLP(TARGET, ConditionSpec(count=0, size=10)), CosineSine(), ConditionSpec(count=3, size=5))
-    torch.testing.assert_close(hnet(2).flat, hnet.inner(cond_input=CosineSine()(hnet.embedding(2))).flat)
+    hnet = Encoded(
+        HMLP(TARGET, ConditionSpec(count=0, size=10)), CosineSine(), ConditionSpec(count=3, size=5)
+    )
+    torch.testing.assert_close(
+        hnet(2).flat, hnet.inner(cond_input=CosineSine()(hnet.embedding(2))).flat
+    )
     assert hnet([0, 2]).batch_shape == (2,)
     assert hnet.add_condition() == 3
 
@@ -357,7 +460,9 @@ def test_an_encoder_says_what_does_not_fit() -> None:
     with pytest.raises(SpecError, match="unconditional input of size 0, not 3"):
         Encoded(inner, DeepSet(), ConditionSpec(count=1, size=2, input_size=3))
     hnet = Encoded(inner, nn.Linear(5, 7))
-    with pytest.raises(ConditionError, match=r"must give an embedding \[6\] or \[B, 6\], it gave \[7\]"):
+    with pytest.raises(
+        ConditionError, match=r"must give an embedding \[6\] or \[B, 6\], it gave \[7\]"
+    ):
         hnet(cond_input=torch.zeros(5))
     with pytest.raises(ConditionError, match="neither was given"):
         hnet()
@@ -372,16 +477,30 @@ def test_an_encoder_says_what_does_not_fit() -> None:
 # Magnitude invariance
 
 
-def test_the_length_of_an_encoding_and_the_variance_of_the_weights_do_not_depend_on_the_input() -> None:
+def test_the_length_of_an_encoding_and_the_variance_of_the_weights_do_not_depend_on_the_input() -> (
+    None
+):
     gammas = torch.tensor([0.0, 0.01, 0.3, 0.5, 0.9, 1.0]).unsqueeze(1) * torch.ones(6, 7)
     torch.testing.assert_close(CosineSine()(gammas).square().sum(dim=1), torch.full((6,), 7.0))
     squares, plain = [], []
     for seed in range(40):  # over draws of the hypernetwork
         torch.manual_seed(seed)
         hnet = Encoded(HMLP(TARGET, ConditionSpec(count=0, size=14), hidden=(64,)), CosineSine())
-        squares.append(hnet(cond_input=gammas).select(TARGET.select(kinds="weight")).flat.detach().square().mean(dim=1))
+        squares.append(
+            hnet(cond_input=gammas)
+            .select(TARGET.select(kinds="weight"))
+            .flat.detach()
+            .square()
+            .mean(dim=1)
+        )
         bare = HMLP(TARGET, ConditionSpec(count=0, size=7), hidden=(64,))
-        plain.append(bare(cond_input=gammas).select(TARGET.select(kinds="weight")).flat.detach().square().mean(dim=1))
+        plain.append(
+            bare(cond_input=gammas)
+            .select(TARGET.select(kinds="weight"))
+            .flat.detach()
+            .square()
+            .mean(dim=1)
+        )
     mean, bare_mean = torch.stack(squares).mean(dim=0), torch.stack(plain).mean(dim=0)
     assert (mean / mean.mean() - 1).abs().max() < 0.1
     assert bare_mean[0] < 0.01 * bare_mean[-1]  # what the parametrisation is there for
@@ -395,7 +514,9 @@ def test_the_two_parts_compose_to_the_registered_one() -> None:
     moved(hnet)
     encoded = CosineSine()((gamma + 1) / 4)
     assert isinstance(hnet.inner, Encoded)
-    torch.testing.assert_close(hnet(cond_input=gamma).flat, hnet.base + hnet.inner.inner(cond_input=encoded).flat)
+    torch.testing.assert_close(
+        hnet(cond_input=gamma).flat, hnet.base + hnet.inner.inner(cond_input=encoded).flat
+    )
     with pytest.raises(SpecError, match="nothing to encode"):
         magnitude_invariant(TARGET, ConditionSpec(count=1, size=0))
 
@@ -405,7 +526,13 @@ def test_the_two_parts_compose_to_the_registered_one() -> None:
 
 def test_embeddings_are_started_wherever_they_are_kept() -> None:
     fc, rest = TARGET.select(names="fc.*"), TARGET.select(names=["norm.*", "out.*"])
-    hnet = Container(TARGET, [HMLP(fc, CONDITIONS), ChunkedHMLP(rest, CONDITIONS, chunk_size=30, conditional_chunks=True)])
+    hnet = Container(
+        TARGET,
+        [
+            HMLP(fc, CONDITIONS),
+            ChunkedHMLP(rest, CONDITIONS, chunk_size=30, conditional_chunks=True),
+        ],
+    )
     before = unconditional_weights(hnet)
     init_condition_embeddings(hnet, lambda embedding, condition: embedding.fill_(condition))
     init_chunk_embeddings(hnet, mean=7.0, std=0.0)
@@ -420,10 +547,17 @@ def test_embeddings_are_started_wherever_they_are_kept() -> None:
 def test_theta_of_a_composite_may_be_generated_in_turn(name: str) -> None:
     conditions = ConditionSpec(count=4, size=6, input_size=2 if name == "perturbed" else 0)
     built: dict[str, HyperNetwork] = {
-        "delta": Delta(HMLP(TARGET, CONDITIONS), Weights(torch.ones(TARGET.numel), TARGET), trainable=True, zero=False),
+        "delta": Delta(
+            HMLP(TARGET, CONDITIONS),
+            Weights(torch.ones(TARGET.numel), TARGET),
+            trainable=True,
+            zero=False,
+        ),
         "low_rank": LowRank(TARGET, lambda factors: HMLP(factors, CONDITIONS)),
         "container": Container(
-            TARGET, [HMLP(TARGET.select(names="fc.*"), CONDITIONS)], shared=TARGET.select(names=["norm.*", "out.*"])
+            TARGET,
+            [HMLP(TARGET.select(names="fc.*"), CONDITIONS)],
+            shared=TARGET.select(names=["norm.*", "out.*"]),
         ),
         "perturbed": Perturbed(HMLP(TARGET, conditions)),
     }
@@ -441,20 +575,30 @@ def test_theta_of_a_composite_may_be_generated_in_turn(name: str) -> None:
 
 @pytest.mark.parametrize("fan", ["in", "out", "harmonic"])
 @pytest.mark.parametrize("hidden", [(), (32,), (32, 32, 32)], ids=str)
-def test_products_start_with_the_mean_square_that_the_main_network_wants(fan: Any, hidden: tuple[int, ...]) -> None:
+def test_products_start_with_the_mean_square_that_the_main_network_wants(
+    fan: Any, hidden: tuple[int, ...]
+) -> None:
     target = TargetSpec.from_shapes([[40, 3, 5, 5], [40], [30, 200], [30]])
     conditions = ConditionSpec(count=150, size=10)
-    hnet = LowRank(target, lambda factors: HMLP(factors, conditions, hidden=hidden), rank=3, alpha=7.0, fan=fan)
+    hnet = LowRank(
+        target, lambda factors: HMLP(factors, conditions, hidden=hidden), rank=3, alpha=7.0, fan=fan
+    )
     with torch.no_grad():
         weights = hnet(list(range(150)))
     for param, start in zip(target.params, hnet.starts, strict=True):
-        assert weights[param.name].square().mean().item() == pytest.approx(start.mean_square, rel=0.1, abs=1e-12)
+        assert weights[param.name].square().mean().item() == pytest.approx(
+            start.mean_square, rel=0.1, abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("alpha", [0.0, -1.0, math.nan, math.inf])
 def test_a_low_rank_needs_a_positive_alpha(alpha: float) -> None:
     with pytest.raises(SpecError, match="alpha must be positive"):
-        LowRank(TargetSpec.from_shapes([[4, 3]]), lambda factors: HMLP(factors, ConditionSpec(count=1, size=2)), alpha=alpha)
+        LowRank(
+            TargetSpec.from_shapes([[4, 3]]),
+            lambda factors: HMLP(factors, ConditionSpec(count=1, size=2)),
+            alpha=alpha,
+        )
 
 
 def test_a_delta_from_a_module_says_how_to_get_its_weights() -> None:

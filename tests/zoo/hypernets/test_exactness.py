@@ -21,12 +21,49 @@ from hypnet_zoo.mainnets.resnet import ResNet
 from hypnet_zoo.mainnets.zenkenet import ZenkeNet
 from hypnet_zoo.regularizers.output import OutputRegularizer
 
-# Main network, hidden layers, embeddings of conditions and chunks, chunk size, conditions; then parameters of both networks.
+# Main network, hidden layers, embeddings of conditions and chunks, chunk size,
+# conditions; then parameters of both networks.
 PUBLISHED: dict[str, tuple[Any, ...]] = {
-    "SplitMNIST": (lambda: MLP((784,), 10, hidden=(400, 400)), (10, 10), 96, 96, 42_000, 5, 465_672, 478_410),
-    "PermutedMNIST-10": (lambda: MLP((1024,), 100, hidden=(1000, 1000)), (25, 25), 24, 8, 78_000, 10, 2_029_939, 2_126_100),
-    "ResNet-32": (lambda: ResNet((3, 32, 32), 60, n=5, conv_bias=True), (), 32, 32, 7_000, 6, 457_336, 468_540),
-    "ZenkeNet": (lambda: ZenkeNet((3, 32, 32), 60), (100, 150, 200), 48, 80, 5_500, 6, 1_182_678, 1_276_508),
+    "SplitMNIST": (
+        lambda: MLP((784,), 10, hidden=(400, 400)),
+        (10, 10),
+        96,
+        96,
+        42_000,
+        5,
+        465_672,
+        478_410,
+    ),
+    "PermutedMNIST-10": (
+        lambda: MLP((1024,), 100, hidden=(1000, 1000)),
+        (25, 25),
+        24,
+        8,
+        78_000,
+        10,
+        2_029_939,
+        2_126_100,
+    ),
+    "ResNet-32": (
+        lambda: ResNet((3, 32, 32), 60, n=5, conv_bias=True),
+        (),
+        32,
+        32,
+        7_000,
+        6,
+        457_336,
+        468_540,
+    ),
+    "ZenkeNet": (
+        lambda: ZenkeNet((3, 32, 32), 60),
+        (100, 150, 200),
+        48,
+        80,
+        5_500,
+        6,
+        1_182_678,
+        1_276_508,
+    ),
 }
 
 
@@ -47,9 +84,15 @@ def test_compression_ratios_of_the_papers(published: tuple[Any, ...]) -> None:
 TARGET = TargetSpec.of(MLP((8,), 3, hidden=(6, 6)))
 KINDS: dict[str, Any] = {
     "hmlp": lambda target, conditions: HMLP(target, conditions, hidden=(5,)),
-    "chunked_hmlp": lambda target, conditions: ChunkedHMLP(target, conditions, hidden=(5,), chunk_size=20),
-    "structured_hmlp": lambda target, conditions: StructuredHMLP(target, conditions, by_shape(target, hidden=(5,))),
-    "hdeconv": lambda target, conditions: HDeconv(target, conditions, num_layers=3, filters=(8, 8), attention_after=(1,)),
+    "chunked_hmlp": lambda target, conditions: ChunkedHMLP(
+        target, conditions, hidden=(5,), chunk_size=20
+    ),
+    "structured_hmlp": lambda target, conditions: StructuredHMLP(
+        target, conditions, by_shape(target, hidden=(5,))
+    ),
+    "hdeconv": lambda target, conditions: HDeconv(
+        target, conditions, num_layers=3, filters=(8, 8), attention_after=(1,)
+    ),
     "chunked_hdeconv": lambda target, conditions: ChunkedHDeconv(
         target, conditions, num_layers=3, filters=(8, 8), attention_after=(), image_shape=(5, 5)
     ),
@@ -81,7 +124,9 @@ def test_gradients_are_those_of_finite_differences(make: Any) -> None:
     (hypernet([0, 1]).flat * direction).sum().backward()
     steps = [torch.randn_like(p) for p in hypernet.parameters()]
     slope = sum(
-        float((step * p.grad).sum()) for step, p in zip(steps, hypernet.parameters(), strict=True) if p.grad is not None
+        float((step * p.grad).sum())
+        for step, p in zip(steps, hypernet.parameters(), strict=True)
+        if p.grad is not None
     )
 
     def moved(by: float) -> float:
@@ -114,8 +159,12 @@ def test_the_memory_of_a_penalty_grows_with_the_outputs_and_not_with_the_head(ki
     hidden = (100, 100)
     make: dict[str, Any] = {
         "hmlp": lambda conditions: HMLP(target, conditions, hidden=hidden),
-        "chunked_hmlp": lambda conditions: ChunkedHMLP(target, conditions, hidden=hidden, chunk_size=500),
-        "structured_hmlp": lambda conditions: StructuredHMLP(target, conditions, by_shape(target, hidden=hidden)),
+        "chunked_hmlp": lambda conditions: ChunkedHMLP(
+            target, conditions, hidden=hidden, chunk_size=500
+        ),
+        "structured_hmlp": lambda conditions: StructuredHMLP(
+            target, conditions, by_shape(target, hidden=hidden)
+        ),
     }
 
     def kept(tasks: int) -> int:
@@ -137,4 +186,6 @@ def test_the_memory_of_a_penalty_grows_with_the_outputs_and_not_with_the_head(ki
     outputs = target.numel * 4
     growth = (kept(100) - kept(10)) / 90
     assert outputs <= growth <= 2.5 * outputs
-    assert growth < 0.1 * 4 * sum(p.numel() for p in make["hmlp"](ConditionSpec(count=1, size=8)).parameters())
+    assert growth < 0.1 * 4 * sum(
+        p.numel() for p in make["hmlp"](ConditionSpec(count=1, size=8)).parameters()
+    )

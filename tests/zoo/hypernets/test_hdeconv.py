@@ -45,8 +45,12 @@ def test_filters_are_128_before_the_last_layer_and_double_backwards() -> None:
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5, (2, 5)])
-@pytest.mark.parametrize(("before", "after"), [((4, 4), (4, 4)), ((4, 4), (7, 8)), ((5, 4), (10, 4)), ((4, 6), (4, 11))])
-def test_an_enlargement_is_torchs_transposed_convolution_of_the_right_size(kernel: Any, before: Any, after: Any) -> None:
+@pytest.mark.parametrize(
+    ("before", "after"), [((4, 4), (4, 4)), ((4, 4), (7, 8)), ((5, 4), (10, 4)), ((4, 6), (4, 11))]
+)
+def test_an_enlargement_is_torchs_transposed_convolution_of_the_right_size(
+    kernel: Any, before: Any, after: Any
+) -> None:
     pair = (kernel, kernel) if isinstance(kernel, int) else kernel
     layer = Enlarge((3, before), (2, after), pair, bias=True)
     x = torch.randn(2, 3, *before)
@@ -58,8 +62,16 @@ def test_an_enlargement_is_torchs_transposed_convolution_of_the_right_size(kerne
 
 def test_the_image_is_the_smallest_square_that_is_large_enough() -> None:
     assert HDeconv(TARGET, ConditionSpec(), **SMALL).image_shape == (1, 31, 31)
-    assert HDeconv(TargetSpec.from_shapes([[30, 30]]), ConditionSpec(), **SMALL).image_shape == (1, 30, 30)
-    assert HDeconv(TARGET, ConditionSpec(), image_shape=(3, 10, 40), **SMALL).image_shape == (3, 10, 40)
+    assert HDeconv(TargetSpec.from_shapes([[30, 30]]), ConditionSpec(), **SMALL).image_shape == (
+        1,
+        30,
+        30,
+    )
+    assert HDeconv(TARGET, ConditionSpec(), image_shape=(3, 10, 40), **SMALL).image_shape == (
+        3,
+        10,
+        40,
+    )
 
 
 def test_weights_are_the_pixels_row_by_row_and_the_surplus_is_dropped() -> None:
@@ -91,18 +103,32 @@ def test_weights_are_the_pixels_row_by_row_and_the_surplus_is_dropped() -> None:
 )
 def test_a_batch_of_conditions_equals_one_by_one(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    hypernet = HDeconv(TARGET, ConditionSpec(count=3, size=4), **{**SMALL, **options}).eval().double()
+    hypernet = (
+        HDeconv(TARGET, ConditionSpec(count=3, size=4), **{**SMALL, **options}).eval().double()
+    )
     with torch.no_grad():  # attention starts as the identity
         for layer in layers(hypernet, SelfAttention):
             layer.gamma.fill_(0.5)
-    torch.testing.assert_close(hypernet([2, 0]).flat, torch.stack([hypernet(2).flat, hypernet(0).flat]))
+    torch.testing.assert_close(
+        hypernet([2, 0]).flat, torch.stack([hypernet(2).flat, hypernet(0).flat])
+    )
 
 
 def test_self_attention_stands_after_the_chosen_layers() -> None:
     hypernet = HDeconv(TARGET, ConditionSpec(), attention_after=(0, 2), **SMALL)
     names = [type(layer).__name__ for layer in hypernet.trunk]
     assert names == [
-        *("Linear", "Unflatten", "ReLU", "SelfAttention", "Enlarge", "ReLU", "Enlarge", "ReLU", "SelfAttention"),
+        *(
+            "Linear",
+            "Unflatten",
+            "ReLU",
+            "SelfAttention",
+            "Enlarge",
+            "ReLU",
+            "Enlarge",
+            "ReLU",
+            "SelfAttention",
+        ),
         *("Enlarge", "ReLU", "Enlarge"),
     ]
 
@@ -122,30 +148,52 @@ def test_spectral_norm_and_batch_norm_are_everywhere() -> None:
 @pytest.mark.parametrize("bias", ["zero", "share", "torch"])
 def test_generated_tensors_start_as_wanted(layers_before: int, fan: Any, bias: Any) -> None:
     torch.manual_seed(layers_before)
-    target = TargetSpec.of(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(72, 40), nn.Embedding(6, 9)))
+    target = TargetSpec.of(
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(72, 40), nn.Embedding(6, 9))
+    )
     filters = (16,) * (layers_before - 1)
-    hypernet = HDeconv(target, ConditionSpec(count=100), num_layers=layers_before, filters=filters, attention_after=())
+    hypernet = HDeconv(
+        target,
+        ConditionSpec(count=100),
+        num_layers=layers_before,
+        filters=filters,
+        attention_after=(),
+    )
     hypernet.initialize(fan=fan, bias=bias)
-    for (name, tensor), start in zip(hypernet(list(range(100))).items(), hypernet.starts, strict=True):
-        assert tensor.square().mean().item() == pytest.approx(start.mean_square, rel=0.1, abs=1e-9), name
+    for (name, tensor), start in zip(
+        hypernet(list(range(100))).items(), hypernet.starts, strict=True
+    ):
+        assert tensor.square().mean().item() == pytest.approx(
+            start.mean_square, rel=0.1, abs=1e-9
+        ), name
 
 
 @pytest.mark.parametrize("start", ["kaiming", "xavier_fan_in", "orthogonal"])
 @pytest.mark.parametrize("norm", [False, True])
 def test_whatever_the_layers_start_with(start: Any, norm: bool) -> None:
     torch.manual_seed(0)
-    hypernet = HDeconv(TARGET, ConditionSpec(count=100), batch_norm=norm, activation="gelu", **SMALL)
+    hypernet = HDeconv(
+        TARGET, ConditionSpec(count=100), batch_norm=norm, activation="gelu", **SMALL
+    )
     hypernet.initialize(trunk=start, overrides={"bias": (0.2, 0.1)})
-    for (name, tensor), wanted in zip(hypernet(list(range(100))).items(), hypernet.starts, strict=True):
+    for (name, tensor), wanted in zip(
+        hypernet(list(range(100))).items(), hypernet.starts, strict=True
+    ):
         assert tensor.square().mean().item() == pytest.approx(wanted.mean_square, rel=0.1), name
 
 
-@pytest.mark.parametrize(("fan", "conditional_chunks"), [("in", False), ("out", True), ("harmonic", False)])
+@pytest.mark.parametrize(
+    ("fan", "conditional_chunks"), [("in", False), ("out", True), ("harmonic", False)]
+)
 def test_chunks_start_as_their_tensors_want_on_average(fan: Any, conditional_chunks: bool) -> None:
     torch.manual_seed(0)
     target = TargetSpec.of(MLP((32,), 10, hidden=(60, 30)))
     hypernet = ChunkedHDeconv(
-        target, ConditionSpec(count=100), image_shape=(20, 20), conditional_chunks=conditional_chunks, **SMALL
+        target,
+        ConditionSpec(count=100),
+        image_shape=(20, 20),
+        conditional_chunks=conditional_chunks,
+        **SMALL,
     )
     hypernet.initialize(fan=fan, bias="torch")
     flat = hypernet(list(range(100))).flat.square().mean(dim=0)
@@ -156,11 +204,15 @@ def test_chunks_start_as_their_tensors_want_on_average(fan: Any, conditional_chu
 
 def test_a_chunk_is_an_image() -> None:
     torch.manual_seed(0)
-    hypernet = ChunkedHDeconv(TARGET, ConditionSpec(count=2, size=3), image_shape=(2, 10, 11), **SMALL)
+    hypernet = ChunkedHDeconv(
+        TARGET, ConditionSpec(count=2, size=3), image_shape=(2, 10, 11), **SMALL
+    )
     assert (hypernet.num_chunks, hypernet.inner.image_shape) == (math.ceil(940 / 220), (2, 10, 11))
     embeddings = hypernet.chunk_embeddings
     assert embeddings is not None
-    chunks = [hypernet.inner(cond_input=torch.cat([hypernet.embedding(1), c])).flat for c in embeddings]
+    chunks = [
+        hypernet.inner(cond_input=torch.cat([hypernet.embedding(1), c])).flat for c in embeddings
+    ]
     torch.testing.assert_close(hypernet(1).flat, torch.cat(chunks)[:940])
 
 
@@ -181,7 +233,10 @@ def test_everything_starts_at_zero_and_still_learns(make: Any) -> None:
     [
         (
             {"image_shape": (20, 20)},
-            r"image_shape \[20, 20\] is too small: it has 400 pixels, the target 940 weights; it ends within 0 \[30, 20\]",
+            (
+                r"image_shape \[20, 20\] is too small: it has 400 pixels, the target 940 weights;"
+                r" it ends within 0 \[30, 20\]"
+            ),
         ),
         ({"image_shape": (1000,)}, r"image_shape must be \(height, width\)"),
         ({"num_layers": 1}, "num_layers must be at least 2"),
@@ -200,11 +255,26 @@ def test_what_does_not_fit_is_refused_by_name(options: dict[str, Any], message: 
 
 def test_the_command_shows_wanted_and_measured_mean_squares() -> None:
     arguments = [
-        *("inspect", "--mainnet", "mlp", "--hypernet", "hdeconv", "--in-shape", "20", "--out", "10", "--conditions", "100"),
+        *(
+            "inspect",
+            "--mainnet",
+            "mlp",
+            "--hypernet",
+            "hdeconv",
+            "--in-shape",
+            "20",
+            "--out",
+            "10",
+            "--conditions",
+            "100",
+        ),
         *("--init", "--json", "mainnet.hidden=[30]", "hypernet.filters=[16,16,8,8]"),
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "hypnet_core.cli.main", *arguments], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "hypnet_core.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     for tensor in json.loads(done.stdout)["target"]:
         assert tensor["measured"] == pytest.approx(tensor["wanted"], rel=0.1, abs=1e-9)

@@ -25,7 +25,9 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 def lenet_target() -> TargetSpec:
-    layers = nn.Sequential(nn.Conv2d(1, 10, 5), nn.Conv2d(10, 20, 5), nn.Linear(320, 50), nn.Linear(50, 10))
+    layers = nn.Sequential(
+        nn.Conv2d(1, 10, 5), nn.Conv2d(10, 20, 5), nn.Linear(320, 50), nn.Linear(50, 10)
+    )
     return TargetSpec.of(layers)
 
 
@@ -36,29 +38,43 @@ def count(hypernet: HyperNetwork) -> int:
 def test_published_parameter_counts() -> None:
     """The settings of the continual-learning papers: (hypernetwork, main network)."""
     assert lenet_target().numel == 21_840
-    assert count(HMLP(lenet_target(), ConditionSpec(count=2, size=8), hidden=(100, 100))) == 2_216_856
+    assert (
+        count(HMLP(lenet_target(), ConditionSpec(count=2, size=8), hidden=(100, 100))) == 2_216_856
+    )
     split_mnist = TargetSpec.of(MLP((784,), 10, hidden=(400, 400)))
     hypernet = ChunkedHMLP(
-        split_mnist, ConditionSpec(count=5, size=96), chunk_embedding_size=96, chunk_size=42_000, hidden=(10, 10)
+        split_mnist,
+        ConditionSpec(count=5, size=96),
+        chunk_embedding_size=96,
+        chunk_size=42_000,
+        hidden=(10, 10),
     )
     assert (count(hypernet), split_mnist.numel) == (465_672, 478_410)
     permuted = TargetSpec.of(MLP((1024,), 100, hidden=(1000, 1000)))
     hypernet = ChunkedHMLP(
-        permuted, ConditionSpec(count=10, size=24), chunk_embedding_size=8, chunk_size=78_000, hidden=(25, 25)
+        permuted,
+        ConditionSpec(count=10, size=24),
+        chunk_embedding_size=8,
+        chunk_size=78_000,
+        hidden=(25, 25),
     )
     assert (count(hypernet), permuted.numel) == (2_029_939, 2_126_100)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("conditional_chunks", [None, False, True])
-def test_a_batch_of_conditions_equals_one_by_one(options: dict[str, Any], conditional_chunks: bool | None) -> None:
+def test_a_batch_of_conditions_equals_one_by_one(
+    options: dict[str, Any], conditional_chunks: bool | None
+) -> None:
     torch.manual_seed(0)
     conditions = ConditionSpec(count=4, size=3, input_size=2)
     hypernet: HyperNetwork
     if conditional_chunks is None:
         hypernet = HMLP(TARGET, conditions, **options)
     else:
-        hypernet = ChunkedHMLP(TARGET, conditions, chunk_size=20, conditional_chunks=conditional_chunks, **options)
+        hypernet = ChunkedHMLP(
+            TARGET, conditions, chunk_size=20, conditional_chunks=conditional_chunks, **options
+        )
     hypernet.eval().double()
     u = torch.randn(2, dtype=torch.float64)
     expected = torch.stack([hypernet(i, uncond_input=u).flat for i in (2, 0, 3)])
@@ -67,10 +83,16 @@ def test_a_batch_of_conditions_equals_one_by_one(options: dict[str, Any], condit
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("conditional_chunks", [False, True])
-def test_weights_are_the_chunks_laid_end_to_end(options: dict[str, Any], conditional_chunks: bool) -> None:
+def test_weights_are_the_chunks_laid_end_to_end(
+    options: dict[str, Any], conditional_chunks: bool
+) -> None:
     torch.manual_seed(0)
     hypernet = ChunkedHMLP(
-        TARGET, ConditionSpec(count=2, size=3), chunk_size=20, conditional_chunks=conditional_chunks, **options
+        TARGET,
+        ConditionSpec(count=2, size=3),
+        chunk_size=20,
+        conditional_chunks=conditional_chunks,
+        **options,
     )
     hypernet.eval().double()
     assert hypernet.num_chunks == 5
@@ -81,7 +103,10 @@ def test_weights_are_the_chunks_laid_end_to_end(options: dict[str, Any], conditi
         embedding, own = hypernet.embedding(1), hypernet.chunk_embeddings
         assert own is not None
         chunk_embeddings = own
-    chunks = [hypernet.inner.generate(torch.cat([embedding, c]).unsqueeze(0)).squeeze(0) for c in chunk_embeddings]
+    chunks = [
+        hypernet.inner.generate(torch.cat([embedding, c]).unsqueeze(0)).squeeze(0)
+        for c in chunk_embeddings
+    ]
     torch.testing.assert_close(hypernet(1).flat, torch.cat(chunks)[: TARGET.numel])
 
 
@@ -89,11 +114,15 @@ def test_the_full_hypernetwork_is_a_plain_mlp() -> None:
     torch.manual_seed(0)
     hypernet = HMLP(TARGET, ConditionSpec(count=1, size=4, input_size=3), hidden=(6, 7))
     (head,) = hypernet.linear_heads()
-    plain = nn.Sequential(nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, TARGET.numel))
+    plain = nn.Sequential(
+        nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, TARGET.numel)
+    )
     values = [*hypernet.trunk.parameters(), *head.parameters()]
     plain.load_state_dict(dict(zip(plain.state_dict(), values, strict=True)))
     u = torch.randn(3)
-    torch.testing.assert_close(hypernet(0, uncond_input=u).flat, plain(torch.cat([hypernet.embedding(0), u])))
+    torch.testing.assert_close(
+        hypernet(0, uncond_input=u).flat, plain(torch.cat([hypernet.embedding(0), u]))
+    )
 
 
 def test_a_large_head_is_several_and_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,17 +135,29 @@ def test_a_large_head_is_several_and_writes_the_same(monkeypatch: pytest.MonkeyP
     parts.trunk.load_state_dict(whole.trunk.state_dict())
     with torch.no_grad():
         for part, weight, bias in zip(
-            parts.linear_heads(), head.weight.split([60, 33]), head.bias.split([60, 33]), strict=True
+            parts.linear_heads(),
+            head.weight.split([60, 33]),
+            head.bias.split([60, 33]),
+            strict=True,
         ):
             part.weight.copy_(weight)
             part.bias.copy_(bias)
     vector = torch.randn(4)
-    torch.testing.assert_close(parts(cond_input=vector[None]).flat, whole(cond_input=vector[None]).flat)
+    torch.testing.assert_close(
+        parts(cond_input=vector[None]).flat, whole(cond_input=vector[None]).flat
+    )
 
 
 def test_only_the_chunk_embeddings_grow_with_the_target() -> None:
     def parameters(numel: int) -> int:
-        return count(ChunkedHMLP(TargetSpec.from_shapes([[numel]]), ConditionSpec(count=1, size=4), chunk_size=50, hidden=(8,)))
+        return count(
+            ChunkedHMLP(
+                TargetSpec.from_shapes([[numel]]),
+                ConditionSpec(count=1, size=4),
+                chunk_size=50,
+                hidden=(8,),
+            )
+        )
 
     assert parameters(5000) - parameters(500) == 90 * 8
 
@@ -124,13 +165,19 @@ def test_only_the_chunk_embeddings_grow_with_the_target() -> None:
 def test_chunk_embeddings_may_come_from_the_caller() -> None:
     torch.manual_seed(0)
     hypernet = ChunkedHMLP(
-        TARGET, ConditionSpec(count=0, size=0), chunk_size=20, chunk_embedding_size=6, conditional_chunks=True
+        TARGET,
+        ConditionSpec(count=0, size=0),
+        chunk_size=20,
+        chunk_embedding_size=6,
+        conditional_chunks=True,
     )
     assert hypernet.conditional_parameters() == []
     one, many = torch.randn(5, 6), torch.randn(3, 5, 6)
     assert hypernet(cond_input={"chunk_embeddings": one}).batch_shape == ()
     batch = hypernet(cond_input={"chunk_embeddings": many})
-    torch.testing.assert_close(batch.index(1).flat, hypernet(cond_input={"chunk_embeddings": many[1]}).flat)
+    torch.testing.assert_close(
+        batch.index(1).flat, hypernet(cond_input={"chunk_embeddings": many[1]}).flat
+    )
     with pytest.raises(ConditionError, match=r"chunk_embeddings must have shape \[5, 6\]"):
         hypernet(cond_input={"chunk_embeddings": torch.randn(4, 6)})
 
@@ -142,10 +189,19 @@ def test_chunks_alone_are_input_enough() -> None:
 
 
 def test_conditional_chunk_embeddings_belong_to_their_condition() -> None:
-    hypernet = ChunkedHMLP(TARGET, ConditionSpec(count=3, size=2), chunk_size=20, conditional_chunks=True)
+    hypernet = ChunkedHMLP(
+        TARGET, ConditionSpec(count=3, size=2), chunk_size=20, conditional_chunks=True
+    )
     assert len(hypernet.conditional_parameters(1)) == 2
     hypernet(1).flat.sum().backward()
-    assert [p.grad is not None for p in hypernet.conditional_parameters()] == [False, True, False, False, True, False]
+    assert [p.grad is not None for p in hypernet.conditional_parameters()] == [
+        False,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("make", [HMLP, ChunkedHMLP])
@@ -209,7 +265,9 @@ def test_impossible_sizes_are_named(make: Any, message: str) -> None:
         make()
 
 
-def test_a_chunk_far_above_the_target_is_allowed_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_chunk_far_above_the_target_is_allowed_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     hypernet = ChunkedHMLP(TARGET, ConditionSpec(), chunk_size=500)
     assert hypernet(0).flat.shape == (93,)
     assert "407 are wasted" in caplog.text

@@ -17,24 +17,37 @@ from hypnet_zoo.hypernets.several import SeveralTargets
 from hypnet_zoo.hypernets.shared import SharedHMLP, depths_of, pattern_of
 from hypnet_zoo.mainnets.resnet import ResNet
 
-DEEP = nn.Sequential(*(nn.Sequential(nn.Linear(12, 12), nn.LayerNorm(12)) for _ in range(4)), nn.Linear(12, 5))
+DEEP = nn.Sequential(
+    *(nn.Sequential(nn.Linear(12, 12), nn.LayerNorm(12)) for _ in range(4)), nn.Linear(12, 5)
+)
 TARGET = TargetSpec.of(DEEP)
 
 
 def test_tensors_are_told_apart_by_layer_kind_and_depth() -> None:
     assert pattern_of("0.0.weight") == pattern_of("3.0.weight") == "*.*.weight"
     depths = dict(zip(TARGET.names, depths_of(TARGET), strict=True))
-    assert [depths[f"{block}.0.weight"] for block in range(4)] == [0, 2, 4, 6], "norms have weights of the same pattern"
+    assert [depths[f"{block}.0.weight"] for block in range(4)] == [
+        0,
+        2,
+        4,
+        6,
+    ], "norms have weights of the same pattern"
     assert depths["4.weight"] == 0
     hypernet = SharedHMLP(TARGET, ConditionSpec())
-    assert {name: len(tag) for name, tag in hypernet.tags.items()} == {"layer": 2, "kind": 4, "depth": 8}
+    assert {name: len(tag) for name, tag in hypernet.tags.items()} == {
+        "layer": 2,
+        "kind": 4,
+        "depth": 8,
+    }
     assert len(hypernet.heads) == 4, "[12, 12], [12], [5, 12] and [5]"
 
 
 @pytest.mark.parametrize("hidden", [(), (9,), (9, 7)])
 def test_the_weights_are_those_of_a_slow_loop_over_tensors(hidden: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    hypernet = SharedHMLP(TARGET, ConditionSpec(count=2, size=3, input_size=2), hidden=hidden).double()
+    hypernet = SharedHMLP(
+        TARGET, ConditionSpec(count=2, size=3, input_size=2), hidden=hidden
+    ).double()
     heads = dict(zip(hypernet.shapes, hypernet.heads, strict=True))
     layers = list(dict.fromkeys(pattern_of(param.layer) for param in TARGET.params))
     kinds = list(dict.fromkeys(param.kind for param in TARGET.params))
@@ -42,7 +55,11 @@ def test_the_weights_are_those_of_a_slow_loop_over_tensors(hidden: tuple[int, ..
     weights = hypernet([0, 1], uncond_input=noise).index(1)
     for t, (param, depth) in enumerate(zip(TARGET.params, depths_of(TARGET), strict=True)):
         row = [
-            *(hypernet.embedding(1), noise, hypernet.tags["layer"][layers.index(pattern_of(param.layer))]),
+            *(
+                hypernet.embedding(1),
+                noise,
+                hypernet.tags["layer"][layers.index(pattern_of(param.layer))],
+            ),
             *(hypernet.tags["kind"][kinds.index(param.kind)], hypernet.tags["depth"][depth]),
         ]
         written = heads[param.shape](hypernet.trunk(torch.cat(row)))
@@ -53,12 +70,20 @@ def test_the_weights_are_those_of_a_slow_loop_over_tensors(hidden: tuple[int, ..
 def test_a_deeper_network_needs_no_larger_head() -> None:
     def parameters(n: int) -> int:
         target = TargetSpec.of(ResNet((3, 32, 32), 10, n=n))
-        return sum(p.numel() for p in SharedHMLP(target, ConditionSpec(count=1, size=8), hidden=(16,)).parameters())
+        return sum(
+            p.numel()
+            for p in SharedHMLP(target, ConditionSpec(count=1, size=8), hidden=(16,)).parameters()
+        )
 
-    more = TargetSpec.of(ResNet((3, 32, 32), 10, n=18)).numel - TargetSpec.of(ResNet((3, 32, 32), 10, n=5)).numel
+    more = (
+        TargetSpec.of(ResNet((3, 32, 32), 10, n=18)).numel
+        - TargetSpec.of(ResNet((3, 32, 32), 10, n=5)).numel
+    )
     assert more > 1_250_000
     tensors = 13 * 3 * 2 * 3  # convolution, scale and shift of two layers in each of three groups
-    assert parameters(18) - parameters(5) == tensors * 2 + 13 * 3 * 2 * 8  # gain and shift, and one depth for all three
+    assert (
+        parameters(18) - parameters(5) == tensors * 2 + 13 * 3 * 2 * 8
+    )  # gain and shift, and one depth for all three
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
@@ -68,8 +93,12 @@ def test_shared_heads_give_every_tensor_what_it_wants(depth: int, fan: Any, bias
     torch.manual_seed(depth)
     hypernet = SharedHMLP(TARGET, ConditionSpec(count=100), hidden=(50,) * depth)
     hypernet.initialize(fan=fan, bias=bias, overrides={"2.0.weight": (0.5, 0.1)})
-    for (name, tensor), start in zip(hypernet(list(range(100))).items(), hypernet.starts, strict=True):
-        assert tensor.square().mean().item() == pytest.approx(start.mean_square, rel=0.1, abs=1e-9), name
+    for (name, tensor), start in zip(
+        hypernet(list(range(100))).items(), hypernet.starts, strict=True
+    ):
+        assert tensor.square().mean().item() == pytest.approx(
+            start.mean_square, rel=0.1, abs=1e-9
+        ), name
 
 
 def test_tensors_without_variance_still_learn() -> None:
@@ -133,7 +162,9 @@ def test_only_the_head_that_is_asked_for_is_computed() -> None:
     assert called == ["decoder"]
     heads = dict(hypernet.heads.items())
     assert all(p.grad is None for p in heads["encoder"].parameters())
-    assert all(p.grad is not None for p in [*heads["decoder"].parameters(), *hypernet.trunk.parameters()])
+    assert all(
+        p.grad is not None for p in [*heads["decoder"].parameters(), *hypernet.trunk.parameters()]
+    )
     assert [p.grad is not None for p in hypernet.conditional_parameters()] == [True, False, False]
 
 
@@ -161,8 +192,12 @@ def test_every_target_starts_as_wanted(depth: int, fan: Any) -> None:
     targets = {"a": TARGET, "b": TargetSpec.of(DECODER)}
     hypernet = SeveralTargets(targets, ConditionSpec(count=100), hidden=(40,) * depth)
     hypernet.initialize(fan=fan, bias="torch")
-    for (name, tensor), start in zip(hypernet(list(range(100))).items(), hypernet.starts, strict=True):
-        assert tensor.square().mean().item() == pytest.approx(start.mean_square, rel=0.1, abs=1e-9), name
+    for (name, tensor), start in zip(
+        hypernet(list(range(100))).items(), hypernet.starts, strict=True
+    ):
+        assert tensor.square().mean().item() == pytest.approx(
+            start.mean_square, rel=0.1, abs=1e-9
+        ), name
 
 
 def test_all_targets_start_at_zero() -> None:

@@ -21,7 +21,9 @@ CONDITIONS = ConditionSpec(count=3, size=4, input_size=6)
 MAKERS: dict[str, Any] = {
     "full": lambda: HMLP(TARGET, CONDITIONS, hidden=(8, 8), batch_norm=True),
     "chunked": lambda: ChunkedHMLP(TARGET, CONDITIONS, hidden=(8,), chunk_size=20, batch_norm=True),
-    "deconvolutions": lambda: HDeconv(TARGET, CONDITIONS, num_layers=3, filters=(8, 8), attention_after=(), batch_norm=True),
+    "deconvolutions": lambda: HDeconv(
+        TARGET, CONDITIONS, num_layers=3, filters=(8, 8), attention_after=(), batch_norm=True
+    ),
 }
 
 
@@ -39,7 +41,9 @@ def test_statistics_are_those_of_one_hypernetwork_per_condition(make: Any) -> No
     for step in range(6):
         condition = (0, 2)[step % 2]
         expected = alone[condition](condition, uncond_input=noise(step))
-        torch.testing.assert_close(hypernet(condition, uncond_input=noise(step)).flat, expected.flat)
+        torch.testing.assert_close(
+            hypernet(condition, uncond_input=noise(step)).flat, expected.flat
+        )
     hypernet.eval()
     for condition, copied in alone.items():
         copied.eval()
@@ -48,9 +52,12 @@ def test_statistics_are_those_of_one_hypernetwork_per_condition(make: Any) -> No
             if name in found:
                 torch.testing.assert_close(found[name], buffer)
         torch.testing.assert_close(
-            hypernet(condition, uncond_input=noise(9)).flat, copied(condition, uncond_input=noise(9)).flat
+            hypernet(condition, uncond_input=noise(9)).flat,
+            copied(condition, uncond_input=noise(9)).flat,
         )
-    assert hypernet.statistics(1).flat.equal(hypernet.statistics(7).flat), "an untrained condition has the hypernetwork's own"
+    assert hypernet.statistics(1).flat.equal(hypernet.statistics(7).flat), (
+        "an untrained condition has the hypernetwork's own"
+    )
 
 
 def test_a_batch_of_conditions_equals_one_by_one() -> None:
@@ -62,7 +69,9 @@ def test_a_batch_of_conditions_equals_one_by_one() -> None:
     ids = [2, 0, 2, 1]
     batch = hypernet(ids, uncond_input=noise(5)[:4])
     for row, condition in enumerate(ids):
-        torch.testing.assert_close(batch.index(row).flat, hypernet(condition, uncond_input=noise(5)[row]).flat)
+        torch.testing.assert_close(
+            batch.index(row).flat, hypernet(condition, uncond_input=noise(5)[row]).flat
+        )
 
 
 def test_statistics_may_be_another_conditions_or_come_from_outside() -> None:
@@ -89,7 +98,9 @@ def test_its_state_can_be_saved_and_loaded() -> None:
     first, second = (StatisticsPerCondition(MAKERS["full"]()) for _ in range(2))
     first(2, uncond_input=noise(0))
     second.load_state_dict(first.state_dict())
-    torch.testing.assert_close(second.eval()(2, uncond_input=noise(1)).flat, first.eval()(2, uncond_input=noise(1)).flat)
+    torch.testing.assert_close(
+        second.eval()(2, uncond_input=noise(1)).flat, first.eval()(2, uncond_input=noise(1)).flat
+    )
 
 
 def test_what_it_cannot_do_is_said() -> None:

@@ -20,7 +20,8 @@ from hypnet_zoo.hypernets.structured import StructuredHMLP, structured_hmlp
 from hypnet_zoo.mainnets.resnet import ResNet
 from hypnet_zoo.mainnets.wide_resnet import WideResNet
 
-# The last two tensors are twice as large as the two before them, so two chunks make them.
+# The last two tensors are twice as large as the two before them, so two chunks make
+# them.
 TARGET = TargetSpec.from_shapes([[3], [3], [10, 5], [10], [20, 5], [20]])
 GROUPS: Any = [
     {"shapes": [[3]], "count": 2, "embedding_size": 4},
@@ -47,7 +48,9 @@ def document() -> Chunking:
 
 def by_function(chunks: list[list[Tensor]]) -> list[Tensor]:
     result = [*chunks[0], *chunks[1], *chunks[2]]
-    result += [torch.cat([one, other], dim=1) for one, other in zip(chunks[3], chunks[4], strict=True)]
+    result += [
+        torch.cat([one, other], dim=1) for one, other in zip(chunks[3], chunks[4], strict=True)
+    ]
     return result
 
 
@@ -55,7 +58,10 @@ def by_function(chunks: list[list[Tensor]]) -> list[Tensor]:
 def test_the_weights_are_those_of_a_slow_loop_over_chunks(conditional_chunks: bool) -> None:
     torch.manual_seed(0)
     hypernet = StructuredHMLP(
-        TARGET, ConditionSpec(count=2, size=3, input_size=2), document(), conditional_chunks=conditional_chunks
+        TARGET,
+        ConditionSpec(count=2, size=3, input_size=2),
+        document(),
+        conditional_chunks=conditional_chunks,
     ).double()
     noise = torch.randn(2, dtype=torch.float64)
     written = [
@@ -72,14 +78,22 @@ def test_the_weights_are_those_of_a_slow_loop_over_chunks(conditional_chunks: bo
 
 @pytest.mark.parametrize(
     "options",
-    [{"hidden": []}, {"hidden": [], "spectral_norm": True}, {"spectral_norm": True}, {"batch_norm": True}, {"dropout": 0.3}],
+    [
+        {"hidden": []},
+        {"hidden": [], "spectral_norm": True},
+        {"spectral_norm": True},
+        {"batch_norm": True},
+        {"dropout": 0.3},
+    ],
     ids=str,
 )
 def test_a_batch_of_conditions_equals_one_by_one(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     chunking = made([{**group, "options": options} for group in GROUPS], ASSEMBLY)
     hypernet = StructuredHMLP(TARGET, ConditionSpec(count=3, size=3), chunking).eval().double()
-    torch.testing.assert_close(hypernet([2, 0]).flat, torch.stack([hypernet(2).flat, hypernet(0).flat]))
+    torch.testing.assert_close(
+        hypernet([2, 0]).flat, torch.stack([hypernet(2).flat, hypernet(0).flat])
+    )
 
 
 def test_a_function_assembles_what_a_document_does() -> None:
@@ -97,10 +111,15 @@ def test_a_function_assembles_what_a_document_does() -> None:
 
 def test_pieces_are_laid_along_any_dimension() -> None:
     target = TargetSpec.from_shapes([[4, 6, 2]])
-    chunking = made([{"shapes": [[4, 2, 2]], "count": 3}], {"0": {"pieces": [[0, 0], [0, 2], [0, 1]], "dim": 1}})
+    chunking = made(
+        [{"shapes": [[4, 2, 2]], "count": 3}], {"0": {"pieces": [[0, 0], [0, 2], [0, 1]], "dim": 1}}
+    )
     hypernet = StructuredHMLP(target, ConditionSpec(), chunking)
     row = hypernet.embedding(0)
-    parts = [hypernet.hmlps()[0](cond_input=torch.cat([row, c]))["0"] for c in hypernet.all_chunk_embeddings()[0]]
+    parts = [
+        hypernet.hmlps()[0](cond_input=torch.cat([row, c]))["0"]
+        for c in hypernet.all_chunk_embeddings()[0]
+    ]
     torch.testing.assert_close(hypernet(0)["0"], torch.cat([parts[0], parts[2], parts[1]], dim=1))
 
 
@@ -108,17 +127,23 @@ def test_templates_are_combined_linearly_with_the_embeddings_as_coefficients() -
     torch.manual_seed(0)
     target = TargetSpec.from_shapes([[4, 5], [4, 5], [4, 5]])
     chunking = by_shape(target, embedding_size=2, hidden=(), bias=False)
-    hypernet = StructuredHMLP(target, ConditionSpec(count=1, size=0), chunking, conditional_chunks=True)
+    hypernet = StructuredHMLP(
+        target, ConditionSpec(count=1, size=0), chunking, conditional_chunks=True
+    )
     (head,) = hypernet.hmlps()[0].linear_heads()
     templates = head.weight.t().reshape(2, 4, 5)
     (coefficients,) = hypernet.conditional_parameters(0)
     for k, tensor in enumerate(hypernet(0).values()):
-        torch.testing.assert_close(tensor, coefficients[k, 0] * templates[0] + coefficients[k, 1] * templates[1])
+        torch.testing.assert_close(
+            tensor, coefficients[k, 0] * templates[0] + coefficients[k, 1] * templates[1]
+        )
     assert sum(p.numel() for p in hypernet.parameters()) == 2 * 20 + 3 * 2
 
 
 def test_a_gradient_reaches_the_chunks_of_its_condition_and_no_other() -> None:
-    hypernet = StructuredHMLP(TARGET, ConditionSpec(count=3, size=2), document(), conditional_chunks=True)
+    hypernet = StructuredHMLP(
+        TARGET, ConditionSpec(count=3, size=2), document(), conditional_chunks=True
+    )
     hypernet(1)["4"].sum().backward()
     for condition in range(3):
         embedding, small, large = hypernet.conditional_parameters(condition)
@@ -130,11 +155,15 @@ def test_a_gradient_reaches_the_chunks_of_its_condition_and_no_other() -> None:
 
 
 def test_chunk_embeddings_may_come_from_the_caller() -> None:
-    hypernet = StructuredHMLP(TARGET, ConditionSpec(count=0, size=0), document(), conditional_chunks=True)
+    hypernet = StructuredHMLP(
+        TARGET, ConditionSpec(count=0, size=0), document(), conditional_chunks=True
+    )
     one, two = torch.randn(4, 2, 4), torch.randn(4, 3, 6)
     batch = hypernet(cond_input={"chunks_0": one, "chunks_1": two})
     assert batch.batch_shape == (4,)
-    torch.testing.assert_close(batch.index(3).flat, hypernet(cond_input={"chunks_0": one[3], "chunks_1": two[3]}).flat)
+    torch.testing.assert_close(
+        batch.index(3).flat, hypernet(cond_input={"chunks_0": one[3], "chunks_1": two[3]}).flat
+    )
 
 
 def test_a_single_chunk_needs_no_embedding() -> None:
@@ -143,7 +172,9 @@ def test_a_single_chunk_needs_no_embedding() -> None:
         [{"shapes": [[4, 3]], "embedding_size": 0}, {"shapes": [[2, 4]], "count": 2}],
         {"0": {"pieces": [[0, 0]]}, "1": {"pieces": [[1, 0]]}, "2": {"pieces": [[1, 1]]}},
     )
-    hypernet = StructuredHMLP(target, ConditionSpec(count=2, size=3), chunking, conditional_chunks=True)
+    hypernet = StructuredHMLP(
+        target, ConditionSpec(count=2, size=3), chunking, conditional_chunks=True
+    )
     assert list(hypernet.conditional_shapes) == ["embedding", "chunks_1"]
     assert hypernet([0, 1]).flat.shape == (2, 28)
     with pytest.raises(SpecError, match="group 0 has no input"):
@@ -156,7 +187,11 @@ def test_everything_starts_at_zero_and_gradients_reach_the_heads() -> None:
     weights = hypernet([0, 1]).flat
     assert weights.abs().max() == 0
     weights.sum().backward()
-    assert all(head.weight.grad.abs().max() > 0 for inner in hypernet.hmlps() for head in inner.linear_heads())  # type: ignore[union-attr]
+    assert all(
+        head.weight.grad.abs().max() > 0
+        for inner in hypernet.hmlps()
+        for head in inner.linear_heads()
+    )  # type: ignore[union-attr]
 
 
 def broken(**changes: Any) -> Any:
@@ -233,7 +268,9 @@ def test_what_does_not_fit_is_refused_by_name(make: Any, message: str) -> None:
         make()
 
 
-def test_what_is_generated_in_vain_is_warned_of_unless_it_is_a_vector(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_generated_in_vain_is_warned_of_unless_it_is_a_vector(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     target = TargetSpec.from_shapes([[20, 5], [10]])
     parts: Any = {"0": {"pieces": [[0, 0, 0], [0, 1, 0]]}, "1": {"pieces": [[0, 0, 1]]}}
     made([{"shapes": [[10, 5], [10]], "count": 2}], parts).check(target)
@@ -246,15 +283,22 @@ def test_what_is_generated_in_vain_is_warned_of_unless_it_is_a_vector(caplog: py
 
 
 def test_a_configuration_holds_the_document_or_the_name() -> None:
-    choice = HypernetChoice(name="structured_hmlp", chunking=json.loads(document().model_dump_json()))
+    choice = HypernetChoice(
+        name="structured_hmlp", chunking=json.loads(document().model_dump_json())
+    )
     again = HypernetChoice(**json.loads(choice.model_dump_json()))
     hypernet = again.build(TARGET, ConditionSpec(count=2))
     assert hypernet.num_chunks == 5
     assert hypernet.chunking == document()
-    by_name = HypernetChoice(name="structured_hmlp", chunking="by_shape", chunking_options={"hidden": [5]})
+    by_name = HypernetChoice(
+        name="structured_hmlp", chunking="by_shape", chunking_options={"hidden": [5]}
+    )
     assert by_name.build(TARGET, ConditionSpec()).hmlps()[0].trunk[0].out_features == 5
     own = structured_hmlp(
-        TARGET, ConditionSpec(), chunking="hypnet_zoo.hypernets.chunkings:by_shape", chunking_options={"embedding_size": 3}
+        TARGET,
+        ConditionSpec(),
+        chunking="hypnet_zoo.hypernets.chunkings:by_shape",
+        chunking_options={"embedding_size": 3},
     )
     assert own.all_chunk_embeddings()[0].shape == (2, 3)
     misspelt = [{**GROUPS[0], "options": {"hiden": [5]}}, GROUPS[1]]
@@ -276,7 +320,9 @@ def test_groups_of_a_resnet(n: int, gcd: bool, generate: Any) -> None:
     output = [1] if generate is None or generate == ["weight"] else []
     if gcd:  # 16 is the divisor of 16, 32, 64 and 128
         assert counts == [1, 2, 2 * (2 * n - 1) + 4, 4 * (2 * n - 1) + 8, 8 * (2 * n - 1), *output]
-        vectors = {None: 3, "weight": 0, "*conv*": 1, "*norm*": 3}[generate[-1] if generate else None]
+        vectors = {None: 3, "weight": 0, "*conv*": 1, "*norm*": 3}[
+            generate[-1] if generate else None
+        ]
         shapes = [[[16, i, 3, 3], *[[16]] * vectors] for i in (16, 32, 64, 128)]
         assert [shape for _, shape in groups_of(chunking)][1:5] == shapes
     else:
@@ -315,7 +361,10 @@ def test_norms_stand_with_the_convolution_before_them() -> None:
     chunking = wide_resnet(TargetSpec.of(WideResNet((3, 8, 8), 10, n=2, k=3)))
     (piece,) = chunking.assembly["groups.0.1.norm1.weight"].pieces
     assert chunking.assembly["groups.0.0.conv2.weight"].pieces[0][:2] == piece[:2]
-    assert chunking.assembly["norm.weight"].pieces[0][:2] == chunking.assembly["groups.2.1.conv2.weight"].pieces[0][:2]
+    assert (
+        chunking.assembly["norm.weight"].pieces[0][:2]
+        == chunking.assembly["groups.2.1.conv2.weight"].pieces[0][:2]
+    )
 
 
 def test_spectral_norms_do_not_hide_the_layers() -> None:
@@ -330,17 +379,44 @@ def test_the_recipe_of_economical_ensembles_has_its_published_numbers() -> None:
     assert [group.count for group in chunking.groups] == [1, 1, 7, 15, 15, 1, 1, 1]
     conditional = sum(group.count * group.embedding_size for group in chunking.groups)
     weights = sum(group.embedding_size * sum(group.sizes) for group in chunking.groups)
-    assert (chunking.num_chunks, conditional, weights, net.target.numel) == (42, 556, 37_457_120, 36_454_832)
+    assert (chunking.num_chunks, conditional, weights, net.target.numel) == (
+        42,
+        556,
+        37_457_120,
+        36_454_832,
+    )
 
 
 def test_the_recipe_is_launched_from_the_shell() -> None:
     arguments = [
-        *("inspect", "--mainnet", "wide_resnet", "--hypernet", "structured_hmlp", "--in-shape", "3,32,32", "--out", "10"),
-        *("--generate", "*conv*", "--generate", "*shortcut*", "--conditions", "10", "--embedding-size", "0"),
+        *(
+            "inspect",
+            "--mainnet",
+            "wide_resnet",
+            "--hypernet",
+            "structured_hmlp",
+            "--in-shape",
+            "3,32,32",
+            "--out",
+            "10",
+        ),
+        *(
+            "--generate",
+            "*conv*",
+            "--generate",
+            "*shortcut*",
+            "--conditions",
+            "10",
+            "--embedding-size",
+            "0",
+        ),
         *("hypernet.chunking=economical_ensemble", "hypernet.conditional_chunks=true", "--json"),
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "hypnet_core.cli.main", *arguments], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "hypnet_core.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found = json.loads(done.stdout)
     assert found["conditional"] + found["unconditional"] == 37_462_680
@@ -352,13 +428,22 @@ def test_the_recipe_is_launched_from_the_shell() -> None:
 @pytest.mark.parametrize("bias", ["zero", "torch"])
 def test_generated_tensors_start_as_wanted(depth: int, fan: Any, bias: Any) -> None:
     torch.manual_seed(depth)
-    target = TargetSpec.of(WideResNet((3, 8, 8), 10, n=1, k=2, feature_maps=(8, 8, 16, 32), conv_bias=True))
+    target = TargetSpec.of(
+        WideResNet((3, 8, 8), 10, n=1, k=2, feature_maps=(8, 8, 16, 32), conv_bias=True)
+    )
     chunking = wide_resnet(target, hidden=(40,) * depth, embedding_size=8)
-    hypernet = StructuredHMLP(target, ConditionSpec(count=100, size=8), chunking, conditional_chunks=True)
+    hypernet = StructuredHMLP(
+        target, ConditionSpec(count=100, size=8), chunking, conditional_chunks=True
+    )
     hypernet.initialize(fan=fan, bias=bias)
-    squares = {name: tensor.square().mean().item() for name, tensor in hypernet(list(range(100))).items()}
-    wanted = {name: start.mean_square for name, start in zip(target.names, hypernet.starts, strict=True)}
-    # Large tensors decide how long the embeddings of their chunks are; small ones beside them are right on average over the group.
+    squares = {
+        name: tensor.square().mean().item() for name, tensor in hypernet(list(range(100))).items()
+    }
+    wanted = {
+        name: start.mean_square for name, start in zip(target.names, hypernet.starts, strict=True)
+    }
+    # Large tensors decide how long the embeddings of their chunks are; small ones
+    # beside them are right on average over the group.
     groups: dict[tuple[int, int], list[str]] = {}
     for name, assembled in chunking.assembly.items():
         groups.setdefault((assembled.pieces[0].group, assembled.pieces[0].tensor), []).append(name)
@@ -367,4 +452,6 @@ def test_generated_tensors_start_as_wanted(depth: int, fan: Any, bias: Any) -> N
             for name in names:
                 assert squares[name] == pytest.approx(wanted[name], rel=0.1), name
         mean = sum(squares[name] for name in names) / len(names)
-        assert mean == pytest.approx(sum(wanted[name] for name in names) / len(names), rel=0.1, abs=1e-9), names
+        assert mean == pytest.approx(
+            sum(wanted[name] for name in names) / len(names), rel=0.1, abs=1e-9
+        ), names

@@ -23,14 +23,24 @@ from hypnet_zoo.init.trunk import gain_of, init_trunk, second_moment, xavier_fan
 from hypnet_zoo.mainnets.mlp import MLP
 
 NETWORK = nn.Sequential(
-    nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(72, 40), nn.ReLU(), nn.Linear(40, 10), nn.Embedding(6, 9)
+    nn.Conv2d(3, 8, 3),
+    nn.BatchNorm2d(8),
+    nn.Flatten(),
+    nn.Linear(72, 40),
+    nn.ReLU(),
+    nn.Linear(40, 10),
+    nn.Embedding(6, 9),
 )
 TARGET = TargetSpec.of(NETWORK)
 CONDITIONS = 100
 
 
 def mean_squares(hypernet: HyperNetwork, **inputs: Any) -> dict[str, float]:
-    weights = hypernet(list(range(CONDITIONS)), **inputs) if hypernet.conditions.count else hypernet(**inputs)
+    weights = (
+        hypernet(list(range(CONDITIONS)), **inputs)
+        if hypernet.conditions.count
+        else hypernet(**inputs)
+    )
     return {name: tensor.square().mean().item() for name, tensor in weights.items()}
 
 
@@ -51,42 +61,62 @@ def test_every_method_at_every_depth(depth: int, fan: Any, scheme: Any, bias: An
     check(hypernet)
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "sigmoid", "elu", "softplus", "leaky_relu", "silu", None])
+@pytest.mark.parametrize(
+    "activation", ["relu", "tanh", "gelu", "sigmoid", "elu", "softplus", "leaky_relu", "silu", None]
+)
 @pytest.mark.parametrize("trunk", ["kaiming", "xavier_fan_in", "orthogonal"])
 def test_every_activation_and_start_of_the_trunk(activation: Any, trunk: Any) -> None:
     torch.manual_seed(0)
-    hypernet = HMLP(TARGET, ConditionSpec(count=CONDITIONS, size=8), hidden=(50, 60), activation=activation)
+    hypernet = HMLP(
+        TARGET, ConditionSpec(count=CONDITIONS, size=8), hidden=(50, 60), activation=activation
+    )
     hypernet.initialize(trunk=trunk, bias="torch")
     check(hypernet)
 
 
 @pytest.mark.parametrize(("cond_var", "uncond_var"), [(1.0, 1.0), (0.01, 4.0), (9.0, 0.25)])
-def test_embeddings_from_the_caller_mixed_with_unconditional_inputs(cond_var: float, uncond_var: float) -> None:
+def test_embeddings_from_the_caller_mixed_with_unconditional_inputs(
+    cond_var: float, uncond_var: float
+) -> None:
     torch.manual_seed(0)
     hypernet = HMLP(TARGET, ConditionSpec(count=0, size=30, input_size=50), hidden=(60,))
     hypernet.initialize(cond_var=cond_var, uncond_var=uncond_var)
-    check(hypernet, cond_input=cond_var**0.5 * torch.randn(1000, 30), uncond_input=uncond_var**0.5 * torch.randn(1000, 50))
+    check(
+        hypernet,
+        cond_input=cond_var**0.5 * torch.randn(1000, 30),
+        uncond_input=uncond_var**0.5 * torch.randn(1000, 50),
+    )
 
 
 def test_own_means_and_variances_by_kind_and_name() -> None:
     torch.manual_seed(0)
     hypernet = HMLP(TARGET, ConditionSpec(count=CONDITIONS))
-    hypernet.initialize(overrides={"bias": (0.0, 0.3), "norm_scale": (2.0, 0.5), "3.weight": (0.0, 0.7)})
+    hypernet.initialize(
+        overrides={"bias": (0.0, 0.3), "norm_scale": (2.0, 0.5), "3.weight": (0.0, 0.7)}
+    )
     check(hypernet)
-    assert hypernet(list(range(CONDITIONS)))["1.weight"].mean().item() == pytest.approx(2.0, abs=0.3)
+    assert hypernet(list(range(CONDITIONS)))["1.weight"].mean().item() == pytest.approx(
+        2.0, abs=0.3
+    )
 
 
 def test_with_batch_norm_in_training() -> None:
     torch.manual_seed(0)
     hypernet = HMLP(TARGET, ConditionSpec(count=CONDITIONS), hidden=(50, 50), batch_norm=True)
     check(hypernet.train())
-    assert hypernet.trunk.get_buffer("1.running_mean").abs().max() > 0, "the first training step is the first to be tracked"
+    assert hypernet.trunk.get_buffer("1.running_mean").abs().max() > 0, (
+        "the first training step is the first to be tracked"
+    )
 
 
 @pytest.mark.parametrize(
     ("make", "options", "message"),
     [
-        (HMLP, {"fan": "inn"}, "fan must be one of in, out, harmonic, got 'inn'; did you mean 'in'"),
+        (
+            HMLP,
+            {"fan": "inn"},
+            "fan must be one of in, out, harmonic, got 'inn'; did you mean 'in'",
+        ),
         (HMLP, {"scheme": "kaimin"}, "did you mean 'kaiming'"),
         (HMLP, {"bias": "shared"}, "did you mean 'share'"),
         (HMLP, {"trunk": "orthogonl"}, "did you mean 'orthogonal'"),
@@ -98,7 +128,9 @@ def test_with_batch_norm_in_training() -> None:
 )
 def test_a_start_that_is_none_is_refused(make: Any, options: dict[str, Any], message: str) -> None:
     small = {"filters": (8, 8, 8, 8)} if make is HDeconv else {"hidden": (9,)}
-    hypernet = make(TargetSpec.from_shapes([[10, 5], [10]]), ConditionSpec(count=2, size=4), **small)
+    hypernet = make(
+        TargetSpec.from_shapes([[10, 5], [10]]), ConditionSpec(count=2, size=4), **small
+    )
     with pytest.raises(SpecError, match=message):
         hypernet.initialize(**options)
 
@@ -112,11 +144,17 @@ def test_constants_are_exact() -> None:
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 @pytest.mark.parametrize("fan", ["in", "out", "harmonic"])
 @pytest.mark.parametrize("conditional", [False, True])
-def test_chunks_have_the_mean_square_that_their_tensors_want_on_average(depth: int, fan: Any, conditional: bool) -> None:
+def test_chunks_have_the_mean_square_that_their_tensors_want_on_average(
+    depth: int, fan: Any, conditional: bool
+) -> None:
     torch.manual_seed(depth)
     target = TargetSpec.of(MLP((64,), 10, hidden=(100, 30)))
     hypernet = ChunkedHMLP(
-        target, ConditionSpec(count=CONDITIONS, size=8), chunk_size=500, hidden=(40,) * depth, conditional_chunks=conditional
+        target,
+        ConditionSpec(count=CONDITIONS, size=8),
+        chunk_size=500,
+        hidden=(40,) * depth,
+        conditional_chunks=conditional,
     )
     hypernet.initialize(fan=fan, bias="torch", uniform=conditional)
     flat = hypernet(list(range(CONDITIONS))).flat.square().mean(dim=0)
@@ -129,7 +167,9 @@ def test_what_a_chunk_wants_is_the_average_over_its_scalars() -> None:
     target = TargetSpec.from_shapes([[2, 8], [2], [4, 2]])
     hypernet = ChunkedHMLP(target, ConditionSpec(), chunk_size=10)
     wanted = wanted_per_chunk(target, hypernet.starts, 10)
-    torch.testing.assert_close(wanted, torch.tensor([2 / 8, (6 * 2 / 8 + 2 * 0 + 2 * 1.0) / 10, 1.0]))
+    torch.testing.assert_close(
+        wanted, torch.tensor([2 / 8, (6 * 2 / 8 + 2 * 0 + 2 * 1.0) / 10, 1.0])
+    )
 
 
 def test_chunks_that_cannot_be_small_enough_are_reported(caplog: pytest.LogCaptureFixture) -> None:
@@ -151,14 +191,18 @@ def test_by_bias_every_condition_starts_at_one_conventional_draw() -> None:
         init_by_bias(HMLP(TARGET, ConditionSpec(), bias=False).linear_heads(), draw)
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "sigmoid", "elu", "softplus", "leaky_relu", "silu", None])
+@pytest.mark.parametrize(
+    "activation", ["relu", "tanh", "gelu", "sigmoid", "elu", "softplus", "leaky_relu", "silu", None]
+)
 def test_second_moments_and_gains_agree_with_samples(activation: Any) -> None:
     from hypnet_zoo.layers.activations import activation_module
 
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(2_000_000, generator=generator)
     phi = activation_module(activation)
-    assert phi(1.5 * z).square().mean().item() == pytest.approx(second_moment(activation, 1.5), rel=0.01)
+    assert phi(1.5 * z).square().mean().item() == pytest.approx(
+        second_moment(activation, 1.5), rel=0.01
+    )
     if activation not in {"tanh", "sigmoid"}:
         assert phi(gain_of(activation) * z).square().mean().item() == pytest.approx(1.0, rel=0.01)
 
@@ -197,9 +241,14 @@ def test_the_command_shows_wanted_and_measured_mean_squares() -> None:
         "--json",
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "hypnet_core.cli.main", *arguments], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "hypnet_core.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     tensors = json.loads(done.stdout)["target"]
-    assert [tensor["wanted"] for tensor in tensors] == pytest.approx([2 / 20, 0, 2 / 100, 0, 2 / 100, 0])
+    assert [tensor["wanted"] for tensor in tensors] == pytest.approx(
+        [2 / 20, 0, 2 / 100, 0, 2 / 100, 0]
+    )
     for tensor in tensors:
         assert tensor["measured"] == pytest.approx(tensor["wanted"], rel=0.1, abs=1e-9)

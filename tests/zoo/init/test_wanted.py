@@ -10,7 +10,9 @@ from hypnet_core import TargetSpec
 from hypnet_core.errors import SpecError
 from hypnet_zoo.init.wanted import Start, scalars_of, wanted_starts
 
-LAYERS = nn.Sequential(nn.Linear(200, 50), nn.BatchNorm1d(50), nn.Conv2d(4, 8, 3, bias=False), nn.Embedding(5, 3))
+LAYERS = nn.Sequential(
+    nn.Linear(200, 50), nn.BatchNorm1d(50), nn.Conv2d(4, 8, 3, bias=False), nn.Embedding(5, 3)
+)
 TARGET = TargetSpec.of(LAYERS)
 
 
@@ -30,11 +32,15 @@ def test_kaiming_and_xavier_variances_are_those_of_torch() -> None:
     ]
     for fill, options in cases:
         fill()
-        assert wanted_starts(target, **options)[0].variance == pytest.approx(weight.var().item(), rel=0.02)
+        assert wanted_starts(target, **options)[0].variance == pytest.approx(
+            weight.var().item(), rel=0.02
+        )
 
 
 def test_the_harmonic_mean_lies_between_the_two() -> None:
-    inward, outward, harmonic = (starts(fan=fan)["0.weight"].variance for fan in ("in", "out", "harmonic"))
+    inward, outward, harmonic = (
+        starts(fan=fan)["0.weight"].variance for fan in ("in", "out", "harmonic")
+    )
     assert (inward, outward) == pytest.approx((2 / 200, 2 / 50))
     assert harmonic == pytest.approx(2 * 2 / 250)
     assert inward < harmonic < outward
@@ -65,7 +71,7 @@ def test_a_layer_without_a_bias_keeps_all_its_variance() -> None:
 def test_biases_may_start_like_torchs() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(30, 20000)
-    (_, bias) = wanted_starts(TargetSpec.of(layer), bias="torch")
+    _, bias = wanted_starts(TargetSpec.of(layer), bias="torch")
     assert bias.variance == pytest.approx(layer.bias.var().item(), rel=0.05)
 
 
@@ -77,7 +83,9 @@ def test_norms_gains_and_embeddings_start_as_usual() -> None:
 
 
 def test_overrides_go_by_kind_and_by_name_and_the_last_wins() -> None:
-    found = starts(overrides={"norm_scale": (0.5, 0.1), "*.weight": Start(0.0, 7.0), "0.weight": (2.0, 0.0)})
+    found = starts(
+        overrides={"norm_scale": (0.5, 0.1), "*.weight": Start(0.0, 7.0), "0.weight": (2.0, 0.0)}
+    )
     assert found["1.weight"] == Start(0.0, 7.0)
     assert found["0.weight"] == Start(2.0, 0.0)
     with pytest.raises(SpecError, match="did you mean 'norm_scale'"):

@@ -95,7 +95,9 @@ def test_each_condition_has_statistics_of_its_own() -> None:
     weights = {"0.weight": torch.ones(3, 2), "0.bias": torch.zeros(3)}
     net(torch.randn(8, 2), weights=weights, condition=0)
     net(10 + torch.randn(8, 2), weights=weights, condition=1)
-    assert net.statistics(1)["1.running_mean"].mean() > 1 > net.statistics(0)["1.running_mean"].mean()
+    assert (
+        net.statistics(1)["1.running_mean"].mean() > 1 > net.statistics(0)["1.running_mean"].mean()
+    )
 
 
 @pytest.mark.parametrize(

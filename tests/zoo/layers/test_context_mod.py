@@ -16,12 +16,20 @@ from hypnet_zoo.mainnets.mlp import MLP
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"gain_offset": True}, {"softplus": True, "softplus_scale": 3.0}, {"gains": False}, {"shifts": False}],
+    [
+        {},
+        {"gain_offset": True},
+        {"softplus": True, "softplus_scale": 3.0},
+        {"gains": False},
+        {"shifts": False},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("shape", [(5,), (4, 1, 1), (4, 2, 3), (7, 5)], ids=str)
 @pytest.mark.parametrize("per_sample", [False, True])
-def test_it_multiplies_by_the_gain_and_adds_the_shift(options: Any, shape: tuple[int, ...], per_sample: bool) -> None:
+def test_it_multiplies_by_the_gain_and_adds_the_shift(
+    options: Any, shape: tuple[int, ...], per_sample: bool
+) -> None:
     torch.manual_seed(0)
     layer = ContextMod(shape, **options)
     x = torch.randn(6, *{1: (5,), 2: (7, 5), 3: (4, 2, 3)}[len(shape)])
@@ -92,7 +100,13 @@ class Named(nn.Module):
 
 def network() -> Any:
     return nn.Sequential(
-        nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 4), nn.Tanh(), nn.Linear(4, 2)
+        nn.Conv2d(2, 3, 3),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(12, 4),
+        nn.Tanh(),
+        nn.Linear(4, 2),
     )
 
 
@@ -103,17 +117,24 @@ def network() -> Any:
         ({"output": False}, {"0": (3, 1, 1), "4": (4,)}),
         ({"position": "after"}, {"2": (3, 1, 1), "5": (4,), "6": (2,)}),
         ({"position": "after", "output": False, "pixelwise": True}, {"2": (3, 2, 2), "5": (4,)}),
-        ({"inputs": True, "output": False, "pixelwise": True}, {"in": (2, 4, 4), "0": (3, 2, 2), "4": (4,)}),
+        (
+            {"inputs": True, "output": False, "pixelwise": True},
+            {"in": (2, 4, 4), "0": (3, 2, 2), "4": (4,)},
+        ),
         ({"inputs": True, "output": False}, {"in": (2, 1, 1), "0": (3, 1, 1), "4": (4,)}),
     ],
     ids=str,
 )
-def test_modulation_goes_where_it_is_asked_for(options: Any, shapes: dict[str, tuple[int, ...]]) -> None:
+def test_modulation_goes_where_it_is_asked_for(
+    options: Any, shapes: dict[str, tuple[int, ...]]
+) -> None:
     net: Any = Named()
     before = dict(net.named_parameters())
     modulate(net, (2, 4, 4), Modulation(**options))
     found = {
-        name.split(".")[1] if "." in name else "in": m.shape for name, m in net.named_modules() if isinstance(m, ContextMod)
+        name.split(".")[1] if "." in name else "in": m.shape
+        for name, m in net.named_modules()
+        if isinstance(m, ContextMod)
     }
     assert found == shapes
     assert before.items() <= dict(net.named_parameters()).items()
@@ -132,9 +153,13 @@ def test_it_equals_the_computation_written_out() -> None:
     x = torch.randn(5, 3)
     h = x * (1 + w["context.gain"]) + w["context.shift"]
     h = torch.relu(
-        F.linear(h, w["hidden.0.weight"], w["hidden.0.bias"]) * (1 + w["hidden.0.context.gain"]) + w["hidden.0.context.shift"]
+        F.linear(h, w["hidden.0.weight"], w["hidden.0.bias"]) * (1 + w["hidden.0.context.gain"])
+        + w["hidden.0.context.shift"]
     )
-    y = F.linear(h, w["out.weight"], w["out.bias"]) * (1 + w["out.context.gain"]) + w["out.context.shift"]
+    y = (
+        F.linear(h, w["out.weight"], w["out.bias"]) * (1 + w["out.context.gain"])
+        + w["out.context.shift"]
+    )
     torch.testing.assert_close(net(x), y)
 
 
@@ -147,7 +172,9 @@ def test_contexts_alone_may_come_from_a_hypernetwork_one_for_each_sample() -> No
     weights = Weights(torch.randn(5, net.target.numel), net.target)
     x = torch.randn(5, 2, 4, 4)
     y = net(x.unsqueeze(1), weights=weights, paired=True).squeeze(1)
-    torch.testing.assert_close(y, torch.cat([net(x[i : i + 1], weights=weights.index(i)) for i in range(5)]))
+    torch.testing.assert_close(
+        y, torch.cat([net(x[i : i + 1], weights=weights.index(i)) for i in range(5)])
+    )
 
 
 @pytest.mark.parametrize("batched", [False, True])
@@ -180,11 +207,20 @@ def test_a_main_network_uses_the_context_of_its_condition(batched: bool) -> None
         (lambda: ContextMod((3,), gains=False, shifts=False), "needs gains or shifts"),
         (lambda: ContextMod((3, 0)), r"sizes must be positive, got \[3, 0\]"),
         (lambda: ContextMod((3,), softplus_scale=0), "softplus_scale must be positive"),
-        (lambda: ContextMod((3,))(torch.zeros(2, 3), gain=torch.ones(4)), r"gain must have shape \[3\] or \[2, 3\], got \[4\]"),
-        (lambda: ContextMod((3,), gains=False)(torch.zeros(2, 3), gain=torch.ones(3)), "has no gains"),
+        (
+            lambda: ContextMod((3,))(torch.zeros(2, 3), gain=torch.ones(4)),
+            r"gain must have shape \[3\] or \[2, 3\], got \[4\]",
+        ),
+        (
+            lambda: ContextMod((3,), gains=False)(torch.zeros(2, 3), gain=torch.ones(3)),
+            "has no gains",
+        ),
         (lambda: ContextMod((3,)).sparse_(2.0), r"sparsity must lie in \[0, 1\]"),
         (lambda: modulate(nn.ReLU(), (3,), Modulation()), "no linear layer"),
-        (lambda: modulate(network(), (2, 4, 4), Modulation(inputs=True)), "inputs of an nn.Sequential"),
+        (
+            lambda: modulate(network(), (2, 4, 4), Modulation(inputs=True)),
+            "inputs of an nn.Sequential",
+        ),
         (lambda: checkpoint_contexts(nn.Linear(1, 1)), "no context modulation"),
         (lambda: ContextMod((3,)).tensors_at(-1), "a number from 0"),
     ],
@@ -204,13 +240,24 @@ def test_a_networks_dtype_and_device_are_those_of_its_context() -> None:
 
 
 def test_batch_norm_without_running_statistics_can_be_modulated() -> None:
-    network = MLP((4,), 3, hidden=(5,), batch_norm=True, track_statistics=False, context_mod=Modulation())
-    assert [name for name, _ in network.named_parameters() if "gain" in name] == ["hidden.0.context.gain", "out.context.gain"]
+    network = MLP(
+        (4,), 3, hidden=(5,), batch_norm=True, track_statistics=False, context_mod=Modulation()
+    )
+    assert [name for name, _ in network.named_parameters() if "gain" in name] == [
+        "hidden.0.context.gain",
+        "out.context.gain",
+    ]
 
 
 @pytest.mark.parametrize("output", [True, False])
 def test_an_activation_of_the_outputs_is_not_a_hidden_one(output: bool) -> None:
-    network = MLP((4,), 3, hidden=(5,), out_activation="tanh", context_mod=Modulation(position="after", output=output))
+    network = MLP(
+        (4,),
+        3,
+        hidden=(5,),
+        out_activation="tanh",
+        context_mod=Modulation(position="after", output=output),
+    )
     gains = [name for name, _ in network.named_parameters() if "gain" in name]
     assert gains == ["hidden.1.context.gain", *(["out.context.gain"] if output else [])]
 
@@ -239,7 +286,9 @@ def test_samples_keep_their_gains_at_all_time_steps() -> None:
     torch.testing.assert_close(y, torch.stack([x[n] * gain[n] + shift[n] for n in range(5)]))
 
 
-@pytest.mark.parametrize(("shape", "x"), [((5,), (2, 6)), ((5,), (2, 1)), ((4, 1, 1), (2, 3, 6, 6)), ((4, 1, 1), (2, 4))])
+@pytest.mark.parametrize(
+    ("shape", "x"), [((5,), (2, 6)), ((5,), (2, 1)), ((4, 1, 1), (2, 3, 6, 6)), ((4, 1, 1), (2, 4))]
+)
 def test_activations_of_another_shape_are_named(shape: tuple[int, ...], x: tuple[int, ...]) -> None:
     with pytest.raises(SpecError, match="does not fit activations"):
         ContextMod(shape)(torch.zeros(x))

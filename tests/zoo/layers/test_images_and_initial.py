@@ -26,7 +26,9 @@ def test_flat_hwc_images_become_chw() -> None:
 
 
 def network() -> Any:
-    return nn.Sequential(LocalConv2d(2, 50, 6, 3), nn.BatchNorm2d(50), nn.Flatten(), nn.Linear(800, 300))
+    return nn.Sequential(
+        LocalConv2d(2, 50, 6, 3), nn.BatchNorm2d(50), nn.Flatten(), nn.Linear(800, 300)
+    )
 
 
 def test_xavier_and_normal_draws() -> None:
@@ -58,7 +60,9 @@ def test_spectral_norm_of_every_layer() -> None:
     for _ in range(50):
         net(torch.randn(1, 1, 4, 4))
     for layer in (net[0], net[2]):
-        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-2)
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(
+            1, abs=1e-2
+        )
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 8, 6), (1, 20, 7, 9), (4, 5, 2, 3), (3, 4, 5, 1, 2, 2)])
@@ -72,7 +76,9 @@ def test_pooling_without_gradients_is_torch_s(shape: tuple[int, ...], channels_f
     expected = F.max_pool2d(flat, 2).reshape(*shape[:-2], shape[-2] // 2, shape[-1] // 2)
     torch.testing.assert_close(halved(x), expected, equal_nan=True, rtol=0, atol=0)
     if x.ndim == 4:
-        torch.testing.assert_close(halved(x.requires_grad_()), expected, equal_nan=True, rtol=0, atol=0)
+        torch.testing.assert_close(
+            halved(x.requires_grad_()), expected, equal_nan=True, rtol=0, atol=0
+        )
 
 
 def test_spectral_norm_is_not_put_in_twice_nor_on_weights_from_outside() -> None:

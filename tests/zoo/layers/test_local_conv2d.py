@@ -15,7 +15,11 @@ from hypnet_zoo.layers.local_conv2d import LocalConv2d
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(
     "options",
-    [{"kernel_size": 3}, {"kernel_size": (2, 3), "stride": (2, 1)}, {"kernel_size": 3, "padding": (1, 0), "stride": 2}],
+    [
+        {"kernel_size": 3},
+        {"kernel_size": (2, 3), "stride": (2, 1)},
+        {"kernel_size": 3, "padding": (1, 0), "stride": 2},
+    ],
     ids=str,
 )
 def test_with_all_filters_equal_it_is_a_convolution(options: Any, bias: bool, batch: int) -> None:
@@ -28,7 +32,9 @@ def test_with_all_filters_equal_it_is_a_convolution(options: Any, bias: bool, ba
             local.bias.copy_(conv.bias)
     x = torch.randn(batch, 2, 6, 7, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(local(x), conv(x))
-    gradients = [torch.autograd.grad(net(x).square().sum(), [x, net.weight]) for net in (local, conv)]
+    gradients = [
+        torch.autograd.grad(net(x).square().sum(), [x, net.weight]) for net in (local, conv)
+    ]
     torch.testing.assert_close(gradients[0][0], gradients[1][0])
     torch.testing.assert_close(gradients[0][1].sum((0, 1)), gradients[1][1])
 
@@ -44,7 +50,8 @@ def test_each_pixel_has_filters_of_its_own() -> None:
         for w in range(2):
             patch = x[:, :, 2 * h : 2 * h + 2, 2 * w : 2 * w + 2]
             torch.testing.assert_close(
-                y[:, :, h, w], torch.einsum("nikl,oikl->no", patch, layer.weight[h, w]) + layer.bias[h, w]
+                y[:, :, h, w],
+                torch.einsum("nikl,oikl->no", patch, layer.weight[h, w]) + layer.bias[h, w],
             )
 
 

@@ -16,7 +16,9 @@ def test_each_tensor_has_its_own_gain_and_shift() -> None:
         layer.gain.copy_(torch.tensor([2.0, 5.0, -1.0]))
         layer.shift.copy_(torch.tensor([0.5, 5.0, 1.0]))
     flat = torch.randn(2, 23)
-    torch.testing.assert_close(layer(flat), torch.cat([2 * flat[:, :20] + 0.5, 1 - flat[:, 20:]], dim=1))
+    torch.testing.assert_close(
+        layer(flat), torch.cat([2 * flat[:, :20] + 0.5, 1 - flat[:, 20:]], dim=1)
+    )
 
 
 def test_means_and_variances_are_reached_exactly_on_the_sample() -> None:

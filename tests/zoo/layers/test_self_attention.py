@@ -37,7 +37,9 @@ def test_spectral_norm_bounds_its_convolutions() -> None:
     for _ in range(50):
         layer(torch.randn(1, 16, 2, 2))
     for convolution in (layer.query, layer.key, layer.value):
-        assert torch.linalg.matrix_norm(convolution.weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-2)
+        assert torch.linalg.matrix_norm(convolution.weight.flatten(1), 2).item() == pytest.approx(
+            1, abs=1e-2
+        )
 
 
 @pytest.mark.parametrize(

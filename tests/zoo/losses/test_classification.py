@@ -36,7 +36,9 @@ def test_distillation_gives_classes_that_the_teacher_does_not_know_no_probabilit
     targets = torch.zeros(4, 5)
     targets[:, [0, 4, 2]] = torch.softmax(teacher / 3, 1)
     expected = -(targets * torch.log_softmax(student / 3, 1)).sum(1).mean() * 9
-    torch.testing.assert_close(distillation(student, teacher, temperature=3.0, mapping=[0, 4, 2]), expected)
+    torch.testing.assert_close(
+        distillation(student, teacher, temperature=3.0, mapping=[0, 4, 2]), expected
+    )
 
 
 def test_a_student_that_equals_its_teacher_has_nothing_to_learn() -> None:
@@ -51,9 +53,18 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn() -> None:
         (lambda: accuracy(torch.zeros(3, 2), torch.zeros(2)), r"expected outputs \[N, classes\]"),
         (lambda: cross_entropy(torch.zeros(3), torch.zeros(3)), r"expected outputs \[N, classes\]"),
         (lambda: distillation(torch.zeros(1, 3), torch.zeros(1, 2)), "give a mapping"),
-        (lambda: distillation(torch.zeros(1, 3), torch.zeros(1, 2), mapping=[0]), "2 different outputs"),
-        (lambda: distillation(torch.zeros(1, 3), torch.zeros(1, 2), mapping=[0, 3]), "between 0 and 2"),
-        (lambda: distillation(torch.zeros(1, 3), torch.zeros(1, 3), temperature=0), "temperature must be positive"),
+        (
+            lambda: distillation(torch.zeros(1, 3), torch.zeros(1, 2), mapping=[0]),
+            "2 different outputs",
+        ),
+        (
+            lambda: distillation(torch.zeros(1, 3), torch.zeros(1, 2), mapping=[0, 3]),
+            "between 0 and 2",
+        ),
+        (
+            lambda: distillation(torch.zeros(1, 3), torch.zeros(1, 3), temperature=0),
+            "temperature must be positive",
+        ),
     ],
 )
 def test_bad_input_is_named(call: Any, message: str) -> None:
@@ -62,7 +73,9 @@ def test_bad_input_is_named(call: Any, message: str) -> None:
 
 
 def test_distillation_from_another_number_of_samples_is_named() -> None:
-    with pytest.raises(SpecError, match=r"as many samples as the teacher's, got \[4, 3\] and \[1, 3\]"):
+    with pytest.raises(
+        SpecError, match=r"as many samples as the teacher's, got \[4, 3\] and \[1, 3\]"
+    ):
         distillation(torch.zeros(4, 3), torch.zeros(1, 3))
 
 
@@ -70,7 +83,11 @@ def test_whole_numbers_of_any_dtype_are_labels_and_one_hot_targets() -> None:
     logits, labels = torch.randn(6, 3, dtype=torch.double), torch.randint(3, (6,))
     expected = torch.nn.functional.cross_entropy(logits, labels)
     torch.testing.assert_close(cross_entropy(logits, labels.int()), expected)
-    torch.testing.assert_close(cross_entropy(logits, torch.nn.functional.one_hot(labels, 3)), expected)
-    torch.testing.assert_close(cross_entropy(logits, torch.nn.functional.one_hot(labels, 3).float()), expected)
+    torch.testing.assert_close(
+        cross_entropy(logits, torch.nn.functional.one_hot(labels, 3)), expected
+    )
+    torch.testing.assert_close(
+        cross_entropy(logits, torch.nn.functional.one_hot(labels, 3).float()), expected
+    )
     with pytest.raises(SpecError, match=r"labels must be whole numbers, got torch.float32"):
         cross_entropy(logits, labels.float())

@@ -14,11 +14,16 @@ from hypnet_zoo.mainnets.module import module
 
 def test_each_chunk_goes_through_the_shared_network_with_the_embedding_of_its_place() -> None:
     torch.manual_seed(0)
-    net = ChunkedMLP((5, 5), 2, chunk_size=10, chunk_features=3, embedding_size=4, activation="tanh")
+    net = ChunkedMLP(
+        (5, 5), 2, chunk_size=10, chunk_features=3, embedding_size=4, activation="tanh"
+    )
     x = torch.randn(6, 5, 5)
     padded = torch.cat([x.flatten(1), torch.zeros(6, 5)], 1)
     parts = [
-        net.reduce(torch.cat([padded[:, 10 * k : 10 * k + 10], net.embeddings.weight[k].expand(6, 4)], 1)) for k in range(3)
+        net.reduce(
+            torch.cat([padded[:, 10 * k : 10 * k + 10], net.embeddings.weight[k].expand(6, 4)], 1)
+        )
+        for k in range(3)
     ]
     torch.testing.assert_close(net(x), net.mlp(torch.tanh(torch.cat(parts, 1))))
 
@@ -27,7 +32,9 @@ def test_only_embeddings_and_the_next_layer_grow_with_the_input() -> None:
     def counts(features: int) -> dict[str, int]:
         with torch.device("meta"):
             net = ChunkedMLP((features,), 10)
-        return {name: sum(p.numel() for p in part.parameters()) for name, part in net.named_children()}
+        return {
+            name: sum(p.numel() for p in part.parameters()) for name, part in net.named_children()
+        }
 
     small, large = counts(1_000), counts(100_000)
     assert large["reduce"] == small["reduce"]
@@ -59,7 +66,10 @@ def test_a_torchvision_model_becomes_a_main_network() -> None:
 
 def test_a_class_of_ones_own() -> None:
     made: Any = module(
-        (2, 4, 4), 3, factory="torch.nn:Conv2d", arguments={"in_channels": "$channels", "out_channels": 5, "kernel_size": 1}
+        (2, 4, 4),
+        3,
+        factory="torch.nn:Conv2d",
+        arguments={"in_channels": "$channels", "out_channels": 5, "kernel_size": 1},
     )
     assert isinstance(made, nn.Conv2d)
     assert made.in_channels == 2

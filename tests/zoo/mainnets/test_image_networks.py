@@ -56,7 +56,9 @@ SMALL_IMAGENET = {"variant": None, "blocks": (1, 1, 1, 1), "feature_maps": (4, 4
         (BioConvNet, CIFAR, 10, {}, 20_020_618),
     ],
 )
-def test_parameter_counts(network: Any, in_shape: tuple[int, ...], out: int, options: dict[str, Any], count: int) -> None:
+def test_parameter_counts(
+    network: Any, in_shape: tuple[int, ...], out: int, options: dict[str, Any], count: int
+) -> None:
     with torch.device("meta"):
         module = network(in_shape, out, **options)
     assert sum(p.numel() for p in module.parameters()) == count
@@ -70,17 +72,28 @@ def test_outputs_equal_torchvisions_with_its_weights(name: str) -> None:
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 3, 64, 96)
     for training in (True, False):
-        torch.testing.assert_close(ours.train(training)(x), theirs.train(training)(x), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            ours.train(training)(x), theirs.train(training)(x), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_lenet_equals_a_sequence_of_torchs_layers() -> None:
     torch.manual_seed(0)
     net = LeNet(MNIST, 10)
     reference = nn.Sequential(
-        *(nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2), nn.ReLU()),
+        *(
+            nn.Conv2d(1, 20, 5),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+            nn.Conv2d(20, 50, 5),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+        ),
         *(nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10)),
     )
-    reference.load_state_dict(dict(zip(reference.state_dict(), net.state_dict().values(), strict=True)))
+    reference.load_state_dict(
+        dict(zip(reference.state_dict(), net.state_dict().values(), strict=True))
+    )
     x = torch.randn(3, *MNIST)
     torch.testing.assert_close(net(x), reference(x))
 
@@ -89,11 +102,25 @@ def test_zenkenet_equals_a_sequence_of_torchs_layers() -> None:
     torch.manual_seed(0)
     net = ZenkeNet(CIFAR, 10).eval()
     reference = nn.Sequential(
-        *(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.ReLU(), nn.MaxPool2d(2)),
+        *(
+            nn.Conv2d(3, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 32, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ),
+        *(
+            nn.Conv2d(32, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ),
         *(nn.Flatten(), nn.Linear(2304, 512), nn.ReLU(), nn.Linear(512, 10)),
     )
-    reference.load_state_dict(dict(zip(reference.state_dict(), net.state_dict().values(), strict=True)))
+    reference.load_state_dict(
+        dict(zip(reference.state_dict(), net.state_dict().values(), strict=True))
+    )
     x = torch.randn(2, *CIFAR)
     torch.testing.assert_close(net(x), reference(x))
     assert net.dropout.p == 0.25
@@ -118,7 +145,13 @@ def test_local_network_with_equal_filters_is_a_convolutional_one() -> None:
     convolutions = []
     for layer in net.children():
         if isinstance(layer, LocalConv2d):
-            conv = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+            conv = nn.Conv2d(
+                layer.in_channels,
+                layer.out_channels,
+                layer.kernel_size,
+                layer.stride,
+                layer.padding,
+            )
             assert layer.bias is not None
             assert conv.bias is not None
             with torch.no_grad():
@@ -130,7 +163,11 @@ def test_local_network_with_equal_filters_is_a_convolutional_one() -> None:
     for conv in convolutions:
         h = torch.tanh(conv(h))
     torch.testing.assert_close(net(x), net.out(torch.tanh(net.fc1(h.flatten(1)))))
-    assert [list(a.shape) for a in net.activations(x)][:3] == [[4, 64, 5, 5], [4, 128, 1, 1], [4, 256, 1, 1]]
+    assert [list(a.shape) for a in net.activations(x)][:3] == [
+        [4, 64, 5, 5],
+        [4, 128, 1, 1],
+        [4, 256, 1, 1],
+    ]
 
 
 SMALL: list[tuple[Any, tuple[int, ...], dict[str, Any]]] = [
@@ -140,20 +177,32 @@ SMALL: list[tuple[Any, tuple[int, ...], dict[str, Any]]] = [
     (ResNet, (1, 6, 6), {"n": 1, "feature_maps": (3, 3, 4, 5)}),
     (WideResNet, (1, 6, 6), {"n": 1, "k": 1, "feature_maps": (3, 3, 4, 5)}),
     (ResNetImageNet, (1, 32, 32), SMALL_IMAGENET),
-    (ResNetImageNet, (1, 8, 8), {**SMALL_IMAGENET, "bottleneck": True, "small_images": True, "shortcut": "padding"}),
+    (
+        ResNetImageNet,
+        (1, 8, 8),
+        {**SMALL_IMAGENET, "bottleneck": True, "small_images": True, "shortcut": "padding"},
+    ),
     (BioConvNet, (1, 13, 13), {}),
 ]
 
 
-@pytest.mark.parametrize(("network", "in_shape", "options"), SMALL, ids=lambda v: getattr(v, "__name__", ""))
 @pytest.mark.parametrize(
-    "modulation", [{}, {"inputs": True, "pixelwise": True}, {"position": "after", "output": False}], ids=str
+    ("network", "in_shape", "options"), SMALL, ids=lambda v: getattr(v, "__name__", "")
 )
-def test_context_modulation_in_every_network(network: Any, in_shape: Any, options: Any, modulation: Any) -> None:
+@pytest.mark.parametrize(
+    "modulation",
+    [{}, {"inputs": True, "pixelwise": True}, {"position": "after", "output": False}],
+    ids=str,
+)
+def test_context_modulation_in_every_network(
+    network: Any, in_shape: Any, options: Any, modulation: Any
+) -> None:
     torch.manual_seed(0)
     plain = network(in_shape, 3, **options).eval()
     module = network(in_shape, 3, **options, context_mod=Modulation(**modulation)).eval()
-    start_from(plain, {name: p for name, p in module.named_parameters() if ".context." not in f".{name}"})
+    start_from(
+        plain, {name: p for name, p in module.named_parameters() if ".context." not in f".{name}"}
+    )
     x = torch.rand(4, *in_shape)
     torch.testing.assert_close(module(x), plain(x))  # gains of 1 and shifts of 0
     contexts = [layer for layer in module.modules() if isinstance(layer, ContextMod)]
@@ -167,7 +216,9 @@ def test_context_modulation_in_every_network(network: Any, in_shape: Any, option
     torch.testing.assert_close(net(x, weights=weights), expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("network", "in_shape", "options"), SMALL[:6], ids=lambda v: getattr(v, "__name__", ""))
+@pytest.mark.parametrize(
+    ("network", "in_shape", "options"), SMALL[:6], ids=lambda v: getattr(v, "__name__", "")
+)
 def test_spectral_norm_in_every_network(network: Any, in_shape: Any, options: Any) -> None:
     torch.manual_seed(0)
     module = network(in_shape, 3, **options, spectral_norm=True)
@@ -175,14 +226,21 @@ def test_spectral_norm_in_every_network(network: Any, in_shape: Any, options: An
         module(torch.rand(4, *in_shape))
     for layer in module.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
-            assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.05)
+            assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(
+                1, abs=0.05
+            )
 
 
 @pytest.mark.parametrize("network", [ResNet, WideResNet])
 @pytest.mark.parametrize("statistics", ["running", "batch", "frozen", "learnable", None])
 def test_statistics_of_residual_networks(network: Any, statistics: Any) -> None:
     torch.manual_seed(0)
-    options: dict[str, Any] = {"n": 1, "k": 1, "feature_maps": (3, 3, 4, 5), "statistics": statistics}
+    options: dict[str, Any] = {
+        "n": 1,
+        "k": 1,
+        "feature_maps": (3, 3, 4, 5),
+        "statistics": statistics,
+    }
     net = MainNetwork(network((1, 6, 6), 2, **options)).train()
     x = torch.rand(5, 1, 6, 6)
     weights = weights_of(network((1, 6, 6), 2, **options))
@@ -209,8 +267,12 @@ def test_statistics_of_a_condition_and_distilled_ones() -> None:
     torch.testing.assert_close(net(x, weights=weights, stats=net.statistics(0)), first)
 
 
-@pytest.mark.parametrize(("network", "in_shape", "options"), SMALL, ids=lambda v: getattr(v, "__name__", ""))
-def test_the_mask_of_chosen_outputs_and_weights_from_outside(network: Any, in_shape: Any, options: Any) -> None:
+@pytest.mark.parametrize(
+    ("network", "in_shape", "options"), SMALL, ids=lambda v: getattr(v, "__name__", "")
+)
+def test_the_mask_of_chosen_outputs_and_weights_from_outside(
+    network: Any, in_shape: Any, options: Any
+) -> None:
     torch.manual_seed(0)
     module = network(in_shape, 4, **options).eval()
     xavier_(module)
@@ -224,7 +286,9 @@ def test_the_mask_of_chosen_outputs_and_weights_from_outside(network: Any, in_sh
     mask = torch.tensor(TargetSpec.of(module).output_mask([1, 3]))
     (gradient,) = torch.autograd.grad(y[:, [1, 3]].square().sum(), weights.flat)
     assert not gradient[~mask].any()
-    assert (~mask).sum() == 2 * (module.get_submodule("fc" if hasattr(module, "fc") else "out").in_features + 1)
+    assert (~mask).sum() == 2 * (
+        module.get_submodule("fc" if hasattr(module, "fc") else "out").in_features + 1
+    )
     torch.testing.assert_close(twin(x), y)
 
 
@@ -236,7 +300,9 @@ def test_lenets_batched_form_equals_the_loop(paired: bool, part: Any, images: in
     module = LeNet((2, 16, 18), 3, arch="mnist_small").double()
     net = MainNetwork(copy.deepcopy(module), generate=part)
     loop = MainNetwork(module, generate=part, batching="loop")
-    weights = Weights(torch.randn(4, net.target.numel, dtype=torch.float64, requires_grad=True), net.target)
+    weights = Weights(
+        torch.randn(4, net.target.numel, dtype=torch.float64, requires_grad=True), net.target
+    )
     x = torch.randn(*((4,) if paired else ()), images, 2, 16, 18, dtype=torch.float64)
     actual, expected = (n(x, weights=weights, paired=paired) for n in (net, loop))
     assert net.batching_used == "native"
@@ -287,12 +353,16 @@ def test_flat_hwc_images_go_through_the_adapter() -> None:
         (ResNetImageNet, (CIFAR, 10), {"shortcut": "identity"}, "shortcut: there is no 'identity'"),
     ],
 )
-def test_impossible_options_are_named(network: Any, arguments: Any, options: Any, message: str) -> None:
+def test_impossible_options_are_named(
+    network: Any, arguments: Any, options: Any, message: str
+) -> None:
     with pytest.raises(SpecError, match=message):
         network(*arguments, **options)
 
 
-@pytest.mark.parametrize(("network", "in_shape", "options"), SMALL, ids=lambda v: getattr(v, "__name__", ""))
+@pytest.mark.parametrize(
+    ("network", "in_shape", "options"), SMALL, ids=lambda v: getattr(v, "__name__", "")
+)
 def test_inputs_of_the_wrong_shape_are_named(network: Any, in_shape: Any, options: Any) -> None:
     with pytest.raises(SpecError, match="expects samples of shape"):
         network(in_shape, 2, **options)(torch.zeros(2, *in_shape, 2))
@@ -300,8 +370,12 @@ def test_inputs_of_the_wrong_shape_are_named(network: Any, in_shape: Any, option
 
 @pytest.mark.parametrize("shape", [(2, 784), (2, 1, 32, 32), (2, 3, 28, 28)], ids=str)
 @pytest.mark.parametrize("paired", [False, True])
-def test_lenets_batched_form_names_inputs_of_the_wrong_shape(shape: tuple[int, ...], paired: bool) -> None:
+def test_lenets_batched_form_names_inputs_of_the_wrong_shape(
+    shape: tuple[int, ...], paired: bool
+) -> None:
     net = MainNetwork(LeNet(MNIST, 10, arch="mnist_small"))
     weights = Weights(torch.zeros(2, net.target.numel), net.target)
     with pytest.raises(SpecError, match="expects samples of shape"):
-        net(torch.zeros(2, *shape) if paired else torch.zeros(shape), weights=weights, paired=paired)
+        net(
+            torch.zeros(2, *shape) if paired else torch.zeros(shape), weights=weights, paired=paired
+        )

@@ -26,7 +26,9 @@ from hypnet_zoo.mainnets.mlp import MLP
         ((3,), 2, {"hidden": (5,), "batch_norm": True}, 20 + 12 + 10),
     ],
 )
-def test_parameter_counts(in_shape: tuple[int, ...], out: int, options: dict[str, Any], count: int) -> None:
+def test_parameter_counts(
+    in_shape: tuple[int, ...], out: int, options: dict[str, Any], count: int
+) -> None:
     assert sum(p.numel() for p in MLP(in_shape, out, **options).parameters()) == count
 
 
@@ -34,17 +36,34 @@ def test_it_equals_a_sequence_of_torchs_layers() -> None:
     torch.manual_seed(0)
     net = MLP((2, 3), 4, hidden=(5, 7), activation="tanh", out_activation="sigmoid")
     reference = nn.Sequential(
-        nn.Flatten(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 4), nn.Sigmoid()
+        nn.Flatten(),
+        nn.Linear(6, 5),
+        nn.Tanh(),
+        nn.Linear(5, 7),
+        nn.Tanh(),
+        nn.Linear(7, 4),
+        nn.Sigmoid(),
     )
-    reference.load_state_dict(dict(zip(reference.state_dict(), net.state_dict().values(), strict=True)))
+    reference.load_state_dict(
+        dict(zip(reference.state_dict(), net.state_dict().values(), strict=True))
+    )
     x = torch.randn(8, 2, 3)
     torch.testing.assert_close(net(x), reference(x))
 
 
 def test_batch_norm_stands_before_the_activation_and_dropout_after_it() -> None:
     net = MLP((3,), 2, hidden=(4,), batch_norm=True, dropout=0.25)
-    assert [type(layer).__name__ for layer in net.hidden] == ["Linear", "BatchNorm1d", "ReLU", "Dropout"]
-    assert not MLP((3,), 2, hidden=(4,), batch_norm=True, track_statistics=False).hidden[1].track_running_stats
+    assert [type(layer).__name__ for layer in net.hidden] == [
+        "Linear",
+        "BatchNorm1d",
+        "ReLU",
+        "Dropout",
+    ]
+    assert (
+        not MLP((3,), 2, hidden=(4,), batch_norm=True, track_statistics=False)
+        .hidden[1]
+        .track_running_stats
+    )
 
 
 def test_spectral_norm_bounds_every_layer() -> None:
@@ -57,13 +76,17 @@ def test_spectral_norm_bounds_every_layer() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"bias": False}, {"hidden": ()}, {"activation": None}, {"out_activation": "tanh"}], ids=str
+    "options",
+    [{}, {"bias": False}, {"hidden": ()}, {"activation": None}, {"out_activation": "tanh"}],
+    ids=str,
 )
 @pytest.mark.parametrize("paired", [False, True])
 def test_its_batched_form_equals_the_loop(options: dict[str, Any], paired: bool) -> None:
     torch.manual_seed(0)
     net, loop = (MainNetwork(MLP((2, 2), 3, **options), batching=way) for way in ("auto", "loop"))
-    weights = Weights(torch.randn(4, net.target.numel, dtype=torch.float64, requires_grad=True), net.target)
+    weights = Weights(
+        torch.randn(4, net.target.numel, dtype=torch.float64, requires_grad=True), net.target
+    )
     x = torch.randn(*((4,) if paired else ()), 5, 2, 2, dtype=torch.float64)
     actual, expected = (n(x, weights=weights, paired=paired) for n in (net, loop))
     assert net.batching_used == "native"
@@ -122,9 +145,15 @@ def test_initial_weights_may_be_a_draw_from_outside() -> None:
     ("make", "message"),
     [
         (lambda: MLP(784, 10), r"in_shape must be a sequence of sizes such as \(784,\), got 784"),  # type: ignore[arg-type]
-        (lambda: MLP((784,), 10, hidden=100), r"hidden must be a sequence of widths such as \(100,\), got 100"),  # type: ignore[arg-type]
+        (
+            lambda: MLP((784,), 10, hidden=100),
+            r"hidden must be a sequence of widths such as \(100,\), got 100",
+        ),  # type: ignore[arg-type]
         (lambda: LeNet(28, 10), r"in_shape must be \(C, H, W\), got 28"),  # type: ignore[arg-type]
-        (lambda: BiRNN((3,), 2, recurrent=(10,)), "each bidirectional layer needs at least one recurrent layer"),  # type: ignore[arg-type]
+        (
+            lambda: BiRNN((3,), 2, recurrent=(10,)),
+            "each bidirectional layer needs at least one recurrent layer",
+        ),  # type: ignore[arg-type]
     ],
 )
 def test_a_number_for_a_sequence_is_named(make: Any, message: str) -> None:

@@ -43,7 +43,9 @@ def test_recurrent_layers_equal_torchs(cell: Any, bias: bool, activation: Any) -
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("options", [{}, {"position": "after"}, {"output": False, "inputs": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"position": "after"}, {"output": False, "inputs": True}], ids=str
+)
 @pytest.mark.parametrize("at", [{}, {"context_at": "last_step"}, {"context_steps": 9}], ids=str)
 def test_neutral_modulation_changes_nothing(cell: Any, options: Any, at: Any) -> None:
     """The loop over time against torch's fused kernel."""
@@ -87,9 +89,18 @@ def test_modulated_elman_steps_written_out(position: Any, at: Any, depth: int | 
             if at.get("context_at") == "last_step" and t < 5:
                 return torch.tanh(z)
             gain, shift = w["context.gain"][row], w["context.shift"][row]
-            return torch.tanh(z * gain + shift) if position == "before" else torch.tanh(z) * gain + shift
+            return (
+                torch.tanh(z * gain + shift)
+                if position == "before"
+                else torch.tanh(z) * gain + shift
+            )
 
-        h = phi(x[:, t] @ w["rnn.weight_ih_l0"].T + h @ w["rnn.weight_hh_l0"].T + w["rnn.bias_ih_l0"] + w["rnn.bias_hh_l0"])
+        h = phi(
+            x[:, t] @ w["rnn.weight_ih_l0"].T
+            + h @ w["rnn.weight_hh_l0"].T
+            + w["rnn.bias_ih_l0"]
+            + w["rnn.bias_hh_l0"]
+        )
         expected.append(phi(h @ w["output.weight"].T + w["output.bias"]))
     torch.testing.assert_close(net(x), torch.stack(expected, 1))
 
@@ -124,7 +135,10 @@ def test_modulated_layers_around_a_recurrence_written_out(position: Any, steps: 
         z = m(x[:, t], "")
         z = phi(z @ w["before.0.weight"].T + w["before.0.bias"], f"before.{place}.")
         z = z @ w["recurrent.0.rnn.weight_ih_l0"].T + w["recurrent.0.rnn.bias_ih_l0"]
-        h = phi(z + h @ w["recurrent.0.rnn.weight_hh_l0"].T + w["recurrent.0.rnn.bias_hh_l0"], "recurrent.0.")
+        h = phi(
+            z + h @ w["recurrent.0.rnn.weight_hh_l0"].T + w["recurrent.0.rnn.bias_hh_l0"],
+            "recurrent.0.",
+        )
         z = phi(h @ w["after.0.weight"].T + w["after.0.bias"], f"after.{place}.")
         expected.append(m(z @ w["out.weight"].T + w["out.bias"], "out."))
     torch.testing.assert_close(net(x), torch.stack(expected, 1))
@@ -133,7 +147,13 @@ def test_modulated_layers_around_a_recurrence_written_out(position: Any, steps: 
 @pytest.mark.parametrize("position", ["before", "after"])
 def test_modulated_lstm_steps_written_out(position: Any) -> None:
     torch.manual_seed(0)
-    net = SimpleRNN((3,), 5, recurrent=(5,), fc_out=False, context_mod=Modulation(position=position, gain_offset=True))
+    net = SimpleRNN(
+        (3,),
+        5,
+        recurrent=(5,),
+        fc_out=False,
+        context_mod=Modulation(position=position, gain_offset=True),
+    )
     shake_contexts(net)
     w = {name.removeprefix("recurrent.0."): p for name, p in net.named_parameters()}
     x = torch.randn(4, 6, 3)
@@ -141,10 +161,19 @@ def test_modulated_lstm_steps_written_out(position: Any) -> None:
     outputs, cells = [], []
     gain, shift = 1 + w["context.gain"], w["context.shift"]
     for t in range(6):
-        z = x[:, t] @ w["rnn.weight_ih_l0"].T + h @ w["rnn.weight_hh_l0"].T + w["rnn.bias_ih_l0"] + w["rnn.bias_hh_l0"]
+        z = (
+            x[:, t] @ w["rnn.weight_ih_l0"].T
+            + h @ w["rnn.weight_hh_l0"].T
+            + w["rnn.bias_ih_l0"]
+            + w["rnn.bias_hh_l0"]
+        )
         i, f, g, o = z.chunk(4, 1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        h = o.sigmoid() * torch.tanh(c * gain + shift) if position == "before" else o.sigmoid() * torch.tanh(c) * gain + shift
+        h = (
+            o.sigmoid() * torch.tanh(c * gain + shift)
+            if position == "before"
+            else o.sigmoid() * torch.tanh(c) * gain + shift
+        )
         outputs.append(h)
         cells.append(c)
     y, hidden = net(x, return_hidden=True)
@@ -175,7 +204,12 @@ def test_hidden_states_of_every_layer_on_request() -> None:
     y, hidden = net(x, return_hidden=True)
     torch.testing.assert_close(y, net(x))
     assert [list(h.shape) for h in hidden.outputs] == [[4, 8, units] for units in (4, 5, 6, 7)]
-    assert [None if s is None else list(s.shape) for s in hidden.internal] == [None, [4, 8, 5], [4, 8, 6], None]
+    assert [None if s is None else list(s.shape) for s in hidden.internal] == [
+        None,
+        [4, 8, 5],
+        [4, 8, 6],
+        None,
+    ]
     _, (_, cells) = net.recurrent[1].rnn(hidden.outputs[1])  # type: ignore[operator]
     internal = hidden.internal[2]
     assert internal is not None
@@ -270,7 +304,9 @@ def test_inputs_are_preprocessed() -> None:
 def test_context_modulation_of_a_bidirectional_network() -> None:
     torch.manual_seed(0)
     net = BiRNN((2,), 3, recurrent=((4,), (5,)), head=(6,), context_mod=Modulation(inputs=True))
-    contexts = {name: tuple(m.shape) for name, m in net.named_modules() if isinstance(m, ContextMod)}
+    contexts = {
+        name: tuple(m.shape) for name, m in net.named_modules() if isinstance(m, ContextMod)
+    }
     assert contexts["forwards.0.context"] == (2,)
     assert contexts["backwards.1.recurrent.0.context"] == (5,)
     assert contexts["head.out.context"] == (3,)
@@ -281,7 +317,10 @@ def test_context_modulation_of_a_bidirectional_network() -> None:
     ("call", "message"),
     [
         (lambda: SimpleRNN((3,), 2, recurrent=()), "at least one recurrent layer"),
-        (lambda: SimpleRNN((3,), 2, recurrent=(0,)), "recurrent: a layer must have at least one unit"),
+        (
+            lambda: SimpleRNN((3,), 2, recurrent=(0,)),
+            "recurrent: a layer must have at least one unit",
+        ),
         (lambda: SimpleRNN((3,), 2, before=(0,)), "before: a layer"),
         (lambda: SimpleRNN((3,), 0), "must be positive"),
         (lambda: SimpleRNN((3,), 2, fc_out=False), "must have 2 units, has 10"),
@@ -291,18 +330,44 @@ def test_context_modulation_of_a_bidirectional_network() -> None:
         (lambda: SimpleRNN((3,), 2, output_step=True), "belongs to Elman"),
         (lambda: SimpleRNN((3,), 2, recurrent_init="orthogonl"), "did you mean 'orthogonal'"),  # type: ignore[arg-type]
         (lambda: SimpleRNN((3,), 2, context_at="end"), "context_at: there is no 'end'"),  # type: ignore[arg-type]
-        (lambda: BiRNN((3,), 2, recurrent=((4,), (3, 0))), r"recurrent: a layer must have at least one unit, got \[3, 0\]"),
+        (
+            lambda: BiRNN((3,), 2, recurrent=((4,), (3, 0))),
+            r"recurrent: a layer must have at least one unit, got \[3, 0\]",
+        ),
         (lambda: SimpleRNN((3,), 2, context_steps=5), "context_mod modulates, which is not given"),
-        (lambda: BiRNN((3,), 2, context_at="last_step"), "context_mod modulates, which is not given"),
+        (
+            lambda: BiRNN((3,), 2, context_at="last_step"),
+            "context_mod modulates, which is not given",
+        ),
         (lambda: SimpleRNN((3,), 2, context_steps=-1), "context_steps must not be negative"),
-        (lambda: SimpleRNN((3,), 2)(torch.zeros(4, 3)), r"expects sequences \[N, T, 3\], got inputs \[4, 3\]"),
+        (
+            lambda: SimpleRNN((3,), 2)(torch.zeros(4, 3)),
+            r"expects sequences \[N, T, 3\], got inputs \[4, 3\]",
+        ),
         (lambda: SimpleRNN((3,), 2)(torch.zeros(4, 0, 3)), "at least one time step"),
-        (lambda: SimpleRNN((3,), 2, context_mod=Modulation(), context_steps=2)(torch.zeros(1, 3, 3)), "has 3 time steps"),
+        (
+            lambda: SimpleRNN((3,), 2, context_mod=Modulation(), context_steps=2)(
+                torch.zeros(1, 3, 3)
+            ),
+            "has 3 time steps",
+        ),
         (lambda: BiRNN((3,), 2, recurrent=()), "at least one recurrent layer"),
-        (lambda: BiRNN((3,), 2, head=None), r"there are 20 outputs \(twice the last units\), not 2"),
-        (lambda: BiRNN((3,), 2)(torch.zeros(4, 5, 3), lengths=torch.ones(3)), r"lengths must have shape \[4\]"),
-        (lambda: BiRNN((3,), 2)(torch.zeros(2, 5, 3), lengths=torch.tensor([5, 6])), "between 1 and 5"),
-        (lambda: BiRNN((3,), 2)(torch.zeros(2, 5, 3), lengths=torch.ones(2)), "whole numbers, got torch.float32"),
+        (
+            lambda: BiRNN((3,), 2, head=None),
+            r"there are 20 outputs \(twice the last units\), not 2",
+        ),
+        (
+            lambda: BiRNN((3,), 2)(torch.zeros(4, 5, 3), lengths=torch.ones(3)),
+            r"lengths must have shape \[4\]",
+        ),
+        (
+            lambda: BiRNN((3,), 2)(torch.zeros(2, 5, 3), lengths=torch.tensor([5, 6])),
+            "between 1 and 5",
+        ),
+        (
+            lambda: BiRNN((3,), 2)(torch.zeros(2, 5, 3), lengths=torch.ones(2)),
+            "whole numbers, got torch.float32",
+        ),
     ],
 )
 def test_bad_input_is_named(call: Any, message: str) -> None:
@@ -317,7 +382,9 @@ def test_second_derivatives_of_an_elman_layer() -> None:
     x = torch.randn(2, 4, 2, dtype=torch.float64, requires_grad=True)
 
     def call(x: Tensor, *tensors: Tensor) -> Any:
-        return torch.func.functional_call(layer, dict(zip(parameters, tensors, strict=True)), (x,)).outputs
+        return torch.func.functional_call(
+            layer, dict(zip(parameters, tensors, strict=True)), (x,)
+        ).outputs
 
     assert torch.autograd.gradcheck(call, (x, *parameters.values()))
     assert torch.autograd.gradgradcheck(call, (x, *parameters.values()))

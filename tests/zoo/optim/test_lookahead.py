@@ -11,7 +11,9 @@ from hypnet_zoo.optim.lookahead import lookahead
 
 OPTIMIZERS: dict[str, Any] = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
-    "sgd_momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "sgd_momentum": lambda p: torch.optim.SGD(
+        p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01
+    ),
     "adam": lambda p: torch.optim.Adam(p, lr=0.01),
     "adam_fused": lambda p: torch.optim.Adam(p, lr=0.01, fused=True),
     "adam_amsgrad": lambda p: torch.optim.Adam(p, lr=0.01, amsgrad=True),
@@ -24,7 +26,9 @@ OPTIMIZERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("steps", [0, 1, 3])
-def test_it_is_the_step_of_a_real_optimiser_on_a_copy_and_changes_nothing(name: str, steps: int) -> None:
+def test_it_is_the_step_of_a_real_optimiser_on_a_copy_and_changes_nothing(
+    name: str, steps: int
+) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
     twin = copy.deepcopy(net)
@@ -62,4 +66,6 @@ def test_it_is_the_step_of_a_real_optimiser_on_a_copy_and_changes_nothing(name: 
 def test_parameters_of_no_optimiser_do_not_move() -> None:
     net = nn.Linear(2, 2)
     net(torch.ones(1, 2)).sum().backward()
-    assert set(lookahead(torch.optim.SGD([net.weight], lr=0.1), dict(net.named_parameters()))) == {"weight"}
+    assert set(lookahead(torch.optim.SGD([net.weight], lr=0.1), dict(net.named_parameters()))) == {
+        "weight"
+    }

@@ -12,7 +12,9 @@ from hypnet_zoo.hypernets.chunked import ChunkedHMLP
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.regularizers.output import OutputRegularizer
 
-TARGET = TargetSpec.from_shapes([[6, 4], [6], [5, 6], [5]], names=["0.weight", "0.bias", "1.weight", "1.bias"])
+TARGET = TargetSpec.from_shapes(
+    [[6, 4], [6], [5, 6], [5]], names=["0.weight", "0.bias", "1.weight", "1.bias"]
+)
 TASKS = 7
 
 
@@ -30,13 +32,20 @@ def hypernet(request: pytest.FixtureRequest) -> HyperNetwork:
     torch.manual_seed(0)
     conditions = ConditionSpec(count=TASKS + 1, size=3)
     made: HyperNetwork = (
-        HMLP(TARGET, conditions, hidden=(8,)) if request.param == "full" else ChunkedHMLP(TARGET, conditions, chunk_size=9)
+        HMLP(TARGET, conditions, hidden=(8,))
+        if request.param == "full"
+        else ChunkedHMLP(TARGET, conditions, chunk_size=9)
     )
     return made.double()
 
 
 def by_hand(
-    hypernet: HyperNetwork, start: HyperNetwork, tasks: Any, *, importance: Any = 1.0, scale: Any = 1.0
+    hypernet: HyperNetwork,
+    start: HyperNetwork,
+    tasks: Any,
+    *,
+    importance: Any = 1.0,
+    scale: Any = 1.0,
 ) -> torch.Tensor:
     """The slow oracle: one task after the other, one weight after the other."""
     total = torch.zeros((), dtype=torch.float64)
@@ -53,25 +62,37 @@ def test_it_is_the_mean_squared_distance_to_what_was_generated(
     hypernet: HyperNetwork, recompute: bool, block_size: int | None
 ) -> None:
     start = copy.deepcopy(hypernet)
-    regularizer = OutputRegularizer(hypernet, range(TASKS), recompute=recompute, block_size=block_size)
+    regularizer = OutputRegularizer(
+        hypernet, range(TASKS), recompute=recompute, block_size=block_size
+    )
     assert regularizer().item() == 0
     moved(hypernet)
     expected = by_hand(hypernet, start, range(TASKS))
     actual = regularizer()
     torch.testing.assert_close(actual, expected)
     gradients = [
-        torch.autograd.grad(value, hypernet.unconditional_parameters(), retain_graph=True) for value in (actual, expected)
+        torch.autograd.grad(value, hypernet.unconditional_parameters(), retain_graph=True)
+        for value in (actual, expected)
     ]
     torch.testing.assert_close(*gradients)
 
 
 def test_importance_and_scale_weigh_each_term(hypernet: HyperNetwork) -> None:
     start = copy.deepcopy(hypernet)
-    importance, scale = torch.rand(TASKS, TARGET.numel, dtype=torch.float64), [float(i) for i in range(TASKS)]
-    for options in ({"importance": importance}, {"scale": scale}, {"importance": importance, "scale": scale}):
+    importance, scale = (
+        torch.rand(TASKS, TARGET.numel, dtype=torch.float64),
+        [float(i) for i in range(TASKS)],
+    )
+    for options in (
+        {"importance": importance},
+        {"scale": scale},
+        {"importance": importance, "scale": scale},
+    ):
         regularizer = OutputRegularizer(start, range(TASKS), **options)
         regularizer.hypernet = moved(copy.deepcopy(start))
-        torch.testing.assert_close(regularizer(), by_hand(regularizer.hypernet, start, range(TASKS), **options))
+        torch.testing.assert_close(
+            regularizer(), by_hand(regularizer.hypernet, start, range(TASKS), **options)
+        )
 
 
 def test_only_the_output_units_of_a_task_are_held(hypernet: HyperNetwork) -> None:
@@ -80,7 +101,9 @@ def test_only_the_output_units_of_a_task_are_held(hypernet: HyperNetwork) -> Non
     regularizer = OutputRegularizer(hypernet, range(TASKS), output_units=units)
     masks = torch.tensor([TARGET.output_mask(one) for one in units]).double()
     moved(hypernet)
-    torch.testing.assert_close(regularizer(), by_hand(hypernet, start, range(TASKS), importance=masks))
+    torch.testing.assert_close(
+        regularizer(), by_hand(hypernet, start, range(TASKS), importance=masks)
+    )
 
 
 def test_a_random_batch_of_tasks_averages_to_the_whole(hypernet: HyperNetwork) -> None:
@@ -94,14 +117,19 @@ def test_a_random_batch_of_tasks_averages_to_the_whole(hypernet: HyperNetwork) -
     draws = torch.stack([regularizer(generator=generator).detach() for _ in range(400)])
     torch.testing.assert_close(draws.mean(), whole().detach(), rtol=0.1, atol=0)
     torch.testing.assert_close(
-        OutputRegularizer(hypernet, range(3), max_conditions=50)(), OutputRegularizer(hypernet, range(3))()
+        OutputRegularizer(hypernet, range(3), max_conditions=50)(),
+        OutputRegularizer(hypernet, range(3))(),
     )
 
 
 def test_look_ahead_equals_moving_the_parameters(hypernet: HyperNetwork) -> None:
     start = copy.deepcopy(hypernet)
     regularizer = OutputRegularizer(hypernet, range(TASKS))
-    delta = {name: 0.1 * torch.randn_like(p) for name, p in hypernet.named_parameters() if "embedding.0" not in name}
+    delta = {
+        name: 0.1 * torch.randn_like(p)
+        for name, p in hypernet.named_parameters()
+        if "embedding.0" not in name
+    }
     ahead = copy.deepcopy(hypernet)
     with torch.no_grad():
         for name, p in ahead.named_parameters():
@@ -125,8 +153,12 @@ def test_targets_are_generated_in_evaluation_mode_and_the_mode_is_put_back() -> 
         assert not targets.requires_grad
 
 
-def test_recomputed_targets_stay_what_they_were_when_everything_moves(hypernet: HyperNetwork) -> None:
-    stored, recomputed = (OutputRegularizer(hypernet, range(TASKS), recompute=flag) for flag in (False, True))
+def test_recomputed_targets_stay_what_they_were_when_everything_moves(
+    hypernet: HyperNetwork,
+) -> None:
+    stored, recomputed = (
+        OutputRegularizer(hypernet, range(TASKS), recompute=flag) for flag in (False, True)
+    )
     moved(hypernet)
     torch.testing.assert_close(recomputed.targets([3, 1]), stored.targets([3, 1]))
 
@@ -156,7 +188,9 @@ def test_unknown_conditions_and_parameters_are_named(hypernet: HyperNetwork) -> 
     regularizer = OutputRegularizer(hypernet, range(2))
     with pytest.raises(SpecError, match="condition 5 is none of those"):
         regularizer.targets([5])
-    with pytest.raises(SpecError, match="delta names parameters that the hypernetwork does not have: nothing"):
+    with pytest.raises(
+        SpecError, match="delta names parameters that the hypernetwork does not have: nothing"
+    ):
         regularizer(delta={"nothing": torch.zeros(1)})
 
 
@@ -166,7 +200,9 @@ def test_recomputed_targets_also_keep_the_statistics_of_the_start(options: Any) 
     hypernet = HMLP(TARGET, ConditionSpec(count=4), hidden=(20,), **options)
     for _ in range(5):
         hypernet([0, 1, 2])
-    stored, recomputed = (OutputRegularizer(hypernet, [0, 1], recompute=flag) for flag in (False, True))
+    stored, recomputed = (
+        OutputRegularizer(hypernet, [0, 1], recompute=flag) for flag in (False, True)
+    )
     optimizer = torch.optim.Adam(hypernet.parameters(), lr=0.01)
     for _ in range(20):
         optimizer.zero_grad()

@@ -1,6 +1,7 @@
 """hypnet-core: main networks with weights from outside, hypernetworks, plugins, runs and the `hypnet` command.
 
-Names that need torch are imported when they are first used, so that `import hypnet_core` stays cheap.
+Names that need torch are imported when they are first used, so that `import
+hypnet_core` stays cheap.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Every error that hypnet raises on purpose.
 
-An error says what was wrong, what was expected and, where there is one, the nearest right name. The command prints it as one
-line and exits with `exit_code`; a traceback is for `--debug`.
+An error says what was wrong, what was expected and, where there is one, the nearest
+right name. The command prints it as one line and exits with `exit_code`; a traceback is
+for `--debug`.
 """
 
 from __future__ import annotations
@@ -70,7 +71,10 @@ class SchedulerError(HypnetError):
 
 
 class SchedulerUnavailableError(SchedulerError):
-    """A scheduler does not answer, or takes no more jobs, just now; later it may. Nothing is known to have changed."""
+    """A scheduler does not answer, or takes no more jobs, just now; later it may.
+
+    Nothing is known to have changed.
+    """
 
 
 def nearest(name: str, choices: Iterable[str], limit: int = 3) -> list[str]:

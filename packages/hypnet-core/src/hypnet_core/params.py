@@ -38,9 +38,11 @@ class ParamSpec(Spec):
         shape: Size of each dimension; `()` for a scalar.
         kind: What the parameter does in its layer.
         layer: Qualified name of the layer that owns it; empty if unknown.
-        fan_in: Inputs that feed one output of the layer. For a weight it follows from the shape `[out, in, *kernel]` unless
-            given; for a bias it is the fan-in of its layer's weight, `None` where there is none.
-        fan_out: Outputs that one input of the layer feeds, likewise (of a grouped convolution those of its group).
+        fan_in: Inputs that feed one output of the layer. For a weight it follows from
+            the shape `[out, in, *kernel]` unless given; for a bias it is the fan-in of
+            its layer's weight, `None` where there is none.
+        fan_out: Outputs that one input of the layer feeds, likewise (of a grouped
+            convolution those of its group).
     """
 
     name: str = Field(min_length=1)
@@ -56,7 +58,11 @@ class ParamSpec(Spec):
         if not isinstance(data, dict) or data.get("kind") != ParamKind.WEIGHT:
             return data
         shape = data.get("shape", ())
-        if not isinstance(shape, (list, tuple)) or len(shape) < 2 or not all(isinstance(n, int) for n in shape):
+        if (
+            not isinstance(shape, (list, tuple))
+            or len(shape) < 2
+            or not all(isinstance(n, int) for n in shape)
+        ):
             return data
         kernel = math.prod(shape[2:])
         return {"fan_in": shape[1] * kernel, "fan_out": shape[0] * kernel, **data}
@@ -78,7 +84,8 @@ class ModuleLike(Protocol):
         ...
 
 
-# Names of layer classes, looked up along the method resolution order: subclasses count, and torch need not be imported.
+# Names of layer classes, looked up along the method resolution order: subclasses count,
+# and torch need not be imported.
 _NORMS = frozenset({"_NormBase", "LayerNorm", "GroupNorm", "RMSNorm"})
 _EMBEDDINGS = frozenset({"Embedding", "EmbeddingBag"})
 _TRANSPOSED = "_ConvTransposeNd"
@@ -88,10 +95,12 @@ _PARAMETRIZED = ".parametrizations."
 def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
     """The specs of all parameters of an `nn.Module`, tied ones once, in the order of `named_parameters()`.
 
-    The type of the owning layer tells the kind: norms have scales and shifts, `nn.Embedding` an embedding, every other layer
-    weights (two or more dimensions) and biases (named so). A layer of one's own says so itself
-    with a class attribute `param_kinds`, a mapping from the attribute's name to the kind, and one whose weights are not shaped
-    `[out, in, *kernel]` gives their fan-in and fan-out in an attribute `param_fans`.
+    The type of the owning layer tells the kind: norms have scales and shifts,
+    `nn.Embedding` an embedding, every other layer weights (two or more dimensions) and
+    biases (named so). A layer of one's own says so itself with a class attribute
+    `param_kinds`, a mapping from the attribute's name to the kind, and one whose
+    weights are not shaped `[out, in, *kernel]` gives their fan-in and fan-out in an
+    attribute `param_fans`.
     """
     modules = dict(module.named_modules())
     seen: set[int] = set()
@@ -102,14 +111,25 @@ def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
             seen.add(id(tensor))
             name = f"{owner_name}.{attribute}" if owner_name else attribute
             layer_name, tensor_name = owner_name, attribute
-            if _PARAMETRIZED in f".{name}":  # torch.nn.utils.parametrize: LAYER.parametrizations.TENSOR.original
+            if (
+                _PARAMETRIZED in f".{name}"
+            ):  # torch.nn.utils.parametrize: LAYER.parametrizations.TENSOR.original
                 layer_name, _, rest = f".{name}".partition(_PARAMETRIZED)
                 layer_name, tensor_name = layer_name.removeprefix("."), rest.partition(".")[0]
             layer = modules[layer_name]
             kind = _kind_of(layer, tensor_name, tuple(tensor.shape))
             declared: Mapping[str, tuple[int, int]] = getattr(layer, "param_fans", {})
-            fan_in, fan_out = declared.get(tensor_name) or _fans(layer, kind, tensor_name, tuple(tensor.shape))
-            yield ParamSpec(name=name, shape=tuple(tensor.shape), kind=kind, layer=layer_name, fan_in=fan_in, fan_out=fan_out)
+            fan_in, fan_out = declared.get(tensor_name) or _fans(
+                layer, kind, tensor_name, tuple(tensor.shape)
+            )
+            yield ParamSpec(
+                name=name,
+                shape=tuple(tensor.shape),
+                kind=kind,
+                layer=layer_name,
+                fan_in=fan_in,
+                fan_out=fan_out,
+            )
 
 
 def _types(layer: object) -> frozenset[str]:
@@ -129,12 +149,15 @@ def _kind_of(layer: Any, attribute: str, shape: tuple[int, ...]) -> ParamKind:
         return ParamKind.BIAS
     if "embedding" in attribute:
         return ParamKind.EMBEDDING
-    # A weight by name, or a matrix under a name of its own; not a token [1, 1, C], a position [1, T, C] or a scale [C, 1, 1].
+    # A weight by name, or a matrix under a name of its own; not a token [1, 1, C], a
+    # position [1, T, C] or a scale [C, 1, 1].
     is_weight = len(shape) > 1 and ("weight" in attribute or min(shape[:2]) > 1)
     return ParamKind.WEIGHT if is_weight else ParamKind.OTHER
 
 
-def _fans(layer: Any, kind: ParamKind, attribute: str, shape: tuple[int, ...]) -> tuple[int | None, int | None]:
+def _fans(
+    layer: Any, kind: ParamKind, attribute: str, shape: tuple[int, ...]
+) -> tuple[int | None, int | None]:
     """Fan-in and fan-out of the layer's weight, for its weights and biases."""
     if kind not in {ParamKind.WEIGHT, ParamKind.BIAS}:
         return None, None

@@ -1,7 +1,8 @@
 """The whole architecture in one file: what each part must do, and nothing about how.
 
-Data flows one way: conditions go through a `HyperNetworkLike`, which gives `Weights`; a `MainNetwork` runs a plain module with
-them; an `Experiment` trains the pair on the `TaskLike`s of a dataset, inside a run; a `Scheduler` starts many runs.
+Data flows one way: conditions go through a `HyperNetworkLike`, which gives `Weights`; a
+`MainNetwork` runs a plain module with them; an `Experiment` trains the pair on the
+`TaskLike`s of a dataset, inside a run; a `Scheduler` starts many runs.
 """
 
 from __future__ import annotations
@@ -122,11 +123,14 @@ class TaskLike(Protocol):
 class Scheduler(Protocol):
     """Whatever can run jobs. A job is an argument list, never a shell string.
 
-    It may also say, as attributes, how many `slots` it has for jobs of one core, and by `poll_interval` how many seconds should pass
-    between two polls; and it may have a method `close()`, which lets go of it and leaves running jobs alone, and a method
-    `unavailable()`, which says in one line what this machine lacks to use it, and nothing (`None`) if it lacks nothing.
+    It may also say, as attributes, how many `slots` it has for jobs of one core, and by
+    `poll_interval` how many seconds should pass between two polls; and it may have a
+    method `close()`, which lets go of it and leaves running jobs alone, and a method
+    `unavailable()`, which says in one line what this machine lacks to use it, and
+    nothing (`None`) if it lacks nothing.
 
-    What cannot be asked just now raises `SchedulerUnavailableError`; then nothing is taken to have changed, and it is asked again later.
+    What cannot be asked just now raises `SchedulerUnavailableError`; then nothing is
+    taken to have changed, and it is asked again later.
     """
 
     def submit(self, job: JobSpec) -> str:

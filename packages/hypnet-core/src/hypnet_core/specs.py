@@ -21,7 +21,8 @@ __all__ = ["ConditionSpec", "ParamKind", "ParamSpec", "Spec", "TargetSpec", "Tas
 class TargetSpec(Spec):
     """The parameters that a hypernetwork must generate, in order.
 
-    One flat vector holds them all: parameter `i` occupies `flat[offsets[i] : offsets[i] + sizes[i]]`, row-major.
+    One flat vector holds them all: parameter `i` occupies `flat[offsets[i] : offsets[i]
+    + sizes[i]]`, row-major.
 
     Example:
         >>> target = TargetSpec.from_shapes([[10, 5], [10]])
@@ -52,7 +53,9 @@ class TargetSpec(Spec):
         return cls(params=tuple(params_of(module)))
 
     @classmethod
-    def from_shapes(cls, shapes: Iterable[Sequence[int]], *, names: Sequence[str] | None = None) -> Self:
+    def from_shapes(
+        cls, shapes: Iterable[Sequence[int]], *, names: Sequence[str] | None = None
+    ) -> Self:
         """A spec from plain shapes: tensors of two or more dimensions are weights, others biases of the weight before.
 
         Args:
@@ -71,13 +74,21 @@ class TargetSpec(Spec):
         weight: ParamSpec | None = None
         for name, shape in zip(names, all_shapes, strict=True):
             if any(n < 0 for n in shape):
-                raise SpecError(f"parameter {name!r}: sizes must not be negative, got {list(shape)}")
+                raise SpecError(
+                    f"parameter {name!r}: sizes must not be negative, got {list(shape)}"
+                )
             if len(shape) > 1:
                 weight = ParamSpec(name=name, shape=shape, kind=ParamKind.WEIGHT)
                 params.append(weight)
             else:
-                fan_in, fan_out = (None, None) if weight is None else (weight.fan_in, weight.fan_out)
-                params.append(ParamSpec(name=name, shape=shape, kind=ParamKind.BIAS, fan_in=fan_in, fan_out=fan_out))
+                fan_in, fan_out = (
+                    (None, None) if weight is None else (weight.fan_in, weight.fan_out)
+                )
+                params.append(
+                    ParamSpec(
+                        name=name, shape=shape, kind=ParamKind.BIAS, fan_in=fan_in, fan_out=fan_out
+                    )
+                )
         return cls(params=tuple(params))
 
     def __len__(self) -> int:
@@ -90,7 +101,9 @@ class TargetSpec(Spec):
         try:
             return self.params[self._index[name]]
         except KeyError:
-            raise SpecError(f"there is no parameter {name!r}{did_you_mean(name, self.names)}") from None
+            raise SpecError(
+                f"there is no parameter {name!r}{did_you_mean(name, self.names)}"
+            ) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._index
@@ -145,7 +158,8 @@ class TargetSpec(Spec):
 
         Args:
             kinds: Kinds to keep.
-            names: Globs over qualified names (`"layer4.*"`); one that matches is enough.
+            names: Globs over qualified names (`"layer4.*"`); one that matches is
+                enough.
             where: A predicate.
 
         Raises:
@@ -159,7 +173,9 @@ class TargetSpec(Spec):
             globs = [names] if isinstance(names, str) else list(names)
             for glob in globs:
                 if not any(fnmatchcase(name, glob) for name in self.names):
-                    raise SpecError(f"no parameter matches {glob!r}{did_you_mean(glob, self.names)}")
+                    raise SpecError(
+                        f"no parameter matches {glob!r}{did_you_mean(glob, self.names)}"
+                    )
             keep = [param for param in keep if any(fnmatchcase(param.name, glob) for glob in globs)]
         if where is not None:
             keep = [param for param in keep if where(param)]
@@ -168,10 +184,12 @@ class TargetSpec(Spec):
     def output_params(self) -> tuple[ParamSpec, ...]:
         """The weight and, if there is one, the bias of the fully connected output layer.
 
-        That is the layer of the last two-dimensional weight, provided that no other layer's weight comes after it.
+        That is the layer of the last two-dimensional weight, provided that no other
+        layer's weight comes after it.
 
         Raises:
-            SpecError: The last weight is not two-dimensional: the network has no fully connected output layer.
+            SpecError: The last weight is not two-dimensional: the network has no fully
+                connected output layer.
         """
         weights = [param for param in self.params if param.kind is ParamKind.WEIGHT]
         if not weights or len(weights[-1].shape) != 2:
@@ -182,7 +200,9 @@ class TargetSpec(Spec):
         biases = (
             param
             for param in after
-            if param.kind is ParamKind.BIAS and param.layer == weight.layer and param.shape == weight.shape[:1]
+            if param.kind is ParamKind.BIAS
+            and param.layer == weight.layer
+            and param.shape == weight.shape[:1]
         )
         bias = next(biases, None)
         return (weight,) if bias is None else (weight, bias)
@@ -190,7 +210,8 @@ class TargetSpec(Spec):
     def output_mask(self, units: Iterable[int]) -> tuple[bool, ...]:
         """Which scalars of the flat vector matter if only some output units are used.
 
-        Everything before the output layer counts; of the output layer, the rows of `units` alone.
+        Everything before the output layer counts; of the output layer, the rows of
+        `units` alone.
 
         Args:
             units: Indices of output units.
@@ -206,7 +227,10 @@ class TargetSpec(Spec):
         wanted = set(units)
         for unit in sorted(wanted):
             if not 0 <= unit < count:
-                raise SpecError(f"there is no output unit {unit}: the output layer has {count} (0 to {count - 1})")
+                raise SpecError(
+                    f"there is no output unit {unit}: the output layer has {count} (0 to"
+                    f" {count - 1})"
+                )
         mask = [True] * self.numel
         for param in outputs:
             start, row = self.offsets[self._index[param.name]], param.numel // count
@@ -219,16 +243,20 @@ def _kind(kind: ParamKind | str) -> ParamKind:
     try:
         return ParamKind(kind)
     except ValueError:
-        raise SpecError(f"there is no parameter kind {kind!r}{did_you_mean(kind, [k.value for k in ParamKind])}") from None
+        raise SpecError(
+            f"there is no parameter kind {kind!r}{did_you_mean(kind, [k.value for k in ParamKind])}"
+        ) from None
 
 
 class ConditionSpec(Spec):
     r"""What a hypernetwork's output depends on beside its own parameters.
 
-    The input of a hypernetwork is $[e; u]$: the embedding $e$ of a condition, and an unconditional vector $u$ of the caller's.
+    The input of a hypernetwork is $[e; u]$: the embedding $e$ of a condition, and an
+    unconditional vector $u$ of the caller's.
 
     Attributes:
-        count: How many conditions have a learned embedding. With 0 the caller gives $e$ at every call.
+        count: How many conditions have a learned embedding. With 0 the caller gives $e$
+            at every call.
         size: Length of $e$; 0 for none.
         input_size: Length of $u$ (noise, for instance); 0 for none.
     """
@@ -247,12 +275,14 @@ class TaskSpec(Spec):
     Attributes:
         name: The task's name.
         kind: `"classification"` or `"regression"`.
-        in_shape: `(C, H, W)` for images, `(F,)` for vectors and for one frame of a sequence.
+        in_shape: `(C, H, W)` for images, `(F,)` for vectors and for one frame of a
+            sequence.
         out_shape: `(classes,)`, or the shape of one regression target.
         sequence: Whether samples are sequences `[T, *in_shape]`.
-        labels: The labels of the original dataset, in the order of this task's classes; `None` if they are the same or there
-            are none.
-        normalization: Mean and standard deviation that were subtracted from and divided into the inputs, per channel.
+        labels: The labels of the original dataset, in the order of this task's classes;
+            `None` if they are the same or there are none.
+        normalization: Mean and standard deviation that were subtracted from and divided
+            into the inputs, per channel.
     """
 
     name: str

@@ -1,4 +1,7 @@
-"""The command `hypnet data`. What does the work is imported when a command runs, not when its help is shown."""
+"""The command `hypnet data`.
+
+What does the work is imported when a command runs, not when its help is shown.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,12 @@ __all__ = ["data"]
 
 _logger = logging.getLogger("hypnet.data")
 
-Name = Annotated[str, typer.Argument(help="The dataset.", autocompletion=complete_name(Kind.DATASET))]
-Options = Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", help="Options of the dataset.")]
+Name = Annotated[
+    str, typer.Argument(help="The dataset.", autocompletion=complete_name(Kind.DATASET))
+]
+Options = Annotated[
+    list[str] | None, typer.Argument(metavar="[key=value]...", help="Options of the dataset.")
+]
 
 data = typer.Typer(name="data", no_args_is_help=True)
 
@@ -38,10 +45,11 @@ def _data() -> None:
 def prepare(name: Name, options: Options = None, *, as_json: Json = False) -> None:
     """Download what is missing, check what is there, and read it once.
 
-    Every file is compared with its published checksum. The last line of the output is the folder of the files, if there is one.
+    Every file is compared with its published checksum. The last line of the output is
+    the folder of the files, if there is one.
     """
-    from hypnet_data.description import describe_preparation  # noqa: PLC0415 - --help needs none of this
-    from hypnet_data.files import preparation  # noqa: PLC0415
+    from hypnet_data.description import describe_preparation
+    from hypnet_data.files import preparation
 
     choice = _choice(name, options)
     with preparation(thorough=True) as prepared:
@@ -58,10 +66,11 @@ def prepare(name: Name, options: Options = None, *, as_json: Json = False) -> No
 def info(name: Name, options: Options = None, *, as_json: Json = False) -> None:
     """Show a dataset's shapes, sizes, classes, memory, and where its files are.
 
-    Nothing is downloaded, also not what a dataset is made of, unless `download=true` is given there.
+    Nothing is downloaded, also not what a dataset is made of, unless `download=true` is
+    given there.
     """
-    from hypnet_data.description import describe  # noqa: PLC0415 - --help needs none of this
-    from hypnet_data.files import preparation  # noqa: PLC0415
+    from hypnet_data.description import describe
+    from hypnet_data.files import preparation
 
     choice = _choice(name, options, local=True)
     with preparation() as prepared:
@@ -79,20 +88,26 @@ def plot(
     options: Options = None,
     *,
     out: Annotated[
-        Path | None, typer.Option(help="The figure: .png, .pdf or .svg; NAME.png by default.", metavar="FILE")
+        Path | None,
+        typer.Option(help="The figure: .png, .pdf or .svg; NAME.png by default.", metavar="FILE"),
     ] = None,
     split: Annotated[str, typer.Option(help="Which samples: train, val or test.")] = "train",
     count: Annotated[int, typer.Option(min=1, help="How many samples of a task.")] = 32,
     publication_style: Annotated[
-        bool, typer.Option("--publication-style", help="For print: large letters, thick lines, no titles.")
+        bool,
+        typer.Option(
+            "--publication-style", help="For print: large letters, thick lines, no titles."
+        ),
     ] = False,
 ) -> None:
     """Draw samples of a dataset into a file, and print its name."""
-    from hypnet_data.plots.datasets import plot_any  # noqa: PLC0415 - --help needs none of this
+    from hypnet_data.plots.datasets import plot_any
 
     path = Path(f"{name.rpartition(':')[2]}.png") if out is None else out
     if path.is_dir():
-        raise UsageError(f"{path} is a folder: give the name of a file that ends in .png, .pdf or .svg")
+        raise UsageError(
+            f"{path} is a folder: give the name of a file that ends in .png, .pdf or .svg"
+        )
     built = _choice(name, options, local=True).build()
     plot_any(built, split=split, count=count, publication_style=publication_style, path=path)
     print_lines([str(path)])
@@ -103,12 +118,17 @@ def _choice(name: str, options: list[str] | None, *, local: bool = False) -> Dat
 
     Args:
         name: The dataset.
-        options: `key=value` each; keys may be written as behind `hypnet run`, with `data.` in front.
-        local: Whether it, and every dataset that it is made of, is taken from what is there unless the user says otherwise.
+        options: `key=value` each; keys may be written as behind `hypnet run`, with
+            `data.` in front.
+        local: Whether it, and every dataset that it is made of, is taken from what is
+            there unless the user says otherwise.
     """
     wraps = "data" in DatasetChoice.model_construct(name=name).entry.options().model_fields
     prefix = "data.data" if wraps else "data."
-    given = [option.removeprefix("data.") if option.startswith(prefix) else option for option in options or []]
+    given = [
+        option.removeprefix("data.") if option.startswith(prefix) else option
+        for option in options or []
+    ]
     choice = load_config(DatasetChoice, overrides=[f"name={name}", *given])
     return _local(choice, parse_overrides(given)) if local else choice
 
@@ -116,7 +136,11 @@ def _choice(name: str, options: list[str] | None, *, local: bool = False) -> Dat
 def _local(value: Any, given: Any) -> Any:
     """The same choice with `download=false` in it and in the choices inside, where that was not given."""
     if isinstance(value, (list, tuple)):
-        pairs = zip(value, given, strict=True) if isinstance(given, (list, tuple)) else ((one, None) for one in value)
+        pairs = (
+            zip(value, given, strict=True)
+            if isinstance(given, (list, tuple))
+            else ((one, None) for one in value)
+        )
         return type(value)(_local(*pair) for pair in pairs)
     if not isinstance(value, (dict, DatasetChoice)):
         return value
@@ -149,7 +173,8 @@ def _print(document: DatasetDocument) -> None:
         print_table(columns, rows, right=("train", "val", "test"))
     print_lines(["", f"memory   {_size(document.memory)}, however many tasks share it"])
     print_lines(
-        f"{'files' if not number else '':<8} {file.path}  {_size(file.size)}" for number, file in enumerate(document.files)
+        f"{'files' if not number else '':<8} {file.path}  {_size(file.size)}"
+        for number, file in enumerate(document.files)
     )
 
 

@@ -50,7 +50,9 @@ class PreparedDocument(BaseModel):
     files: list[FileDocument]
 
 
-def describe(name: str, built: TaskLike | Sequence[TaskLike], used: Iterable[Path]) -> DatasetDocument:
+def describe(
+    name: str, built: TaskLike | Sequence[TaskLike], used: Iterable[Path]
+) -> DatasetDocument:
     """Describe a dataset that was built.
 
     Args:
@@ -59,7 +61,9 @@ def describe(name: str, built: TaskLike | Sequence[TaskLike], used: Iterable[Pat
         used: The files that it stems from.
     """
     tasks = [built] if isinstance(built, TaskLike) else list(built)
-    return DatasetDocument(name=name, tasks=[_task(task) for task in tasks], memory=_memory(tasks), files=_files(used))
+    return DatasetDocument(
+        name=name, tasks=[_task(task) for task in tasks], memory=_memory(tasks), files=_files(used)
+    )
 
 
 def describe_preparation(name: str, used: Sequence[Path]) -> PreparedDocument:
@@ -70,7 +74,9 @@ def describe_preparation(name: str, used: Sequence[Path]) -> PreparedDocument:
         used: The files and folders that it stems from.
     """
     there = [path for path in used if path.exists()]
-    return PreparedDocument(name=name, folder=where_files_are(there) if there else None, files=_files(there))
+    return PreparedDocument(
+        name=name, folder=where_files_are(there) if there else None, files=_files(there)
+    )
 
 
 def where_files_are(files: Sequence[Path]) -> Path:
@@ -100,5 +106,7 @@ def _task(task: TaskLike) -> TaskDocument:
 def _memory(tasks: Sequence[TaskLike]) -> int:
     """Bytes of the stored samples, shared ones counted once."""
     splits = (split for task in tasks for split in (task.train, task.val, task.test))
-    stores: dict[int, Any] = {id(split.samples): split.samples for split in splits if isinstance(split, Split)}
+    stores: dict[int, Any] = {
+        id(split.samples): split.samples for split in splits if isinstance(split, Split)
+    }
     return sum(samples.nbytes for samples in stores.values())

@@ -29,7 +29,9 @@ class MirrorError(Exception):
 
 
 def download(url: str, path: Path, *, md5: str | None = None) -> None:
-    """Download one file. It says what, how big, whence and where to, and shows how far it is.
+    """Download one file.
+
+    It says what, how big, whence and where to, and shows how far it is.
 
     Args:
         url: What to download, `http://` or `https://`.
@@ -43,8 +45,11 @@ def download(url: str, path: Path, *, md5: str | None = None) -> None:
     """
     with _opened(url) as response, whole_file(path) as file:
         expected = response.length
-        # A warning, so that it shows where nobody has set up logging as well: downloads must not be hidden.
-        _LOGGER.warning("downloading %s (%s) from %s to %s", path.name, _size(expected), url, path.parent)
+        # A warning, so that it shows where nobody has set up logging as well: downloads
+        # must not be hidden.
+        _LOGGER.warning(
+            "downloading %s (%s) from %s to %s", path.name, _size(expected), url, path.parent
+        )
         digest, received = new_md5(), 0
         with progress(path.name, expected) as arrived:
             while chunk := _read(response):
@@ -63,7 +68,9 @@ def download(url: str, path: Path, *, md5: str | None = None) -> None:
 class _WebOnly(urllib.request.HTTPRedirectHandler):
     """Follows redirections from web address to web address, and nowhere else."""
 
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:  # noqa: PLR0917 - its signature is the library's
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
         """The request that follows."""
         if not _is_web_address(newurl):
             raise MirrorError(f"it redirects to {newurl}, which is no http:// or https:// address")
@@ -75,7 +82,9 @@ def _opened(url: str) -> http.client.HTTPResponse:
     try:
         if not _is_web_address(url):
             raise ConfigError(f"a mirror must be an http:// or https:// address, got {url!r}")
-        response: http.client.HTTPResponse = urllib.request.build_opener(_WebOnly).open(url, timeout=_SECONDS)
+        response: http.client.HTTPResponse = urllib.request.build_opener(_WebOnly).open(
+            url, timeout=_SECONDS
+        )
     except (OSError, http.client.HTTPException) as error:
         raise MirrorError(_reason(error)) from error
     except ValueError as error:  # UnicodeError as well: a host or port that cannot be
@@ -108,14 +117,26 @@ def progress(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
     if total == 0:
         yield _silent
         return
-    from rich.console import Console  # noqa: PLC0415 - only downloads pay for rich
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
     console = Console(stderr=True)
     if not (console.is_terminal and _LOGGER.isEnabledFor(logging.INFO)):
         yield _Lines(name, total)
         return
-    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(name, total=total)
         yield lambda received: bar.update(task, completed=received)

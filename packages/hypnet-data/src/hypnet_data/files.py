@@ -17,7 +17,15 @@ from hypnet_core.errors import ConfigError, DataError
 from hypnet_data.downloads import MirrorError, download, new_md5, progress
 from hypnet_data.writing import whole_file
 
-__all__ = ["Preparation", "Source", "data_directory", "note_use", "obtain", "preparation", "whole_file"]
+__all__ = [
+    "Preparation",
+    "Source",
+    "data_directory",
+    "note_use",
+    "obtain",
+    "preparation",
+    "whole_file",
+]
 
 _LARGE = 100_000_000
 """A file of so many bytes takes a second to check: long enough to show how far it is."""
@@ -55,7 +63,8 @@ class Preparation:
     """What happens to files while a dataset is built.
 
     Attributes:
-        thorough: Whether original files are checked and read even if what they hold was kept.
+        thorough: Whether original files are checked and read even if what they hold was
+            kept.
         used: The files and folders that the dataset stems from.
     """
 
@@ -71,7 +80,8 @@ def preparation(*, thorough: bool = False) -> Iterator[Preparation]:
     """Watch over the building of a dataset, in this thread.
 
     Args:
-        thorough: Whether original files are checked and read even if what they hold was kept.
+        thorough: Whether original files are checked and read even if what they hold was
+            kept.
     """
     current = Preparation(thorough)
     token = _CURRENT.set(current)
@@ -98,8 +108,9 @@ def data_directory(chosen: Path | str | None = None) -> Path:
     """The folder that holds downloaded data.
 
     Args:
-        chosen: The caller's choice. By default the environment variable `HYPNET_DATA`, else `hypnet` in the cache folder of the
-            user (`XDG_CACHE_HOME`, else `~/.cache`).
+        chosen: The caller's choice. By default the environment variable `HYPNET_DATA`,
+            else `hypnet` in the cache folder of the user (`XDG_CACHE_HOME`, else
+            `~/.cache`).
     """
     if chosen is not None:
         return Path(chosen).expanduser()
@@ -112,7 +123,8 @@ def data_directory(chosen: Path | str | None = None) -> Path:
 def obtain(path: Path, mirrors: Sequence[str], *, md5: str | None, download: bool) -> Path:
     """The file at `path`, downloaded if it is missing or damaged.
 
-    Processes that want the same file at once wait for each other, and the first one downloads it.
+    Processes that want the same file at once wait for each other, and the first one
+    downloads it.
 
     Args:
         path: Where it is, or will be.
@@ -121,7 +133,8 @@ def obtain(path: Path, mirrors: Sequence[str], *, md5: str | None, download: boo
         download: Whether it may be downloaded.
 
     Raises:
-        DataError: It is missing or damaged, and there is no way to get it, or no way to write it.
+        DataError: It is missing or damaged, and there is no way to get it, or no way to
+            write it.
         ConfigError: A mirror is no web address, or `mirrors` is no list.
     """
     _check_mirrors(mirrors)
@@ -129,7 +142,9 @@ def obtain(path: Path, mirrors: Sequence[str], *, md5: str | None, download: boo
     if problem is None:
         return path
     if not download:
-        raise DataError(f"{path} {problem}: set download=true to get it, or put the file there yourself")
+        raise DataError(
+            f"{path} {problem}: set download=true to get it, or put the file there yourself"
+        )
     with locked(path):
         if _problem(path, md5) is None:  # meanwhile somebody else has got it
             return path
@@ -139,7 +154,9 @@ def obtain(path: Path, mirrors: Sequence[str], *, md5: str | None, download: boo
 
 def _check_mirrors(mirrors: Sequence[str]) -> None:
     if isinstance(mirrors, str):
-        raise ConfigError(f"mirrors must be a list of addresses, got the text {mirrors!r}: write [{mirrors!r}]")
+        raise ConfigError(
+            f"mirrors must be a list of addresses, got the text {mirrors!r}: write [{mirrors!r}]"
+        )
 
 
 def _remove_unfinished(path: Path) -> None:
@@ -161,15 +178,19 @@ def _from_a_mirror(path: Path, mirrors: Sequence[str], md5: str | None) -> Path:
         else:
             return path
     tried = "; ".join(failures) or "no mirrors were given"
-    raise DataError(f"cannot download {path.name} ({tried}): check the network, or put the file at {path} yourself")
+    raise DataError(
+        f"cannot download {path.name} ({tried}): check the network, or put the file at {path}"
+        " yourself"
+    )
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Whoever else prepares the same file waits, also in another process.
 
-    The lock is an empty, hidden file beside the file, which stays there; the system gives the lock back when a process ends, however
-    it ends. Where the file system has no locks, it is in a folder for temporary files of the user's own.
+    The lock is an empty, hidden file beside the file, which stays there; the system
+    gives the lock back when a process ends, however it ends. Where the file system has
+    no locks, it is in a folder for temporary files of the user's own.
 
     Raises:
         DataError: The folder cannot be made or written, or nothing can be locked.
@@ -178,32 +199,41 @@ def locked(path: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise DataError(f"{folder} is a file, but should be a folder: move it away, or choose another data_dir") from error
+        raise DataError(
+            f"{folder} is a file, but should be a folder: move it away, or choose another data_dir"
+        ) from error
     except OSError as error:
-        raise DataError(f"cannot make the folder {folder}: {error.strerror or error}; choose another data_dir") from error
+        raise DataError(
+            f"cannot make the folder {folder}: {error.strerror or error}; choose another data_dir"
+        ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise DataError(f"cannot write in the folder {folder}: you have no permission; choose another data_dir")
+        raise DataError(
+            f"cannot write in the folder {folder}: you have no permission; choose another data_dir"
+        )
     with _lock(path):
         yield
 
 
 def _lock(path: Path) -> contextlib.AbstractContextManager[object]:
-    from filelock import FileLock  # noqa: PLC0415 - only who prepares a file needs it
+    from filelock import FileLock
 
     try:
         return FileLock(path.with_name(f".{path.name}.lock"), mode=0o666).acquire()
     except OSError:
         try:
             return FileLock(
-                _folder_of_locks() / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]}.lock"
+                _folder_of_locks()
+                / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]}.lock"
             ).acquire()
         except OSError as error:
-            raise DataError(f"cannot lock {path} while it is prepared: {error.strerror or error}") from error
+            raise DataError(
+                f"cannot lock {path} while it is prepared: {error.strerror or error}"
+            ) from error
 
 
 def _folder_of_locks() -> Path:
     """A folder for temporary files that is the user's own: in a shared one, anybody could be in the way."""
-    import tempfile  # noqa: PLC0415 - hardly ever needed
+    import tempfile
 
     if sys.platform == "win32":  # there, the folder for temporary files is the user's own already
         return Path(tempfile.gettempdir())
@@ -221,9 +251,13 @@ def _problem(path: Path, md5: str | None) -> str | None:
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}; choose another data_dir") from error
+        raise DataError(
+            f"cannot read {path}: {error.strerror or error}; choose another data_dir"
+        ) from error
     if stat.S_ISDIR(state.st_mode):
-        raise DataError(f"{path} is a folder, but should be a file: move it away, or choose another data_dir")
+        raise DataError(
+            f"{path} is a folder, but should be a file: move it away, or choose another data_dir"
+        )
     if not state.st_size:
         return "is empty"
     if md5 is not None and (found := _md5_of(path)) != md5:
@@ -234,7 +268,10 @@ def _problem(path: Path, md5: str | None) -> str | None:
 def _md5_of(path: Path) -> str:
     digest, read, size = new_md5(), 0, path.stat().st_size
     try:
-        with path.open("rb") as file, progress(f"checking {path.name}", size if size >= _LARGE else 0) as told:
+        with (
+            path.open("rb") as file,
+            progress(f"checking {path.name}", size if size >= _LARGE else 0) as told,
+        ):
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
                 read += len(chunk)

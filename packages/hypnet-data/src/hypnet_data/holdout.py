@@ -27,8 +27,9 @@ def first(labels: Tensor, count: int) -> Tensor:
 def stratified(labels: Tensor, count: int) -> Tensor:
     """Hold out `count` samples, of every class its share, spread evenly over the file.
 
-    Shares are rounded down and then, where samples are missing, up for the classes that lost most by rounding (the smaller label
-    where two lost the same). Of the `m` samples of a class, `k` are chosen: number `(2 j + 1) m // 2 k` for each `j < k`.
+    Shares are rounded down and then, where samples are missing, up for the classes that
+    lost most by rounding (the smaller label where two lost the same). Of the `m`
+    samples of a class, `k` are chosen: number `(2 j + 1) m // 2 k` for each `j < k`.
 
     Raises:
         ConfigError: Nothing would be left to learn from.
@@ -54,4 +55,7 @@ def _check(size: int, count: int) -> None:
     if count < 0:
         raise ConfigError(f"the size of a validation set must not be negative, got {count}")
     if count and count >= size:
-        raise ConfigError(f"{count} samples cannot be held out for validation: there are only {size} to learn from")
+        raise ConfigError(
+            f"{count} samples cannot be held out for validation: there are only {size} to learn"
+            " from"
+        )

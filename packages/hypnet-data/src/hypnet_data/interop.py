@@ -19,7 +19,8 @@ class NumpyBatch(NamedTuple):
         x: Inputs `[B, …]`, float32.
         y: Targets: class indices `[B]` (int64), or numbers `[B, …]` (float32).
         ids: Ids `[B]` (int64).
-        lengths: Number of frames `[B]` of each sequence; `None` unless samples are sequences.
+        lengths: Number of frames `[B]` of each sequence; `None` unless samples are
+            sequences.
     """
 
     x: NDArray[Any]
@@ -33,7 +34,8 @@ def to_numpy(batch: Batch, *, channels_last: bool = False) -> NumpyBatch:
 
     Args:
         batch: The batch, on the CPU.
-        channels_last: Whether images `[B, C, H, W]` become `[B, H, W, C]`, as TensorFlow and matplotlib have them.
+        channels_last: Whether images `[B, C, H, W]` become `[B, H, W, C]`, as
+            TensorFlow and matplotlib have them.
     """
     x = batch.x.movedim(1, -1).contiguous() if channels_last else batch.x
     lengths = None if batch.lengths is None else batch.lengths.numpy()
@@ -55,7 +57,8 @@ def numpy_batches(
         split: The samples.
         batch_size: Samples per batch.
         shuffle: Whether in random order.
-        seed: What order and augmentation are drawn from; by default from torch's global generator.
+        seed: What order and augmentation are drawn from; by default from torch's global
+            generator.
         drop_last: Whether to leave out the last batch if it is smaller.
         channels_last: Whether images become `[B, H, W, C]`.
 

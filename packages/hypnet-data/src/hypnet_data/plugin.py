@@ -16,15 +16,45 @@ def hypnet_components() -> list[Component]:
     dataset = Component.dataset
     return [
         # Images
-        dataset("digits", "hypnet_data.images.digits:digits", "1,797 handwritten digits of 8x8 pixels; no download."),
-        dataset("mnist", "hypnet_data.images.mnist:mnist", "70,000 handwritten digits of 28x28 pixels."),
-        dataset("fashion_mnist", "hypnet_data.images.mnist:fashion_mnist", "70,000 clothes of 28x28 pixels."),
-        dataset("cifar10", "hypnet_data.images.cifar:cifar10", "60,000 photographs of 32x32 pixels in ten classes."),
-        dataset("cifar100", "hypnet_data.images.cifar:cifar100", "60,000 photographs of 32x32 pixels in a hundred classes."),
-        dataset("svhn", "hypnet_data.images.svhn:svhn", "99,289 house numbers of 32x32 pixels, and 531,131 extra ones."),
+        dataset(
+            "digits",
+            "hypnet_data.images.digits:digits",
+            "1,797 handwritten digits of 8x8 pixels; no download.",
+        ),
+        dataset(
+            "mnist", "hypnet_data.images.mnist:mnist", "70,000 handwritten digits of 28x28 pixels."
+        ),
+        dataset(
+            "fashion_mnist",
+            "hypnet_data.images.mnist:fashion_mnist",
+            "70,000 clothes of 28x28 pixels.",
+        ),
+        dataset(
+            "cifar10",
+            "hypnet_data.images.cifar:cifar10",
+            "60,000 photographs of 32x32 pixels in ten classes.",
+        ),
+        dataset(
+            "cifar100",
+            "hypnet_data.images.cifar:cifar100",
+            "60,000 photographs of 32x32 pixels in a hundred classes.",
+        ),
+        dataset(
+            "svhn",
+            "hypnet_data.images.svhn:svhn",
+            "99,289 house numbers of 32x32 pixels, and 531,131 extra ones.",
+        ),
         # Images that stay on disk
-        dataset("cub200", "hypnet_data.ondisk.cub200:cub200", "11,788 photographs of 200 kinds of birds."),
-        dataset("imagenet", "hypnet_data.ondisk.imagenet:imagenet", "ILSVRC2012: 1.3 million photographs in 1,000 classes."),
+        dataset(
+            "cub200",
+            "hypnet_data.ondisk.cub200:cub200",
+            "11,788 photographs of 200 kinds of birds.",
+        ),
+        dataset(
+            "imagenet",
+            "hypnet_data.ondisk.imagenet:imagenet",
+            "ILSVRC2012: 1.3 million photographs in 1,000 classes.",
+        ),
         dataset("celeba", "hypnet_data.ondisk.celeba:celeba", "202,599 faces with 40 attributes."),
         dataset(
             "udacity_ch2",
@@ -32,45 +62,83 @@ def hypnet_components() -> list[Component]:
             "Steering angles from pictures of a car's front camera.",
         ),
         # Toy problems
-        dataset("toy_regression", "hypnet_data.toy.regression:toy_regression", "A function of one variable, with noise."),
+        dataset(
+            "toy_regression",
+            "hypnet_data.toy.regression:toy_regression",
+            "A function of one variable, with noise.",
+        ),
         dataset(
             "bimodal_regression",
             "hypnet_data.toy.bimodal:bimodal_regression",
             "A function of one variable, with noise of two modes.",
         ),
-        dataset("donuts", "hypnet_data.toy.donuts:donuts", "Points of a plane in rings, each ring a class."),
+        dataset(
+            "donuts",
+            "hypnet_data.toy.donuts:donuts",
+            "Points of a plane in rings, each ring a class.",
+        ),
         dataset(
             "gaussian",
             "hypnet_data.toy.gaussian:gaussian",
             "A function of inputs that a Gaussian gives, its density by default.",
         ),
         dataset(
-            "gaussian_mixture", "hypnet_data.toy.gaussian:gaussian_mixture", "Which Gaussian of a mixture an input comes from."
+            "gaussian_mixture",
+            "hypnet_data.toy.gaussian:gaussian_mixture",
+            "Which Gaussian of a mixture an input comes from.",
         ),
         # Task sequences
         dataset(
-            "gaussian_tasks", "hypnet_data.toy.gaussian:gaussian_tasks", "Twenty-five Gaussians on a grid, one after the other."
+            "gaussian_tasks",
+            "hypnet_data.toy.gaussian:gaussian_tasks",
+            "Twenty-five Gaussians on a grid, one after the other.",
         ),
-        dataset("polynomials", "hypnet_data.continual.polynomials:polynomials", "Three polynomials, one after the other."),
         dataset(
-            "split_digits", "hypnet_data.continual.images:split_digits", "The small digits, two classes per task; no download."
+            "polynomials",
+            "hypnet_data.continual.polynomials:polynomials",
+            "Three polynomials, one after the other.",
         ),
-        dataset("split_mnist", "hypnet_data.continual.images:split_mnist", "MNIST, two classes per task."),
-        dataset("split_cifar", "hypnet_data.continual.images:split_cifar", "CIFAR-10, then slices of CIFAR-100."),
-        dataset("split", "hypnet_data.continual.any:split", "Any classification dataset, some of its classes per task."),
+        dataset(
+            "split_digits",
+            "hypnet_data.continual.images:split_digits",
+            "The small digits, two classes per task; no download.",
+        ),
+        dataset(
+            "split_mnist",
+            "hypnet_data.continual.images:split_mnist",
+            "MNIST, two classes per task.",
+        ),
+        dataset(
+            "split_cifar",
+            "hypnet_data.continual.images:split_cifar",
+            "CIFAR-10, then slices of CIFAR-100.",
+        ),
+        dataset(
+            "split",
+            "hypnet_data.continual.any:split",
+            "Any classification dataset, some of its classes per task.",
+        ),
         dataset(
             "permuted_digits",
             "hypnet_data.continual.images:permuted_digits",
             "The small digits, their pixels permuted; no download.",
         ),
-        dataset("permuted_mnist", "hypnet_data.continual.images:permuted_mnist", "MNIST, its pixels permuted."),
-        dataset("permuted", "hypnet_data.continual.any:permuted", "Any classification dataset, its pixels permuted."),
+        dataset(
+            "permuted_mnist",
+            "hypnet_data.continual.images:permuted_mnist",
+            "MNIST, its pixels permuted.",
+        ),
+        dataset(
+            "permuted",
+            "hypnet_data.continual.any:permuted",
+            "Any classification dataset, its pixels permuted.",
+        ),
     ]
 
 
 @hookimpl
 def hypnet_commands(app: typer.Typer) -> None:
     """The command `hypnet data`."""
-    from hypnet_data.cli import data  # noqa: PLC0415 - listing components needs no command
+    from hypnet_data.cli import data
 
     app.add_typer(data, name="data")

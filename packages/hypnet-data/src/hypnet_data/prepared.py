@@ -1,8 +1,9 @@
 """Arrays that were read from a dataset's files once, kept in a form that is read at the speed of the disk.
 
-One file holds everything: a line with a checksum and a header (JSON), then the bytes of the arrays, one behind the other. The header
-says which files the arrays were read from, so that they are read anew when one of those changes, and the shape, type and checksum of
-each array, so that damage is noticed.
+One file holds everything: a line with a checksum and a header (JSON), then the bytes of
+the arrays, one behind the other. The header says which files the arrays were read from,
+so that they are read anew when one of those changes, and the shape, type and checksum
+of each array, so that damage is noticed.
 """
 
 from __future__ import annotations
@@ -30,16 +31,24 @@ Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = dict[str, Array]
 
 
-def prepared(path: Path, sources: Sequence[Source], read: Callable[[], Mapping[str, Array]], *, download: bool) -> Arrays:
+def prepared(
+    path: Path,
+    sources: Sequence[Source],
+    read: Callable[[], Mapping[str, Array]],
+    *,
+    download: bool,
+) -> Arrays:
     """The arrays of a dataset: from `path` if they were kept there, else read from its source files and kept.
 
-    What is kept is used as long as no source file has changed its size or its time of modification. A source that is gone is not
-    missed if it had the published checksum. Where `path` cannot be written, all works just the same, only slower.
+    What is kept is used as long as no source file has changed its size or its time of
+    modification. A source that is gone is not missed if it had the published checksum.
+    Where `path` cannot be written, all works just the same, only slower.
 
     Args:
         path: Where the arrays are kept.
         sources: The files that they are read from.
-        read: Reads them from those files, which are there and have their checksums then.
+        read: Reads them from those files, which are there and have their checksums
+            then.
         download: Whether missing files may be downloaded.
 
     Raises:
@@ -53,7 +62,9 @@ def prepared(path: Path, sources: Sequence[Source], read: Callable[[], Mapping[s
         return found
     for source in sources:
         source.obtain(download=download)
-    header = [_entry(source) for source in sources]  # before they are read: a change in between must not go unnoticed
+    header = [
+        _entry(source) for source in sources
+    ]  # before they are read: a change in between must not go unnoticed
     arrays = dict(read())
     try:
         with whole_file(path) as file:
@@ -68,13 +79,26 @@ def _entry(source: Source) -> dict[str, Any]:
         state = source.path.stat()
     except OSError as error:
         raise DataError(f"cannot read {source.path}: {error.strerror or error}") from error
-    return {"name": source.path.name, "size": state.st_size, "mtime": state.st_mtime_ns, "md5": source.md5}
+    return {
+        "name": source.path.name,
+        "size": state.st_size,
+        "mtime": state.st_mtime_ns,
+        "md5": source.md5,
+    }
 
 
 def _write(file: BinaryIO, sources: list[dict[str, Any]], arrays: Arrays) -> None:
-    parts = {name: np.ascontiguousarray(array).reshape(-1).view(np.uint8) for name, array in arrays.items()}
+    parts = {
+        name: np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        for name, array in arrays.items()
+    }
     described = [
-        {"name": name, "shape": array.shape, "dtype": array.dtype.str, "crc32": zlib.crc32(parts[name].data)}
+        {
+            "name": name,
+            "shape": array.shape,
+            "dtype": array.dtype.str,
+            "crc32": zlib.crc32(parts[name].data),
+        }
         for name, array in arrays.items()
     ]
     header = json.dumps({"version": _VERSION, "sources": sources, "arrays": described}).encode()
@@ -93,7 +117,16 @@ def _kept(path: Path, sources: Sequence[Source]) -> Arrays | None:
     except FileNotFoundError:
         return None
     # whatever is wrong with it, the source files are there to read it anew
-    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, MemoryError, RecursionError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        MemoryError,
+        RecursionError,
+    ) as error:
         _LOGGER.info("%s cannot be used, so the original files are read again: %s", path, error)
         return None
 
@@ -125,7 +158,9 @@ def _array(file: BinaryIO, entry: dict[str, Any]) -> Array:
 
 
 def _stems_from(entries: list[dict[str, Any]], sources: Sequence[Source]) -> bool:
-    return len(entries) == len(sources) and all(_is_of(entry, source) for entry, source in zip(entries, sources, strict=True))
+    return len(entries) == len(sources) and all(
+        _is_of(entry, source) for entry, source in zip(entries, sources, strict=True)
+    )
 
 
 def _is_of(entry: dict[str, Any], source: Source) -> bool:

@@ -1,7 +1,8 @@
 """Steps from stored samples to inputs and targets; each works on a whole batch.
 
-All of them are `hypnet_core.tasks.split.Transform`s: immutable, and random only through the generator that they are given. torchvision's
-random transforms draw once for a whole batch, and from torch's global generator; these draw for each image, at the same speed.
+All of them are `hypnet_core.tasks.split.Transform`s: immutable, and random only through
+the generator that they are given. torchvision's random transforms draw once for a whole
+batch, and from torch's global generator; these draw for each image, at the same speed.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Normalize:
 class RandomCrop:
     """Shift each image by a few pixels: pad all sides with zeros, and cut the old size out at a random place.
 
-    For training alone. Meant for raw images, before `Scale` and `Normalize`, so that what is padded is black.
+    For training alone. Meant for raw images, before `Scale` and `Normalize`, so that
+    what is padded is black.
 
     Args:
         padding: Pixels on each side; the largest shift.
@@ -76,9 +78,13 @@ class RandomCrop:
     def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The shifted batch."""
         size, _, height, width = values.shape
-        places = torch.randint(2 * self.padding + 1, (2, size), generator=generator).to(values.device)
+        places = torch.randint(2 * self.padding + 1, (2, size), generator=generator).to(
+            values.device
+        )
         padded = F.pad(values, [self.padding] * 4)
-        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # [B, C, 2 * padding + 1, 2 * padding + 1, H, W], a view
+        windows = padded.unfold(2, height, 1).unfold(
+            3, width, 1
+        )  # [B, C, 2 * padding + 1, 2 * padding + 1, H, W], a view
         return windows[torch.arange(size, device=values.device), :, places[0], places[1]]
 
 
@@ -102,7 +108,9 @@ class RandomFlip:
 
 @dataclass(frozen=True)
 class Cutout:
-    """Make a square of each image blank. Its centre is anywhere in the image, so that a part of it may lie outside.
+    """Make a square of each image blank.
+
+    Its centre is anywhere in the image, so that a part of it may lie outside.
 
     For training alone. Meant for normalised images, whose zero is the mean.
 
@@ -114,7 +122,8 @@ class Cutout:
         Images `[B, C, H, W]`, floating point; changed in place.
 
     References:
-        T. DeVries and G. W. Taylor, *Improved Regularization of Convolutional Neural Networks with Cutout*, 2017, arXiv:1708.04552.
+        T. DeVries and G. W. Taylor, *Improved Regularization of Convolutional Neural
+        Networks with Cutout*, 2017, arXiv:1708.04552.
     """
 
     length: int
@@ -123,7 +132,10 @@ class Cutout:
 
     def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The batch with blank squares."""
-        rows, columns = (self._covered(len(values), size, generator).to(values.device) for size in values.shape[2:])
+        rows, columns = (
+            self._covered(len(values), size, generator).to(values.device)
+            for size in values.shape[2:]
+        )
         blank = (rows[:, :, :, None] & columns[:, :, None, :]).any(dim=1)
         return values.masked_fill_(blank[:, None], 0.0)
 
@@ -138,14 +150,17 @@ class Cutout:
 class Permute:
     """Put the pixels of each image, or the features of each vector, into another order, together with a frame around them.
 
-    Made by `Permute.of`. A frame is not put around images before they are permuted, but where its pixels come to lie: so each
-    batch is copied once and not twice.
+    Made by `Permute.of`. A frame is not put around images before they are permuted, but
+    where its pixels come to lie: so each batch is copied once and not twice.
 
     Args:
-        source: Where each place of the result comes from, int32 `[P]`; anywhere for places of the frame.
+        source: Where each place of the result comes from, int32 `[P]`; anywhere for
+            places of the frame.
         shape: Shape of one sample of the result.
-        inside: 1 for places that come from the image and 0 for those of the frame, float32 `[P]`; `None` without a frame.
-        frame: What is added to it: the frame's values and 0 elsewhere, float32 `[C, P]`; `None` for a frame of zeros.
+        inside: 1 for places that come from the image and 0 for those of the frame,
+            float32 `[P]`; `None` without a frame.
+        frame: What is added to it: the frame's values and 0 elsewhere, float32 `[C,
+            P]`; `None` for a frame of zeros.
 
     Shapes:
         Images `[B, C, H, W]` or vectors `[B, F]`, floating point.
@@ -166,21 +181,32 @@ class Permute:
 
     @classmethod
     def of(
-        cls, shape: tuple[int, ...], permutation: Tensor | None = None, *, padding: int = 0, fill: tuple[float, ...] = (0.0,)
+        cls,
+        shape: tuple[int, ...],
+        permutation: Tensor | None = None,
+        *,
+        padding: int = 0,
+        fill: tuple[float, ...] = (0.0,),
     ) -> Permute:
         """A permutation of padded images, or of vectors.
 
         Args:
             shape: Shape of one sample, `(C, H, W)` or `(F,)`.
-            permutation: Which place of the padded image each place of the result comes from, row by row; `None` leaves them in order.
+            permutation: Which place of the padded image each place of the result comes
+                from, row by row; `None` leaves them in order.
             padding: Pixels to put around each image.
             fill: What they are, channel by channel, or one number for all.
         """
         if not padding:
             places = math.prod(shape[-2:]) if len(shape) == 3 else shape[0]
-            return cls((torch.arange(places) if permutation is None else permutation).to(torch.int32), shape)
+            return cls(
+                (torch.arange(places) if permutation is None else permutation).to(torch.int32),
+                shape,
+            )
         channels, height, width = shape
-        numbered = F.pad(torch.arange(height * width).view(1, height, width), [padding] * 4, value=-1)[0]
+        numbered = F.pad(
+            torch.arange(height * width).view(1, height, width), [padding] * 4, value=-1
+        )[0]
         source = numbered.flatten() if permutation is None else numbered.flatten()[permutation]
         inside = (source >= 0).to(torch.float32)
         frame = (1 - inside) * torch.tensor(fill)[:, None] if any(fill) else None
@@ -189,7 +215,9 @@ class Permute:
     def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
         """The permuted batch."""
         inputs = values.flatten(2).flatten(0, 1) if values.ndim == 4 else values
-        moved = inputs.index_select(1, self.source.to(values.device))  # in two dimensions: twice as fast as in three
+        moved = inputs.index_select(
+            1, self.source.to(values.device)
+        )  # in two dimensions: twice as fast as in three
         if self.inside is not None:
             moved.mul_(self.inside.to(values.device))
         result = moved.view(len(values), *self.shape)

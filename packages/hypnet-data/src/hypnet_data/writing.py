@@ -26,9 +26,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             with unfinished.open("xb") as file:
                 yield cast("BinaryIO", file)
                 file.flush()
-                os.fsync(file.fileno())  # so that the name never reaches the disk before the content
+                os.fsync(
+                    file.fileno()
+                )  # so that the name never reaches the disk before the content
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}; make room, or choose another data_dir") from error
+        raise DataError(
+            f"cannot write {path}: {error.strerror or error}; make room, or choose another data_dir"
+        ) from error

@@ -16,12 +16,16 @@ __version__ = "0.1.0"
 
 __all__ = ["Search", "SearchSpec", "report"]
 
-_LAZY = {"Search": "hypnet_hpsearch.search", "SearchSpec": "hypnet_hpsearch.spec", "report": "hypnet_hpsearch.reports"}
+_LAZY = {
+    "Search": "hypnet_hpsearch.search",
+    "SearchSpec": "hypnet_hpsearch.spec",
+    "report": "hypnet_hpsearch.reports",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        import importlib  # noqa: PLC0415  as said above
+        import importlib
 
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

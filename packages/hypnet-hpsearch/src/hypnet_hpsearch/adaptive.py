@@ -1,4 +1,7 @@
-"""Trials that a sampler of Optuna's proposes, one after the other, from the results so far. Needs the extra `optuna`."""
+"""Trials that a sampler of Optuna's proposes, one after the other, from the results so far.
+
+Needs the extra `optuna`.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,9 @@ _PATIENCE = 100
 class AdaptivePlan:
     """The trials of a search whose sampler learns: those that there are, and proposals for more.
 
-    It has the same methods as `hypnet_hpsearch.plan.Plan`. Trials are numbered as they become known. The sampler runs in the driver's
-    process; after a restart, and beside other drivers, it is told all that the ledger knows.
+    It has the same methods as `hypnet_hpsearch.plan.Plan`. Trials are numbered as they
+    become known. The sampler runs in the driver's process; after a restart, and beside
+    other drivers, it is told all that the ledger knows.
 
     Args:
         spec: The search.
@@ -88,7 +92,9 @@ class AdaptivePlan:
         """A trial that there was not before; `None` if there is none, at least not before another one ends."""
         study = self._following(store)
         trials = store.ledger.trials
-        running = len(store.ledger.running) + len(self._trials) - len(trials)  # those just proposed are in no ledger yet
+        running = (
+            len(store.ledger.running) + len(self._trials) - len(trials)
+        )  # those just proposed are in no ledger yet
         now = (len(self._trials), running)
         if not self.missing() or now == self._stuck:
             return None
@@ -106,11 +112,15 @@ class AdaptivePlan:
 
     def verdict(self, trial: str) -> tuple[int, float] | None:
         """If the pruner says that a running trial is to end: the latest step that it has reported, and the value."""
-        return None if self._study is None or self._spec.pruner is None else self._study.verdict(trial)
+        return (
+            None if self._study is None or self._spec.pruner is None else self._study.verdict(trial)
+        )
 
     def first(self) -> PlannedTrial:
         """What would be proposed if there were no results."""
-        study = Study(self._spec, self._space, optuna().storages.InMemoryStorage(), sampler=self._sampler(0))
+        study = Study(
+            self._spec, self._space, optuna().storages.InMemoryStorage(), sampler=self._sampler(0)
+        )
         return self._planned(study.ask()[1])
 
     def _planned(self, cell: Cell) -> PlannedTrial:
@@ -137,5 +147,9 @@ class AdaptivePlan:
         """The sampler; once started again it must not draw the same random numbers again."""
         options = {"name": self._spec.sampler_name, **self._spec.sampler_options}
         seed = random.Random(f"{options.get('seed', 0)}:{begun}").getrandbits(31)  # noqa: S311  nothing secret
-        lists = {key: domain for key, domain in self._space.domains.items() if not isinstance(domain, RangeSpec)}
+        lists = {
+            key: domain
+            for key, domain in self._space.domains.items()
+            if not isinstance(domain, RangeSpec)
+        }
         return made_sampler(options, seed=seed, lists=lists)

@@ -1,8 +1,9 @@
 """The directory of one attempt at a trial: `trials/ID/NUMBER/` in the search's directory.
 
-What is there decides everything. `attempt.json` says what is to be done; whoever does it holds a lock on that file; `result.json` is
-written once, whole, and is never changed. It comes from the attempt's own process, or from a driver that found it dead. `pruned.json`
-is there if a pruner gave the attempt up before that.
+What is there decides everything. `attempt.json` says what is to be done; whoever does
+it holds a lock on that file; `result.json` is written once, whole, and is never
+changed. It comes from the attempt's own process, or from a driver that found it dead.
+`pruned.json` is there if a pruner gave the attempt up before that.
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from hypnet_core.errors import RunError
-from hypnet_hpsearch.trial import ATTEMPT, ERRORS, OUTPUT, RESULT, RUN, command, last_line, take_lock, write_once
+from hypnet_hpsearch.trial import (
+    ATTEMPT,
+    ERRORS,
+    OUTPUT,
+    RESULT,
+    RUN,
+    command,
+    last_line,
+    take_lock,
+    write_once,
+)
 
 __all__ = ["Attempt"]
 
@@ -87,9 +98,14 @@ class Attempt:
         return _read(self.path / ATTEMPT) or {}
 
     def result(self) -> dict[str, Any] | None:
-        """What came of it, or `None` if there is no result yet. An attempt that was ended because it was pruned is `pruned`."""
+        """What came of it, or `None` if there is no result yet.
+
+        An attempt that was ended because it was pruned is `pruned`.
+        """
         found = _read(self.path / RESULT)
-        return found if found is None or found.get("state") == "done" else {**found, **self._pruned()}
+        return (
+            found if found is None or found.get("state") == "done" else {**found, **self._pruned()}
+        )
 
     def prune(self, step: int, value: float) -> None:
         """Write down that a pruner has given the attempt up; who calls this then ends its job.
@@ -111,7 +127,11 @@ class Attempt:
         marker = _read(self.path / PRUNED)
         if marker is None:
             return {}
-        return {"state": "pruned", "metric": marker.get("value"), "reason": f"pruned at step {marker.get('step')}"}
+        return {
+            "state": "pruned",
+            "metric": marker.get("value"),
+            "reason": f"pruned at step {marker.get('step')}",
+        }
 
     def is_alive(self) -> bool:
         """Whether its process, or what that started, lives."""
@@ -167,7 +187,11 @@ class Attempt:
             mine = write_once(self.path / RESULT, json.dumps(result))
         except OSError as error:
             raise RunError(f"cannot write {self.path / RESULT}: {error.strerror}") from None
-        return {**result, **self._pruned()} if mine else self.result() or {**result, "reason": "its result.json is damaged"}
+        return (
+            {**result, **self._pruned()}
+            if mine
+            else self.result() or {**result, "reason": "its result.json is damaged"}
+        )
 
 
 def _read(path: Path) -> dict[str, Any] | None:

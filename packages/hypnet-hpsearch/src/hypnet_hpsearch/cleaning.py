@@ -1,4 +1,7 @@
-"""Deleting what trials wrote that were not good enough. The results stay: in the journal, in `result.json`, in all tables."""
+"""Deleting what trials wrote that were not good enough.
+
+The results stay: in the journal, in `result.json`, in all tables.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ __all__ = ["Criterion", "Waste", "remove", "waste"]
 
 @dataclass(frozen=True)
 class Criterion:
-    """Whose output goes. A trial goes if any of this says so; one that runs or waits stays.
+    """Whose output goes.
+
+    A trial goes if any of this says so; one that runs or waits stays.
 
     Attributes:
         worse_than: Those whose metric is worse than this number, or is no number.
@@ -57,7 +62,8 @@ class Waste(BaseModel):
 def waste(store: Store, spec: SearchSpec, criterion: Criterion) -> list[Waste]:
     """What misses a criterion and is there to be deleted.
 
-    Directories that a symbolic link leads to, or that lie outside the search's directory, are never among it.
+    Directories that a symbolic link leads to, or that lie outside the search's
+    directory, are never among it.
     """
     root = store.directory.resolve()
     found = []
@@ -67,14 +73,25 @@ def waste(store: Store, spec: SearchSpec, criterion: Criterion) -> list[Waste]:
             expected = root / path.relative_to(store.directory)
             if path.is_dir() and not path.is_symlink() and path.resolve() == expected:
                 size = sum(_sizes(path))
-                found.append(Waste(trial=record.id, state=record.state, metric=record.metric, directory=str(path), size=size))
+                found.append(
+                    Waste(
+                        trial=record.id,
+                        state=record.state,
+                        metric=record.metric,
+                        directory=str(path),
+                        size=size,
+                    )
+                )
     return found
 
 
 def _chosen(store: Store, spec: SearchSpec, criterion: Criterion) -> Iterator[TrialRecord]:
     sign = 1 if spec.direction == "maximize" else -1
     records = list(store.ledger.trials.values())
-    ranked = sorted((record for record in records if record.score is not None), key=lambda one: one.rank(spec.direction))
+    ranked = sorted(
+        (record for record in records if record.score is not None),
+        key=lambda one: one.rank(spec.direction),
+    )
     best = {record.id for record in ranked[: criterion.keep]}
     for record in records:
         if record.state is TrialState.RUNNING:
@@ -82,7 +99,9 @@ def _chosen(store: Store, spec: SearchSpec, criterion: Criterion) -> Iterator[Tr
         if not record.state.final:
             misses = criterion.failed
         else:
-            value = None if record.metric is None or math.isnan(record.metric) else sign * record.metric
+            value = (
+                None if record.metric is None or math.isnan(record.metric) else sign * record.metric
+            )
             misses = criterion.keep is not None and record.id not in best
             limit = criterion.worse_than
             misses = misses or (limit is not None and (value is None or value < sign * limit))

@@ -1,4 +1,7 @@
-"""The command `hypnet search`. What does the work is imported when a command runs, not when its help is shown."""
+"""The command `hypnet search`.
+
+What does the work is imported when a command runs, not when its help is shown.
+"""
 
 from __future__ import annotations
 
@@ -35,23 +38,39 @@ def _search() -> None:
 
 @search.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="TOML or YAML file that describes the search.", metavar="FILE")],
+    file: Annotated[
+        Path, typer.Argument(help="TOML or YAML file that describes the search.", metavar="FILE")
+    ],
     *,
-    out: Annotated[Path | None, typer.Option(help="The search's directory; searches/NAME by default.", metavar="DIR")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Scheduler to use instead of the file's, with its defaults.")] = None,
-    slots: Annotated[int | None, typer.Option(min=1, help="How many cores jobs may use together (scheduler local).")] = None,
-    max_jobs: Annotated[int | None, typer.Option(min=1, help="How many jobs may be queued or running at once.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The search's directory; searches/NAME by default.", metavar="DIR"),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Scheduler to use instead of the file's, with its defaults.")
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many cores jobs may use together (scheduler local)."),
+    ] = None,
+    max_jobs: Annotated[
+        int | None, typer.Option(min=1, help="How many jobs may be queued or running at once.")
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the trials' commands or the scripts to submit, and stop.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check everything, print the trials' commands or the scripts to submit, and stop.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Run what is missing or failed of a search.
 
-    It may be interrupted or killed, and started again, at any time: nothing is lost, and nothing is run twice. The last line of
-    the output is the search's directory.
+    It may be interrupted or killed, and started again, at any time: nothing is lost,
+    and nothing is run twice. The last line of the output is the search's directory.
     """
-    from hypnet_hpsearch.search import Search  # noqa: PLC0415  --help needs none of this
+    from hypnet_hpsearch.search import Search
 
     found = Search.load(file, out)
     spec = with_scheduler(found.spec, scheduler, slots)
@@ -72,7 +91,7 @@ def run(
 def status(directory: Directory, *, as_json: Json = False) -> None:
     """Show how a search stands, also while it runs elsewhere."""
     store, spec = looked_at(directory)
-    from hypnet_hpsearch.results import status_of  # noqa: PLC0415
+    from hypnet_hpsearch.results import status_of
 
     found = status_of(store, spec)
     if as_json:
@@ -88,11 +107,11 @@ def table(directory: Directory, *, as_json: Json = False) -> None:
     Into a pipe, it prints a line of headings and one line per trial, separated by tabs.
     """
     store, spec = looked_at(directory)
-    from hypnet_hpsearch.results import results_of  # noqa: PLC0415
+    from hypnet_hpsearch.results import results_of
 
     trials = results_of(store, spec)
     if as_json:
-        from hypnet_hpsearch.documents import TableDocument  # noqa: PLC0415
+        from hypnet_hpsearch.documents import TableDocument
 
         print_json(TableDocument(metric=spec.metric, direction=spec.direction, trials=trials))
         return
@@ -107,17 +126,20 @@ def table(directory: Directory, *, as_json: Json = False) -> None:
 def best(directory: Directory, *, as_json: Json = False) -> None:
     """Show the best trial of a search: its metric, options and directory."""
     store, spec = looked_at(directory)
-    from hypnet_hpsearch.results import best_of, results_of  # noqa: PLC0415
+    from hypnet_hpsearch.results import best_of, results_of
 
     trial = best_of(results_of(store, spec), directory)
     if as_json:
-        from hypnet_hpsearch.documents import BestDocument  # noqa: PLC0415
+        from hypnet_hpsearch.documents import BestDocument
 
         print_json(BestDocument(metric=spec.metric, trial=trial))
         return
-    from hypnet_hpsearch.progress import shown  # noqa: PLC0415
+    from hypnet_hpsearch.progress import shown
 
-    rows = [(spec.metric, repr(trial.metric)), *((key, shown(value)) for key, value in trial.options.items())]
+    rows = [
+        (spec.metric, repr(trial.metric)),
+        *((key, shown(value)) for key, value in trial.options.items()),
+    ]
     print_pairs(rows)
     print_lines([trial.directory])
 
@@ -129,9 +151,12 @@ for _command in (export, plot, seeds, cancel, retry, clean):
 def _print_plan(found: Search, *, as_json: bool) -> None:
     found.check_experiment()
     if as_json:
-        from hypnet_hpsearch.documents import DryRunDocument, DryRunTrial  # noqa: PLC0415
+        from hypnet_hpsearch.documents import DryRunDocument, DryRunTrial
 
-        trials = [DryRunTrial(trial=trial.id, options=trial.options, argv=argv) for trial, argv in found.command_lines()]
+        trials = [
+            DryRunTrial(trial=trial.id, options=trial.options, argv=argv)
+            for trial, argv in found.command_lines()
+        ]
         document = {
             "directory": str(found.directory),
             "remarks": found.plan.remarks,
@@ -148,23 +173,29 @@ def _print_plan(found: Search, *, as_json: bool) -> None:
             print_lines([f"… and {len(found.plan) - number} more"])
             break
         print_lines([shlex.join(argv)])
-    first = ", of which this is the first; the others depend on results" if found.spec.adapts else ""
+    first = (
+        ", of which this is the first; the others depend on results" if found.spec.adapts else ""
+    )
     _logger.info("would run %d trials in %s%s", len(found.plan), found.directory, first)
 
 
 def _print_status(found: SearchStatus) -> None:
-    from hypnet_hpsearch.documents import StatusDocument  # noqa: PLC0415
+    from hypnet_hpsearch.documents import StatusDocument
 
     print_json(StatusDocument(search=found))
 
 
 def _print_end(found: SearchStatus, *, as_json: bool) -> None:
     counts = {state: getattr(found, state) for state in ("pruned", "failed", "lost", "cancelled")}
-    others = "".join(f", {count} {state}" for state, count in counts.items() if count or state == "failed")
+    others = "".join(
+        f", {count} {state}" for state, count in counts.items() if count or state == "failed"
+    )
     _logger.info("%d of %d trials done%s", found.done, found.total, others)
     if found.without_number:
         have = "trial has" if found.without_number == 1 else "trials have"
-        _logger.warning("%d %s NaN or infinity for their %s", found.without_number, have, found.metric)
+        _logger.warning(
+            "%d %s NaN or infinity for their %s", found.without_number, have, found.metric
+        )
     if as_json:
         _print_status(found)
         return
@@ -174,9 +205,14 @@ def _print_end(found: SearchStatus, *, as_json: bool) -> None:
 
 
 def _rows(found: SearchStatus) -> list[tuple[str, str]]:
-    rows = [("name", found.name), ("metric", f"{found.metric} ({found.direction})"), ("trials", str(found.total))]
+    rows = [
+        ("name", found.name),
+        ("metric", f"{found.metric} ({found.direction})"),
+        ("trials", str(found.total)),
+    ]
     rows += [
-        (state, str(getattr(found, state))) for state in ("done", "pruned", "running", "missing", "failed", "lost", "cancelled")
+        (state, str(getattr(found, state)))
+        for state in ("done", "pruned", "running", "missing", "failed", "lost", "cancelled")
     ]
     if found.without_number:
         rows.append(("without a number", str(found.without_number)))
@@ -185,8 +221,10 @@ def _rows(found: SearchStatus) -> list[tuple[str, str]]:
     return rows
 
 
-def _table(spec: SearchSpec, trials: Iterable[TrialResult]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    from hypnet_hpsearch.progress import shown  # noqa: PLC0415
+def _table(
+    spec: SearchSpec, trials: Iterable[TrialResult]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    from hypnet_hpsearch.progress import shown
 
     options = spec.searched
     rows = [

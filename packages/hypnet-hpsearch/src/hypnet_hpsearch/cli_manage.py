@@ -21,24 +21,28 @@ __all__ = ["cancel", "clean", "export", "plot", "retry"]
 _logger = logging.getLogger("hypnet.search")
 
 Trials = Annotated[
-    list[str] | None, typer.Argument(help="Ids of trials, or their beginnings; all by default.", metavar="[TRIAL]...")
+    list[str] | None,
+    typer.Argument(
+        help="Ids of trials, or their beginnings; all by default.", metavar="[TRIAL]..."
+    ),
 ]
 
 
 def cancel(directory: Directory, trials: Trials = None, *, as_json: Json = False) -> None:
     """Stop a search that runs elsewhere, or end some of its trials.
 
-    Without trials, all drivers of the search stop, wherever they run, and their trials are cancelled. So are trials that have
-    outlived their driver. What is cancelled is run again when the search is started again.
+    Without trials, all drivers of the search stop, wherever they run, and their trials
+    are cancelled. So are trials that have outlived their driver. What is cancelled is
+    run again when the search is started again.
     """
     store, spec = looked_at(directory)
-    from hypnet_hpsearch import control  # noqa: PLC0415  --help needs none of this
-    from hypnet_hpsearch.search import scheduler_of  # noqa: PLC0415
-    from hypnet_hpsearch.store import Store  # noqa: PLC0415
+    from hypnet_hpsearch import control
+    from hypnet_hpsearch.search import scheduler_of
+    from hypnet_hpsearch.store import Store
 
     done = control.cancel(Store(store.directory), scheduler_of(spec), trials or ())
     if as_json:
-        from hypnet_hpsearch.documents import CancelDocument  # noqa: PLC0415
+        from hypnet_hpsearch.documents import CancelDocument
 
         print_json(CancelDocument(trials=done.trials, drivers=done.drivers))
         return
@@ -52,13 +56,13 @@ def retry(directory: Directory, trials: Trials = None, *, as_json: Json = False)
     A driver at work runs them again at once; otherwise the next one does.
     """
     store, _ = looked_at(directory)
-    from hypnet_hpsearch import control  # noqa: PLC0415  as above
-    from hypnet_hpsearch.presence import present  # noqa: PLC0415
+    from hypnet_hpsearch import control
+    from hypnet_hpsearch.presence import present
 
     again = control.retry(store, trials or ())
     drivers = len(present(store.directory))
     if as_json:
-        from hypnet_hpsearch.documents import RetryDocument  # noqa: PLC0415
+        from hypnet_hpsearch.documents import RetryDocument
 
         print_json(RetryDocument(trials=again, drivers=drivers))
         return
@@ -72,19 +76,33 @@ def export(
     *,
     trial: Annotated[
         str | None,
-        typer.Option(help="Export the configuration of this trial, by its id, or of the 'best' one.", metavar="TRIAL"),
+        typer.Option(
+            help="Export the configuration of this trial, by its id, or of the 'best' one.",
+            metavar="TRIAL",
+        ),
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="File to write; stdout by default.", metavar="FILE")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="File to write; stdout by default.", metavar="FILE")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Export the results as CSV or JSON, or the configuration of one trial as YAML.
 
-    A configuration of an experiment is resolved, and what `hypnet run EXPERIMENT --config FILE` takes.
+    A configuration of an experiment is resolved, and what `hypnet run EXPERIMENT
+    --config FILE` takes.
     """
     store, spec = looked_at(directory)
-    from hypnet_hpsearch.exporting import configuration, results_as  # noqa: PLC0415  as above
+    from hypnet_hpsearch.exporting import configuration, results_as
 
-    kind = "json" if as_json else to.suffix.removeprefix(".") if to is not None else "yaml" if trial else "csv"
+    kind = (
+        "json"
+        if as_json
+        else to.suffix.removeprefix(".")
+        if to is not None
+        else "yaml"
+        if trial
+        else "csv"
+    )
     kinds = ("yaml", "yml", "json") if trial else ("csv", "json")
     if kind not in kinds:
         raise UsageError(f"--to {to}: the file's name must end with .{' or .'.join(kinds)}")
@@ -92,7 +110,7 @@ def export(
     if to is None:
         typer.echo(text, nl=False)
         return
-    from hypnet_core.runs.files import write_atomic  # noqa: PLC0415
+    from hypnet_core.runs.files import write_atomic
 
     write_atomic(to, text)
     if trial and spec.experiment:
@@ -103,8 +121,13 @@ def export(
 def plot(
     directory: Directory,
     *,
-    out: Annotated[Path | None, typer.Option(help="Where the files go; DIR/plots by default.", metavar="DIR")] = None,
-    kind: Annotated[list[str] | None, typer.Option("--format", help="png or svg; both by default.", metavar="FORMAT")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the files go; DIR/plots by default.", metavar="DIR")
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="png or svg; both by default.", metavar="FORMAT"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Draw the metric against each option, parallel coordinates, and the best result so far."""
@@ -112,11 +135,16 @@ def plot(
         if one not in {"png", "svg"}:
             raise UsageError(f"--format {one}: there is png and svg")
     store, spec = looked_at(directory)
-    from hypnet_hpsearch.plots import save_plots  # noqa: PLC0415  as above
+    from hypnet_hpsearch.plots import save_plots
 
-    files = save_plots(store, spec, directory / "plots" if out is None else out, tuple(dict.fromkeys(kind or ("png", "svg"))))
+    files = save_plots(
+        store,
+        spec,
+        directory / "plots" if out is None else out,
+        tuple(dict.fromkeys(kind or ("png", "svg"))),
+    )
     if as_json:
-        from hypnet_hpsearch.documents import PlotDocument  # noqa: PLC0415
+        from hypnet_hpsearch.documents import PlotDocument
 
         print_json(PlotDocument(files=[str(file) for file in files]))
         return
@@ -127,20 +155,30 @@ def clean(
     directory: Directory,
     *,
     worse_than: Annotated[
-        float | None, typer.Option(help="Trials whose metric is worse than this, or is no number.", metavar="METRIC")
+        float | None,
+        typer.Option(
+            help="Trials whose metric is worse than this, or is no number.", metavar="METRIC"
+        ),
     ] = None,
-    keep: Annotated[int | None, typer.Option(min=0, help="All trials but the best so many.", metavar="COUNT")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Trials that failed, were lost or were cancelled.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and stop.")] = False,
+    keep: Annotated[
+        int | None, typer.Option(min=0, help="All trials but the best so many.", metavar="COUNT")
+    ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Trials that failed, were lost or were cancelled.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be deleted, and stop.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
     """Delete what trials wrote that are not good enough.
 
-    Their results stay, in the journal and in all tables; only the directories go that the trials could write to. Trials that run stay
-    as they are, and symbolic links are not followed.
+    Their results stay, in the journal and in all tables; only the directories go that
+    the trials could write to. Trials that run stay as they are, and symbolic links are
+    not followed.
     """
-    from hypnet_hpsearch.cleaning import Criterion, remove, waste  # noqa: PLC0415  as above
+    from hypnet_hpsearch.cleaning import Criterion, remove, waste
 
     criterion = Criterion(worse_than, keep, failed)
     if criterion == Criterion():
@@ -155,16 +193,26 @@ def clean(
         _make_sure(len(found), yes=yes)
         remove(found)
     if as_json:
-        from hypnet_hpsearch.documents import CleanDocument  # noqa: PLC0415
+        from hypnet_hpsearch.documents import CleanDocument
 
         print_json(CleanDocument(deleted=not dry_run, attempts=found))
         return
     verb = "would be deleted" if dry_run else "deleted"
-    _logger.info("%d directories %s, %.1f MB", len(found), verb, sum(one.size for one in found) / 1e6)
+    _logger.info(
+        "%d directories %s, %.1f MB", len(found), verb, sum(one.size for one in found) / 1e6
+    )
 
 
 def _print_waste(metric: str, found: list[Waste]) -> None:
-    rows = [(one.trial, one.state.value, "" if one.metric is None else f"{one.metric:.6g}", one.directory) for one in found]
+    rows = [
+        (
+            one.trial,
+            one.state.value,
+            "" if one.metric is None else f"{one.metric:.6g}",
+            one.directory,
+        )
+        for one in found
+    ]
     if is_terminal():
         print_table(("trial", "state", metric, "directory"), rows, right=(metric,))
     else:

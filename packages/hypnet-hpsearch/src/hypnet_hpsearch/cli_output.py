@@ -21,12 +21,14 @@ __all__ = ["Directory", "carry_out", "looked_at", "print_pairs", "with_scheduler
 
 _logger = logging.getLogger("hypnet.search")
 
-Directory = Annotated[Path, typer.Argument(help="The search's directory, such as searches/NAME.", metavar="DIR")]
+Directory = Annotated[
+    Path, typer.Argument(help="The search's directory, such as searches/NAME.", metavar="DIR")
+]
 
 
 def looked_at(directory: Path) -> tuple[Store, SearchSpec]:
     """A search's directory with all that is known about it, and the search."""
-    from hypnet_hpsearch.store import Store  # noqa: PLC0415  --help needs none of this
+    from hypnet_hpsearch.store import Store
 
     store = Store(directory.absolute())
     store.glimpse()
@@ -36,7 +38,9 @@ def looked_at(directory: Path) -> tuple[Store, SearchSpec]:
 def print_pairs(rows: Sequence[tuple[str, str]]) -> None:
     """Names and values: aligned for people, separated by a tab for a pipe."""
     width = max(len(name) for name, _ in rows) + 2
-    print_lines(f"{name:<{width}}{value}" if is_terminal() else f"{name}\t{value}" for name, value in rows)
+    print_lines(
+        f"{name:<{width}}{value}" if is_terminal() else f"{name}\t{value}" for name, value in rows
+    )
 
 
 def with_scheduler(spec: SearchSpec, name: str | None, slots: int | None) -> SearchSpec:
@@ -44,16 +48,19 @@ def with_scheduler(spec: SearchSpec, name: str | None, slots: int | None) -> Sea
     if name is None and slots is None:
         return spec
     chosen = dict(spec.scheduler) if name is None else {"name": name}
-    return spec.model_copy(update={"scheduler": chosen | ({} if slots is None else {"slots": slots})})
+    return spec.model_copy(
+        update={"scheduler": chosen | ({} if slots is None else {"slots": slots})}
+    )
 
 
 def carry_out(search: Search, max_jobs: int | None) -> SearchStatus:
     """Run a search and show how it goes.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C was pressed, or SIGTERM came. The driver's own trials have been cancelled.
+        KeyboardInterrupt: Ctrl-C was pressed, or SIGTERM came. The driver's own trials
+            have been cancelled.
     """
-    from hypnet_hpsearch.progress import watcher  # noqa: PLC0415  as above
+    from hypnet_hpsearch.progress import watcher
 
     with watcher() as who:
         try:

@@ -23,7 +23,8 @@ class Cancelled:
     """What `cancel` has done.
 
     Attributes:
-        trials: The trials that were cancelled; those that ended by themselves at the last moment are not among them.
+        trials: The trials that were cancelled; those that ended by themselves at the
+            last moment are not among them.
         drivers: How many drivers were stopped.
     """
 
@@ -42,13 +43,21 @@ def found(store: Store, names: Iterable[str]) -> list[TrialRecord]:
     for name in names:
         matching = [trial for trial in trials if trial.startswith(name)] if name else []
         if len(matching) != 1:
-            several = f"{len(matching)} trials begin with {name!r}" if matching else f"there is no trial {name!r}"
-            raise RunError(f"{store.directory}: {several}{'' if matching else did_you_mean(name, trials)}")
+            several = (
+                f"{len(matching)} trials begin with {name!r}"
+                if matching
+                else f"there is no trial {name!r}"
+            )
+            raise RunError(
+                f"{store.directory}: {several}{'' if matching else did_you_mean(name, trials)}"
+            )
         records[matching[0]] = trials[matching[0]]
     return list(records.values())
 
 
-def cancel(store: Store, scheduler: Scheduler, names: Sequence[str] = (), *, patience: float = 90.0) -> Cancelled:
+def cancel(
+    store: Store, scheduler: Scheduler, names: Sequence[str] = (), *, patience: float = 90.0
+) -> Cancelled:
     """End trials that run or wait, whoever has started them, and wait until they have ended.
 
     Args:
@@ -61,21 +70,31 @@ def cancel(store: Store, scheduler: Scheduler, names: Sequence[str] = (), *, pat
         RunError: A trial is not known or does not run; or something does not end.
     """
     with store.locked():
-        chosen = found(store, names) if names else [store.ledger.trials[trial] for trial in store.ledger.running]
+        chosen = (
+            found(store, names)
+            if names
+            else [store.ledger.trials[trial] for trial in store.ledger.running]
+        )
         for record in chosen:
             if record.state is not TrialState.RUNNING:
                 raise RunError(f"the trial {record.id} does not run: it is {record.state.value}")
         drivers = present(store.directory)
         events: list[Event] = [
-            {"event": "cancel", "trial": record.id, "attempt": record.attempt} for record in chosen if drivers
+            {"event": "cancel", "trial": record.id, "attempt": record.attempt}
+            for record in chosen
+            if drivers
         ]
         if drivers and not names:
             events.append({"event": "stop", "drivers": drivers})
         store.write(events)
-    _cancel_orphans(store, scheduler, {record.id for record in chosen if record.driver not in drivers}, patience)
+    _cancel_orphans(
+        store, scheduler, {record.id for record in chosen if record.driver not in drivers}, patience
+    )
     attempts = {record.id: record.attempt for record in chosen}
     _wait(store, attempts, drivers if not names else [], patience)
-    ended = [trial for trial in attempts if store.ledger.trials[trial].state is TrialState.CANCELLED]
+    ended = [
+        trial for trial in attempts if store.ledger.trials[trial].state is TrialState.CANCELLED
+    ]
     return Cancelled(ended, 0 if names else len(drivers))
 
 
@@ -101,7 +120,9 @@ def _jobs(store: Store, scheduler: Scheduler, records: Iterable[TrialRecord]) ->
     """The jobs of some trials; a batch system knows also those whose ids were never written down."""
     jobs = [record.job for record in records if record.job]
     if isinstance(scheduler, BatchScheduler):
-        keys = [key_of(store.attempt(record.id, record.attempt)) for record in records if not record.job]
+        keys = [
+            key_of(store.attempt(record.id, record.attempt)) for record in records if not record.job
+        ]
         jobs += scheduler.find(keys).values() if keys else []
     return jobs
 
@@ -125,13 +146,18 @@ def _wait(store: Store, attempts: dict[str, int], drivers: Sequence[str], patien
         running = [
             trial
             for trial, attempt in attempts.items()
-            if trial in trials and trials[trial].state is TrialState.RUNNING and trials[trial].attempt == attempt
+            if trial in trials
+            and trials[trial].state is TrialState.RUNNING
+            and trials[trial].attempt == attempt
         ]
         left = set(drivers) & set(present(store.directory))
         if not running and not left:
             return
         if time.monotonic() > end:
-            raise RunError(f"{len(running)} trials and {len(left)} drivers have not ended after {patience:.0f} seconds")
+            raise RunError(
+                f"{len(running)} trials and {len(left)} drivers have not ended after {patience:.0f}"
+                " seconds"
+            )
         time.sleep(_POLL)
 
 
@@ -150,9 +176,18 @@ def retry(store: Store, names: Sequence[str] = ()) -> list[str]:
     """
     with store.locked():
         chosen = found(store, names) if names else list(store.ledger.trials.values())
-        again = [record for record in chosen if not (record.state.final or record.state is TrialState.RUNNING)]
+        again = [
+            record
+            for record in chosen
+            if not (record.state.final or record.state is TrialState.RUNNING)
+        ]
         if names and len(again) < len(chosen):
             other = next(record for record in chosen if record not in again)
-            raise RunError(f"the trial {other.id} is {other.state.value}: only what has failed can be tried again")
-        store.write([{"event": "retry", "trial": record.id, "attempt": record.attempt} for record in again])
+            raise RunError(
+                f"the trial {other.id} is {other.state.value}: only what has failed can be tried"
+                " again"
+            )
+        store.write(
+            [{"event": "retry", "trial": record.id, "attempt": record.attempt} for record in again]
+        )
     return [record.id for record in again]

@@ -1,4 +1,7 @@
-"""The study that `optuna-dashboard` shows: a file beside the results, made from the ledger. Needs the extra `optuna`."""
+"""The study that `optuna-dashboard` shows: a file beside the results, made from the ledger.
+
+Needs the extra `optuna`.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ STUDY = "optuna.log"
 class StudyFile:
     """Keeps `optuna.log` up to date, a journal of Optuna's: `optuna-dashboard DIR/optuna.log` shows it.
 
-    Nobody reads it but the dashboard. Of several drivers one writes it. If it is damaged, it is made anew; if it cannot be written,
-    the search goes on without it.
+    Nobody reads it but the dashboard. Of several drivers one writes it. If it is
+    damaged, it is made anew; if it cannot be written, the search goes on without it.
 
     Args:
         store: The search's directory.
@@ -55,7 +58,10 @@ class StudyFile:
             self._study = self._study or self._opened()
             self._study.follow(self._store)
         except Exception as error:  # noqa: BLE001  whatever it is, the search is not to suffer
-            self.problem = f"{self.path} is not kept up to date: {' '.join(str(error).split()) or type(error).__name__}"
+            self.problem = (
+                f"{self.path} is not kept up to date:"
+                f" {' '.join(str(error).split()) or type(error).__name__}"
+            )
         now = time.monotonic()
         self._next = now + max(1.0, 20 * (now - started))
 
@@ -99,5 +105,7 @@ class StudyFile:
     def _loaded(self) -> Study:
         journal = optuna().storages.journal
         lock = journal.JournalFileOpenLock(str(self.path), grace_period=5)
-        storage = optuna().storages.JournalStorage(journal.JournalFileBackend(str(self.path), lock_obj=lock))
+        storage = optuna().storages.JournalStorage(
+            journal.JournalFileBackend(str(self.path), lock_obj=lock)
+        )
         return Study(self._spec, space_of(self._spec), storage)

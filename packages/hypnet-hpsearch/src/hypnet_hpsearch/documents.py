@@ -1,7 +1,8 @@
 """What `hypnet search … --json` prints.
 
-Each document names its schema and version in `schema`. Fields may be added; one that changes its meaning or goes makes a new
-version. A metric that is NaN or infinite is the text `"NaN"`, `"Infinity"` or `"-Infinity"`.
+Each document names its schema and version in `schema`. Fields may be added; one that
+changes its meaning or goes makes a new version. A metric that is NaN or infinite is the
+text `"NaN"`, `"Infinity"` or `"-Infinity"`.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ class DryRunDocument(_Document):
         directory: The search's directory.
         remarks: What is odd about the search's conditions.
         trials: All trials, in their order.
-        scripts: What would be submitted to a batch system for all trials (`argv` would read `text`, which stands for so many `jobs`);
-            empty for other schedulers.
+        scripts: What would be submitted to a batch system for all trials (`argv` would
+            read `text`, which stands for so many `jobs`); empty for other schedulers.
     """
 
     schema_: Literal["hypnet.search.dry_run/1"] = Field("hypnet.search.dry_run/1", alias="schema")
@@ -129,7 +130,8 @@ class RetryDocument(_Document):
     Attributes:
         schema_: `hypnet.search.retry/1`.
         trials: The ids of the trials that will be run again.
-        drivers: How many drivers are at work, one of which runs them at once; with none, the next one does.
+        drivers: How many drivers are at work, one of which runs them at once; with
+            none, the next one does.
     """
 
     schema_: Literal["hypnet.search.retry/1"] = Field("hypnet.search.retry/1", alias="schema")

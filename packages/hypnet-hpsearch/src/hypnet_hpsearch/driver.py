@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Driver", "StoppedError"]
 
 _LOOK_AROUND = 0.2  # seconds between two looks at what other drivers do, and at attempts that no job of ours stands for
-_LOSSES = 5  # how often a trial may vanish, each time that the search is started, before it is given up
+_LOSSES = (
+    5  # how often a trial may vanish, each time that the search is started, before it is given up
+)
 
 
 class StoppedError(RunError):
@@ -35,8 +37,8 @@ class StoppedError(RunError):
 class Driver:
     """Runs what is missing or failed of a search, once.
 
-    Any number of drivers may work on one search, and each may be killed at any moment: jobs go on without it, and the next driver
-    takes over.
+    Any number of drivers may work on one search, and each may be killed at any moment:
+    jobs go on without it, and the next driver takes over.
 
     Args:
         store: The search's directory.
@@ -44,7 +46,8 @@ class Driver:
         spec: The search, with the settings of today.
         scheduler: What runs the jobs.
         watcher: Who is told.
-        max_jobs: How many jobs may be queued or running at once; what the scheduler's slots call for if `None`.
+        max_jobs: How many jobs may be queued or running at once; what the scheduler's
+            slots call for if `None`.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Driver:
         self._hand = InHand(store, spec, scheduler, warned=watcher.warned, max_jobs=max_jobs)
         self._presence = Presence(store.directory)
         self._todo: deque[int] = deque()
-        self._numbers: dict[str, int] = {}  # of the trials that are begun, so that they can be tried again
+        self._numbers: dict[
+            str, int
+        ] = {}  # of the trials that are begun, so that they can be tried again
         self._failures: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
         self._best: TrialRecord | None = None
@@ -73,10 +78,12 @@ class Driver:
         """Work until every trial has ended.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C was pressed. The driver's own jobs have been cancelled.
+            KeyboardInterrupt: Ctrl-C was pressed. The driver's own jobs have been
+                cancelled.
             StoppedError: `hypnet search cancel` was used. Likewise.
             RunError: The directory cannot be written any more. Jobs go on.
-            SchedulerError: The scheduler refuses a job. Jobs that it had accepted go on.
+            SchedulerError: The scheduler refuses a job. Jobs that it had accepted go
+                on.
         """
         try:
             self._begin()
@@ -120,16 +127,26 @@ class Driver:
         )
 
     def _recover(self) -> None:
-        """Find again what the journal has lost, and take over from dead drivers. The caller holds the lock."""
+        """Find again what the journal has lost, and take over from dead drivers.
+
+        The caller holds the lock.
+        """
         self._store.write(list(self._store.recovered()))
         known = self._hand.attempts
         claimed = self._store.running_of(self._presence.name)
-        lost = [record for record in claimed if self._store.attempt(record.id, record.attempt) not in known]
+        lost = [
+            record
+            for record in claimed
+            if self._store.attempt(record.id, record.attempt) not in known
+        ]
         self._hand.take_over([*self._store.orphans(), *lost], self._presence.name)
         self._store.ledger.ended()  # what ended before is no news
 
     def _work(self) -> bool:
-        """One round: take in what has ended, start what there is room for. Returns whether there is more to do."""
+        """One round: take in what has ended, start what there is room for.
+
+        Returns whether there is more to do.
+        """
         self._hand.poll()
         looked = time.monotonic() - self._last_look > _LOOK_AROUND
         if looked:
@@ -148,19 +165,25 @@ class Driver:
         self._obey()
         ended = self._store.ledger.ended()
         if looked or ended:
-            self._numbers.update((trial, number) for number, trial in self._plan.follow(self._store))
+            self._numbers.update(
+                (trial, number) for number, trial in self._plan.follow(self._store)
+            )
         for record in ended:
             self._take_in(record)
         if looked:
             self._watcher.working(self.progress)
         others = any(trial in self._numbers for trial in self._store.ledger.running)
-        return bool(self._todo or self._hand or self._hand.has_ends or others or self._plan.missing())
+        return bool(
+            self._todo or self._hand or self._hand.has_ends or others or self._plan.missing()
+        )
 
     def _claim(self, room: int) -> list[Attempt]:
         begun: list[Attempt] = []
         events: list[Event] = []
         while len(begun) < room and (trial := self._next()) is not None:
-            noted, attempt = self._store.begin(trial, self._presence.name, partial(attempt_content, self._spec, trial.options))
+            noted, attempt = self._store.begin(
+                trial, self._presence.name, partial(attempt_content, self._spec, trial.options)
+            )
             events += noted
             if attempt is not None:
                 begun.append(attempt)
@@ -179,7 +202,9 @@ class Driver:
 
     def _prune(self) -> None:
         """End those of our jobs whose trials the pruner gives up."""
-        for attempt in [attempt for attempt in self._hand.with_job if attempt not in self._hand.unwanted]:
+        for attempt in [
+            attempt for attempt in self._hand.with_job if attempt not in self._hand.unwanted
+        ]:
             verdict = self._plan.verdict(attempt.trial)
             if verdict is not None:
                 attempt.prune(*verdict)
@@ -188,7 +213,9 @@ class Driver:
     def _obey(self) -> None:
         """Do what people have asked for."""
         if self._presence.name in self._store.ledger.stopped:
-            raise StoppedError("the search was cancelled from another shell; to go on, run the same command again")
+            raise StoppedError(
+                "the search was cancelled from another shell; to go on, run the same command again"
+            )
         unwanted: list[Attempt] = []
         for kind, trial, number in self._store.ledger.requests():
             if kind == "cancel":
@@ -226,13 +253,21 @@ class Driver:
             return
         self._note_best(record)
         self._watcher.ended(record, self.progress)
-        if record.state in {TrialState.FAILED, TrialState.LOST, TrialState.CANCELLED} and self._may_try_again(record):
+        if record.state in {
+            TrialState.FAILED,
+            TrialState.LOST,
+            TrialState.CANCELLED,
+        } and self._may_try_again(record):
             self._try_again(record.id)
 
     def _may_try_again(self, record: TrialRecord) -> bool:
         if record.state is TrialState.CANCELLED:
             return self._store.attempt(record.id, record.attempt) not in self._hand.unwanted
-        counter, limit = (self._losses, _LOSSES) if record.state is TrialState.LOST else (self._failures, self._spec.attempts)
+        counter, limit = (
+            (self._losses, _LOSSES)
+            if record.state is TrialState.LOST
+            else (self._failures, self._spec.attempts)
+        )
         counter[record.id] += 1
         return counter[record.id] < limit
 

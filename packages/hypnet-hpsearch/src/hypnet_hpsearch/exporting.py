@@ -23,7 +23,9 @@ def results_as(store: Store, spec: SearchSpec, kind: str) -> str:
     """All trials that were ever begun, best first, as `csv` or as `json`."""
     results = results_of(store, spec)
     if kind == "csv":
-        return as_csv([one for one in results if one.state is not TrialState.RUNNING], spec.searched)
+        return as_csv(
+            [one for one in results if one.state is not TrialState.RUNNING], spec.searched
+        )
     document = TableDocument(metric=spec.metric, direction=spec.direction, trials=results)
     return document.model_dump_json(indent=2, by_alias=True) + "\n"
 
@@ -47,7 +49,11 @@ def configuration(store: Store, spec: SearchSpec, trial: str, kind: str) -> str:
         if not record.options:
             raise RunError(f"the options of the trial {record.id} are lost")
         values = nested(record.options) if spec.experiment else record.options
-    return to_yaml(values) if kind != "json" else json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    return (
+        to_yaml(values)
+        if kind != "json"
+        else json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    )
 
 
 def _resolved(store: Store, trial: str, attempt: int) -> dict[str, Any] | None:

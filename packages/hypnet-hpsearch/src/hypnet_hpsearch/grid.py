@@ -24,7 +24,8 @@ class Condition:
     Attributes:
         when: For each key the values that match; all keys must match.
         then: For each key the values to search instead.
-        optional: Skip the condition where the grid lacks one of its keys, rather than refuse it.
+        optional: Skip the condition where the grid lacks one of its keys, rather than
+            refuse it.
     """
 
     when: Mapping[str, Sequence[Any]]
@@ -42,8 +43,9 @@ class Condition:
 class Grid:
     r"""All combinations of some values, or what conditions made of them.
 
-    The cells of a plain grid are computed when they are asked for, so one of $10^6$ cells takes no more memory than its values.
-    The last key varies fastest, as in `itertools.product`.
+    The cells of a plain grid are computed when they are asked for, so one of $10^6$
+    cells takes no more memory than its values. The last key varies fastest, as in
+    `itertools.product`.
 
     Args:
         values: For each key its values.
@@ -100,19 +102,23 @@ def _axis(key: str, values: Sequence[Any]) -> tuple[str, ...]:
 def expand(grid: Grid, conditions: Sequence[Condition]) -> tuple[Grid, list[str]]:
     """Apply conditions to a grid, one after the other.
 
-    Each condition looks at the configurations that its predecessors left. One that matches is replaced by all combinations of the
-    values of `then`; the others stay. Configurations that become equal are one. A condition is not tested again: if a later one
-    makes configurations that it would match, they stay as they are, and a remark says so.
+    Each condition looks at the configurations that its predecessors left. One that
+    matches is replaced by all combinations of the values of `then`; the others stay.
+    Configurations that become equal are one. A condition is not tested again: if a
+    later one makes configurations that it would match, they stay as they are, and a
+    remark says so.
 
     Args:
         grid: The grid.
         conditions: In the order in which they apply.
 
     Returns:
-        The configurations, and remarks about conditions that do nothing or contradict each other.
+        The configurations, and remarks about conditions that do nothing or contradict
+        each other.
 
     Raises:
-        ConfigError: A condition names a key that the grid lacks, or has no values for a key.
+        ConfigError: A condition names a key that the grid lacks, or has no values for a
+            key.
     """
     if not conditions:
         return grid, []
@@ -145,7 +151,9 @@ class KnownTexts:
         self._axes = axes
         self._texts: dict[str, dict[Hashable, str]] = {}
 
-    def resolved(self, number: int, part: str, values: Mapping[str, Sequence[Any]]) -> dict[str, tuple[str, ...]]:
+    def resolved(
+        self, number: int, part: str, values: Mapping[str, Sequence[Any]]
+    ) -> dict[str, tuple[str, ...]]:
         """The texts of the values in one part of a condition.
 
         Raises:
@@ -159,8 +167,9 @@ class KnownTexts:
         where = f"condition {number}: {part} {key!r}"
         if key not in self._axes:
             raise ConfigError(
-                f"condition {number} names {key!r}, which is not in the grid{did_you_mean(key, self._axes)}"
-                " (give it there one value, its default, to search others under a condition)"
+                f"condition {number} names {key!r}, which is not in the"
+                f" grid{did_you_mean(key, self._axes)} (give it there one value, its default, to"
+                " search others under a condition)"
             )
         if not values:
             raise ConfigError(f"{where} has no values")
@@ -169,16 +178,24 @@ class KnownTexts:
         of_key = self._texts[key]
         texts = (text_of(value, where) for value in values)
         return tuple(
-            dict.fromkeys(of_key.setdefault(sameness(value, text), text) for value, text in zip(values, texts, strict=True))
+            dict.fromkeys(
+                of_key.setdefault(sameness(value, text), text)
+                for value, text in zip(values, texts, strict=True)
+            )
         )
 
 
 class _Applied:
     """One condition, prepared for the cells of one grid."""
 
-    def __init__(self, number: int, known: KnownTexts, condition: Condition, keys: Sequence[str]) -> None:
+    def __init__(
+        self, number: int, known: KnownTexts, condition: Condition, keys: Sequence[str]
+    ) -> None:
         self.number = number
-        when, then = known.resolved(number, "when", condition.when), known.resolved(number, "then", condition.then)
+        when, then = (
+            known.resolved(number, "when", condition.when),
+            known.resolved(number, "then", condition.then),
+        )
         self._when = [(keys.index(key), frozenset(texts)) for key, texts in when.items()]
         self._then = [(keys.index(key), texts) for key, texts in then.items()]
         self._matched = 0
@@ -211,8 +228,14 @@ class _Applied:
 
     def remarks_at_the_end(self, cells: Mapping[Cell, None]) -> list[str]:
         allowed = [(place, frozenset(texts)) for place, texts in self._then]
-        broken = sum(self._matches(cell) and any(cell[place] not in texts for place, texts in allowed) for cell in cells)
+        broken = sum(
+            self._matches(cell) and any(cell[place] not in texts for place, texts in allowed)
+            for cell in cells
+        )
         if not broken:
             return []
         count = f"{broken} configuration{'s' * (broken > 1)}"
-        return [f"condition {self.number} is contradicted by later ones: {count} would match it again and differ from it"]
+        return [
+            f"condition {self.number} is contradicted by later ones: {count} would match it again"
+            " and differ from it"
+        ]

@@ -19,8 +19,13 @@ from hypnet_hpsearch.trial import ENDED_FROM_OUTSIDE
 __all__ = ["InHand"]
 
 _POLL = 1.0  # seconds between two polls of a scheduler that does not say how often it may be asked
-_SILENCE = (5.0, 60.0)  # seconds to leave a scheduler alone that did not answer: at first, and at most
-_AHEAD = 4  # jobs that wait in the scheduler, so that a slot is never empty while the driver is busy
+_SILENCE = (
+    5.0,
+    60.0,
+)  # seconds to leave a scheduler alone that did not answer: at first, and at most
+_AHEAD = (
+    4  # jobs that wait in the scheduler, so that a slot is never empty while the driver is busy
+)
 _AT_ONCE = 50  # jobs at once in a scheduler that does not say how many slots it has
 _PATIENCE = 60.0  # seconds for cancelled jobs to end
 
@@ -28,19 +33,22 @@ _PATIENCE = 60.0  # seconds for cancelled jobs to end
 class InHand:
     """The attempts that a driver answers for, from the claim to the end.
 
-    One waits until the scheduler takes it, has a job, or lives although no job stands for it, because its driver or its launcher was
-    killed. What a scheduler says is never a result: that is for the attempt's own directory to tell.
+    One waits until the scheduler takes it, has a job, or lives although no job stands
+    for it, because its driver or its launcher was killed. What a scheduler says is
+    never a result: that is for the attempt's own directory to tell.
 
     Args:
         store: The search's directory.
         spec: The search, with the settings of today.
         scheduler: What runs the jobs.
         warned: Told when the scheduler does not answer.
-        max_jobs: How many attempts may be in hand at once; what the scheduler's slots call for if `None`.
+        max_jobs: How many attempts may be in hand at once; what the scheduler's slots
+            call for if `None`.
 
     Attributes:
         poll_interval: Seconds between two polls of the scheduler.
-        unwanted: Attempts that somebody has asked to cancel, or that a pruner has given up.
+        unwanted: Attempts that somebody has asked to cancel, or that a pruner has given
+            up.
     """
 
     def __init__(
@@ -78,7 +86,10 @@ class InHand:
 
     @property
     def room(self) -> int:
-        """How many more there may be. What a sampler learns from is worth waiting for: few of its proposals queue."""
+        """How many more there may be.
+
+        What a sampler learns from is worth waiting for: few of its proposals queue.
+        """
         room = self._max_jobs - len(self)
         return min(room, _AHEAD - self.queued) if self._spec.adapts else room
 
@@ -95,7 +106,9 @@ class InHand:
     @property
     def queued(self) -> int:
         """How many of them wait for their turn, as far as is known."""
-        return len(self._waiting) + sum(self._states.get(job, JobState.QUEUED) is JobState.QUEUED for job in self._jobs)
+        return len(self._waiting) + sum(
+            self._states.get(job, JobState.QUEUED) is JobState.QUEUED for job in self._jobs
+        )
 
     @property
     def has_ends(self) -> bool:
@@ -141,7 +154,11 @@ class InHand:
 
     def _submitted(self, attempts: Sequence[Attempt]) -> Sequence[str]:
         jobs = [job_of(attempt, self._spec) for attempt in attempts]
-        return self._batch.submit_many(jobs) if self._batch else [self._scheduler.submit(job) for job in jobs]
+        return (
+            self._batch.submit_many(jobs)
+            if self._batch
+            else [self._scheduler.submit(job) for job in jobs]
+        )
 
     def _leave_alone(self, error: SchedulerError) -> None:
         """Ask the scheduler nothing for a while; what cannot be asked has not changed."""
@@ -163,7 +180,10 @@ class InHand:
         for job, state in self._states.items():
             if state.ended:
                 why = self._batch.reason(job) if self._batch else ""
-                self._end(self._jobs.pop(job), f"its job is {state.value}{f' ({why})' if why else ''} and wrote no result")
+                self._end(
+                    self._jobs.pop(job),
+                    f"its job is {state.value}{f' ({why})' if why else ''} and wrote no result",
+                )
 
     def look_at_jobless(self) -> None:
         """See which attempts have ended that no job stands for."""
@@ -177,19 +197,28 @@ class InHand:
             self._jobless.append(attempt)
             return
         if self._is_overdue(result):
-            result = {**result, "reason": f"over its time limit of {self._spec.resources.time_limit}"}
+            result = {
+                **result,
+                "reason": f"over its time limit of {self._spec.resources.time_limit}",
+            }
         cancelled = attempt in self.unwanted and not TrialState(result.get("state", "lost")).final
         self._ends.append(end_event(attempt, result, TrialState.CANCELLED if cancelled else None))
 
     def _is_overdue(self, result: Mapping[str, Any]) -> bool:
-        """Whether an attempt was ended when its time was over. Its own clock tells, which started a little after the scheduler's."""
+        """Whether an attempt was ended when its time was over.
+
+        Its own clock tells, which started a little after the scheduler's.
+        """
         limit = self._spec.resources.time_limit
         if limit is None or not str(result.get("reason")).startswith(ENDED_FROM_OUTSIDE):
             return False
         return bool(result["ended"] - result["started"] >= 0.9 * limit.total_seconds())
 
     def cancel(self, attempts: Collection[Attempt]) -> None:
-        """End those of some attempts that are in hand, as soon as the scheduler can be told. None of them is tried again."""
+        """End those of some attempts that are in hand, as soon as the scheduler can be told.
+
+        None of them is tried again.
+        """
         self.unwanted.update(attempts)
         self._to_cancel.update(attempts)
         try:
@@ -207,7 +236,9 @@ class InHand:
         self._to_cancel.clear()
 
     def take_over(self, orphans: Sequence[TrialRecord], driver: str) -> None:
-        """Take trials in hand that nobody looks after: some have ended, some run on, some are dead. The caller holds the lock.
+        """Take trials in hand that nobody looks after: some have ended, some run on, some are dead.
+
+        The caller holds the lock.
 
         Args:
             orphans: The trials.
@@ -233,7 +264,9 @@ class InHand:
                 events.append(end_event(attempt, result))
         self._store.write(events)
 
-    def _known(self, orphans: Sequence[TrialRecord]) -> tuple[dict[str, str], Mapping[str, JobState]]:
+    def _known(
+        self, orphans: Sequence[TrialRecord]
+    ) -> tuple[dict[str, str], Mapping[str, JobState]]:
         """The jobs of some trials by their ids, found again where they were not written down, and the jobs' states."""
         jobs = {record.id: record.job for record in orphans if record.job}
         if not orphans:
@@ -241,7 +274,9 @@ class InHand:
         try:
             if self._batch and len(jobs) < len(orphans):
                 keys = {
-                    key_of(self._store.attempt(record.id, record.attempt)): record.id for record in orphans if not record.job
+                    key_of(self._store.attempt(record.id, record.attempt)): record.id
+                    for record in orphans
+                    if not record.job
                 }
                 jobs |= {keys[key]: job for key, job in self._batch.find(keys).items()}
             return jobs, self._scheduler.poll(list(jobs.values()))

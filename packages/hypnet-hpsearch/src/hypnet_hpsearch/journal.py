@@ -20,8 +20,9 @@ _TAIL = 64
 class Journal:
     """Events in a file, one JSON object per line.
 
-    Only who holds the lock may append. A line that a crash tore, or that somebody damaged, is passed over and counted; the next
-    event starts a new line. The lock is one of the operating system's: it ends with the process that holds it.
+    Only who holds the lock may append. A line that a crash tore, or that somebody
+    damaged, is passed over and counted; the next event starts a new line. The lock is
+    one of the operating system's: it ends with the process that holds it.
 
     Args:
         path: The file; it need not exist. Beside it, its lock is `PATH.lock`.
@@ -77,7 +78,8 @@ class Journal:
         """Add events; the caller holds the lock.
 
         Raises:
-            RunError: The file cannot be written. Some of the events may be there, the last of them torn.
+            RunError: The file cannot be written. Some of the events may be there, the
+                last of them torn.
         """
         text = "".join(json.dumps(event, separators=(",", ":")) + "\n" for event in events)
         try:
@@ -94,8 +96,8 @@ class Journal:
         """The events that were added since the last call.
 
         Returns:
-            Whether everything must be forgotten, because the file was cut or replaced and the events are all that it holds now; and
-            the events.
+            Whether everything must be forgotten, because the file was cut or replaced
+            and the events are all that it holds now; and the events.
 
         Raises:
             RunError: The file cannot be read.

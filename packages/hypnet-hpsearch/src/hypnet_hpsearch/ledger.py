@@ -17,7 +17,8 @@ class TrialState(StrEnum):
     Attributes:
         RUNNING: A driver has claimed it; it waits, or runs.
         DONE: It has its result, once and for all.
-        PRUNED: A pruner has ended it early, once and for all; its last report is its metric.
+        PRUNED: A pruner has ended it early, once and for all; its last report is its
+            metric.
         FAILED: Its latest attempt went wrong.
         LOST: Its latest attempt vanished without a result.
         CANCELLED: Its latest attempt was ended on request.
@@ -72,7 +73,13 @@ class TrialRecord:
     @property
     def score(self) -> float | None:
         """The metric if it is a number that can be compared."""
-        return self.metric if self.state is TrialState.DONE and self.metric is not None and math.isfinite(self.metric) else None
+        return (
+            self.metric
+            if self.state is TrialState.DONE
+            and self.metric is not None
+            and math.isfinite(self.metric)
+            else None
+        )
 
     def rank(self, direction: str) -> tuple[float, str]:
         """What trials that have a score are sorted by, best first; of equal ones the smallest id comes first."""
@@ -99,7 +106,10 @@ class Ledger:
         self._requests: list[tuple[str, str, int]] = []
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Take in some events, in their order. An event that makes no sense is passed over and counted."""
+        """Take in some events, in their order.
+
+        An event that makes no sense is passed over and counted.
+        """
         for event in events:
             try:
                 self._add(event)
@@ -147,20 +157,35 @@ class Ledger:
             if attempt == record.attempt and record.state is not TrialState.RUNNING:
                 return  # somebody took over what had just ended
             record.job = record.job if attempt == record.attempt else ""
-            record.state, record.attempt, record.driver = TrialState.RUNNING, attempt, str(event["driver"])
+            record.state, record.attempt, record.driver = (
+                TrialState.RUNNING,
+                attempt,
+                str(event["driver"]),
+            )
             record.options = event.get("options") or record.options
             self.running.add(trial)
         elif kind == "job":
             record.job = str(event["job"])
-        elif record.state is TrialState.RUNNING or attempt > record.attempt:  # of two ends of one attempt the first counts
+        elif (
+            record.state is TrialState.RUNNING or attempt > record.attempt
+        ):  # of two ends of one attempt the first counts
             self._end(record, attempt, event)
         self.trials[trial] = record
 
     def _end(self, record: TrialRecord, attempt: int, event: Mapping[str, Any]) -> None:
-        metric, seconds, state = event.get("metric"), event.get("seconds"), TrialState(event["state"])
+        metric, seconds, state = (
+            event.get("metric"),
+            event.get("seconds"),
+            TrialState(event["state"]),
+        )
         metric = None if metric is None else float(metric)
         seconds = None if seconds is None else float(seconds)
-        record.state, record.attempt, record.metric, record.seconds = state, attempt, metric, seconds
+        record.state, record.attempt, record.metric, record.seconds = (
+            state,
+            attempt,
+            metric,
+            seconds,
+        )
         record.reason = event.get("reason")
         ended = event.get("ended", event.get("time"))
         record.ended = None if ended is None else float(ended)

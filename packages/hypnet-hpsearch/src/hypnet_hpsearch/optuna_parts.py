@@ -1,4 +1,7 @@
-"""Optuna's samplers and pruners, found by name and built from a search's options. Everything here needs the extra `optuna`."""
+"""Optuna's samplers and pruners, found by name and built from a search's options.
+
+Everything here needs the extra `optuna`.
+"""
 
 from __future__ import annotations
 
@@ -27,20 +30,24 @@ def optuna() -> ModuleType:
         RunError: It is not installed, or too old.
     """
     try:
-        import optuna as package  # noqa: PLC0415  an extra, and slow to import
+        import optuna as package
     except ImportError:
         raise RunError(
-            "Optuna is not installed, and the sampler is one of its: pip install 'hypnet-hpsearch[optuna]'"
-            " (without it there are 'grid' and 'random')"
+            "Optuna is not installed, and the sampler is one of its: pip install"
+            " 'hypnet-hpsearch[optuna]' (without it there are 'grid' and 'random')"
         ) from None
     if int(package.__version__.partition(".")[0]) < _OLDEST:
-        raise RunError(f"Optuna {package.__version__} is too old: pip install 'hypnet-hpsearch[optuna]'")
+        raise RunError(
+            f"Optuna {package.__version__} is too old: pip install 'hypnet-hpsearch[optuna]'"
+        )
     package.logging.set_verbosity(package.logging.ERROR)
     warnings.filterwarnings("ignore", category=package.exceptions.ExperimentalWarning)
     return package
 
 
-def made_sampler(options: Mapping[str, Any], *, seed: int, lists: Mapping[str, Iterable[str]]) -> BaseSampler:
+def made_sampler(
+    options: Mapping[str, Any], *, seed: int, lists: Mapping[str, Iterable[str]]
+) -> BaseSampler:
     """A sampler of Optuna's.
 
     Args:
@@ -61,7 +68,9 @@ def made_sampler(options: Mapping[str, Any], *, seed: int, lists: Mapping[str, I
         values["search_space"] = {key: list(some) for key, some in lists.items()}  # type: ignore[assignment]
     given = {key: value for key, value in options.items() if key not in {"name", "seed"}}
     if "seed" in options and "seed" not in known:
-        raise ConfigError(f"sampler: {chosen.__name__} has no option 'seed'{did_you_mean('seed', known)}")
+        raise ConfigError(
+            f"sampler: {chosen.__name__} has no option 'seed'{did_you_mean('seed', known)}"
+        )
     made: BaseSampler = _built(chosen, {**values, **given}, "sampler", seed)
     return made
 
@@ -79,7 +88,9 @@ def made_pruner(options: Mapping[str, Any] | None) -> BasePruner:
     if not isinstance(options.get("name"), str):
         raise ConfigError("'pruner' has no 'name'")
     chosen = _found(options["name"], classes, "Pruner")
-    made: BasePruner = _built(chosen, {key: value for key, value in options.items() if key != "name"}, "pruner", 0)
+    made: BasePruner = _built(
+        chosen, {key: value for key, value in options.items() if key != "name"}, "pruner", 0
+    )
     return made
 
 
@@ -87,7 +98,9 @@ def _classes(kind: str) -> dict[str, Any]:
     module = getattr(optuna(), f"{kind.lower()}s")
     base = getattr(module, f"Base{kind}")
     found = {name: getattr(module, name) for name in module.__all__ if not name.startswith("Base")}
-    return {name: one for name, one in found.items() if inspect.isclass(one) and issubclass(one, base)}
+    return {
+        name: one for name, one in found.items() if inspect.isclass(one) and issubclass(one, base)
+    }
 
 
 def _found(name: str, classes: Mapping[str, Any], kind: str) -> Any:
@@ -108,7 +121,9 @@ def _built(chosen: Any, options: Mapping[str, Any], what: str, seed: int) -> Any
     known = inspect.signature(chosen).parameters
     for key in options:
         if key not in known:
-            raise ConfigError(f"{what}: {chosen.__name__} has no option {key!r}{did_you_mean(key, known)}")
+            raise ConfigError(
+                f"{what}: {chosen.__name__} has no option {key!r}{did_you_mean(key, known)}"
+            )
     values = {key: _inner(key, value, seed) for key, value in options.items()}
     missing = [key for key, one in known.items() if one.default is one.empty and key not in values]
     if missing:
@@ -116,9 +131,14 @@ def _built(chosen: Any, options: Mapping[str, Any], what: str, seed: int) -> Any
     try:
         return chosen(**values)
     except ImportError as error:
-        raise RunError(f"{chosen.__name__} needs a package that is not installed: {' '.join(str(error).split())}") from None
+        raise RunError(
+            f"{chosen.__name__} needs a package that is not installed:"
+            f" {' '.join(str(error).split())}"
+        ) from None
     except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{what}: {chosen.__name__} refuses its options: {' '.join(str(error).split())}") from None
+        raise ConfigError(
+            f"{what}: {chosen.__name__} refuses its options: {' '.join(str(error).split())}"
+        ) from None
 
 
 def _inner(key: str, value: Any, seed: int) -> Any:

@@ -28,7 +28,8 @@ class PlannedTrial:
     """One trial of a plan.
 
     Attributes:
-        id: Hash of the target and all options: the same configuration has the same id in whatever order it was written.
+        id: Hash of the target and all options: the same configuration has the same id
+            in whatever order it was written.
         options: All options, those of the base first.
     """
 
@@ -64,7 +65,9 @@ class Plan:
     def __len__(self) -> int:
         """How many trials there are to run."""
         everything = len(self._grid) * max(1, len(self._seeds))
-        return everything if self._spec.max_trials is None else min(everything, self._spec.max_trials)
+        return (
+            everything if self._spec.max_trials is None else min(everything, self._spec.max_trials)
+        )
 
     def order(self) -> Iterator[int]:
         """The numbers of the trials to run, in the order in which they are started."""
@@ -141,17 +144,26 @@ def _configurations(spec: SearchSpec) -> tuple[Grid, list[str]]:
 
 
 class TrialHash:
-    """Turns cells into ids. It is called once for every cell of a grid, so all that can be done before is."""
+    """Turns cells into ids.
+
+    It is called once for every cell of a grid, so all that can be done before is.
+    """
 
     def __init__(self, spec: SearchSpec, keys: Sequence[str]) -> None:
         identity = spec.identity()
-        target = {name: identity[name] for name in ("experiment", "command", "style", "summary") if name in identity}
+        target = {
+            name: identity[name]
+            for name in ("experiment", "command", "style", "summary")
+            if name in identity
+        }
         self._start = blake2b(json.dumps(target, sort_keys=True).encode(), digest_size=8)
         base = {key: _short(text_of(value, f"base: {key!r}")) for key, value in spec.base.items()}
-        # Sorted by key, so that neither the order of writing nor base or grid makes a difference.
+        # Sorted by key, so that neither the order of writing nor base or grid makes a
+        # difference.
         every = sorted([*base, *keys])
         self._form = ",".join(
-            f"{json.dumps(key)}:{base.get(key, '')}".replace("%", "%%") + "%s" * (key not in base) for key in every
+            f"{json.dumps(key)}:{base.get(key, '')}".replace("%", "%%") + "%s" * (key not in base)
+            for key in every
         )
         self._places = [keys.index(key) for key in every if key not in base]
 

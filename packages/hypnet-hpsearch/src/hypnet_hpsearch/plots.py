@@ -1,4 +1,7 @@
-"""Pictures of a search: the metric against each option, parallel coordinates, and the best result so far. Needs the extra `plot`."""
+"""Pictures of a search: the metric against each option, parallel coordinates, and the best result so far.
+
+Needs the extra `plot`.
+"""
 
 from __future__ import annotations
 
@@ -48,39 +51,59 @@ class _Axis:
     log: bool = False
 
 
-def save_plots(store: Store, spec: SearchSpec, directory: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
+def save_plots(
+    store: Store, spec: SearchSpec, directory: Path, formats: Sequence[str] = ("png", "svg")
+) -> list[Path]:
     """Draw a search.
 
     Args:
         store: The search's directory.
         spec: The search.
-        directory: Where the files go: `options`, `parallel` and `best_so_far` with each format's ending.
+        directory: Where the files go: `options`, `parallel` and `best_so_far` with each
+            format's ending.
         formats: `png` and `svg`.
 
     Returns:
         The files.
 
     Raises:
-        RunError: There is nothing to draw, matplotlib is not installed, or a file cannot be written.
+        RunError: There is nothing to draw, matplotlib is not installed, or a file
+            cannot be written.
     """
-    records = [record for record in store.ledger.trials.values() if record.state.final and record.options]
-    with_number = [record for record in records if record.metric is not None and math.isfinite(record.metric)]
+    records = [
+        record for record in store.ledger.trials.values() if record.state.final and record.options
+    ]
+    with_number = [
+        record for record in records if record.metric is not None and math.isfinite(record.metric)
+    ]
     if not any(record.score is not None for record in with_number):
         raise RunError(f"{store.directory}: no trial has a number for a result yet")
-    axes = [axis for axis in (_axis(spec, name, with_number) for name in spec.searched) if len(set(axis.places)) > 1]
+    axes = [
+        axis
+        for axis in (_axis(spec, name, with_number) for name in spec.searched)
+        if len(set(axis.places)) > 1
+    ]
     left_out = len(records) - len(with_number)
-    figures: dict[str, Callable[[], Figure]] = {"best_so_far": lambda: _best_so_far(spec, with_number, left_out)}
+    figures: dict[str, Callable[[], Figure]] = {
+        "best_so_far": lambda: _best_so_far(spec, with_number, left_out)
+    }
     if axes:
         figures["options"] = lambda: _options(spec, axes, with_number, left_out)
         figures["parallel"] = lambda: _parallel(spec, axes, with_number, left_out)
     _check_installed()
     make_directory(directory)
-    with warnings.catch_warnings(action="ignore"):  # of letters that no font has, of numbers at the edge of what floats hold
-        return [path for name, draw in figures.items() for path in _save(draw(), directory / name, formats)]
+    with warnings.catch_warnings(
+        action="ignore"
+    ):  # of letters that no font has, of numbers at the edge of what floats hold
+        return [
+            path
+            for name, draw in figures.items()
+            for path in _save(draw(), directory / name, formats)
+        ]
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure as Canvas  # noqa: PLC0415  an extra, and slow to import
+    from matplotlib.figure import Figure as Canvas
 
     return Canvas(figsize=(width, height), layout="constrained")
 
@@ -93,12 +116,14 @@ def _check_installed() -> None:
 
 
 def _save(figure: Figure, path: Path, formats: Sequence[str]) -> list[Path]:
-    import io  # noqa: PLC0415
+    import io
 
     saved = []
     for kind in formats:
         content = io.BytesIO()
-        figure.savefig(content, format=kind, dpi=_DPI, metadata={"Date": None} if kind == "svg" else None)
+        figure.savefig(
+            content, format=kind, dpi=_DPI, metadata={"Date": None} if kind == "svg" else None
+        )
         saved.append(path.with_suffix(f".{kind}"))
         write_atomic(saved[-1], content.getvalue())
     return saved
@@ -106,10 +131,13 @@ def _save(figure: Figure, path: Path, formats: Sequence[str]) -> list[Path]:
 
 def _axis(spec: SearchSpec, name: str, records: Sequence[TrialRecord]) -> _Axis:
     values = [record.options.get(name) for record in records]
-    numbers = [value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    numbers = [
+        value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)
+    ]
     if len(numbers) == len(values) and all(map(math.isfinite, numbers)):
         return _Axis(name, [float(number) for number in numbers], log=_is_log(spec, name, numbers))
-    # Categories, in the order of the search file; what conditions have added comes after.
+    # Categories, in the order of the search file; what conditions have added comes
+    # after.
     texts = [
         "(none)" if value is None and name not in record.options else argument_text(value)
         for value, record in zip(values, records, strict=True)
@@ -146,7 +174,9 @@ def _option_scale(axes: Axes, axis: _Axis) -> None:
     elif axis.log:
         axes.set_xscale("log")
     elif len(set(axis.places)) <= _FEW_TICKS:
-        axes.set_xticks(sorted(set(axis.places)), [f"{place:.4g}" for place in sorted(set(axis.places))])
+        axes.set_xticks(
+            sorted(set(axis.places)), [f"{place:.4g}" for place in sorted(set(axis.places))]
+        )
 
 
 def _metric_scale(axes: Axes, records: Sequence[TrialRecord]) -> None:
@@ -164,24 +194,53 @@ def _title(spec: SearchSpec, count: int, left_out: int) -> str:
     return f"{text}, and {left_out} without a number" if left_out else text
 
 
-def _points(axes: Axes, places: Sequence[float], records: Sequence[TrialRecord], best: TrialRecord) -> None:
-    for state, marker, label in ((TrialState.DONE, "o", "done"), (TrialState.PRUNED, "x", "pruned")):
+def _points(
+    axes: Axes, places: Sequence[float], records: Sequence[TrialRecord], best: TrialRecord
+) -> None:
+    for state, marker, label in (
+        (TrialState.DONE, "o", "done"),
+        (TrialState.PRUNED, "x", "pruned"),
+    ):
         chosen = [number for number, record in enumerate(records) if record.state is state]
         if chosen:
-            x, y = [places[number] for number in chosen], [records[number].metric or 0.0 for number in chosen]
+            x, y = (
+                [places[number] for number in chosen],
+                [records[number].metric or 0.0 for number in chosen],
+            )
             colour = "tab:blue" if state is TrialState.DONE else "tab:gray"
             axes.scatter(
-                x, y, s=18, alpha=0.7, marker=marker, color=colour, linewidths=1, label=label, rasterized=len(records) > _MANY
+                x,
+                y,
+                s=18,
+                alpha=0.7,
+                marker=marker,
+                color=colour,
+                linewidths=1,
+                label=label,
+                rasterized=len(records) > _MANY,
             )
     place = places[records.index(best)]
-    axes.scatter([place], [best.metric or 0.0], s=90, facecolors="none", edgecolors="tab:red", linewidths=1.8, label="best")
+    axes.scatter(
+        [place],
+        [best.metric or 0.0],
+        s=90,
+        facecolors="none",
+        edgecolors="tab:red",
+        linewidths=1.8,
+        label="best",
+    )
 
 
 def _best(spec: SearchSpec, records: Sequence[TrialRecord]) -> TrialRecord:
-    return min((record for record in records if record.score is not None), key=lambda record: record.rank(spec.direction))
+    return min(
+        (record for record in records if record.score is not None),
+        key=lambda record: record.rank(spec.direction),
+    )
 
 
-def _options(spec: SearchSpec, axes: Sequence[_Axis], records: Sequence[TrialRecord], left_out: int) -> Figure:
+def _options(
+    spec: SearchSpec, axes: Sequence[_Axis], records: Sequence[TrialRecord], left_out: int
+) -> Figure:
     """One panel for each option: the metric against its values."""
     shown = axes[:_MOST_PANELS]
     columns = min(4, len(shown)) if len(shown) != 4 else 2
@@ -206,12 +265,14 @@ def _options(spec: SearchSpec, axes: Sequence[_Axis], records: Sequence[TrialRec
     return figure
 
 
-def _parallel(spec: SearchSpec, axes: Sequence[_Axis], records: Sequence[TrialRecord], left_out: int) -> Figure:
+def _parallel(
+    spec: SearchSpec, axes: Sequence[_Axis], records: Sequence[TrialRecord], left_out: int
+) -> Figure:
     """One line for each trial through all its options to its metric; the best are drawn last, in the brightest colour."""
-    from matplotlib import colormaps  # noqa: PLC0415  as above
-    from matplotlib.cm import ScalarMappable  # noqa: PLC0415
-    from matplotlib.collections import LineCollection  # noqa: PLC0415
-    from matplotlib.colors import LogNorm, Normalize  # noqa: PLC0415
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import LogNorm, Normalize
 
     shown = list(axes[:_MOST_PANELS])
     metrics = [record.metric or 0.0 for record in records]
@@ -220,7 +281,9 @@ def _parallel(spec: SearchSpec, axes: Sequence[_Axis], records: Sequence[TrialRe
     everything = [*shown, _Axis(spec.metric, metrics, log=wide)]
     figure = _figure(max(6.0, 1.5 * len(everything) + 1), 4.5)
     panel = figure.subplots()
-    norm = (LogNorm if wide else Normalize)(min(metrics), max(metrics) if max(metrics) > min(metrics) else min(metrics) + 1)
+    norm = (LogNorm if wide else Normalize)(
+        min(metrics), max(metrics) if max(metrics) > min(metrics) else min(metrics) + 1
+    )
     colours = colormaps["viridis" if sign == 1 else "viridis_r"]
     heights = [_heights(axis) for axis in everything]
     width = 1.6 if len(records) < 100 else 0.8
@@ -261,29 +324,50 @@ def _marks(axis: _Axis) -> list[tuple[float, str]]:
     """What is written beside an axis: all categories, or five numbers."""
     if axis.labels:
         step, last = -(-len(axis.labels) // _MOST_TICKS), max(1, len(axis.labels) - 1)
-        return [(place / last, _short(axis.labels[place])) for place in range(0, len(axis.labels), step)]
+        return [
+            (place / last, _short(axis.labels[place])) for place in range(0, len(axis.labels), step)
+        ]
     low, high = min(axis.places), max(axis.places)
     distinct = dict(zip(axis.places, _heights(axis), strict=True))
     if len(distinct) <= _MOST_TICKS:
         return [(height, f"{place:.4g}") for place, height in distinct.items()]
     if axis.log:
-        return [(quarter / 4, f"{low ** (1 - quarter / 4) * high ** (quarter / 4):.2g}") for quarter in range(5)]
+        return [
+            (quarter / 4, f"{low ** (1 - quarter / 4) * high ** (quarter / 4):.2g}")
+            for quarter in range(5)
+        ]
     return [(quarter / 4, f"{low + (high - low) * quarter / 4:.3g}") for quarter in range(5)]
 
 
 def _best_so_far(spec: SearchSpec, records: Sequence[TrialRecord], left_out: int) -> Figure:
     """All results in the order in which they came, and the best of them so far."""
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415  as above
+    from matplotlib.ticker import MaxNLocator
 
     ordered = sorted(records, key=lambda record: record.ended or 0.0)
     choose = max if spec.direction == "maximize" else min
     figure = _figure(7.0, 4.2)
     panel = figure.subplots()
-    _points(panel, [float(number) for number in range(1, len(ordered) + 1)], ordered, _best(spec, records))
+    _points(
+        panel,
+        [float(number) for number in range(1, len(ordered) + 1)],
+        ordered,
+        _best(spec, records),
+    )
     best: list[float] = []
     for record in ordered:
-        best.append(choose([*best[-1:], *([] if record.score is None else [record.score])], default=math.nan))
-    panel.step(range(1, len(best) + 1), best, where="post", color="tab:red", linewidth=1.4, label="best so far")
+        best.append(
+            choose(
+                [*best[-1:], *([] if record.score is None else [record.score])], default=math.nan
+            )
+        )
+    panel.step(
+        range(1, len(best) + 1),
+        best,
+        where="post",
+        color="tab:red",
+        linewidth=1.4,
+        label="best so far",
+    )
     _metric_scale(panel, ordered)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_xlim(0.5, len(ordered) + 0.5)

@@ -15,16 +15,24 @@ def hypnet_components() -> list[Component]:
     """The schedulers."""
     return [
         Component.scheduler(
-            "local", "hypnet_hpsearch.schedulers.local:Local", "Processes of this machine, with processor slots and GPUs."
+            "local",
+            "hypnet_hpsearch.schedulers.local:Local",
+            "Processes of this machine, with processor slots and GPUs.",
         ),
-        Component.scheduler("slurm", "hypnet_hpsearch.schedulers.slurm:Slurm", "Jobs and job arrays of a Slurm cluster."),
+        Component.scheduler(
+            "slurm",
+            "hypnet_hpsearch.schedulers.slurm:Slurm",
+            "Jobs and job arrays of a Slurm cluster.",
+        ),
         Component.scheduler(
             "lsf",
             "hypnet_hpsearch.schedulers.lsf:Lsf",
             "Jobs and job arrays of an LSF cluster (checked against a stand-in only).",
         ),
         Component.scheduler(
-            "ray", "hypnet_hpsearch.schedulers.ray:Ray", "Tasks of a Ray cluster, or of a Ray on this machine."
+            "ray",
+            "hypnet_hpsearch.schedulers.ray:Ray",
+            "Tasks of a Ray cluster, or of a Ray on this machine.",
         ),
     ]
 
@@ -32,6 +40,6 @@ def hypnet_components() -> list[Component]:
 @hookimpl
 def hypnet_commands(app: typer.Typer) -> None:
     """The command `hypnet search`."""
-    from hypnet_hpsearch.cli import search  # noqa: PLC0415  listing components needs no command
+    from hypnet_hpsearch.cli import search
 
     app.add_typer(search, name="search")

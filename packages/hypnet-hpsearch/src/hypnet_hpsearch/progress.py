@@ -1,4 +1,7 @@
-"""Showing how a search goes: a live table on a terminal, plain lines elsewhere. Both go to stderr."""
+"""Showing how a search goes: a live table on a terminal, plain lines elsewhere.
+
+Both go to stderr.
+"""
 
 from __future__ import annotations
 
@@ -47,17 +50,38 @@ class Lines:
         _logger.info(described(start))
         if start.damaged:
             lines = "1 line" if start.damaged == 1 else f"{start.damaged} lines"
-            _logger.warning("%s of the journal could not be read; what they said was found again where it matters", lines)
+            _logger.warning(
+                "%s of the journal could not be read; what they said was found again where it"
+                " matters",
+                lines,
+            )
 
     def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
         """Say what became of the trial."""
-        what = f"{record.metric:.6g}" if record.metric is not None else record.reason or record.state.value
-        options = " ".join(f"{key}={shown(value)}" for key, value in record.options.items() if key in self._searched)
+        what = (
+            f"{record.metric:.6g}"
+            if record.metric is not None
+            else record.reason or record.state.value
+        )
+        options = " ".join(
+            f"{key}={shown(value)}"
+            for key, value in record.options.items()
+            if key in self._searched
+        )
         level = logging.INFO if record.state.final else logging.WARNING
         if _logger.isEnabledFor(level):
             now = progress()
             done = now.counts[TrialState.DONE]
-            _logger.log(level, "[%d/%d] %s %s: %s  (%s)", done, now.total, record.id, record.state.value, what, options)
+            _logger.log(
+                level,
+                "[%d/%d] %s %s: %s  (%s)",
+                done,
+                now.total,
+                record.id,
+                record.state.value,
+                what,
+                options,
+            )
 
     def working(self, progress: Callable[[], Progress]) -> None:
         """Nothing: no news."""
@@ -98,7 +122,7 @@ class Live:
         _logger.warning(message)
 
     def _table(self, progress: Progress) -> Any:
-        from rich.table import Table  # noqa: PLC0415  only a terminal pays for rich
+        from rich.table import Table
 
         counts = progress.counts
         failed = counts[TrialState.FAILED] + counts[TrialState.LOST] + counts[TrialState.CANCELLED]
@@ -129,13 +153,13 @@ def watcher() -> Iterator[Watcher]:
     if not _logger.isEnabledFor(logging.INFO):
         yield Silent()
         return
-    from rich.console import Console  # noqa: PLC0415  as above
+    from rich.console import Console
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Lines()
         return
-    from rich.live import Live as Display  # noqa: PLC0415  as above
+    from rich.live import Live as Display
 
     with Display(console=console, transient=True, refresh_per_second=4) as display:
         yield Live(display)
@@ -148,7 +172,10 @@ def described(start: Start) -> str:
     parts += [f"{start.running} running already"] if start.running else []
     kinds = [f"{start.missing} missing", f"{start.failed} failed"]
     kinds += [f"{start.interrupted} interrupted"] if start.interrupted else []
-    return f"{', '.join(parts)}; to run: {start.missing + start.failed + start.interrupted} ({', '.join(kinds)})"
+    return (
+        f"{', '.join(parts)}; to run: {start.missing + start.failed + start.interrupted}"
+        f" ({', '.join(kinds)})"
+    )
 
 
 def shown(value: Any) -> str:

@@ -11,7 +11,9 @@ __all__ = ["RangeSpec"]
 
 Number: TypeAlias = int | Annotated[float, Field(allow_inf_nan=False)]
 
-_DIGITS = 12  # enough for any range, and fewer than those in which two machines' logarithms may differ
+_DIGITS = (
+    12  # enough for any range, and fewer than those in which two machines' logarithms may differ
+)
 
 
 class RangeSpec(BaseModel):
@@ -20,7 +22,8 @@ class RangeSpec(BaseModel):
     Attributes:
         low: The smallest number.
         high: The largest.
-        log: Draw evenly from the logarithms, so that each power of ten is as likely as any other.
+        log: Draw evenly from the logarithms, so that each power of ten is as likely as
+            any other.
         integer: Only whole numbers.
         step: Only `low`, `low + step`, `low + 2 step`, …
 
@@ -52,7 +55,9 @@ class RangeSpec(BaseModel):
             for name in ("low", "high", "step"):
                 value = getattr(self, name)
                 if value is not None and value != int(value):
-                    raise ValueError(f"{name} must be a whole number where 'integer' is true, is {value!r}")
+                    raise ValueError(
+                        f"{name} must be a whole number where 'integer' is true, is {value!r}"
+                    )
         return self
 
     @property
@@ -60,7 +65,9 @@ class RangeSpec(BaseModel):
         """How many numbers there are to choose from; `None` if that is no sensible question."""
         if self.integer:
             return int((self.high - self.low) // (self.step or 1)) + 1
-        return None if self.step is None else math.floor((self.high - self.low) / self.step + 1e-9) + 1
+        return (
+            None if self.step is None else math.floor((self.high - self.low) / self.step + 1e-9) + 1
+        )
 
     def at(self, place: float) -> int | float:
         """The number at a place from 0 (the smallest) to just below 1."""
@@ -72,10 +79,16 @@ class RangeSpec(BaseModel):
         return int(number) if self.integer else self._rounded(number)
 
     def _at_in_logarithms(self, place: float) -> int | float:
-        margin = 0.5 if self.integer else 0.0  # a whole number stands for all that would be rounded to it
+        margin = (
+            0.5 if self.integer else 0.0
+        )  # a whole number stands for all that would be rounded to it
         low, high = math.log(self.low - margin), math.log(self.high + margin)
         number = math.exp(low + place * (high - low))
-        return int(min(max(round(number), self.low), self.high)) if self.integer else self._rounded(number)
+        return (
+            int(min(max(round(number), self.low), self.high))
+            if self.integer
+            else self._rounded(number)
+        )
 
     def _rounded(self, number: float) -> float:
         return min(max(float(f"{number:.{_DIGITS}g}"), float(self.low)), float(self.high))

@@ -1,4 +1,7 @@
-"""Intermediate results: what a trial reports while it runs, and how a driver reads that. Only the standard library is imported."""
+"""Intermediate results: what a trial reports while it runs, and how a driver reads that.
+
+Only the standard library is imported.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,9 @@ _AT_ONCE = 1 << 20
 def report(step: int, value: float) -> None:
     """Report how good the trial is so far, so that a pruner may end it early.
 
-    It adds the line `{"step": 3, "value": 0.5}` to `reports.jsonl` in the directory that `HYPNET_TRIAL_DIR` names, which a program in
-    any language can do. Outside a search it does nothing.
+    It adds the line `{"step": 3, "value": 0.5}` to `reports.jsonl` in the directory
+    that `HYPNET_TRIAL_DIR` names, which a program in any language can do. Outside a
+    search it does nothing.
 
     Args:
         step: How far the trial is, from 0; the same unit in all trials, such as epochs.
@@ -51,7 +55,8 @@ class Reports:
     def news(self) -> list[tuple[int, float]]:
         """Steps and values that were reported since the last call."""
         try:
-            # A trial may have put anything there, so neither a pipe nor a device may hold the driver up.
+            # A trial may have put anything there, so neither a pipe nor a device may
+            # hold the driver up.
             file = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
             return []

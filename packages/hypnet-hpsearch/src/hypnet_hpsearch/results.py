@@ -93,7 +93,11 @@ def results_of(store: Store, spec: SearchSpec) -> list[TrialResult]:
     def rank(record: TrialRecord) -> tuple[int, float, str]:
         if record.score is not None:
             return 0, *record.rank(spec.direction)
-        return 1 + (states.index(record.state) if record.state is not TrialState.DONE else 0), 0.0, record.id
+        return (
+            1 + (states.index(record.state) if record.state is not TrialState.DONE else 0),
+            0.0,
+            record.id,
+        )
 
     return [_result(store, record) for record in sorted(store.ledger.trials.values(), key=rank)]
 
@@ -135,7 +139,8 @@ def status_of(store: Store, spec: SearchSpec) -> SearchStatus:
         metric=spec.metric,
         direction=spec.direction,
         total=store.header["trials"],
-        without_number=counts[TrialState.DONE] - sum(record.score is not None for record in records),
+        without_number=counts[TrialState.DONE]
+        - sum(record.score is not None for record in records),
         missing=max(0, store.header["trials"] - len(records)),
         best=None if best is None else _result(store, best),
         **{state.value: count for state, count in counts.items()},
@@ -174,7 +179,11 @@ class ResultsFile:
             RunError: That is not possible.
         """
         started = time.monotonic()
-        ended = [result for result in results_of(self._store, self._spec) if result.state is not TrialState.RUNNING]
+        ended = [
+            result
+            for result in results_of(self._store, self._spec)
+            if result.state is not TrialState.RUNNING
+        ]
         write_atomic(self.path, as_csv(ended, self._spec.searched))
         self.outdated = False
         now = time.monotonic()
@@ -185,12 +194,25 @@ def as_csv(results: Iterable[TrialResult], options: Sequence[str]) -> str:
     """Results as CSV, with a line of headings."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "state", "metric", *options, "seconds", "attempt", "reason", "directory"])
+    writer.writerow(
+        ["trial", "state", "metric", *options, "seconds", "attempt", "reason", "directory"]
+    )
     for result in results:
-        chosen = [argument_text(result.options[key]) if key in result.options else "" for key in options]
+        chosen = [
+            argument_text(result.options[key]) if key in result.options else "" for key in options
+        ]
         metric = "" if result.metric is None else repr(result.metric)
         seconds = "" if result.seconds is None else f"{result.seconds:.3f}"
         writer.writerow(
-            [result.trial, result.state.value, metric, *chosen, seconds, result.attempt, result.reason or "", result.directory]
+            [
+                result.trial,
+                result.state.value,
+                metric,
+                *chosen,
+                seconds,
+                result.attempt,
+                result.reason or "",
+                result.directory,
+            ]
         )
     return text.getvalue()

@@ -19,7 +19,14 @@ from hypnet_hpsearch.jobs import job_of
 from hypnet_hpsearch.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.plan import Plan, PlannedTrial
 from hypnet_hpsearch.progress import Silent
-from hypnet_hpsearch.results import ResultsFile, SearchStatus, TrialResult, best_of, results_of, status_of
+from hypnet_hpsearch.results import (
+    ResultsFile,
+    SearchStatus,
+    TrialResult,
+    best_of,
+    results_of,
+    status_of,
+)
 from hypnet_hpsearch.spec import SearchSpec, load_spec
 from hypnet_hpsearch.store import Store
 from hypnet_hpsearch.target import check_command, command_line
@@ -45,7 +52,8 @@ class Search:
         plan: Its trials.
 
     Raises:
-        ConfigError: The grid, a range, a condition, the sampler or the command's template is impossible.
+        ConfigError: The grid, a range, a condition, the sampler or the command's
+            template is impossible.
         RunError: The sampler is one of Optuna's, which is not installed.
 
     Example:
@@ -83,7 +91,11 @@ class Search:
             raise ConfigError(f"{file}: {error}") from None
 
     def run(
-        self, scheduler: Scheduler | None = None, *, watcher: Watcher | None = None, max_jobs: int | None = None
+        self,
+        scheduler: Scheduler | None = None,
+        *,
+        watcher: Watcher | None = None,
+        max_jobs: int | None = None,
     ) -> SearchStatus:
         """Run every trial that has no result, and wait until all have ended.
 
@@ -92,7 +104,8 @@ class Search:
         Args:
             scheduler: What runs the trials; the one that the search names if `None`.
             watcher: Who is told how it goes.
-            max_jobs: How many jobs may be queued or running at once; what the scheduler has room for if `None`.
+            max_jobs: How many jobs may be queued or running at once; what the scheduler
+                has room for if `None`.
 
         Raises:
             ComponentError: There is no such scheduler or experiment.
@@ -105,7 +118,10 @@ class Search:
         if lacking:
             raise SchedulerError(lacking)
         store = Store.create(self.directory.absolute(), self.spec, len(self.plan))
-        if self.spec.experiment is not None and not self._looked_at().ledger.counts()[TrialState.DONE]:
+        if (
+            self.spec.experiment is not None
+            and not self._looked_at().ledger.counts()[TrialState.DONE]
+        ):
             self.check_experiment()
         results = ResultsFile(store, self.spec)
         study = _study_file(store, self.spec)
@@ -161,7 +177,9 @@ class Search:
 
     def command_lines(self) -> Iterator[tuple[PlannedTrial, tuple[str, ...]]]:
         """Every trial with the command line that it is run by; with an adaptive sampler, only the first."""
-        trials = [self.plan.first()] if self.spec.adapts else map(self.plan.trial, self.plan.order())
+        trials = (
+            [self.plan.first()] if self.spec.adapts else map(self.plan.trial, self.plan.order())
+        )
         for trial in trials:
             out = Attempt(self.directory.absolute() / "trials", trial.id, 1).run
             yield trial, command_line(self.spec, trial.options, out)
@@ -178,7 +196,9 @@ class Search:
         if not isinstance(scheduler, BatchScheduler):
             return []
         trials = self.directory.absolute() / "trials"
-        return scheduler.scripts([job_of(Attempt(trials, trial.id, 1), self.spec) for trial, _ in self.command_lines()])
+        return scheduler.scripts(
+            [job_of(Attempt(trials, trial.id, 1), self.spec) for trial, _ in self.command_lines()]
+        )
 
     def check_experiment(self) -> None:
         """Have the experiment check the first trial's options, so that a wrong key is one message and not a thousand failures.
@@ -192,12 +212,20 @@ class Search:
         registry().get(Kind.EXPERIMENT, self.spec.experiment)
         _, argv = next(self.command_lines())
         tried = subprocess.run(  # noqa: S603  # our own command, as an argument list
-            [*argv, "--dry-run"], cwd=self.spec.cwd, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            [*argv, "--dry-run"],
+            cwd=self.spec.cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
         )
         if tried.returncode:
-            lines = tried.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {tried.returncode}"]
+            lines = tried.stderr.decode(errors="replace").strip().splitlines() or [
+                f"exit code {tried.returncode}"
+            ]
             why = lines[-1].removeprefix("hypnet: ")
-            raise ConfigError(f"the experiment {self.spec.experiment!r} refuses the first trial: {why}")
+            raise ConfigError(
+                f"the experiment {self.spec.experiment!r} refuses the first trial: {why}"
+            )
 
     def _looked_at(self) -> Store:
         store = Store(self.directory.absolute())
@@ -223,7 +251,7 @@ def scheduler_of(spec: SearchSpec) -> Scheduler:
 def _plan_of(spec: SearchSpec) -> Plan | AdaptivePlan:
     if not spec.adapts:
         return Plan(spec)
-    from hypnet_hpsearch.adaptive import AdaptivePlan  # noqa: PLC0415  an extra, and slow to import
+    from hypnet_hpsearch.adaptive import AdaptivePlan
 
     return AdaptivePlan(spec)
 
@@ -231,7 +259,7 @@ def _plan_of(spec: SearchSpec) -> Plan | AdaptivePlan:
 def _study_file(store: Store, spec: SearchSpec) -> StudyFile | None:
     if not spec.adapts:
         return None
-    from hypnet_hpsearch.dashboard import StudyFile  # noqa: PLC0415  as above
+    from hypnet_hpsearch.dashboard import StudyFile
 
     return StudyFile(store, spec)
 

@@ -62,11 +62,13 @@ def source_of(path: Path, *, metric: str | None = None) -> Source:
     """The configuration that a path leads to.
 
     Args:
-        path: A search's directory, whose best trial is taken; the directory of a run; or a search file that gives one configuration.
+        path: A search's directory, whose best trial is taken; the directory of a run;
+            or a search file that gives one configuration.
         metric: The metric. A run's directory names none; the others do.
 
     Raises:
-        ConfigError: The file is impossible, or gives several configurations; or there is no metric.
+        ConfigError: The file is impossible, or gives several configurations; or there
+            is no metric.
         RunError: There is nothing of the kind, or the search has no result yet.
     """
     if (path / "search.json").exists():
@@ -74,19 +76,25 @@ def source_of(path: Path, *, metric: str | None = None) -> Source:
     if (path / "config.json").exists():
         return _of_run(path, metric)
     if path.is_dir():
-        raise RunError(f"{path} holds neither a search nor a run: there is no search.json and no config.json")
+        raise RunError(
+            f"{path} holds neither a search nor a run: there is no search.json and no config.json"
+        )
     return _of_file(path, metric)
 
 
 def _of_file(path: Path, metric: str | None) -> Source:
     spec = load_spec(path, seeds=[0], **({} if metric is None else {"metric": metric}))
-    several = next((key for key, values in spec.grid.items() if len(values) > 1), None) or next(iter(spec.ranges), None)
+    several = next((key for key, values in spec.grid.items() if len(values) > 1), None) or next(
+        iter(spec.ranges), None
+    )
     if several is not None:
         raise ConfigError(
-            f"{path}: {several!r} has several values, but seeds are gathered for one configuration: run the search first, and name"
-            " its directory to take the best"
+            f"{path}: {several!r} has several values, but seeds are gathered for one configuration:"
+            " run the search first, and name its directory to take the best"
         )
-    return Source(_fields(spec), {**spec.base, **{key: values[0] for key, values in spec.grid.items()}})
+    return Source(
+        _fields(spec), {**spec.base, **{key: values[0] for key, values in spec.grid.items()}}
+    )
 
 
 def _of_search(path: Path, metric: str | None) -> Source:
@@ -116,14 +124,27 @@ def _seed_of(spec: SearchSpec, result: TrialResult) -> int | None:
 
 def _of_run(path: Path, metric: str | None) -> Source:
     header = read_json(path / "config.json")
-    if not isinstance(header, dict) or not isinstance(header.get("config"), dict) or "experiment" not in header:
+    if (
+        not isinstance(header, dict)
+        or not isinstance(header.get("config"), dict)
+        or "experiment" not in header
+    ):
         raise RunError(f"{path / 'config.json'} is damaged: it names no experiment")
     options = flattened(header["config"], str(path / "config.json"))
     finished = (path / RUN_SUMMARY).exists()
     if metric is None:
-        has = f"; its summary has: {', '.join(dict(numbers_in(read_json(path / RUN_SUMMARY))))}" if finished else ""
+        has = (
+            f"; its summary has: {', '.join(dict(numbers_in(read_json(path / RUN_SUMMARY))))}"
+            if finished
+            else ""
+        )
         raise ConfigError(f"which metric? --metric NAME{has}")
-    fields = {"name": path.absolute().name, "experiment": header["experiment"], "metric": metric, "direction": "maximize"}
+    fields = {
+        "name": path.absolute().name,
+        "experiment": header["experiment"],
+        "metric": metric,
+        "direction": "maximize",
+    }
     if SEED not in options:
         raise RunError(f"{path}: the experiment {header['experiment']!r} has no option 'seed'")
     runs = [SeedRun(options[SEED], _without_seed(options), path.absolute())] if finished else []
@@ -131,8 +152,23 @@ def _of_run(path: Path, metric: str | None) -> Source:
 
 
 def _fields(spec: SearchSpec) -> dict[str, Any]:
-    kept = {"name", "experiment", "command", "style", "summary", "parser", "metric", "direction", "attempts", "cwd"}
-    return {**spec.model_dump(include=kept), "resources": spec.resources, "scheduler": spec.scheduler}
+    kept = {
+        "name",
+        "experiment",
+        "command",
+        "style",
+        "summary",
+        "parser",
+        "metric",
+        "direction",
+        "attempts",
+        "cwd",
+    }
+    return {
+        **spec.model_dump(include=kept),
+        "resources": spec.resources,
+        "scheduler": spec.scheduler,
+    }
 
 
 def _without_seed(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +176,12 @@ def _without_seed(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def seeds_spec(
-    source: Source, number: int, *, ignore: Sequence[str] = (), force: Sequence[str] = (), before: Sequence[int] = ()
+    source: Source,
+    number: int,
+    *,
+    ignore: Sequence[str] = (),
+    force: Sequence[str] = (),
+    before: Sequence[int] = (),
 ) -> tuple[SearchSpec, list[SeedRun]]:
     """The search that gathers seeds.
 
@@ -152,17 +193,21 @@ def seeds_spec(
         before: Seeds that were gathered before.
 
     Returns:
-        The search, and the runs of the source that can be reused. What is ignored may have been different there.
+        The search, and the runs of the source that can be reused. What is ignored may
+        have been different there.
 
     Raises:
-        ConfigError: There is no option of a name to ignore, or what to force is no `key=value`.
+        ConfigError: There is no option of a name to ignore, or what to force is no
+            `key=value`.
     """
     options = dict(source.options)
     ignored: set[str] = set()
     for name in ignore:
         gone = {key for key in options if key == name or key.startswith(f"{name}.")}
         if not gone:
-            raise ConfigError(f"--ignore {name}: there is no such option{did_you_mean(name, options)}")
+            raise ConfigError(
+                f"--ignore {name}: there is no such option{did_you_mean(name, options)}"
+            )
         ignored |= gone
     options = {key: value for key, value in options.items() if key not in ignored}
     for text in force:
@@ -176,9 +221,12 @@ def seeds_spec(
     runs = [
         run
         for run in source.runs
-        if {key: text_of(value, key) for key, value in run.options.items() if key not in ignored} == wanted
+        if {key: text_of(value, key) for key, value in run.options.items() if key not in ignored}
+        == wanted
     ]
-    seeds = islice(dict.fromkeys(chain(sorted(run.seed for run in runs), before, range(number))), number)
+    seeds = islice(
+        dict.fromkeys(chain(sorted(run.seed for run in runs), before, range(number))), number
+    )
     fields = {**source.fields, "name": f"{str(source.fields['name'])[:90]}-seeds"}
     return SearchSpec(**fields, base=options, seeds=tuple(seeds)), runs
 
@@ -204,7 +252,9 @@ def adopt(store: Store, spec: SearchSpec, runs: Iterable[SeedRun]) -> int:
                 continue
             with suppress(OSError):  # the link is a convenience
                 attempt.run.symlink_to(run.directory)
-            write_once(attempt.path / RESULT, json.dumps({"trial": trial.id, "attempt": 1, **result}))
+            write_once(
+                attempt.path / RESULT, json.dumps({"trial": trial.id, "attempt": 1, **result})
+            )
             store.write(list(store.recovered_attempts(trial.id)))
             adopted += 1
     return adopted
@@ -218,7 +268,9 @@ def _result(spec: SearchSpec, run: SeedRun) -> dict[str, Any] | None:
         metric = metric_in(summary, spec.metric, file)
     except NoMetricError:
         return None
-    numbers = {key: value if math.isfinite(value) else str(value) for key, value in numbers_in(summary)}
+    numbers = {
+        key: value if math.isfinite(value) else str(value) for key, value in numbers_in(summary)
+    }
     return {
         "state": "done",
         "metric": metric if math.isfinite(metric) else str(metric),

@@ -20,7 +20,14 @@ from hypnet_hpsearch.spec import SEED, SearchSpec
 from hypnet_hpsearch.store import Store
 from hypnet_hpsearch.target import argument_text
 
-__all__ = ["KeySummary", "SeedsSummary", "as_text", "name_and_decimals", "summarise", "write_summary"]
+__all__ = [
+    "KeySummary",
+    "SeedsSummary",
+    "as_text",
+    "name_and_decimals",
+    "summarise",
+    "write_summary",
+]
 
 
 class KeySummary(BaseModel):
@@ -30,9 +37,11 @@ class KeySummary(BaseModel):
         key: Its name in the summaries.
         mean: The mean; `None` if no seed has such a number.
         deviation: Sample standard deviation; `None` for fewer than two seeds.
-        error: Standard error of the mean, the deviation divided by the root of the count.
+        error: Standard error of the mean, the deviation divided by the root of the
+            count.
         values: The number of each seed.
-        without_number: Seeds that have none, or NaN or an infinity; they are in no mean.
+        without_number: Seeds that have none, or NaN or an infinity; they are in no
+            mean.
         decimals: With how many decimals it is shown; four significant digits if `None`.
     """
 
@@ -73,8 +82,8 @@ def summarise(store: Store, spec: SearchSpec, keys: Sequence[str] = ()) -> Seeds
     Args:
         store: The search that has gathered seeds.
         spec: It.
-        keys: Names of numbers in the summaries, or patterns such as `acc*`, each with `:DECIMALS` behind it if wanted; the metric if
-            there are none.
+        keys: Names of numbers in the summaries, or patterns such as `acc*`, each with
+            `:DECIMALS` behind it if wanted; the metric if there are none.
 
     Raises:
         ConfigError: No summary has such a number, or the decimals are no number.
@@ -123,7 +132,9 @@ def name_and_decimals(text: str) -> tuple[str, int | None]:
     return name, int(decimals)
 
 
-def _key_summary(key: str, numbers: Mapping[int, Mapping[str, float]], decimals: int | None) -> KeySummary:
+def _key_summary(
+    key: str, numbers: Mapping[int, Mapping[str, float]], decimals: int | None
+) -> KeySummary:
     values = {seed: found[key] for seed, found in numbers.items() if key in found}
     finite = [value for value in values.values() if math.isfinite(value)]
     deviation = statistics.stdev(finite) if len(finite) > 1 else None
@@ -144,7 +155,10 @@ def as_text(summary: SeedsSummary, *, error: bool = False) -> str:
     lines.append("")
     lines += [f"seeds: {' '.join(map(str, summary.seeds)) or 'none'}"]
     lines += [f"failed: {' '.join(map(str, summary.failed))}"] if summary.failed else []
-    lines += [f"options: {' '.join(f'{key}={shlex.quote(argument_text(value))}' for key, value in summary.options.items())}"]
+    lines += [
+        "options:"
+        f" {' '.join(f'{key}={shlex.quote(argument_text(value))}' for key, value in summary.options.items())}"
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -157,7 +171,10 @@ def _line(one: KeySummary, *, error: bool) -> str:
     spread, name = (one.error, "standard error") if error else (one.deviation, "standard deviation")
     seeds = len(one.values) - sum(seed in one.values for seed in one.without_number)
     without = f", {len(one.without_number)} without a number" if one.without_number else ""
-    return f"{one.key}: {shown(one.mean)} ± {shown(spread)} ({name}, {seeds} seed{'s' * (seeds != 1)}{without})"
+    return (
+        f"{one.key}: {shown(one.mean)} ± {shown(spread)} ({name}, {seeds}"
+        f" seed{'s' * (seeds != 1)}{without})"
+    )
 
 
 def write_summary(summary: SeedsSummary, *, error: bool = False) -> None:

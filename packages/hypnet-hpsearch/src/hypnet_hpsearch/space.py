@@ -35,8 +35,10 @@ class _Exception:
 class Space:
     """Configurations of lists and ranges, one of which is chosen value by value.
 
-    Conditions apply to each configuration as they do to a grid: one after the other, each to what its predecessors left. Where a
-    grid would be searched with all values of `then`, one of them is chosen. A value that a condition replaces is not chosen at all.
+    Conditions apply to each configuration as they do to a grid: one after the other,
+    each to what its predecessors left. Where a grid would be searched with all values
+    of `then`, one of them is chosen. A value that a condition replaces is not chosen at
+    all.
 
     Args:
         grid: The lists.
@@ -47,14 +49,22 @@ class Space:
         keys: Those of the lists, then those of the ranges.
 
     Raises:
-        ConfigError: A condition names a key that there is not, or asks when a range of real numbers has a certain value.
+        ConfigError: A condition names a key that there is not, or asks when a range of
+            real numbers has a certain value.
     """
 
-    def __init__(self, grid: Grid, ranges: Mapping[str, RangeSpec], conditions: Sequence[Condition]) -> None:
+    def __init__(
+        self, grid: Grid, ranges: Mapping[str, RangeSpec], conditions: Sequence[Condition]
+    ) -> None:
         self.keys = (*grid.keys, *ranges)
         self.domains: dict[str, Domain] = {**dict(zip(grid.keys, grid.axes, strict=True)), **ranges}
         self._skipped: list[str] = []
-        known = KnownTexts({key: () if isinstance(domain, RangeSpec) else domain for key, domain in self.domains.items()})
+        known = KnownTexts(
+            {
+                key: () if isinstance(domain, RangeSpec) else domain
+                for key, domain in self.domains.items()
+            }
+        )
         self._exceptions: dict[int, _Exception] = {}
         for number, condition in enumerate(conditions, 1):
             reason = condition.reason_to_skip(number, self.keys)
@@ -67,9 +77,16 @@ class Space:
         for key in condition.when:
             domain = self.domains.get(key)
             if isinstance(domain, RangeSpec) and not domain.integer:
-                raise ConfigError(f"condition {number}: {key!r} is a range of real numbers, which no single value can match")
+                raise ConfigError(
+                    f"condition {number}: {key!r} is a range of real numbers, which no single value"
+                    " can match"
+                )
         when, then = (
-            known.resolved(number, part, {key: [self._whole(key, one) for one in some] for key, some in values.items()})
+            known.resolved(
+                number,
+                part,
+                {key: [self._whole(key, one) for one in some] for key, some in values.items()},
+            )
             for part, values in (("when", condition.when), ("then", condition.then))
         )
         return _Exception(
@@ -80,17 +97,27 @@ class Space:
     def _whole(self, key: str, value: Any) -> Any:
         """The value, as an integer where the key has a range of them."""
         domain = self.domains.get(key)
-        whole = isinstance(domain, RangeSpec) and domain.integer and isinstance(value, float) and value.is_integer()
+        whole = (
+            isinstance(domain, RangeSpec)
+            and domain.integer
+            and isinstance(value, float)
+            and value.is_integer()
+        )
         return int(value) if whole else value
 
     def remarks(self) -> list[str]:
         """What is odd about the conditions, as far as configurations have been chosen."""
         unused = [number for number, exception in self._exceptions.items() if not exception.matched]
-        return [*self._skipped, *(f"condition {number} matches none of the configurations drawn" for number in unused)]
+        return [
+            *self._skipped,
+            *(f"condition {number} matches none of the configurations drawn" for number in unused),
+        ]
 
     def sample(self, choose: Choose) -> Cell:
         """Choose a configuration."""
-        sources: dict[str, tuple[str, Domain]] = {key: (key, domain) for key, domain in self.domains.items()}
+        sources: dict[str, tuple[str, Domain]] = {
+            key: (key, domain) for key, domain in self.domains.items()
+        }
         chosen: dict[str, str] = {}
 
         def value(key: str) -> str:
@@ -112,8 +139,9 @@ class Space:
 def drawn(space: Space, seed: int, count: int) -> tuple[list[Cell], list[str]]:
     """Different configurations, drawn at random.
 
-    A value depends on nothing but the seed, the number of the draw and its key: neither on how many are drawn, nor on other keys,
-    nor on the version of Python. So a larger count begins with the same configurations.
+    A value depends on nothing but the seed, the number of the draw and its key: neither
+    on how many are drawn, nor on other keys, nor on the version of Python. So a larger
+    count begins with the same configurations.
 
     Args:
         space: What is drawn from.
@@ -145,4 +173,8 @@ class _Draw:
     def __call__(self, name: str, domain: Domain) -> str:
         digest = blake2b((self._name + name).encode(), digest_size=8).digest()
         place = (int.from_bytes(digest) >> 11) * 2.0**-53  # as many bits as a float holds
-        return text_of(domain.at(place), name) if isinstance(domain, RangeSpec) else domain[int(place * len(domain))]
+        return (
+            text_of(domain.at(place), name)
+            if isinstance(domain, RangeSpec)
+            else domain[int(place * len(domain))]
+        )

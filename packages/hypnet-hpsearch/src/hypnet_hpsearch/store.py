@@ -8,7 +8,8 @@
 | `trials/ID/NUMBER/` | one attempt each; see `hypnet_hpsearch.attempts` |
 | `results.csv` | the results, best first |
 
-The attempts' directories are the truth. The journal makes it quick to read; what it lost is found again.
+The attempts' directories are the truth. The journal makes it quick to read; what it
+lost is found again.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Store:
         directory: The directory.
         header: What `search.json` holds.
         ledger: What is known about the trials, as of the latest `refresh()`.
-        was_cut: Whether the journal was cut or replaced while it was in use, so that `recovered()` may find more.
+        was_cut: Whether the journal was cut or replaced while it was in use, so that
+            `recovered()` may find more.
 
     Raises:
         RunError: The directory holds no search, or one that is damaged.
@@ -61,7 +63,11 @@ class Store:
         if not path.exists():
             raise RunError(f"{directory} holds no search: there is no {_SPEC}")
         self.header: dict[str, Any] = read_json(path)
-        if not isinstance(self.header, dict) or self.header.get("format") != _FORMAT or "spec" not in self.header:
+        if (
+            not isinstance(self.header, dict)
+            or self.header.get("format") != _FORMAT
+            or "spec" not in self.header
+        ):
             raise RunError(f"{path} is damaged, or was written by another version")
         self.journal = Journal(directory / "journal.jsonl")
         self.ledger = Ledger()
@@ -73,18 +79,22 @@ class Store:
 
         Args:
             directory: A new or empty directory, or one that holds this search.
-            spec: The search. What is not part of its identity may differ from before; the new settings are kept.
+            spec: The search. What is not part of its identity may differ from before;
+                the new settings are kept.
             total: How many trials there are to run.
 
         Raises:
-            RunError: The directory holds another search or something else, or cannot be written.
+            RunError: The directory holds another search or something else, or cannot be
+                written.
         """
         path = directory / _SPEC
         if not path.exists():
             make_directory(directory)
             # Look again: another driver may have begun the same search just now.
             if any(entry.name[0] != "." for entry in directory.iterdir()) and not path.exists():
-                raise RunError(f"{directory} is not empty and holds no search: choose another directory")
+                raise RunError(
+                    f"{directory} is not empty and holds no search: choose another directory"
+                )
         if path.exists():
             _check_same(cls(directory).header, spec, directory)
         header = {
@@ -106,7 +116,9 @@ class Store:
         if self.header["trials"] == total:
             return
         self.header["trials"] = total
-        write_atomic(self.directory / _SPEC, json.dumps(self.header, indent=2, ensure_ascii=False) + "\n")
+        write_atomic(
+            self.directory / _SPEC, json.dumps(self.header, indent=2, ensure_ascii=False) + "\n"
+        )
 
     @property
     def spec(self) -> SearchSpec:
@@ -170,12 +182,20 @@ class Store:
 
     def running_of(self, driver: str) -> list[TrialRecord]:
         """The running trials that a driver has claimed."""
-        return [record for record in map(self.ledger.trials.__getitem__, self.ledger.running) if record.driver == driver]
+        return [
+            record
+            for record in map(self.ledger.trials.__getitem__, self.ledger.running)
+            if record.driver == driver
+        ]
 
     def orphans(self) -> list[TrialRecord]:
         """The running trials whose driver is dead."""
         running = [self.ledger.trials[trial] for trial in self.ledger.running]
-        dead = {driver for driver in {record.driver for record in running} if not is_present(self.directory, driver)}
+        dead = {
+            driver
+            for driver in {record.driver for record in running}
+            if not is_present(self.directory, driver)
+        }
         return [record for record in running if record.driver in dead]
 
     def recovered(self) -> Iterator[Event]:
@@ -192,7 +212,10 @@ class Store:
                 yield from self._recovered_options(record)
 
     def glimpse(self) -> None:
-        """Refresh, for somebody who only looks: take in also what is on disk but in no journal yet. Nothing is written."""
+        """Refresh, for somebody who only looks: take in also what is on disk but in no journal yet.
+
+        Nothing is written.
+        """
         with self.journal.quiet():
             self.refresh()
             self.ledger.add(list(self.recovered()))
@@ -203,19 +226,29 @@ class Store:
             attempt = self.attempt(record.id, record.attempt)
             result = attempt.result()
             if result is None and not attempt.is_alive() and not self._may_wait(attempt):
-                result = {"state": TrialState.LOST.value, "reason": "its driver was killed, and it wrote no result"}
+                result = {
+                    "state": TrialState.LOST.value,
+                    "reason": "its driver was killed, and it wrote no result",
+                }
             if result is not None:
                 yield end_event(attempt, result)
 
     def _may_wait(self, attempt: Attempt) -> bool:
         """Whether an attempt that was never started may still wait: a batch system keeps the jobs of a driver that is dead."""
-        return self.header["spec"]["scheduler"].get("name") != "local" and not attempt.errors.exists()
+        return (
+            self.header["spec"]["scheduler"].get("name") != "local" and not attempt.errors.exists()
+        )
 
     def _recovered_options(self, record: TrialRecord) -> Iterator[Event]:
         for number in range(1, record.attempt + 1):
             options = self.attempt(record.id, number).content().get("options")
             if options:
-                yield {"event": "options", "trial": record.id, "attempt": number, "options": options}
+                yield {
+                    "event": "options",
+                    "trial": record.id,
+                    "attempt": number,
+                    "options": options,
+                }
                 return
 
     def recovered_attempts(self, trial: str, first: int = 1) -> Iterator[Event]:
@@ -229,7 +262,9 @@ class Store:
             number += 1
 
 
-def end_event(attempt: Attempt, result: Mapping[str, Any], state: TrialState | None = None) -> Event:
+def end_event(
+    attempt: Attempt, result: Mapping[str, Any], state: TrialState | None = None
+) -> Event:
     """The event that an attempt has ended.
 
     Args:
@@ -268,8 +303,8 @@ def _check_same(header: Mapping[str, Any], spec: SearchSpec, directory: Path) ->
     old, new = SearchSpec(**header["spec"]).identity(), spec.identity()
     differing = sorted(_differences(old, new))
     raise RunError(
-        f"{directory} holds another search, which differs in {listed(differing)}: choose another directory with --out,"
-        f" or make the search what it was"
+        f"{directory} holds another search, which differs in {listed(differing)}: choose another"
+        " directory with --out, or make the search what it was"
     )
 
 

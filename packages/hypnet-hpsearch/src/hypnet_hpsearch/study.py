@@ -1,4 +1,7 @@
-"""A search as a study of Optuna's, rebuilt from the ledger and kept in step with it. Needs the extra `optuna`."""
+"""A search as a study of Optuna's, rebuilt from the ledger and kept in step with it.
+
+Needs the extra `optuna`.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,8 @@ class _Known:
 class Study:
     """The trials of a search as Optuna sees them.
 
-    The ledger is the truth: what the study holds is made from it. A failed attempt is a failed trial of the study; trying it again
-    is another one with the same parameters.
+    The ledger is the truth: what the study holds is made from it. A failed attempt is a
+    failed trial of the study; trying it again is another one with the same parameters.
 
     Args:
         spec: The search.
@@ -85,7 +88,8 @@ class Study:
         """A proposal of the sampler's: its number in the study, and the configuration.
 
         Raises:
-            RunError: The sampler fails, because it cannot cope with such a space or a package is missing.
+            RunError: The sampler fails, because it cannot cope with such a space or a
+                package is missing.
         """
         try:
             with _quiet():
@@ -93,7 +97,9 @@ class Study:
                 return trial.number, self._space.sample(partial(_suggested, trial))
         except Exception as error:
             why = " ".join(str(error).split()) or type(error).__name__
-            raise RunError(f"the sampler {self._spec.sampler_name!r} cannot propose a trial: {why}") from error
+            raise RunError(
+                f"the sampler {self._spec.sampler_name!r} cannot propose a trial: {why}"
+            ) from error
 
     def begin(self, store: Store, trial: str, number: int) -> None:
         """A proposal has become a trial."""
@@ -108,7 +114,9 @@ class Study:
         for frozen in self._study.get_trials(deepcopy=False):
             trial, attempt = str(frozen.user_attrs["trial"]), int(frozen.user_attrs["attempt"])
             reports = self._reports(store, trial, attempt)
-            self._known[trial] = _Known(attempt, frozen.number, reports, settled=frozen.state.is_finished())
+            self._known[trial] = _Known(
+                attempt, frozen.number, reports, settled=frozen.state.is_finished()
+            )
 
     def repeat(self, trial: str, record: TrialRecord | None, number: int) -> None:
         """A proposal is a trial that there is already, and will have the same result."""
@@ -143,10 +151,14 @@ class Study:
             self._add(record.id, attempt, parameters, "RUNNING" if latest else "FAIL")
         number = self._storage.get_n_trials(self._id) - 1
         twins = [] if before is None else before.twins
-        self._known[record.id] = _Known(record.attempt, number, self._reports(store, record.id, record.attempt), twins=twins)
+        self._known[record.id] = _Known(
+            record.attempt, number, self._reports(store, record.id, record.attempt), twins=twins
+        )
         return self._known[record.id]
 
-    def _add(self, trial: str, attempt: int, parameters: Mapping[str, tuple[Any, Any]], state: str) -> None:
+    def _add(
+        self, trial: str, attempt: int, parameters: Mapping[str, tuple[Any, Any]], state: str
+    ) -> None:
         template = optuna().trial.create_trial(
             state=optuna().trial.TrialState[state],
             params={name: value for name, (value, _) in parameters.items()},
@@ -165,9 +177,14 @@ class Study:
             text = text_of(value, name)
             if not isinstance(domain, RangeSpec):
                 labels = _labels(domain)
-                found[name] = labels[domain.index(text)], distributions.CategoricalDistribution(labels)
+                found[name] = (
+                    labels[domain.index(text)],
+                    distributions.CategoricalDistribution(labels),
+                )
                 return text
-            kind = distributions.IntDistribution if domain.integer else distributions.FloatDistribution
+            kind = (
+                distributions.IntDistribution if domain.integer else distributions.FloatDistribution
+            )
             keywords = {"step": domain.step} if domain.step is not None else {}
             found[name] = value, kind(domain.low, domain.high, log=domain.log, **keywords)
             return text
@@ -177,8 +194,16 @@ class Study:
                 cell = self._space.sample(choose)
         except (KeyError, ValueError):
             return None
-        same = all(text_of(options.get(key), key) == text for key, text in zip(self._space.keys, cell, strict=True))
-        return found if same and all(kind._contains(kind.to_internal_repr(value)) for value, kind in found.values()) else None  # noqa: SLF001
+        same = all(
+            text_of(options.get(key), key) == text
+            for key, text in zip(self._space.keys, cell, strict=True)
+        )
+        return (
+            found
+            if same
+            and all(kind._contains(kind.to_internal_repr(value)) for value, kind in found.values())
+            else None
+        )
 
     def _reports(self, store: Store, trial: str, attempt: int) -> Reports:
         run = store.attempt(trial, attempt).run
@@ -201,7 +226,11 @@ class Study:
 
     def _settle(self, record: TrialRecord, number: int) -> None:
         states = optuna().trial.TrialState
-        if record.state is TrialState.DONE and record.metric is not None and not math.isnan(record.metric):
+        if (
+            record.state is TrialState.DONE
+            and record.metric is not None
+            and not math.isnan(record.metric)
+        ):
             self._tell(number, values=record.metric)
         elif record.state is TrialState.PRUNED:
             self._tell(number, state=states.PRUNED)
@@ -230,7 +259,9 @@ class Study:
         return (step, frozen.intermediate_values[step]) if ends else None
 
     def _frozen(self, number: int) -> FrozenTrial:
-        return self._storage.get_trial(self._storage.get_trial_id_from_study_id_trial_number(self._id, number))
+        return self._storage.get_trial(
+            self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+        )
 
 
 def _suggested(trial: Trial, name: str, domain: Domain) -> str:

@@ -1,4 +1,7 @@
-"""What trials write about themselves: reading it, and finding the metric in it. Only the standard library is imported."""
+"""What trials write about themselves: reading it, and finding the metric in it.
+
+Only the standard library is imported.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,9 @@ def metric_in(summary: Mapping[str, Any], name: str, file: str) -> float:
         value = value[part]
     number = _number(value)
     if number is None:
-        raise NoMetricError(f"its metric {name!r} is no number but {json.dumps(value, default=repr)[:40]}")
+        raise NoMetricError(
+            f"its metric {name!r} is no number but {json.dumps(value, default=repr)[:40]}"
+        )
     return number
 
 
@@ -73,7 +78,8 @@ def read_summary(path: Path, parser: str, directory: str) -> Mapping[str, Any]:
 
     Args:
         path: The file.
-        parser: `json`, `lines`, or the import string of a function that takes the path and returns a mapping.
+        parser: `json`, `lines`, or the import string of a function that takes the path
+            and returns a mapping.
         directory: Where modules of the user's own are found too.
 
     Raises:
@@ -95,7 +101,9 @@ def read_summary(path: Path, parser: str, directory: str) -> Mapping[str, Any]:
 
 
 def lines_in(text: str) -> dict[str, Any]:
-    r"""A summary of lines `key value`: numbers and lists are what they say, all else is text. Of equal keys the last one counts.
+    r"""A summary of lines `key value`: numbers and lists are what they say, all else is text.
+
+    Of equal keys the last one counts.
 
     Example:
         >>> lines_in("acc_final 0.93\nacc_during [0.9, 0.96]\n\nfinished 1\nnote as usual")
@@ -116,8 +124,11 @@ def _value(text: str) -> Any:
 
 
 def _parsed_by(parser: str, path: Path, directory: str) -> Mapping[str, Any]:
-    """What the user's own parser makes of a file. Whatever it does, the trial ends with a reason."""
-    import importlib  # noqa: PLC0415  only such trials pay for it
+    """What the user's own parser makes of a file.
+
+    Whatever it does, the trial ends with a reason.
+    """
+    import importlib
 
     module, _, name = parser.partition(":")
     sys.path.insert(0, directory)

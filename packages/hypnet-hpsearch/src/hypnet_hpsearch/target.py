@@ -41,17 +41,32 @@ def command_line(spec: SearchSpec, options: Mapping[str, Any], out: Path) -> tup
     """
     if spec.command is None:
         overrides = [override(key, value) for key, value in options.items()]
-        # -P: as with the command `hypnet` itself, nothing in the working directory is imported.
-        return (sys.executable, "-P", "-m", "hypnet_core.cli.main", "run", str(spec.experiment), *overrides, "--out", str(out))
+        # -P: as with the command `hypnet` itself, nothing in the working directory is
+        # imported.
+        return (
+            sys.executable,
+            "-P",
+            "-m",
+            "hypnet_core.cli.main",
+            "run",
+            str(spec.experiment),
+            *overrides,
+            "--out",
+            str(out),
+        )
     used = _placeholders(spec.command)
     left = {key: value for key, value in options.items() if key not in used}
     argv: list[str] = []
     for item in spec.command:
-        argv += written_options(left, spec.style) if item == _OPTIONS else [_filled(item, options, out)]
+        argv += (
+            written_options(left, spec.style) if item == _OPTIONS else [_filled(item, options, out)]
+        )
     return tuple(argv)
 
 
-def attempt_content(spec: SearchSpec, options: Mapping[str, Any], attempt: Attempt) -> dict[str, Any]:
+def attempt_content(
+    spec: SearchSpec, options: Mapping[str, Any], attempt: Attempt
+) -> dict[str, Any]:
     """What an attempt's `attempt.json` says.
 
     Args:
@@ -85,7 +100,11 @@ def override(key: str, value: Any) -> str:
 def _flow(value: Any) -> str:
     """A value in YAML's flow style: JSON, but for NaN and infinities, which JSON lacks, and some rare characters."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_flow(str(key))}: {_flow(inner)}" for key, inner in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{_flow(str(key))}: {_flow(inner)}" for key, inner in value.items())
+            + "}"
+        )
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, float) and not math.isfinite(value):
@@ -110,7 +129,11 @@ def written_options(options: Mapping[str, Any], style: Style) -> list[str]:
         elif value is True:
             arguments.append(f"--{key}")
         elif value is not False:
-            arguments += [f"--{key}={argument_text(value)}"] if style == "--key=value" else [f"--{key}", argument_text(value)]
+            arguments += (
+                [f"--{key}={argument_text(value)}"]
+                if style == "--key=value"
+                else [f"--{key}", argument_text(value)]
+            )
     return arguments
 
 
@@ -139,15 +162,21 @@ def check_command(spec: SearchSpec) -> None:
     for name in used:
         if name not in options and name not in RESERVED:
             raise ConfigError(
-                f"the command names {{{name}}}, which is no option of the search{did_you_mean(name, [*options, *RESERVED])}"
-                " (write {{ for a plain brace)"
+                f"the command names {{{name}}}, which is no option of the"
+                f" search{did_you_mean(name, [*options, *RESERVED])} (write {{{{ for a plain brace)"
             )
     for item in spec.command:
         if "options" in _placeholders([item]) and item != _OPTIONS:
-            raise ConfigError(f"{_OPTIONS} stands for several arguments, so it must be one of its own, not part of {item!r}")
+            raise ConfigError(
+                f"{_OPTIONS} stands for several arguments, so it must be one of its own, not part"
+                f" of {item!r}"
+            )
     unused = [key for key in options if key not in used]
     if unused and "options" not in used:
-        raise ConfigError(f"the command does not use the option {unused[0]!r}: add {_OPTIONS} or {{{unused[0]}}} to it")
+        raise ConfigError(
+            f"the command does not use the option {unused[0]!r}: add {_OPTIONS} or {{{unused[0]}}}"
+            " to it"
+        )
 
 
 def _placeholders(items: Iterable[str]) -> set[str]:

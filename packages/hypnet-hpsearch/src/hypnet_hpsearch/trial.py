@@ -1,8 +1,10 @@
 """One attempt at a trial: runs the command, and writes what came of it whole or not at all.
 
-`python -m hypnet_hpsearch.trial DIRECTORY` is what a scheduler runs. The directory holds `attempt.json`, which says what to do;
-this process holds a lock on that file as long as it or the command lives, so that everybody can see that the attempt is alive.
-At the end there is a `result.json`. Only the standard library and what needs no more is imported, because every trial pays for it.
+`python -m hypnet_hpsearch.trial DIRECTORY` is what a scheduler runs. The directory
+holds `attempt.json`, which says what to do; this process holds a lock on that file as
+long as it or the command lives, so that everybody can see that the attempt is alive. At
+the end there is a `result.json`. Only the standard library and what needs no more is
+imported, because every trial pays for it.
 """
 
 from __future__ import annotations
@@ -107,7 +109,8 @@ def take_lock(directory: Path, patience: float = 0.0) -> int | None:
         patience: Seconds to wait for somebody who only looks.
 
     Raises:
-        FileNotFoundError: The attempt was never written down, so nothing of it can live.
+        FileNotFoundError: The attempt was never written down, so nothing of it can
+            live.
     """
     file = _opened(directory / ATTEMPT)
     end = time.monotonic() + patience
@@ -141,18 +144,25 @@ def main(arguments: Sequence[str], ended: Callable[[], object] = lambda: None) -
         ended: Called as soon as the command has ended, before its result is written.
 
     Returns:
-        0 if the trial is done, 1 if it failed, other codes if there was nothing to do or no way to say so.
+        0 if the trial is done, 1 if it failed, other codes if there was nothing to do
+        or no way to say so.
     """
     directory = Path(arguments[0])
     try:
         lock = take_lock(directory, _PATIENCE)
-        # A driver that gives an attempt up writes its result while it holds the lock, so it is seen here in time.
+        # A driver that gives an attempt up writes its result while it holds the lock,
+        # so it is seen here in time.
         if lock is None or directory.joinpath(RESULT).exists():
-            return _complain(f"{directory}: this attempt was made or given up before; nothing done", _NOTHING_TO_DO)
+            return _complain(
+                f"{directory}: this attempt was made or given up before; nothing done",
+                _NOTHING_TO_DO,
+            )
         attempt = json.loads(directory.joinpath(ATTEMPT).read_text(encoding="utf-8"))
         result = _attempt(directory, attempt, lock, ended)
         if not write_once(directory / RESULT, json.dumps(result)):
-            return _complain(f"{directory}: somebody else wrote a result for this attempt", _NOTHING_TO_DO)
+            return _complain(
+                f"{directory}: somebody else wrote a result for this attempt", _NOTHING_TO_DO
+            )
     except Exception as error:  # noqa: BLE001  whatever it is, the driver reads this line and says it on
         what = f"{error}" if isinstance(error, OSError) else f"{ATTEMPT} is damaged: {error!r}"
         return _complain(f"{directory}: {what}", _CANNOT_WRITE)
@@ -165,14 +175,18 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-def _attempt(directory: Path, attempt: Mapping[str, Any], lock: int, ended: Callable[[], object]) -> dict[str, Any]:
+def _attempt(
+    directory: Path, attempt: Mapping[str, Any], lock: int, ended: Callable[[], object]
+) -> dict[str, Any]:
     started = time.time()
     code, reason = _run(directory, attempt, lock)
     ended()
     metric, state, numbers = None, "failed", {}
     if reason is None:
         try:
-            summary = read_summary(Path(attempt["summary"]), attempt.get("parser", "json"), attempt["cwd"])
+            summary = read_summary(
+                Path(attempt["summary"]), attempt.get("parser", "json"), attempt["cwd"]
+            )
             metric = metric_in(summary, attempt["metric"], Path(attempt["summary"]).name)
             numbers = dict(islice(numbers_in(summary), _MOST_NUMBERS))
             state = "done"
@@ -216,7 +230,8 @@ def _run(directory: Path, attempt: Mapping[str, Any], lock: int) -> tuple[int | 
     if asked:
         os.kill(process, asked[-1])
     if hasattr(os, "waitid"):
-        # See its end, but do not collect it yet, so that a signal cannot reach another process that was given its number.
+        # See its end, but do not collect it yet, so that a signal cannot reach another
+        # process that was given its number.
         os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
         processes.clear()
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
@@ -229,7 +244,8 @@ def _spawn(directory: Path, attempt: Mapping[str, Any], lock: int) -> int:
     """Start the command; an argument list, never a shell."""
     directory.joinpath(RUN).mkdir(exist_ok=True)
     os.chdir(attempt["cwd"])
-    # The command holds the lock too: should this process be killed, the attempt counts as alive until the command has ended.
+    # The command holds the lock too: should this process be killed, the attempt counts
+    # as alive until the command has ended.
     os.set_inheritable(lock, True)
     argv = attempt["argv"]
     return os.posix_spawnp(
@@ -237,7 +253,10 @@ def _spawn(directory: Path, attempt: Mapping[str, Any], lock: int) -> int:
         argv,
         {**os.environ, **attempt["env"]},
         file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
-        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores them, other programs do not expect that
+        setsigdef=[
+            signal.SIGPIPE,
+            signal.SIGXFSZ,
+        ],  # Python ignores them, other programs do not expect that
     )
 
 

@@ -1,7 +1,8 @@
 """Option values as text: one value, one text.
 
-A search never holds its configurations as dictionaries. Each value is turned into JSON once; a configuration is a tuple of such
-texts, which is small, compares and hashes fast, and gives the same trial id wherever and whenever it is computed.
+A search never holds its configurations as dictionaries. Each value is turned into JSON
+once; a configuration is a tuple of such texts, which is small, compares and hashes
+fast, and gives the same trial id wherever and whenever it is computed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def text_of(value: Any, where: str) -> str:
         where: What the message about an impossible value begins with.
 
     Raises:
-        ConfigError: The value is no such thing, or holds a NUL character, which no process can be given.
+        ConfigError: The value is no such thing, or holds a NUL character, which no
+            process can be given.
 
     Example:
         >>> text_of({"b": [1, 2.0], "a": None}, "grid")
@@ -39,10 +41,14 @@ def text_of(value: Any, where: str) -> str:
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{where}: {type(value).__name__} {str(value)[:40]!r} is no text, number, list or table: {error}"
+            f"{where}: {type(value).__name__} {str(value)[:40]!r} is no text, number, list or"
+            f" table: {error}"
         ) from None
     if _NUL.search(text):
-        raise ConfigError(f"{where}: {str(value)[:40]!r} holds a NUL character, which cannot be passed to a process")
+        raise ConfigError(
+            f"{where}: {str(value)[:40]!r} holds a NUL character, which cannot be passed to a"
+            " process"
+        )
     return text
 
 
@@ -64,17 +70,22 @@ def sameness(value: Any, text: str) -> Hashable:
 
 
 def flattened(
-    table: Mapping[Any, Any], where: str, *, is_leaf: Callable[[Mapping[Any, Any]], bool] = operator.not_
+    table: Mapping[Any, Any],
+    where: str,
+    *,
+    is_leaf: Callable[[Mapping[Any, Any]], bool] = operator.not_,
 ) -> dict[str, Any]:
     """A table of tables as one table with dotted keys.
 
     Args:
         table: Options; TOML reads `train.lr = 0.1` as a table in a table.
         where: What an error message begins with.
-        is_leaf: Which of the tables within are values rather than groups of options; the empty ones by default.
+        is_leaf: Which of the tables within are values rather than groups of options;
+            the empty ones by default.
 
     Raises:
-        ConfigError: A key is no text or empty, starts with a dash, holds `=` or a space, or occurs twice.
+        ConfigError: A key is no text or empty, starts with a dash, holds `=` or a
+            space, or occurs twice.
 
     Example:
         >>> flattened({"train": {"lr": 0.1, "steps": 5}, "seed": 1}, "base")
@@ -96,5 +107,10 @@ def flattened(
 def _check_key(key: Any, where: str) -> None:
     if not isinstance(key, str):
         raise ConfigError(f"{where}: the key {key!r} is no text but a {type(key).__name__}")
-    if not key or key.startswith("-") or not key.isprintable() or any(sign in key for sign in "= {}"):
+    if (
+        not key
+        or key.startswith("-")
+        or not key.isprintable()
+        or any(sign in key for sign in "= {}")
+    ):
         raise ConfigError(f"{where}: {key!r} is no name of an option")

@@ -19,7 +19,8 @@ class Start:
         total: Trials in all.
         done: Those that have a result.
         failed: Those that failed; they are run again.
-        interrupted: Those that were lost or cancelled, some perhaps before they began; they are run again.
+        interrupted: Those that were lost or cancelled, some perhaps before they began;
+            they are run again.
         running: Those that run now, started by another driver.
         missing: Those that were never begun.
         damaged: Lines of the journal that could not be read.
@@ -45,7 +46,8 @@ class Progress:
     Attributes:
         total: Trials in all.
         counts: How many of them are in each state.
-        queued: How many of the running ones wait for a slot, as far as this driver knows.
+        queued: How many of the running ones wait for a slot, as far as this driver
+            knows.
         best: The best trial so far.
     """
 

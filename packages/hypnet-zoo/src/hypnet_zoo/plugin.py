@@ -1,4 +1,7 @@
-"""Everything that hypnet-zoo offers. To add a component, write its module and one line here."""
+"""Everything that hypnet-zoo offers.
+
+To add a component, write its module and one line here.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +9,63 @@ from hypnet_core import Component, hookimpl
 
 MAINNETS = [
     Component.mainnet("mlp", "hypnet_zoo.mainnets.mlp:MLP", "A multi-layer perceptron."),
-    Component.mainnet("lenet", "hypnet_zoo.mainnets.lenet:LeNet", "LeNet in three sizes, for MNIST and CIFAR."),
-    Component.mainnet("resnet", "hypnet_zoo.mainnets.resnet:ResNet", "The residual network with 6n + 2 layers for CIFAR."),
-    Component.mainnet("resnet_imagenet", "hypnet_zoo.mainnets.resnet_imagenet:ResNetImageNet", "ResNet-18 to ResNet-152."),
-    Component.mainnet("wide_resnet", "hypnet_zoo.mainnets.wide_resnet:WideResNet", "The wide residual network."),
     Component.mainnet(
-        "zenkenet", "hypnet_zoo.mainnets.zenkenet:ZenkeNet", "The convolutional network of synaptic intelligence."
+        "lenet", "hypnet_zoo.mainnets.lenet:LeNet", "LeNet in three sizes, for MNIST and CIFAR."
     ),
-    Component.mainnet("bio_conv_net", "hypnet_zoo.mainnets.bio_conv_net:BioConvNet", "A locally connected network."),
     Component.mainnet(
-        "simple_rnn", "hypnet_zoo.mainnets.simple_rnn:SimpleRNN", "Elman or LSTM layers between fully connected ones."
+        "resnet",
+        "hypnet_zoo.mainnets.resnet:ResNet",
+        "The residual network with 6n + 2 layers for CIFAR.",
     ),
-    Component.mainnet("bi_rnn", "hypnet_zoo.mainnets.bi_rnn:BiRNN", "Bidirectional recurrent layers and an MLP."),
     Component.mainnet(
-        "chunked_mlp", "hypnet_zoo.mainnets.chunked_mlp:ChunkedMLP", "An MLP that reads large inputs chunk by chunk."
+        "resnet_imagenet",
+        "hypnet_zoo.mainnets.resnet_imagenet:ResNetImageNet",
+        "ResNet-18 to ResNet-152.",
     ),
-    Component.mainnet("module", "hypnet_zoo.mainnets.module:module", "Any module of your own, by import string."),
+    Component.mainnet(
+        "wide_resnet", "hypnet_zoo.mainnets.wide_resnet:WideResNet", "The wide residual network."
+    ),
+    Component.mainnet(
+        "zenkenet",
+        "hypnet_zoo.mainnets.zenkenet:ZenkeNet",
+        "The convolutional network of synaptic intelligence.",
+    ),
+    Component.mainnet(
+        "bio_conv_net",
+        "hypnet_zoo.mainnets.bio_conv_net:BioConvNet",
+        "A locally connected network.",
+    ),
+    Component.mainnet(
+        "simple_rnn",
+        "hypnet_zoo.mainnets.simple_rnn:SimpleRNN",
+        "Elman or LSTM layers between fully connected ones.",
+    ),
+    Component.mainnet(
+        "bi_rnn", "hypnet_zoo.mainnets.bi_rnn:BiRNN", "Bidirectional recurrent layers and an MLP."
+    ),
+    Component.mainnet(
+        "chunked_mlp",
+        "hypnet_zoo.mainnets.chunked_mlp:ChunkedMLP",
+        "An MLP that reads large inputs chunk by chunk.",
+    ),
+    Component.mainnet(
+        "module", "hypnet_zoo.mainnets.module:module", "Any module of your own, by import string."
+    ),
 ]
 
 HYPERNETS = [
-    Component.hypernet("hmlp", "hypnet_zoo.hypernets.hmlp:HMLP", "An MLP that writes all weights at once."),
     Component.hypernet(
-        "chunked_hmlp", "hypnet_zoo.hypernets.chunked:ChunkedHMLP", "An MLP that writes the weights chunk by chunk."
+        "hmlp", "hypnet_zoo.hypernets.hmlp:HMLP", "An MLP that writes all weights at once."
     ),
     Component.hypernet(
-        "chunked", "hypnet_zoo.hypernets.chunked:chunked", "Any hypernetwork, writing the weights chunk by chunk."
+        "chunked_hmlp",
+        "hypnet_zoo.hypernets.chunked:ChunkedHMLP",
+        "An MLP that writes the weights chunk by chunk.",
+    ),
+    Component.hypernet(
+        "chunked",
+        "hypnet_zoo.hypernets.chunked:chunked",
+        "Any hypernetwork, writing the weights chunk by chunk.",
     ),
     Component.hypernet(
         "structured_hmlp",
@@ -38,7 +73,9 @@ HYPERNETS = [
         "MLPs that write chunks which respect the layers of the target.",
     ),
     Component.hypernet(
-        "hdeconv", "hypnet_zoo.hypernets.hdeconv:HDeconv", "Transposed convolutions that draw all weights as an image."
+        "hdeconv",
+        "hypnet_zoo.hypernets.hdeconv:HDeconv",
+        "Transposed convolutions that draw all weights as an image.",
     ),
     Component.hypernet(
         "chunked_hdeconv",
@@ -46,15 +83,29 @@ HYPERNETS = [
         "Transposed convolutions that draw the weights chunk by chunk.",
     ),
     Component.hypernet(
-        "shared_hmlp", "hypnet_zoo.hypernets.shared:SharedHMLP", "An MLP with one head for all tensors of a shape."
-    ),
-    Component.hypernet("delta", "hypnet_zoo.hypernets.delta:delta", "Differences from weights that all conditions share."),
-    Component.hypernet("low_rank", "hypnet_zoo.hypernets.low_rank:low_rank", "Products of two generated factors, as in LoRA."),
-    Component.hypernet(
-        "container", "hypnet_zoo.hypernets.container:container", "A mixture of hypernetworks, shared and conditional tensors."
+        "shared_hmlp",
+        "hypnet_zoo.hypernets.shared:SharedHMLP",
+        "An MLP with one head for all tensors of a shape.",
     ),
     Component.hypernet(
-        "perturbation", "hypnet_zoo.hypernets.perturbed:perturbation", "A hypernetwork whose weights get noise on top."
+        "delta",
+        "hypnet_zoo.hypernets.delta:delta",
+        "Differences from weights that all conditions share.",
+    ),
+    Component.hypernet(
+        "low_rank",
+        "hypnet_zoo.hypernets.low_rank:low_rank",
+        "Products of two generated factors, as in LoRA.",
+    ),
+    Component.hypernet(
+        "container",
+        "hypnet_zoo.hypernets.container:container",
+        "A mixture of hypernetworks, shared and conditional tensors.",
+    ),
+    Component.hypernet(
+        "perturbation",
+        "hypnet_zoo.hypernets.perturbed:perturbation",
+        "A hypernetwork whose weights get noise on top.",
     ),
     Component.hypernet(
         "magnitude_invariant",

@@ -55,8 +55,15 @@ class HypnetGroup(TyperGroup):
         """
         name = args[0]
         if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
-            hint = f" (it might come from a broken plugin: {listed(self.broken)}; see `hypnet plugins`)" if self.broken else ""
-            raise UsageError(f"there is no command {name!r}{did_you_mean(name, self.commands)}{hint}")
+            hint = (
+                f" (it might come from a broken plugin: {listed(self.broken)}; see `hypnet"
+                " plugins`)"
+                if self.broken
+                else ""
+            )
+            raise UsageError(
+                f"there is no command {name!r}{did_you_mean(name, self.commands)}{hint}"
+            )
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -79,7 +86,10 @@ def _print_version(value: bool) -> None:
 
 def _root(
     _version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     """Main networks with weights from outside, hypernetworks that write them, and experiments with both."""
@@ -88,12 +98,13 @@ def _root(
 def make_command(registry: Registry, settings: Settings) -> TyperGroup:
     """The whole command.
 
-    A plugin that does not manage to add its sub-commands, or takes a name that is taken, is left out and told so in
-    `settings.faults`.
+    A plugin that does not manage to add its sub-commands, or takes a name that is
+    taken, is left out and told so in `settings.faults`.
 
     Args:
         registry: The plugins.
-        settings: Filled by the flags `-q`, `-v` and `--debug`, and with the faults of the plugins.
+        settings: Filled by the flags `-q`, `-v` and `--debug`, and with the faults of
+            the plugins.
     """
     app = typer.Typer(name="hypnet", cls=HypnetGroup, no_args_is_help=True)
     app.callback()(_root)
@@ -108,7 +119,9 @@ def make_command(registry: Registry, settings: Settings) -> TyperGroup:
     for plugin in registry.plugins:
         settings.faults.extend(_add_commands(command, plugin))
     add_flags(command, settings)
-    command.broken = tuple(plugin.name for plugin in registry.plugins if plugin.status is Status.BROKEN)
+    command.broken = tuple(
+        plugin.name for plugin in registry.plugins if plugin.status is Status.BROKEN
+    )
     found: TyperGroup = command
     return found
 
@@ -129,7 +142,9 @@ def _add_commands(command: TyperGroup, plugin: Plugin) -> list[str]:
     faults = []
     for name, inner in group.commands.items():
         if name in command.commands:
-            faults.append(f"{plugin.label}: its command {name!r} is left out: there is one of that name")
+            faults.append(
+                f"{plugin.label}: its command {name!r} is left out: there is one of that name"
+            )
         else:
             command.add_command(inner, name)
     return faults

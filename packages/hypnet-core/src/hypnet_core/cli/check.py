@@ -19,7 +19,10 @@ _MARKS = {Outcome.PASSED: "ok", Outcome.FAILED: "FAILED", Outcome.SKIPPED: "skip
 def check(
     ctx: typer.Context,
     name: Name,
-    options: Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", help="Options to check it under.")] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value]...", help="Options to check it under."),
+    ] = None,
     *,
     kind: KindOption = None,
     as_json: Json = False,
@@ -41,7 +44,9 @@ def check(
     passed = all(result.outcome is not Outcome.FAILED for result in results)
     if as_json:
         component = ComponentDocument.of(entry)
-        print_json(CheckDocument(component=component, options=chosen, passed=passed, results=results))
+        print_json(
+            CheckDocument(component=component, options=chosen, passed=passed, results=results)
+        )
     else:
         print_lines([_tally(entry.label, results)])
     if not passed:

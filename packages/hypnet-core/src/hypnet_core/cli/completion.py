@@ -11,7 +11,11 @@ from hypnet_core.plugins.registry import registry
 def complete_kind(incomplete: str) -> list[tuple[str, str]]:
     """Kinds of components."""
     found = registry()
-    return [(kind.value, f"{len(found.entries(kind))} installed") for kind in Kind if kind.value.startswith(incomplete)]
+    return [
+        (kind.value, f"{len(found.entries(kind))} installed")
+        for kind in Kind
+        if kind.value.startswith(incomplete)
+    ]
 
 
 def complete_name(*kinds: Kind) -> Callable[[str], list[tuple[str, str]]]:
@@ -19,7 +23,13 @@ def complete_name(*kinds: Kind) -> Callable[[str], list[tuple[str, str]]]:
 
     def complete(incomplete: str) -> list[tuple[str, str]]:
         found = registry()
-        names = [(found.shortest_name(entry), entry) for kind in kinds or tuple(Kind) for entry in found.entries(kind)]
-        return [(name, entry.component.summary) for name, entry in names if name.startswith(incomplete)]
+        names = [
+            (found.shortest_name(entry), entry)
+            for kind in kinds or tuple(Kind)
+            for entry in found.entries(kind)
+        ]
+        return [
+            (name, entry.component.summary) for name, entry in names if name.startswith(incomplete)
+        ]
 
     return complete

@@ -32,33 +32,59 @@ class _Pair(BaseModel):
 def inspect(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="Options: mainnet.KEY=, hypernet.KEY= or dataset.KEY=."),
+        typer.Argument(
+            metavar="[key=value]...", help="Options: mainnet.KEY=, hypernet.KEY= or dataset.KEY=."
+        ),
     ] = None,
     *,
-    mainnet: Annotated[str, typer.Option(help="The main network.", autocompletion=complete_name(Kind.MAINNET))],
-    hypernet: Annotated[str, typer.Option(help="The hypernetwork.", autocompletion=complete_name(Kind.HYPERNET))],
+    mainnet: Annotated[
+        str, typer.Option(help="The main network.", autocompletion=complete_name(Kind.MAINNET))
+    ],
+    hypernet: Annotated[
+        str, typer.Option(help="The hypernetwork.", autocompletion=complete_name(Kind.HYPERNET))
+    ],
     dataset: Annotated[
         str | None,
-        typer.Option(help="Takes shapes and the number of conditions from it.", autocompletion=complete_name(Kind.DATASET)),
+        typer.Option(
+            help="Takes shapes and the number of conditions from it.",
+            autocompletion=complete_name(Kind.DATASET),
+        ),
     ] = None,
-    in_shape: Annotated[str | None, typer.Option(help="Shape of one input, such as 1,28,28.")] = None,
+    in_shape: Annotated[
+        str | None, typer.Option(help="Shape of one input, such as 1,28,28.")
+    ] = None,
     out: Annotated[int | None, typer.Option(min=1, help="Number of outputs.")] = None,
     conditions: Annotated[
-        int | None, typer.Option(min=0, help="Number of conditions; the number of tasks, or 1, by default.")
+        int | None,
+        typer.Option(min=0, help="Number of conditions; the number of tasks, or 1, by default."),
     ] = None,
-    embedding_size: Annotated[int, typer.Option(min=0, help="Length of a condition's embedding.")] = 8,
+    embedding_size: Annotated[
+        int, typer.Option(min=0, help="Length of a condition's embedding.")
+    ] = 8,
     generate: Annotated[
         list[str] | None,
-        typer.Option(help="Which parameters to generate: a kind, or a glob over names; may be given again. All by default."),
+        typer.Option(
+            help=(
+                "Which parameters to generate: a kind, or a glob over names; may be given again."
+                " All by default."
+            )
+        ),
     ] = None,
-    init: Annotated[bool, typer.Option("--init", help="Also measure with which mean square each tensor starts.")] = False,
+    init: Annotated[
+        bool, typer.Option("--init", help="Also measure with which mean square each tensor starts.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a hypernetwork generates for a main network.
 
-    That is the tensors, the numbers of generated, conditional and unconditional parameters, and the compression ratio.
+    That is the tensors, the numbers of generated, conditional and unconditional
+    parameters, and the compression ratio.
     """
-    names = [f"mainnet.name={mainnet}", f"hypernet.name={hypernet}", *([f"dataset.name={dataset}"] if dataset else [])]
+    names = [
+        f"mainnet.name={mainnet}",
+        f"hypernet.name={hypernet}",
+        *([f"dataset.name={dataset}"] if dataset else []),
+    ]
     pair = load_config(_Pair, overrides=[*(overrides or []), *names])
     if pair.dataset is not None:
         if in_shape is not None or out is not None:
@@ -66,11 +92,20 @@ def inspect(
         spec, tasks = _first_task(pair.dataset)
         shape, outputs = spec.in_shape, math.prod(spec.out_shape)
     elif in_shape is None or out is None:
-        raise UsageError("the shapes are missing: give --dataset NAME, or --in-shape 1,28,28 and --out 10")
+        raise UsageError(
+            "the shapes are missing: give --dataset NAME, or --in-shape 1,28,28 and --out 10"
+        )
     else:
         shape, outputs, tasks = _shape(in_shape), out, 1
     count = tasks if conditions is None else conditions
-    document = _document(pair, shape, outputs, ConditionSpec(count=count, size=embedding_size), generate or None, init=init)
+    document = _document(
+        pair,
+        shape,
+        outputs,
+        ConditionSpec(count=count, size=embedding_size),
+        generate or None,
+        init=init,
+    )
     if as_json:
         print_json(document)
     else:
@@ -107,7 +142,7 @@ def _document(
     *,
     init: bool,
 ) -> InspectDocument:
-    from hypnet_core.networks.main_network import MainNetwork  # noqa: PLC0415  needs torch, which --help must not load
+    from hypnet_core.networks.main_network import MainNetwork
 
     net = MainNetwork(pair.mainnet.build(shape, outputs), generate)
     hypernet = pair.hypernet.build(net.target, conditions)
@@ -115,9 +150,13 @@ def _document(
     unconditional = sum(parameter.numel() for parameter in hypernet.unconditional_parameters())
     generated = net.target.numel
     measured = _mean_squares(hypernet, conditions.count) if init else {}
-    # What a hypernetwork was initialised for, if it says so: one `Start` (mean and variance) per tensor.
+    # What a hypernetwork was initialised for, if it says so: one `Start` (mean and
+    # variance) per tensor.
     starts = getattr(hypernet, "starts", ()) if init else ()
-    wanted = {param.name: start.mean_square for param, start in zip(net.target.params, starts, strict=False)}
+    wanted = {
+        param.name: start.mean_square
+        for param, start in zip(net.target.params, starts, strict=False)
+    }
     return InspectDocument(
         mainnet=pair.mainnet.model_dump(mode="json"),
         hypernet=pair.hypernet.model_dump(mode="json"),
@@ -146,10 +185,12 @@ def _document(
 
 def _mean_squares(hypernet: Any, conditions: int) -> dict[str, float]:
     """The mean square of each generated tensor, over all conditions; over 100 random embeddings if there are none."""
-    import torch  # noqa: PLC0415  as above
+    import torch
 
     uncond = hypernet.conditions.input_size
-    inputs: dict[str, Any] = {"uncond_input": torch.randn(max(conditions, 100), uncond)} if uncond else {}
+    inputs: dict[str, Any] = (
+        {"uncond_input": torch.randn(max(conditions, 100), uncond)} if uncond else {}
+    )
     ids = [i % conditions for i in range(max(conditions, 100))] if conditions else None
     if ids is None and hypernet.conditions.size:
         inputs["cond_input"] = torch.randn(100, hypernet.conditions.size)
@@ -160,12 +201,18 @@ def _mean_squares(hypernet: Any, conditions: int) -> dict[str, float]:
 
 def _print(document: InspectDocument) -> None:
     columns = ["tensor", "shape", "kind", "weights"]
-    rows = [[tensor.name, " x ".join(map(str, tensor.shape)), tensor.kind, f"{tensor.numel:,}"] for tensor in document.target]
+    rows = [
+        [tensor.name, " x ".join(map(str, tensor.shape)), tensor.kind, f"{tensor.numel:,}"]
+        for tensor in document.target
+    ]
     total = ["total", "", "", f"{document.generated:,}"]
     right = ["weights"]
     if any(tensor.measured is not None for tensor in document.target):
         for row, tensor in zip(rows, document.target, strict=True):
-            row += ["" if tensor.wanted is None else f"{tensor.wanted:.3g}", f"{tensor.measured:.3g}"]
+            row += [
+                "" if tensor.wanted is None else f"{tensor.wanted:.3g}",
+                f"{tensor.measured:.3g}",
+            ]
         columns += ["wanted mean square", "measured"]
         right += columns[4:]
         total += ["", ""]
@@ -175,9 +222,15 @@ def _print(document: InspectDocument) -> None:
     facts = [
         (f"generated weights of {mainnet}", f"{document.generated:,}"),
         (f"other parameters of {mainnet}", f"{document.own:,}"),
-        (f"conditional parameters of {hypernet}, {document.conditions} conditions", f"{document.conditional:,}"),
+        (
+            f"conditional parameters of {hypernet}, {document.conditions} conditions",
+            f"{document.conditional:,}",
+        ),
         (f"unconditional parameters of {hypernet}", f"{document.unconditional:,}"),
-        (f"compression ratio, {parameters:,} / {document.generated:,}", f"{document.compression:.3f}"),
+        (
+            f"compression ratio, {parameters:,} / {document.generated:,}",
+            f"{document.compression:.3f}",
+        ),
     ]
     width = max(len(label) for label, _ in facts)
     print_lines(["", *(f"{label:<{width}}  {value:>12}" for label, value in facts)])

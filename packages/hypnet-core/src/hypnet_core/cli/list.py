@@ -16,10 +16,13 @@ def list_components(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="dataset, mainnet, hypernet, scheduler or experiment; all by default.", autocompletion=complete_kind
+            help="dataset, mainnet, hypernet, scheduler or experiment; all by default.",
+            autocompletion=complete_kind,
         ),
     ] = None,
-    glob: Annotated[str | None, typer.Argument(help="Only names that match, such as 'split_*'.")] = None,
+    glob: Annotated[
+        str | None, typer.Argument(help="Only names that match, such as 'split_*'.")
+    ] = None,
     *,
     as_json: Json = False,
 ) -> None:
@@ -38,5 +41,8 @@ def list_components(
     elif not entries:
         typer.echo("There is none.", err=True)
     else:
-        rows = [(entry.kind.value, found.shortest_name(entry), entry.component.summary, entry.plugin) for entry in entries]
+        rows = [
+            (entry.kind.value, found.shortest_name(entry), entry.component.summary, entry.plugin)
+            for entry in entries
+        ]
         print_table(("kind", "name", "summary", "plugin"), rows)

@@ -12,19 +12,27 @@ from types import FrameType
 
 import typer
 
-from hypnet_core.cli.app import ClosedPipeError, InterruptedByUserError, Terminated, TerminatedError, make_command
+from hypnet_core.cli.app import (
+    ClosedPipeError,
+    InterruptedByUserError,
+    Terminated,
+    TerminatedError,
+    make_command,
+)
 from hypnet_core.cli.settings import Settings, complain, start_logging
 from hypnet_core.errors import HypnetError
 from hypnet_core.plugins.registry import registry
 
-# The base of typer's usage errors. Newer versions of typer carry their own copy of click, so its name cannot be imported.
+# The base of typer's usage errors. Newer versions of typer carry their own copy of
+# click, so its name cannot be imported.
 _ClickException = typer.BadParameter.__mro__[2]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and leave with its exit code.
 
-    0 is success, 1 a failure, 2 wrong usage, 130 an interruption by Ctrl-C, 143 one by SIGTERM.
+    0 is success, 1 a failure, 2 wrong usage, 130 an interruption by Ctrl-C, 143 one by
+    SIGTERM.
 
     Args:
         arguments: Those of the command line by default.
@@ -56,7 +64,9 @@ def _run(arguments: Sequence[str], settings: Settings) -> int:
     start_logging(settings)
     try:
         command = make_command(registry(), settings)
-        result = command.main(args=list(arguments), prog_name="hypnet", standalone_mode=False, obj=settings)
+        result = command.main(
+            args=list(arguments), prog_name="hypnet", standalone_mode=False, obj=settings
+        )
     except ClosedPipeError as error:
         return error.exit_code
     except HypnetError as error:

@@ -33,7 +33,11 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = (), total: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    total: Sequence[str] = (),
 ) -> None:
     """Print a table, as wide as the terminal, or as wide as it needs to be elsewhere.
 
@@ -43,12 +47,16 @@ def print_table(
         right: Headings of the columns of numbers.
         total: Cells of a last row below a line.
     """
-    from rich.table import Table  # noqa: PLC0415  names for a pipe need no rich
+    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, show_footer=bool(total), header_style="bold", footer_style="bold")
+    table = Table(
+        box=None, pad_edge=False, show_footer=bool(total), header_style="bold", footer_style="bold"
+    )
     for index, column in enumerate(columns):
         footer = total[index] if total else ""
-        table.add_column(column, footer=footer, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(
+            column, footer=footer, justify="right" if column in right else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(*row)
     print_rich(table)
@@ -56,7 +64,7 @@ def print_table(
 
 def print_rich(content: Any) -> None:
     """Print something that rich can render, or text."""
-    from rich.console import Console  # noqa: PLC0415  as above
+    from rich.console import Console
 
     if is_terminal():
         Console(markup=False, highlight=False, emoji=False).print(content)

@@ -16,7 +16,8 @@ from hypnet_core.plugins.registry import registry
 def plugins(ctx: typer.Context, *, as_json: Json = False) -> None:
     """List plugins and what is wrong with them.
 
-    Into a pipe, it prints bare names, one per line. With -v it tells the whole story, tracebacks included.
+    Into a pipe, it prints bare names, one per line. With -v it tells the whole story,
+    tracebacks included.
     """
     found = registry()
     if as_json:
@@ -28,7 +29,9 @@ def plugins(ctx: typer.Context, *, as_json: Json = False) -> None:
         print_lines(plugin.name for plugin in found.plugins)
     else:
         columns = ("name", "distribution", "version", "status", "components", "seconds", "remarks")
-        print_table(columns, [_row(plugin) for plugin in found.plugins], right=("components", "seconds"))
+        print_table(
+            columns, [_row(plugin) for plugin in found.plugins], right=("components", "seconds")
+        )
 
 
 def _row(plugin: Plugin) -> tuple[str, ...]:

@@ -25,20 +25,36 @@ from hypnet_core.runs.experiment import Run, execute
 
 def run(
     experiment: Annotated[
-        str | None, typer.Argument(help="The experiment.", autocompletion=complete_name(Kind.EXPERIMENT))
+        str | None,
+        typer.Argument(help="The experiment.", autocompletion=complete_name(Kind.EXPERIMENT)),
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="Options, such as train.lr=1e-3 or hnet.hidden=[50,50]."),
+        typer.Argument(
+            metavar="[key=value]...", help="Options, such as train.lr=1e-3 or hnet.hidden=[50,50]."
+        ),
     ] = None,
     *,
-    config: Annotated[Path | None, typer.Option(help="TOML or YAML file with options.", metavar="FILE")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML or YAML file with options.", metavar="FILE")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Short for seed=N.")] = None,
-    device: Annotated[str | None, typer.Option(help="Short for device=NAME: cpu, cuda, cuda:1, ….")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's directory; below runs/ by default.", metavar="DIR")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.", metavar="DIR")] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print the configuration and stop.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be run, and stop.")] = False,
+    device: Annotated[
+        str | None, typer.Option(help="Short for device=NAME: cpu, cuda, cuda:1, ….")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run's directory; below runs/ by default.", metavar="DIR"),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run in this directory.", metavar="DIR")
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the configuration and stop.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, say what would be run, and stop.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run an experiment.
@@ -51,16 +67,24 @@ def run(
     given += _from_flags(given, seed=seed, device=device)
     if resume is not None:
         if out is not None:
-            raise UsageError("--resume and --out contradict each other: a run goes on in its own directory")
+            raise UsageError(
+                "--resume and --out contradict each other: a run goes on in its own directory"
+            )
         entry, resolved, directory = _resumed(resume, experiment, config, given)
     elif experiment is None:
         names = [registry().shortest_name(found) for found in registry().entries(Kind.EXPERIMENT)]
-        raise UsageError(f"which experiment? hypnet run EXPERIMENT [key=value]...{did_you_mean('', names)}")
+        raise UsageError(
+            f"which experiment? hypnet run EXPERIMENT [key=value]...{did_you_mean('', names)}"
+        )
     else:
         entry = registry().get(Kind.EXPERIMENT, experiment)
         _check_flags(entry, seed, device)
         resolved = load_config(entry.options(), config, given)
-        directory = out if out is not None else _new_directory(entry.name, make=not (print_config or dry_run))
+        directory = (
+            out
+            if out is not None
+            else _new_directory(entry.name, make=not (print_config or dry_run))
+        )
     plan = RunDocument(
         experiment=registry().shortest_name(entry),
         directory=str(directory),
@@ -80,9 +104,13 @@ def _from_flags(overrides: list[str], **flags: object) -> list[str]:
     """The overrides that flags stand for."""
     given = {name: value for name, value in flags.items() if value is not None}
     for name, value in given.items():
-        twice = next((override for override in overrides if override.partition("=")[0].strip() == name), None)
+        twice = next(
+            (override for override in overrides if override.partition("=")[0].strip() == name), None
+        )
         if twice is not None:
-            raise UsageError(f"--{name} {value} and {twice} both say what {name} is: give one of them")
+            raise UsageError(
+                f"--{name} {value} and {twice} both say what {name} is: give one of them"
+            )
     return [f"{name}={value}" for name, value in given.items()]
 
 
@@ -118,10 +146,15 @@ def _check_directory(directory: Path) -> None:
         raise RunError(f"{directory} is not an empty directory: choose a new one")
     nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
-        raise RunError(f"cannot make the directory {directory}: {nearest} is not a directory that can be written to")
+        raise RunError(
+            f"cannot make the directory {directory}: {nearest} is not a directory that can be"
+            " written to"
+        )
 
 
-def _resumed(path: Path, experiment: str | None, config: Path | None, given: list[str]) -> tuple[Entry, BaseModel, Path]:
+def _resumed(
+    path: Path, experiment: str | None, config: Path | None, given: list[str]
+) -> tuple[Entry, BaseModel, Path]:
     """The experiment and configuration that a run was started with; nothing given now may differ."""
     started = Run.resume(path)
     entry = registry().get(Kind.EXPERIMENT, started.experiment)
@@ -132,14 +165,18 @@ def _resumed(path: Path, experiment: str | None, config: Path | None, given: lis
     wanted = load_config(model, config, given, base=started.config)
     difference = _difference(resolved.model_dump(mode="json"), wanted.model_dump(mode="json"))
     if difference:
-        raise ConfigError(f"{path} goes on as it was started: {difference}; start a new run to change that")
+        raise ConfigError(
+            f"{path} goes on as it was started: {difference}; start a new run to change that"
+        )
     return entry, resolved, path
 
 
 def _difference(before: Any, after: Any, path: str = "") -> str:
     """The first option that differs, in words; empty if none does."""
     if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
-        found = (_difference(before[key], after[key], f"{path}.{key}".lstrip(".")) for key in before)
+        found = (
+            _difference(before[key], after[key], f"{path}.{key}".lstrip(".")) for key in before
+        )
         return next(filter(None, found), "")
     return "" if before == after else f"{path} was {shown(before)}, is now {shown(after)}"
 
@@ -154,13 +191,27 @@ def _print_plan(plan: RunDocument, resolved: BaseModel, *, as_json: bool, dry_ru
         print_lines(dump_config(resolved).splitlines())
 
 
-def _carry_out(entry: Entry, resolved: BaseModel, directory: Path, plan: RunDocument, *, resume: bool, as_json: bool) -> None:
+def _carry_out(
+    entry: Entry,
+    resolved: BaseModel,
+    directory: Path,
+    plan: RunDocument,
+    *,
+    resume: bool,
+    as_json: bool,
+) -> None:
     experiment = entry.build()
     if resume:
         current = Run.resume(directory)
     else:
-        versions = {plugin.name: plugin.version for plugin in registry().plugins if plugin.status is Status.OK}
-        current = Run.create(directory, experiment=plan.experiment, config=resolved, plugins=versions)
+        versions = {
+            plugin.name: plugin.version
+            for plugin in registry().plugins
+            if plugin.status is Status.OK
+        }
+        current = Run.create(
+            directory, experiment=plan.experiment, config=resolved, plugins=versions
+        )
     try:
         summary = execute(experiment, resolved, current)
     except KeyboardInterrupt:
@@ -173,5 +224,9 @@ def _carry_out(entry: Entry, resolved: BaseModel, directory: Path, plan: RunDocu
     if callable(report):
         print_rich(report(summary))
     else:
-        print_lines(f"{name}  {value}" for name, value in summary.items() if isinstance(value, (int, float, str)))
+        print_lines(
+            f"{name}  {value}"
+            for name, value in summary.items()
+            if isinstance(value, (int, float, str))
+        )
     print_lines([str(directory)])

@@ -1,7 +1,9 @@
-"""What `--json` prints. These models are the documentation's source: docs/command.md describes every field.
+"""What `--json` prints.
 
-Each document names its schema and version in `schema`. Fields may be added; one that changes its meaning or goes makes a new
-version.
+These models are the documentation's source: docs/command.md describes every field.
+
+Each document names its schema and version in `schema`. Fields may be added; one that
+changes its meaning or goes makes a new version.
 """
 
 from __future__ import annotations
@@ -121,7 +123,8 @@ class PluginDocument(Document):
         notes: What its author should know beside, one line each.
         unknown_hooks: Hooks that it implements and hypnet does not know.
         seconds: How long loading it took.
-        components: Full names of its components, each behind its kind: `mainnet zoo:mlp`.
+        components: Full names of its components, each behind its kind: `mainnet
+            zoo:mlp`.
     """
 
     name: str
@@ -150,7 +153,10 @@ class PluginDocument(Document):
             notes=list(plugin.notes),
             unknown_hooks=list(plugin.unknown_hooks),
             seconds=plugin.seconds,
-            components=[f"{component.kind} {plugin.name}:{component.name}" for component in plugin.components],
+            components=[
+                f"{component.kind} {plugin.name}:{component.name}"
+                for component in plugin.components
+            ],
         )
 
 
@@ -176,8 +182,10 @@ class TargetDocument(Document):
         shape: Its shape.
         kind: What it does in its layer.
         numel: Number of scalars.
-        wanted: Mean square that it should start with; null without `--init`, or if the hypernetwork does not say.
-        measured: Mean square that it starts with, over all conditions; null without `--init`.
+        wanted: Mean square that it should start with; null without `--init`, or if the
+            hypernetwork does not say.
+        measured: Mean square that it starts with, over all conditions; null without
+            `--init`.
     """
 
     name: str
@@ -230,8 +238,9 @@ class CheckDocument(Document):
         component: The component.
         options: The options that it was checked under, beside its defaults.
         passed: Whether no check failed.
-        results: One result per check: `check` (its name), `claim` (what must hold), `outcome` (`passed`, `failed` or `skipped`),
-            `message`, `traceback`, `seconds`.
+        results: One result per check: `check` (its name), `claim` (what must hold),
+            `outcome` (`passed`, `failed` or `skipped`), `message`, `traceback`,
+            `seconds`.
     """
 
     schema_: Literal["hypnet.check/1"] = Field("hypnet.check/1", alias="schema")

@@ -128,9 +128,15 @@ def _flag(*names: str, **details: Any) -> Any:
 
 
 def _flags_of(
-    _quiet: Annotated[bool, _flag("--quiet", "-q", callback=_quieter, help="Show errors and results only.")] = False,
-    _verbose: Annotated[bool, _flag("--verbose", "-v", callback=_louder, help="Show more.")] = False,
-    _with_debug: Annotated[bool, _flag("--debug", callback=_debug, help="Show tracebacks of errors.")] = False,
+    _quiet: Annotated[
+        bool, _flag("--quiet", "-q", callback=_quieter, help="Show errors and results only.")
+    ] = False,
+    _verbose: Annotated[
+        bool, _flag("--verbose", "-v", callback=_louder, help="Show more.")
+    ] = False,
+    _with_debug: Annotated[
+        bool, _flag("--debug", callback=_debug, help="Show tracebacks of errors.")
+    ] = False,
 ) -> None:
     """Nothing: typer makes its parameters of the flags from this signature."""
 

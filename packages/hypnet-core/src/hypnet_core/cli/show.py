@@ -15,14 +15,20 @@ from hypnet_core.plugins.registry import Entry, registry
 
 Name = Annotated[str, typer.Argument(help="Name, or plugin:name.", autocompletion=complete_name())]
 KindOption = Annotated[
-    str | None, typer.Option("--kind", help="Needed if components of two kinds share the name.", autocompletion=complete_kind)
+    str | None,
+    typer.Option(
+        "--kind",
+        help="Needed if components of two kinds share the name.",
+        autocompletion=complete_kind,
+    ),
 ]
 
 
 def show(name: Name, *, kind: KindOption = None, as_json: Json = False) -> None:
     """Show a component and its options.
 
-    Options come with their types, defaults and descriptions; also shown is who provides the component and where it is defined.
+    Options come with their types, defaults and descriptions; also shown is who provides
+    the component and where it is defined.
     """
     document = _document(find(name, kind))
     if as_json:
@@ -42,7 +48,9 @@ def show(name: Name, *, kind: KindOption = None, as_json: Json = False) -> None:
     if not document.options:
         print_lines(["It has no options."])
         return
-    print_table(("option", "type", "default", "description"), [_row(option) for option in document.options])
+    print_table(
+        ("option", "type", "default", "description"), [_row(option) for option in document.options]
+    )
 
 
 def find(name: str, kind: str | None) -> Entry:
@@ -51,7 +59,7 @@ def find(name: str, kind: str | None) -> Entry:
 
 
 def _document(entry: Entry) -> ShowDocument:
-    from hypnet_core.plugins.describe import describe, json_schema  # noqa: PLC0415  pays for reading docstrings
+    from hypnet_core.plugins.describe import describe, json_schema
 
     model = entry.options()
     options = [OptionDocument(**vars(option)) for option in describe(model)]

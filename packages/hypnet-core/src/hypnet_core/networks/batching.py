@@ -15,17 +15,28 @@ from hypnet_core.errors import WeightsError
 Batching = Literal["auto", "vmap", "loop"]
 State = Mapping[str, Tensor]
 
-# Measured on two CPU cores, 20 sets of weights (benchmarks/weight_sets.py): vmap beats the loop by 1.5 to 5 times while a set is
-# small enough for call overhead to dominate; with larger sets both wait for memory and vmap's backward pass falls behind.
-# Convolutions with batched weights become grouped ones, which are slow on a CPU from a few images on.
+# Measured on two CPU cores, 20 sets of weights (benchmarks/weight_sets.py): vmap beats
+# the loop by 1.5 to 5 times while a set is small enough for call overhead to dominate;
+# with larger sets both wait for memory and vmap's backward pass falls behind.
+# Convolutions with batched weights become grouped ones, which are slow on a CPU from a
+# few images on.
 VMAP_MAX_WEIGHTS = 1 << 17
 VMAP_MAX_PIXELS = 1 << 10
 
 FUSED = (nn.RNNBase, nn.TransformerEncoderLayer)
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLUTIONS = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
 
 
-def choose(module: nn.Module, state: State, args: Sequence[Any]) -> tuple[Literal["vmap", "loop"], str]:
+def choose(
+    module: nn.Module, state: State, args: Sequence[Any]
+) -> tuple[Literal["vmap", "loop"], str]:
     """Whether `vmap` is possible and faster than a loop, and why.
 
     Args:
@@ -41,9 +52,15 @@ def choose(module: nn.Module, state: State, args: Sequence[Any]) -> tuple[Litera
         return "vmap", "one kernel for all sets"
     weights = sum(tensor[0].numel() for tensor in tensors)
     if weights > VMAP_MAX_WEIGHTS:
-        return "loop", f"{weights:,} weights per set: memory-bound, where vmap gains nothing on a CPU"
+        return (
+            "loop",
+            f"{weights:,} weights per set: memory-bound, where vmap gains nothing on a CPU",
+        )
     convolutional = any(isinstance(layer, CONVOLUTIONS) for layer in layers)
-    if convolutional and sum(arg.numel() for arg in args if isinstance(arg, Tensor)) > VMAP_MAX_PIXELS:
+    if (
+        convolutional
+        and sum(arg.numel() for arg in args if isinstance(arg, Tensor)) > VMAP_MAX_PIXELS
+    ):
         return "loop", "grouped convolutions are slower than single ones on a CPU"
     return "vmap", "small sets: one call for all saves overhead"
 
@@ -54,23 +71,37 @@ def run_vmap(module: nn.Module, state: State, args: Any, kwargs: Any, *, paired:
     def call(one_state: dict[str, Tensor], one_args: Any, one_kwargs: Any) -> Any:
         return functional_call(module, one_state, one_args, one_kwargs, tie_weights=False)
 
-    axes = pytree.tree_map(lambda leaf: 0 if paired and isinstance(leaf, Tensor) else None, (args, kwargs))
+    axes = pytree.tree_map(
+        lambda leaf: 0 if paired and isinstance(leaf, Tensor) else None, (args, kwargs)
+    )
     return torch.vmap(call, in_dims=(0, *axes), randomness="different")(dict(state), args, kwargs)
 
 
-def run_loop(module: nn.Module, states: Sequence[State], args: Any, kwargs: Any, *, paired: bool) -> Any:
+def run_loop(
+    module: nn.Module, states: Sequence[State], args: Any, kwargs: Any, *, paired: bool
+) -> Any:
     """One set after the other."""
     outputs = []
     for i, state in enumerate(states):
         one_args, one_kwargs = args, kwargs
         if paired:
-            one_args, one_kwargs = pytree.tree_map(lambda leaf: leaf[i] if isinstance(leaf, Tensor) else leaf, (args, kwargs))  # noqa: B023
-        outputs.append(functional_call(module, dict(state), one_args, one_kwargs, tie_weights=False))
-    return pytree.tree_map(lambda *leaves: torch.stack(leaves) if isinstance(leaves[0], Tensor) else leaves[0], *outputs)
+            one_args, one_kwargs = pytree.tree_map(
+                lambda leaf: leaf[i] if isinstance(leaf, Tensor) else leaf, (args, kwargs)
+            )
+        outputs.append(
+            functional_call(module, dict(state), one_args, one_kwargs, tie_weights=False)
+        )
+    return pytree.tree_map(
+        lambda *leaves: torch.stack(leaves) if isinstance(leaves[0], Tensor) else leaves[0],
+        *outputs,
+    )
 
 
 def unbind_states(state: State, count: int) -> list[dict[str, Tensor]]:
-    """One mapping per set. Each tensor is unbound once, so that its backward pass is one node."""
+    """One mapping per set.
+
+    Each tensor is unbound once, so that its backward pass is one node.
+    """
     parts = {name: tensor.unbind(0) for name, tensor in state.items()}
     return [{name: tensors[i] for name, tensors in parts.items()} for i in range(count)]
 
@@ -84,5 +115,6 @@ def check_paired(args: Any, kwargs: Any, batch_shape: torch.Size) -> None:
     for leaf in pytree.tree_leaves((args, kwargs)):
         if isinstance(leaf, Tensor) and leaf.shape[: len(batch_shape)] != batch_shape:
             raise WeightsError(
-                f"paired inputs need the weights' batch shape {list(batch_shape)} in front, got a tensor of shape {list(leaf.shape)}"
+                f"paired inputs need the weights' batch shape {list(batch_shape)} in front, got a"
+                f" tensor of shape {list(leaf.shape)}"
             )

@@ -13,10 +13,12 @@ from hypnet_core.specs import TargetSpec
 def places_of(module: nn.Module, target: TargetSpec) -> dict[str, tuple[str, ...]]:
     """Where each parameter of the target stands in the module.
 
-    A tied parameter stands in several places; a submodule that is used twice is one place.
+    A tied parameter stands in several places; a submodule that is used twice is one
+    place.
 
     Returns:
-        For each name of the target, the qualified names of all its places, its own name first.
+        For each name of the target, the qualified names of all its places, its own name
+        first.
     """
     parameters = dict(module.named_parameters())
     names_by_id = {id(parameters[name]): name for name in target.names}
@@ -32,10 +34,13 @@ def places_of(module: nn.Module, target: TargetSpec) -> dict[str, tuple[str, ...
 def hollow(module: nn.Module, places: Mapping[str, tuple[str, ...]]) -> None:
     """Replace parameters by tensors on the meta device, which have a shape and no memory.
 
-    They are plain attributes: `parameters()`, `state_dict()`, `to()` and optimisers no longer see them.
+    They are plain attributes: `parameters()`, `state_dict()`, `to()` and optimisers no
+    longer see them.
     """
     for name, paths in places.items():
-        shape_only = torch.empty_like(module.get_parameter(name), device="meta", requires_grad=False)
+        shape_only = torch.empty_like(
+            module.get_parameter(name), device="meta", requires_grad=False
+        )
         for path in paths:
             owner_name, _, attribute = path.rpartition(".")
             owner = module.get_submodule(owner_name)

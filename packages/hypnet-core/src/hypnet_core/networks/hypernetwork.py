@@ -20,19 +20,22 @@ UNCONDITIONAL = "uncond_input"
 class HyperNetwork(nn.Module):
     r"""A network $h(c, \theta)$ that generates the parameters of another.
 
-    A condition $c$ is an id with a learned embedding $e$, or an embedding that the caller gives; an unconditional input $u$
-    (noise, for instance) may come beside it. A subclass implements one method, `generate`, from a batch of inputs $[e; u]$ to a
-    batch of flat weights. It is an ordinary module, so `MainNetwork(hypernetwork, generate="unconditional")` is the same
-    hypernetwork with $\theta$ from outside.
+    A condition $c$ is an id with a learned embedding $e$, or an embedding that the
+    caller gives; an unconditional input $u$ (noise, for instance) may come beside it. A
+    subclass implements one method, `generate`, from a batch of inputs $[e; u]$ to a
+    batch of flat weights. It is an ordinary module, so `MainNetwork(hypernetwork,
+    generate="unconditional")` is the same hypernetwork with $\theta$ from outside.
 
-    Each condition owns parameters of its own, so that an optimiser of one task's embedding never touches another's. They start
-    as draws from $\mathcal{N}(0, 1)$.
+    Each condition owns parameters of its own, so that an optimiser of one task's
+    embedding never touches another's. They start as draws from $\mathcal{N}(0, 1)$.
 
     Args:
         target: What to generate.
         conditions: How many conditions, and how long $e$ and $u$ are.
-        conditional: Shapes of further parameters that each condition owns, by name. They follow $[e; u]$ in the inputs, flattened.
-        embeddings: Whether the conditions own embeddings here; a hypernetwork made of others leaves them to its `members`.
+        conditional: Shapes of further parameters that each condition owns, by name.
+            They follow $[e; u]$ in the inputs, flattened.
+        embeddings: Whether the conditions own embeddings here; a hypernetwork made of
+            others leaves them to its `members`.
 
     Raises:
         SpecError: The target is empty.
@@ -74,7 +77,9 @@ class HyperNetwork(nn.Module):
             **({UNCONDITIONAL: (conditions.input_size,)} if conditions.input_size else {}),
             **further,
         }
-        self.conditional = nn.ModuleDict({name: nn.ParameterList() for name in self.conditional_shapes})
+        self.conditional = nn.ModuleDict(
+            {name: nn.ParameterList() for name in self.conditional_shapes}
+        )
         for _ in range(conditions.count):
             self._append_condition()
 
@@ -82,7 +87,8 @@ class HyperNetwork(nn.Module):
         """Map inputs to weights; the one method that a subclass implements.
 
         Args:
-            inputs: `[B, n]`: embedding, unconditional input, then further conditional parameters, end to end.
+            inputs: `[B, n]`: embedding, unconditional input, then further conditional
+                parameters, end to end.
 
         Returns:
             Flat weights `[B, target.numel]`.
@@ -98,22 +104,26 @@ class HyperNetwork(nn.Module):
     ) -> Weights:
         """Generate weights.
 
-        The result has a batch dimension if any argument has one; arguments without one, or with one of length 1, are repeated.
+        The result has a batch dimension if any argument has one; arguments without one,
+        or with one of length 1, are repeated.
 
         Args:
             condition: One id, or a batch of ids.
-            cond_input: An embedding `[size]` or `[B, size]` in place of a learned one; or a mapping from the names in
-                `conditional_shapes` to tensors, where what it leaves out is looked up by id.
+            cond_input: An embedding `[size]` or `[B, size]` in place of a learned one;
+                or a mapping from the names in `conditional_shapes` to tensors, where
+                what it leaves out is looked up by id.
             uncond_input: `[input_size]` or `[B, input_size]`.
 
         Raises:
-            ConditionError: An id is out of range, an input is missing, or a size is wrong.
+            ConditionError: An id is out of range, an input is missing, or a size is
+                wrong.
         """
         inputs, batched = self.inputs(condition, cond_input, uncond_input)
         flat = self.generate(inputs)
         if flat.shape != (len(inputs), self.target.numel):
             raise SpecError(
-                f"{type(self).__name__}.generate must return [{len(inputs)}, {self.target.numel}], got {list(flat.shape)}"
+                f"{type(self).__name__}.generate must return [{len(inputs)}, {self.target.numel}],"
+                f" got {list(flat.shape)}"
             )
         return Weights(flat if batched else flat.view(self.target.numel), self.target)
 
@@ -136,7 +146,9 @@ class HyperNetwork(nn.Module):
             parts.append(_rows(name, given[name], shape, batched=own_batch))
         sizes = {len(part) for part in parts if len(part) != 1} or {1 if ids is None else len(ids)}
         if len(sizes) > 1:
-            raise ConditionError(f"the inputs have different batch sizes: {', '.join(map(str, sorted(sizes)))}")
+            raise ConditionError(
+                f"the inputs have different batch sizes: {', '.join(map(str, sorted(sizes)))}"
+            )
         count = sizes.pop()
         rows = [part if len(part) == count else part.expand(count, -1) for part in parts]
         if not rows:
@@ -161,7 +173,10 @@ class HyperNetwork(nn.Module):
         return parameter
 
     def members(self) -> list[HyperNetwork]:
-        """The hypernetworks inside this one that serve the same conditions. What their conditions own, its conditions own."""
+        """The hypernetworks inside this one that serve the same conditions.
+
+        What their conditions own, its conditions own.
+        """
         return []
 
     def start_at_zero(self) -> None:
@@ -170,7 +185,9 @@ class HyperNetwork(nn.Module):
         Raises:
             SpecError: This kind of hypernetwork cannot, or does not say how.
         """
-        raise SpecError(f"{type(self).__name__} cannot start at zero: it has no start_at_zero() of its own")
+        raise SpecError(
+            f"{type(self).__name__} cannot start at zero: it has no start_at_zero() of its own"
+        )
 
     def conditional_parameters(self, condition: int | None = None) -> list[nn.Parameter]:
         """The parameters that belong to one condition, or to any.
@@ -183,7 +200,11 @@ class HyperNetwork(nn.Module):
         else:
             self._ids(condition)
             own = [self.parameters_of(name)[condition] for name in self.conditional_shapes]
-        return own + [parameter for member in self.members() for parameter in member.conditional_parameters(condition)]
+        return own + [
+            parameter
+            for member in self.members()
+            for parameter in member.conditional_parameters(condition)
+        ]
 
     def unconditional_parameters(self) -> list[nn.Parameter]:
         r"""All parameters that belong to no condition: $\theta$."""
@@ -213,7 +234,9 @@ class HyperNetwork(nn.Module):
     def _append_condition(self) -> None:
         like = next(self.parameters(), torch.empty(0))
         for name, shape in self.conditional_shapes.items():
-            self.parameters_of(name).append(nn.Parameter(torch.randn(shape, device=like.device, dtype=like.dtype)))
+            self.parameters_of(name).append(
+                nn.Parameter(torch.randn(shape, device=like.device, dtype=like.dtype))
+            )
 
     def parameters_of(self, name: str) -> nn.ParameterList:
         """What the conditions own under one of the names in `conditional_shapes`: one parameter per condition.
@@ -222,7 +245,9 @@ class HyperNetwork(nn.Module):
             SpecError: There is no such name.
         """
         if name not in self.conditional_shapes:
-            raise SpecError(f"the conditions own no {name!r}{did_you_mean(name, self.conditional_shapes)}")
+            raise SpecError(
+                f"the conditions own no {name!r}{did_you_mean(name, self.conditional_shapes)}"
+            )
         parameters = self.conditional[name]
         if not isinstance(parameters, nn.ParameterList):
             raise SpecError(f"{name!r} is no list of conditional parameters")
@@ -257,15 +282,23 @@ class HyperNetwork(nn.Module):
     ) -> dict[str, Tensor]:
         """The inputs that come from the caller, by name."""
         if cond_input is not None and not isinstance(cond_input, (Tensor, Mapping)):
-            raise ConditionError(f"cond_input must be a tensor or a mapping of tensors, got {type(cond_input).__name__}")
-        given = {EMBEDDING: cond_input} if isinstance(cond_input, Tensor) else dict(cond_input or {})
+            raise ConditionError(
+                "cond_input must be a tensor or a mapping of tensors, got"
+                f" {type(cond_input).__name__}"
+            )
+        given = (
+            {EMBEDDING: cond_input} if isinstance(cond_input, Tensor) else dict(cond_input or {})
+        )
         for name in given:
             if name not in self.conditional_shapes:
                 raise ConditionError(
-                    f"this hypernetwork has no conditional input {name!r}{did_you_mean(name, self.conditional_shapes)}"
+                    "this hypernetwork has no conditional input"
+                    f" {name!r}{did_you_mean(name, self.conditional_shapes)}"
                 )
         if condition is not None and given and not self.conditional_shapes.keys() - given.keys():
-            raise ConditionError("condition and cond_input both say what the condition is: give one of them")
+            raise ConditionError(
+                "condition and cond_input both say what the condition is: give one of them"
+            )
         if uncond_input is not None:
             if UNCONDITIONAL not in self._input_shapes:
                 raise ConditionError("this hypernetwork takes no uncond_input")
@@ -279,15 +312,22 @@ class HyperNetwork(nn.Module):
         if ids is None:
             count = self.conditions.count
             wanted = f"condition= (0 to {count - 1}) or cond_input=" if count else "cond_input="
-            raise ConditionError(f"the hypernetwork was called without a condition: pass {wanted} for {name!r}")
+            raise ConditionError(
+                f"the hypernetwork was called without a condition: pass {wanted} for {name!r}"
+            )
         parameters = self.parameters_of(name)
         return torch.stack([parameters[i] for i in ids]).flatten(1)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
         # A checkpoint may hold conditions that were added after construction.
         family = _with_members(self)
         saved = (
-            sum(key.startswith(f"{prefix}{place}{'.' * bool(place)}conditional.{name}.") for key in state_dict)
+            sum(
+                key.startswith(f"{prefix}{place}{'.' * bool(place)}conditional.{name}.")
+                for key in state_dict
+            )
             for place, owner in self.named_modules()
             if isinstance(owner, HyperNetwork) and owner in family
             for name in owner.conditional_shapes
@@ -304,9 +344,13 @@ def _with_members(hypernet: HyperNetwork) -> list[HyperNetwork]:
 
 def _rows(name: str, tensor: Tensor, shape: tuple[int, ...], *, batched: bool) -> Tensor:
     """A given input as rows `[B, n]`, one row without a batch dimension."""
-    if tensor.ndim not in {len(shape), len(shape) + 1} or tuple(tensor.shape[tensor.ndim - len(shape) :]) != shape:
+    if (
+        tensor.ndim not in {len(shape), len(shape) + 1}
+        or tuple(tensor.shape[tensor.ndim - len(shape) :]) != shape
+    ):
         what = "cond_input" if name == EMBEDDING else name
         raise ConditionError(
-            f"{what} must have shape {list(shape)} or [B, {', '.join(map(str, shape))}], got {list(tensor.shape)}"
+            f"{what} must have shape {list(shape)} or [B, {', '.join(map(str, shape))}], got"
+            f" {list(tensor.shape)}"
         )
     return tensor.flatten(1) if batched else tensor.reshape(1, -1)

@@ -26,31 +26,38 @@ Generate = str | Iterable[str] | Callable[[ParamSpec], bool] | None
 class MainNetwork(nn.Module):
     r"""A plain module $f(x, \omega)$ whose parameters $\omega$, or some of them, are given at each call.
 
-    The module is taken over (pass a copy to keep it): the parameters to generate are replaced by shapes without memory, are no longer in `parameters()`,
-    and must be given as `weights`. All others stay trainable where they are. Ties stay tied. An exception inside the module
-    leaves it as it was.
+    The module is taken over (pass a copy to keep it): the parameters to generate are
+    replaced by shapes without memory, are no longer in `parameters()`, and must be
+    given as `weights`. All others stay trainable where they are. Ties stay tied. An
+    exception inside the module leaves it as it was.
 
-    **Batches of weights.** With `weights` of batch shape `(B,)` the result has a leading dimension `B`. All sets see the same
-    input, or one each with `paired=True`. Three ways lead to the same result: `torch.vmap`, a loop (for what `vmap` cannot do, or
-    does slowly on a CPU), and a method `forward_batched(x, *, weights, paired)` where the module offers one (it may return
-    `NotImplemented`). `batching_used` and
-    `batching_reason` tell which was taken last. Dropout draws a mask of its own for each set.
+    **Batches of weights.** With `weights` of batch shape `(B,)` the result has a
+    leading dimension `B`. All sets see the same input, or one each with `paired=True`.
+    Three ways lead to the same result: `torch.vmap`, a loop (for what `vmap` cannot do,
+    or does slowly on a CPU), and a method `forward_batched(x, *, weights, paired)`
+    where the module offers one (it may return `NotImplemented`). `batching_used` and
+    `batching_reason` tell which was taken last. Dropout draws a mask of its own for
+    each set.
 
-    **Running statistics.** Those of batch norm belong to a condition, not to the module: with `condition=i` set `i` is read and,
-    in training mode, updated; without, the module's own. `stats=` passes statistics from outside, which are read, never
-    changed, and carry no gradient. A layer that keeps other tensors per condition offers a method `tensors_at(condition)`, a mapping
-    from attribute names to tensors, which stand in for its own unless they come from outside. A module whose `forward` takes
-    `condition` itself gets it, and sees to its statistics.
+    **Running statistics.** Those of batch norm belong to a condition, not to the
+    module: with `condition=i` set `i` is read and, in training mode, updated; without,
+    the module's own. `stats=` passes statistics from outside, which are read, never
+    changed, and carry no gradient. A layer that keeps other tensors per condition
+    offers a method `tensors_at(condition)`, a mapping from attribute names to tensors,
+    which stand in for its own unless they come from outside. A module whose `forward`
+    takes `condition` itself gets it, and sees to its statistics.
 
     Args:
         module: The network.
-        generate: Which parameters come from outside: all by default; the name of a kind (`"bias"`), a glob over names
-            (`"layer4.*"`), the name of a group of the module's own (`"unconditional"` of a hypernetwork), several of these,
-            or a predicate.
+        generate: Which parameters come from outside: all by default; the name of a kind
+            (`"bias"`), a glob over names (`"layer4.*"`), the name of a group of the
+            module's own (`"unconditional"` of a hypernetwork), several of these, or a
+            predicate.
         batching: Force one way of running batches of weights.
 
     Raises:
-        SpecError: `generate` selects nothing, the module has no parameters, or there is no such `batching`.
+        SpecError: `generate` selects nothing, the module has no parameters, or there is
+            no such `batching`.
 
     Example:
         >>> net = MainNetwork(nn.Linear(3, 2))
@@ -62,10 +69,14 @@ class MainNetwork(nn.Module):
         hypnet_core.errors.WeightsError: 2 of 2 weights are missing: weight, bias
     """
 
-    def __init__(self, module: nn.Module, generate: Generate = None, *, batching: Batching = "auto") -> None:
+    def __init__(
+        self, module: nn.Module, generate: Generate = None, *, batching: Batching = "auto"
+    ) -> None:
         super().__init__()
         if batching not in get_args(Batching):
-            raise SpecError(f"there is no batching {batching!r}{did_you_mean(batching, get_args(Batching))}")
+            raise SpecError(
+                f"there is no batching {batching!r}{did_you_mean(batching, get_args(Batching))}"
+            )
         self.spec: TargetSpec = TargetSpec.of(module)
         self.target: TargetSpec = choose_target(module, self.spec, generate)
         self.stats: TargetSpec = statistics_spec(module)
@@ -79,7 +90,9 @@ class MainNetwork(nn.Module):
         hollow(module, places)
         self.module = module
         self.bank = StatisticsBank(module)
-        self._contexts = [(name, layer) for name, layer in module.named_modules() if hasattr(layer, "tensors_at")]
+        self._contexts = [
+            (name, layer) for name, layer in module.named_modules() if hasattr(layer, "tensors_at")
+        ]
 
     def forward(
         self,
@@ -94,18 +107,24 @@ class MainNetwork(nn.Module):
 
         Args:
             *args: Inputs of the module.
-            weights: One tensor per parameter of `target`; may be left out if the target is empty.
-            condition: Whose running statistics to use: one id, or one per set of weights.
-            stats: Running statistics to use instead, one tensor per name of `self.stats`.
-            paired: With a batch of weights: every tensor among the inputs carries the batch dimensions too.
+            weights: One tensor per parameter of `target`; may be left out if the target
+                is empty.
+            condition: Whose running statistics to use: one id, or one per set of
+                weights.
+            stats: Running statistics to use instead, one tensor per name of
+                `self.stats`.
+            paired: With a batch of weights: every tensor among the inputs carries the
+                batch dimensions too.
             **kwargs: Further inputs of the module.
 
         Returns:
             What the module returns, with the batch shape of the weights in front.
 
         Raises:
-            WeightsError: Names or shapes of `weights` or `stats` are not those expected.
-            ConditionError: An id is negative, or the number of ids is not that of the weights.
+            WeightsError: Names or shapes of `weights` or `stats` are not those
+                expected.
+            ConditionError: An id is negative, or the number of ids is not that of the
+                weights.
         """
         if weights is None and any(isinstance(arg, Weights) for arg in args):
             raise WeightsError("weights are passed by keyword: net(x, weights=…)")
@@ -116,28 +135,37 @@ class MainNetwork(nn.Module):
             return functional_call(self.module, tensors, args, kwargs, tie_weights=False)
         sets = self._statistics(_ids(condition, batch_shape), stats, batch_shape)
         if not batch_shape:
-            return functional_call(self.module, {**tensors, **sets[0]}, args, kwargs, tie_weights=False)
+            return functional_call(
+                self.module, {**tensors, **sets[0]}, args, kwargs, tie_weights=False
+            )
         return self._batched(tensors, batch_shape, args, kwargs, sets, paired=paired)
 
     def statistics(self, condition: int | None = None) -> Weights:
         """A copy of the running means and variances of one condition, or of the module itself.
 
-        They are what a hypernetwork is trained to reproduce when statistics are distilled.
+        They are what a hypernetwork is trained to reproduce when statistics are
+        distilled.
         """
         own = dict(named_statistics(self.module))
         rows = own if condition is None else self.bank.rows(condition, own)
         return Weights.of(self.stats, {name: rows[name] for name in self.stats.names})
 
-    def _checked(self, weights: Weights | Mapping[str, Tensor] | None) -> tuple[dict[str, Tensor], torch.Size]:
+    def _checked(
+        self, weights: Weights | Mapping[str, Tensor] | None
+    ) -> tuple[dict[str, Tensor], torch.Size]:
         """The tensors for every place in the module, and their batch shape."""
         if isinstance(weights, Weights) and (
-            weights.spec is self.target or (weights.spec.names, weights.spec.shapes) == (self.target.names, self.target.shapes)
+            weights.spec is self.target
+            or (weights.spec.names, weights.spec.shapes) == (self.target.names, self.target.shapes)
         ):
             tensors: Mapping[str, Tensor] = weights.tensors
             batch_shape = weights.batch_shape
         else:
             if weights is not None and not isinstance(weights, Mapping):
-                raise WeightsError(f"weights must be Weights or a mapping from names to tensors, got {type(weights).__name__}")
+                raise WeightsError(
+                    "weights must be Weights or a mapping from names to tensors, got"
+                    f" {type(weights).__name__}"
+                )
             tensors = {} if weights is None else weights
             batch_shape = check_tensors(self.target, tensors)
         return {place: tensors[name] for place, name in self.places}, batch_shape
@@ -150,8 +178,12 @@ class MainNetwork(nn.Module):
         if stats is not None:
             found = check_tensors(self.stats, stats)
             if found not in {torch.Size(), batch_shape}:
-                raise WeightsError(f"the statistics have batch shape {list(found)}, the weights {list(batch_shape)}")
-            # torch's batch norm has no derivative for running statistics, so they carry no gradient.
+                raise WeightsError(
+                    f"the statistics have batch shape {list(found)}, the weights"
+                    f" {list(batch_shape)}"
+                )
+            # torch's batch norm has no derivative for running statistics, so they carry
+            # no gradient.
             flat = (
                 Weights.of(self.stats, stats)
                 .flat.detach()
@@ -159,8 +191,15 @@ class MainNetwork(nn.Module):
                 .reshape(count, self.stats.numel)
             )
             # In training mode batch norm writes into what it is given.
-            given = [dict(Weights(row.clone() if self.training else row, self.stats)) for row in flat.unbind(0)]
-            return given if ids is None else [{**self.contexts_at(i), **rows} for i, rows in zip(ids, given, strict=True)]
+            given = [
+                dict(Weights(row.clone() if self.training else row, self.stats))
+                for row in flat.unbind(0)
+            ]
+            return (
+                given
+                if ids is None
+                else [{**self.contexts_at(i), **rows} for i, rows in zip(ids, given, strict=True)]
+            )
         if ids is None or not (self.bank.names or self._contexts):
             return [{} for _ in range(count)]
         own = dict(named_statistics(self.module))
@@ -195,13 +234,25 @@ class MainNetwork(nn.Module):
             last = len(batch_shape) - 1
             tensors = {name: tensor.flatten(0, last) for name, tensor in tensors.items()}
             if paired:
-                args, kwargs = pytree.tree_map(lambda x: x.flatten(0, last) if isinstance(x, Tensor) else x, (args, kwargs))
+                args, kwargs = pytree.tree_map(
+                    lambda x: x.flatten(0, last) if isinstance(x, Tensor) else x, (args, kwargs)
+                )
         output = self._run(tensors, sets, args, kwargs, paired=paired)
         if len(batch_shape) == 1:
             return output
-        return pytree.tree_map(lambda y: y.reshape(batch_shape + y.shape[1:]) if isinstance(y, Tensor) else y, output)
+        return pytree.tree_map(
+            lambda y: y.reshape(batch_shape + y.shape[1:]) if isinstance(y, Tensor) else y, output
+        )
 
-    def _run(self, tensors: dict[str, Tensor], sets: list[dict[str, Tensor]], args: Any, kwargs: Any, *, paired: bool) -> Any:
+    def _run(
+        self,
+        tensors: dict[str, Tensor],
+        sets: list[dict[str, Tensor]],
+        args: Any,
+        kwargs: Any,
+        *,
+        paired: bool,
+    ) -> Any:
         way, reason = self._way(tensors, args)
         if way == "native" and any(sets):
             way, reason = ways.choose(self.module, tensors, args)
@@ -216,9 +267,12 @@ class MainNetwork(nn.Module):
         if way == "vmap":
             stacked = {name: torch.stack([rows[name] for rows in sets]) for name in sets[0]}
             try:
-                output = ways.run_vmap(self.module, {**tensors, **stacked}, args, kwargs, paired=paired)
+                output = ways.run_vmap(
+                    self.module, {**tensors, **stacked}, args, kwargs, paired=paired
+                )
             except (RuntimeError, ValueError) as error:
-                # What vmap cannot do (branches on values, writes in place) a loop can; an error of the module's own returns there.
+                # What vmap cannot do (branches on values, writes in place) a loop can;
+                # an error of the module's own returns there.
                 if self.batching == "vmap":
                     raise
                 self._no_vmap = f"not possible with vmap: {str(error).partition(chr(10))[0]}"
@@ -240,10 +294,15 @@ class MainNetwork(nn.Module):
             return "native", "the module has a forward_batched of its own"
         return ways.choose(self.module, tensors, args)
 
-    def _run_native(self, tensors: dict[str, Tensor], count: int, args: Any, kwargs: Any, *, paired: bool) -> Any:
+    def _run_native(
+        self, tensors: dict[str, Tensor], count: int, args: Any, kwargs: Any, *, paired: bool
+    ) -> Any:
         own = {}
         if len(self.target) < len(self.spec):
-            own = {name: parameter.expand(count, *parameter.shape) for name, parameter in self.module.named_parameters()}
+            own = {
+                name: parameter.expand(count, *parameter.shape)
+                for name, parameter in self.module.named_parameters()
+            }
         forward_batched: Callable[..., Any] = self.module.forward_batched  # type: ignore[assignment]
         return forward_batched(*args, weights={**own, **tensors}, paired=paired, **kwargs)
 
@@ -271,7 +330,9 @@ def choose_target(module: nn.Module, spec: TargetSpec, generate: Generate) -> Ta
             names.update(_names_of(module, spec, one))
         chosen = spec.select(where=lambda param: param.name in names)
     if not chosen.params:
-        raise SpecError(f"generate={generate!r} selects none of the module's parameters: {listed(spec.names)}")
+        raise SpecError(
+            f"generate={generate!r} selects none of the module's parameters: {listed(spec.names)}"
+        )
     return chosen
 
 
@@ -284,7 +345,9 @@ def _names_of(module: nn.Module, spec: TargetSpec, selector: str) -> Collection[
     return spec.select(names=selector).names
 
 
-def _ids(condition: int | Sequence[int] | Tensor | None, batch_shape: torch.Size) -> list[int] | None:
+def _ids(
+    condition: int | Sequence[int] | Tensor | None, batch_shape: torch.Size
+) -> list[int] | None:
     """One id per set of weights."""
     if condition is None:
         return None
@@ -297,6 +360,7 @@ def _ids(condition: int | Sequence[int] | Tensor | None, batch_shape: torch.Size
     several = ids.flatten().tolist() if isinstance(ids, Tensor) else list(ids)
     if len(several) != count:
         raise ConditionError(
-            f"{count} sets of weights take {count} conditions, got {len(several)}: {listed(map(str, several))}"
+            f"{count} sets of weights take {count} conditions, got {len(several)}:"
+            f" {listed(map(str, several))}"
         )
     return [operator.index(i) for i in several]

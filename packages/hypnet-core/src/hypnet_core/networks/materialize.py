@@ -16,17 +16,18 @@ from hypnet_core.networks.weights import Weights, check_tensors
 def materialize(net: MainNetwork, weights: Weights, *, condition: int | None = None) -> nn.Module:
     """Copy the module of a main network and put one set of generated weights into it as ordinary parameters.
 
-    The copy needs no hypernetwork and no `MainNetwork`: it can be saved, exported, quantised or trained like any other module. Tied parameters are
-    tied again.
+    The copy needs no hypernetwork and no `MainNetwork`: it can be saved, exported,
+    quantised or trained like any other module. Tied parameters are tied again.
 
     Args:
         net: The main network; it is left as it is.
         weights: One set of weights, without a batch dimension.
-        condition: Whose running statistics, and whatever else layers keep per condition, the copy gets; those of the module itself by
-            default.
+        condition: Whose running statistics, and whatever else layers keep per
+            condition, the copy gets; those of the module itself by default.
 
     Raises:
-        WeightsError: The weights have a batch dimension, or are not those of the target.
+        WeightsError: The weights have a batch dimension, or are not those of the
+            target.
 
     Example:
         >>> net = MainNetwork(nn.Linear(3, 2))
@@ -37,7 +38,8 @@ def materialize(net: MainNetwork, weights: Weights, *, condition: int | None = N
     batch_shape = check_tensors(net.target, weights)
     if batch_shape:
         raise WeightsError(
-            f"one set of weights makes a module, got a batch of {list(batch_shape)}: choose one with weights.index(i)"
+            f"one set of weights makes a module, got a batch of {list(batch_shape)}: choose one"
+            " with weights.index(i)"
         )
     module = copy.deepcopy(net.module)
     made = {name: nn.Parameter(weights[name].detach().clone()) for name in net.target.names}

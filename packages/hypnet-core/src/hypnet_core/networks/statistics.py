@@ -28,7 +28,12 @@ def named_statistics(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def statistics_spec(module: nn.Module) -> TargetSpec:
     """Names and shapes of the running means and variances."""
     params = (
-        ParamSpec(name=name, shape=tuple(buffer.shape), kind=ParamKind.OTHER, layer=name.rpartition(".")[0])
+        ParamSpec(
+            name=name,
+            shape=tuple(buffer.shape),
+            kind=ParamKind.OTHER,
+            layer=name.rpartition(".")[0],
+        )
         for name, buffer in named_statistics(module)
         if name.rpartition(".")[2] in RUNNING
     )
@@ -38,7 +43,8 @@ def statistics_spec(module: nn.Module) -> TargetSpec:
 class StatisticsBank(nn.Module):
     """One set of running statistics per condition; set `i` is row `i` of stacked buffers `[conditions, *shape]`.
 
-    A condition that has not been trained yet has no row: it starts from the statistics that the module itself holds.
+    A condition that has not been trained yet has no row: it starts from the statistics
+    that the module itself holds.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -76,7 +82,9 @@ class StatisticsBank(nn.Module):
             start = own[name].detach().expand(new, *own[name].shape)
             setattr(self, _key(name), torch.cat([self.get_buffer(_key(name)), start]))
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
         # A checkpoint may hold more or fewer conditions than were seen here.
         for name in self.names:
             buffer, saved = self.get_buffer(_key(name)), state_dict.get(prefix + _key(name))

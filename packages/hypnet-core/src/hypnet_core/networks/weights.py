@@ -16,7 +16,8 @@ from hypnet_core.specs import TargetSpec
 class Weights(Mapping[str, Tensor]):
     r"""Parameters $\omega$ of a network: named tensors that are views of one flat tensor.
 
-    It is immutable, a pytree (so `torch.func` and `torch.compile` see the flat tensor inside), and carries gradients.
+    It is immutable, a pytree (so `torch.func` and `torch.compile` see the flat tensor
+    inside), and carries gradients.
 
     Shapes:
         - `flat`: `[*batch, numel]`
@@ -47,7 +48,8 @@ class Weights(Mapping[str, Tensor]):
     def __init__(self, flat: Tensor, spec: TargetSpec) -> None:
         if flat.ndim == 0 or flat.shape[-1] != spec.numel:
             raise WeightsError(
-                f"{spec.numel} weights in the last dimension are expected, got a tensor of shape {list(flat.shape)}"
+                f"{spec.numel} weights in the last dimension are expected, got a tensor of shape"
+                f" {list(flat.shape)}"
             )
         self.flat = flat
         self.spec = spec
@@ -59,13 +61,18 @@ class Weights(Mapping[str, Tensor]):
 
         Args:
             spec: Names and shapes.
-            tensors: One tensor `[*batch, *shape]` per name, all with the same batch shape.
+            tensors: One tensor `[*batch, *shape]` per name, all with the same batch
+                shape.
 
         Raises:
-            WeightsError: Names are missing or unknown, or shapes differ from what the spec says.
+            WeightsError: Names are missing or unknown, or shapes differ from what the
+                spec says.
         """
         batch_shape = check_tensors(spec, tensors)
-        parts = [tensors[name].reshape(*batch_shape, size) for name, size in zip(spec.names, spec.sizes, strict=True)]
+        parts = [
+            tensors[name].reshape(*batch_shape, size)
+            for name, size in zip(spec.names, spec.sizes, strict=True)
+        ]
         return cls(torch.cat(parts, dim=-1) if parts else torch.zeros(0), spec)
 
     @classmethod
@@ -86,7 +93,10 @@ class Weights(Mapping[str, Tensor]):
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """All parameters by name. They come from one `split`, whose backward pass costs one pass over `flat`."""
+        """All parameters by name.
+
+        They come from one `split`, whose backward pass costs one pass over `flat`.
+        """
         if self._views is None:
             batch_shape = self.flat.shape[:-1]
             spec = self.spec
@@ -101,7 +111,9 @@ class Weights(Mapping[str, Tensor]):
         try:
             return self.tensors[name]
         except KeyError:
-            raise WeightsError(f"there are no weights named {name!r}{did_you_mean(name, self.spec.names)}") from None
+            raise WeightsError(
+                f"there are no weights named {name!r}{did_you_mean(name, self.spec.names)}"
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.spec.names)
@@ -113,14 +125,21 @@ class Weights(Mapping[str, Tensor]):
         return name in self.spec
 
     def __repr__(self) -> str:
-        return f"Weights({len(self)} tensors, numel={self.spec.numel}, batch_shape={list(self.batch_shape)})"
+        return (
+            f"Weights({len(self)} tensors, numel={self.spec.numel},"
+            f" batch_shape={list(self.batch_shape)})"
+        )
 
     __hash__ = None  # type: ignore[assignment]  # a value with tensors inside has no useful hash
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Weights):
             return NotImplemented
-        return self.spec == other.spec and self.flat.shape == other.flat.shape and bool((self.flat == other.flat).all())
+        return (
+            self.spec == other.spec
+            and self.flat.shape == other.flat.shape
+            and bool((self.flat == other.flat).all())
+        )
 
     def unbind(self) -> tuple[Self, ...]:
         """One set of weights for each entry of the first batch dimension.
@@ -181,7 +200,10 @@ class Weights(Mapping[str, Tensor]):
 
 def _flat_of(weights: Weights, spec: TargetSpec) -> Tensor:
     """The flat tensor of weights that must be those of a target."""
-    if weights.spec is not spec and (weights.spec.names, weights.spec.shapes) != (spec.names, spec.shapes):
+    if weights.spec is not spec and (weights.spec.names, weights.spec.shapes) != (
+        spec.names,
+        spec.shapes,
+    ):
         raise WeightsError("weights of different targets cannot be combined")
     return weights.flat
 
@@ -196,14 +218,17 @@ def weights_of(module: nn.Module, spec: TargetSpec | None = None) -> Weights:
     """
     spec = TargetSpec.of(module) if spec is None else spec
     parameters = dict(module.named_parameters())
-    return Weights.of(spec, {name: parameters[name].detach() for name in spec.names if name in parameters})
+    return Weights.of(
+        spec, {name: parameters[name].detach() for name in spec.names if name in parameters}
+    )
 
 
 def check_tensors(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> torch.Size:
     """Compare named tensors with a spec and return their common batch shape.
 
     Raises:
-        WeightsError: Names are missing or unknown, or shapes differ from what the spec says.
+        WeightsError: Names are missing or unknown, or shapes differ from what the spec
+            says.
     """
     if _fits_exactly(spec, tensors):
         return torch.Size()
@@ -214,16 +239,23 @@ def check_tensors(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> torch.Size
     batch_shape: torch.Size | None = None
     for param in spec.params:
         if not isinstance(tensors[param.name], Tensor):
-            raise WeightsError(f"{param.name} must be a tensor, got {type(tensors[param.name]).__name__}")
+            raise WeightsError(
+                f"{param.name} must be a tensor, got {type(tensors[param.name]).__name__}"
+            )
         shape = tensors[param.name].shape
         own = len(shape) - len(param.shape)
         if own < 0 or tuple(shape[own:]) != param.shape:
-            raise WeightsError(f"{param.name} has shape {list(shape)}, expected {['*batch', *param.shape]}".replace("'", ""))
+            raise WeightsError(
+                f"{param.name} has shape {list(shape)}, expected {['*batch', *param.shape]}".replace(
+                    "'", ""
+                )
+            )
         if batch_shape is None:
             batch_shape = shape[:own]
         elif shape[:own] != batch_shape:
             raise WeightsError(
-                f"{param.name} has batch shape {list(shape[:own])}, but {spec.names[0]} has {list(batch_shape)}: they must agree"
+                f"{param.name} has batch shape {list(shape[:own])}, but {spec.names[0]} has"
+                f" {list(batch_shape)}: they must agree"
             )
     return torch.Size() if batch_shape is None else batch_shape
 
@@ -233,7 +265,10 @@ def _fits_exactly(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> bool:
     if len(tensors) != len(spec.names):
         return False
     try:
-        return all(tensors[name].shape == shape for name, shape in zip(spec.names, spec.shapes, strict=True))
+        return all(
+            tensors[name].shape == shape
+            for name, shape in zip(spec.names, spec.shapes, strict=True)
+        )
     except (KeyError, AttributeError):
         return False
 
@@ -257,14 +292,16 @@ def _flatten_with_keys(weights: Weights) -> tuple[list[tuple[Any, Tensor]], Targ
 
 
 def _unflatten(leaves: Any, spec: TargetSpec) -> Weights:
-    # Transforms put placeholders into the tree (axes, proxies): build without looking at the leaf.
+    # Transforms put placeholders into the tree (axes, proxies): build without looking
+    # at the leaf.
     (flat,) = leaves
     weights = object.__new__(Weights)
     weights.flat, weights.spec, weights._views = flat, spec, None
     return weights
 
 
-# torch has no public registration that reaches torch.func and torch.compile (2.6 to 2.14); this is the one everybody uses.
+# torch has no public registration that reaches torch.func and torch.compile (2.6 to
+# 2.14); this is the one everybody uses.
 pytree.register_pytree_node(
     Weights,
     _flatten,

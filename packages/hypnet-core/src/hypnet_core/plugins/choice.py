@@ -1,7 +1,8 @@
 """Configuration fields that hold a component: its name and, beside it, its options.
 
-An experiment's `Config` says `net: MainnetChoice`, and a user writes `net.name=mlp net.hidden=[50,50]`. The options are validated
-against the component, and completed with its defaults, when the configuration is made.
+An experiment's `Config` says `net: MainnetChoice`, and a user writes `net.name=mlp
+net.hidden=[50,50]`. The options are validated against the component, and completed with
+its defaults, when the configuration is made.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from hypnet_core.plugins.validation import (
 class Choice(BaseModel):
     """A component of one kind, chosen by name, with all of its options.
 
-    A bare string is the name alone. Dumping gives the name and every option, defaults included.
+    A bare string is the name alone. Dumping gives the name and every option, defaults
+    included.
 
     Attributes:
         kind: The kind of component that may be chosen.
@@ -59,7 +61,9 @@ class Choice(BaseModel):
 
     @classmethod
     def default(cls, name: str, **options: Any) -> Any:
-        """A field's default. The component is looked up when a configuration is made, not when its class is.
+        """A field's default.
+
+        The component is looked up when a configuration is made, not when its class is.
 
         Args:
             name: The component's name.

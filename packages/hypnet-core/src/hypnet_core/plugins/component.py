@@ -22,7 +22,9 @@ class Kind(StrEnum):
 
 
 class Component(BaseModel):
-    """Something that a plugin offers under a name. The object itself is imported when it is first used.
+    """Something that a plugin offers under a name.
+
+    The object itself is imported when it is first used.
 
     What the caller supplies is positional, what the user configures is keyword-only:
 
@@ -84,13 +86,15 @@ class Component(BaseModel):
             found: Any = importlib.import_module(module_name)
         except Exception as error:
             raise PluginError(
-                f"{self.kind} {self.name!r}: cannot import {module_name}: {type(error).__name__}: {error}"
+                f"{self.kind} {self.name!r}: cannot import {module_name}: {type(error).__name__}:"
+                f" {error}"
             ) from error
         for attribute in path.split("."):
             try:
                 found = getattr(found, attribute)
             except AttributeError as error:
                 raise PluginError(
-                    f"{self.kind} {self.name!r}: {module_name} has no {path!r}{did_you_mean(attribute, dir(found))}"
+                    f"{self.kind} {self.name!r}: {module_name} has no"
+                    f" {path!r}{did_you_mean(attribute, dir(found))}"
                 ) from error
         return found

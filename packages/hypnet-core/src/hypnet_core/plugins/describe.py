@@ -45,7 +45,8 @@ def describe(
 
     Args:
         model: The options.
-        described: Descriptions by name; the model's own docstring counts where this says nothing.
+        described: Descriptions by name; the model's own docstring counts where this
+            says nothing.
         prefix: Keys that lead to the model.
     """
     texts = {**descriptions(model), **(described or {})}
@@ -54,7 +55,13 @@ def describe(
         group = _group(field.annotation) if len(prefix) < 8 else None  # a model may hold itself
         text = field.description or texts.get(name, "")
         if group is None or group is not field.annotation:
-            yield OptionInfo(dotted(path), type_name(field.annotation), field.is_required(), _default(field), text)
+            yield OptionInfo(
+                dotted(path),
+                type_name(field.annotation),
+                field.is_required(),
+                _default(field),
+                text,
+            )
         if group is not None:
             yield from describe(group, prefix=path)
 
@@ -123,7 +130,9 @@ class _Lenient(GenerateJsonSchema):
 
     ignored_warning_kinds = frozenset({"skipped-choice", "non-serializable-default"})  # type: ignore[assignment]
 
-    def handle_invalid_for_json_schema(self, schema: core_schema.CoreSchema, error_info: str) -> JsonSchemaValue:
+    def handle_invalid_for_json_schema(
+        self, schema: core_schema.CoreSchema, error_info: str
+    ) -> JsonSchemaValue:
         del schema, error_info
         return {}
 

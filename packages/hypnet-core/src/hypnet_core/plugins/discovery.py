@@ -1,7 +1,8 @@
 """Finding the installed plugins: entry points of the group `hypnet`, loaded one by one, so that a broken one harms no other.
 
-A plugin is an installed distribution with such an entry point; the hooks that its module may implement are described in
-`hypnet_core.plugins.hooks`. Whatever a plugin does wrong becomes part of its record, and nothing is raised.
+A plugin is an installed distribution with such an entry point; the hooks that its
+module may implement are described in `hypnet_core.plugins.hooks`. Whatever a plugin
+does wrong becomes part of its record, and nothing is raised.
 """
 
 from __future__ import annotations
@@ -47,17 +48,19 @@ class Plugin:
     """One entry point of the group `hypnet`, and what loading it led to.
 
     Attributes:
-        name: What users call it: the name of its entry point, or `name@distribution` if several distributions have one of
-            that name.
+        name: What users call it: the name of its entry point, or `name@distribution` if
+            several distributions have one of that name.
         distribution: The distribution that declares it.
         version: That distribution's version.
         module: What the entry point refers to.
-        status: Whether it was loaded, is broken, or was left out because `HYPNET_PLUGINS` does not name it.
+        status: Whether it was loaded, is broken, or was left out because
+            `HYPNET_PLUGINS` does not name it.
         error: Why it is broken, in one line.
         traceback: The same, in full; empty if nothing was raised.
         seconds: How long importing it and asking for its components took.
         components: What it registers; nothing if it is broken.
-        unknown_hooks: Functions that are marked or named like a hook, but are none that hypnet calls.
+        unknown_hooks: Functions that are marked or named like a hook, but are none that
+            hypnet calls.
         notes: Whatever else its author should know, one line each.
         hooks: Its own pluggy manager, to call its hooks and no other plugin's.
     """
@@ -113,7 +116,9 @@ def discover(environ: Mapping[str, str]) -> Found:
     for name, point in sorted(named, key=lambda pair: pair[0]):
         names = {name, point.name, _distribution(point)[0]} & (wanted or set())
         matched |= names
-        plugins.append(_load(name, point) if wanted is None or names else _record(name, point, Status.SKIPPED))
+        plugins.append(
+            _load(name, point) if wanted is None or names else _record(name, point, Status.SKIPPED)
+        )
     known = [name for name, _ in named]
     notes = tuple(
         f"{VARIABLE} names {name!r}, which is not installed{did_you_mean(name, known)}"
@@ -130,7 +135,8 @@ def _wanted(environ: Mapping[str, str]) -> set[str] | None:
 def _entry_points() -> Iterator[metadata.EntryPoint]:
     """Entry points of our group, each once; a distribution whose metadata cannot be read is passed over.
 
-    `importlib.metadata.entry_points` would parse all distributions at once and raise at the first that is damaged.
+    `importlib.metadata.entry_points` would parse all distributions at once and raise at
+    the first that is damaged.
     """
     seen: set[tuple[str, str, str]] = set()
     for distribution in metadata.distributions():
@@ -142,7 +148,8 @@ def _entry_points() -> Iterator[metadata.EntryPoint]:
 
 
 def _points_of(distribution: metadata.Distribution) -> list[metadata.EntryPoint]:
-    # Metadata is a stranger's file, and anything may be wrong with it; the plugin is then simply not installed properly.
+    # Metadata is a stranger's file, and anything may be wrong with it; the plugin is
+    # then simply not installed properly.
     with contextlib.suppress(Exception):
         text = distribution.read_text("entry_points.txt") or ""
         if hooks.PROJECT not in text:  # most distributions by far: do not parse them
@@ -163,17 +170,32 @@ def _distribution(point: metadata.EntryPoint) -> tuple[str, str]:
     return str(found["Name"] or "unknown"), str(found["Version"] or "unknown")
 
 
-def _with_unique_names(points: Iterable[metadata.EntryPoint]) -> list[tuple[str, metadata.EntryPoint]]:
+def _with_unique_names(
+    points: Iterable[metadata.EntryPoint],
+) -> list[tuple[str, metadata.EntryPoint]]:
     points = list(points)
     plain = Counter(point.name for point in points)
-    full = [point.name if plain[point.name] == 1 else f"{point.name}@{_distribution(point)[0]}" for point in points]
+    full = [
+        point.name if plain[point.name] == 1 else f"{point.name}@{_distribution(point)[0]}"
+        for point in points
+    ]
     # One distribution may even declare a name twice: number them.
-    return [(name if full.count(name) == 1 else f"{name}-{1 + full[:i].count(name)}", points[i]) for i, name in enumerate(full)]
+    return [
+        (name if full.count(name) == 1 else f"{name}-{1 + full[:i].count(name)}", points[i])
+        for i, name in enumerate(full)
+    ]
 
 
 def _record(name: str, point: metadata.EntryPoint, status: Status, **facts: Any) -> Plugin:
     distribution, version = _distribution(point)
-    return Plugin(name=name, distribution=distribution, version=version, module=point.value, status=status, **facts)
+    return Plugin(
+        name=name,
+        distribution=distribution,
+        version=version,
+        module=point.value,
+        status=status,
+        **facts,
+    )
 
 
 def _load(name: str, point: metadata.EntryPoint) -> Plugin:
@@ -190,7 +212,9 @@ def _load(name: str, point: metadata.EntryPoint) -> Plugin:
     except BaseException as error:  # noqa: BLE001  a plugin may raise anything, SystemExit too, and must harm nobody
         story = "" if isinstance(error, PluginError) else "".join(traceback.format_exception(error))
         seconds = time.perf_counter() - started
-        return _record(name, point, Status.BROKEN, error=in_one_line(error), traceback=story, seconds=seconds)
+        return _record(
+            name, point, Status.BROKEN, error=in_one_line(error), traceback=story, seconds=seconds
+        )
     unknown = _unknown_hooks(module, manager)
     return _record(
         name,
@@ -227,12 +251,20 @@ def _components(manager: pluggy.PluginManager) -> tuple[Component, ...]:
         raise PluginError("hypnet_components returned None, expected a list of Component")
     answer = answers[0]
     if isinstance(answer, (str, bytes)) or not isinstance(answer, Iterable):
-        raise PluginError(f"hypnet_components returned {_brief(answer)}, expected a list of Component")
+        raise PluginError(
+            f"hypnet_components returned {_brief(answer)}, expected a list of Component"
+        )
     components = tuple(answer)
     for component in components:
         if not isinstance(component, Component):
-            raise PluginError(f"hypnet_components returned {_brief(component)} in its list, expected a Component")
-    twice = [f"{kind} {name!r}" for (kind, name), n in Counter((c.kind, c.name) for c in components).items() if n > 1]
+            raise PluginError(
+                f"hypnet_components returned {_brief(component)} in its list, expected a Component"
+            )
+    twice = [
+        f"{kind} {name!r}"
+        for (kind, name), n in Counter((c.kind, c.name) for c in components).items()
+        if n > 1
+    ]
     if twice:
         raise PluginError(f"it registers {listed(twice)} more than once")
     return components
@@ -248,7 +280,11 @@ def _unknown_hooks(module: Any, manager: pluggy.PluginManager) -> tuple[str, ...
     }
     if isinstance(module, ModuleType):
         marked = {caller.name for caller in callers}
-        own = {name for name, value in vars(module).items() if name.startswith("hypnet_") and inspect.isfunction(value)}
+        own = {
+            name
+            for name, value in vars(module).items()
+            if name.startswith("hypnet_") and inspect.isfunction(value)
+        }
         unknown |= own - marked
     return tuple(sorted(unknown))
 
@@ -259,7 +295,9 @@ def _notes(manager: pluggy.PluginManager, unknown: Iterable[str], imported: floa
             yield f"{hook} is not marked with @hookimpl and is ignored"
         else:
             likely = nearest(hook, _HOOKS, limit=1)
-            yield f"there is no hook {hook!r}" + (f"; did you mean {likely[0]!r}?" if likely else did_you_mean(hook, _HOOKS))
+            yield f"there is no hook {hook!r}" + (
+                f"; did you mean {likely[0]!r}?" if likely else did_you_mean(hook, _HOOKS)
+            )
     if not any(_implements(manager, hook) for hook in _HOOKS) and not unknown:
         yield f"it implements no hook; there is: {listed(_HOOKS)}"
     if imported > SLOW_SECONDS:

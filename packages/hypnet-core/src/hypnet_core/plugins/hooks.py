@@ -1,4 +1,7 @@
-"""The hooks that a plugin may implement. See `hypnet_core.plugins.discovery` for how plugins are found."""
+"""The hooks that a plugin may implement.
+
+See `hypnet_core.plugins.discovery` for how plugins are found.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A component's options: a pydantic model, derived from the keyword-only part of its signature.
 
-What the caller supplies is positional, what the user configures is keyword-only and typed; so the signature and the docstring
-say everything once, and this module reads them.
+What the caller supplies is positional, what the user configures is keyword-only and
+typed; so the signature and the docstring say everything once, and this module reads
+them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from hypnet_core.errors import PluginError
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.validation import validated
 
-__all__ = ["POSITIONAL", "descriptions", "options_from_signature", "options_of", "validated", "values_of"]
+__all__ = [
+    "POSITIONAL",
+    "descriptions",
+    "options_from_signature",
+    "options_of",
+    "validated",
+    "values_of",
+]
 
 POSITIONAL: Mapping[Kind, tuple[str, ...]] = {
     Kind.DATASET: (),
@@ -52,14 +60,19 @@ def options_of(kind: Kind, found: Callable[..., Any], label: str) -> type[BaseMo
         return options_from_signature(found, POSITIONAL[kind], label)
     config = getattr(found, "Config", None)
     if not (isinstance(config, type) and issubclass(config, BaseModel)):
-        raise PluginError(f"{label}: an experiment needs a pydantic model as its attribute Config, has {config!r}")
+        raise PluginError(
+            f"{label}: an experiment needs a pydantic model as its attribute Config, has {config!r}"
+        )
     return config
 
 
-def options_from_signature(found: Callable[..., Any], positional: tuple[str, ...], label: str) -> type[BaseModel]:
+def options_from_signature(
+    found: Callable[..., Any], positional: tuple[str, ...], label: str
+) -> type[BaseModel]:
     """The model of the keyword-only parameters of a function or class.
 
-    Types, defaults and docstring are taken over. A parameter `**options` makes the model accept further keys, unvalidated.
+    Types, defaults and docstring are taken over. A parameter `**options` makes the
+    model accept further keys, unvalidated.
 
     Args:
         found: The function or class.
@@ -67,7 +80,8 @@ def options_from_signature(found: Callable[..., Any], positional: tuple[str, ...
         label: How messages name it.
 
     Raises:
-        PluginError: It takes another number of positional arguments, or an option has no type.
+        PluginError: It takes another number of positional arguments, or an option has
+            no type.
     """
     try:
         signature = inspect.signature(found)
@@ -83,38 +97,55 @@ def options_from_signature(found: Callable[..., Any], positional: tuple[str, ...
     }
     is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     config = ConfigDict(
-        extra="allow" if is_open else "forbid", arbitrary_types_allowed=True, protected_namespaces=(), frozen=True
+        extra="allow" if is_open else "forbid",
+        arbitrary_types_allowed=True,
+        protected_namespaces=(),
+        frozen=True,
     )
     try:
         with warnings.catch_warnings():
-            # pydantic warns of an option that is called like one of its own methods; nobody calls those here.
+            # pydantic warns of an option that is called like one of its own methods;
+            # nobody calls those here.
             warnings.simplefilter("ignore", UserWarning)
             model: type[BaseModel] = create_model(
                 f"{getattr(found, '__name__', 'Component')}Options", __config__=config, **fields
             )  # type: ignore[call-overload]
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
-        raise PluginError(f"{label}: no options can be made of {signature}: {' '.join(str(error).split())}") from error
+        raise PluginError(
+            f"{label}: no options can be made of {signature}: {' '.join(str(error).split())}"
+        ) from error
     return model
 
 
-def _check_positional(signature: inspect.Signature, positional: tuple[str, ...], label: str) -> None:
+def _check_positional(
+    signature: inspect.Signature, positional: tuple[str, ...], label: str
+) -> None:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     given = [parameter for parameter in signature.parameters.values() if parameter.kind in kinds]
-    takes_any = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in signature.parameters.values())
+    takes_any = any(
+        parameter.kind is parameter.VAR_POSITIONAL for parameter in signature.parameters.values()
+    )
     surplus = given[len(positional) :]
     if surplus and surplus[0].default is not inspect.Parameter.empty:
-        raise PluginError(f"{label}: the option {surplus[0].name!r} must be keyword-only: write '*' before it")
+        raise PluginError(
+            f"{label}: the option {surplus[0].name!r} must be keyword-only: write '*' before it"
+        )
     if surplus or (len(given) < len(positional) and not takes_any):
         expected = ", ".join((*positional, "*", "options"))
         raise PluginError(f"{label}: it must take ({expected}), takes {_without_types(signature)}")
 
 
 def _without_types(signature: inspect.Signature) -> str:
-    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
+    bare = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in signature.parameters.values()
+    ]
     return str(inspect.Signature(bare))
 
 
-def _field(parameter: inspect.Parameter, found: Callable[..., Any], description: str | None, label: str) -> tuple[Any, Any]:
+def _field(
+    parameter: inspect.Parameter, found: Callable[..., Any], description: str | None, label: str
+) -> tuple[Any, Any]:
     name = parameter.name
     if name == _RESERVED or name.startswith("_"):
         raise PluginError(f"{label}: an option cannot be called {name!r}")
@@ -127,18 +158,22 @@ def _field(parameter: inspect.Parameter, found: Callable[..., Any], description:
         default = parameter.default
         if default is None and not _accepts_none(annotation):
             annotation = typing.Optional[annotation]  # noqa: UP045  it may be no type that knows `|`
-    return annotation, Field(default) if description is None else Field(default, description=description)
+    return annotation, (
+        Field(default) if description is None else Field(default, description=description)
+    )
 
 
 def _resolved(parameter: inspect.Parameter, found: Callable[..., Any], label: str) -> Any:
     """The annotation as an object; it is a string if its module says `from __future__ import annotations`."""
     holder = type("Holder", (), {"__annotations__": {parameter.name: parameter.annotation}})
     try:
-        return typing.get_type_hints(holder, _globals_of(found), include_extras=True)[parameter.name]
+        return typing.get_type_hints(holder, _globals_of(found), include_extras=True)[
+            parameter.name
+        ]
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise PluginError(
-            f"{label}: the type {parameter.annotation!r} of the option {parameter.name!r} cannot be resolved ({error}): "
-            "import it at run time, not under TYPE_CHECKING"
+            f"{label}: the type {parameter.annotation!r} of the option {parameter.name!r} cannot be"
+            f" resolved ({error}): import it at run time, not under TYPE_CHECKING"
         ) from error
 
 

@@ -17,7 +17,8 @@ from hypnet_core.plugins.discovery import VARIABLE, Found, Plugin, Status, disco
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-# Who provides the usual components of a kind, for the message to somebody who has not installed it.
+# Who provides the usual components of a kind, for the message to somebody who has not
+# installed it.
 _PROVIDERS: Mapping[Kind, str] = {
     Kind.DATASET: "hypnet-data",
     Kind.MAINNET: "hypnet-zoo",
@@ -71,16 +72,20 @@ class Entry:
         """
         found = self.component.load()
         if not callable(found):
-            raise PluginError(f"{self.label}: {self.component.target} is no class or function but a {type(found).__name__}")
+            raise PluginError(
+                f"{self.label}: {self.component.target} is no class or function but a"
+                f" {type(found).__name__}"
+            )
         return found
 
     def options(self) -> type[BaseModel]:
         """The model of the component's options: its keyword-only parameters, or an experiment's `Config`.
 
         Raises:
-            PluginError: The object cannot be imported, or its signature is not that of its kind.
+            PluginError: The object cannot be imported, or its signature is not that of
+                its kind.
         """
-        from hypnet_core.plugins.options import options_of  # noqa: PLC0415  listing needs no signatures
+        from hypnet_core.plugins.options import options_of
 
         return options_of(self.kind, self.load(), self.label)
 
@@ -95,9 +100,10 @@ class Entry:
 
         Raises:
             ConfigError: An option is unknown, missing or impossible.
-            PluginError: The object cannot be imported, or its signature is not that of its kind.
+            PluginError: The object cannot be imported, or its signature is not that of
+                its kind.
         """
-        from hypnet_core.plugins.options import validated, values_of  # noqa: PLC0415  as above
+        from hypnet_core.plugins.options import validated, values_of
 
         if self.kind is Kind.EXPERIMENT:
             return self.load()()
@@ -119,7 +125,8 @@ class Entry:
 class Registry:
     """The components of some plugins.
 
-    A component is asked for by its bare name, or as `plugin:name`, which is needed where two plugins use one name.
+    A component is asked for by its bare name, or as `plugin:name`, which is needed
+    where two plugins use one name.
 
     Args:
         found: The plugins.
@@ -192,7 +199,10 @@ class Registry:
             if len(entries) > 1:
                 plugins = listed(repr(entry.plugin) for entry in entries)
                 names = " or ".join(entry.full_name for entry in entries)
-                lines.append(f"several plugins ({plugins}) offer {_with_article(kind)} {name!r}: write {names}")
+                lines.append(
+                    f"several plugins ({plugins}) offer {_with_article(kind)} {name!r}: write"
+                    f" {names}"
+                )
         return (*self._selection_notes, *lines)
 
     def _named(self, name: str, kind: Kind | None = None) -> list[Entry]:
@@ -200,7 +210,9 @@ class Registry:
         return [
             entry
             for entry in self._entries
-            if entry.name == bare and (not plugin or entry.plugin == plugin) and (kind is None or entry.kind is kind)
+            if entry.name == bare
+            and (not plugin or entry.plugin == plugin)
+            and (kind is None or entry.kind is kind)
         ]
 
     def _only(self, name: str, entries: list[Entry], what: str, kind: Kind | None) -> Entry:
@@ -211,7 +223,9 @@ class Registry:
         choices = " or ".join(sorted({entry.full_name for entry in entries}))
         if len({entry.kind for entry in entries}) > 1:
             kinds = " and ".join(sorted({_with_article(entry.kind) for entry in entries}))
-            raise ComponentError(f"{name!r} is ambiguous: there is {kinds} of that name, say which kind")
+            raise ComponentError(
+                f"{name!r} is ambiguous: there is {kinds} of that name, say which kind"
+            )
         raise ComponentError(f"{what} is ambiguous: write {choices}")
 
     def _unknown(self, name: str, what: str, kind: Kind | None) -> str:
@@ -223,7 +237,10 @@ class Registry:
         if elsewhere:
             message += f"; {name!r} is {_with_article(elsewhere[0].kind)}"
         elif plugin and plugin not in {found.name for found in self.plugins}:
-            message += f": there is no plugin {plugin!r}{did_you_mean(plugin, [found.name for found in self.plugins])}"
+            message += (
+                ": there is no plugin"
+                f" {plugin!r}{did_you_mean(plugin, [found.name for found in self.plugins])}"
+            )
         elif known:
             message += did_you_mean(bare if nearest(bare, known) else name, known)
         reasons = [*self._left_out(plugin), *self._not_installed(kind)]
@@ -231,10 +248,20 @@ class Registry:
 
     def _left_out(self, plugin: str) -> Iterable[str]:
         """Plugins that were not loaded and might have provided it."""
-        for status, why in ((Status.BROKEN, "broken"), (Status.SKIPPED, f"not named in {VARIABLE}")):
-            names = [found.name for found in self.plugins if found.status is status and plugin in {"", found.name}]
+        for status, why in (
+            (Status.BROKEN, "broken"),
+            (Status.SKIPPED, f"not named in {VARIABLE}"),
+        ):
+            names = [
+                found.name
+                for found in self.plugins
+                if found.status is status and plugin in {"", found.name}
+            ]
             if names:
-                yield f"it might come from a plugin that is {why}: {listed(names)}; see `hypnet plugins`"
+                yield (
+                    f"it might come from a plugin that is {why}: {listed(names)}; see `hypnet"
+                    " plugins`"
+                )
 
     def _not_installed(self, kind: Kind | None) -> Iterable[str]:
         installed = {plugin.distribution for plugin in self.plugins}
@@ -259,7 +286,9 @@ def as_kind(kind: Kind | str) -> Kind:
     try:
         return Kind(kind.removesuffix("s"))
     except ValueError:
-        raise ComponentError(f"there is no kind {str(kind)!r}{did_you_mean(kind, [k.value for k in Kind])}") from None
+        raise ComponentError(
+            f"there is no kind {str(kind)!r}{did_you_mean(kind, [k.value for k in Kind])}"
+        ) from None
 
 
 @functools.cache

@@ -54,16 +54,26 @@ class Mistake:
     source: str = ""
 
     def __str__(self) -> str:
-        hint = f"; did you mean {' or '.join(repr(dotted(path)) for path in self.meant)}?" if self.meant else ""
-        return ": ".join(part for part in (self.source, dotted(self.path), f"{self.text}{hint}") if part)
+        hint = (
+            f"; did you mean {' or '.join(repr(dotted(path)) for path in self.meant)}?"
+            if self.meant
+            else ""
+        )
+        return ": ".join(
+            part for part in (self.source, dotted(self.path), f"{self.text}{hint}") if part
+        )
 
     def below(self, path: Path) -> Mistake:
         """The same mistake, seen from further up."""
-        return replace(self, path=path + self.path, meant=tuple(path + other for other in self.meant))
+        return replace(
+            self, path=path + self.path, meant=tuple(path + other for other in self.meant)
+        )
 
 
 class InvalidOptionsError(ConfigError, ValueError):
-    """Options are unknown, missing or impossible. It is a `ValueError` so that pydantic adds where it happened.
+    """Options are unknown, missing or impossible.
+
+    It is a `ValueError` so that pydantic adds where it happened.
 
     Args:
         mistakes: All of them; the message has one line each.
@@ -75,7 +85,9 @@ class InvalidOptionsError(ConfigError, ValueError):
 
 
 class InvalidChoiceError(ComponentError, ValueError):
-    """A configuration names a component that is unknown, ambiguous or broken. A `ValueError` for the same reason.
+    """A configuration names a component that is unknown, ambiguous or broken.
+
+    A `ValueError` for the same reason.
 
     Args:
         mistakes: All of them; the message has one line each.
@@ -89,7 +101,8 @@ class InvalidChoiceError(ComponentError, ValueError):
 def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
     """An instance of `model` with these values, strict where pydantic is lax about booleans and unknown keys.
 
-    A list will do for a tuple, a whole number for a float; `true` will not do for a number.
+    A list will do for a tuple, a whole number for a float; `true` will not do for a
+    number.
 
     Args:
         model: A pydantic model.
@@ -124,7 +137,9 @@ def error_from(
     return InvalidChoiceError(mistakes) if only_choices else InvalidOptionsError(mistakes)
 
 
-def _mistakes(details: Any, cause: object, model: type[BaseModel], values: Mapping[str, Any]) -> Iterator[Mistake]:
+def _mistakes(
+    details: Any, cause: object, model: type[BaseModel], values: Mapping[str, Any]
+) -> Iterator[Mistake]:
     path, kind = _where(details["loc"], values), details["type"]
     if isinstance(cause, (InvalidOptionsError, InvalidChoiceError)):
         yield from (mistake.below(path) for mistake in cause.mistakes)
@@ -146,7 +161,9 @@ def _where(location: Sequence[str | int], values: Any) -> Path:
     path: list[str | int] = []
     for part in location:
         is_key = isinstance(values, Mapping) and part in values
-        is_index = isinstance(values, (list, tuple)) and isinstance(part, int) and part < len(values)
+        is_index = (
+            isinstance(values, (list, tuple)) and isinstance(part, int) and part < len(values)
+        )
         if not (is_key or is_index):
             break
         values = values[part]
@@ -158,7 +175,9 @@ def _merged(mistakes: Sequence[Mistake]) -> Mistake:
     """One mistake for a place where every member of a union complained."""
     marker = ", expected "
     first = mistakes[0]
-    expected = list(dict.fromkeys(m.text.partition(marker)[2] for m in mistakes if marker in m.text))
+    expected = list(
+        dict.fromkeys(m.text.partition(marker)[2] for m in mistakes if marker in m.text)
+    )
     if len(mistakes) == 1 or not expected:
         return first
     return replace(first, text=first.text.partition(marker)[0] + marker + " or ".join(expected))
@@ -166,10 +185,20 @@ def _merged(mistakes: Sequence[Mistake]) -> Mistake:
 
 def _lost(model: type[BaseModel], values: Any, result: Any, path: Path) -> Iterator[Mistake]:
     """What pydantic would have swallowed: keys that a model ignores, and booleans that became numbers."""
-    if isinstance(values, bool) and isinstance(result, (int, float)) and not isinstance(result, bool):
+    if (
+        isinstance(values, bool)
+        and isinstance(result, (int, float))
+        and not isinstance(result, bool)
+    ):
         yield Mistake(path, f"{shown(values)} is not possible, expected a number")
-    if isinstance(values, Mapping) and isinstance(result, BaseModel) and result.model_config.get("extra") != "allow":
-        known = {key for name, field in type(result).model_fields.items() for key in (name, field.alias)}
+    if (
+        isinstance(values, Mapping)
+        and isinstance(result, BaseModel)
+        and result.model_config.get("extra") != "allow"
+    ):
+        known = {
+            key for name, field in type(result).model_fields.items() for key in (name, field.alias)
+        }
         yield from (unknown_key(model, (*path, key)) for key in values if key not in known)
     for key, value, outcome in _pairs(values, result):
         yield from _lost(model, value, outcome, (*path, key))
@@ -184,21 +213,31 @@ def _pairs(values: Any, result: Any) -> Iterator[tuple[str | int, Any, Any]]:
                 yield key, values[key], getattr(result, name)
     elif isinstance(values, Mapping) and isinstance(result, Mapping):
         yield from ((key, values[key], result[key]) for key in values if key in result)
-    elif isinstance(values, (list, tuple)) and isinstance(result, (list, tuple)) and len(values) == len(result):
+    elif (
+        isinstance(values, (list, tuple))
+        and isinstance(result, (list, tuple))
+        and len(values) == len(result)
+    ):
         yield from ((index, *pair) for index, pair in enumerate(zip(values, result, strict=True)))
 
 
 def unknown_key(model: type[BaseModel], path: Path) -> Mistake:
     """The mistake of a key that does not exist, with the one that was probably meant, here or elsewhere in the model."""
     parent, key = path[:-1], str(path[-1])
-    siblings = sorted({field for found in _models_at(model, parent) for field in found.model_fields})
+    siblings = sorted(
+        {field for found in _models_at(model, parent) for field in found.model_fields}
+    )
     likeness = {found: _likeness(key, str(found[-1])) for found in paths_in(model)}
     for name in siblings:  # slightly before those elsewhere
         likeness[*parent, name] = _likeness(key, name) + 0.05
     best = max(likeness.values(), default=0.0)
     close = [found for found, value in likeness.items() if value >= max(best - 0.1, 0.6)]
     text = "there is no such option"
-    return Mistake(path, text, tuple(close[:3])) if close else Mistake(path, text + did_you_mean(key, siblings))
+    return (
+        Mistake(path, text, tuple(close[:3]))
+        if close
+        else Mistake(path, text + did_you_mean(key, siblings))
+    )
 
 
 def _likeness(one: str, other: str) -> float:
@@ -225,8 +264,14 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 def _models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
     found = [model]
     for part in path:
-        if not isinstance(part, int):  # an index leads from a list to its items, which `models_in` has found already
-            fields = [candidate.model_fields[part] for candidate in found if part in candidate.model_fields]
+        if not isinstance(
+            part, int
+        ):  # an index leads from a list to its items, which `models_in` has found already
+            fields = [
+                candidate.model_fields[part]
+                for candidate in found
+                if part in candidate.model_fields
+            ]
             found = [inner for field in fields for inner in models_in(field.annotation)] or found
     return found
 

@@ -1,4 +1,7 @@
-"""Checkpoints: tensors and a JSON state in one safetensors file, with a checksum. Nothing in them is ever executed."""
+"""Checkpoints: tensors and a JSON state in one safetensors file, with a checksum.
+
+Nothing in them is ever executed.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,11 @@ class Checkpoint(NamedTuple):
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names start with `prefix.`, without it: a `state_dict`."""
-        return {name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")}
+        return {
+            name.removeprefix(f"{prefix}."): t
+            for name, t in self.tensors.items()
+            if name.startswith(f"{prefix}.")
+        }
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -63,12 +70,17 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
         raise CheckpointError(f"the checkpoint {path} is damaged: {error}") from error
     if metadata.get("format") != _FORMAT:
         raise CheckpointError(
-            f"{path} is no checkpoint of hypnet: its format is {metadata.get('format')!r}, expected {_FORMAT!r}"
+            f"{path} is no checkpoint of hypnet: its format is {metadata.get('format')!r}, expected"
+            f" {_FORMAT!r}"
         )
     text = metadata.get("state", "")
     if _digest(tensors, text) != metadata.get("sha256"):
-        raise CheckpointError(f"the checkpoint {path} was changed after it was written: its checksum differs")
-    return Checkpoint({name: tensor.to(device) for name, tensor in tensors.items()}, json.loads(text))
+        raise CheckpointError(
+            f"the checkpoint {path} was changed after it was written: its checksum differs"
+        )
+    return Checkpoint(
+        {name: tensor.to(device) for name, tensor in tensors.items()}, json.loads(text)
+    )
 
 
 def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
@@ -76,5 +88,7 @@ def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+        digest.update(
+            tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+        )
     return digest.hexdigest()

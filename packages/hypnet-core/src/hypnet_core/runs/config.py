@@ -1,7 +1,8 @@
 """Making a configuration: defaults, below a file, below dotted overrides.
 
-A value of a higher layer replaces that of a lower one, mappings are merged key by key, lists are replaced whole. Where a mapping is
-a component (its name, with its options beside it), another name drops the options of the lower layers: they belong to another
+A value of a higher layer replaces that of a lower one, mappings are merged key by key,
+lists are replaced whole. Where a mapping is a component (its name, with its options
+beside it), another name drops the options of the lower layers: they belong to another
 component.
 """
 
@@ -44,7 +45,8 @@ def load_config(
         model: Its type, whose defaults are the lowest layer.
         file: A TOML or YAML file, the layer above.
         overrides: `"key=value"`, with dots in keys that lead inside; the highest layer.
-        base: A configuration that was made before, below the file; every default is in it already.
+        base: A configuration that was made before, below the file; every default is in
+            it already.
 
     Raises:
         ConfigError: The file cannot be read, or a key or value is wrong.
@@ -61,14 +63,17 @@ def load_config(
     except RecursionError as error:
         raise ConfigError("the configuration is nested too deeply") from error
     except (InvalidOptionsError, InvalidChoiceError) as error:
-        raise type(error)(_located(mistake, written, overridden, file) for mistake in error.mistakes) from None
+        raise type(error)(
+            _located(mistake, written, overridden, file) for mistake in error.mistakes
+        ) from None
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     """Dotted overrides as one nested mapping; the later of two for the same key wins.
 
     Args:
-        overrides: `"key=value"` each; what the value may be, `hypnet_core.runs.documents.parse_value` says.
+        overrides: `"key=value"` each; what the value may be,
+            `hypnet_core.runs.documents.parse_value` says.
 
     Raises:
         ConfigError: There is no `=`, a key is empty, or a value is not well formed.
@@ -92,7 +97,13 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         node = tree
         for part in parts[:-1]:
             inner = node.get(part)
-            node[part] = inner = inner if isinstance(inner, dict) else {"name": inner} if isinstance(inner, str) else {}
+            node[part] = inner = (
+                inner
+                if isinstance(inner, dict)
+                else {"name": inner}
+                if isinstance(inner, str)
+                else {}
+            )
             node = inner
         name_first = isinstance(value, str) and isinstance(node.get(parts[-1]), dict)
         node[parts[-1]] = {**node[parts[-1]], "name": value} if name_first else value
@@ -107,8 +118,8 @@ def dump_config(config: BaseModel) -> str:
 def _defaults(model: type[BaseModel], touched: Any) -> dict[str, Any]:
     """The defaults that something may be merged into: components, and groups that a higher layer reaches into.
 
-    All others are left to pydantic. Components that a default names are not asked for here: they may not be installed, and need
-    not be if the user chooses others.
+    All others are left to pydantic. Components that a default names are not asked for
+    here: they may not be installed, and need not be if the user chooses others.
     """
     values: dict[str, Any] = {}
     for name, field in model.model_fields.items():
@@ -152,12 +163,21 @@ def _merged(lower: Any, upper: Any, annotation: Any) -> Any:
         return upper
     merged = dict(lower)
     for key, value in upper.items():
-        inner = group.model_fields[key].annotation if group is not None and key in group.model_fields else None
+        inner = (
+            group.model_fields[key].annotation
+            if group is not None and key in group.model_fields
+            else None
+        )
         merged[key] = _merged(lower[key], value, inner) if key in lower else value
     return merged
 
 
-def _located(mistake: Mistake, written: Mapping[str, Any], overridden: Mapping[str, Any], file: Path | str | None) -> Mistake:
+def _located(
+    mistake: Mistake,
+    written: Mapping[str, Any],
+    overridden: Mapping[str, Any],
+    file: Path | str | None,
+) -> Mistake:
     """The mistake, with the file's name if that is where it was made."""
     if _holds(overridden, mistake) or not _holds(written, mistake):
         return mistake

@@ -1,7 +1,8 @@
 """Reading and writing configurations as text: TOML and YAML files, and single values from the command line.
 
-YAML means its version 1.2 here: `1e-3` is a number, `010` is ten, and `no`, `on` and `2026-01-31` are text; `true`, `false` and
-`null` are what they say. (PyYAML follows version 1.1, in which `1e-3` is text and `no` is false.)
+YAML means its version 1.2 here: `1e-3` is a number, `010` is ten, and `no`, `on` and
+`2026-01-31` are text; `true`, `false` and `null` are what they say. (PyYAML follows
+version 1.1, in which `1e-3` is text and `no` is false.)
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class _Loader(yaml.SafeLoader):
                     None, None, f"the key {key!r} is no text: quote it", key_node.start_mark
                 )
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -74,7 +77,9 @@ def _construct_text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
     try:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
     except UnicodeDecodeError:
-        raise yaml.constructor.ConstructorError(None, None, "half a surrogate pair is no character", node.start_mark) from None
+        raise yaml.constructor.ConstructorError(
+            None, None, "half a surrogate pair is no character", node.start_mark
+        ) from None
 
 
 for _name, _pattern, _first in _SCALARS:
@@ -88,8 +93,9 @@ _Loader.add_constructor(f"{_TAG}float", _construct_float)
 def parse_value(text: str) -> Any:
     """The value that stands behind `key=` on the command line.
 
-    Numbers, `true`, `false` and `null` are what they say; what starts with `[`, `{` or a quote is a list, a mapping or text in YAML's flow
-    style, of which JSON is a part; nothing is empty text; all else is text as it stands.
+    Numbers, `true`, `false` and `null` are what they say; what starts with `[`, `{` or
+    a quote is a list, a mapping or text in YAML's flow style, of which JSON is a part;
+    nothing is empty text; all else is text as it stands.
 
     Raises:
         ConfigError: A list, mapping or quoted text is not well formed.
@@ -112,7 +118,10 @@ def parse_value(text: str) -> Any:
 
 
 def _load_flow(text: str) -> Any:
-    """A list, mapping or quoted text. YAML takes no key of more than 1,024 characters, JSON does."""
+    """A list, mapping or quoted text.
+
+    YAML takes no key of more than 1,024 characters, JSON does.
+    """
     try:
         return _load(text)
     except (yaml.scanner.ScannerError, yaml.parser.ParserError) as error:
@@ -133,7 +142,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         path: A file whose name ends with `.toml`, `.yaml` or `.yml`.
 
     Raises:
-        ConfigError: It cannot be read, is empty, is not well formed, holds a key twice, or holds no mapping.
+        ConfigError: It cannot be read, is empty, is not well formed, holds a key twice,
+            or holds no mapping.
     """
     if path.suffix not in {".toml", ".yaml", ".yml"}:
         raise ConfigError(f"{path}: a configuration file ends with .toml, .yaml or .yml")
@@ -156,7 +166,9 @@ def _read_toml(path: Path, text: str) -> Any:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        found = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|(end of document))\)", str(error), re.DOTALL)
+        found = re.fullmatch(
+            r"(.*) \(at (?:line (\d+), column \d+|(end of document))\)", str(error), re.DOTALL
+        )
         problem, line = (found[1], found[2] or text.count("\n") + 1) if found else (str(error), 1)
         raise ConfigError(f"{path}:{line}: {problem}") from error
     except RecursionError as error:
@@ -171,7 +183,9 @@ def _read_yaml(path: Path, text: str) -> Any:
         raise ConfigError(f"{path}:{mark.line + 1 if mark else 1}: {_problem(error)}") from error
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
-        raise ConfigError(f"{path}:{line}: a character is not allowed in YAML: {error.reason}") from error
+        raise ConfigError(
+            f"{path}:{line}: a character is not allowed in YAML: {error.reason}"
+        ) from error
     except (RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: is nested too deeply or not well formed") from error
 
@@ -187,18 +201,26 @@ def _problem(error: yaml.YAMLError) -> str:
 
 
 def _kind_of(content: Any) -> str:
-    return {list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}.get(
-        type(content), "a value"
-    )
+    return {
+        list: "a list",
+        str: "text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }.get(type(content), "a value")
 
 
 def to_yaml(values: Mapping[str, Any]) -> str:
     """JSON values as YAML, in the given order; `read_mapping` reads them back unchanged."""
     text = _dumped(values, allow_unicode=True)
     # PyYAML writes these as they are and then reads them as line breaks.
-    return _dumped(values, allow_unicode=False) if set(text) & set("\x85\u2028\u2029\ufeff") else text
+    return (
+        _dumped(values, allow_unicode=False) if set(text) & set("\x85\u2028\u2029\ufeff") else text
+    )
 
 
 def _dumped(values: Mapping[str, Any], *, allow_unicode: bool) -> str:
-    text: str = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=allow_unicode, width=10_000)
+    text: str = yaml.dump(
+        dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=allow_unicode, width=10_000
+    )
     return text

@@ -47,7 +47,14 @@ class Run:
         self.logger = _file_logger(path / "log.txt")
 
     @classmethod
-    def create(cls, path: Path | str, *, experiment: str, config: BaseModel, plugins: Mapping[str, str] | None = None) -> Self:
+    def create(
+        cls,
+        path: Path | str,
+        *,
+        experiment: str,
+        config: BaseModel,
+        plugins: Mapping[str, str] | None = None,
+    ) -> Self:
         """Start a run in a new or empty directory.
 
         Args:
@@ -62,7 +69,9 @@ class Run:
         directory = Path(path)
         make_directory(directory)
         if (directory / "config.json").exists():
-            raise RunError(f"{directory} holds another run: choose a new directory, or resume it with --resume")
+            raise RunError(
+                f"{directory} holds another run: choose a new directory, or resume it with --resume"
+            )
         if any(directory.iterdir()):
             raise RunError(f"{directory} is not empty and holds no run: choose a new directory")
         header = {
@@ -129,7 +138,14 @@ class Run:
         """
         write_json(self.path / "summary.json", dict(summary))
 
-    def save(self, index: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep_older: bool = False) -> None:
+    def save(
+        self,
+        index: int,
+        tensors: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+        *,
+        keep_older: bool = False,
+    ) -> None:
         """Write checkpoint `index`; what is logged from here on is forgotten when the run is resumed from it.
 
         Args:
@@ -141,7 +157,7 @@ class Run:
         Raises:
             RunError: The file cannot be written.
         """
-        from hypnet_core.runs.checkpoint import save_checkpoint  # noqa: PLC0415 (torch is imported when it is needed)
+        from hypnet_core.runs.checkpoint import save_checkpoint
 
         make_directory(self.path / "checkpoints")
         metrics = self.path / "metrics.jsonl"
@@ -159,7 +175,7 @@ class Run:
             CheckpointError: It is damaged.
             RunError: `metrics.jsonl` cannot be cut back.
         """
-        from hypnet_core.runs.checkpoint import load_checkpoint  # noqa: PLC0415 (torch is imported when it is needed)
+        from hypnet_core.runs.checkpoint import load_checkpoint
 
         latest = self.path / "checkpoints" / "latest.json"
         if not latest.exists():
@@ -184,7 +200,9 @@ class Run:
         try:
             lock.acquire()
         except Timeout:
-            raise RunError(f"{self.path} is in use: another process is carrying out this run") from None
+            raise RunError(
+                f"{self.path} is in use: another process is carrying out this run"
+            ) from None
         except OSError as error:
             raise RunError(f"cannot write {self.path / '.lock'}: {error.strerror}") from error
         try:
@@ -208,7 +226,9 @@ class Run:
 
 
 def execute(experiment: Experiment, config: BaseModel, run: Run) -> dict[str, Any]:
-    """Carry out a run to its end: the experiment, then `summary.json`. Why it ended early stands in `log.txt`.
+    """Carry out a run to its end: the experiment, then `summary.json`.
+
+    Why it ended early stands in `log.txt`.
 
     Returns:
         The summary. A run that has finished already gives the one that it wrote.
@@ -220,7 +240,8 @@ def execute(experiment: Experiment, config: BaseModel, run: Run) -> dict[str, An
             summary = dict(experiment.run(config, run))
             run.finish(summary)
     except BaseException as error:
-        # The traceback is the caller's. `reported` keeps the line out of the command's stderr, which tells it anyway.
+        # The traceback is the caller's. `reported` keeps the line out of the command's
+        # stderr, which tells it anyway.
         run.logger.error("stopped: %s: %s", type(error).__name__, error, extra={"reported": True})  # noqa: TRY400
         raise
     run.logger.info("finished")
@@ -228,7 +249,7 @@ def execute(experiment: Experiment, config: BaseModel, run: Run) -> dict[str, An
 
 
 def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 (slow to import)
+    from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
     for name in ("hypnet-core", "torch"):

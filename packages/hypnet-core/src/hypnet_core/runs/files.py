@@ -36,7 +36,8 @@ def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically.
 
     Raises:
-        RunError: The file cannot be written, or the value has no JSON form (NaN and infinity have none).
+        RunError: The file cannot be written, or the value has no JSON form (NaN and
+            infinity have none).
     """
     try:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

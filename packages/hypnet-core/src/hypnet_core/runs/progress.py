@@ -28,16 +28,17 @@ class Progress(Protocol):
 def progress(total: int, *, start: int = 0) -> Iterator[Progress]:
     """Show progress on stderr while a block runs.
 
-    A terminal shows a bar with the metrics and the time left; elsewhere a line goes to the logger `hypnet.progress` every ten
-    seconds. Nothing is shown when that logger is above `INFO`.
+    A terminal shows a bar with the metrics and the time left; elsewhere a line goes to
+    the logger `hypnet.progress` every ten seconds. Nothing is shown when that logger is
+    above `INFO`.
 
     Args:
         total: Number of steps.
         start: Steps that were done before.
     """
-    from rich.console import Console  # noqa: PLC0415 (only long work pays for rich)
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-    from rich.progress import Progress as Bar  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
     if not _logger.isEnabledFor(logging.INFO):

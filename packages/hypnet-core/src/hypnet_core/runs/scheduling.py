@@ -1,7 +1,8 @@
 """Jobs: what a scheduler is asked to run, and what it says about it.
 
-A job is an argument list, never a shell string, so no value can be mistaken for a command. A scheduler says whether a job waits,
-runs or is gone; how well it went is decided by the result file that the job itself writes.
+A job is an argument list, never a shell string, so no value can be mistaken for a
+command. A scheduler says whether a job waits, runs or is gone; how well it went is
+decided by the result file that the job itself writes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+)
 
 __all__ = ["JobSpec", "JobState", "Script"]
 
@@ -19,16 +28,20 @@ __all__ = ["JobSpec", "JobState", "Script"]
 class JobState(StrEnum):
     """What a scheduler knows about a job.
 
-    A job goes from `QUEUED` over `RUNNING` to one of the other four and never back. A scheduler that cannot be asked just now
-    raises `SchedulerError` instead of guessing: a state that nobody knows is no state.
+    A job goes from `QUEUED` over `RUNNING` to one of the other four and never back. A
+    scheduler that cannot be asked just now raises `SchedulerError` instead of guessing:
+    a state that nobody knows is no state.
 
     Attributes:
         QUEUED: It waits for its resources.
         RUNNING: It was started and has not ended.
-        FINISHED: It has ended by itself, and the scheduler knows of no failure. Whether it did its work, its own result says.
-        FAILED: It has ended, and the scheduler knows that it went wrong: an exit code other than 0, a signal, a time limit.
+        FINISHED: It has ended by itself, and the scheduler knows of no failure. Whether
+            it did its work, its own result says.
+        FAILED: It has ended, and the scheduler knows that it went wrong: an exit code
+            other than 0, a signal, a time limit.
         CANCELLED: It was ended on request, before or after its start.
-        LOST: The scheduler has no such job, or none any more, and cannot tell how it ended. Its own result may.
+        LOST: The scheduler has no such job, or none any more, and cannot tell how it
+            ended. Its own result may.
     """
 
     QUEUED = "queued"
@@ -86,14 +99,19 @@ class JobSpec(BaseModel):
         name: What listings call it; one line.
         cwd: Working directory; the scheduler's own if `None`.
         env: Environment variables to set beside those that the scheduler passes on.
-        stdout: File to append the output to; thrown away if `None`. It is created, its directory is not.
+        stdout: File to append the output to; thrown away if `None`. It is created, its
+            directory is not.
         stderr: Likewise for the error output; may be the same file.
         cpus: Processor cores.
         gpus: GPUs. They are named to the job in `CUDA_VISIBLE_DEVICES`.
-        memory: Main memory in bytes; text such as `"8GiB"` is understood. `None` leaves it to the scheduler.
-        time_limit: Longest running time, given in seconds, as `"HH:MM:SS"` or as a `timedelta`; `None` for no limit of ours.
-        options: More words for a scheduler's own command line, such as `"--qos=long"`: for what only one site understands.
-        key: What no other job is called: up to 32 letters and digits, by which a batch system finds the job again if its id was lost.
+        memory: Main memory in bytes; text such as `"8GiB"` is understood. `None` leaves
+            it to the scheduler.
+        time_limit: Longest running time, given in seconds, as `"HH:MM:SS"` or as a
+            `timedelta`; `None` for no limit of ours.
+        options: More words for a scheduler's own command line, such as `"--qos=long"`:
+            for what only one site understands.
+        key: What no other job is called: up to 32 letters and digits, by which a batch
+            system finds the job again if its id was lost.
 
     Example:
         >>> job = JobSpec(argv=("python", "train.py", "--lr=0.1"), cpus=2, memory="8GiB", time_limit="01:30:00")

@@ -17,10 +17,13 @@ class Batch:
     """Some samples at once.
 
     Attributes:
-        x: Inputs `[B, *in_shape]`, or `[B, T, *in_shape]` for sequences; floating point.
-        y: Targets: class indices `[B]` (int64), one-hot rows `[B, classes]` or regression targets `[B, *out_shape]` (floating point).
+        x: Inputs `[B, *in_shape]`, or `[B, T, *in_shape]` for sequences; floating
+            point.
+        y: Targets: class indices `[B]` (int64), one-hot rows `[B, classes]` or
+            regression targets `[B, *out_shape]` (floating point).
         ids: Ids `[B]` (int64) of the samples, unique within the dataset.
-        lengths: Number of frames `[B]` (int64) of each sequence before its padding; `None` unless samples are sequences.
+        lengths: Number of frames `[B]` (int64) of each sequence before its padding;
+            `None` unless samples are sequences.
     """
 
     x: Tensor
@@ -37,12 +40,17 @@ class Batch:
 
         Args:
             device: Where to; `None` leaves everything where it is.
-            non_blocking: Whether copies from pinned memory may go on while the caller works.
+            non_blocking: Whether copies from pinned memory may go on while the caller
+                works.
         """
         if device is None:
             return self
-        x, y, ids = (tensor.to(device, non_blocking=non_blocking) for tensor in (self.x, self.y, self.ids))
-        lengths = None if self.lengths is None else self.lengths.to(device, non_blocking=non_blocking)
+        x, y, ids = (
+            tensor.to(device, non_blocking=non_blocking) for tensor in (self.x, self.y, self.ids)
+        )
+        lengths = (
+            None if self.lengths is None else self.lengths.to(device, non_blocking=non_blocking)
+        )
         return Batch(x, y, ids, lengths)
 
 
@@ -50,13 +58,15 @@ class Batch:
 class Samples:
     """Raw samples in memory, each in its own dtype; every split of a dataset is a view of them.
 
-    Sample `i` has the id `first_id + i`. A dataset that keeps its samples in two stores (training and test files, say) gives them
-    different ranges, and thereby each sample an id of its own.
+    Sample `i` has the id `first_id + i`. A dataset that keeps its samples in two stores
+    (training and test files, say) gives them different ranges, and thereby each sample
+    an id of its own.
 
     Attributes:
         x: Inputs `[N, …]` as they are stored: images may stay uint8.
         y: Targets `[N, …]`: classes in any integer type, or floating point.
-        lengths: Number of frames `[N]` of each sequence; `None` unless samples are sequences.
+        lengths: Number of frames `[N]` of each sequence; `None` unless samples are
+            sequences.
         first_id: Id of the first sample.
 
     Raises:
@@ -102,6 +112,8 @@ class Samples:
 
 
 def _tensor(values: Any) -> Tensor:
-    if isinstance(values, np.ndarray) and not values.flags.writeable:  # a tensor cannot be read-only
+    if (
+        isinstance(values, np.ndarray) and not values.flags.writeable
+    ):  # a tensor cannot be read-only
         values = values.copy()
     return torch.as_tensor(values)

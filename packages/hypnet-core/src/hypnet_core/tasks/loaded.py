@@ -23,16 +23,20 @@ _Result: TypeAlias = tuple[Tensor, Tensor, Tensor] | HypnetError
 class LoadedSplit(Split):
     """A split whose stored samples say only where the real ones are; its first transform reads those.
 
-    A transform that is random, but is replaced for evaluation and not left out, says so by the attribute `is_random = True`, and has a
-    method `unaugmented()`. All else is as for `Split`: views, ids, batches, streams. `batches()` reads through a `DataLoader`, with as many processes as
-    `workers` says, ahead of who asks. Batches are the same with any number of workers: each has a seed of its own, drawn from the
+    A transform that is random, but is replaced for evaluation and not left out, says so
+    by the attribute `is_random = True`, and has a method `unaugmented()`. All else is
+    as for `Split`: views, ids, batches, streams. `batches()` reads through a
+    `DataLoader`, with as many processes as `workers` says, ahead of who asks. Batches
+    are the same with any number of workers: each has a seed of its own, drawn from the
     generator in the order of the batches.
 
-    A stream reads in the process that asks; see the transform for how many threads that takes.
+    A stream reads in the process that asks; see the transform for how many threads that
+    takes.
 
     Attributes:
         workers: Number of processes that read; 0 reads in the process that asks.
-        pin_memory: Whether batches come in pinned memory, from which a GPU copies faster; for `workers` above 0.
+        pin_memory: Whether batches come in pinned memory, from which a GPU copies
+            faster; for `workers` above 0.
 
     Raises:
         SpecError: `workers` is negative.
@@ -47,13 +51,18 @@ class LoadedSplit(Split):
             raise SpecError(f"workers must not be negative, got {self.workers}")
 
     def batch(
-        self, indices: Indices, *, generator: torch.Generator | None = None, device: torch.device | str | None = None
+        self,
+        indices: Indices,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
     ) -> Batch:
         """The samples at some indices of this split, as one batch.
 
         Args:
             indices: Which, between 0 and `len(self) - 1`.
-            generator: Source of the seed of this batch's augmentation; torch's global one by default.
+            generator: Source of the seed of this batch's augmentation; torch's global
+                one by default.
             device: Where the batch goes, when it is complete.
         """
         return self.read(indices, self._seed(generator)).to(device)
@@ -81,7 +90,10 @@ class LoadedSplit(Split):
             return
         order = shuffled(len(self), generator) if shuffle else torch.arange(len(self))
         end = len(self) - len(self) % batch_size if drop_last else len(self)
-        jobs: list[_Job] = [(order[start : start + batch_size], self._seed(generator)) for start in range(0, end, batch_size)]
+        jobs: list[_Job] = [
+            (order[start : start + batch_size], self._seed(generator))
+            for start in range(0, end, batch_size)
+        ]
         loader: DataLoader[_Result] = DataLoader(
             _Jobs(self),
             sampler=jobs,

@@ -25,10 +25,11 @@ Indices: TypeAlias = Tensor | Sequence[int] | NDArray[Any]
 class Transform(Protocol):
     """A step between the stored samples and a batch: a function of a whole batch.
 
-    It gets the inputs (or targets) `[B, …]` of one batch and the generator from which all its randomness must come (`None`: torch's
-    global one). The batch is its own copy, so a transform may work in place. Randomness is drawn on the CPU, so that results do
-    not depend on the device. A transform must be immutable. One that is meant for training alone has the attribute
-    `augments = True`.
+    It gets the inputs (or targets) `[B, …]` of one batch and the generator from which
+    all its randomness must come (`None`: torch's global one). The batch is its own
+    copy, so a transform may work in place. Randomness is drawn on the CPU, so that
+    results do not depend on the device. A transform must be immutable. One that is
+    meant for training alone has the attribute `augments = True`.
 
     Example:
         >>> def negative(x, generator):
@@ -46,15 +47,18 @@ class Transform(Protocol):
 class Split(Dataset[tuple[Tensor, Tensor]]):
     """Some samples of a dataset, in a given order: an index view, never a copy.
 
-    A map-style torch dataset (`split[i]` gives `(x, y)`, and a `DataLoader` takes it) that also gives whole batches. Samples stay in
-    memory once and in their own dtype; what turns them into inputs and targets happens per batch. A split never changes, so it may
-    be shared by threads and by processes.
+    A map-style torch dataset (`split[i]` gives `(x, y)`, and a `DataLoader` takes it)
+    that also gives whole batches. Samples stay in memory once and in their own dtype;
+    what turns them into inputs and targets happens per batch. A split never changes, so
+    it may be shared by threads and by processes.
 
     Attributes:
         samples: The raw samples; other splits share them.
         rows: Which of them, in which order: int64 `[n]`.
-        transforms: From stored inputs to floating-point inputs, applied one after the other to each batch.
-        target_transforms: Likewise for targets. Integer targets come as int64 to the first one.
+        transforms: From stored inputs to floating-point inputs, applied one after the
+            other to each batch.
+        target_transforms: Likewise for targets. Integer targets come as int64 to the
+            first one.
 
     Raises:
         DataError: A row does not exist.
@@ -120,13 +124,17 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
 
         Args:
             indices: Which, between 0 and `len(self) - 1`.
-            generator: Source of the randomness of augmentation; torch's global one by default.
-            device: Where the batch goes. Samples are moved as they are stored and transformed there.
+            generator: Source of the randomness of augmentation; torch's global one by
+                default.
+            device: Where the batch goes. Samples are moved as they are stored and
+                transformed there.
         """
         rows = self.rows.index_select(0, torch.as_tensor(indices, dtype=torch.int64))
         raw = self.samples
         lengths = None if raw.lengths is None else raw.lengths.index_select(0, rows).long()
-        stored = Batch(raw.x.index_select(0, rows), self._raw_targets(rows), rows + raw.first_id, lengths).to(device)
+        stored = Batch(
+            raw.x.index_select(0, rows), self._raw_targets(rows), rows + raw.first_id, lengths
+        ).to(device)
         x = _apply(self.transforms, stored.x, generator)
         y = _apply(self.target_transforms, stored.y, generator)
         return Batch(x, y, stored.ids, stored.lengths)
@@ -145,7 +153,8 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         Args:
             batch_size: Samples per batch; the last batch has what is left.
             shuffle: Whether in random order.
-            generator: Source of all randomness (order and augmentation), on the CPU; torch's global one by default.
+            generator: Source of all randomness (order and augmentation), on the CPU;
+                torch's global one by default.
             device: Where the batches go.
             drop_last: Whether to leave out the last batch if it is smaller.
 
@@ -205,7 +214,9 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         places = torch.searchsorted(known, wanted).clamp(max=max(len(self) - 1, 0))
         unknown = wanted if not len(self) else wanted[known[places] != wanted]
         if len(unknown):
-            raise DataError(f"there is no sample with id {int(unknown[0])} in this split of {len(self)}")
+            raise DataError(
+                f"there is no sample with id {int(unknown[0])} in this split of {len(self)}"
+            )
         return order[places]
 
     def subset(self, indices: Indices | slice) -> Split:
@@ -222,7 +233,10 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         chosen = torch.as_tensor(indices)
         if chosen.dtype == torch.bool:
             if chosen.shape != self.rows.shape:
-                raise DataError(f"{len(self)} flags were expected, one per sample, got shape {list(chosen.shape)}")
+                raise DataError(
+                    f"{len(self)} flags were expected, one per sample, got shape"
+                    f" {list(chosen.shape)}"
+                )
             return replace(self, rows=self.rows[chosen])
         chosen = chosen.to(torch.int64)
         _check_indices(chosen, len(self))
@@ -242,7 +256,9 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         A transform with a method `unaugmented()` is replaced by what that gives.
         """
         kept = (step for step in self.transforms if not getattr(step, "augments", False))
-        return self.with_transforms(*(step.unaugmented() if hasattr(step, "unaugmented") else step for step in kept))
+        return self.with_transforms(
+            *(step.unaugmented() if hasattr(step, "unaugmented") else step for step in kept)
+        )
 
     def __repr__(self) -> str:
         x = self.samples.x
@@ -253,7 +269,9 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         return y if y.is_floating_point() else y.long()
 
 
-def _apply(transforms: Sequence[Transform], values: Tensor, generator: torch.Generator | None) -> Tensor:
+def _apply(
+    transforms: Sequence[Transform], values: Tensor, generator: torch.Generator | None
+) -> Tensor:
     for transform in transforms:
         values = transform(values, generator)
     return values

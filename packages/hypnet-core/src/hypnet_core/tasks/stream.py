@@ -20,7 +20,11 @@ class Batchable(Protocol):
         ...
 
     def batch(
-        self, indices: Tensor, *, generator: torch.Generator | None = None, device: torch.device | str | None = None
+        self,
+        indices: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
     ) -> Batch:
         """The samples at some indices, as one batch."""
         ...
@@ -29,17 +33,20 @@ class Batchable(Protocol):
 class Stream(Iterator[Batch]):
     """Batches without end: one pass over the shuffled samples after the other.
 
-    It equals `split.batches(batch_size, shuffle=True, generator=generator)`, called again and again: every pass has a new order and
-    ends with a smaller batch where `batch_size` does not divide the number of samples. The state of a stream can be saved at
-    any point; one that is loaded goes on with exactly the batches that would have come, augmentation included.
+    It equals `split.batches(batch_size, shuffle=True, generator=generator)`, called
+    again and again: every pass has a new order and ends with a smaller batch where
+    `batch_size` does not divide the number of samples. The state of a stream can be
+    saved at any point; one that is loaded goes on with exactly the batches that would
+    have come, augmentation included.
 
     Give every stream a generator of its own, and each thread a stream of its own.
 
     Args:
         split: Where the samples come from.
         batch_size: Samples per batch.
-        generator: Source of all randomness (order and augmentation), on the CPU. By default a new one, seeded from torch's
-            global generator, so that it follows `torch.manual_seed`.
+        generator: Source of all randomness (order and augmentation), on the CPU. By
+            default a new one, seeded from torch's global generator, so that it follows
+            `torch.manual_seed`.
         device: Where the batches go.
         drop_last: Whether to leave out the smaller batch at the end of a pass.
 
@@ -67,10 +74,15 @@ class Stream(Iterator[Batch]):
             raise DataError("a stream needs samples, but the split is empty")
         check_batch_size(batch_size)
         if drop_last and len(split) < batch_size:
-            raise SpecError(f"with drop_last, {len(split)} samples give no batch of {batch_size}: choose a smaller batch size")
+            raise SpecError(
+                f"with drop_last, {len(split)} samples give no batch of {batch_size}: choose a"
+                " smaller batch size"
+            )
         self.split = split
         self.batch_size = batch_size
-        self.generator = torch.Generator().manual_seed(fresh_seed()) if generator is None else generator
+        self.generator = (
+            torch.Generator().manual_seed(fresh_seed()) if generator is None else generator
+        )
         self.device = device
         self.drop_last = drop_last
         self.epoch = 0
@@ -84,7 +96,9 @@ class Stream(Iterator[Batch]):
         return self
 
     def __next__(self) -> Batch:
-        if self.position >= len(self._order) - (len(self._order) % self.batch_size if self.drop_last else 0):
+        if self.position >= len(self._order) - (
+            len(self._order) % self.batch_size if self.drop_last else 0
+        ):
             self._epoch_start = self.generator.get_state()
             self._order = shuffled(len(self.split), self.generator)
             self.epoch += 1
@@ -110,14 +124,20 @@ class Stream(Iterator[Batch]):
         This sets the state of the generator.
 
         Raises:
-            CheckpointError: The state is incomplete, or belongs to another split or batch size.
+            CheckpointError: The state is incomplete, or belongs to another split or
+                batch size.
         """
         missing = self.state_dict().keys() - state.keys()
         if missing:
-            raise CheckpointError(f"the state of the batch stream lacks {', '.join(sorted(missing))}")
+            raise CheckpointError(
+                f"the state of the batch stream lacks {', '.join(sorted(missing))}"
+            )
         for name, here in (("size", len(self.split)), ("batch_size", self.batch_size)):
             if int(state[name]) != here:
-                raise CheckpointError(f"the batch stream was saved with {name} {int(state[name])}, but here it is {here}")
+                raise CheckpointError(
+                    f"the batch stream was saved with {name} {int(state[name])}, but here it is"
+                    f" {here}"
+                )
         before = self.generator.get_state()
         try:
             self.generator.set_state(state["epoch_start"])
@@ -125,7 +145,9 @@ class Stream(Iterator[Batch]):
             self.generator.set_state(state["generator"])
         except (RuntimeError, TypeError) as error:
             self.generator.set_state(before)
-            raise CheckpointError(f"the state of the batch stream's generator is damaged: {error}") from error
+            raise CheckpointError(
+                f"the state of the batch stream's generator is damaged: {error}"
+            ) from error
         self._order, self._epoch_start = order, state["epoch_start"].clone()
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
 

@@ -31,7 +31,9 @@ class Task:
     @property
     def splits(self) -> dict[str, SplitLike]:
         """The splits that there are, by name."""
-        return {"train": self.train, "test": self.test} | ({} if self.val is None else {"val": self.val})
+        return {"train": self.train, "test": self.test} | (
+            {} if self.val is None else {"val": self.val}
+        )
 
     @property
     def nbytes(self) -> int:
@@ -52,7 +54,8 @@ class Task:
 class TaskSequence(Sequence[Task]):
     """Tasks in the order in which they are learnt.
 
-    An immutable sequence; a slice of it is one as well. Tasks that come from the same dataset share its stored samples.
+    An immutable sequence; a slice of it is one as well. Tasks that come from the same
+    dataset share its stored samples.
 
     Attributes:
         name: What the sequence is called.
@@ -94,7 +97,9 @@ class TaskSequence(Sequence[Task]):
 
 def _nbytes(tasks: Iterable[Task]) -> int:
     splits = (split for task in tasks for split in task.splits.values())
-    stores: dict[int, Samples] = {id(split.samples): split.samples for split in splits if isinstance(split, Split)}
+    stores: dict[int, Samples] = {
+        id(split.samples): split.samples for split in splits if isinstance(split, Split)
+    }
     return sum(samples.nbytes for samples in stores.values())
 
 

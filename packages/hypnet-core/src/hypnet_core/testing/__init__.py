@@ -1,6 +1,7 @@
 """The conformance kit: what every component of a kind must fulfil.
 
-Whoever writes a plugin runs it over all of its components with three lines in a test file:
+Whoever writes a plugin runs it over all of its components with three lines in a test
+file:
 
 ```python
 from hypnet_core.testing import conformance

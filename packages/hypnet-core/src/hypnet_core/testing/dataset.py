@@ -1,6 +1,10 @@
-"""What every dataset must fulfil. It reads no hints: a dataset that needs files is tested with the options that say where they are.
+"""What every dataset must fulfil.
 
-Only the first tasks of a long sequence are looked into, and of large splits only some batches.
+It reads no hints: a dataset that needs files is tested with the options that say where
+they are.
+
+Only the first tasks of a long sequence are looked into, and of large splits only some
+batches.
 """
 
 from __future__ import annotations
@@ -32,16 +36,24 @@ def it_gives_a_task_or_a_sequence_of_tasks(subject: Subject) -> None:
     built = subject.build()
     if isinstance(built, TaskLike):
         return
-    expect(isinstance(built, Sequence), f"neither a task nor a sequence of tasks came, but a {type(built).__name__}")
+    expect(
+        isinstance(built, Sequence),
+        f"neither a task nor a sequence of tasks came, but a {type(built).__name__}",
+    )
     expect(len(built) > 0, "the sequence of tasks is empty")
     for number, task in enumerate(built):
-        expect(isinstance(task, TaskLike), f"element {number} of the sequence is no task, but a {type(task).__name__}")
+        expect(
+            isinstance(task, TaskLike),
+            f"element {number} of the sequence is no task, but a {type(task).__name__}",
+        )
 
 
 def tasks_have_names_of_their_own(subject: Subject) -> None:
     """Every task of a sequence has a name of its own."""
     names = [task.spec.name for task in _tasks(subject)]
-    expect(len(set(names)) == len(names), f"two tasks have the same name: {', '.join(sorted(names))}")
+    expect(
+        len(set(names)) == len(names), f"two tasks have the same name: {', '.join(sorted(names))}"
+    )
 
 
 def no_split_is_empty(subject: Subject) -> None:
@@ -62,9 +74,13 @@ def samples_have_the_shapes_of_the_spec(subject: Subject) -> None:
                     f"class indices of {name} have shape {_shape(batch.y)}",
                 )
             else:
-                allowed = {(len(batch), *task.spec.out_shape), (len(batch), *frames, *task.spec.out_shape)}
+                allowed = {
+                    (len(batch), *task.spec.out_shape),
+                    (len(batch), *frames, *task.spec.out_shape),
+                }
                 expect(
-                    tuple(batch.y.shape) in allowed, f"targets of {name} have shape {_shape(batch.y)}, the spec says {allowed}"
+                    tuple(batch.y.shape) in allowed,
+                    f"targets of {name} have shape {_shape(batch.y)}, the spec says {allowed}",
                 )
 
 
@@ -72,7 +88,9 @@ def inputs_are_finite_numbers(subject: Subject) -> None:
     """Inputs are finite and in torch's default floating-point type."""
     for name, _, split in _splits(subject):
         for batch in _some_batches(split):
-            expect(batch.x.dtype == torch.get_default_dtype(), f"inputs of {name} are {batch.x.dtype}")
+            expect(
+                batch.x.dtype == torch.get_default_dtype(), f"inputs of {name} are {batch.x.dtype}"
+            )
             expect(bool(batch.x.isfinite().all()), f"inputs of {name} are not finite")
 
 
@@ -81,16 +99,30 @@ def targets_are_what_the_kind_of_task_asks_for(subject: Subject) -> None:
     for name, task, split in _splits(subject):
         for batch in _some_batches(split):
             if batch.y.is_floating_point():
-                expect(batch.y.dtype == torch.get_default_dtype(), f"targets of {name} are {batch.y.dtype}")
+                expect(
+                    batch.y.dtype == torch.get_default_dtype(),
+                    f"targets of {name} are {batch.y.dtype}",
+                )
                 expect(bool(batch.y.isfinite().all()), f"targets of {name} are not finite")
             else:
-                expect(task.spec.kind == "classification", f"targets of {name}, a regression, are {batch.y.dtype}")
-                expect(batch.y.dtype == torch.int64, f"class indices of {name} are {batch.y.dtype}, not int64")
+                expect(
+                    task.spec.kind == "classification",
+                    f"targets of {name}, a regression, are {batch.y.dtype}",
+                )
+                expect(
+                    batch.y.dtype == torch.int64,
+                    f"class indices of {name} are {batch.y.dtype}, not int64",
+                )
                 inside = bool(((batch.y >= 0) & (batch.y < task.spec.out_shape[0])).all())
-                expect(inside, f"a class index of {name} is not below {task.spec.out_shape[0]}: {batch.y.tolist()}")
+                expect(
+                    inside,
+                    f"a class index of {name} is not below {task.spec.out_shape[0]}:"
+                    f" {batch.y.tolist()}",
+                )
             if batch.y.is_floating_point() and task.spec.kind == "classification":
                 expect(
-                    bool(torch.isclose(batch.y.sum(-1), batch.y.new_ones(())).all()), f"one-hot rows of {name} do not sum to 1"
+                    bool(torch.isclose(batch.y.sum(-1), batch.y.new_ones(())).all()),
+                    f"one-hot rows of {name} do not sum to 1",
                 )
 
 
@@ -99,12 +131,18 @@ def sequences_come_with_lengths(subject: Subject) -> None:
     for name, task, split in _splits(subject):
         for batch in _some_batches(split):
             if not task.spec.sequence:
-                expect(batch.lengths is None, f"{name} has lengths, but its samples are no sequences")
+                expect(
+                    batch.lengths is None, f"{name} has lengths, but its samples are no sequences"
+                )
             elif batch.lengths is None:
                 raise AssertionError(f"{name} has sequences, but no lengths")
             else:
                 inside = bool(((batch.lengths >= 1) & (batch.lengths <= batch.x.shape[1])).all())
-                expect(inside, f"lengths of {name} are not between 1 and {batch.x.shape[1]}: {batch.lengths.tolist()}")
+                expect(
+                    inside,
+                    f"lengths of {name} are not between 1 and {batch.x.shape[1]}:"
+                    f" {batch.lengths.tolist()}",
+                )
 
 
 def one_pass_gives_every_sample_once(subject: Subject) -> None:
@@ -114,7 +152,10 @@ def one_pass_gives_every_sample_once(subject: Subject) -> None:
         batches = list(split.batches(size))
         sizes = [len(batch) for batch in batches]
         whole, rest = divmod(len(split), size)
-        expect(sizes == [size] * whole + [rest] * (rest > 0), f"{len(split)} samples of {name} came in batches of {sizes}")
+        expect(
+            sizes == [size] * whole + [rest] * (rest > 0),
+            f"{len(split)} samples of {name} came in batches of {sizes}",
+        )
         expect(
             torch.equal(torch.cat([batch.ids for batch in batches]), split.ids),
             f"a pass over {name} is not in the order of its ids",
@@ -127,11 +168,21 @@ def a_shuffled_pass_is_another_order(subject: Subject) -> None:
     """A shuffled pass gives every sample once, in an order that follows from the generator's seed."""
     for name, _, split in _splits(subject):
         orders = [
-            torch.cat([batch.ids for batch in split.batches(len(split), shuffle=True, generator=_seeded(seed))])
+            torch.cat(
+                [
+                    batch.ids
+                    for batch in split.batches(len(split), shuffle=True, generator=_seeded(seed))
+                ]
+            )
             for seed in (1, 1, 2)
         ]
-        expect(torch.equal(orders[0].sort().values, split.ids.sort().values), f"a shuffled pass over {name} lost samples")
-        expect(torch.equal(orders[0], orders[1]), f"two passes over {name} with the same seed differ")
+        expect(
+            torch.equal(orders[0].sort().values, split.ids.sort().values),
+            f"a shuffled pass over {name} lost samples",
+        )
+        expect(
+            torch.equal(orders[0], orders[1]), f"two passes over {name} with the same seed differ"
+        )
         expect(
             len(split) < _SIZE or not torch.equal(orders[0], orders[2]),
             f"two passes over {name} with different seeds are the same",
@@ -144,7 +195,10 @@ def a_sample_is_its_row_of_a_batch(subject: Subject) -> None:
         batch = next(split.batches(_SIZE))
         loader: DataLoader[Any] = DataLoader(split, batch_size=_SIZE)  # type: ignore[arg-type]  # a protocol, not torch's class
         loaded_x, loaded_y = next(iter(loader))
-        expect(torch.equal(loaded_x, batch.x) and torch.equal(loaded_y, batch.y), f"a DataLoader gives other samples of {name}")
+        expect(
+            torch.equal(loaded_x, batch.x) and torch.equal(loaded_y, batch.y),
+            f"a DataLoader gives other samples of {name}",
+        )
         for index in range(len(batch)):
             x, y = split[index]
             same = torch.equal(x, batch.x[index]) and torch.equal(y, batch.y[index])
@@ -155,7 +209,10 @@ def evaluation_is_not_random(subject: Subject) -> None:
     """Two passes over test and validation samples give the same: nothing is augmented there."""
     for name, _, split in _splits(subject, "test", "val"):
         for one, other in zip(_some_batches(split), _some_batches(split), strict=True):
-            expect(torch.equal(one.x, other.x) and torch.equal(one.y, other.y), f"two passes over {name} differ")
+            expect(
+                torch.equal(one.x, other.x) and torch.equal(one.y, other.y),
+                f"two passes over {name} differ",
+            )
 
 
 def splits_of_a_task_share_no_sample(subject: Subject) -> None:
@@ -163,7 +220,10 @@ def splits_of_a_task_share_no_sample(subject: Subject) -> None:
     for task in _tasks(subject):
         ids = torch.cat([split.ids for _, split in _of(task)])
         expect(ids.dtype == torch.int64, f"ids of task {task.spec.name} are {ids.dtype}, not int64")
-        expect(len(ids.unique()) == len(ids), f"task {task.spec.name} has a sample in two splits, or twice in one")
+        expect(
+            len(ids.unique()) == len(ids),
+            f"task {task.spec.name} has a sample in two splits, or twice in one",
+        )
 
 
 def building_again_gives_the_same(subject: Subject) -> None:
@@ -172,7 +232,8 @@ def building_again_gives_the_same(subject: Subject) -> None:
         expect(torch.equal(split.ids, again.ids), f"{name} has other ids when it is built again")
         for one, other in zip(_seeded_batches(split), _seeded_batches(again), strict=True):
             expect(
-                torch.equal(one.x, other.x) and torch.equal(one.y, other.y), f"{name} has other samples when it is built again"
+                torch.equal(one.x, other.x) and torch.equal(one.y, other.y),
+                f"{name} has other samples when it is built again",
             )
 
 
@@ -187,7 +248,11 @@ def a_stream_goes_on_where_it_was_saved(subject: Subject) -> None:
         other = split.stream(size, generator=_seeded(2))
         other.load_state_dict(state)
         for one, two in islice(zip(stream, other, strict=False), 4):
-            same = torch.equal(one.x, two.x) and torch.equal(one.y, two.y) and torch.equal(one.ids, two.ids)
+            same = (
+                torch.equal(one.x, two.x)
+                and torch.equal(one.y, two.y)
+                and torch.equal(one.ids, two.ids)
+            )
             expect(same, f"a stream of {name} went on with other batches after it was loaded")
 
 
@@ -264,11 +329,18 @@ def _seeded(seed: int) -> torch.Generator:
 
 
 def _global_states() -> tuple[bytes, str, object]:
-    return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()), random.getstate()  # noqa: NPY002 - watched, not used
+    return (
+        torch.get_rng_state().numpy().tobytes(),
+        repr(np.random.get_state()),
+        random.getstate(),
+    )
 
 
 def _expect_shape(what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-    expect(tuple(tensor.shape) == shape, f"{what} have shape {_shape(tensor)}, the spec says {list(shape)}")
+    expect(
+        tuple(tensor.shape) == shape,
+        f"{what} have shape {_shape(tensor)}, the spec says {list(shape)}",
+    )
 
 
 def _shape(tensor: Tensor) -> list[int]:

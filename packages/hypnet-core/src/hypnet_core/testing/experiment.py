@@ -1,6 +1,7 @@
 """What every experiment must fulfil.
 
-Hints: `quick` (a list of overrides, `["key=value", …]`, with which a run takes a few seconds). Without it nothing is run.
+Hints: `quick` (a list of overrides, `["key=value", …]`, with which a run takes a few
+seconds). Without it nothing is run.
 """
 
 from __future__ import annotations
@@ -27,8 +28,14 @@ def _quick(subject: Subject) -> tuple[Experiment, BaseModel]:
 def it_fulfils_the_protocol(subject: Subject) -> None:
     """It has a `Config` and a method `run`."""
     experiment = subject.build()
-    expect(isinstance(experiment, Experiment), f"{type(experiment).__name__} does not fulfil hypnet_core.protocols.Experiment")
-    expect(isinstance(experiment.Config, type) and issubclass(experiment.Config, BaseModel), "its Config is no pydantic model")
+    expect(
+        isinstance(experiment, Experiment),
+        f"{type(experiment).__name__} does not fulfil hypnet_core.protocols.Experiment",
+    )
+    expect(
+        isinstance(experiment.Config, type) and issubclass(experiment.Config, BaseModel),
+        "its Config is no pydantic model",
+    )
 
 
 def its_defaults_are_a_configuration(subject: Subject) -> None:
@@ -36,7 +43,10 @@ def its_defaults_are_a_configuration(subject: Subject) -> None:
     config = load_config(subject.build().Config)
     text = config.model_dump_json()
     again = type(config).model_validate_json(text)
-    expect(again.model_dump_json() == text, "the configuration changes when it is written as JSON and read back")
+    expect(
+        again.model_dump_json() == text,
+        "the configuration changes when it is written as JSON and read back",
+    )
 
 
 def a_run_ends_with_a_summary(subject: Subject) -> None:
@@ -45,14 +55,20 @@ def a_run_ends_with_a_summary(subject: Subject) -> None:
     run = Run.create(subject.directory / "run", experiment=subject.entry.name, config=config)
     summary = execute(experiment, config, run)
     expect(summary, "the summary is empty")
-    expect(run.summary() == json.loads(json.dumps(summary)), "summary.json is not what the experiment returned")
+    expect(
+        run.summary() == json.loads(json.dumps(summary)),
+        "summary.json is not what the experiment returned",
+    )
     expect(any(True for _ in run.metrics()), "no metrics were logged")
 
 
 def the_same_configuration_gives_the_same_results(subject: Subject) -> None:
     """Two runs of one configuration end with the same summary."""
     experiment, config = _quick(subject)
-    runs = [Run.create(subject.directory / name, experiment=subject.entry.name, config=config) for name in ("one", "two")]
+    runs = [
+        Run.create(subject.directory / name, experiment=subject.entry.name, config=config)
+        for name in ("one", "two")
+    ]
     first, second = (execute(experiment, config, run) for run in runs)
     expect(first == second, "the summaries of two runs with one configuration differ")
 
@@ -62,7 +78,9 @@ def a_resumed_run_ends_like_one_that_never_stopped(subject: Subject) -> None:
     experiment, config = _quick(subject)
     whole = Run.create(subject.directory / "whole", experiment=subject.entry.name, config=config)
     expected = execute(experiment, config, whole)
-    broken = _StopsAfterCheckpoint.create(subject.directory / "broken", experiment=subject.entry.name, config=config)
+    broken = _StopsAfterCheckpoint.create(
+        subject.directory / "broken", experiment=subject.entry.name, config=config
+    )
     try:
         execute(experiment, config, broken)
     except RunError as error:

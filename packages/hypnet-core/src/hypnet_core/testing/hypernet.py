@@ -1,7 +1,8 @@
 """What every hypernetwork must fulfil.
 
-Hints: `shapes` (the target's shapes, `[[6, 4], [6], [3, 6], [3]]` by default), `conditions` (a `ConditionSpec` to build with, three
-conditions of size 4 by default) and `options` (what to build with where nothing else is said: a large network, smaller).
+Hints: `shapes` (the target's shapes, `[[6, 4], [6], [3, 6], [3]]` by default),
+`conditions` (a `ConditionSpec` to build with, three conditions of size 4 by default)
+and `options` (what to build with where nothing else is said: a large network, smaller).
 """
 
 from __future__ import annotations
@@ -62,9 +63,13 @@ def it_generates_the_target(subject: Subject) -> None:
     expect(bool(torch.isfinite(one.flat).all()), "generated weights are not finite")
     ids = list(range(hypernet.conditions.count))
     expect(
-        tuple(hypernet(ids, **_uncond(hypernet)).batch_shape) == (len(ids),), "a batch of ids does not give a batch of weights"
+        tuple(hypernet(ids, **_uncond(hypernet)).batch_shape) == (len(ids),),
+        "a batch of ids does not give a batch of weights",
     )
-    expect(tuple(hypernet([0], **_uncond(hypernet)).batch_shape) == (1,), "a batch of one id does not give a batch of one")
+    expect(
+        tuple(hypernet([0], **_uncond(hypernet)).batch_shape) == (1,),
+        "a batch of one id does not give a batch of one",
+    )
 
 
 def a_batch_of_conditions_equals_one_by_one(subject: Subject) -> None:
@@ -88,17 +93,22 @@ def conditions_differ(subject: Subject) -> None:
         flat = hypernet([0, 1], **_uncond(hypernet)).flat
         if not torch.equal(flat[0], flat[1]):
             return
-        with torch.no_grad():  # what starts at zero, or with every condition alike, has to move first
+        with (
+            torch.no_grad()
+        ):  # what starts at zero, or with every condition alike, has to move first
             for p in hypernet.unconditional_parameters():
                 p.add_(0.1 * torch.randn(p.shape, generator=generator))
     raise AssertionError("conditions 0 and 1 give the same weights")
 
 
-def a_gradient_reaches_every_parameter_of_the_condition_and_no_other_condition(subject: Subject) -> None:
+def a_gradient_reaches_every_parameter_of_the_condition_and_no_other_condition(
+    subject: Subject,
+) -> None:
     """A loss of one condition's weights reaches its own and all unconditional parameters, and no other condition's."""
     hypernet = _build(subject)
     count = hypernet.conditions.count
-    # In training mode batch norms need more than one row; the same condition twice is one condition still.
+    # In training mode batch norms need more than one row; the same condition twice is
+    # one condition still.
     weights = hypernet([0, 0], **_uncond(hypernet))
     weights.flat.square().sum().backward()
     missing = [
@@ -106,9 +116,16 @@ def a_gradient_reaches_every_parameter_of_the_condition_and_no_other_condition(s
         for p in (*hypernet.unconditional_parameters(), *hypernet.conditional_parameters(0))
         if p.requires_grad and p.grad is None
     ]
-    expect(not missing, f"no gradient reaches {len(missing)} parameters, of shapes {[list(p.shape) for p in missing]}")
+    expect(
+        not missing,
+        f"no gradient reaches {len(missing)} parameters, of shapes"
+        f" {[list(p.shape) for p in missing]}",
+    )
     others = [p for i in range(1, count) for p in hypernet.conditional_parameters(i)]
-    expect(all(p.grad is None for p in others), "a loss of condition 0 has gradients for another condition's parameters")
+    expect(
+        all(p.grad is None for p in others),
+        "a loss of condition 0 has gradients for another condition's parameters",
+    )
 
 
 def its_parameters_are_conditional_or_unconditional(subject: Subject) -> None:
@@ -119,9 +136,17 @@ def its_parameters_are_conditional_or_unconditional(subject: Subject) -> None:
     conditional = {id(p) for p in hypernet.conditional_parameters()}
     unconditional = {id(p) for p in hypernet.unconditional_parameters()}
     expect(not conditional & unconditional, "some parameters are listed as both")
-    expect(conditional | unconditional == {id(p) for p in hypernet.parameters()}, "some parameters are listed as neither")
-    own = {id(p) for i in range(hypernet.conditions.count) for p in hypernet.conditional_parameters(i)}
-    expect(own == conditional, "the parameters of the conditions are not, together, the conditional parameters")
+    expect(
+        conditional | unconditional == {id(p) for p in hypernet.parameters()},
+        "some parameters are listed as neither",
+    )
+    own = {
+        id(p) for i in range(hypernet.conditions.count) for p in hypernet.conditional_parameters(i)
+    }
+    expect(
+        own == conditional,
+        "the parameters of the conditions are not, together, the conditional parameters",
+    )
 
 
 def a_condition_can_be_added(subject: Subject) -> None:
@@ -133,9 +158,15 @@ def a_condition_can_be_added(subject: Subject) -> None:
     count = hypernet.conditions.count
     new = hypernet.add_condition()
     expect(new == count, f"the new condition's id is {new}, expected {count}")
-    expect(hypernet.conditions.count == count + 1, f"conditions.count is {hypernet.conditions.count}, expected {count + 1}")
+    expect(
+        hypernet.conditions.count == count + 1,
+        f"conditions.count is {hypernet.conditions.count}, expected {count + 1}",
+    )
     hypernet(new, **_uncond(hypernet))
-    expect(torch.equal(hypernet(0, **_uncond(hypernet)).flat, before), "the weights of condition 0 changed")
+    expect(
+        torch.equal(hypernet(0, **_uncond(hypernet)).flat, before),
+        "the weights of condition 0 changed",
+    )
 
 
 def conditions_out_of_range_are_refused(subject: Subject) -> None:
@@ -146,7 +177,9 @@ def conditions_out_of_range_are_refused(subject: Subject) -> None:
             hypernet(condition, **_uncond(hypernet))
         except ConditionError:
             continue
-        raise AssertionError(f"condition {condition} was accepted; there are {hypernet.conditions.count}")
+        raise AssertionError(
+            f"condition {condition} was accepted; there are {hypernet.conditions.count}"
+        )
 
 
 def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
@@ -157,7 +190,10 @@ def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
             p.add_(0.1)
     second.load_state_dict(first.state_dict())
     inputs = _uncond(_build(subject))
-    expect(torch.equal(first(0, **inputs).flat, second(0, **inputs).flat), "the weights differ after loading")
+    expect(
+        torch.equal(first(0, **inputs).flat, second(0, **inputs).flat),
+        "the weights differ after loading",
+    )
 
 
 def its_parameters_may_come_from_outside(subject: Subject) -> None:
@@ -168,7 +204,10 @@ def its_parameters_may_come_from_outside(subject: Subject) -> None:
     theta = weights_of(hypernet)
     wrapped = MainNetwork(hypernet, generate="unconditional").eval()
     actual = wrapped(0, weights=theta.select(wrapped.target), **inputs).flat
-    expect(torch.allclose(actual, expected, atol=1e-6), "the weights differ when its own parameters come from outside")
+    expect(
+        torch.allclose(actual, expected, atol=1e-6),
+        "the weights differ when its own parameters come from outside",
+    )
 
 
 CHECKS: tuple[Check, ...] = (

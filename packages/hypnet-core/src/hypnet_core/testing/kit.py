@@ -1,7 +1,11 @@
-"""The frame of the conformance kit: subjects, checks, suites and results. What is checked stands in one suite per kind.
+"""The frame of the conformance kit: subjects, checks, suites and results.
 
-A *check* is a function that takes a `Subject`, has a docstring whose first line says in one sentence what must hold, and raises
-`AssertionError` (or a `HypnetError`, or anything else) if it does not. A *suite* is a module `hypnet_core.testing.<kind>` with a tuple `CHECKS` of them.
+What is checked stands in one suite per kind.
+
+A *check* is a function that takes a `Subject`, has a docstring whose first line says in
+one sentence what must hold, and raises `AssertionError` (or a `HypnetError`, or
+anything else) if it does not. A *suite* is a module `hypnet_core.testing.<kind>` with a
+tuple `CHECKS` of them.
 """
 
 from __future__ import annotations
@@ -65,11 +69,15 @@ class Subject:
     def hint(self, name: str, default: Any = None) -> Any:
         """What the component's object says about itself in its attribute `conformance`, or `default`.
 
-        A suite says in its module's docstring which hints it knows, for instance the input shapes of a mainnet.
+        A suite says in its module's docstring which hints it knows, for instance the
+        input shapes of a mainnet.
         """
         hints = getattr(self.entry.load(), HINTS, {})
         if not isinstance(hints, Mapping):
-            raise PluginError(f"{self.entry.label}: the attribute {HINTS!r} must be a mapping, is {type(hints).__name__}")
+            raise PluginError(
+                f"{self.entry.label}: the attribute {HINTS!r} must be a mapping, is"
+                f" {type(hints).__name__}"
+            )
         return hints.get(name, default)
 
 
@@ -139,7 +147,11 @@ def run_check(check: Check, subject: Subject) -> CheckResult:
     except NotApplicableError as reason:
         outcome, message = Outcome.SKIPPED, str(reason)
     except Exception as error:  # noqa: BLE001  a stranger's component may raise anything, and that is a finding
-        outcome, message, story = Outcome.FAILED, _in_one_line(error), "".join(traceback.format_exception(error))
+        outcome, message, story = (
+            Outcome.FAILED,
+            _in_one_line(error),
+            "".join(traceback.format_exception(error)),
+        )
     return CheckResult(
         check=check.__name__,
         claim=claim_of(check),

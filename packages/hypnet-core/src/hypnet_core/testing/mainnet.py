@@ -1,7 +1,9 @@
 """What every main network must fulfil.
 
-Hints: `in_shapes` (shapes of one sample to try, `[(1, 8, 8)]` by default), `out_features` (numbers of outputs, `[3]`) and, for networks
-of sequences, `sequence_length`: samples are then `[T, *in_shape]` and have one row of outputs per time step.
+Hints: `in_shapes` (shapes of one sample to try, `[(1, 8, 8)]` by default),
+`out_features` (numbers of outputs, `[3]`) and, for networks of sequences,
+`sequence_length`: samples are then `[T, *in_shape]` and have one row of outputs per
+time step.
 """
 
 from __future__ import annotations
@@ -27,7 +29,11 @@ def _cases(subject: Subject) -> Iterator[tuple[nn.Module, Tensor, int]]:
             with torch.random.fork_rng():
                 torch.manual_seed(0)
                 module = subject.build(tuple(in_shape), out_features)
-                yield module, torch.rand(_BATCH, *([steps] if steps else []), *in_shape), out_features
+                yield (
+                    module,
+                    torch.rand(_BATCH, *([steps] if steps else []), *in_shape),
+                    out_features,
+                )
 
 
 def it_is_a_plain_module(subject: Subject) -> None:
@@ -43,7 +49,10 @@ def it_gives_one_row_of_outputs_per_sample(subject: Subject) -> None:
         y = module.eval()(x)
         samples = x.shape[: 2 if subject.hint("sequence_length") else 1]
         expected = [*samples, out_features]
-        expect(list(y.shape) == expected, f"inputs {list(x.shape)} gave {list(y.shape)}, expected {expected}")
+        expect(
+            list(y.shape) == expected,
+            f"inputs {list(x.shape)} gave {list(y.shape)}, expected {expected}",
+        )
         expect(bool(torch.isfinite(y).all()), "outputs are not finite")
 
 
@@ -58,7 +67,9 @@ def it_equals_itself_with_its_weights_from_outside(subject: Subject) -> None:
         _expect_close(outside, own, "outputs")
         own.square().sum().backward()
         outside.square().sum().backward()
-        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in module.parameters()]
+        gradients = [
+            p.grad if p.grad is not None else torch.zeros_like(p) for p in module.parameters()
+        ]
         if weights.flat.grad is None:
             raise AssertionError("no gradient reached the weights from outside")
         _expect_close(weights.flat.grad, torch.cat([g.flatten() for g in gradients]), "gradients")
@@ -73,15 +84,21 @@ def a_batch_of_weights_equals_one_by_one(subject: Subject) -> None:
         expected = torch.stack([net(x, weights=one) for one in weights.unbind()])
         _expect_close(net(x, weights=weights), expected, "outputs for one input")
         inputs = torch.stack([x, x.flip(0), 2 * x])
-        expected = torch.stack([net(inputs[i], weights=one) for i, one in enumerate(weights.unbind())])
-        _expect_close(net(inputs, weights=weights, paired=True), expected, "outputs for paired inputs")
+        expected = torch.stack(
+            [net(inputs[i], weights=one) for i, one in enumerate(weights.unbind())]
+        )
+        _expect_close(
+            net(inputs, weights=weights, paired=True), expected, "outputs for paired inputs"
+        )
 
 
 def a_gradient_reaches_every_parameter(subject: Subject) -> None:
     """In training, a loss of the outputs has a gradient with respect to every parameter."""
     for module, x, _ in _cases(subject):
         module.train()(x).square().sum().backward()
-        without = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
+        without = [
+            name for name, p in module.named_parameters() if p.requires_grad and p.grad is None
+        ]
         expect(not without, f"no gradient reaches {', '.join(without)}")
 
 
@@ -89,13 +106,18 @@ def every_parameter_has_a_kind(subject: Subject) -> None:
     """Initialisation knows what each parameter is: none of them is of kind `other`."""
     for module, _, _ in _cases(subject):
         unknown = [param.name for param in MainNetwork(module).spec.params if param.kind == "other"]
-        expect(not unknown, f"the kind of {', '.join(unknown)} is not known: let its layer say it in `param_kinds`")
+        expect(
+            not unknown,
+            f"the kind of {', '.join(unknown)} is not known: let its layer say it in `param_kinds`",
+        )
 
 
 def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
     """A second module with the first one's `state_dict` gives the same outputs."""
     for module, x, out_features in _cases(subject):
-        twin = subject.build(tuple(x.shape[2 if subject.hint("sequence_length") else 1 :]), out_features)
+        twin = subject.build(
+            tuple(x.shape[2 if subject.hint("sequence_length") else 1 :]), out_features
+        )
         twin.load_state_dict(module.state_dict())
         _expect_close(twin.eval()(x), module.eval()(x), "outputs")
 
@@ -105,11 +127,16 @@ def samples_do_not_touch_each_other_in_evaluation(subject: Subject) -> None:
     for module, x, _ in _cases(subject):
         module.train()(x)
         module.eval()
-        _expect_close(module(x[:1]), module(x)[:1], "the first sample's outputs alone and in a batch")
+        _expect_close(
+            module(x[:1]), module(x)[:1], "the first sample's outputs alone and in a batch"
+        )
 
 
 def _expect_close(actual: Tensor, expected: Tensor, what: str) -> None:
-    expect(actual.shape == expected.shape, f"{what} have shape {list(actual.shape)}, expected {list(expected.shape)}")
+    expect(
+        actual.shape == expected.shape,
+        f"{what} have shape {list(actual.shape)}, expected {list(expected.shape)}",
+    )
     scale = float(expected.detach().abs().max()) + 1e-6
     error = float((actual - expected).detach().abs().max()) / scale if expected.numel() else 0.0
     expect(error < 1e-4, f"{what} differ by {error:.1e} of their size")

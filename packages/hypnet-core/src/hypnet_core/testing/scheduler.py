@@ -1,11 +1,13 @@
 """What every scheduler must fulfil.
 
-The jobs of these checks are started with the Python that runs the checks, in the check's directory: where jobs run, both must be
-found under the same paths. Where a scheduler says by `unavailable()` that its backend is not there, the checks that need it are skipped
-with that reason.
+The jobs of these checks are started with the Python that runs the checks, in the
+check's directory: where jobs run, both must be found under the same paths. Where a
+scheduler says by `unavailable()` that its backend is not there, the checks that need it
+are skipped with that reason.
 
-Hints (`conformance` on the scheduler's class): `patience`, seconds that a small job may take from its submission to its end
-(default 60); `restartable`, whether a second scheduler object knows the jobs of the first (default true; `False` skips that check).
+Hints (`conformance` on the scheduler's class): `patience`, seconds that a small job may
+take from its submission to its end (default 60); `restartable`, whether a second
+scheduler object knows the jobs of the first (default true; `False` skips that check).
 """
 
 from __future__ import annotations
@@ -77,14 +79,19 @@ def a_job_that_exits_with_an_error_has_failed(subject: Subject) -> None:
             scheduler.submit(JobSpec(argv=("/there/is/no such program",))),
         ]
         states = [_end_of(subject, scheduler, job) for job in jobs]
-        expect(states == [JobState.FAILED] * 2, f"exit code 3 and a missing program are reported as {_words(states)}")
+        expect(
+            states == [JobState.FAILED] * 2,
+            f"exit code 3 and a missing program are reported as {_words(states)}",
+        )
 
 
 def arguments_arrive_unchanged(subject: Subject) -> None:
     """Arguments with spaces, quotes, line breaks or whatever a shell would expand reach the job as they are."""
     got = _report(subject, "sys.argv[2:]", *HOSTILE)
     wrong = [text[:40] for text, arrived in zip(HOSTILE, got, strict=False) if text != arrived]
-    expect(got == list(HOSTILE), f"{len(got)} of {len(HOSTILE)} arguments arrived; changed: {wrong}")
+    expect(
+        got == list(HOSTILE), f"{len(got)} of {len(HOSTILE)} arguments arrived; changed: {wrong}"
+    )
 
 
 def the_environment_is_added_to(subject: Subject) -> None:
@@ -127,8 +134,13 @@ def an_unknown_job_is_lost(subject: Subject) -> None:
         job = scheduler.submit(_python("pass"))
         strangers = ["999999999", "no such job", ""]
         states = scheduler.poll([job, *strangers])
-        expect(all(states[stranger] is JobState.LOST for stranger in strangers), f"strangers are {_words(states.values())}")
-        expect(states[job] is not JobState.LOST, "a job that was just submitted is reported as lost")
+        expect(
+            all(states[stranger] is JobState.LOST for stranger in strangers),
+            f"strangers are {_words(states.values())}",
+        )
+        expect(
+            states[job] is not JobState.LOST, "a job that was just submitted is reported as lost"
+        )
         _end_of(subject, scheduler, job)
 
 
@@ -165,17 +177,26 @@ def several_jobs_are_submitted_at_once(subject: Subject) -> None:
 def a_job_is_found_by_its_key(subject: Subject) -> None:
     """A job that waits or runs is found by its key, also by a scheduler that did not submit it; one that has ended is not."""
     key = secrets.token_hex(8)
-    jobs = [_python("import time; time.sleep(600)").model_copy(update={"key": f"{key}{number}"}) for number in range(2)]
+    jobs = [
+        _python("import time; time.sleep(600)").model_copy(update={"key": f"{key}{number}"})
+        for number in range(2)
+    ]
     with _scheduler(subject) as first, _scheduler(subject) as second:
         if not isinstance(first, BatchScheduler) or not isinstance(second, BatchScheduler):
             raise NotApplicableError("it knows no keys")
         ids = first.submit_many(jobs)
         try:
             found = second.find([f"{key}1", f"{key}9"])
-            expect(dict(found) == {f"{key}1": ids[1]}, f"instead of {ids[1]!r} it found {dict(found)}")
+            expect(
+                dict(found) == {f"{key}1": ids[1]}, f"instead of {ids[1]!r} it found {dict(found)}"
+            )
         finally:
             second.cancel(ids)
-        _wait(subject, lambda: all(second.poll([job])[job].ended for job in ids), "cancelled jobs do not end")
+        _wait(
+            subject,
+            lambda: all(second.poll([job])[job].ended for job in ids),
+            "cancelled jobs do not end",
+        )
         gone = second.find([f"{key}0"])
         expect(not gone, f"it found {dict(gone)}, which has ended")
 
@@ -186,17 +207,23 @@ def what_would_be_submitted_can_be_seen(subject: Subject) -> None:
     if not isinstance(scheduler, BatchScheduler):
         raise NotApplicableError("it has no scripts")
     scripts = scheduler.scripts([_python("pass", f"argument-{number}") for number in range(3)])
-    expect(sum(script.jobs for script in scripts) == 3, f"for 3 jobs there are {len(scripts)} scripts")
+    expect(
+        sum(script.jobs for script in scripts) == 3, f"for 3 jobs there are {len(scripts)} scripts"
+    )
     for number in range(3):
-        expect(any(f"argument-{number}" in script.text for script in scripts), f"job {number} is in no script")
+        expect(
+            any(f"argument-{number}" in script.text for script in scripts),
+            f"job {number} is in no script",
+        )
 
 
 def a_running_job_can_be_cancelled(subject: Subject) -> None:
     """Cancelling a running job ends it and what it started, and it is reported as cancelled."""
     pids = subject.directory / "pids"
     code = (
-        "import os, subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
-        "open('pids.part', 'w').write(f'{os.getpid()} {child.pid}'); os.replace('pids.part', 'pids'); time.sleep(600)"
+        "import os, subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', 'import"
+        " time; time.sleep(600)']);open('pids.part', 'w').write(f'{os.getpid()} {child.pid}');"
+        " os.replace('pids.part', 'pids'); time.sleep(600)"
     )
     with _scheduler(subject) as scheduler:
         job = scheduler.submit(_python(code, cwd=subject.directory))
@@ -235,7 +262,11 @@ def a_second_scheduler_knows_the_running_jobs(subject: Subject) -> None:
             expect(state is JobState.RUNNING, f"to a second scheduler a running job is {state}")
         finally:
             second.cancel([job])
-        _wait(subject, lambda: second.poll([job])[job].ended, "the job goes on after the second scheduler cancelled it")
+        _wait(
+            subject,
+            lambda: second.poll([job])[job].ended,
+            "the job goes on after the second scheduler cancelled it",
+        )
 
 
 CHECKS: tuple[Check, ...] = (
@@ -267,11 +298,17 @@ def _python(
     stderr: Path | None = None,
 ) -> JobSpec:
     argv = (sys.executable, "-c", code, *arguments)
-    return JobSpec(argv=argv, name="hypnet check", cwd=cwd, env=env or {}, stdout=stdout, stderr=stderr)
+    return JobSpec(
+        argv=argv, name="hypnet check", cwd=cwd, env=env or {}, stdout=stdout, stderr=stderr
+    )
 
 
 def _report(
-    subject: Subject, expression: str, *arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None
+    subject: Subject,
+    expression: str,
+    *arguments: str,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
 ) -> Any:
     """What an expression is worth inside a job."""
     path = subject.directory / "report.json"

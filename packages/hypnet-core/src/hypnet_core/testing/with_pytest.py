@@ -15,13 +15,16 @@ OptionSets: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 ConformanceTest: TypeAlias = Callable[[Entry, Mapping[str, Any], Check, Path], None]
 
 
-def conformance(plugin: str, only: str = "*", *, options: Mapping[str, OptionSets] | None = None) -> ConformanceTest:
+def conformance(
+    plugin: str, only: str = "*", *, options: Mapping[str, OptionSets] | None = None
+) -> ConformanceTest:
     """A pytest test over every check of every component of a plugin. Needs pytest.
 
     Args:
         plugin: The plugin's name, the one of its entry point.
         only: Glob over the names of the components to test.
-        options: By component name, the options to test it under, or several such sets; defaults otherwise.
+        options: By component name, the options to test it under, or several such sets;
+            defaults otherwise.
 
     Raises:
         UsageError: The plugin has no component of that name, or is not installed.
@@ -32,11 +35,18 @@ def conformance(plugin: str, only: str = "*", *, options: Mapping[str, OptionSet
         test_wide = conformance("mylab", "tinynet", options={"tinynet": [{"width": 1}, {"width": 64}]})
         ```
     """
-    import pytest  # noqa: PLC0415  only tests need it
+    import pytest
 
-    entries = [entry for entry in registry().entries() if entry.plugin == plugin and fnmatchcase(entry.name, only)]
+    entries = [
+        entry
+        for entry in registry().entries()
+        if entry.plugin == plugin and fnmatchcase(entry.name, only)
+    ]
     if not entries:
-        raise UsageError(f"the plugin {plugin!r} offers no component {only!r}: `hypnet plugins` tells what is installed")
+        raise UsageError(
+            f"the plugin {plugin!r} offers no component {only!r}: `hypnet plugins` tells what is"
+            " installed"
+        )
     cases = [
         pytest.param(entry, chosen, check, id=f"{entry.kind}-{entry.name}{number}-{check.__name__}")
         for entry in entries
@@ -44,13 +54,17 @@ def conformance(plugin: str, only: str = "*", *, options: Mapping[str, OptionSet
         for check in suite_for(entry.kind)
     ]
 
-    def test_conformance(entry: Entry, chosen: Mapping[str, Any], check: Check, tmp_path: Path) -> None:
+    def test_conformance(
+        entry: Entry, chosen: Mapping[str, Any], check: Check, tmp_path: Path
+    ) -> None:
         try:
             check(Subject(entry, tmp_path, chosen))
         except NotApplicableError as reason:
             pytest.skip(str(reason))
 
-    test: ConformanceTest = pytest.mark.parametrize(("entry", "chosen", "check"), cases)(test_conformance)
+    test: ConformanceTest = pytest.mark.parametrize(("entry", "chosen", "check"), cases)(
+        test_conformance
+    )
     return test
 
 

@@ -31,25 +31,34 @@ def split(
 ) -> TaskSequence:
     """Any classification dataset, cut by its labels into tasks that have some of its classes each.
 
-    `hypnet run hypercl data=split data.data=fashion_mnist`, for example. Samples are stored once, however many tasks there are.
+    `hypnet run hypercl data=split data.data=fashion_mnist`, for example. Samples are
+    stored once, however many tasks there are.
 
     Args:
         data: What to cut: a dataset's name, and beside it the dataset's options.
         classes_per_task: How many labels each task has.
-        tasks: How many tasks; by default as many as the labels give, which must then come out even.
-        order: Labels in the order in which they are dealt out to tasks; by default in increasing order.
-        labels: The labels of each task, in place of `classes_per_task` and `order`. Tasks may share labels.
-        full_out_dim: Whether each task keeps all classes of the whole, and thereby the labels as they are.
+        tasks: How many tasks; by default as many as the labels give, which must then
+            come out even.
+        order: Labels in the order in which they are dealt out to tasks; by default in
+            increasing order.
+        labels: The labels of each task, in place of `classes_per_task` and `order`.
+            Tasks may share labels.
+        full_out_dim: Whether each task keeps all classes of the whole, and thereby the
+            labels as they are.
         target_padding: Number of classes without samples to put behind the others.
-        separate_heads: Whether each task has outputs of its own, behind those of the tasks before it; otherwise they share them.
-        validation_size: Number of training samples of each task that are held out for validation; by default each task gets its
-            share of the dataset's own validation samples.
+        separate_heads: Whether each task has outputs of its own, behind those of the
+            tasks before it; otherwise they share them.
+        validation_size: Number of training samples of each task that are held out for
+            validation; by default each task gets its share of the dataset's own
+            validation samples.
         one_hot: Whether targets are one-hot rows instead of class indices.
 
     Raises:
-        ConfigError: The dataset is no classification task, a label does not exist or stands twice, there are too few for so many
-            tasks, or a size is not possible.
-        DataError: The dataset's files are missing or damaged, or a task has no training samples.
+        ConfigError: The dataset is no classification task, a label does not exist or
+            stands twice, there are too few for so many tasks, or a size is not
+            possible.
+        DataError: The dataset's files are missing or damaged, or a task has no training
+            samples.
     """
     return split_tasks(
         _task(data),
@@ -84,11 +93,14 @@ def permuted(
         data: What to permute: a dataset's name, and beside it the dataset's options.
         tasks: How many tasks.
         first_unpermuted: Whether the first task is left as it is.
-        padding: Pixels that are put around each image before it is permuted; black ones.
+        padding: Pixels that are put around each image before it is permuted; black
+            ones.
         target_padding: Number of classes without samples to put behind the others.
-        separate_heads: Whether each task has outputs of its own, behind those of the tasks before it; otherwise they share them.
+        separate_heads: Whether each task has outputs of its own, behind those of the
+            tasks before it; otherwise they share them.
         one_hot: Whether targets are one-hot rows instead of class indices.
-        seed: What permutations are drawn from. The permutation of a task does not depend on how many tasks there are.
+        seed: What permutations are drawn from. The permutation of a task does not
+            depend on how many tasks there are.
 
     Raises:
         ConfigError: The dataset is no classification task, or a size is not possible.
@@ -110,9 +122,13 @@ def _task(data: Any) -> Task:
     choice = DatasetChoice(name=data) if isinstance(data, str) else data
     built = choice.build()
     if not isinstance(built, Task):
-        raise ConfigError(f"{choice.name!r} is no single task, but a {type(built).__name__}: choose a dataset that is one task")
+        raise ConfigError(
+            f"{choice.name!r} is no single task, but a {type(built).__name__}: choose a dataset"
+            " that is one task"
+        )
     if built.spec.kind != "classification":
         raise ConfigError(
-            f"{choice.name!r} is a {built.spec.kind} task: only classification tasks have labels to cut and to share"
+            f"{choice.name!r} is a {built.spec.kind} task: only classification tasks have labels to"
+            " cut and to share"
         )
     return built

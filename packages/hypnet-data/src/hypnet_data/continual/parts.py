@@ -24,7 +24,9 @@ class Parts(NamedTuple):
 
     def map(self, step: Callable[[Split], Split]) -> Parts:
         """Do the same to every split."""
-        return Parts(step(self.train), step(self.test), None if self.val is None else step(self.val))
+        return Parts(
+            step(self.train), step(self.test), None if self.val is None else step(self.val)
+        )
 
     def only(self, group: tuple[int, ...]) -> Parts:
         """The samples of some classes."""
@@ -36,7 +38,9 @@ class Parts(NamedTuple):
         if not count:
             return self
         chosen = hold_out(ClassIndex()(self.train.targets), count)
-        return self._replace(train=self.train.subset(~chosen), val=self.train.subset(chosen).unaugmented())
+        return self._replace(
+            train=self.train.subset(~chosen), val=self.train.subset(chosen).unaugmented()
+        )
 
     def transformed(self, steps: Sequence[Transform]) -> Parts:
         """The same with more input transforms behind those that there are."""
@@ -44,7 +48,11 @@ class Parts(NamedTuple):
 
     def relabelled(self, steps: Sequence[Transform]) -> Parts:
         """The same with other target transforms on top of class indices."""
-        return self.map(lambda split: split.with_target_transforms(*split.target_transforms, ClassIndex(), *steps))
+        return self.map(
+            lambda split: split.with_target_transforms(
+                *split.target_transforms, ClassIndex(), *steps
+            )
+        )
 
 
 def parts_of(task: Task) -> Parts:
@@ -60,6 +68,7 @@ def parts_of(task: Task) -> Parts:
 def _viewable(task: Task, split: SplitLike) -> Split:
     if not isinstance(split, Split):
         raise ConfigError(
-            f"no task sequence can be made of {task.spec.name!r}: its samples are in a {type(split).__name__}, not in a Split"
+            f"no task sequence can be made of {task.spec.name!r}: its samples are in a"
+            f" {type(split).__name__}, not in a Split"
         )
     return split

@@ -51,13 +51,15 @@ def polynomials(
 ) -> TaskSequence:
     """Three regression tasks: x + 3 on [-4, -2], 2x² - 1 on [-1, 1] and (x - 3)³ on [2, 4], with noise of standard deviation 0.05.
 
-    Training inputs are drawn uniformly and have noise; test and validation inputs are equidistant and have none.
+    Training inputs are drawn uniformly and have noise; test and validation inputs are
+    equidistant and have none.
 
     Args:
         tasks: How many of the three tasks.
         train_size: Number of training samples of each task.
         test_size: Number of test samples of each task.
-        validation_size: Number of validation samples of each task; 0 for no validation split.
+        validation_size: Number of validation samples of each task; 0 for no validation
+            split.
         std: Standard deviation of the noise of training targets.
         seed: Seed of inputs and noise; each task has a seed of its own, drawn from it.
 
@@ -65,7 +67,8 @@ def polynomials(
         ConfigError: A number is not possible.
 
     References:
-        J. von Oswald, C. Henning, B. F. Grewe and J. Sacramento, *Continual Learning with Hypernetworks*, ICLR, 2020, arXiv:1906.00695.
+        J. von Oswald, C. Henning, B. F. Grewe and J. Sacramento, *Continual Learning
+        with Hypernetworks*, ICLR, 2020, arXiv:1906.00695.
     """
     if not 1 <= tasks <= len(PUBLISHED):
         raise ConfigError(f"tasks must be between 1 and {len(PUBLISHED)}, got {tasks}")
@@ -93,4 +96,6 @@ def polynomials(
             seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]),
         )
 
-    return TaskSequence("polynomials", tuple(task(number, *entry) for number, entry in enumerate(PUBLISHED[:tasks])))
+    return TaskSequence(
+        "polynomials", tuple(task(number, *entry) for number, entry in enumerate(PUBLISHED[:tasks]))
+    )

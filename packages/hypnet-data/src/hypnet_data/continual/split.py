@@ -29,45 +29,57 @@ def split_tasks(
 ) -> TaskSequence:
     """Cut a classification task into a sequence of tasks that have some of its classes each.
 
-    Images are stored once, however many tasks there are: each task is an index view. Samples keep their ids. Class `k` of a task is
-    the `k`-th of its labels.
+    Images are stored once, however many tasks there are: each task is an index view.
+    Samples keep their ids. Class `k` of a task is the `k`-th of its labels.
 
     Args:
         task: What to cut; its splits are kept in memory (`Split`).
-        name: Name of the sequence, and of the tasks (with `_0`, `_1`, … behind it); by default `split_` and the task's own.
+        name: Name of the sequence, and of the tasks (with `_0`, `_1`, … behind it); by
+            default `split_` and the task's own.
         classes_per_task: How many labels each task has.
-        tasks: How many tasks; by default as many as the labels give, which must then come out even.
-        order: Labels in the order in which they are dealt out; by default in increasing order.
-        labels: The labels of each task, in place of `classes_per_task` and `order`. Tasks may share labels.
-        full_out_dim: Whether each task keeps all classes of the whole, and thereby the labels as they are.
+        tasks: How many tasks; by default as many as the labels give, which must then
+            come out even.
+        order: Labels in the order in which they are dealt out; by default in increasing
+            order.
+        labels: The labels of each task, in place of `classes_per_task` and `order`.
+            Tasks may share labels.
+        full_out_dim: Whether each task keeps all classes of the whole, and thereby the
+            labels as they are.
         target_padding: Number of classes without samples to put behind the others.
-        separate_heads: Whether each task has outputs of its own: the classes of a task come behind those of the tasks before it.
-            Otherwise all tasks share the same outputs.
-        validation_size: Number of training samples of each task that are held out for validation; by default each task gets its
-            share of the whole's validation split, if there is one with its labels in it.
+        separate_heads: Whether each task has outputs of its own: the classes of a task
+            come behind those of the tasks before it. Otherwise all tasks share the same
+            outputs.
+        validation_size: Number of training samples of each task that are held out for
+            validation; by default each task gets its share of the whole's validation
+            split, if there is one with its labels in it.
         hold_out: Which samples are held out.
         one_hot: Whether targets are one-hot rows instead of class indices.
 
     Raises:
-        ConfigError: A label does not exist or stands twice, there are too few labels for so many tasks, a size is not possible,
-            or the task cannot be cut.
+        ConfigError: A label does not exist or stands twice, there are too few labels
+            for so many tasks, a size is not possible, or the task cannot be cut.
         DataError: A task has no samples to learn from, or to be tested on.
     """
     whole = parts_of(task)
     classes = task.spec.classes
-    groups = label_groups(classes, classes_per_task=classes_per_task, tasks=tasks, order=order, labels=labels)
+    groups = label_groups(
+        classes, classes_per_task=classes_per_task, tasks=tasks, order=order, labels=labels
+    )
     if target_padding < 0:
         raise ConfigError(f"target_padding must not be negative, got {target_padding}")
     if validation_size is not None and whole.val is not None:
         raise ConfigError(
-            f"{task.spec.name!r} has a validation split already: leave out validation_size, or build it without one"
+            f"{task.spec.name!r} has a validation split already: leave out validation_size, or"
+            " build it without one"
         )
     if separate_heads and full_out_dim:
         raise ConfigError("separate_heads and full_out_dim exclude each other: choose one")
     name = name or f"split_{task.spec.name}"
     made, heads = [], tuple(label for group in groups for label in group)
     for number, group in enumerate(groups):
-        outputs = (classes if full_out_dim else len(heads) if separate_heads else len(group)) + target_padding
+        outputs = (
+            classes if full_out_dim else len(heads) if separate_heads else len(group)
+        ) + target_padding
         targets: list[Transform] = [] if full_out_dim else [Relabel(group)]
         if separate_heads:
             targets.append(Shift(sum(map(len, groups[:number]))))
@@ -78,15 +90,22 @@ def split_tasks(
             update={
                 "name": f"{name}_{number}",
                 "out_shape": (outputs,),
-                "labels": None if full_out_dim else _labels_before(task, heads if separate_heads else group),
+                "labels": (
+                    None
+                    if full_out_dim
+                    else _labels_before(task, heads if separate_heads else group)
+                ),
             }
         )
         for what, split in (("training", parts.train), ("test", parts.test)):
             if not len(split):
                 raise DataError(
-                    f"task {spec.name!r} has no {what} samples: there is none with label {' or '.join(map(str, group))}"
+                    f"task {spec.name!r} has no {what} samples: there is none with label"
+                    f" {' or '.join(map(str, group))}"
                 )
-        made.append(Task(spec, parts.train, parts.test, parts.val or None))  # an empty split is none
+        made.append(
+            Task(spec, parts.train, parts.test, parts.val or None)
+        )  # an empty split is none
     return TaskSequence(name, tuple(made))
 
 
@@ -105,7 +124,8 @@ def label_groups(
         ((5, 4), (3, 2), (1, 0))
 
     Raises:
-        ConfigError: The options do not fit together, or do not fit the number of classes.
+        ConfigError: The options do not fit together, or do not fit the number of
+            classes.
     """
     if labels is not None:
         groups = tuple(tuple(group) for group in labels)
@@ -120,18 +140,22 @@ def label_groups(
             raise ConfigError(f"task {number} has no labels")
         _check_labels(group, classes, f"the labels of task {number}")
     if tasks is not None and not 1 <= tasks <= len(groups):
-        raise ConfigError(f"tasks must be between 1 and {len(groups)}, as there are no more labels, got {tasks}")
+        raise ConfigError(
+            f"tasks must be between 1 and {len(groups)}, as there are no more labels, got {tasks}"
+        )
     return groups[:tasks]
 
 
-def _dealt_out(labels: tuple[int, ...], size: int, tasks: int | None) -> tuple[tuple[int, ...], ...]:
+def _dealt_out(
+    labels: tuple[int, ...], size: int, tasks: int | None
+) -> tuple[tuple[int, ...], ...]:
     if not 1 <= size <= len(labels):
         raise ConfigError(f"classes_per_task must be between 1 and {len(labels)}, got {size}")
     rest = len(labels) % size
     if tasks is None and rest:
         raise ConfigError(
-            f"{len(labels)} labels cannot be dealt out evenly to tasks of {size}: "
-            f"set tasks={len(labels) // size} to leave out {rest}, or choose another classes_per_task"
+            f"{len(labels)} labels cannot be dealt out evenly to tasks of {size}: set"
+            f" tasks={len(labels) // size} to leave out {rest}, or choose another classes_per_task"
         )
     return tuple(labels[start : start + size] for start in range(0, len(labels) - rest, size))
 
@@ -139,7 +163,9 @@ def _dealt_out(labels: tuple[int, ...], size: int, tasks: int | None) -> tuple[t
 def _check_labels(labels: tuple[int, ...], classes: int, where: str) -> None:
     for label in labels:
         if not 0 <= label < classes:
-            raise ConfigError(f"there is no label {label} (in {where}): labels go from 0 to {classes - 1}")
+            raise ConfigError(
+                f"there is no label {label} (in {where}): labels go from 0 to {classes - 1}"
+            )
         if labels.count(label) > 1:
             raise ConfigError(f"label {label} stands twice in {where}")
 

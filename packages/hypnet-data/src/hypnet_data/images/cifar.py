@@ -32,30 +32,37 @@ def cifar10(
 ) -> Task:
     """CIFAR-10, 50,000 training and 10,000 test photographs of 32x32 pixels in ten classes.
 
-    Inputs are `(3, 32, 32)` between 0 and 1; images stay bytes in memory (184 MB). The archive is expected where torchvision puts it,
-    `DATA_DIR/cifar-10-python.tar.gz`; it is downloaded (170 MB) if it is missing or damaged, with a message. What was read from it is
-    kept in `DATA_DIR/prepared` (184 MB), and the archive may be deleted then. Its pickles are only opened if they have the published
-    checksums.
+    Inputs are `(3, 32, 32)` between 0 and 1; images stay bytes in memory (184 MB). The
+    archive is expected where torchvision puts it, `DATA_DIR/cifar-10-python.tar.gz`; it
+    is downloaded (170 MB) if it is missing or damaged, with a message. What was read
+    from it is kept in `DATA_DIR/prepared` (184 MB), and the archive may be deleted
+    then. Its pickles are only opened if they have the published checksums.
 
     Args:
-        validation_size: Number of validation images, the first ones of the training set; 0 for no validation split.
+        validation_size: Number of validation images, the first ones of the training
+            set; 0 for no validation split.
         one_hot: Whether targets are one-hot rows instead of class indices.
-        augmentation: Whether training images are shifted at random by up to four pixels and mirrored; all inputs are then
-            normalised as well.
+        augmentation: Whether training images are shifted at random by up to four pixels
+            and mirrored; all inputs are then normalised as well.
         cutout: Whether augmentation makes a square of 16x16 pixels blank as well.
-        normalize: Whether to subtract ImageNet's mean and divide by its standard deviation, channel by channel; by default exactly
-            with augmentation.
-        data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else `~/.cache/hypnet`.
+        normalize: Whether to subtract ImageNet's mean and divide by its standard
+            deviation, channel by channel; by default exactly with augmentation.
+        data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else
+            `~/.cache/hypnet`.
         download: Whether a missing or damaged archive may be downloaded.
-        mirrors: Addresses of folders to download from, tried in turn; by default the authors'.
+        mirrors: Addresses of folders to download from, tried in turn; by default the
+            authors'.
 
     Raises:
-        DataError: The archive is missing, damaged or holds something else, and cannot be downloaded.
-        ConfigError: `validation_size` leaves nothing to learn from, or cutout is asked for without augmentation.
+        DataError: The archive is missing, damaged or holds something else, and cannot
+            be downloaded.
+        ConfigError: `validation_size` leaves nothing to learn from, or cutout is asked
+            for without augmentation.
 
     References:
-        A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009. T. DeVries and G. W. Taylor, *Improved
-        Regularization of Convolutional Neural Networks with Cutout*, 2017, arXiv:1708.04552.
+        A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009. T.
+        DeVries and G. W. Taylor, *Improved Regularization of Convolutional Neural
+        Networks with Cutout*, 2017, arXiv:1708.04552.
     """
     everything, test = _read("cifar10", 10, data_dir, mirrors, download=download)
     train, val = held_out(everything, validation_size)
@@ -86,24 +93,29 @@ def cifar100(
 ) -> Task:
     """CIFAR-100, 50,000 training and 10,000 test photographs of 32x32 pixels in a hundred classes.
 
-    Inputs are `(3, 32, 32)` between 0 and 1; images stay bytes in memory (184 MB). The archive is
-    `DATA_DIR/cifar-100-python.tar.gz`; all else is as for `cifar10`.
+    Inputs are `(3, 32, 32)` between 0 and 1; images stay bytes in memory (184 MB). The
+    archive is `DATA_DIR/cifar-100-python.tar.gz`; all else is as for `cifar10`.
 
     Args:
-        validation_size: Number of validation images, the first ones of the training set; 0 for no validation split.
+        validation_size: Number of validation images, the first ones of the training
+            set; 0 for no validation split.
         one_hot: Whether targets are one-hot rows instead of class indices.
-        augmentation: Whether training images are shifted at random by up to four pixels and mirrored; all inputs are then
-            normalised as well.
+        augmentation: Whether training images are shifted at random by up to four pixels
+            and mirrored; all inputs are then normalised as well.
         cutout: Whether augmentation makes a square of 8x8 pixels blank as well.
-        normalize: Whether to subtract ImageNet's mean and divide by its standard deviation, channel by channel; by default exactly
-            with augmentation.
-        data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else `~/.cache/hypnet`.
+        normalize: Whether to subtract ImageNet's mean and divide by its standard
+            deviation, channel by channel; by default exactly with augmentation.
+        data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else
+            `~/.cache/hypnet`.
         download: Whether a missing or damaged archive may be downloaded (169 MB).
-        mirrors: Addresses of folders to download from, tried in turn; by default the authors'.
+        mirrors: Addresses of folders to download from, tried in turn; by default the
+            authors'.
 
     Raises:
-        DataError: The archive is missing, damaged or holds something else, and cannot be downloaded.
-        ConfigError: `validation_size` leaves nothing to learn from, or cutout is asked for without augmentation.
+        DataError: The archive is missing, damaged or holds something else, and cannot
+            be downloaded.
+        ConfigError: `validation_size` leaves nothing to learn from, or cutout is asked
+            for without augmentation.
 
     References:
         A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009.
@@ -125,7 +137,12 @@ def cifar100(
 
 
 def _read(
-    name: str, classes: int, data_dir: Path | str | None, mirrors: tuple[str, ...] | None, *, download: bool
+    name: str,
+    classes: int,
+    data_dir: Path | str | None,
+    mirrors: tuple[str, ...] | None,
+    *,
+    download: bool,
 ) -> tuple[Split, Split]:
     """The training and the test images, raw."""
     root, published = data_directory(data_dir), CIFAR[name]

@@ -35,7 +35,9 @@ class Preprocessing:
     cutout: int = 0
     maximum: float = 255.0
 
-    def transforms(self, *, normalize: bool, augmentation: bool = False, cutout: bool = False) -> tuple[Transform, ...]:
+    def transforms(
+        self, *, normalize: bool, augmentation: bool = False, cutout: bool = False
+    ) -> tuple[Transform, ...]:
         """The steps from stored images to inputs."""
         steps: list[Transform] = [RandomCrop(self.padding)] if augmentation else []
         if augmentation and self.flips:
@@ -83,7 +85,9 @@ def image_task(
     normalize = augmentation if normalize is None else normalize
     targets = (OneHot(classes),) if one_hot else ()
     evaluation = preprocessing.transforms(normalize=normalize)
-    training = preprocessing.transforms(normalize=normalize, augmentation=augmentation, cutout=cutout)
+    training = preprocessing.transforms(
+        normalize=normalize, augmentation=augmentation, cutout=cutout
+    )
 
     def ready(split: Split, transforms: tuple[Transform, ...]) -> Split:
         return split.with_transforms(*transforms).with_target_transforms(*targets)

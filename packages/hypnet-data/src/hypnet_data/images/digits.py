@@ -23,25 +23,27 @@ def digits(
 ) -> Task:
     """Handwritten digits, 1,797 grey images of 8x8 pixels in ten classes, split into 1,257 / 180 / 360.
 
-    The images come with scikit-learn. They are split without any randomness: 360 test images, of every class its share of a
-    fifth, spread evenly over the file; then the validation images from the rest in the same way. What is left is for training.
+    The images come with scikit-learn. They are split without any randomness: 360 test
+    images, of every class its share of a fifth, spread evenly over the file; then the
+    validation images from the rest in the same way. What is left is for training.
     Inputs are `(1, 8, 8)` between 0 and 1.
 
     Args:
         validation_size: Number of validation images; 0 for no validation split.
         one_hot: Whether targets are one-hot rows instead of class indices.
-        augmentation: Whether training images are shifted at random by up to one pixel; all inputs are then normalised as well.
-        normalize: Whether to subtract the mean (0.3050) and divide by the standard deviation (0.3759); by default exactly
-            with augmentation.
+        augmentation: Whether training images are shifted at random by up to one pixel;
+            all inputs are then normalised as well.
+        normalize: Whether to subtract the mean (0.3050) and divide by the standard
+            deviation (0.3759); by default exactly with augmentation.
 
     Raises:
         ConfigError: `validation_size` leaves nothing to learn from.
 
     References:
-        E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning Repository, 1998: the test
-        part of the set.
+        E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI
+        Machine Learning Repository, 1998: the test part of the set.
     """
-    from sklearn.datasets import load_digits  # noqa: PLC0415 - scikit-learn takes a second to import
+    from sklearn.datasets import load_digits
 
     raw = load_digits()
     everything = Split.of(raw.images.astype(np.uint8)[:, None], raw.target.astype(np.uint8))

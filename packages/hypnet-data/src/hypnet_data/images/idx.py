@@ -25,7 +25,9 @@ class _FormatError(Exception):
     """The content of an archive is not what it should be."""
 
 
-def read_images(images: Path, labels: Path, *, size: tuple[int, int], classes: int) -> Mapping[str, NDArray[np.uint8]]:
+def read_images(
+    images: Path, labels: Path, *, size: tuple[int, int], classes: int
+) -> Mapping[str, NDArray[np.uint8]]:
     """Grey images and their labels from two gzip archives of IDX files, raw: both stay bytes.
 
     Args:
@@ -42,9 +44,15 @@ def read_images(images: Path, labels: Path, *, size: tuple[int, int], classes: i
     """
     x, y = _read(images, size, "images"), _read(labels, (), "labels")
     if len(x) != len(y):
-        raise DataError(f"{images} holds {len(x)} images, but {labels} holds {len(y)} labels: they do not belong together")
+        raise DataError(
+            f"{images} holds {len(x)} images, but {labels} holds {len(y)} labels: they do not"
+            " belong together"
+        )
     if int(y.max()) >= classes:
-        raise DataError(f"{labels} holds a label {y.max()}, but there are only {classes} classes (0 to {classes - 1})")
+        raise DataError(
+            f"{labels} holds a label {y.max()}, but there are only {classes} classes (0 to"
+            f" {classes - 1})"
+        )
     return {"x": x[:, None], "y": y}
 
 
@@ -53,10 +61,13 @@ def _read(archive: Path, size: tuple[int, ...], what: str) -> NDArray[np.uint8]:
         with gzip.open(archive, "rb") as packed:
             return _array(packed, _shape(packed, archive, size))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{archive} is no whole gzip archive ({error}): delete it, and download it again") from error
+        raise DataError(
+            f"{archive} is no whole gzip archive ({error}): delete it, and download it again"
+        ) from error
     except (_FormatError, MemoryError) as error:
         raise DataError(
-            f"{archive} is no IDX file of {what}, or holds none ({error}): delete it, and download it again"
+            f"{archive} is no IDX file of {what}, or holds none ({error}): delete it, and download"
+            " it again"
         ) from error
     except OSError as error:
         raise DataError(f"cannot read {archive}: {error.strerror or error}") from error
@@ -67,15 +78,20 @@ def _shape(packed: gzip.GzipFile, archive: Path, size: tuple[int, ...]) -> tuple
     dimensions = 1 + len(size)
     header = packed.read(4 + 4 * dimensions)
     if len(header) < 4 + 4 * dimensions or tuple(header[:4]) != (0, 0, _BYTES, dimensions):
-        raise _FormatError(f"it does not begin as an array of bytes in {dimensions} dimensions does")
+        raise _FormatError(
+            f"it does not begin as an array of bytes in {dimensions} dimensions does"
+        )
     shape = struct.unpack(f">{dimensions}I", header[4:])
     if not math.prod(shape):
         raise _FormatError(f"it says that its sizes are {_by(*shape)}")
     if math.prod(shape) > _LARGEST_RATIO * archive.stat().st_size:
-        raise _FormatError(f"it says that its sizes are {_by(*shape)}, for which it is far too small")
+        raise _FormatError(
+            f"it says that its sizes are {_by(*shape)}, for which it is far too small"
+        )
     if shape[1:] != size:
         raise DataError(
-            f"{archive} holds images of {_by(*shape[1:])} pixels, should be {_by(*size)}: it is another dataset's file"
+            f"{archive} holds images of {_by(*shape[1:])} pixels, should be {_by(*size)}: it is"
+            " another dataset's file"
         )
     return shape
 

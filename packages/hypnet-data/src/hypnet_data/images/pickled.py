@@ -1,6 +1,7 @@
 """CIFAR's files: batches of images in Python pickles, in a tar archive.
 
-A pickle is a program. None is opened here unless it has the published checksum, and even then it may make arrays and nothing else.
+A pickle is a program. None is opened here unless it has the published checksum, and
+even then it may make arrays and nothing else.
 """
 
 from __future__ import annotations
@@ -35,15 +36,18 @@ def read_batches(archive: Path, published: PublishedBatches, *, classes: int) ->
     """All images and labels of CIFAR-10 or CIFAR-100.
 
     Args:
-        archive: The tar archive. Nothing is unpacked from it: its batches are read where they are.
+        archive: The tar archive. Nothing is unpacked from it: its batches are read
+            where they are.
         published: What is in it.
         classes: Number of classes; labels are below.
 
     Returns:
-        `train_x` and `test_x`, bytes `[N, 3, 32, 32]`, and `train_y` and `test_y`, bytes `[N]`.
+        `train_x` and `test_x`, bytes `[N, 3, 32, 32]`, and `train_y` and `test_y`,
+        bytes `[N]`.
 
     Raises:
-        DataError: The archive is damaged, or a batch is missing, damaged or not the published one.
+        DataError: The archive is damaged, or a batch is missing, damaged or not the
+            published one.
     """
     wanted = dict(published.train + published.test)
     found: dict[str, tuple[Array, Array]] = {}
@@ -52,26 +56,35 @@ def read_batches(archive: Path, published: PublishedBatches, *, classes: int) ->
             _check(content, wanted[name], f"{name} in {archive}")
             found[name] = _batch(content, published.label, classes, f"{name} in {archive}")
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{archive} is no whole tar archive ({error}): delete it, and download it again") from error
+        raise DataError(
+            f"{archive} is no whole tar archive ({error}): delete it, and download it again"
+        ) from error
     except OSError as error:
         raise DataError(f"cannot read {archive}: {error.strerror or error}") from error
     missing = [name for name in wanted if name not in found]
     if missing:
-        raise DataError(f"{archive} lacks {published.folder}/{missing[0]}: delete it, and download it again")
+        raise DataError(
+            f"{archive} lacks {published.folder}/{missing[0]}: delete it, and download it again"
+        )
     return _joined("train", [found.pop(name) for name, _ in published.train]) | _joined(
         "test", [found.pop(name) for name, _ in published.test]
     )
 
 
 def _members(archive: Path, folder: str, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
-    """The names and contents of the wanted files. Links and everything else in the archive are passed over."""
+    """The names and contents of the wanted files.
+
+    Links and everything else in the archive are passed over.
+    """
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             parent, _, name = member.name.rpartition("/")
             if parent != folder or name not in wanted or not member.isreg():
                 continue
             if member.size > _LARGEST:
-                raise DataError(f"{archive} is damaged: {member.name} would be {member.size} bytes long")
+                raise DataError(
+                    f"{archive} is damaged: {member.name} would be {member.size} bytes long"
+                )
             file = tar.extractfile(member)
             yield name, b"" if file is None else file.read()
 
@@ -81,8 +94,8 @@ def _check(content: bytes, md5: str, what: str) -> None:
     digest.update(content)
     if digest.hexdigest() != md5:
         raise DataError(
-            f"{what} is not the published one (its MD5 checksum is {digest.hexdigest()}, should be {md5}), and so it is not "
-            "opened: delete the archive, and download it again"
+            f"{what} is not the published one (its MD5 checksum is {digest.hexdigest()}, should be"
+            f" {md5}), and so it is not opened: delete the archive, and download it again"
         )
 
 
@@ -112,13 +125,25 @@ def _batch(content: bytes, label: str, classes: int, what: str) -> tuple[Array, 
         ImportError,
     ) as error:
         raise DataError(f"{what} cannot be read: {type(error).__name__}: {error}") from error
-    if x.dtype != np.uint8 or x.ndim != 2 or x.shape[1] != 3 * 32 * 32 or y.shape != x.shape[:1] or not len(y):
+    if (
+        x.dtype != np.uint8
+        or x.ndim != 2
+        or x.shape[1] != 3 * 32 * 32
+        or y.shape != x.shape[:1]
+        or not len(y)
+    ):
         raise DataError(f"{what} does not hold colour images of 32x32 pixels with a label each")
     if int(y.min()) < 0 or int(y.max()) >= classes:
         wrong = int(y.min()) if int(y.min()) < 0 else int(y.max())
-        raise DataError(f"{what} holds a label {wrong}, but there are only {classes} classes (0 to {classes - 1})")
+        raise DataError(
+            f"{what} holds a label {wrong}, but there are only {classes} classes (0 to"
+            f" {classes - 1})"
+        )
     return x.reshape(-1, 3, 32, 32), y.astype(np.uint8)
 
 
 def _joined(name: str, batches: list[tuple[Array, Array]]) -> Arrays:
-    return {f"{name}_x": np.concatenate([x for x, _ in batches]), f"{name}_y": np.concatenate([y for _, y in batches])}
+    return {
+        f"{name}_x": np.concatenate([x for x, _ in batches]),
+        f"{name}_y": np.concatenate([y for _, y in batches]),
+    }

@@ -1,6 +1,7 @@
 """Where the image datasets are published, and the checksums of their files: those that torchvision knows.
 
-They are written down here, because importing torchvision takes longer than reading a dataset; a test compares them.
+They are written down here, because importing torchvision takes longer than reading a
+dataset; a test compares them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ class Published:
     mirrors: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
 
-    def sources(self, folder: Path, *, mirrors: tuple[str, ...] | None = None, verify: bool = True) -> list[Source]:
+    def sources(
+        self, folder: Path, *, mirrors: tuple[str, ...] | None = None, verify: bool = True
+    ) -> list[Source]:
         """The files in a folder.
 
         Args:
@@ -117,6 +120,7 @@ SVHN = Published(
 """Training, test and extra images."""
 
 CUB200 = Published(
-    ("https://data.caltech.edu/records/65de6-vp158/files/",), (("CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"),)
+    ("https://data.caltech.edu/records/65de6-vp158/files/",),
+    (("CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"),),
 )
 """Torchvision does not know it: the checksum is that of its authors' page."""

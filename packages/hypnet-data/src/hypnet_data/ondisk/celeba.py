@@ -39,17 +39,21 @@ def celeba(
 ) -> CelebATask:
     """CelebA, 162,770 training, 19,867 validation and 19,962 test photographs of faces with 40 attributes; the files must be there.
 
-    Inputs are `(3, height, width)` between 0 and 1, of the aligned and cropped images. Targets are `(40,)`: 1 where a face has an
-    attribute, else 0. A face has several, so this is no classification in the sense of one class per sample; the task's kind is
-    `regression`, and binary cross-entropy its loss. Images are read from `DATA_DIR/CelebA` when a batch asks for them:
-    `Img/img_align_celeba/*.jpg` (or `Img/img_align_celeba_png/*.png`), `Anno/list_attr_celeba.txt` and `Eval/list_eval_partition.txt`;
-    `docs/data/celeba.md` says how to prepare them.
+    Inputs are `(3, height, width)` between 0 and 1, of the aligned and cropped images.
+    Targets are `(40,)`: 1 where a face has an attribute, else 0. A face has several, so
+    this is no classification in the sense of one class per sample; the task's kind is
+    `regression`, and binary cross-entropy its loss. Images are read from
+    `DATA_DIR/CelebA` when a batch asks for them: `Img/img_align_celeba/*.jpg` (or
+    `Img/img_align_celeba_png/*.png`), `Anno/list_attr_celeba.txt` and
+    `Eval/list_eval_partition.txt`; `docs/data/celeba.md` says how to prepare them.
 
     Args:
         format: Whether the JPEG or the PNG images are read.
-        size: Height and width that images are resized to; by default they stay as they are.
+        size: Height and width that images are resized to; by default they stay as they
+            are.
         workers: Number of processes that read batches ahead; 0 for none.
-        pin_memory: Whether batches of workers come in pinned memory, from which a GPU copies faster.
+        pin_memory: Whether batches of workers come in pinned memory, from which a GPU
+            copies faster.
         data_dir: Folder of data; by default `$HYPNET_DATA`, else `~/.cache/hypnet`.
 
     Raises:
@@ -57,10 +61,13 @@ def celeba(
         ConfigError: The size is not possible.
 
     References:
-        Z. Liu, P. Luo, X. Wang and X. Tang, *Deep Learning Face Attributes in the Wild*, ICCV, 2015, arXiv:1411.7766.
+        Z. Liu, P. Luo, X. Wang and X. Tang, *Deep Learning Face Attributes in the
+        Wild*, ICCV, 2015, arXiv:1411.7766.
     """
     if min(size) < 1:
-        raise ConfigError(f"size must be a height and a width of at least one pixel, got {size[0]} and {size[1]}")
+        raise ConfigError(
+            f"size must be a height and a width of at least one pixel, got {size[0]} and {size[1]}"
+        )
     root = data_directory(data_dir) / "CelebA"
     images = needed(root / "Img" / _FOLDERS[format], "the folder of aligned images", _GUIDE)
     attribute_names, attributes = _attributes(root / "Anno" / "list_attr_celeba.txt")
@@ -83,12 +90,18 @@ def _attributes(path: Path) -> tuple[tuple[str, ...], dict[str, list[bool]]]:
     """The names of the attributes, and which of them each image has."""
     lines = lines_of(path, "the attributes of each image", _GUIDE)
     if len(lines) < 3 or lines[0] != [str(len(lines) - 2)]:
-        raise DataError(f"{path} is damaged: its first line should be the number of images, {max(len(lines) - 2, 0)}")
+        raise DataError(
+            f"{path} is damaged: its first line should be the number of images,"
+            f" {max(len(lines) - 2, 0)}"
+        )
     names = lines[1]
     found = {}
     for number, (image, *values) in enumerate(lines[2:], 3):
         if len(values) != len(names) or not set(values) <= {"1", "-1"}:
-            raise DataError(f"{path} is damaged: line {number} should be a name and {len(names)} values, each 1 or -1")
+            raise DataError(
+                f"{path} is damaged: line {number} should be a name and {len(names)} values, each 1"
+                " or -1"
+            )
         found[image] = [value == "1" for value in values]
     return tuple(names), found
 
@@ -99,14 +112,16 @@ def _listed(images: Path, attributes: dict[str, list[bool]], path: Path, ending:
     for number, words in enumerate(lines):
         if len(words) != 2 or words[1] not in {"0", "1", "2"} or words[0] not in attributes:
             raise DataError(
-                f"{path} is damaged: line {number + 1} should be an image of the attributes' list and 0, 1 or 2, is {' '.join(words)!r}"
+                f"{path} is damaged: line {number + 1} should be an image of the attributes' list"
+                f" and 0, 1 or 2, is {' '.join(words)!r}"
             )
         parts[int(words[1])].append(number)
     names = [str(Path(words[0]).with_suffix(f".{ending}")) for words in lines]
     missing = next((name for name in (names[0], names[-1]) if not (images / name).is_file()), None)
     if missing is not None:
         raise DataError(
-            f"{images / missing} is missing, but {path.name} names it: docs/data/{_GUIDE}.md says how to unpack the images"
+            f"{images / missing} is missing, but {path.name} names it: docs/data/{_GUIDE}.md says"
+            " how to unpack the images"
         )
     targets = torch.tensor([attributes[words[0]] for words in lines], dtype=torch.float32)
     train, val, test = (torch.tensor(part, dtype=torch.int64) for part in parts)

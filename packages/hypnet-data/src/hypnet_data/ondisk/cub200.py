@@ -11,7 +11,14 @@ from hypnet_core.errors import DataError
 from hypnet_core.tasks.task import Task
 from hypnet_data.files import data_directory, is_thorough
 from hypnet_data.images.published import CUB200
-from hypnet_data.ondisk.task import Listing, file_splits, first_of_each_class, image_spec, lines_of, needed
+from hypnet_data.ondisk.task import (
+    Listing,
+    file_splits,
+    first_of_each_class,
+    image_spec,
+    lines_of,
+    needed,
+)
 from hypnet_data.ondisk.unpacking import unpack
 
 _FOLDER = "CUB_200_2011"
@@ -43,29 +50,37 @@ def cub200(
 ) -> NamedClassesTask:
     """Caltech-UCSD Birds 200-2011, 5,994 training and 5,794 test photographs of 200 kinds of birds, `(3, 224, 224)`.
 
-    Images are read from `DATA_DIR/CUB_200_2011` when a batch asks for them. If the folder is missing, the archive `CUB_200_2011.tgz`
-    is looked for beside it, downloaded (1.2 GB) if need be, and unpacked. Training images are cut out at random and mirrored, all others
-    are cut out of the middle; all are normalised by ImageNet's mean and standard deviation.
+    Images are read from `DATA_DIR/CUB_200_2011` when a batch asks for them. If the
+    folder is missing, the archive `CUB_200_2011.tgz` is looked for beside it,
+    downloaded (1.2 GB) if need be, and unpacked. Training images are cut out at random
+    and mirrored, all others are cut out of the middle; all are normalised by ImageNet's
+    mean and standard deviation.
 
     Args:
-        validation_per_class: Number of validation images of each class, the first ones of the training set; 0 for no validation split.
+        validation_per_class: Number of validation images of each class, the first ones
+            of the training set; 0 for no validation split.
         one_hot: Whether targets are one-hot rows instead of class indices.
         augmentation: Whether training images are cut out at random and mirrored.
         workers: Number of processes that read batches ahead; 0 for none.
-        pin_memory: Whether batches of workers come in pinned memory, from which a GPU copies faster.
-        data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else `~/.cache/hypnet`.
+        pin_memory: Whether batches of workers come in pinned memory, from which a GPU
+            copies faster.
+        data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else
+            `~/.cache/hypnet`.
         download: Whether the archive may be downloaded.
-        mirrors: Addresses of folders to download from, tried in turn; by default the authors'.
-        verify: Whether the archive must have the published MD5 checksum, when it is unpacked or `hypnet data prepare` finds it. Files
-            that are unpacked already have no checksums.
+        mirrors: Addresses of folders to download from, tried in turn; by default the
+            authors'.
+        verify: Whether the archive must have the published MD5 checksum, when it is
+            unpacked or `hypnet data prepare` finds it. Files that are unpacked already
+            have no checksums.
 
     Raises:
-        DataError: A file is missing, damaged or holds something else, and cannot be downloaded.
+        DataError: A file is missing, damaged or holds something else, and cannot be
+            downloaded.
         ConfigError: A class would have no images left to learn from.
 
     References:
-        C. Wah, S. Branson, P. Welinder, P. Perona and S. Belongie, *The Caltech-UCSD Birds-200-2011 Dataset*, California Institute of
-        Technology, 2011.
+        C. Wah, S. Branson, P. Welinder, P. Perona and S. Belongie, *The Caltech-UCSD
+        Birds-200-2011 Dataset*, California Institute of Technology, 2011.
     """
     root = data_directory(data_dir) / _FOLDER
     [source] = CUB200.sources(root.parent, mirrors=mirrors, verify=verify)
@@ -98,18 +113,22 @@ def _listed(root: Path, validation_per_class: int) -> tuple[Listing, tuple[str, 
     for name in files.values():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise DataError(
-                f"{root / 'images.txt'} names {name!r}, which leads out of the folder of images: it is not the original"
+                f"{root / 'images.txt'} names {name!r}, which leads out of the folder of images: it"
+                " is not the original"
             )
     labels = _table(root / "image_class_labels.txt", "the class of each image")
     training = _table(root / "train_test_split.txt", "which images are for training")
     for table, path in ((labels, "image_class_labels.txt"), (training, "train_test_split.txt")):
         if table.keys() != files.keys():
-            raise DataError(f"{root / path} does not name the same images as images.txt: one of them is damaged")
+            raise DataError(
+                f"{root / path} does not name the same images as images.txt: one of them is damaged"
+            )
     classes = {number: place for place, number in enumerate(names)}
     unknown = next((image for image, label in labels.items() if label not in classes), None)
     if unknown is not None:
         raise DataError(
-            f"{root / 'image_class_labels.txt'} gives image {unknown} the class {labels[unknown]}, which does not exist"
+            f"{root / 'image_class_labels.txt'} gives image {unknown} the class {labels[unknown]},"
+            " which does not exist"
         )
     y = torch.tensor([classes[labels[image]] for image in files])
     in_training = torch.tensor([training[image] == "1" for image in files])

@@ -13,7 +13,14 @@ from torch import Tensor
 from hypnet_core.errors import DataError
 from hypnet_data.files import data_directory
 from hypnet_data.ondisk.cub200 import NamedClassesTask
-from hypnet_data.ondisk.task import Listing, file_splits, first_of_each_class, image_spec, lines_of, needed
+from hypnet_data.ondisk.task import (
+    Listing,
+    file_splits,
+    first_of_each_class,
+    image_spec,
+    lines_of,
+    needed,
+)
 
 _GUIDE = "imagenet"
 _ENDINGS = {".jpeg", ".jpg", ".png"}
@@ -33,7 +40,8 @@ class ImageNetTask(NamedClassesTask):
         """Labels in the order of the folders' names, as `torchvision.datasets.ImageFolder` and most pretrained networks have them.
 
         Args:
-            labels: Class indices `[n]`, or one-hot rows or scores `[n, classes]`, in this task's order.
+            labels: Class indices `[n]`, or one-hot rows or scores `[n, classes]`, in
+                this task's order.
 
         Returns:
             The same in the other order.
@@ -57,18 +65,23 @@ def imagenet(
 ) -> ImageNetTask:
     """ImageNet (ILSVRC2012), 1.28 million training photographs in 1,000 classes, `(3, 224, 224)`; the files must be there.
 
-    Class `k` is number `k + 1` of the development kit (`ILSVRC2012_ID`), which is not the order of the folders' names; see
-    `ImageNetTask.to_folder_labels`. The 50,000 images of the challenge's validation set are for testing; images for validation are taken
-    from the training set. Images are read from `DATA_DIR/imagenet` when a batch asks for them: `train/WORDNET_ID/*.JPEG`, `val/*.JPEG` (or
-    `val/WORDNET_ID/*.JPEG`) and `meta/data/meta.mat`; `docs/data/imagenet.md` says how to prepare them. Training images are cut out at
-    random and mirrored, all others are cut out of the middle; all are normalised.
+    Class `k` is number `k + 1` of the development kit (`ILSVRC2012_ID`), which is not
+    the order of the folders' names; see `ImageNetTask.to_folder_labels`. The 50,000
+    images of the challenge's validation set are for testing; images for validation are
+    taken from the training set. Images are read from `DATA_DIR/imagenet` when a batch
+    asks for them: `train/WORDNET_ID/*.JPEG`, `val/*.JPEG` (or `val/WORDNET_ID/*.JPEG`)
+    and `meta/data/meta.mat`; `docs/data/imagenet.md` says how to prepare them. Training
+    images are cut out at random and mirrored, all others are cut out of the middle; all
+    are normalised.
 
     Args:
-        validation_per_class: Number of validation images of each class, the first ones of the training set; 0 for no validation split.
+        validation_per_class: Number of validation images of each class, the first ones
+            of the training set; 0 for no validation split.
         one_hot: Whether targets are one-hot rows instead of class indices.
         augmentation: Whether training images are cut out at random and mirrored.
         workers: Number of processes that read batches ahead; 0 for none.
-        pin_memory: Whether batches of workers come in pinned memory, from which a GPU copies faster.
+        pin_memory: Whether batches of workers come in pinned memory, from which a GPU
+            copies faster.
         data_dir: Folder of data; by default `$HYPNET_DATA`, else `~/.cache/hypnet`.
 
     Raises:
@@ -76,11 +89,13 @@ def imagenet(
         ConfigError: A class would have no images left to learn from.
 
     References:
-        O. Russakovsky et al., *ImageNet Large Scale Visual Recognition Challenge*, International Journal of Computer Vision 115 (3), 2015,
-        arXiv:1409.0575.
+        O. Russakovsky et al., *ImageNet Large Scale Visual Recognition Challenge*,
+        International Journal of Computer Vision 115 (3), 2015, arXiv:1409.0575.
     """
     root = data_directory(data_dir) / "imagenet"
-    wordnet_ids, names = _classes(needed(root / "meta" / "data" / "meta.mat", "the development kit's classes", _GUIDE))
+    wordnet_ids, names = _classes(
+        needed(root / "meta" / "data" / "meta.mat", "the development kit's classes", _GUIDE)
+    )
     listing = _listed(root, wordnet_ids, validation_per_class)
     splits = file_splits(
         listing,
@@ -94,15 +109,27 @@ def imagenet(
     )
     spec = image_spec("imagenet", (224, 224), len(names), normalize=True)
     train = splits.train if augmentation else splits.train.unaugmented()
-    return ImageNetTask(spec, train, splits.test, splits.val, class_names=names, wordnet_ids=wordnet_ids)
+    return ImageNetTask(
+        spec, train, splits.test, splits.val, class_names=names, wordnet_ids=wordnet_ids
+    )
 
 
 def _classes(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """WordNet ids and names of the classes, in the order of the development kit."""
-    from scipy.io import loadmat  # noqa: PLC0415 - scipy takes its time to import
-    from scipy.io.matlab import MatReadError  # noqa: PLC0415 - as above
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
-    damage = (ValueError, TypeError, KeyError, IndexError, NotImplementedError, EOFError, OSError, zlib.error, MatReadError)
+    damage = (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        NotImplementedError,
+        EOFError,
+        OSError,
+        zlib.error,
+        MatReadError,
+    )
     try:
         synsets = loadmat(file, squeeze_me=True)["synsets"]
         found = sorted(
@@ -111,7 +138,9 @@ def _classes(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
             if int(entry["num_children"]) == 0  # the others are classes of classes
         )
     except damage as error:
-        raise DataError(f"{file} is not the development kit's list of classes ({error}): unpack it again") from error
+        raise DataError(
+            f"{file} is not the development kit's list of classes ({error}): unpack it again"
+        ) from error
     if [number for number, _, _ in found] != list(range(1, len(found) + 1)):
         raise DataError(f"{file} is damaged: its classes should have the numbers 1 to {len(found)}")
     return tuple(wordnet_id for _, wordnet_id, _ in found), tuple(words for _, _, words in found)
@@ -136,7 +165,10 @@ def _in_folders(folder: Path, wordnet_ids: Sequence[str]) -> tuple[list[str], li
     for label, wordnet_id in enumerate(wordnet_ids):
         inside = _images(needed(folder / wordnet_id, "the images of a class", _GUIDE))
         if not inside:
-            raise DataError(f"{folder / wordnet_id} holds no images: docs/data/{_GUIDE}.md says how to prepare them")
+            raise DataError(
+                f"{folder / wordnet_id} holds no images: docs/data/{_GUIDE}.md says how to prepare"
+                " them"
+            )
         names += [f"{folder.name}/{wordnet_id}/{name}" for name in inside]
         labels += [label] * len(inside)
     return names, labels
@@ -151,14 +183,20 @@ def _test(root: Path, wordnet_ids: Sequence[str]) -> tuple[list[str], list[int]]
     lines = lines_of(truth, "the classes of the validation images", _GUIDE)
     inside = _images(folder)
     if len(inside) != len(lines):
-        raise DataError(f"{folder} holds {len(inside)} images, but {truth} has {len(lines)} classes for them: some are missing")
+        raise DataError(
+            f"{folder} holds {len(inside)} images, but {truth} has {len(lines)} classes for them:"
+            " some are missing"
+        )
     try:
         labels = [int(words[0]) - 1 for words in lines]
     except ValueError as error:
         raise DataError(f"{truth} is damaged: {error}") from error
     wrong = next((label for label in labels if not 0 <= label < len(wordnet_ids)), None)
     if wrong is not None:
-        raise DataError(f"{truth} is damaged: there is no class {wrong + 1}, they go from 1 to {len(wordnet_ids)}")
+        raise DataError(
+            f"{truth} is damaged: there is no class {wrong + 1}, they go from 1 to"
+            f" {len(wordnet_ids)}"
+        )
     return [f"{folder.name}/{name}" for name in inside], labels
 
 

@@ -31,9 +31,11 @@ class ReadImages:
     The ways to bring them to one size:
 
     - `stretch`: resized, whatever their proportions;
-    - `centre`: resized so that the shorter side is a seventh larger than it should be (256 for 224), then the middle is cut out;
-    - `random`: a rectangle of between 8 % and all of the image, of proportions between 3:4 and 4:3, is cut out at random and resized. For
-      training alone; evaluation takes `centre` in its place.
+    - `centre`: resized so that the shorter side is a seventh larger than it should be
+      (256 for 224), then the middle is cut out;
+    - `random`: a rectangle of between 8 % and all of the image, of proportions between
+      3:4 and 4:3, is cut out at random and resized. For training alone; evaluation
+      takes `centre` in its place.
 
     Args:
         root: The folder that names are relative to.
@@ -42,10 +44,12 @@ class ReadImages:
         threads: Number of threads that decode the images of a batch; 0 and 1 need none.
 
     Shapes:
-        File names `[B, L]` as bytes, filled up with zeros; images `[B, 3, height, width]`, bytes.
+        File names `[B, L]` as bytes, filled up with zeros; images `[B, 3, height,
+        width]`, bytes.
 
     References:
-        The random rectangles are those of C. Szegedy et al., *Going Deeper with Convolutions*, CVPR, 2015, arXiv:1409.4842.
+        The random rectangles are those of C. Szegedy et al., *Going Deeper with
+        Convolutions*, CVPR, 2015, arXiv:1409.4842.
     """
 
     root: Path
@@ -62,8 +66,13 @@ class ReadImages:
         names = file_names(values)
         if not names:
             return torch.empty(0, 3, *self.size, dtype=torch.uint8)
-        chances = torch.rand(len(names), _TRIES, 4, generator=generator) if self.fit == "random" else None
-        jobs = [(name, None if chances is None else chances[number]) for number, name in enumerate(names)]
+        chances = (
+            torch.rand(len(names), _TRIES, 4, generator=generator) if self.fit == "random" else None
+        )
+        jobs = [
+            (name, None if chances is None else chances[number])
+            for number, name in enumerate(names)
+        ]
         if self.threads > 1:
             with ThreadPoolExecutor(self.threads) as pool:
                 return torch.stack(list(pool.map(lambda job: self._read(*job), jobs)))
@@ -79,7 +88,7 @@ class ReadImages:
         return replace(self, fit="centre") if self.fit == "random" else self
 
     def _read(self, name: str, chances: Tensor | None) -> Tensor:
-        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - slow to import
+        from PIL import Image, UnidentifiedImageError
 
         path = self.root / name
         damage = (
@@ -95,20 +104,32 @@ class ReadImages:
             with Image.open(path) as file:
                 return self._fitted(file.convert("RGB"), chances)
         except FileNotFoundError as error:
-            raise DataError(f"{path} is missing, but the dataset's lists name it: unpack the images again") from error
+            raise DataError(
+                f"{path} is missing, but the dataset's lists name it: unpack the images again"
+            ) from error
         except damage as error:
-            raise DataError(f"{path} is no image that can be decoded ({error}): replace it by the original") from error
+            raise DataError(
+                f"{path} is no image that can be decoded ({error}): replace it by the original"
+            ) from error
 
     def _fitted(self, image: Image, chances: Tensor | None) -> Tensor:
-        from torchvision.transforms.v2 import functional  # noqa: PLC0415 - slow to import
+        from torchvision.transforms.v2 import functional
 
         height, width = self.size
         if self.fit == "stretch":
-            fitted = image if image.size == (width, height) else functional.resize(image, [height, width])
+            fitted = (
+                image
+                if image.size == (width, height)
+                else functional.resize(image, [height, width])
+            )
         elif chances is None:
-            fitted = functional.center_crop(functional.resize(image, round(min(self.size) * _MARGIN)), [height, width])
+            fitted = functional.center_crop(
+                functional.resize(image, round(min(self.size) * _MARGIN)), [height, width]
+            )
         else:
-            fitted = functional.resized_crop(image, *rectangle(image.height, image.width, chances), [height, width])
+            fitted = functional.resized_crop(
+                image, *rectangle(image.height, image.width, chances), [height, width]
+            )
         found: Tensor = functional.pil_to_tensor(fitted)
         return found
 
@@ -119,12 +140,15 @@ def rectangle(height: int, width: int, chances: Tensor) -> tuple[int, int, int, 
     Args:
         height: The image's height.
         width: Its width.
-        chances: Numbers between 0 and 1 `[tries, 4]`: for the area, the proportions, top and left of each try. If none fits, the largest
-            rectangle in the middle with possible proportions is taken.
+        chances: Numbers between 0 and 1 `[tries, 4]`: for the area, the proportions,
+            top and left of each try. If none fits, the largest rectangle in the middle
+            with possible proportions is taken.
     """
     for area, proportion, top, left in chances.tolist():
         wanted = height * width * (_SCALE[0] + area * (_SCALE[1] - _SCALE[0]))
-        ratio = math.exp(math.log(_RATIO[0]) + proportion * (math.log(_RATIO[1]) - math.log(_RATIO[0])))
+        ratio = math.exp(
+            math.log(_RATIO[0]) + proportion * (math.log(_RATIO[1]) - math.log(_RATIO[0]))
+        )
         across, down = round(math.sqrt(wanted * ratio)), round(math.sqrt(wanted / ratio))
         if 0 < across <= width and 0 < down <= height:
             return int(top * (height - down + 1)), int(left * (width - across + 1)), down, across

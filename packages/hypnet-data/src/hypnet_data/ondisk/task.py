@@ -64,8 +64,10 @@ def file_splits(
     Args:
         listing: The files.
         size: Height and width that images get.
-        fit: How training images get that size; with `random`, evaluation cuts out the middle.
-        normalize: Whether ImageNet's mean and standard deviation are subtracted and divided by.
+        fit: How training images get that size; with `random`, evaluation cuts out the
+            middle.
+        normalize: Whether ImageNet's mean and standard deviation are subtracted and
+            divided by.
         flips: Whether training images are mirrored at random.
         classes: Number of columns of one-hot rows; `None` for targets as they are.
         workers: Number of processes that read.
@@ -73,8 +75,13 @@ def file_splits(
     """
     note_use(listing.root)
     samples = Samples(stored_names(listing.names), listing.targets)
-    last: list[Transform] = [Scale()] + ([Normalize(IMAGENET_MEAN, IMAGENET_STD)] if normalize else [])
-    first: list[Transform] = [ReadImages(listing.root, size, fit), *([RandomFlip()] if flips else [])]
+    last: list[Transform] = [Scale()] + (
+        [Normalize(IMAGENET_MEAN, IMAGENET_STD)] if normalize else []
+    )
+    first: list[Transform] = [
+        ReadImages(listing.root, size, fit),
+        *([RandomFlip()] if flips else []),
+    ]
     training = (*first, *last)
     targets = () if classes is None else (OneHot(classes),)
 
@@ -84,7 +91,9 @@ def file_splits(
     train, test, val = listing.parts
     evaluated = [None if rows is None else _plain(split(rows)) for rows in (test, val)]
     if evaluated[0] is None or not len(train) or not len(test):
-        raise DataError(f"{listing.root} has {len(train)} training and {len(test)} test images: both are needed")
+        raise DataError(
+            f"{listing.root} has {len(train)} training and {len(test)} test images: both are needed"
+        )
     return Splits(split(train), evaluated[0], evaluated[1])
 
 
@@ -110,13 +119,16 @@ def first_of_each_class(labels: Tensor, count: int) -> Tensor:
         members = torch.nonzero(labels == label).flatten()
         if len(members) <= count:
             raise ConfigError(
-                f"{count} images of each class cannot be held out for validation: class {label} has only {len(members)}"
+                f"{count} images of each class cannot be held out for validation: class {label} has"
+                f" only {len(members)}"
             )
         chosen[members[:count]] = True
     return chosen
 
 
-def image_spec(name: str, size: tuple[int, int], out: int, *, regression: bool = False, normalize: bool) -> TaskSpec:
+def image_spec(
+    name: str, size: tuple[int, int], out: int, *, regression: bool = False, normalize: bool
+) -> TaskSpec:
     """The spec of a task of colour images."""
     return TaskSpec(
         name=name,

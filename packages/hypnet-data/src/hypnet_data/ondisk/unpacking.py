@@ -26,7 +26,8 @@ def unpack(archive: Path, folder: str) -> Path:
         folder: The folder in it that is wanted.
 
     Raises:
-        DataError: The archive is damaged, lacks the folder, or holds links or paths that lead out of it; or there is no room.
+        DataError: The archive is damaged, lacks the folder, or holds links or paths
+            that lead out of it; or there is no room.
     """
     target = archive.parent / folder
     if target.is_dir():
@@ -34,19 +35,26 @@ def unpack(archive: Path, folder: str) -> Path:
     with locked(target):
         if target.is_dir():  # meanwhile somebody else has done it
             return target
-        for left in archive.parent.glob(f".{glob.escape(folder)}.*/"):  # by somebody who was killed: the lock is ours
+        for left in archive.parent.glob(
+            f".{glob.escape(folder)}.*/"
+        ):  # by somebody who was killed: the lock is ours
             shutil.rmtree(left, ignore_errors=True)
         try:
             with tempfile.TemporaryDirectory(prefix=f".{folder}.", dir=archive.parent) as scratch:
                 _extract(archive, Path(scratch), folder)
                 if not (Path(scratch) / folder).is_dir():
-                    raise DataError(f"{archive} holds no folder {folder}: delete it, and download it again")
+                    raise DataError(
+                        f"{archive} holds no folder {folder}: delete it, and download it again"
+                    )
                 shutil.move(Path(scratch) / folder, target)
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
-            raise DataError(f"{archive} is no whole tar archive ({error}): delete it, and download it again") from error
+            raise DataError(
+                f"{archive} is no whole tar archive ({error}): delete it, and download it again"
+            ) from error
         except OSError as error:
             raise DataError(
-                f"cannot unpack {archive}: {error.strerror or error}; make room, or choose another data_dir"
+                f"cannot unpack {archive}: {error.strerror or error}; make room, or choose another"
+                " data_dir"
             ) from error
     return target
 
@@ -61,8 +69,8 @@ def _extract(archive: Path, scratch: Path, folder: str) -> None:
             path = PurePosixPath(member.name)
             if path.is_absolute() or ".." in path.parts or not (member.isreg() or member.isdir()):
                 raise DataError(
-                    f"{archive} holds {member.name!r}, a link or a path that leads out of the archive: it is not the original, "
-                    "delete it"
+                    f"{archive} holds {member.name!r}, a link or a path that leads out of the"
+                    " archive: it is not the original, delete it"
                 )
             if path.parts[:1] == (folder,):
                 tar.extract(member, scratch, filter="data")

@@ -1,6 +1,7 @@
 """What all figures have in common: they are made without a window, returned, and saved on request.
 
-matplotlib comes with the extra `plots`. In a notebook, a figure that is returned displays itself.
+matplotlib comes with the extra `plots`. In a notebook, a figure that is returned
+displays itself.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ def new_figure(figsize: Size) -> Figure:
         HypnetError: matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to import
+        from matplotlib.figure import Figure
     except ImportError as error:
-        raise HypnetError("plots need matplotlib: install hypnet-data with its extra, hypnet-data[plots]") from error
+        raise HypnetError(
+            "plots need matplotlib: install hypnet-data with its extra, hypnet-data[plots]"
+        ) from error
     return Figure(figsize=figsize, layout="constrained")
 
 
@@ -48,7 +51,8 @@ def finished(figure: Figure, path: Path | None, *, publication_style: bool = Fal
     Args:
         figure: What was drawn.
         path: Where to save it (PNG, PDF or SVG, by its ending); not at all by default.
-        publication_style: Whether for print: large letters, thick lines, no titles, no frame.
+        publication_style: Whether for print: large letters, thick lines, no titles, no
+            frame.
 
     Raises:
         ConfigError: The ending of `path` is another.
@@ -77,7 +81,10 @@ def save(figure: Figure, path: Path) -> None:
     """
     ending = path.suffix.removeprefix(".").lower()
     if ending not in FORMATS:
-        raise ConfigError(f"a figure is saved as {', '.join(FORMATS)}, by the ending of its file: {path} has none of them")
+        raise ConfigError(
+            f"a figure is saved as {', '.join(FORMATS)}, by the ending of its file: {path} has none"
+            " of them"
+        )
     with whole_file(path) as file:
         figure.savefig(file, format=ending)
 

@@ -23,13 +23,17 @@ Uncertainty = Literal["class", "density", "joint"]
 _GRID = 300
 
 
-def uncertainty(mixture: GaussianMixture, points: Any, kind: Uncertainty = "class") -> NDArray[np.float64]:
+def uncertainty(
+    mixture: GaussianMixture, points: Any, kind: Uncertainty = "class"
+) -> NDArray[np.float64]:
     r"""How uncertain a mixture is about some inputs `[n]`.
 
-    - `class`: the entropy of the component, $-\sum_k p(y_k \mid x) \log p(y_k \mid x)$, divided by its largest possible value $\log K$.
+    - `class`: the entropy of the component, $-\sum_k p(y_k \mid x) \log p(y_k \mid x)$,
+      divided by its largest possible value $\log K$.
     - `density`: the density $p(x)$ itself.
-    - `joint`: the entropy of component and input at $x$, $-\sum_k p(x)\,p(y_k \mid x) \log [p(x)\,p(y_k \mid x)]$, where $p(x)$ was divided by
-      its largest value among the inputs; it shows where components overlap, and the border of the data.
+    - `joint`: the entropy of component and input at $x$, $-\sum_k p(x)\,p(y_k \mid x)
+      \log [p(x)\,p(y_k \mid x)]$, where $p(x)$ was divided by its largest value among
+      the inputs; it shows where components overlap, and the border of the data.
 
     Args:
         mixture: The mixture.
@@ -49,7 +53,9 @@ def uncertainty(mixture: GaussianMixture, points: Any, kind: Uncertainty = "clas
         return density
     if kind == "joint":
         scaled = density / max(float(density.max()), np.finfo(float).tiny)
-        joint: NDArray[np.float64] = scaled * entropy - scaled * np.log(np.where(scaled > 0, scaled, 1.0))
+        joint: NDArray[np.float64] = scaled * entropy - scaled * np.log(
+            np.where(scaled > 0, scaled, 1.0)
+        )
         return joint
     raise ConfigError(f"kind must be 'class', 'density' or 'joint', got {kind!r}")
 
@@ -74,26 +80,39 @@ def plot_uncertainty_map(
     Args:
         task: Where the inputs come from.
         kind: Which uncertainty of the mixture is drawn; see `uncertainty`.
-        uncertainties: A network's, in place of the mixture's: one number per point of the grid.
+        uncertainties: A network's, in place of the mixture's: one number per point of
+            the grid.
         grid: Where; by default `task.input_mesh(size=300)`.
         samples: Inputs to draw on top `[n, 2]`.
         modes: The component of each of them `[n]`, for its colour.
         sample_label: What the legend calls them.
-        sketch_components: Whether each component is drawn as an ellipse, two standard deviations wide.
+        sketch_components: Whether each component is drawn as an ellipse, two standard
+            deviations wide.
         title: Title of the figure.
         publication_style: Whether for print: large letters, no title, no frame.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
+            default.
         figsize: Width and height in inches.
 
     Raises:
-        ConfigError: There is not one number per point, inputs are not two-dimensional, or the ending of `path` is another.
+        ConfigError: There is not one number per point, inputs are not two-dimensional,
+            or the ending of `path` is another.
         DataError: The file cannot be written.
     """
     grid = grid or task.input_mesh(size=_GRID)
-    values = uncertainty(task.mixture, grid.points, kind) if uncertainties is None else array_of(uncertainties)
+    values = (
+        uncertainty(task.mixture, grid.points, kind)
+        if uncertainties is None
+        else array_of(uncertainties)
+    )
     figure, axes = _plane(title, figsize)
     drawn = axes.pcolormesh(
-        grid.x1, grid.x2, _on(grid, values, "uncertainties"), cmap="viridis", shading="auto", rasterized=True
+        grid.x1,
+        grid.x2,
+        _on(grid, values, "uncertainties"),
+        cmap="viridis",
+        shading="auto",
+        rasterized=True,
     )
     figure.colorbar(drawn, ax=axes)
     _on_top(axes, task, samples, modes, sample_label, sketch=sketch_components)
@@ -118,19 +137,23 @@ def plot_classification_map(
 
     Args:
         task: Where the inputs come from.
-        classes: A network's classes, in place of the optimal ones: one per point of the grid.
+        classes: A network's classes, in place of the optimal ones: one per point of the
+            grid.
         grid: Where; by default `task.input_mesh(size=300)`.
         samples: Inputs to draw on top `[n, 2]`.
         modes: The component of each of them `[n]`, for its colour.
         sample_label: What the legend calls them.
-        sketch_components: Whether each component is drawn as an ellipse, two standard deviations wide.
+        sketch_components: Whether each component is drawn as an ellipse, two standard
+            deviations wide.
         title: Title of the figure.
         publication_style: Whether for print: large letters, no title, no frame.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
+            default.
         figsize: Width and height in inches.
 
     Raises:
-        ConfigError: There is not one class per point, inputs are not two-dimensional, or the ending of `path` is another.
+        ConfigError: There is not one class per point, inputs are not two-dimensional,
+            or the ending of `path` is another.
         DataError: The file cannot be written.
     """
     grid = grid or task.input_mesh(size=_GRID)
@@ -168,7 +191,8 @@ def plot_real_fake(
         fake: Generated ones `[m, 2]`.
         title: Title of the figure.
         publication_style: Whether for print: large letters, no title, no frame.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
+            default.
         figsize: Width and height in inches.
 
     Raises:
@@ -198,31 +222,55 @@ def plot_gaussians(
         tasks: What to draw; targets are numbers.
         places: For each task, the inputs of its predictions `[n, 2]`.
         predictions: For each task, the predicted values `[n]`.
-        labels: What the legend calls each task; `task 1`, `task 2`, … by default, for ten tasks at most.
+        labels: What the legend calls each task; `task 1`, `task 2`, … by default, for
+            ten tasks at most.
         publication_style: Whether for print: large letters, no title, no frame.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
+            default.
         figsize: Width and height in inches.
 
     Raises:
-        ConfigError: There is not one entry per task, inputs are not two-dimensional, or the ending of `path` is another.
+        ConfigError: There is not one entry per task, inputs are not two-dimensional, or
+            the ending of `path` is another.
         DataError: The file cannot be written.
     """
     if (places is None) != (predictions is None):
         raise ConfigError("places and predictions go together: give both, or neither")
     for name, entries in (("places", places), ("predictions", predictions), ("labels", labels)):
         if entries is not None and len(entries) != len(tasks):
-            raise ConfigError(f"{name} must have one entry per task: there are {len(tasks)} tasks, but {len(entries)} entries")
+            raise ConfigError(
+                f"{name} must have one entry per task: there are {len(tasks)} tasks, but"
+                f" {len(entries)} entries"
+            )
     figure = new_figure(figsize)
     axes: Any = figure.add_subplot(projection="3d", xlabel="x1", ylabel="x2", zlabel="y")
     for number, task in enumerate(tasks):
         batch = next(task.train.batches(len(task.train)))
-        label = labels[number] if labels is not None else f"task {number + 1}" if len(tasks) <= 10 else None
+        label = (
+            labels[number]
+            if labels is not None
+            else f"task {number + 1}"
+            if len(tasks) <= 10
+            else None
+        )
         x = _two(batch.x)
-        axes.scatter(x[:, 0], x[:, 1], array_of(batch.y).reshape(-1), s=6, color=f"C{number % 10}", label=label)
+        axes.scatter(
+            x[:, 0],
+            x[:, 1],
+            array_of(batch.y).reshape(-1),
+            s=6,
+            color=f"C{number % 10}",
+            label=label,
+        )
         if places is not None and predictions is not None:
             where = _two(places[number])
             axes.scatter(
-                where[:, 0], where[:, 1], array_of(predictions[number]).reshape(-1), s=10, marker="x", color=f"C{number % 10}"
+                where[:, 0],
+                where[:, 1],
+                array_of(predictions[number]).reshape(-1),
+                s=10,
+                marker="x",
+                color=f"C{number % 10}",
             )
     return finished(figure, path, publication_style=publication_style)
 
@@ -242,12 +290,15 @@ def _two(points: Any) -> NDArray[Any]:
 def _on(grid: Mesh, values: NDArray[Any], what: str) -> NDArray[Any]:
     if values.size != len(grid.points):
         raise ConfigError(
-            f"there must be one number per point of the grid: it has {len(grid.points)}, but {values.size} {what} came"
+            f"there must be one number per point of the grid: it has {len(grid.points)}, but"
+            f" {values.size} {what} came"
         )
     return values.reshape(grid.x1.shape)
 
 
-def _on_top(axes: Axes, task: MixtureTask, samples: Any, modes: Any, label: str | None, *, sketch: bool) -> None:
+def _on_top(
+    axes: Axes, task: MixtureTask, samples: Any, modes: Any, label: str | None, *, sketch: bool
+) -> None:
     if samples is not None:
         points = _two(samples)
         if modes is None:

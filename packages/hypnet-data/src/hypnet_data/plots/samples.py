@@ -39,19 +39,24 @@ def plot_samples(
     """Some samples with their targets, predictions, or both: images in a grid, points of a plane in one picture.
 
     Args:
-        spec: What the samples belong to; it says how images were normalised, and whether targets are classes.
-        x: Inputs `[n, *in_shape]`; images `(C, H, W)` with one or three channels, or vectors `(1,)` or `(2,)`.
+        spec: What the samples belong to; it says how images were normalised, and
+            whether targets are classes.
+        x: Inputs `[n, *in_shape]`; images `(C, H, W)` with one or three channels, or
+            vectors `(1,)` or `(2,)`.
         targets: What they are: class indices, one-hot rows, or numbers.
-        predictions: What they were taken for: class indices, scores of all classes, or numbers.
+        predictions: What they were taken for: class indices, scores of all classes, or
+            numbers.
         names: What the classes are called; their indices by default.
         columns: Images per row.
         title: Title of the whole figure.
         publication_style: Whether for print: large letters, no title.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
+            default.
         figsize: Width and height in inches; by default as large as the grid needs.
 
     Raises:
-        ConfigError: Samples cannot be drawn or are too many, there are not as many targets or predictions as inputs, or the ending of `path` is another.
+        ConfigError: Samples cannot be drawn or are too many, there are not as many
+            targets or predictions as inputs, or the ending of `path` is another.
         DataError: The file cannot be written.
 
     Example:
@@ -63,7 +68,9 @@ def plot_samples(
     """
     samples = array_of(x)
     if samples.shape[1:] != spec.in_shape or not len(samples):
-        raise ConfigError(f"inputs of shape {['n', *spec.in_shape]} were expected, got {list(samples.shape)}")
+        raise ConfigError(
+            f"inputs of shape {['n', *spec.in_shape]} were expected, got {list(samples.shape)}"
+        )
     labels = {
         what: _labels(array_of(values), spec, names, len(samples), what)
         for what, values in (("target", targets), ("prediction", predictions))
@@ -76,7 +83,10 @@ def plot_samples(
     elif spec.in_shape in {(1,), (2,)}:
         figure = _points(samples, labels, heading, figsize or (10, 6))
     else:
-        raise ConfigError(f"only images of one or three channels and points of a plane can be drawn, not {list(spec.in_shape)}")
+        raise ConfigError(
+            "only images of one or three channels and points of a plane can be drawn, not"
+            f" {list(spec.in_shape)}"
+        )
     return finished(figure, path, publication_style=publication_style)
 
 
@@ -87,10 +97,15 @@ def check_grid(count: int) -> None:
         ConfigError: There are too many images.
     """
     if count > _MOST:
-        raise ConfigError(f"at most {_MOST} images can be drawn in one figure, not {count}: choose a smaller count")
+        raise ConfigError(
+            f"at most {_MOST} images can be drawn in one figure, not {count}: choose a smaller"
+            " count"
+        )
 
 
-def _labels(values: NDArray[Any], spec: TaskSpec, names: Sequence[str] | None, count: int, what: str) -> NDArray[Any]:
+def _labels(
+    values: NDArray[Any], spec: TaskSpec, names: Sequence[str] | None, count: int, what: str
+) -> NDArray[Any]:
     if len(values) != count:
         raise ConfigError(f"there are {count} inputs, but {len(values)} values for what: {what}")
     if spec.kind == "regression":
@@ -114,7 +129,13 @@ def _pixels(samples: NDArray[Any], spec: TaskSpec) -> NDArray[Any]:
     return shown
 
 
-def _grid(images: NDArray[Any], labels: dict[str, NDArray[Any]], columns: int, title: str, figsize: Size | None) -> Figure:
+def _grid(
+    images: NDArray[Any],
+    labels: dict[str, NDArray[Any]],
+    columns: int,
+    title: str,
+    figsize: Size | None,
+) -> Figure:
     if columns < 1:
         raise ConfigError(f"columns must be at least 1, got {columns}")
     across = min(columns, len(images))
@@ -123,11 +144,19 @@ def _grid(images: NDArray[Any], labels: dict[str, NDArray[Any]], columns: int, t
     figure.suptitle(title)
     for number, image in enumerate(images):
         axes = figure.add_subplot(down, across, number + 1)
-        axes.imshow(image[:, :, 0] if image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.imshow(
+            image[:, :, 0] if image.shape[2] == 1 else image,
+            cmap="gray",
+            vmin=0,
+            vmax=1,
+            interpolation="nearest",
+        )
         axes.set_axis_off()
         said = {what: values[number] for what, values in labels.items()}
         axes.set_title(
-            "\n".join(_caption(what, value, len(said)) for what, value in said.items()), fontsize=9, color=_colour(said)
+            "\n".join(_caption(what, value, len(said)) for what, value in said.items()),
+            fontsize=9,
+            color=_colour(said),
         )
     return figure
 
@@ -139,15 +168,23 @@ def _caption(what: str, value: Any, count: int) -> str:
 
 def _colour(said: dict[str, Any]) -> str:
     """Red where a prediction of a class is wrong."""
-    wrong = len(said) == 2 and not isinstance(said["target"], np.floating) and said["target"] != said["prediction"]
+    wrong = (
+        len(said) == 2
+        and not isinstance(said["target"], np.floating)
+        and said["target"] != said["prediction"]
+    )
     return "C3" if wrong else "black"
 
 
-def _points(samples: NDArray[Any], labels: dict[str, NDArray[Any]], title: str, figsize: Size) -> Figure:
+def _points(
+    samples: NDArray[Any], labels: dict[str, NDArray[Any]], title: str, figsize: Size
+) -> Figure:
     figure = new_figure(figsize)
     figure.suptitle(title)
     for number, (what, values) in enumerate((labels or {"": np.zeros(len(samples))}).items()):
-        axes = figure.add_subplot(1, max(len(labels), 1), number + 1, title=what, xlabel="x1", ylabel="x2")
+        axes = figure.add_subplot(
+            1, max(len(labels), 1), number + 1, title=what, xlabel="x1", ylabel="x2"
+        )
         if samples.shape[1] == 2:
             scatter(axes, samples, values)
         else:
@@ -164,4 +201,6 @@ def scatter(axes: Axes, points: NDArray[Any], values: NDArray[Any]) -> None:
         return
     for value in np.unique(values):
         here = points[values == value]
-        axes.scatter(here[:, 0], here[:, 1], s=12, label=str(value) if len(np.unique(values)) <= 10 else None)
+        axes.scatter(
+            here[:, 0], here[:, 1], s=12, label=str(value) if len(np.unique(values)) <= 10 else None
+        )

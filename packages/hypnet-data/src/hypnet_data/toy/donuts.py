@@ -36,14 +36,17 @@ def donuts(
         train_size: Number of training points per ring.
         test_size: Number of test points per ring.
         one_hot: Whether targets are one-hot rows instead of class indices.
-        seed: What the points are drawn from. A ring's training points do not depend on the other rings, nor on its test points.
+        seed: What the points are drawn from. A ring's training points do not depend on
+            the other rings, nor on its test points.
 
     Raises:
-        ConfigError: There is not one pair of radii per centre, a ring is empty, or a size is not possible.
+        ConfigError: There is not one pair of radii per centre, a ring is empty, or a
+            size is not possible.
     """
     if len(centers) != len(radii) or len(centers) < 2:
         raise ConfigError(
-            f"centers and radii must have one entry per ring, for two rings at least, got {len(centers)} and {len(radii)}"
+            "centers and radii must have one entry per ring, for two rings at least, got"
+            f" {len(centers)} and {len(radii)}"
         )
     for name, size in (("train_size", train_size), ("test_size", test_size)):
         if size < 1:
@@ -56,15 +59,25 @@ def donuts(
         for part, size in enumerate((train_size, test_size))
         for number, (center, ring) in enumerate(rings)
     ]
-    labels = np.concatenate([np.repeat(np.arange(len(rings)), size) for size in (train_size, test_size)])
+    labels = np.concatenate(
+        [np.repeat(np.arange(len(rings)), size) for size in (train_size, test_size)]
+    )
     samples = Samples.of(np.concatenate(points).astype(np.float32), labels)
     targets: Sequence[Transform] = (OneHot(len(rings)),) if one_hot else ()
     rows, end = torch.arange(len(samples)), train_size * len(rings)
-    train, test = (Split(samples, part, target_transforms=tuple(targets)) for part in (rows[:end], rows[end:]))
-    return Task(TaskSpec(name="donuts", kind="classification", in_shape=(2,), out_shape=(len(rings),)), train, test)
+    train, test = (
+        Split(samples, part, target_transforms=tuple(targets)) for part in (rows[:end], rows[end:])
+    )
+    return Task(
+        TaskSpec(name="donuts", kind="classification", in_shape=(2,), out_shape=(len(rings),)),
+        train,
+        test,
+    )
 
 
-def annulus(center: Pair, radii: Pair, size: int, random: np.random.Generator) -> NDArray[np.float64]:
+def annulus(
+    center: Pair, radii: Pair, size: int, random: np.random.Generator
+) -> NDArray[np.float64]:
     r"""Points `[size, 2]` that are uniform in a ring: $r_\text{inner} < \lVert x - c \rVert \le r_\text{outer}$.
 
     Args:
@@ -78,8 +91,14 @@ def annulus(center: Pair, radii: Pair, size: int, random: np.random.Generator) -
     """
     inner, outer = radii
     if not (math.isfinite(outer) and 0 <= inner < outer):
-        raise ConfigError(f"a ring needs an inner radius and a larger outer one, got {inner:g} and {outer:g}")
-    distance = np.sqrt(outer**2 - random.random(size) * (outer**2 - inner**2))  # equal areas are equally probable
+        raise ConfigError(
+            f"a ring needs an inner radius and a larger outer one, got {inner:g} and {outer:g}"
+        )
+    distance = np.sqrt(
+        outer**2 - random.random(size) * (outer**2 - inner**2)
+    )  # equal areas are equally probable
     angle = random.uniform(0.0, 2 * math.pi, size)
-    points: NDArray[np.float64] = np.asarray(center) + distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    points: NDArray[np.float64] = np.asarray(center) + distance[:, None] * np.stack(
+        [np.cos(angle), np.sin(angle)], axis=1
+    )
     return points

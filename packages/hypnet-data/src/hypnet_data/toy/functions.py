@@ -44,7 +44,10 @@ def function_named(name: str) -> Function:
     if name in NAMED:
         return NAMED[name]
     if ":" not in name:
-        raise ConfigError(f"there is no function {name!r}{did_you_mean(name, NAMED)} (or give 'package.module:function')")
+        raise ConfigError(
+            f"there is no function {name!r}{did_you_mean(name, NAMED)} (or give"
+            " 'package.module:function')"
+        )
     return import_function(name)
 
 
@@ -73,7 +76,12 @@ def evaluate(function: Function, x: NDArray[np.float64], what: str) -> NDArray[n
     """
     values = np.asarray(function(x), dtype=np.float64)
     if values.shape != x.shape:
-        raise ConfigError(f"{what} must give one number per place: {list(values.shape)} values came for {list(x.shape)} places")
+        raise ConfigError(
+            f"{what} must give one number per place: {list(values.shape)} values came for"
+            f" {list(x.shape)} places"
+        )
     if not np.isfinite(values).all():
-        raise ConfigError(f"{what} gives {values[~np.isfinite(values)][0]} at {x[~np.isfinite(values)][0]}")
+        raise ConfigError(
+            f"{what} gives {values[~np.isfinite(values)][0]} at {x[~np.isfinite(values)][0]}"
+        )
     return values

@@ -30,7 +30,9 @@ Sizes: TypeAlias = tuple[Sequence[int], Sequence[int]]
 """How many training and how many test inputs come from each component."""
 
 COVARIANCE: Matrix = ((0.0025, 0.0), (0.0, 0.0025))
-MEANS: Matrix = tuple((float(first), float(second)) for first in range(-4, 5, 2) for second in range(-4, 5, 2))
+MEANS: Matrix = tuple(
+    (float(first), float(second)) for first in range(-4, 5, 2) for second in range(-4, 5, 2)
+)
 """Twenty-five points of a grid."""
 
 
@@ -39,7 +41,8 @@ class MixtureTask(Task):
     """A task whose inputs are drawn from a Gaussian, or from a mixture of several, and that knows it.
 
     Attributes:
-        mixture: The distribution of the inputs; it has densities, responsibilities, mode coverage and divergences.
+        mixture: The distribution of the inputs; it has densities, responsibilities,
+            mode coverage and divergences.
     """
 
     mixture: GaussianMixture
@@ -58,16 +61,20 @@ class MixtureTask(Task):
         """An even grid of inputs.
 
         Args:
-            first: Lowest and highest first coordinate; by default all training and test inputs are inside, with a margin of a
-                twentieth.
+            first: Lowest and highest first coordinate; by default all training and test
+                inputs are inside, with a margin of a twentieth.
             second: Likewise the second coordinate.
             size: Number of points along each coordinate.
 
         Raises:
-            ConfigError: Inputs are not two-dimensional, or there are fewer than two points.
+            ConfigError: Inputs are not two-dimensional, or there are fewer than two
+                points.
         """
         if self.spec.in_shape != (2,):
-            raise ConfigError(f"a grid needs inputs of shape [2], {self.spec.name!r} has {list(self.spec.in_shape)}")
+            raise ConfigError(
+                f"a grid needs inputs of shape [2], {self.spec.name!r} has"
+                f" {list(self.spec.in_shape)}"
+            )
         points = torch.cat([inputs(self.train), inputs(self.test)]).numpy().astype(np.float64)
         low, high = points.min(axis=0), points.max(axis=0)
         margin = (high - low) / 20
@@ -98,16 +105,18 @@ def gaussian(
         covariance: Their covariance.
         train_size: Number of training samples.
         test_size: Number of test samples.
-        function: What to learn: an import string `package.module:function`, or in Python a function from inputs `[n, D]` to values
-            `[n]`; by default the density of the inputs.
+        function: What to learn: an import string `package.module:function`, or in
+            Python a function from inputs `[n, D]` to values `[n]`; by default the
+            density of the inputs.
         seed: What inputs are drawn from.
 
     Raises:
-        ConfigError: The covariance does not fit the mean or is not positive definite, a size is not possible, or the function does not
-            give one number per input.
+        ConfigError: The covariance does not fit the mean or is not positive definite, a
+            size is not possible, or the function does not give one number per input.
 
     References:
-        The inputs follow the toy example of V. Dumoulin et al., *Adversarially Learned Inference*, ICLR, 2017, arXiv:1606.00704.
+        The inputs follow the toy example of V. Dumoulin et al., *Adversarially Learned
+        Inference*, ICLR, 2017, arXiv:1606.00704.
     """
     mixture = GaussianMixture.of([mean], covariance)
     found = import_function(function) if isinstance(function, str) else function
@@ -130,20 +139,30 @@ def gaussian_tasks(
         covariances: The covariance of each task's inputs, or one for all.
         train_size: Number of training samples of each task.
         test_size: Number of test samples of each task.
-        functions: What to learn in each task, or one for all, as for `gaussian`; by default each task's own density.
-        seed: What inputs are drawn from; a task's inputs do not depend on how many tasks there are.
+        functions: What to learn in each task, or one for all, as for `gaussian`; by
+            default each task's own density.
+        seed: What inputs are drawn from; a task's inputs do not depend on how many
+            tasks there are.
 
     Raises:
-        ConfigError: There is not one covariance or function per task, or a task is not possible.
+        ConfigError: There is not one covariance or function per task, or a task is not
+            possible.
     """
     chosen = _functions(functions, len(means))
     if len(covariances) not in {1, len(means)}:
-        raise ConfigError(f"there must be one covariance, or one per mean ({len(means)}), got {len(covariances)}")
+        raise ConfigError(
+            f"there must be one covariance, or one per mean ({len(means)}), got {len(covariances)}"
+        )
     tasks = []
     for number, mean in enumerate(means):
         mixture = GaussianMixture.of([mean], covariances[number % len(covariances)])
         task = _regression(
-            f"gaussian_tasks_{number}", mixture, ([train_size], [test_size]), [chosen[number]], seed=seed, first=number
+            f"gaussian_tasks_{number}",
+            mixture,
+            ([train_size], [test_size]),
+            [chosen[number]],
+            seed=seed,
+            first=number,
         )
         tasks.append(task)
     return TaskSequence("gaussian_tasks", tuple(tasks))
@@ -163,26 +182,34 @@ def gaussian_mixture(
 ) -> MixtureTask:
     """All inputs of `gaussian_tasks` in one task: which component they come from, or the regression of each one's function.
 
-    The task's `mixture` tells densities and responsibilities, how many modes some samples cover, and how far they are from it.
+    The task's `mixture` tells densities and responsibilities, how many modes some
+    samples cover, and how far they are from it.
 
     Args:
-        kind: Whether the target is the component (a class), or what the component's task asks for.
+        kind: Whether the target is the component (a class), or what the component's
+            task asks for.
         means: The mean of each component.
         covariances: The covariance of each component, or one for all.
-        weights: How probable each component is; by default all are the same. Components get their shares of all samples, as exactly as
-            whole numbers can.
+        weights: How probable each component is; by default all are the same. Components
+            get their shares of all samples, as exactly as whole numbers can.
         train_size: Number of training samples per component, on average.
         test_size: Number of test samples per component, on average.
-        functions: What to learn for each component, or one function for all, as for `gaussian`; by default its own density.
+        functions: What to learn for each component, or one function for all, as for
+            `gaussian`; by default its own density.
         one_hot: Whether classes are one-hot rows instead of indices.
         seed: What inputs are drawn from.
 
     Raises:
-        ConfigError: There is not one covariance, weight or function per component, or a number is not possible.
+        ConfigError: There is not one covariance, weight or function per component, or a
+            number is not possible.
     """
     if len(covariances) not in {1, len(means)}:
-        raise ConfigError(f"there must be one covariance, or one per mean ({len(means)}), got {len(covariances)}")
-    mixture = GaussianMixture.of(means, covariances[0] if len(covariances) == 1 else covariances, weights)
+        raise ConfigError(
+            f"there must be one covariance, or one per mean ({len(means)}), got {len(covariances)}"
+        )
+    mixture = GaussianMixture.of(
+        means, covariances[0] if len(covariances) == 1 else covariances, weights
+    )
     shares = [
         _shares(mixture.weights, _size(size, name) * len(mixture))
         for size, name in ((train_size, "train_size"), (test_size, "test_size"))
@@ -191,12 +218,21 @@ def gaussian_mixture(
     if kind == "regression":
         if one_hot:
             raise ConfigError("one_hot is for classes: set kind='classification'")
-        return _regression("gaussian_mixture", mixture, sizes, _functions(functions, len(mixture)), seed=seed)
+        return _regression(
+            "gaussian_mixture", mixture, sizes, _functions(functions, len(mixture)), seed=seed
+        )
     if functions is not None:
         raise ConfigError("functions are for regression: set kind='regression'")
     x = _drawn(mixture, sizes, seed)
     y = np.concatenate([np.repeat(np.arange(len(mixture)), part) for part in sizes])
-    return _task("gaussian_mixture", "classification", mixture, (x, y), train_size=sum(sizes[0]), one_hot=one_hot)
+    return _task(
+        "gaussian_mixture",
+        "classification",
+        mixture,
+        (x, y),
+        train_size=sum(sizes[0]),
+        one_hot=one_hot,
+    )
 
 
 def _regression(
@@ -216,8 +252,12 @@ def _regression(
     for number, function in enumerate(functions):
         here = x[component == number]
         if len(here):
-            y[component == number] = mixture.densities(here)[:, number] if function is None else _values(function, here)
-    return _task(name, "regression", mixture, (x, y[:, None].astype(np.float32)), train_size=sum(sizes[0]))
+            y[component == number] = (
+                mixture.densities(here)[:, number] if function is None else _values(function, here)
+            )
+    return _task(
+        name, "regression", mixture, (x, y[:, None].astype(np.float32)), train_size=sum(sizes[0])
+    )
 
 
 def _task(
@@ -234,11 +274,21 @@ def _task(
     rows = torch.arange(len(samples))
     out_shape = (len(mixture),) if kind == "classification" else (1,)
     targets = (OneHot(len(mixture)),) if one_hot else ()
-    train, test = (Split(samples, part, target_transforms=targets) for part in (rows[:train_size], rows[train_size:]))
-    return MixtureTask(TaskSpec(name=name, kind=kind, in_shape=x.shape[1:], out_shape=out_shape), train, test, mixture=mixture)
+    train, test = (
+        Split(samples, part, target_transforms=targets)
+        for part in (rows[:train_size], rows[train_size:])
+    )
+    return MixtureTask(
+        TaskSpec(name=name, kind=kind, in_shape=x.shape[1:], out_shape=out_shape),
+        train,
+        test,
+        mixture=mixture,
+    )
 
 
-def _drawn(mixture: GaussianMixture, sizes: Sizes, seed: int, *, first: int = 0) -> NDArray[np.float64]:
+def _drawn(
+    mixture: GaussianMixture, sizes: Sizes, seed: int, *, first: int = 0
+) -> NDArray[np.float64]:
     """Inputs, training before test, component by component; each component and part has a source of randomness of its own."""
     if seed < 0:
         raise ConfigError(f"seed must not be negative, got {seed}")
@@ -246,7 +296,9 @@ def _drawn(mixture: GaussianMixture, sizes: Sizes, seed: int, *, first: int = 0)
     parts = []
     for part, counts in enumerate(sizes):
         for number, size in enumerate(counts):
-            normal = np.random.default_rng([seed, part, first + number]).standard_normal((size, mixture.means.shape[1]))
+            normal = np.random.default_rng([seed, part, first + number]).standard_normal(
+                (size, mixture.means.shape[1])
+            )
             parts.append(mixture.means[number] + normal @ factors[number].T)
     return np.concatenate(parts)
 
@@ -263,8 +315,12 @@ def _functions(given: Sequence[str | MapFunction] | None, count: int) -> list[Ma
     if given is None:
         return [None] * count
     if len(given) not in {1, count}:
-        raise ConfigError(f"there must be one function, or one per mean ({count}), got {len(given)}")
-    found = [import_function(function) if isinstance(function, str) else function for function in given]
+        raise ConfigError(
+            f"there must be one function, or one per mean ({count}), got {len(given)}"
+        )
+    found = [
+        import_function(function) if isinstance(function, str) else function for function in given
+    ]
     return list(found * (count if len(found) == 1 else 1))
 
 
@@ -272,7 +328,8 @@ def _values(function: MapFunction, x: NDArray[np.float64]) -> NDArray[np.float64
     values = np.asarray(function(x), dtype=np.float64)
     if values.shape != (len(x),) or not np.isfinite(values).all():
         raise ConfigError(
-            f"the function must give one finite number per input: {list(values.shape)} values came for {len(x)} inputs"
+            f"the function must give one finite number per input: {list(values.shape)} values came"
+            f" for {len(x)} inputs"
         )
     return values
 

@@ -19,7 +19,8 @@ class Coverage(NamedTuple):
 
     Attributes:
         covered: Number of components that are responsible for at least one sample.
-        responsibilities: What the samples were assigned by `[n, K]`: responsibilities, or the densities under each component.
+        responsibilities: What the samples were assigned by `[n, K]`: responsibilities,
+            or the densities under each component.
     """
 
     covered: int
@@ -44,7 +45,8 @@ class Mesh(NamedTuple):
 class GaussianMixture:
     r"""A mixture of Gaussians: $p(x) = \sum_k \pi_k\, N(x; \mu_k, \Sigma_k)$.
 
-    All methods take inputs `[n, D]` as arrays or tensors and give numpy arrays in double precision.
+    All methods take inputs `[n, D]` as arrays or tensors and give numpy arrays in
+    double precision.
 
     Attributes:
         means: $\mu$, `[K, D]`.
@@ -52,7 +54,8 @@ class GaussianMixture:
         weights: $\pi$, `[K]`, positive, with sum 1.
 
     Raises:
-        ConfigError: Shapes do not fit together, a covariance is not positive definite, or weights do not sum to 1.
+        ConfigError: Shapes do not fit together, a covariance is not positive definite,
+            or weights do not sum to 1.
 
     Example:
         >>> mixture = GaussianMixture.of([[-1.0], [1.0]], [[1.0]])
@@ -85,19 +88,33 @@ class GaussianMixture:
 
     def __post_init__(self) -> None:
         if self.means.ndim != 2:
-            raise ConfigError(f"means must have the shape [components, size], got {list(self.means.shape)}")
+            raise ConfigError(
+                f"means must have the shape [components, size], got {list(self.means.shape)}"
+            )
         count, size = self.means.shape
         if self.covariances.shape != (count, size, size):
             raise ConfigError(
-                f"{count} means of size {size} need covariances of shape {[count, size, size]} (or one for all), "
-                f"got {list(self.covariances.shape)}"
+                f"{count} means of size {size} need covariances of shape {[count, size, size]} (or"
+                f" one for all), got {list(self.covariances.shape)}"
             )
-        if self.weights.shape != (count,) or (self.weights <= 0).any() or not np.isclose(self.weights.sum(), 1.0):
-            raise ConfigError(f"{count} components need as many positive weights that sum to 1, got {self.weights.tolist()}")
-        if not (np.isfinite(self.means).all() and np.allclose(self.covariances, self.covariances.transpose(0, 2, 1))):
+        if (
+            self.weights.shape != (count,)
+            or (self.weights <= 0).any()
+            or not np.isclose(self.weights.sum(), 1.0)
+        ):
+            raise ConfigError(
+                f"{count} components need as many positive weights that sum to 1, got"
+                f" {self.weights.tolist()}"
+            )
+        if not (
+            np.isfinite(self.means).all()
+            and np.allclose(self.covariances, self.covariances.transpose(0, 2, 1))
+        ):
             raise ConfigError("means must be finite, and covariances symmetric")
         if (np.linalg.eigvalsh(self.covariances) <= 0).any():
-            raise ConfigError("a covariance is not positive definite: its eigenvalues must all be positive")
+            raise ConfigError(
+                "a covariance is not positive definite: its eigenvalues must all be positive"
+            )
 
     def __len__(self) -> int:
         """Number of components."""
@@ -115,7 +132,8 @@ class GaussianMixture:
     def responsibilities(self, x: Any) -> Array:
         r"""Which component an input comes from: $p(y_k = 1 \mid x) = \pi_k N(x; \mu_k, \Sigma_k) / p(x)$, `[n, K]`.
 
-        Computed from logarithms, so that rows sum to 1 also far away from all components.
+        Computed from logarithms, so that rows sum to 1 also far away from all
+        components.
         """
         joint = self._log_densities(x) + np.log(self.weights)
         joint = np.exp(joint - joint.max(axis=1, keepdims=True))
@@ -132,12 +150,18 @@ class GaussianMixture:
 
         Args:
             fake: Samples, usually of a generator `[n, D]`.
-            responsibilities: What to assign them by `[n, K]`, if it is known already; it need not be normalised.
+            responsibilities: What to assign them by `[n, K]`, if it is known already;
+                it need not be normalised.
 
         References:
-            V. Dumoulin et al., *Adversarially Learned Inference*, ICLR, 2017, arXiv:1606.00704.
+            V. Dumoulin et al., *Adversarially Learned Inference*, ICLR, 2017,
+            arXiv:1606.00704.
         """
-        given = self.responsibilities(fake) if responsibilities is None else as_points(responsibilities, len(self))
+        given = (
+            self.responsibilities(fake)
+            if responsibilities is None
+            else as_points(responsibilities, len(self))
+        )
         return Coverage(len(np.unique(given.argmax(axis=1))), given)
 
     def symmetric_kl(
@@ -151,22 +175,28 @@ class GaussianMixture:
     ) -> float:
         r"""Estimate of $KL(q \,\|\, p) + KL(p \,\|\, q)$ between the distribution $q$ of some samples and the mixture $p$.
 
-        $q$ is estimated from the samples themselves, both divergences are means over samples. Estimating a density first and a
-        divergence from it is crude: use it to compare, not as a number in its own right.
+        $q$ is estimated from the samples themselves, both divergences are means over
+        samples. Estimating a density first and a divergence from it is crude: use it to
+        compare, not as a number in its own right.
 
         Args:
             fake: Samples of $q$, `[n, D]`.
             real: Samples of $p$, `[m, D]`.
-            method: How $q$ is estimated: by a histogram with $\sqrt{n}$ bins per dimension (two dimensions at most), or by a Gaussian
-                kernel around each sample.
+            method: How $q$ is estimated: by a histogram with $\sqrt{n}$ bins per
+                dimension (two dimensions at most), or by a Gaussian kernel around each
+                sample.
             bandwidth: Standard deviation of the kernel.
-            floor: Densities below are taken for this one, before their logarithm is taken.
+            floor: Densities below are taken for this one, before their logarithm is
+                taken.
 
         Raises:
-            ConfigError: The method is unknown or not possible, or a number is not positive.
+            ConfigError: The method is unknown or not possible, or a number is not
+                positive.
         """
         if not (bandwidth > 0 and floor > 0):
-            raise ConfigError(f"bandwidth and floor must be positive, got {bandwidth:g} and {floor:g}")
+            raise ConfigError(
+                f"bandwidth and floor must be positive, got {bandwidth:g} and {floor:g}"
+            )
         fakes, reals = as_points(fake, self.means.shape[1]), as_points(real, self.means.shape[1])
         if method == "histogram":
             at_fake, at_real = _histogram(fakes, reals)
@@ -189,7 +219,9 @@ class GaussianMixture:
         scaled = np.linalg.solve(factors, away.transpose(0, 2, 1))  # [K, D, n]
         volumes = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
         size = self.means.shape[1]
-        found: Array = (-0.5 * (scaled**2).sum(axis=1) - volumes[:, None] - 0.5 * size * np.log(2 * np.pi)).T
+        found: Array = (
+            -0.5 * (scaled**2).sum(axis=1) - volumes[:, None] - 0.5 * size * np.log(2 * np.pi)
+        ).T
         return found
 
 
@@ -203,7 +235,9 @@ def as_points(x: Any, size: int) -> Array:
     if points.ndim != 2 or points.shape[1] != size or not len(points):
         raise ConfigError(f"inputs of shape [n, {size}] were expected, got {list(points.shape)}")
     if not np.isfinite(points).all():
-        raise ConfigError(f"inputs must be finite, but row {np.isfinite(points).all(axis=1).argmin()} is not")
+        raise ConfigError(
+            f"inputs must be finite, but row {np.isfinite(points).all(axis=1).argmin()} is not"
+        )
     return points
 
 
@@ -216,10 +250,14 @@ def _numbers(values: Any, what: str) -> Array:
     try:
         return np.asarray(values, dtype=np.float64)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{what} must be numbers, in rows that are equally long ({error})") from error
+        raise ConfigError(
+            f"{what} must be numbers, in rows that are equally long ({error})"
+        ) from error
 
 
-def mesh(first: tuple[float, float], second: tuple[float, float], size: int | tuple[int, int] = 1000) -> Mesh:
+def mesh(
+    first: tuple[float, float], second: tuple[float, float], size: int | tuple[int, int] = 1000
+) -> Mesh:
     """An even grid over a rectangle, both ends included.
 
     Args:
@@ -232,7 +270,9 @@ def mesh(first: tuple[float, float], second: tuple[float, float], size: int | tu
     """
     sizes = (size, size) if isinstance(size, int) else size
     if min(sizes) < 2:
-        raise ConfigError(f"a grid needs two points at least along each coordinate, got {sizes[0]} and {sizes[1]}")
+        raise ConfigError(
+            f"a grid needs two points at least along each coordinate, got {sizes[0]} and {sizes[1]}"
+        )
     x1, x2 = np.meshgrid(np.linspace(*first, sizes[0]), np.linspace(*second, sizes[1]))
     return Mesh(x1, x2, np.stack([x1.ravel(), x2.ravel()], axis=1))
 
@@ -240,16 +280,21 @@ def mesh(first: tuple[float, float], second: tuple[float, float], size: int | tu
 def _histogram(fakes: Array, reals: Array) -> tuple[Array, Array]:
     if fakes.shape[1] > 2:
         raise ConfigError(
-            f"a histogram in {fakes.shape[1]} dimensions would be empty nearly everywhere: choose method='kernel'"
+            f"a histogram in {fakes.shape[1]} dimensions would be empty nearly everywhere: choose"
+            " method='kernel'"
         )
     bins = max(int(np.sqrt(len(fakes))), 1)
     counts, edges = np.histogramdd(fakes, bins=bins, density=True)
 
     def look_up(points: Array) -> Array:
         # a bin has its lower end, the last one has both
-        where = [np.searchsorted(edge, column, side="right") - 1 for edge, column in zip(edges, points.T, strict=True)]
         where = [
-            np.where(column == edge[-1], bins - 1, place) for place, edge, column in zip(where, edges, points.T, strict=True)
+            np.searchsorted(edge, column, side="right") - 1
+            for edge, column in zip(edges, points.T, strict=True)
+        ]
+        where = [
+            np.where(column == edge[-1], bins - 1, place)
+            for place, edge, column in zip(where, edges, points.T, strict=True)
         ]
         inside = np.all([(place >= 0) & (place < bins) for place in where], axis=0)
         found = np.zeros(len(points))
@@ -260,7 +305,7 @@ def _histogram(fakes: Array, reals: Array) -> tuple[Array, Array]:
 
 
 def _kernels(fakes: Array, reals: Array, bandwidth: float) -> tuple[Array, Array]:
-    from sklearn.neighbors import KernelDensity  # noqa: PLC0415 - scikit-learn takes a second to import
+    from sklearn.neighbors import KernelDensity
 
     estimate = KernelDensity(kernel="gaussian", bandwidth=bandwidth).fit(fakes)
     return np.exp(estimate.score_samples(fakes)), np.exp(estimate.score_samples(reals))

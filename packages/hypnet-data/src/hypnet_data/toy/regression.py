@@ -56,24 +56,30 @@ def toy_regression(
 ) -> RegressionTask:
     r"""A function of one variable, learnt from noisy samples: $y = f(x) + \sigma(x)\,\epsilon$ with $\epsilon \sim N(0, 1)$.
 
-    Training inputs are drawn uniformly, test and validation inputs are equidistant (both ends included). Inputs and targets have
-    shape `(1,)` and are float32.
+    Training inputs are drawn uniformly, test and validation inputs are equidistant
+    (both ends included). Inputs and targets have shape `(1,)` and are float32.
 
     Args:
-        function: The function: `zero`, `identity`, `absolute`, `square`, `cube`, `sine`, an import string such as `numpy:cos`, or in Python a
-            function of a numpy array `[n]`.
-        train_interval: Where training inputs are drawn from; of several intervals, each gets its share by length.
+        function: The function: `zero`, `identity`, `absolute`, `square`, `cube`,
+            `sine`, an import string such as `numpy:cos`, or in Python a function of a
+            numpy array `[n]`.
+        train_interval: Where training inputs are drawn from; of several intervals, each
+            gets its share by length.
         train_size: Number of training samples.
         test_interval: Where test inputs are.
         test_size: Number of test samples.
         validation_interval: Where validation inputs are; goes with `validation_size`.
         validation_size: Number of validation samples; 0 for no validation split.
-        std: Standard deviation of the noise: a number for the same noise everywhere, or a function (named as above) whose values must not be negative.
-        perturb_test_val: Whether test and validation targets have noise as well; by default only training targets do.
-        seed: Seed of inputs and noise. Training samples depend on nothing else but their own options.
+        std: Standard deviation of the noise: a number for the same noise everywhere, or
+            a function (named as above) whose values must not be negative.
+        perturb_test_val: Whether test and validation targets have noise as well; by
+            default only training targets do.
+        seed: Seed of inputs and noise. Training samples depend on nothing else but
+            their own options.
 
     Raises:
-        ConfigError: An interval is empty, a size is not possible, or a function is unknown or does not give numbers as it should.
+        ConfigError: An interval is empty, a size is not possible, or a function is
+            unknown or does not give numbers as it should.
 
     Example:
         >>> task = toy_regression(function="square", train_interval=((-2, -1), (1, 2)), std=0.1, seed=3)
@@ -118,7 +124,8 @@ def regression_task(
     Args:
         name: The task's name.
         function: The function, or its name.
-        noise: What is added to its values: from the places `[n]` and the source of randomness to `n` numbers.
+        noise: What is added to its values: from the places `[n]` and the source of
+            randomness to `n` numbers.
         train_interval: Where training inputs are drawn from.
         train_size: Number of training samples.
         test_interval: Where test inputs are.
@@ -132,23 +139,32 @@ def regression_task(
         ConfigError: An option is not possible.
     """
     if (validation_interval is None) != (validation_size == 0):
-        raise ConfigError("validation_interval and validation_size go together: give both, or neither")
+        raise ConfigError(
+            "validation_interval and validation_size go together: give both, or neither"
+        )
     if seed < 0:
         raise ConfigError(f"seed must not be negative, got {seed}")
     target = function_named(function) if isinstance(function, str) else function
     intervals = _intervals(train_interval)
     random = np.random.default_rng(seed)
     parts = [_drawn(intervals, _checked(train_size, "train_size"), random)]
-    added = [noise(parts[0], random)]  # before all else, so that training samples depend on nothing else
+    added = [
+        noise(parts[0], random)
+    ]  # before all else, so that training samples depend on nothing else
     parts.append(_spaced(test_interval, _checked(test_size, "test_size")))
     if validation_interval is not None:
         parts.append(_spaced(validation_interval, _checked(validation_size, "validation_size")))
     added += [noise(x, random) if perturb_test_val else np.zeros_like(x) for x in parts[1:]]
 
     x = np.concatenate(parts)
-    samples = Samples(_column(x), _column(evaluate(target, x, "the function") + np.concatenate(added)))
+    samples = Samples(
+        _column(x), _column(evaluate(target, x, "the function") + np.concatenate(added))
+    )
     ends = np.cumsum([len(part) for part in parts])
-    train, test, *val = (Split(samples, torch.arange(end - len(part), end)) for part, end in zip(parts, ends, strict=True))
+    train, test, *val = (
+        Split(samples, torch.arange(end - len(part), end))
+        for part, end in zip(parts, ends, strict=True)
+    )
     return RegressionTask(
         TaskSpec(name=name, kind="regression", in_shape=(1,), out_shape=(1,)),
         train,
@@ -181,7 +197,9 @@ def _checked(size: int, name: str) -> int:
     return size
 
 
-def _drawn(intervals: tuple[Interval, ...], size: int, random: np.random.Generator) -> NDArray[np.float64]:
+def _drawn(
+    intervals: tuple[Interval, ...], size: int, random: np.random.Generator
+) -> NDArray[np.float64]:
     """Uniform draws from the intervals, laid end to end."""
     lows, highs = np.array(intervals).T
     ends = np.cumsum(highs - lows)
@@ -213,5 +231,8 @@ def _deviations(std: float | Function, x: NDArray[np.float64]) -> NDArray[np.flo
         return np.full_like(x, std)
     values = evaluate(std, x, "the function for std")
     if (values < 0).any():
-        raise ConfigError(f"the function for std must not be negative, but is {values.min():g} at {x[values.argmin()]:g}")
+        raise ConfigError(
+            f"the function for std must not be negative, but is {values.min():g} at"
+            f" {x[values.argmin()]:g}"
+        )
     return values

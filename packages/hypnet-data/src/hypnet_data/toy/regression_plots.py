@@ -1,6 +1,9 @@
-"""Figures of one-dimensional regression. They are returned, and saved on request; nothing is shown, and nothing waits.
+"""Figures of one-dimensional regression.
 
-matplotlib comes with the extra `plots`. In a notebook, a figure that is returned displays itself.
+They are returned, and saved on request; nothing is shown, and nothing waits.
+
+matplotlib comes with the extra `plots`. In a notebook, a figure that is returned
+displays itself.
 """
 
 from __future__ import annotations
@@ -29,14 +32,20 @@ _POINTS = 500
 
 
 def plot_dataset(
-    task: RegressionTask, *, publication_style: bool = False, path: Path | None = None, figsize: tuple[float, float] = (10, 6)
+    task: RegressionTask,
+    *,
+    publication_style: bool = False,
+    path: Path | None = None,
+    figsize: tuple[float, float] = (10, 6),
 ) -> Figure:
     """The samples of all splits, and the function behind them.
 
     Args:
         task: What to draw.
-        publication_style: Whether for print: large letters, thick lines, no title, no frame.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        publication_style: Whether for print: large letters, thick lines, no title, no
+            frame.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
+            default.
         figsize: Width and height in inches.
 
     Raises:
@@ -70,11 +79,13 @@ def plot_predictions(
         label: What the legend calls the predictions.
         show_train: Whether training samples are drawn.
         show_test: Whether test samples are drawn.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
+            default.
         figsize: Width and height in inches.
 
     Raises:
-        ConfigError: The numbers of inputs and predictions differ, or the ending of `path` is another.
+        ConfigError: The numbers of inputs and predictions differ, or the ending of
+            `path` is another.
         DataError: The file cannot be written.
     """
     figure, axes = _figure("Predictions", figsize)
@@ -104,21 +115,33 @@ def plot_datasets(
         inputs: For each task, the inputs of its predictions.
         predictions: For each task, the predicted values.
         labels: What the legend calls each task; `task 1`, `task 2`, … by default.
-        function_ranges: For each task, where its function is drawn; over its test interval by default.
-        publication_style: Whether for print: large letters, thick lines, no title, no frame.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        function_ranges: For each task, where its function is drawn; over its test
+            interval by default.
+        publication_style: Whether for print: large letters, thick lines, no title, no
+            frame.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
+            default.
         figsize: Width and height in inches.
 
     Raises:
-        ConfigError: There is not one entry per task, or the ending of `path` is another.
+        ConfigError: There is not one entry per task, or the ending of `path` is
+            another.
         DataError: The file cannot be written.
     """
     if (inputs is None) != (predictions is None):
         raise ConfigError("inputs and predictions go together: give both, or neither")
-    per_task = {"inputs": inputs, "predictions": predictions, "labels": labels, "function_ranges": function_ranges}
+    per_task = {
+        "inputs": inputs,
+        "predictions": predictions,
+        "labels": labels,
+        "function_ranges": function_ranges,
+    }
     for name, entries in per_task.items():
         if entries is not None and len(entries) != len(tasks):
-            raise ConfigError(f"{name} must have one entry per task: there are {len(tasks)} tasks, but {len(entries)} entries")
+            raise ConfigError(
+                f"{name} must have one entry per task: there are {len(tasks)} tasks, but"
+                f" {len(entries)} entries"
+            )
     figure, axes = _figure("" if publication_style else "Tasks", figsize)
     for number, task in enumerate(tasks):
         colour = f"C{number % 10}"
@@ -127,7 +150,9 @@ def plot_datasets(
         _draw_function(axes, task, limits, label, colour)
         _draw_samples(axes, task.train, None, colour)
         if inputs is not None and predictions is not None:
-            _draw_predictions(axes, inputs[number], predictions[number], f"{label}, predicted", colour)
+            _draw_predictions(
+                axes, inputs[number], predictions[number], f"{label}, predicted", colour
+            )
     return finished(figure, path, publication_style=publication_style)
 
 
@@ -147,11 +172,13 @@ def plot_samples(
         x: Inputs.
         targets: What should have been predicted for them.
         predictions: What was.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by default.
+        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
+            default.
         figsize: Width and height in inches.
 
     Raises:
-        ConfigError: Neither targets nor predictions are given, their number is wrong, or the ending of `path` is another.
+        ConfigError: Neither targets nor predictions are given, their number is wrong,
+            or the ending of `path` is another.
         DataError: The file cannot be written.
     """
     if targets is None and predictions is None:
@@ -168,14 +195,25 @@ def _figure(title: str, figsize: tuple[float, float]) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot(xlabel="x", ylabel="y", title=title)
 
 
-def _draw_function(axes: Axes, task: RegressionTask, limits: Interval, label: str, colour: str) -> None:
+def _draw_function(
+    axes: Axes, task: RegressionTask, limits: Interval, label: str, colour: str
+) -> None:
     x = np.linspace(*limits, _POINTS)
     axes.plot(x, task.function(x), color=colour, linestyle="--", label=label)
 
 
-def _draw_samples(axes: Axes, split: SplitLike, label: str | None, colour: str | None = None) -> None:
+def _draw_samples(
+    axes: Axes, split: SplitLike, label: str | None, colour: str | None = None
+) -> None:
     batch = next(split.batches(len(split)))
-    axes.plot(batch.x.flatten().numpy(), batch.y.flatten().numpy(), "o", markersize=4, color=colour, label=label)
+    axes.plot(
+        batch.x.flatten().numpy(),
+        batch.y.flatten().numpy(),
+        "o",
+        markersize=4,
+        color=colour,
+        label=label,
+    )
 
 
 def _draw_predictions(axes: Axes, x: Values, y: Values, label: str, colour: str) -> None:
@@ -193,5 +231,9 @@ def _pairs(x: Values, y: Values) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def _range_of(task: RegressionTask) -> Interval:
     """Where there is anything to see."""
-    intervals = [*task.train_intervals, task.test_interval, *([task.validation_interval] if task.validation_interval else [])]
+    intervals = [
+        *task.train_intervals,
+        task.test_interval,
+        *([task.validation_interval] if task.validation_interval else []),
+    ]
     return min(low for low, _ in intervals), max(high for _, high in intervals)

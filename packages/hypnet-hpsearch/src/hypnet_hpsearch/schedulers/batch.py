@@ -1,9 +1,10 @@
 """What the schedulers of batch systems have in common.
 
-A batch system only says whether a job waits, runs or is gone, and sometimes it does not answer at all. So nothing here takes silence
-for an answer: a call that fails raises `SchedulerUnavailableError` and changes nothing, a job that is suddenly missing keeps its state
-for a while, a request to cancel is repeated until it was heard, and a submission whose outcome nobody knows is looked for before it is made
-again.
+A batch system only says whether a job waits, runs or is gone, and sometimes it does not
+answer at all. So nothing here takes silence for an answer: a call that fails raises
+`SchedulerUnavailableError` and changes nothing, a job that is suddenly missing keeps
+its state for a while, a request to cancel is repeated until it was heard, and a
+submission whose outcome nobody knows is looked for before it is made again.
 """
 
 from __future__ import annotations
@@ -59,12 +60,17 @@ class _Id(NamedTuple):
         return cls(*found.groups()) if found else None
 
     def is_marked(self, mark: str) -> bool:
-        """Whether a mark may be this job's. Sites may write comments of their own; those say nothing."""
+        """Whether a mark may be this job's.
+
+        Sites may write comments of their own; those say nothing.
+        """
         return not mark.startswith(_MARK) or mark.startswith(f"{_MARK}{self.token}:")
 
 
 class BatchSystem(ABC):
-    """A scheduler in front of a batch system. Subclasses say how to submit a script, and how to look at jobs and end them.
+    """A scheduler in front of a batch system.
+
+    Subclasses say how to submit a script, and how to look at jobs and end them.
 
     Args:
         options: Words for the command line of every submission.
@@ -98,7 +104,12 @@ class BatchSystem(ABC):
         poll_interval: float,
         timeout: float,
     ) -> None:
-        self.max_jobs, self.array_size, self.poll_interval, self.timeout = max_jobs, array_size, poll_interval, timeout
+        self.max_jobs, self.array_size, self.poll_interval, self.timeout = (
+            max_jobs,
+            array_size,
+            poll_interval,
+            timeout,
+        )
         self._options, self._setup = tuple(options), tuple(setup)
         self._check(self._options)
         self._states: dict[str, JobState] = {}  # as far as they were seen
@@ -116,12 +127,14 @@ class BatchSystem(ABC):
         """Submit a job.
 
         Returns:
-            The job's id: the batch system's number, and a token that tells the job from a later one with the same number.
+            The job's id: the batch system's number, and a token that tells the job from
+            a later one with the same number.
 
         Raises:
             SchedulerError: The batch system refuses the job, or is not installed.
-            SchedulerUnavailableError: It does not answer, or takes no more jobs for now. The job may be submitted or not; if it has a
-                key, submitting it again finds out.
+            SchedulerUnavailableError: It does not answer, or takes no more jobs for
+                now. The job may be submitted or not; if it has a key, submitting it
+                again finds out.
         """
         return self.submit_many([job])[0]
 
@@ -129,16 +142,21 @@ class BatchSystem(ABC):
         """Submit jobs that need the same, as one job array: all are accepted, or none.
 
         Raises:
-            SchedulerError: As for `submit()`; or the jobs need different things, or are more than `array_size`.
+            SchedulerError: As for `submit()`; or the jobs need different things, or are
+                more than `array_size`.
             SchedulerUnavailableError: As for `submit()`.
         """
-        found = self.find(job.key for job in jobs if job.key in self._doubtful and job.key is not None)
+        found = self.find(
+            job.key for job in jobs if job.key in self._doubtful and job.key is not None
+        )
         rest = [job for job in jobs if job.key not in found]
         keys = {job.key for job in rest if job.key is not None}
         token = secrets.token_hex(4)
         numbers: Sequence[str] = ()
         if rest:
-            prepared = self._script(rest, f"{_MARK}{token}:{','.join(job.key or '' for job in rest)}")
+            prepared = self._script(
+                rest, f"{_MARK}{token}:{','.join(job.key or '' for job in rest)}"
+            )
             self._doubtful |= keys
             try:
                 numbers = self._submit(prepared)
@@ -149,7 +167,10 @@ class BatchSystem(ABC):
                 raise
         self._doubtful -= {*keys, *found}
         new = iter([str(_Id(number, token)) for number in numbers])
-        ids = [found[job.key] if job.key in found and job.key is not None else next(new) for job in jobs]
+        ids = [
+            found[job.key] if job.key in found and job.key is not None else next(new)
+            for job in jobs
+        ]
         self._states.update(dict.fromkeys(ids, JobState.QUEUED))
         return ids
 
@@ -162,7 +183,11 @@ class BatchSystem(ABC):
         """
         self._cancel_again()
         wanted = dict.fromkeys(ids)
-        known = {job: found for job in wanted if not self._has_ended(job) and (found := _Id.parse(job)) is not None}
+        known = {
+            job: found
+            for job in wanted
+            if not self._has_ended(job) and (found := _Id.parse(job)) is not None
+        }
         for job, seen in self._seen(known).items():
             self._note(job, seen)
         return {job: self._states.get(job, JobState.LOST) for job in wanted}
@@ -172,9 +197,12 @@ class BatchSystem(ABC):
 
         Raises:
             SchedulerError: The batch system is not installed.
-            SchedulerUnavailableError: It does not answer. The request is repeated by the next `poll()` or `cancel()`.
+            SchedulerUnavailableError: It does not answer. The request is repeated by
+                the next `poll()` or `cancel()`.
         """
-        self._to_cancel |= {job for job in ids if _Id.parse(job) is not None and not self._has_ended(job)}
+        self._to_cancel |= {
+            job for job in ids if _Id.parse(job) is not None and not self._has_ended(job)
+        }
         self._cancel_again()
 
     def find(self, keys: Iterable[str]) -> Mapping[str, str]:
@@ -207,8 +235,14 @@ class BatchSystem(ABC):
         Raises:
             SchedulerError: A job asks for something impossible.
         """
-        marks = (f"{_MARK}{'0' * 8}:{','.join(job.key or '' for job in part)}" for part in in_parts(jobs, self.array_size))
-        return [self._script(part, mark) for part, mark in zip(in_parts(jobs, self.array_size), marks, strict=True)]
+        marks = (
+            f"{_MARK}{'0' * 8}:{','.join(job.key or '' for job in part)}"
+            for part in in_parts(jobs, self.array_size)
+        )
+        return [
+            self._script(part, mark)
+            for part, mark in zip(in_parts(jobs, self.array_size), marks, strict=True)
+        ]
 
     def reason(self, job: str) -> str:
         """What the batch system said about the end of a job; empty if it said nothing."""
@@ -235,24 +269,36 @@ class BatchSystem(ABC):
         """End some jobs."""
 
     def _script(self, jobs: Sequence[JobSpec], mark: str) -> Script:
-        needs = {job.model_dump_json(include={"cpus", "gpus", "memory", "time_limit", "options"}) for job in jobs}
+        needs = {
+            job.model_dump_json(include={"cpus", "gpus", "memory", "time_limit", "options"})
+            for job in jobs
+        }
         if len(needs) > 1 or len(jobs) > self.array_size:
-            raise SchedulerError(f"an array has at most {self.array_size} jobs, which all need the same")
+            raise SchedulerError(
+                f"an array has at most {self.array_size} jobs, which all need the same"
+            )
         self._check(jobs[0].options)
         text = script_of(jobs, setup=self._setup, index=self.index, first=self.first)
         name = os.path.commonprefix([job.name for job in jobs])  # noqa: RUF071  # no path, but what the names begin with
         name = jobs[0].name if len(jobs) == 1 else name.rstrip("-_. ")
         return Script(
-            argv=tuple(self._command(jobs[0], name=name or jobs[0].name, count=len(jobs), mark=mark)), text=text, jobs=len(jobs)
+            argv=tuple(
+                self._command(jobs[0], name=name or jobs[0].name, count=len(jobs), mark=mark)
+            ),
+            text=text,
+            jobs=len(jobs),
         )
 
     def _check(self, options: Iterable[str]) -> None:
         for option in options:
             if not option.startswith("-") or not words(option)[0].strip("-"):
-                raise SchedulerError(f"{option!r} is no option of {self.system}: it must begin with a dash")
+                raise SchedulerError(
+                    f"{option!r} is no option of {self.system}: it must begin with a dash"
+                )
             if self._is_ours(words(option)[0].partition("=")[0]):
                 raise SchedulerError(
-                    f"the option {option!r} cannot be given: it is set here, or would make a job something else"
+                    f"the option {option!r} cannot be given: it is set here, or would make a job"
+                    " something else"
                 )
 
     def _is_ours(self, name: str) -> bool:
@@ -265,7 +311,10 @@ class BatchSystem(ABC):
         """What the batch system says about jobs; `None` for those that it does not know, or that are others with their number."""
         answers = self._look([identity.number for identity in jobs.values()]) if jobs else {}
         found = {job: answers.get(identity.number) for job, identity in jobs.items()}
-        return {job: seen if seen is None or jobs[job].is_marked(seen.mark) else None for job, seen in found.items()}
+        return {
+            job: seen if seen is None or jobs[job].is_marked(seen.mark) else None
+            for job, seen in found.items()
+        }
 
     def _note(self, job: str, seen: Seen | None) -> None:
         if seen is not None:

@@ -27,7 +27,9 @@ class Answer(NamedTuple):
     err: str
 
 
-def run(argv: Sequence[str], *, text: str = "", env: Mapping[str, str] | None = None, timeout: float) -> Answer:
+def run(
+    argv: Sequence[str], *, text: str = "", env: Mapping[str, str] | None = None, timeout: float
+) -> Answer:
     """Run a program and wait for its end.
 
     Args:
@@ -42,7 +44,12 @@ def run(argv: Sequence[str], *, text: str = "", env: Mapping[str, str] | None = 
     """
     try:
         found = subprocess.run(  # noqa: S603  # an argument list
-            argv, input=os.fsencode(text), capture_output=True, env=env, timeout=timeout, check=False
+            argv,
+            input=os.fsencode(text),
+            capture_output=True,
+            env=env,
+            timeout=timeout,
+            check=False,
         )
     except FileNotFoundError:
         raise SchedulerError(f"there is no program {argv[0]!r} on the PATH") from None
@@ -50,13 +57,21 @@ def run(argv: Sequence[str], *, text: str = "", env: Mapping[str, str] | None = 
         raise SchedulerUnavailableError(f"{argv[0]} did not answer within {timeout:g} s") from None
     except OSError as error:
         raise SchedulerUnavailableError(f"{argv[0]} cannot be started: {error.strerror}") from None
-    return Answer(found.returncode, found.stdout.decode(errors="replace"), found.stderr.decode(errors="replace"))
+    return Answer(
+        found.returncode,
+        found.stdout.decode(errors="replace"),
+        found.stderr.decode(errors="replace"),
+    )
 
 
 def lacking(programs: Sequence[str], system: str) -> str | None:
     """Which of some programs this machine lacks, in one line about the system that they belong to; `None` if it lacks none."""
     missing = [program for program in programs if shutil.which(program) is None]
-    return f"{system} is not installed here: there is no {' and no '.join(missing)} on the PATH" if missing else None
+    return (
+        f"{system} is not installed here: there is no {' and no '.join(missing)} on the PATH"
+        if missing
+        else None
+    )
 
 
 def in_one_line(text: str, longest: int = 300) -> str:

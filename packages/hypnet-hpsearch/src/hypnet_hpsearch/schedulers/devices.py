@@ -27,7 +27,9 @@ def installed_gpus() -> tuple[str, ...]:
     if tool is None:
         return ()
     try:
-        found = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False, timeout=30)  # noqa: S603  # fixed words
+        found = subprocess.run(
+            [tool, "-L"], capture_output=True, text=True, check=False, timeout=30
+        )  # fixed words
     except (OSError, subprocess.TimeoutExpired):
         return ()
     count = sum(line.startswith("GPU ") for line in found.stdout.splitlines())

@@ -1,8 +1,9 @@
 """Room for jobs on GPUs, shared between drivers.
 
-A GPU is taken by holding a lock on a small file, one file for every job that a GPU may have at once. The lock belongs to the job's
-process: it is given back when that ends, however it ends, and every driver of the same user on the machine respects it. When a GPU
-was last given to a job is the time of another file, which they respect too.
+A GPU is taken by holding a lock on a small file, one file for every job that a GPU may
+have at once. The lock belongs to the job's process: it is given back when that ends,
+however it ends, and every driver of the same user on the machine respects it. When a
+GPU was last given to a job is the time of another file, which they respect too.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class GpuSlots:
         limits: How busy a GPU may be, for a job to start there.
     """
 
-    def __init__(self, names: Sequence[str], jobs_per_gpu: int, directory: Path, limits: Limits) -> None:
+    def __init__(
+        self, names: Sequence[str], jobs_per_gpu: int, directory: Path, limits: Limits
+    ) -> None:
         self.names = tuple(names)
         self.jobs_per_gpu = jobs_per_gpu
         self.directory = directory
@@ -38,14 +41,16 @@ class GpuSlots:
         """Take room on `count` different GPUs, the emptiest first.
 
         Returns:
-            The GPUs' ids and open files that hold the room until the last copy of them is closed; `None` if there is not enough
-            room now.
+            The GPUs' ids and open files that hold the room until the last copy of them
+            is closed; `None` if there is not enough room now.
         """
         if not count:
             return [], []
         taken: dict[str, int] = {}
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        names = [name for name in self.names if not self._is_starting(name) and self.gauge.allows(name)]
+        names = [
+            name for name in self.names if not self._is_starting(name) and self.gauge.allows(name)
+        ]
         for place in range(self.jobs_per_gpu):
             for name in names:
                 if len(taken) < count and name not in taken:
@@ -65,7 +70,9 @@ class GpuSlots:
         """Whether a job was started on a GPU just now."""
         pause = self.gauge.limits.pause
         try:
-            return pause > 0 and 0 <= time.time() - self._file(name, "started").stat().st_mtime < pause
+            return (
+                pause > 0 and 0 <= time.time() - self._file(name, "started").stat().st_mtime < pause
+            )
         except FileNotFoundError:
             return False
 

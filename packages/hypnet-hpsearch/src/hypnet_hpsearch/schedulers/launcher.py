@@ -1,14 +1,17 @@
 """The small process beside a driver that starts the jobs of the scheduler `local`, watches them and cleans up after them.
 
-It holds little memory, so that starting a job costs one cheap fork. It outlives a driver that was killed for as long as its jobs
-run, so that whatever a job leaves behind is ended with it. A job that waits for its slot is a process already, which has its
-final id; it ends if nobody is left to give it a slot. Only the standard library is imported here.
+It holds little memory, so that starting a job costs one cheap fork. It outlives a
+driver that was killed for as long as its jobs run, so that whatever a job leaves behind
+is ended with it. A job that waits for its slot is a process already, which has its
+final id; it ends if nobody is left to give it a slot. Only the standard library is
+imported here.
 
-A job has its cores until it ends. Only the process around a search's trial says a little earlier that it needs them no more, by closing
-its end of the gate, so that the next trial starts while the result is written to disk.
+A job has its cores until it ends. Only the process around a search's trial says a
+little earlier that it needs them no more, by closing its end of the gate, so that the
+next trial starts while the result is written to disk.
 
-Driver and launcher exchange lines of JSON over a socket: `start` (answered by `id` or `error`), `cancel` and `slots` in one
-direction, `started` and `ended` in the other.
+Driver and launcher exchange lines of JSON over a socket: `start` (answered by `id` or
+`error`), `cancel` and `slots` in one direction, `started` and `ended` in the other.
 """
 
 from __future__ import annotations
@@ -97,7 +100,9 @@ class _Launcher:
     def _timeout(self) -> float | None:
         due = min((job.deadline for job in self.jobs.values()), default=_NEVER)
         if self.waiting and self.waiting[0].order["gpus"]:
-            due = min(due, time.monotonic() + 0.5)  # a GPU may be given back, or be less busy, and nobody tells
+            due = min(
+                due, time.monotonic() + 0.5
+            )  # a GPU may be given back, or be less busy, and nobody tells
         return None if due == _NEVER else max(0.0, due - time.monotonic())
 
     def _receive(self) -> bytes:
@@ -121,7 +126,9 @@ class _Launcher:
         if order["do"] == "start":
             self._start(order)
         elif order["do"] == "gpus":
-            self.gpus = GpuSlots(order["gpus"], self.gpus.jobs_per_gpu, self.gpus.directory, self.gpus.gauge.limits)
+            self.gpus = GpuSlots(
+                order["gpus"], self.gpus.jobs_per_gpu, self.gpus.directory, self.gpus.gauge.limits
+            )
         elif order["do"] == "slots":
             self.slots = order["slots"]
         else:
@@ -221,7 +228,8 @@ def _collect() -> tuple[int, int] | None:
     """Collect one ended job, with all that it left behind in its process group; its process id and exit code."""
     number = -1
     if hasattr(os, "waitid"):
-        # Look first: as long as the process is not collected, its number, and so its group, is nobody else's.
+        # Look first: as long as the process is not collected, its number, and so its
+        # group, is nobody else's.
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if found is None:
             return None
@@ -261,7 +269,11 @@ def _be_the_job(order: dict[str, Any], gate: socket.socket) -> None:
 def _prepare(order: dict[str, Any]) -> None:
     for descriptor, path, flags in (
         (0, os.devnull, os.O_RDONLY),
-        (2, order["stderr"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),  # first, so that it can tell what happens to the other
+        (
+            2,
+            order["stderr"],
+            os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+        ),  # first, so that it can tell what happens to the other
         (1, order["stdout"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
     ):
         opened = os.open(path, flags, 0o666)
@@ -281,7 +293,9 @@ def _become(argv: list[str], gpus: list[str], locks: list[int], gate: socket.soc
         )  # the numbers are nvidia-smi's; CUDA would count the fastest first
     for lock in locks:
         os.set_inheritable(lock, True)
-    if trial.is_command(argv):  # its module is here already: a fork does what a new interpreter would
+    if trial.is_command(
+        argv
+    ):  # its module is here already: a fork does what a new interpreter would
         return trial.main(trial.arguments(argv), gate.close)
     os.execvpe(argv[0], argv, os.environ)  # noqa: S606  # no shell is just what we want
     return _CANNOT_START
@@ -291,14 +305,20 @@ def main(arguments: list[str]) -> int:
     """Serve the driver at the other end of an inherited socket.
 
     Args:
-        arguments: The settings as JSON: `socket` (a file descriptor), `slots`, `gpus`, `jobs_per_gpu`,
-            `locks` (the directory of the GPUs' locks), `limits` (of the GPUs' use: `memory`, `load`, `pause`), `grace` (seconds).
+        arguments: The settings as JSON: `socket` (a file descriptor), `slots`, `gpus`,
+            `jobs_per_gpu`, `locks` (the directory of the GPUs' locks), `limits` (of the
+            GPUs' use: `memory`, `load`, `pause`), `grace` (seconds).
     """
     settings = json.loads(arguments[0])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business
     control = socket.socket(fileno=settings["socket"])
     gc.disable()  # a collection would touch every page, and make each fork copy them
-    gpus = GpuSlots(settings["gpus"], settings["jobs_per_gpu"], Path(settings["locks"]), Limits(**settings["limits"]))
+    gpus = GpuSlots(
+        settings["gpus"],
+        settings["jobs_per_gpu"],
+        Path(settings["locks"]),
+        Limits(**settings["limits"]),
+    )
     _Launcher(control, gpus, settings["slots"], settings["grace"]).run()
     return 0
 

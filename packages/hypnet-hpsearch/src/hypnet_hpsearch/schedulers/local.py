@@ -24,26 +24,33 @@ __all__ = ["Local"]
 class Local:
     """Runs jobs as processes of this machine, as many at once as there are slots.
 
-    A job that asks for $c$ cores takes $c$ slots; jobs start in the order in which they were submitted. Every job leads a session
-    of its own, so Ctrl-C does not reach it and cancelling ends all that it started. Jobs outlive their driver. A job's id names
-    its process for ever (machine, boot, process id, start time, and the cores it takes), so a driver that was started again recognises the jobs of its
-    predecessor, which keep their slots, and never mistakes another process for one of them.
+    A job that asks for $c$ cores takes $c$ slots; jobs start in the order in which they
+    were submitted. Every job leads a session of its own, so Ctrl-C does not reach it
+    and cancelling ends all that it started. Jobs outlive their driver. A job's id names
+    its process for ever (machine, boot, process id, start time, and the cores it
+    takes), so a driver that was started again recognises the jobs of its predecessor,
+    which keep their slots, and never mistakes another process for one of them.
 
-    Unless a job sets it itself, `OMP_NUM_THREADS` is its number of cores: jobs side by side do not slow each other down. Its time
-    limit is enforced; its memory is not.
+    Unless a job sets it itself, `OMP_NUM_THREADS` is its number of cores: jobs side by
+    side do not slow each other down. Its time limit is enforced; its memory is not.
 
     Args:
-        slots: How many cores the jobs may use together; all that this process may use if `None`.
-        gpus: Ids of the GPUs that jobs may be given, such as `[0, 2]`; those of `CUDA_VISIBLE_DEVICES`, or else all, if
-            `None`. Each job sees its own GPUs only. Drivers of the same user on this machine share them.
+        slots: How many cores the jobs may use together; all that this process may use
+            if `None`.
+        gpus: Ids of the GPUs that jobs may be given, such as `[0, 2]`; those of
+            `CUDA_VISIBLE_DEVICES`, or else all, if `None`. Each job sees its own GPUs
+            only. Drivers of the same user on this machine share them.
         jobs_per_gpu: How many jobs may share one GPU.
-        allowed_memory: A job starts only on a GPU of whose memory at most this part is in use, by whomever, as NVML says (from 0 to 1);
-            needs the extra `gpu` of hypnet-hpsearch. Any if `None`.
-        allowed_load: Likewise, at most this part of the GPU's latest time was spent at work.
-        startup_pause: Seconds after the start of a job in which no other starts on its GPU: a job needs time to take the memory
-            that the next one must see as taken.
-        grace: Seconds that a job has between the request to end (`SIGTERM`) and its end by force (`SIGKILL`), when it is
-            cancelled or over its time limit.
+        allowed_memory: A job starts only on a GPU of whose memory at most this part is
+            in use, by whomever, as NVML says (from 0 to 1); needs the extra `gpu` of
+            hypnet-hpsearch. Any if `None`.
+        allowed_load: Likewise, at most this part of the GPU's latest time was spent at
+            work.
+        startup_pause: Seconds after the start of a job in which no other starts on its
+            GPU: a job needs time to take the memory that the next one must see as
+            taken.
+        grace: Seconds that a job has between the request to end (`SIGTERM`) and its end
+            by force (`SIGKILL`), when it is cancelled or over its time limit.
 
     Raises:
         SchedulerError: There is no such GPU.
@@ -90,7 +97,8 @@ class Local:
             The job's id, `host:boot:pid:start:cores`.
 
         Raises:
-            SchedulerError: The job asks for more slots or GPUs than there are, or no process could be started.
+            SchedulerError: The job asks for more slots or GPUs than there are, or no
+                process could be started.
         """
         with self._lock:
             self._check(job)
@@ -106,11 +114,15 @@ class Local:
     def poll(self, ids: Iterable[str]) -> Mapping[str, JobState]:
         """The states of some jobs, of this driver or of an earlier one on this machine.
 
-        Of an earlier driver's job one can say that it runs, or else that it is lost: nobody here saw how it ended.
+        Of an earlier driver's job one can say that it runs, or else that it is lost:
+        nobody here saw how it ended.
         """
         with self._lock:
             self._listen()
-            states = {job: self._states[job] if job in self._states else self._adopted_state(job) for job in ids}
+            states = {
+                job: self._states[job] if job in self._states else self._adopted_state(job)
+                for job in ids
+            }
             if any(state.ended for state in states.values()):
                 self._give_back_slots()
             return states
@@ -139,21 +151,31 @@ class Local:
 
     def _check(self, job: JobSpec) -> None:
         if job.cpus > self.slots:
-            raise SchedulerError(f"job {job.name!r} asks for {job.cpus} cores, but there are only {self.slots} slots")
+            raise SchedulerError(
+                f"job {job.name!r} asks for {job.cpus} cores, but there are only {self.slots} slots"
+            )
         if job.gpus and self.gpus is None:
             self.gpus = visible_gpus()
             if self._launcher is not None:  # it was started without GPUs
                 self._launcher.send({"do": "gpus", "gpus": self.gpus})
         if job.gpus > len(self.gpus or ()):
-            there = f"there are only {len(self.gpus)}" if self.gpus else "this machine has none that nvidia-smi knows"
-            raise SchedulerError(f"job {job.name!r} asks for {job.gpus} GPU{'s' * (job.gpus > 1)}, but {there}")
+            there = (
+                f"there are only {len(self.gpus)}"
+                if self.gpus
+                else "this machine has none that nvidia-smi knows"
+            )
+            raise SchedulerError(
+                f"job {job.name!r} asks for {job.gpus} GPU{'s' * (job.gpus > 1)}, but {there}"
+            )
         if job.gpus and not self._is_told:
             try:
                 gauge = Gauge(self._limits)
                 for name in self.gpus or ():
                     gauge.tells(name)
             except UsageError as error:
-                raise SchedulerError(f"allowed_memory and allowed_load cannot be kept: {error}") from None
+                raise SchedulerError(
+                    f"allowed_memory and allowed_load cannot be kept: {error}"
+                ) from None
             self._is_told = True
 
     def _running_launcher(self) -> LauncherProcess:
@@ -181,7 +203,9 @@ class Local:
             self._states = {job: state for job, state in self._states.items() if state.ended}
 
     def _note(self, message: Mapping[str, str]) -> None:
-        self._states[message["id"]] = JobState.RUNNING if message["say"] == "started" else JobState(message["state"])
+        self._states[message["id"]] = (
+            JobState.RUNNING if message["say"] == "started" else JobState(message["state"])
+        )
 
     def _adopted_state(self, job: str) -> JobState:
         identity, cores = _parse(job)
@@ -193,7 +217,11 @@ class Local:
         return JobState.RUNNING
 
     def _give_back_slots(self) -> None:
-        ended = [job for job in self._adopted if (identity := _parse(job)[0]) is None or not identity.alive]
+        ended = [
+            job
+            for job in self._adopted
+            if (identity := _parse(job)[0]) is None or not identity.alive
+        ]
         for job in ended:
             del self._adopted[job]
         if ended:
@@ -201,7 +229,9 @@ class Local:
 
     def _tell_slots(self) -> None:
         if self._launcher is not None:
-            self._launcher.send({"do": "slots", "slots": max(0, self.slots - sum(self._adopted.values()))})
+            self._launcher.send(
+                {"do": "slots", "slots": max(0, self.slots - sum(self._adopted.values()))}
+            )
 
 
 def _parse(job: str) -> tuple[Identity | None, int]:
@@ -230,10 +260,14 @@ def _cores() -> int:
 
 def _checked_gpus(names: tuple[str, ...]) -> tuple[str, ...]:
     there = {*installed_gpus(), *visible_gpus()}
-    unknown = [name for name in names if name not in there and not name.startswith(("GPU-", "MIG-"))]
+    unknown = [
+        name for name in names if name not in there and not name.startswith(("GPU-", "MIG-"))
+    ]
     if unknown or (names and not there):
         has = f"there is: {', '.join(sorted(there))}" if there else "nvidia-smi finds no GPU here"
-        raise SchedulerError(f"this machine has no GPU {' and no GPU '.join(unknown or names)}; {has}")
+        raise SchedulerError(
+            f"this machine has no GPU {' and no GPU '.join(unknown or names)}; {has}"
+        )
     return names
 
 
@@ -243,7 +277,9 @@ def _end(strangers: Iterable[Identity], grace: float) -> None:
     for identity in remaining:
         identity.signal_group(signal.SIGTERM)
     end = time.monotonic() + grace
-    while (remaining := [identity for identity in remaining if identity.alive]) and time.monotonic() < end:
+    while (
+        remaining := [identity for identity in remaining if identity.alive]
+    ) and time.monotonic() < end:
         time.sleep(0.01)
     for identity in remaining:
         identity.signal_group(signal.SIGKILL)

@@ -1,7 +1,8 @@
 """Which process is which: identities that survive the number's being given to another process.
 
-A process id alone means nothing once the process has ended: the system hands the number out again. Together with the machine,
-its boot and the moment of the start it names one process for ever.
+A process id alone means nothing once the process has ended: the system hands the number
+out again. Together with the machine, its boot and the moment of the start it names one
+process for ever.
 """
 
 from __future__ import annotations
@@ -84,10 +85,14 @@ def _start(pid: int) -> str | None:
 
 
 def _start_from_ps(pid: int) -> str | None:
-    import subprocess  # noqa: PLC0415  only systems without /proc pay for it
+    import subprocess
 
     found = subprocess.run(  # noqa: S603  # fixed words and a number
-        ["/bin/ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False, timeout=20
+        ["/bin/ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
     )
     state, _, start = found.stdout.strip().partition(" ")
     return None if not state or state.startswith("Z") else start.strip()

@@ -26,19 +26,22 @@ _STORE = 80 * 2**20  # bytes for Ray's object store, which nothing here needs; l
 class Ray:
     """Runs jobs as tasks of a Ray cluster, or of a Ray that is started on this machine.
 
-    Ray distributes the tasks: one starts where the cores, GPUs and memory that its job asks for are free. Every task runs the job's
-    command as a process, in the environment of Ray's workers; paths must mean the same on every node, and so must the command. Ray
-    never repeats a task. It ends the tasks of a driver that has died, and what they ran; what had ended by then has its result.
+    Ray distributes the tasks: one starts where the cores, GPUs and memory that its job
+    asks for are free. Every task runs the job's command as a process, in the
+    environment of Ray's workers; paths must mean the same on every node, and so must
+    the command. Ray never repeats a task. It ends the tasks of a driver that has died,
+    and what they ran; what had ended by then has its result.
 
-    Needs the extra `ray` of hypnet-hpsearch. A Ray that is started here listens on this machine's network addresses, without dashboard
-    and without usage statistics.
+    Needs the extra `ray` of hypnet-hpsearch. A Ray that is started here listens on this
+    machine's network addresses, without dashboard and without usage statistics.
 
     Args:
-        address: A running cluster to join, such as `"auto"` or `"head:6379"`; starts Ray on this machine if `None`.
+        address: A running cluster to join, such as `"auto"` or `"head:6379"`; starts
+            Ray on this machine if `None`.
         cpus: Cores of a Ray that is started here; all if `None`.
         gpus: GPUs of a Ray that is started here; those that it finds if `None`.
-        grace: Seconds that a job has between the request to end (`SIGTERM`) and its end by force (`SIGKILL`), when it is
-            cancelled or over its time limit.
+        grace: Seconds that a job has between the request to end (`SIGTERM`) and its end
+            by force (`SIGKILL`), when it is cancelled or over its time limit.
 
     Raises:
         SchedulerError: Cores or GPUs are given for a cluster that is joined.
@@ -58,7 +61,9 @@ class Ray:
         grace: Annotated[float, Field(ge=0)] = 10.0,
     ) -> None:
         if address is not None and (cpus is not None or gpus is not None):
-            raise SchedulerError(f"cpus and gpus are those of the cluster at {address!r}: they cannot be given")
+            raise SchedulerError(
+                f"cpus and gpus are those of the cluster at {address!r}: they cannot be given"
+            )
         self._address, self._cpus, self._gpus, self._grace = address, cpus, gpus, grace
         self._ray: Any = None
         self._is_mine = False
@@ -78,7 +83,8 @@ class Ray:
         """Hand a job over to Ray.
 
         Raises:
-            SchedulerError: Ray is not installed or cannot be reached, or the job asks for more than the machine has.
+            SchedulerError: Ray is not installed or cannot be reached, or the job asks
+                for more than the machine has.
         """
         ray = self._connected()
         self._check(job)
@@ -138,7 +144,12 @@ class Ray:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         ray = importlib.import_module("ray")
         if not ray.is_initialized():
-            here = {"num_cpus": self._cpus, "num_gpus": self._gpus, "include_dashboard": False, "object_store_memory": _STORE}
+            here = {
+                "num_cpus": self._cpus,
+                "num_gpus": self._gpus,
+                "include_dashboard": False,
+                "object_store_memory": _STORE,
+            }
             try:
                 ray.init(
                     address=self._address or "local",
@@ -148,7 +159,9 @@ class Ray:
                 )
             except Exception as error:  # Ray raises all sorts of things
                 what = f"join Ray at {self._address!r}" if self._address else "start Ray"
-                raise SchedulerError(f"cannot {what}: {in_one_line(str(error)) or type(error).__name__}") from error
+                raise SchedulerError(
+                    f"cannot {what}: {in_one_line(str(error)) or type(error).__name__}"
+                ) from error
             self._is_mine = True
         self._ray = ray
         return ray
@@ -157,9 +170,14 @@ class Ray:
         if self._address is not None:
             return  # a cluster may grow
         there = self._ray.cluster_resources()
-        for what, asked, has in (("cores", job.cpus, there.get("CPU", 0)), ("GPUs", job.gpus, there.get("GPU", 0))):
+        for what, asked, has in (
+            ("cores", job.cpus, there.get("CPU", 0)),
+            ("GPUs", job.gpus, there.get("GPU", 0)),
+        ):
             if asked > has:
-                raise SchedulerError(f"job {job.name!r} asks for {asked} {what}, but Ray has only {has:g}")
+                raise SchedulerError(
+                    f"job {job.name!r} asks for {asked} {what}, but Ray has only {has:g}"
+                )
 
     def _look(self, job: str) -> None:
         """Take in what a task has said: that it runs, and how it ended."""
@@ -179,7 +197,10 @@ class Ray:
             self._end(job, JobState.CANCELLED if job in self._cancelled else JobState.FAILED)
         except ConnectionError as error:
             raise SchedulerUnavailableError(f"Ray: {in_one_line(str(error))}") from None
-        if job in self._tasks and time.monotonic() - self._cancelled.get(job, float("inf")) > 2 * self._grace + 5:
+        if (
+            job in self._tasks
+            and time.monotonic() - self._cancelled.get(job, float("inf")) > 2 * self._grace + 5
+        ):
             self._ray.cancel(task, force=True)
 
     def _end(self, job: str, state: JobState) -> None:

@@ -1,4 +1,7 @@
-"""What runs inside a worker of Ray: one job, as a process of its own. Only the standard library is imported here."""
+"""What runs inside a worker of Ray: one job, as a process of its own.
+
+Only the standard library is imported here.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ def run_job(order: Mapping[str, Any]) -> Iterator[int | str | None]:
         order: `argv`, `cwd`, `env`, `stdout`, `stderr`, `limit` and `grace` (seconds).
 
     Yields:
-        First `None`, as soon as the task runs; then the exit code, or why there is none, in words.
+        First `None`, as soon as the task runs; then the exit code, or why there is
+        none, in words.
     """
     yield None
     try:
@@ -43,7 +47,8 @@ def run_job(order: Mapping[str, Any]) -> Iterator[int | str | None]:
         _ask_to_end(process.pid, order["grace"])
         raise
     finally:
-        # As long as the process is not collected, its number, and so its group, is nobody else's.
+        # As long as the process is not collected, its number, and so its group, is
+        # nobody else's.
         _signal(process.pid, signal.SIGKILL)
         code = process.wait()
     yield code
@@ -76,7 +81,10 @@ def _ask_to_end(pid: int, grace: float) -> None:
     """Ask a process and its group to end, and wait as long as it has for that."""
     _signal(pid, signal.SIGTERM)
     end = time.monotonic() + grace
-    while time.monotonic() < end and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+    while (
+        time.monotonic() < end
+        and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    ):
         time.sleep(_LOOK)
 
 

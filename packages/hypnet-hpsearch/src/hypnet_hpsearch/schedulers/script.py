@@ -1,7 +1,8 @@
 """The script that a batch system is given: one job, or an array of jobs of which each element picks its own part.
 
-Bash reads it, so everything that is not ours is quoted: an argument with a line break does not even begin a new line, where a
-batch system could take it for one of its own instructions.
+Bash reads it, so everything that is not ours is quoted: an argument with a line break
+does not even begin a new line, where a batch system could take it for one of its own
+instructions.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from hypnet_core.runs.scheduling import JobSpec
 
 __all__ = ["quoted", "script"]
 
-_CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), 127)} | {ord("\\"): "\\\\", ord("'"): "\\'"}
+_CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), 127)} | {
+    ord("\\"): "\\\\",
+    ord("'"): "\\'",
+}
 _HAS_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BROKEN = 125  # exit code of a job whose command could not even be tried
@@ -35,7 +39,11 @@ def script(jobs: Sequence[JobSpec], *, setup: Sequence[str] = (), index: str, fi
     Raises:
         SchedulerError: A job's environment has a name that no shell accepts.
     """
-    lines = ["#!/bin/bash", f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{jobs[0].cpus}}}"', *setup]
+    lines = [
+        "#!/bin/bash",
+        f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{jobs[0].cpus}}}"',
+        *setup,
+    ]
     if len(jobs) == 1:
         lines += _body(jobs[0])
     else:
@@ -59,7 +67,9 @@ def quoted(text: str) -> str:
 def _body(job: JobSpec) -> list[str]:
     strange = [name for name in job.env if not _VARIABLE.fullmatch(name)]
     if strange:
-        raise SchedulerError(f"job {job.name!r}: a shell cannot set the environment variable {strange[0]!r}")
+        raise SchedulerError(
+            f"job {job.name!r}: a shell cannot set the environment variable {strange[0]!r}"
+        )
     lines = [f"export {name}={quoted(value)}" for name, value in job.env.items()]
     # Errors first, so that they tell what happens to the rest.
     lines.append(f"exec </dev/null 2>>{_file(job.stderr)} || exit {_BROKEN}")

@@ -19,9 +19,21 @@ from hypnet_hpsearch.schedulers.commands import Answer, in_one_line, run
 __all__ = ["Slurm"]
 
 _STATES = {
-    **dict.fromkeys(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD"), JobState.QUEUED),
     **dict.fromkeys(
-        ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING", "SPECIAL_EXIT"),
+        ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD"),
+        JobState.QUEUED,
+    ),
+    **dict.fromkeys(
+        (
+            "RUNNING",
+            "COMPLETING",
+            "SUSPENDED",
+            "STOPPED",
+            "SIGNALING",
+            "STAGE_OUT",
+            "RESIZING",
+            "SPECIAL_EXIT",
+        ),
         JobState.RUNNING,
     ),
     "COMPLETED": JobState.FINISHED,
@@ -30,7 +42,8 @@ _STATES = {
 """All others have failed: FAILED, TIMEOUT, NODE_FAIL, BOOT_FAIL, OUT_OF_MEMORY, DEADLINE, PREEMPTED, LAUNCH_FAILED, …"""
 
 _NOT_NOW = re.compile(
-    r"unable to contact|timed out|connection refused|could not establish|zero bytes|temporar|authentication error|munge|standby"
+    r"unable to contact|timed out|connection refused|could not establish|zero"
+    r" bytes|temporar|authentication error|munge|standby"
     r"|transport endpoint|communications? (?:connection|failure)|MaxSubmitJob|job queue.* full",
     re.IGNORECASE,
 )
@@ -49,27 +62,34 @@ _KEPT = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT"}
 class Slurm(BatchSystem):
     """Submits jobs to a Slurm cluster, those that need the same as job arrays.
 
-    Nothing but Slurm's own commands is needed where the search runs. Accounting (`sacct`) is asked if there is any; without it, a job
-    that Slurm has forgotten is lost as far as Slurm is concerned, and its own result decides. Jobs outlive the driver. An id is
-    Slurm's number and a token that is also in the job's comment, by which a job is found whose number was lost, and never
-    mistaken for another that was given its number.
+    Nothing but Slurm's own commands is needed where the search runs. Accounting
+    (`sacct`) is asked if there is any; without it, a job that Slurm has forgotten is
+    lost as far as Slurm is concerned, and its own result decides. Jobs outlive the
+    driver. An id is Slurm's number and a token that is also in the job's comment, by
+    which a job is found whose number was lost, and never mistaken for another that was
+    given its number.
 
-    A job has the driver's environment, without what Slurm has put there for the driver itself; `OMP_NUM_THREADS` is its number
-    of cores unless it is set. Times are rounded up to minutes and memory to MiB.
+    A job has the driver's environment, without what Slurm has put there for the driver
+    itself; `OMP_NUM_THREADS` is its number of cores unless it is set. Times are rounded
+    up to minutes and memory to MiB.
 
     Args:
-        partition: Partition, or several separated by commas; the cluster's default if `None`.
+        partition: Partition, or several separated by commas; the cluster's default if
+            `None`.
         qos: Quality of service.
         account: Account to charge.
         constraint: Features that a node must have, such as `"a100|h100"`.
         reservation: Reservation to use.
-        gres: What a job's GPUs are asked for as, `--gres=GRES:N`; `"gpu:a100"` asks for that type.
-        environment: Whether jobs have the driver's environment (`all`), or that of a login (`none`).
+        gres: What a job's GPUs are asked for as, `--gres=GRES:N`; `"gpu:a100"` asks for
+            that type.
+        environment: Whether jobs have the driver's environment (`all`), or that of a
+            login (`none`).
         options: More options for `sbatch`, one each, such as `"--exclude=n7"`.
-        setup: Lines of bash that every job runs before its command, such as `"module load cuda"`. They are written into the script as they
-            are.
+        setup: Lines of bash that every job runs before its command, such as `"module
+            load cuda"`. They are written into the script as they are.
         max_jobs: How many jobs a search keeps queued or running at once.
-        array_size: How many jobs at most to submit as one array; 1 submits each by itself.
+        array_size: How many jobs at most to submit as one array; 1 submits each by
+            itself.
         poll_interval: Seconds between two looks at the queue.
         timeout: Seconds to wait for an answer.
 
@@ -127,13 +147,26 @@ class Slurm(BatchSystem):
 
     def _command(self, job: JobSpec, *, name: str, count: int, mark: str) -> list[str]:
         return [
-            *("sbatch", "--parsable", "--ignore-pbs", "--no-requeue", f"--export={self._environment}"),
+            *(
+                "sbatch",
+                "--parsable",
+                "--ignore-pbs",
+                "--no-requeue",
+                f"--export={self._environment}",
+            ),
             *(f"--job-name={name}", f"--comment={mark}"),
-            *(f"--chdir={Path.cwd()}", "--output=/dev/null"),  # the script itself opens the job's files
+            *(
+                f"--chdir={Path.cwd()}",
+                "--output=/dev/null",
+            ),  # the script itself opens the job's files
             *([f"--array=0-{count - 1}"] if count > 1 else []),
             *("--nodes=1", "--ntasks=1", f"--cpus-per-task={job.cpus}"),
             *([] if job.memory is None else [f"--mem={math.ceil(job.memory / 2**20)}M"]),
-            *([] if job.time_limit is None else [f"--time={math.ceil(job.time_limit.total_seconds() / 60)}"]),
+            *(
+                []
+                if job.time_limit is None
+                else [f"--time={math.ceil(job.time_limit.total_seconds() / 60)}"]
+            ),
             *([f"--gres={self._gres}:{job.gpus}"] if job.gpus else []),
             *(word for option in (*self._options, *job.options) for word in words(option)),
         ]
@@ -150,11 +183,17 @@ class Slurm(BatchSystem):
             said = in_one_line(answer.err or answer.out) or f"exit code {answer.code}"
             failure = SchedulerUnavailableError if _NOT_NOW.search(said) else SchedulerError
             raise failure(f"Slurm does not take the job: {said}")
-        return [number] if prepared.jobs == 1 else [f"{number}_{index}" for index in range(prepared.jobs)]
+        return (
+            [number]
+            if prepared.jobs == 1
+            else [f"{number}_{index}" for index in range(prepared.jobs)]
+        )
 
     def _look(self, numbers: Sequence[str]) -> dict[str, Seen]:
         found: dict[str, Seen] = {}
-        for part in in_parts(list(dict.fromkeys(number.partition("_")[0] for number in numbers)), _AT_ONCE):
+        for part in in_parts(
+            list(dict.fromkeys(number.partition("_")[0] for number in numbers)), _AT_ONCE
+        ):
             found.update(self._queue(f"--jobs={','.join(part)}", "--states=all"))
         missing = [number for number in numbers if number not in found]
         return {**found, **self._accounted(missing)}
@@ -163,12 +202,27 @@ class Slurm(BatchSystem):
         return self._queue(f"--user={os.getuid()}")
 
     def _queue(self, *which: str) -> Iterator[tuple[str, Seen]]:
-        answer = self._run(["squeue", "--noheader", "--array", "--all", "--format=%i|%T|%k|%r", *which])
+        answer = self._run(
+            ["squeue", "--noheader", "--array", "--all", "--format=%i|%T|%k|%r", *which]
+        )
         if answer.code and _UNKNOWN not in answer.err:
-            raise SchedulerUnavailableError(f"squeue: {in_one_line(answer.err) or f'exit code {answer.code}'}")
-        for number, said, mark, reason in _fields("squeue", answer.out, 4):  # the reason may hold anything
-            state = "LAUNCH_FAILED" if _HELD in reason else said  # nobody but an administrator could release it
-            yield number, Seen(_state(state), f"{state}: {reason}" if reason not in {"", "None"} else state, mark)
+            raise SchedulerUnavailableError(
+                f"squeue: {in_one_line(answer.err) or f'exit code {answer.code}'}"
+            )
+        for number, said, mark, reason in _fields(
+            "squeue", answer.out, 4
+        ):  # the reason may hold anything
+            state = (
+                "LAUNCH_FAILED" if _HELD in reason else said
+            )  # nobody but an administrator could release it
+            yield (
+                number,
+                Seen(
+                    _state(state),
+                    f"{state}: {reason}" if reason not in {"", "None"} else state,
+                    mark,
+                ),
+            )
 
     def _accounted(self, numbers: Sequence[str]) -> dict[str, Seen]:
         """What accounting says about jobs that the controller has forgotten; nothing where there is no accounting."""
@@ -201,7 +255,9 @@ class Slurm(BatchSystem):
         for part in in_parts(numbers, _AT_ONCE):
             answer = self._run(["scancel", *part])
             if answer.code and _UNKNOWN not in answer.err:
-                raise SchedulerUnavailableError(f"scancel: {in_one_line(answer.err) or f'exit code {answer.code}'}")
+                raise SchedulerUnavailableError(
+                    f"scancel: {in_one_line(answer.err) or f'exit code {answer.code}'}"
+                )
 
     def _run(self, argv: Sequence[str], text: str = "") -> Answer:
         return run(argv, text=text, env=_environment(), timeout=self.timeout)
@@ -229,4 +285,8 @@ def _environment() -> dict[str, str]:
     unwanted = re.compile(
         r"(SLURM|SLURMD|SRUN|SQUEUE|SCANCEL|SACCT|PMI|PMIX)_.*|SBATCH_(WAIT|ARRAY_INX|TEST_ONLY|DEBUG)|CUDA_VISIBLE_DEVICES"
     )
-    return {name: value for name, value in os.environ.items() if name in _KEPT or not unwanted.fullmatch(name)}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _KEPT or not unwanted.fullmatch(name)
+    }

@@ -1,4 +1,7 @@
-"""How busy GPUs are, as NVML says, and whether one more job may start there. Only the standard library is imported before it is asked."""
+"""How busy GPUs are, as NVML says, and whether one more job may start there.
+
+Only the standard library is imported before it is asked.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,12 @@ class Limits(NamedTuple):
     """Up to which use of a GPU another job may start on it.
 
     Attributes:
-        memory: Largest part of its memory that may be in use by whomever, from 0 to 1; any if `None`.
-        load: Largest part of the latest second or so that it may have worked, from 0 to 1; any if `None`.
-        pause: Seconds after the start of a job in which no other starts there: until then it has not taken what it needs.
+        memory: Largest part of its memory that may be in use by whomever, from 0 to 1;
+            any if `None`.
+        load: Largest part of the latest second or so that it may have worked, from 0 to
+            1; any if `None`.
+        pause: Seconds after the start of a job in which no other starts there: until
+            then it has not taken what it needs.
     """
 
     memory: float | None = None
@@ -70,13 +76,20 @@ class Gauge:
         nvml = self._nvml
         try:
             by_id = name.startswith(("GPU-", "MIG-"))
-            device = nvml.nvmlDeviceGetHandleByUUID(name) if by_id else nvml.nvmlDeviceGetHandleByIndex(int(name))
+            device = (
+                nvml.nvmlDeviceGetHandleByUUID(name)
+                if by_id
+                else nvml.nvmlDeviceGetHandleByIndex(int(name))
+            )
             busy = False
             if self.limits.memory is not None:
                 memory = nvml.nvmlDeviceGetMemoryInfo(device)
                 busy |= not _part(memory.used, memory.total) <= self.limits.memory
             if self.limits.load is not None:
-                busy |= not _part(nvml.nvmlDeviceGetUtilizationRates(device).gpu, 100) <= self.limits.load
+                busy |= (
+                    not _part(nvml.nvmlDeviceGetUtilizationRates(device).gpu, 100)
+                    <= self.limits.load
+                )
         except (nvml.NVMLError, ValueError, TypeError) as error:
             raise UsageError(f"NVML does not tell how busy GPU {name} is: {error}") from None
         if busy:
@@ -87,7 +100,9 @@ class Gauge:
         try:
             nvml = importlib.import_module("pynvml")
         except ImportError:
-            raise UsageError("the package pynvml is missing: pip install 'hypnet-hpsearch[gpu]'") from None
+            raise UsageError(
+                "the package pynvml is missing: pip install 'hypnet-hpsearch[gpu]'"
+            ) from None
         try:
             nvml.nvmlInit()
         except nvml.NVMLError as error:

@@ -33,7 +33,13 @@ class LauncherProcess:
         settings["socket"] = theirs.fileno()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  # our own module; -P: nothing in the working directory is imported
-                [sys.executable, "-P", "-m", "hypnet_hpsearch.schedulers.launcher", json.dumps(settings)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "hypnet_hpsearch.schedulers.launcher",
+                    json.dumps(settings),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # it outlives the driver, and must not keep its pipes open
                 stderr=subprocess.DEVNULL,
@@ -43,7 +49,10 @@ class LauncherProcess:
         self._finalizer = weakref.finalize(self, _hang_up, self._socket, self._process)
 
     def send(self, order: Mapping[str, Any]) -> None:
-        """Give an order. A launcher that is gone is noticed by the next `messages()`."""
+        """Give an order.
+
+        A launcher that is gone is noticed by the next `messages()`.
+        """
         with suppress(OSError):
             self._socket.sendall(json.dumps(order).encode() + b"\n")
 
@@ -53,7 +62,10 @@ class LauncherProcess:
             received = self._receive()
             if not received:
                 self.gone = True
-                raise SchedulerError("the process that starts the jobs has ended unexpectedly; jobs that it had started go on")
+                raise SchedulerError(
+                    "the process that starts the jobs has ended unexpectedly; jobs that it had"
+                    " started go on"
+                )
             self._buffer += received
         line, _, self._buffer = self._buffer.partition(b"\n")
         message: dict[str, str] = json.loads(line)

@@ -29,7 +29,8 @@ def delta_state_dict(hypernet: HyperNetwork, condition: int) -> dict[str, Tensor
     r"""What one condition adds to each of the shared weights, by name: copies that need no hypnet.
 
     Args:
-        hypernet: A `Delta`, for $\omega - \omega_0$; of any other hypernetwork the weights themselves.
+        hypernet: A `Delta`, for $\omega - \omega_0$; of any other hypernetwork the
+            weights themselves.
         condition: Whose.
     """
     weights = hypernet.delta(condition) if isinstance(hypernet, Delta) else hypernet(condition)
@@ -42,11 +43,13 @@ def peft_state_dict(hypernet: HyperNetwork, module: nn.Module, condition: int) -
 
     Args:
         hypernet: A `LowRank`, or a `Delta` around one.
-        module: The main network's module: it tells linear layers, convolutions and embeddings apart.
+        module: The main network's module: it tells linear layers, convolutions and
+            embeddings apart.
         condition: Whose.
 
     Raises:
-        SpecError: There are no factors, PEFT has no such layer, or they are not those of the module.
+        SpecError: There are no factors, PEFT has no such layer, or they are not those
+            of the module.
         ConditionError: It is not one condition, or there is no such condition.
     """
     low_rank = _low_rank_of(hypernet)
@@ -64,7 +67,12 @@ def peft_state_dict(hypernet: HyperNetwork, module: nn.Module, condition: int) -
 
 
 def save_peft(
-    hypernet: HyperNetwork, module: nn.Module, condition: int, directory: Path | str, *, base_model: str | None = None
+    hypernet: HyperNetwork,
+    module: nn.Module,
+    condition: int,
+    directory: Path | str,
+    *,
+    base_model: str | None = None,
 ) -> None:
     """Write the factors of one condition as an adapter that `peft.PeftModel.from_pretrained(module, directory)` loads.
 
@@ -72,13 +80,16 @@ def save_peft(
 
     Args:
         hypernet: A `LowRank`, or a `Delta` around one.
-        module: The main network's module, as `MainNetwork.module` holds it or with its weights.
+        module: The main network's module, as `MainNetwork.module` holds it or with its
+            weights.
         condition: Whose.
         directory: Where to write; made if it is not there.
-        base_model: What the adapter says it belongs to: a name on a model hub, or a path.
+        base_model: What the adapter says it belongs to: a name on a model hub, or a
+            path.
 
     Raises:
-        SpecError: There are no factors, or PEFT has no place for something that is generated.
+        SpecError: There are no factors, or PEFT has no place for something that is
+            generated.
         RunError: The directory cannot be written.
     """
     tensors = peft_state_dict(hypernet, module, condition)
@@ -94,7 +105,8 @@ def save_peft(
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
-        # A list would be taken for endings of names, and an ending may fit other layers too.
+        # A list would be taken for endings of names, and an ending may fit other layers
+        # too.
         "target_modules": "|".join(re.escape(layer) for layer in layers),
     }
     folder = Path(directory)
@@ -106,11 +118,15 @@ def save_peft(
 def _low_rank_of(hypernet: HyperNetwork) -> LowRank:
     found = hypernet.inner if isinstance(hypernet, Delta) else hypernet
     if not isinstance(found, LowRank):
-        raise SpecError(f"a {type(found).__name__} has no low-rank factors: export needs a LowRank, or a Delta around one")
+        raise SpecError(
+            f"a {type(found).__name__} has no low-rank factors: export needs a LowRank, or a Delta"
+            " around one"
+        )
     whole = [param.name for param in found.target.params if not is_matrix(param)]
     if whole:
         raise SpecError(
-            f"PEFT's LoRA has no place for {listed(whole)}: generate only weights, as MainNetwork(module, generate='weight') does"
+            f"PEFT's LoRA has no place for {listed(whole)}: generate only weights, as"
+            " MainNetwork(module, generate='weight') does"
         )
     return found
 
@@ -121,20 +137,34 @@ def _check_module(module: nn.Module, matrices: Sequence[ParamSpec]) -> None:
     for param in matrices:
         found = places.get(param.name)
         if found is None:
-            raise SpecError(f"the module has no {param.name}, which is generated{did_you_mean(param.name, places)}")
+            raise SpecError(
+                f"the module has no {param.name}, which is"
+                f" generated{did_you_mean(param.name, places)}"
+            )
         if found.shape != param.shape:
-            raise SpecError(f"{param.name} is generated with shape {list(param.shape)}, the module's has {list(found.shape)}")
+            raise SpecError(
+                f"{param.name} is generated with shape {list(param.shape)}, the module's has"
+                f" {list(found.shape)}"
+            )
         if "." not in param.name:
-            raise SpecError(f"PEFT adapts layers inside a module, not the module itself: there is no layer around {param.name}")
+            raise SpecError(
+                "PEFT adapts layers inside a module, not the module itself: there is no layer"
+                f" around {param.name}"
+            )
         tied = [name for name, other in places.items() if other is found and name != param.name]
         if tied:
-            raise SpecError(f"PEFT would adapt {param.name} alone, but {listed(tied)} is the same tensor")
+            raise SpecError(
+                f"PEFT would adapt {param.name} alone, but {listed(tied)} is the same tensor"
+            )
 
 
 def _tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """All parameters, and those that a `MainNetwork` took out, at each of their places."""
     for owner_name, owner in module.named_modules():
-        for attribute, value in (*owner.named_parameters(recurse=False, remove_duplicate=False), *vars(owner).items()):
+        for attribute, value in (
+            *owner.named_parameters(recurse=False, remove_duplicate=False),
+            *vars(owner).items(),
+        ):
             if isinstance(value, Tensor):
                 yield (f"{owner_name}.{attribute}" if owner_name else attribute), value
 
@@ -153,5 +183,7 @@ def _as_peft(layer: nn.Module, name: str, down: Tensor, up: Tensor) -> dict[str,
             "lora_A.weight": down.unflatten(1, (layer.in_channels, *layer.kernel_size)),
             "lora_B.weight": up.view(*up.shape, *ones),
         }
-    kind = "a grouped convolution" if isinstance(layer, _CONVOLUTIONS) else f"a {type(layer).__name__}"
+    kind = (
+        "a grouped convolution" if isinstance(layer, _CONVOLUTIONS) else f"a {type(layer).__name__}"
+    )
     raise SpecError(f"PEFT's LoRA has no form for {name}, the weight of {kind}")

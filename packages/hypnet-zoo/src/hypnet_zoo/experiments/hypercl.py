@@ -19,7 +19,14 @@ from hypnet_core.tasks.split import Batch
 from hypnet_zoo.experiments.hypercl_config import HyperCLConfig
 from hypnet_zoo.experiments.metrics import Metrics
 from hypnet_zoo.experiments.report import results_table, save_scores_plot, summarize
-from hypnet_zoo.experiments.setup import build_networks, cpu_threads, load_tasks, pick_device, seed_of, seeded
+from hypnet_zoo.experiments.setup import (
+    build_networks,
+    cpu_threads,
+    load_tasks,
+    pick_device,
+    seed_of,
+    seeded,
+)
 from hypnet_zoo.experiments.training import TaskTrainer, check_finite, check_networks, evaluate
 
 if TYPE_CHECKING:
@@ -29,23 +36,34 @@ if TYPE_CHECKING:
 class HyperCL:
     r"""Learns the tasks of a sequence one after the other, without forgetting and without old data.
 
-    Each task $t$ has an embedding $e_t$; a hypernetwork generates the main network's weights $h(e_t, \theta)$. While task $t$ is
-    learned, a regulariser holds what it generates for earlier tasks in place:
+    Each task $t$ has an embedding $e_t$; a hypernetwork generates the main network's
+    weights $h(e_t, \theta)$. While task $t$ is learned, a regulariser holds what it
+    generates for earlier tasks in place:
 
-    $$ \mathcal{L}_t(\theta, e_t) + \frac{\beta}{t - 1} \sum_{t' < t} \lVert h(e_{t'}, \theta) - h(e_{t'}, \theta^*) \rVert^2 $$
+    $$ \mathcal{L}_t(\theta, e_t) + \frac{\beta}{t - 1} \sum_{t' < t} \lVert h(e_{t'},
+    \theta) - h(e_{t'}, \theta^*) \rVert^2 $$
 
-    with $\theta^*$ the parameters before task $t$. Which task a test sample belongs to is told (task-incremental learning).
+    with $\theta^*$ the parameters before task $t$. Which task a test sample belongs to
+    is told (task-incremental learning).
 
-    A checkpoint is written after each task. A run that was killed and is resumed ends with the same results, to the bit, as one
-    that never stopped: all randomness of a task comes from the configuration's seed and the task's number.
+    A checkpoint is written after each task. A run that was killed and is resumed ends
+    with the same results, to the bit, as one that never stopped: all randomness of a
+    task comes from the configuration's seed and the task's number.
 
     References:
-        J. von Oswald, C. Henning, B. F. Grewe, J. Sacramento: Continual learning with hypernetworks. ICLR 2020, arXiv:1906.00695.
+        J. von Oswald, C. Henning, B. F. Grewe, J. Sacramento: Continual learning with
+        hypernetworks. ICLR 2020, arXiv:1906.00695.
     """
 
     Config: ClassVar[type[HyperCLConfig]] = HyperCLConfig
     conformance: ClassVar[dict[str, Any]] = {
-        "quick": ["tasks=3", "train.iterations=20", "train.validate_every=10", "log_every=10", "tensorboard=false"]
+        "quick": [
+            "tasks=3",
+            "train.iterations=20",
+            "train.validate_every=10",
+            "log_every=10",
+            "tensorboard=false",
+        ]
     }
 
     def run(self, config: HyperCLConfig, run: Run) -> Mapping[str, Any]:
@@ -55,11 +73,17 @@ class HyperCL:
         parameters = sum(p.numel() for p in learner.hypernet.parameters())
         with cpu_threads(config.threads, parameters + learner.net.spec.numel) as threads:
             run.logger.info(
-                "%s, %d CPU thread(s); %d parameters generate %d", learner.device, threads, parameters, learner.net.target.numel
+                "%s, %d CPU thread(s); %d parameters generate %d",
+                learner.device,
+                threads,
+                parameters,
+                learner.net.target.numel,
             )
             learner.learn_all()
         save_scores_plot(run.path / "scores.png", learner.scores, learner.tasks)
-        return summarize(learner.scores, learner.tasks, generated=learner.net.target.numel, parameters=parameters)
+        return summarize(
+            learner.scores, learner.tasks, generated=learner.net.target.numel, parameters=parameters
+        )
 
     def report(self, summary: Mapping[str, Any]) -> Table:
         """The table that `hypnet run` prints at the end."""
@@ -93,7 +117,8 @@ class Learner:
             self.hypernet.load_state_dict(checkpoint.part("hnet"))
         except RuntimeError as error:
             raise CheckpointError(
-                f"the checkpoint in {self.run.path} does not fit the networks of its configuration: {error}"
+                f"the checkpoint in {self.run.path} does not fit the networks of its configuration:"
+                f" {error}"
             ) from error
         self.scores = checkpoint.state["scores"]
         self.run.logger.info("resumed after task %d of %d", len(self.scores), len(self.tasks))
@@ -113,10 +138,17 @@ class Learner:
                 name = "accuracy" if self.tasks[t].spec.kind == "classification" else "mse"
                 mean = sum(self.scores[-1]) / (t + 1)
                 metrics.log(
-                    sum(self.steps[: t + 1]), task=t, **{f"test_{name}": self.scores[-1][-1], f"test_{name}_mean": mean}
+                    sum(self.steps[: t + 1]),
+                    task=t,
+                    **{f"test_{name}": self.scores[-1][-1], f"test_{name}_mean": mean},
                 )
                 self.run.logger.info(
-                    "task %d of %d: %s %.4g, mean so far %.4g", t + 1, len(self.tasks), name, self.scores[-1][-1], mean
+                    "task %d of %d: %s %.4g, mean so far %.4g",
+                    t + 1,
+                    len(self.tasks),
+                    name,
+                    self.scores[-1][-1],
+                    mean,
                 )
                 self._save(t)
 
@@ -138,7 +170,9 @@ class Learner:
                 check_finite(losses, f"task {t + 1}, step {step}")
                 values = {"loss": losses.task.item(), "penalty": losses.penalty.item()}
                 metrics.log(done + step, task=t, **values)
-                shown.advance(done + step, description=f"task {t + 1} of {len(self.tasks)}", **values)
+                shown.advance(
+                    done + step, description=f"task {t + 1} of {len(self.tasks)}", **values
+                )
             if train.validate_every and task.val is not None and step % train.validate_every == 0:
                 score = self._score(t, "val")
                 metrics.log(done + step, task=t, validation=score)
@@ -150,18 +184,27 @@ class Learner:
     def _batches(self, t: int) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(seed_of(self.config.seed, t, 2))
         train, size = self.tasks[t].train, self.config.train.batch_size
-        passes = (train.batches(size, shuffle=True, generator=generator, device=self.device) for _ in repeat(None))
+        passes = (
+            train.batches(size, shuffle=True, generator=generator, device=self.device)
+            for _ in repeat(None)
+        )
         return chain.from_iterable(passes)
 
     def _steps(self, task: TaskLike) -> int:
         train = self.config.train
-        return train.iterations if train.epochs is None else train.epochs * math.ceil(len(task.train) / train.batch_size)
+        return (
+            train.iterations
+            if train.epochs is None
+            else train.epochs * math.ceil(len(task.train) / train.batch_size)
+        )
 
     def _score(self, t: int, split: str) -> float:
         task = self.tasks[t]
         samples = task.val if split == "val" and task.val is not None else task.test
         size = self.config.train.eval_batch_size
-        return evaluate(self.net, self.hypernet, t, task.spec, samples, batch_size=size, device=self.device)
+        return evaluate(
+            self.net, self.hypernet, t, task.spec, samples, batch_size=size, device=self.device
+        )
 
     def _save(self, t: int) -> None:
         tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
@@ -173,7 +216,8 @@ class Best:
     """Remembers the networks of the best validation, and when to give up.
 
     Args:
-        patience: Validations without an improvement before giving up; `None` never gives up and remembers nothing.
+        patience: Validations without an improvement before giving up; `None` never
+            gives up and remembers nothing.
         higher_is_better: Whether a larger score is better.
     """
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.plugins.choice import DatasetChoice, HypernetChoice, MainnetChoice
@@ -21,19 +30,39 @@ class Section(BaseModel):
 class TrainConfig(Section):
     """How each task is trained."""
 
-    optimizer: Optimizer = Field("adam", description="Which optimiser; each task starts with a new one.")
-    lr: PositiveFloat = Field(1e-3, description="Learning rate.")
-    optimizer_options: dict[str, Any] = Field({}, description="Further arguments of the optimiser, such as momentum or betas.")
-    batch_size: PositiveInt = Field(32, description="Samples per training step.")
-    iterations: PositiveInt = Field(2000, description="Training steps per task, unless epochs is given.")
-    epochs: PositiveInt | None = Field(None, description="Passes over a task's training samples, instead of iterations.")
-    clip_norm: PositiveFloat | None = Field(None, description="Largest norm of the gradient of all parameters together.")
-    clip_value: PositiveFloat | None = Field(None, description="Largest absolute value in a gradient.")
-    validate_every: NonNegativeInt = Field(200, description="Steps between validations; 0 for none.")
-    patience: PositiveInt | None = Field(
-        None, description="Stop a task early after so many validations without an improvement, and go back to the best one."
+    optimizer: Optimizer = Field(
+        "adam", description="Which optimiser; each task starts with a new one."
     )
-    eval_batch_size: PositiveInt = Field(1000, description="Samples per step of validation and test.")
+    lr: PositiveFloat = Field(1e-3, description="Learning rate.")
+    optimizer_options: dict[str, Any] = Field(
+        {}, description="Further arguments of the optimiser, such as momentum or betas."
+    )
+    batch_size: PositiveInt = Field(32, description="Samples per training step.")
+    iterations: PositiveInt = Field(
+        2000, description="Training steps per task, unless epochs is given."
+    )
+    epochs: PositiveInt | None = Field(
+        None, description="Passes over a task's training samples, instead of iterations."
+    )
+    clip_norm: PositiveFloat | None = Field(
+        None, description="Largest norm of the gradient of all parameters together."
+    )
+    clip_value: PositiveFloat | None = Field(
+        None, description="Largest absolute value in a gradient."
+    )
+    validate_every: NonNegativeInt = Field(
+        200, description="Steps between validations; 0 for none."
+    )
+    patience: PositiveInt | None = Field(
+        None,
+        description=(
+            "Stop a task early after so many validations without an improvement, and go back to the"
+            " best one."
+        ),
+    )
+    eval_batch_size: PositiveInt = Field(
+        1000, description="Samples per step of validation and test."
+    )
 
     @model_validator(mode="after")
     def _one_clipping(self) -> TrainConfig:
@@ -44,12 +73,17 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _optimizer_takes_its_options(self) -> TrainConfig:
         if self.optimizer_options:
-            import torch  # noqa: PLC0415 (only to try options out)
+            import torch
 
-            from hypnet_zoo.optim.choose import make_optimizer  # noqa: PLC0415 (as above)
+            from hypnet_zoo.optim.choose import make_optimizer
 
             try:
-                make_optimizer([torch.nn.Parameter(torch.zeros(1))], self.optimizer, self.lr, self.optimizer_options)
+                make_optimizer(
+                    [torch.nn.Parameter(torch.zeros(1))],
+                    self.optimizer,
+                    self.lr,
+                    self.optimizer_options,
+                )
             except ConfigError as error:
                 raise ValueError(f"optimizer_options: {error}") from error
         return self
@@ -64,16 +98,29 @@ class TrainConfig(Section):
 class ContinualConfig(Section):
     """How earlier tasks are protected."""
 
-    beta: NonNegativeFloat = Field(0.05, description="Strength of the output regulariser; 0 for none.")
+    beta: NonNegativeFloat = Field(
+        0.05, description="Strength of the output regulariser; 0 for none."
+    )
     tasks_per_step: PositiveInt | None = Field(
-        None, description="Regularise a random batch of so many earlier tasks in each step, instead of all of them."
+        None,
+        description=(
+            "Regularise a random batch of so many earlier tasks in each step, instead of all of"
+            " them."
+        ),
     )
     recompute_targets: bool = Field(
         False,
-        description="Generate the regulariser's targets anew in each step instead of storing one set of weights per task.",
+        description=(
+            "Generate the regulariser's targets anew in each step instead of storing one set of"
+            " weights per task."
+        ),
     )
-    lookahead: bool = Field(False, description="Regularise the weights that the optimiser's next step would lead to.")
-    train_previous_embeddings: bool = Field(False, description="Whether embeddings of earlier tasks go on learning.")
+    lookahead: bool = Field(
+        False, description="Regularise the weights that the optimiser's next step would lead to."
+    )
+    train_previous_embeddings: bool = Field(
+        False, description="Whether embeddings of earlier tasks go on learning."
+    )
 
 
 class HyperCLConfig(Section):
@@ -86,8 +133,11 @@ class HyperCLConfig(Section):
     """The main network, and its options."""
     generate: tuple[str, ...] | str | None = Field(
         None,
-        description="Kinds or globs of the main network's parameters that are generated; all by default. The rest is shared by all "
-        "tasks and trained on each, which nothing protects from forgetting.",
+        description=(
+            "Kinds or globs of the main network's parameters that are generated; all by default."
+            " The rest is shared by all tasks and trained on each, which nothing protects from"
+            " forgetting."
+        ),
     )
     hnet: HypernetChoice = HypernetChoice.default("chunked_hmlp", chunk_size=850, hidden=(16, 16))
     """The hypernetwork, and its options."""
@@ -97,11 +147,23 @@ class HyperCLConfig(Section):
     cl: ContinualConfig = ContinualConfig()
     """How earlier tasks are protected."""
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of everything random.")
-    device: str = Field("auto", description='Where to compute: "cpu", "cuda", "cuda:1", …; "auto" takes a GPU if there is one.')
+    device: str = Field(
+        "auto",
+        description=(
+            'Where to compute: "cpu", "cuda", "cuda:1", …; "auto" takes a GPU if there is one.'
+        ),
+    )
     threads: PositiveInt | None = Field(
         None,
-        description="Threads on a CPU; by default one for networks of less than a million parameters, else torch's own number.",
+        description=(
+            "Threads on a CPU; by default one for networks of less than a million parameters, else"
+            " torch's own number."
+        ),
     )
     log_every: PositiveInt = Field(50, description="Steps between entries in metrics.jsonl.")
-    tensorboard: bool = Field(True, description="Whether metrics also go to TensorBoard, in the run's directory.")
-    keep_checkpoints: bool = Field(False, description="Keep the checkpoint after each task, not only the latest.")
+    tensorboard: bool = Field(
+        True, description="Whether metrics also go to TensorBoard, in the run's directory."
+    )
+    keep_checkpoints: bool = Field(
+        False, description="Keep the checkpoint after each task, not only the latest."
+    )

@@ -14,14 +14,15 @@ class Metrics:
     Args:
         run: The run.
         tensorboard: Whether to write event files.
-        step: From which step on; what TensorBoard saw of later steps before an interruption is hidden.
+        step: From which step on; what TensorBoard saw of later steps before an
+            interruption is hidden.
     """
 
     def __init__(self, run: Run, *, tensorboard: bool, step: int = 0) -> None:
         self.run = run
         self._writer = None
         if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (slow to import)
+            from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=step or None)
 
@@ -35,6 +36,11 @@ class Metrics:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if self._writer is not None:
             self._writer.close()

@@ -16,7 +16,9 @@ Scores = Sequence[Sequence[float]]
 """Row `t`: the score of tasks `0` to `t` after task `t` was learned."""
 
 
-def summarize(scores: Scores, tasks: Sequence[TaskLike], *, generated: int, parameters: int) -> dict[str, Any]:
+def summarize(
+    scores: Scores, tasks: Sequence[TaskLike], *, generated: int, parameters: int
+) -> dict[str, Any]:
     """The summary of a run.
 
     Args:
@@ -26,8 +28,8 @@ def summarize(scores: Scores, tasks: Sequence[TaskLike], *, generated: int, para
         parameters: Number of parameters of the hypernetwork.
 
     Returns:
-        `accuracy` (or `mse`) and `forgetting` are means over tasks; forgetting is how much worse the final score is than that right
-        after learning.
+        `accuracy` (or `mse`) and `forgetting` are means over tasks; forgetting is how
+        much worse the final score is than that right after learning.
     """
     classification = tasks[0].spec.kind == "classification"
     during = [row[-1] for row in scores]
@@ -51,7 +53,7 @@ def summarize(scores: Scores, tasks: Sequence[TaskLike], *, generated: int, para
 
 def results_table(summary: Mapping[str, Any]) -> Table:
     """Scores during and after, per task and on average."""
-    from rich.table import Table  # noqa: PLC0415 (only a terminal needs it)
+    from rich.table import Table
 
     metric = summary["metric"]
     digits, unit = (2, " %") if metric == "accuracy" else (4, "")
@@ -59,7 +61,9 @@ def results_table(summary: Mapping[str, Any]) -> Table:
     table.add_column("task", "average")
     table.add_column("during", f"{summary[f'{metric}_during']:.{digits}f}{unit}", justify="right")
     table.add_column("after", f"{summary[metric]:.{digits}f}{unit}", justify="right")
-    for name, during, final in zip(summary["tasks"], summary["during"], summary["final"], strict=True):
+    for name, during, final in zip(
+        summary["tasks"], summary["during"], summary["final"], strict=True
+    ):
         table.add_row(name, f"{during:.{digits}f}{unit}", f"{final:.{digits}f}{unit}")
     return table
 
@@ -70,9 +74,9 @@ def save_scores_plot(path: Path, scores: Scores, tasks: Sequence[TaskLike]) -> N
     Raises:
         RunError: The file cannot be written.
     """
-    import io  # noqa: PLC0415
+    import io
 
-    from matplotlib.figure import Figure  # noqa: PLC0415 (slow to import)
+    from matplotlib.figure import Figure
 
     count = len(scores)
     classification = tasks[0].spec.kind == "classification"
@@ -95,7 +99,9 @@ def save_scores_plot(path: Path, scores: Scores, tasks: Sequence[TaskLike]) -> N
     axes.set(xlabel="task", ylabel="after learning task", xticks=range(count), yticks=range(count))
     axes.set_xticklabels([str(t + 1) for t in range(count)])
     axes.set_yticklabels([str(t + 1) for t in range(count)])
-    figure.colorbar(image, label="test accuracy (%)" if classification else "test mean squared error")
+    figure.colorbar(
+        image, label="test accuracy (%)" if classification else "test mean squared error"
+    )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     write_atomic(path, buffer.getvalue())

@@ -34,7 +34,8 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(
-            f"device: {name!r} cannot be used here{did_you_mean(name, ['auto', 'cpu', 'cuda'])} ({reason})"
+            f"device: {name!r} cannot be used here{did_you_mean(name, ['auto', 'cpu', 'cuda'])}"
+            f" ({reason})"
         ) from error
     return device
 
@@ -63,8 +64,9 @@ def cpu_threads(count: int | None, parameters: int) -> Iterator[int]:
     """Use some threads for a block, and go back to torch's number afterwards.
 
     Args:
-        count: How many. By default one for small networks, whose operations are shorter than it takes to share them out (on a busy
-            machine much shorter), and torch's own number for large ones.
+        count: How many. By default one for small networks, whose operations are shorter
+            than it takes to share them out (on a busy machine much shorter), and
+            torch's own number for large ones.
         parameters: Number of parameters of all networks together.
     """
     before = torch.get_num_threads()
@@ -83,7 +85,8 @@ def load_tasks(choice: DatasetChoice, limit: int | None = None) -> Sequence[Task
         limit: Keep only the first so many.
 
     Raises:
-        ConfigError: There are fewer tasks, or they differ in kind or in the shape of their inputs.
+        ConfigError: There are fewer tasks, or they differ in kind or in the shape of
+            their inputs.
     """
     built = choice.build()
     tasks: Sequence[TaskLike] = built if isinstance(built, Sequence) else [built]
@@ -94,17 +97,21 @@ def load_tasks(choice: DatasetChoice, limit: int | None = None) -> Sequence[Task
     for task in tasks:
         if (task.spec.kind, task.spec.in_shape) != (first.kind, first.in_shape):
             raise ConfigError(
-                f"data: all tasks need inputs of one kind and shape: {first.name} has {first.kind} {list(first.in_shape)}, "
-                f"{task.spec.name} {task.spec.kind} {list(task.spec.in_shape)}"
+                f"data: all tasks need inputs of one kind and shape: {first.name} has {first.kind}"
+                f" {list(first.in_shape)}, {task.spec.name} {task.spec.kind}"
+                f" {list(task.spec.in_shape)}"
             )
         if first.kind == "regression" and task.spec.out_shape != first.out_shape:
             raise ConfigError(
-                f"data: all tasks need targets of one shape: {list(first.out_shape)} and {list(task.spec.out_shape)}"
+                f"data: all tasks need targets of one shape: {list(first.out_shape)} and"
+                f" {list(task.spec.out_shape)}"
             )
     return tasks
 
 
-def build_networks(config: HyperCLConfig, tasks: Sequence[TaskLike], device: torch.device) -> tuple[MainNetwork, HyperNetwork]:
+def build_networks(
+    config: HyperCLConfig, tasks: Sequence[TaskLike], device: torch.device
+) -> tuple[MainNetwork, HyperNetwork]:
     """The main network and a hypernetwork with one condition per task.
 
     Raises:
@@ -113,5 +120,7 @@ def build_networks(config: HyperCLConfig, tasks: Sequence[TaskLike], device: tor
     out_features = max(math.prod(task.spec.out_shape) for task in tasks)
     module = config.mnet.build(tasks[0].spec.in_shape, out_features)
     net = MainNetwork(module, generate=config.generate)
-    hypernet: HyperNetwork = config.hnet.build(net.target, ConditionSpec(count=len(tasks), size=config.embedding_size))
+    hypernet: HyperNetwork = config.hnet.build(
+        net.target, ConditionSpec(count=len(tasks), size=config.embedding_size)
+    )
     return net.to(device), hypernet.to(device)

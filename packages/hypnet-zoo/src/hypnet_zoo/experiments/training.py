@@ -38,7 +38,8 @@ class TaskTrainer:
         condition: The task's condition.
         spec: What the task asks of the network.
         train: How to train.
-        continual: How to protect earlier tasks; their conditions are `0` to `condition - 1`.
+        continual: How to protect earlier tasks; their conditions are `0` to `condition
+            - 1`.
         generator: Chooses random subsets of earlier tasks.
     """
 
@@ -61,15 +62,24 @@ class TaskTrainer:
         self.beta = continual.beta
         self.generator = generator
         for other in range(hypernet.conditions.count):
-            learns = other == condition or (other < condition and continual.train_previous_embeddings)
+            learns = other == condition or (
+                other < condition and continual.train_previous_embeddings
+            )
             for parameter in hypernet.conditional_parameters(other):
                 parameter.requires_grad_(learns)
-        self.parameters = [p for p in (*hypernet.parameters(), *net.parameters()) if p.requires_grad]
-        self.optimizer = make_optimizer(self.parameters, train.optimizer, train.lr, train.optimizer_options)
+        self.parameters = [
+            p for p in (*hypernet.parameters(), *net.parameters()) if p.requires_grad
+        ]
+        self.optimizer = make_optimizer(
+            self.parameters, train.optimizer, train.lr, train.optimizer_options
+        )
         self.lookahead = continual.lookahead
         self.regularizer = (
             OutputRegularizer(
-                hypernet, range(condition), recompute=continual.recompute_targets, max_conditions=continual.tasks_per_step
+                hypernet,
+                range(condition),
+                recompute=continual.recompute_targets,
+                max_conditions=continual.tasks_per_step,
             )
             if condition and continual.beta
             else None
@@ -103,7 +113,11 @@ class TaskTrainer:
         return Losses(loss.detach(), torch.zeros_like(loss))
 
     def _backward(self, batch: Batch, regularizer: OutputRegularizer) -> Losses:
-        """Gradients of task loss and penalty. The first block of earlier conditions shares the task's pass through the hypernetwork."""
+        """Gradients of task loss and penalty.
+
+        The first block of earlier conditions shares the task's pass through the
+        hypernetwork.
+        """
         first, *others = regularizer.blocks(generator=self.generator)
         total = len(first) + sum(map(len, others))
         loss, penalty = self._losses_together(batch, regularizer, first, total)
@@ -118,8 +132,9 @@ class TaskTrainer:
     def _losses_together(
         self, batch: Batch, regularizer: OutputRegularizer, first: list[int], total: int
     ) -> tuple[Tensor, Tensor]:
-        # A function of its own, so that nothing but the graph holds the generated weights during the backward pass, which then
-        # frees them before it fills the head's gradient: a third less memory with many earlier tasks.
+        # A function of its own, so that nothing but the graph holds the generated
+        # weights during the backward pass, which then frees them before it fills the
+        # head's gradient: a third less memory with many earlier tasks.
         own, earlier = self.hypernet([self.condition, *first]).flat.split([1, len(first)])
         penalty = regularizer.penalty(earlier, first, total=total)
         return self.loss(batch, Weights(own.view(-1), self.hypernet.target)), penalty
@@ -129,16 +144,23 @@ class TaskTrainer:
         losses = self._backward_free(batch)
         gradients = [None if p.grad is None else p.grad.clone() for p in self.parameters]
         self._clip()
-        delta = lookahead(self.optimizer, {name: p for name, p in self.hypernet.named_parameters() if p.requires_grad})
+        delta = lookahead(
+            self.optimizer,
+            {name: p for name, p in self.hypernet.named_parameters() if p.requires_grad},
+        )
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient  # the penalty joins the task's own gradient, and both are clipped together
+            parameter.grad = (
+                gradient  # the penalty joins the task's own gradient, and both are clipped together
+            )
         penalty = regularizer(delta=delta, generator=self.generator)
         (self.beta * penalty).backward()
         return Losses(losses.task, penalty.detach())
 
     def loss(self, batch: Batch, weights: Weights) -> Tensor:
         """The task's loss on a batch: cross-entropy, or the mean squared error."""
-        return task_loss(self.net(batch.x, weights=weights, condition=self.condition), batch.y, self.spec)
+        return task_loss(
+            self.net(batch.x, weights=weights, condition=self.condition), batch.y, self.spec
+        )
 
 
 def task_loss(outputs: Tensor, targets: Tensor, spec: TaskSpec) -> Tensor:
@@ -156,7 +178,10 @@ def check_finite(losses: Losses, where: str) -> None:
     """
     for name, value in zip(("loss", "penalty"), losses, strict=True):
         if not bool(torch.isfinite(value)):
-            raise DivergedError(f"the {name} became {value.item()} in {where}: try a lower train.lr, or train.clip_norm")
+            raise DivergedError(
+                f"the {name} became {value.item()} in {where}: try a lower train.lr, or"
+                " train.clip_norm"
+            )
 
 
 def check_networks(networks: Iterable[nn.Module], where: str) -> None:
@@ -168,7 +193,10 @@ def check_networks(networks: Iterable[nn.Module], where: str) -> None:
     for network in networks:
         for name, tensor in network.state_dict().items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise DivergedError(f"{name} became infinite or NaN in {where}: try a lower train.lr, or train.clip_norm")
+                raise DivergedError(
+                    f"{name} became infinite or NaN in {where}: try a lower train.lr, or"
+                    " train.clip_norm"
+                )
 
 
 @torch.no_grad()
@@ -193,5 +221,7 @@ def evaluate(
             classes = batch.y.argmax(dim=1) if batch.y.is_floating_point() else batch.y
             score += (outputs[:, : spec.classes].argmax(dim=1) == classes).sum()
         else:
-            score += (outputs.reshape(batch.y.shape) - batch.y).square().flatten(1).mean(dim=1).sum()
+            score += (
+                (outputs.reshape(batch.y.shape) - batch.y).square().flatten(1).mean(dim=1).sum()
+            )
     return float(score) / len(split) * (100.0 if spec.kind == "classification" else 1.0)

@@ -23,7 +23,8 @@ class Assembler:
     Args:
         target: What to put together.
         chunking: What is generated, and how it is assembled unless a function does it.
-        function: Assembles in its stead. It may cut, lay end to end and leave out, not change values.
+        function: Assembles in its stead. It may cut, lay end to end and leave out, not
+            change values.
 
     Raises:
         SpecError: The target is not filled exactly.
@@ -40,7 +41,9 @@ class Assembler:
             self.parts = pieces_of(chunking, target)
             return
         if chunking.assembly:
-            raise SpecError("a function assembles the chunks: the assembly of the chunking must be empty")
+            raise SpecError(
+                "a function assembles the chunks: the assembly of the chunking must be empty"
+            )
         chunking.check_groups()
         self.parts = self._trace(function)
         chunking.warn_of_unused(self.parts)
@@ -49,12 +52,20 @@ class Assembler:
         """Flat weights `[B, numel]` from one tensor `[B, chunks, scalars]` per group."""
         written = {
             (number, tensor): rows.unbind(1)
-            for number, (group, output) in enumerate(zip(self.chunking.groups, outputs, strict=True))
+            for number, (group, output) in enumerate(
+                zip(self.chunking.groups, outputs, strict=True)
+            )
             for tensor, rows in enumerate(output.split(group.sizes, dim=2))
         }
         if self.function is None:
             return torch.cat(
-                [part for param in self.target.params if param.numel for part in self._laid(param, written)], dim=1
+                [
+                    part
+                    for param in self.target.params
+                    if param.numel
+                    for part in self._laid(param, written)
+                ],
+                dim=1,
             )
         chunks = [
             [
@@ -66,27 +77,41 @@ class Assembler:
         ]
         return self._named(self.function(chunks)).flat
 
-    def _laid(self, param: ParamSpec, written: Mapping[tuple[int, int], Sequence[Tensor]]) -> list[Tensor]:
+    def _laid(
+        self, param: ParamSpec, written: Mapping[tuple[int, int], Sequence[Tensor]]
+    ) -> list[Tensor]:
         """What a tensor is made of, flat: rows laid end to end need not be put together before all others are."""
         made = self.chunking.assembly[param.name]
         flat = [written[group, tensor][chunk] for group, chunk, tensor in made.pieces]
         if made.dim == 0 or len(flat) == 1:
             return flat
-        pieces = [rows.unflatten(1, self.chunking.shape_of(piece)) for rows, piece in zip(flat, made.pieces, strict=True)]
+        pieces = [
+            rows.unflatten(1, self.chunking.shape_of(piece))
+            for rows, piece in zip(flat, made.pieces, strict=True)
+        ]
         return [torch.cat(pieces, dim=1 + made.dim).flatten(1)]
 
     def _named(self, result: Sequence[Tensor] | Mapping[str, Tensor]) -> Weights:
         if not isinstance(result, Mapping):
             if not isinstance(result, Sequence):
-                raise SpecError(f"the assembly must give a list of tensors or a mapping, gave a {type(result).__name__}")
+                raise SpecError(
+                    "the assembly must give a list of tensors or a mapping, gave a"
+                    f" {type(result).__name__}"
+                )
             if len(result) != len(self.target):
-                raise SpecError(f"the assembly gives {len(result)} tensors, the target has {len(self.target)}")
+                raise SpecError(
+                    f"the assembly gives {len(result)} tensors, the target has {len(self.target)}"
+                )
             result = dict(zip(self.target.names, result, strict=True))
         for param in self.target.params:
             if param.name in result and tuple(result[param.name].shape[1:]) != param.shape:
                 found = result[param.name]
                 surplus = found[0].numel() - param.numel
-                excess = f"{surplus:,} weights too many" if surplus > 0 else f"{-surplus:,} weights are missing"
+                excess = (
+                    f"{surplus:,} weights too many"
+                    if surplus > 0
+                    else f"{-surplus:,} weights are missing"
+                )
                 raise SpecError(
                     f"{param}: the assembly gives a tensor of shape {list(found.shape[1:])}"
                     + (f": {excess}" if surplus else "")
@@ -98,13 +123,18 @@ class Assembler:
         pieces = list(self.chunking.all_pieces())
         chunks: dict[tuple[int, int], list[Tensor]] = {}
         for number, piece in enumerate(pieces):
-            numbered = torch.full((1, *self.chunking.shape_of(piece)), float(number), dtype=torch.float64)
+            numbered = torch.full(
+                (1, *self.chunking.shape_of(piece)), float(number), dtype=torch.float64
+            )
             chunks.setdefault((piece.group, piece.chunk), []).append(numbered)
         weights = self._named(function(list(chunks.values())))
         parts: dict[Piece, list[ParamSpec]] = {}
         for param in self.target.params:
             for number in weights[param.name].unique().tolist():
                 if number not in range(len(pieces)):
-                    raise SpecError(f"{param}: the assembly changes values; it may only cut, lay end to end and leave out")
+                    raise SpecError(
+                        f"{param}: the assembly changes values; it may only cut, lay end to end and"
+                        " leave out"
+                    )
                 parts.setdefault(pieces[int(number)], []).append(param)
         return parts

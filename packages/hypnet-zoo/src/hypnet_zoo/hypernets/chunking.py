@@ -39,7 +39,8 @@ class ChunkGroup(Spec):
     Attributes:
         shapes: Shapes of the tensors that make up a chunk.
         count: How many chunks.
-        embedding_size: Length of the embedding that tells which chunk to write; may be 0 if there is one.
+        embedding_size: Length of the embedding that tells which chunk to write; may be
+            0 if there is one.
         options: Options of the `hmlp` that writes the chunks.
     """
 
@@ -71,7 +72,8 @@ class Chunking(Spec):
 
     Attributes:
         groups: What is written, and how often.
-        assembly: What each tensor of the target is made of, by name; empty if a function assembles.
+        assembly: What each tensor of the target is made of, by name; empty if a
+            function assembles.
 
     Example:
         >>> chunking = Chunking(
@@ -111,8 +113,16 @@ class Chunking(Spec):
         """
         for what, index, count in (
             ("groups", piece.group, len(self.groups)),
-            ("chunks", piece.chunk, self.groups[piece.group].count if piece.group < len(self.groups) else 0),
-            ("tensors", piece.tensor, len(self.groups[piece.group].shapes) if piece.group < len(self.groups) else 0),
+            (
+                "chunks",
+                piece.chunk,
+                self.groups[piece.group].count if piece.group < len(self.groups) else 0,
+            ),
+            (
+                "tensors",
+                piece.tensor,
+                len(self.groups[piece.group].shapes) if piece.group < len(self.groups) else 0,
+            ),
         ):
             if index >= count:
                 raise SpecError(f"there is no piece {piece}: of {what} there are {count}")
@@ -126,24 +136,32 @@ class Chunking(Spec):
         """
         for number, group in enumerate(self.groups):
             if group.embedding_size == 0 and group.count > 1:
-                raise SpecError(f"group {number} has {group.count} chunks: its embedding_size must be positive")
+                raise SpecError(
+                    f"group {number} has {group.count} chunks: its embedding_size must be positive"
+                )
 
     def check(self, target: TargetSpec) -> None:
         """Whether the assembly fills a target exactly; what is written in vain is warned of.
 
         Raises:
-            SpecError: It names an unknown tensor or piece, leaves a tensor out, fills one with too little or too much, or a piece does
-                not fit.
+            SpecError: It names an unknown tensor or piece, leaves a tensor out, fills
+                one with too little or too much, or a piece does not fit.
         """
         self.check_groups()
         for name in self.assembly:
             if name not in target:
-                raise SpecError(f"the assembly fills {name!r}, which is not in the target{did_you_mean(name, target.names)}")
-        missing = [param for param in target.params if param.numel and param.name not in self.assembly]
+                raise SpecError(
+                    f"the assembly fills {name!r}, which is not in the"
+                    f" target{did_you_mean(name, target.names)}"
+                )
+        missing = [
+            param for param in target.params if param.numel and param.name not in self.assembly
+        ]
         if missing:
             total = sum(param.numel for param in missing)
             raise SpecError(
-                f"the assembly leaves {len(missing)} of {len(target)} tensors empty, {total:,} weights: {listed(map(str, missing))}"
+                f"the assembly leaves {len(missing)} of {len(target)} tensors empty, {total:,}"
+                f" weights: {listed(map(str, missing))}"
             )
         for name, made in self.assembly.items():
             self._check_tensor(target[name], made)
@@ -156,29 +174,41 @@ class Chunking(Spec):
         for piece in made.pieces:
             shape = self.shape_of(piece)
             fits = len(shape) == len(param.shape) and all(
-                a == b for i, (a, b) in enumerate(zip(shape, param.shape, strict=True)) if i != made.dim
+                a == b
+                for i, (a, b) in enumerate(zip(shape, param.shape, strict=True))
+                if i != made.dim
             )
             if not fits:
                 raise SpecError(
-                    f"{param}: the piece {piece} of shape {list(shape)} does not fit along dimension {made.dim}, its other "
-                    "dimensions must agree"
+                    f"{param}: the piece {piece} of shape {list(shape)} does not fit along"
+                    f" dimension {made.dim}, its other dimensions must agree"
                 )
             filled += shape[made.dim] if shape else 1
         wanted = param.shape[made.dim] if param.shape else 1
         if filled != wanted:
             surplus = (filled - wanted) * param.numel // max(wanted, 1)
-            excess = f"{surplus:,} weights too many" if surplus > 0 else f"{-surplus:,} weights are missing"
-            raise SpecError(f"{param}: its pieces fill {filled} of {wanted} along dimension {made.dim}: {excess}")
+            excess = (
+                f"{surplus:,} weights too many"
+                if surplus > 0
+                else f"{-surplus:,} weights are missing"
+            )
+            raise SpecError(
+                f"{param}: its pieces fill {filled} of {wanted} along dimension {made.dim}:"
+                f" {excess}"
+            )
 
     def warn_of_unused(self, used: Iterable[Piece]) -> None:
         """Warn of what is written and not used.
 
-        Vectors may repeat silently where the rest of their chunk is used: a layer cut into several chunks needs one of their biases.
+        Vectors may repeat silently where the rest of their chunk is used: a layer cut
+        into several chunks needs one of their biases.
         """
         counted = Counter(used)
         unused: dict[tuple[int, int], list[Piece]] = {}
         for piece in self.all_pieces():
-            unused.setdefault((piece.group, piece.chunk), []).extend([piece] * (piece not in counted))
+            unused.setdefault((piece.group, piece.chunk), []).extend(
+                [piece] * (piece not in counted)
+            )
         for (group, chunk), pieces in unused.items():
             shapes = self.groups[group].shapes
             if len(pieces) == len(shapes):

@@ -18,7 +18,11 @@ Layer: TypeAlias = Sequence[ParamSpec]
 
 
 def by_shape(
-    target: TargetSpec, *, embedding_size: int = 8, hidden: tuple[int, ...] = (100, 100), bias: bool = True
+    target: TargetSpec,
+    *,
+    embedding_size: int = 8,
+    hidden: tuple[int, ...] = (100, 100),
+    bias: bool = True,
 ) -> Chunking:
     """One group for all tensors of the same shape and kind, one chunk per tensor; for any network.
 
@@ -53,21 +57,26 @@ def resnet(
 ) -> Chunking:
     """Chunks of a `resnet`, layer by layer: weight and bias of a layer, and the norm that follows it.
 
-    Eight groups: the first layer; of each of the three parts of the network its first convolution, then all others; the output
-    layer. With n blocks they have 1, 1, 2n - 1, 1, 2n - 1, 1, 2n - 1 and 1 chunks. What the target lacks is left out.
+    Eight groups: the first layer; of each of the three parts of the network its first
+    convolution, then all others; the output layer. With n blocks they have 1, 1, 2n -
+    1, 1, 2n - 1, 1, 2n - 1 and 1 chunks. What the target lacks is left out.
 
     Args:
         target: Weights of a `resnet`, with or without biases, norms and output layer.
-        gcd: Write the convolutions of the three parts in pieces: as many outputs as the greatest common divisor of all numbers of
-            feature maps. One group for each number of inputs, six groups in all.
+        gcd: Write the convolutions of the three parts in pieces: as many outputs as the
+            greatest common divisor of all numbers of feature maps. One group for each
+            number of inputs, six groups in all.
         embedding_size: Length of the chunk embeddings; one for all groups, or one each.
         hidden: Hidden layers of every network.
         bias: Whether their layers have biases.
 
     Raises:
-        SpecError: These are not the weights of a `resnet`, or the number of embedding sizes is wrong.
+        SpecError: These are not the weights of a `resnet`, or the number of embedding
+            sizes is wrong.
     """
-    net = _ResidualNet(target, lambda convolutions: [name.replace("conv", "norm") for name in convolutions])
+    net = _ResidualNet(
+        target, lambda convolutions: [name.replace("conv", "norm") for name in convolutions]
+    )
     cuts = _Cuts()
     cuts.whole([net.first])
     if gcd:
@@ -93,23 +102,32 @@ def wide_resnet(
 ) -> Chunking:
     """Chunks of a `wide_resnet`, layer by layer: weight and bias of a convolution, and the norm that follows it.
 
-    Up to eleven groups: the first layer; of each of the three parts of the network its first convolution, then all others; the
-    shortcuts, each by itself; the output layer. Where the first convolution of a part has as many inputs as outputs, or a factor of
-    two more or fewer, one group writes the whole part, in chunks of as many inputs as the greatest common divisor of both; biases
-    and norms are then written with every chunk, and those of the first are used. What the target lacks is left out.
+    Up to eleven groups: the first layer; of each of the three parts of the network its
+    first convolution, then all others; the shortcuts, each by itself; the output layer.
+    Where the first convolution of a part has as many inputs as outputs, or a factor of
+    two more or fewer, one group writes the whole part, in chunks of as many inputs as
+    the greatest common divisor of both; biases and norms are then written with every
+    chunk, and those of the first are used. What the target lacks is left out.
 
     Args:
-        target: Weights of a `wide_resnet`, with or without biases, norms and output layer.
-        gcd: Let one group write each part, whatever the number of inputs of its first convolution.
+        target: Weights of a `wide_resnet`, with or without biases, norms and output
+            layer.
+        gcd: Let one group write each part, whatever the number of inputs of its first
+            convolution.
         embedding_size: Length of the chunk embeddings; one for all groups, or one each.
         hidden: Hidden layers of every network.
         bias: Whether their layers have biases.
 
     Raises:
-        SpecError: These are not the weights of a `wide_resnet`, or the number of embedding sizes is wrong.
+        SpecError: These are not the weights of a `wide_resnet`, or the number of
+            embedding sizes is wrong.
     """
-    # The norm before a convolution is that of its inputs; the one after it stands before the next.
-    net = _ResidualNet(target, lambda convolutions: [*(name.replace("conv", "norm") for name in convolutions[1:]), "norm"])
+    # The norm before a convolution is that of its inputs; the one after it stands
+    # before the next.
+    net = _ResidualNet(
+        target,
+        lambda convolutions: [*(name.replace("conv", "norm") for name in convolutions[1:]), "norm"],
+    )
     cuts = _Cuts()
     cuts.whole([net.first])
     for stage in net.stages:
@@ -128,8 +146,9 @@ def wide_resnet(
 def economical_ensemble(target: TargetSpec) -> Chunking:
     """The chunking of WRN-28-10 of the paper: eight linear generators without bias, and 42 chunks.
 
-    Its target is the convolutions alone (`generate=["*conv*", "*shortcut*"]`). Use it with `conditional_chunks` and conditions of size 0:
-    the chunk embeddings are all that the members of an ensemble do not share.
+    Its target is the convolutions alone (`generate=["*conv*", "*shortcut*"]`). Use it
+    with `conditional_chunks` and conditions of size 0: the chunk embeddings are all
+    that the members of an ensemble do not share.
 
     Args:
         target: Weights of the convolutions of `wide_resnet` with n = 4 and k = 10.
@@ -138,15 +157,18 @@ def economical_ensemble(target: TargetSpec) -> Chunking:
         SpecError: The target is another one.
 
     References:
-        J. Sacramento, J. von Oswald, S. Kobayashi, C. Henning, B. F. Grewe: Economical ensembles with hypernetworks. 2020,
-        arXiv:2007.12927, table S1.
+        J. Sacramento, J. von Oswald, S. Kobayashi, C. Henning, B. F. Grewe: Economical
+        ensembles with hypernetworks. 2020, arXiv:2007.12927, table S1.
     """
     chunking = wide_resnet(target, embedding_size=8, hidden=(), bias=False)
     counts = tuple(group.count for group in chunking.groups)
-    if counts != (1, 1, 7, 15, 15, 1, 1, 1) or any(len(group.shapes) > 1 for group in chunking.groups):
+    if counts != (1, 1, 7, 15, 15, 1, 1, 1) or any(
+        len(group.shapes) > 1 for group in chunking.groups
+    ):
         raise SpecError(
-            "economical_ensemble is for the convolutions of WRN-28-10 without biases (generate *conv* and *shortcut*): "
-            f"expected groups of 1, 1, 7, 15, 15, 1, 1 and 1 chunks of one tensor, got {', '.join(map(str, counts))}"
+            "economical_ensemble is for the convolutions of WRN-28-10 without biases (generate"
+            " *conv* and *shortcut*): expected groups of 1, 1, 7, 15, 15, 1, 1 and 1 chunks of one"
+            f" tensor, got {', '.join(map(str, counts))}"
         )
     return wide_resnet(target, embedding_size=(10, 7, 14, 14, 14, 7, 7, 7), hidden=(), bias=False)
 
@@ -159,28 +181,43 @@ CHUNKINGS: Mapping[str, Callable[..., Chunking]] = {
 }
 
 
-def chunking_of(target: TargetSpec, chunking: Chunking | str, options: Mapping[str, Any]) -> Chunking:
+def chunking_of(
+    target: TargetSpec, chunking: Chunking | str, options: Mapping[str, Any]
+) -> Chunking:
     """A chunking as given: a document, or the name or import string of a function from a `TargetSpec` to one.
 
     Raises:
-        SpecError: There is no such function, it has no such option, or it returns something else.
+        SpecError: There is no such function, it has no such option, or it returns
+            something else.
     """
     if isinstance(chunking, Chunking):
         if options:
-            raise SpecError(f"chunking_options are for chunkings by name, not for a document: {', '.join(options)}")
+            raise SpecError(
+                "chunking_options are for chunkings by name, not for a document:"
+                f" {', '.join(options)}"
+            )
         return chunking
     if ":" not in chunking and chunking not in CHUNKINGS:
         raise SpecError(
-            f"there is no chunking {chunking!r} (one of your own is given as module:function){did_you_mean(chunking, CHUNKINGS)}"
+            f"there is no chunking {chunking!r} (one of your own is given as"
+            f" module:function){did_you_mean(chunking, CHUNKINGS)}"
         )
     function = imported(chunking, "chunking") if ":" in chunking else CHUNKINGS[chunking]
     try:
         inspect.signature(function).bind(target, **options)
     except TypeError as error:
         known = list(inspect.signature(function).parameters)[1:]
-        raise SpecError(f"chunking_options of {chunking}: {error}; it has: {', '.join(known) or 'none'}") from None
+        raise SpecError(
+            f"chunking_options of {chunking}: {error}; it has: {', '.join(known) or 'none'}"
+        ) from None
     # From a configuration, tuples come as lists.
-    made = function(target, **{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})
+    made = function(
+        target,
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in options.items()
+        },
+    )
     if not isinstance(made, Chunking):
         raise SpecError(f"{chunking} must return a Chunking, returned a {type(made).__name__}")
     return made
@@ -202,19 +239,24 @@ class _Cuts:
     def add(self, layers: Sequence[Layer], size: int, *, dim: int) -> None:
         """A group for layers whose weights are cut along a dimension into chunks of `size`.
 
-        Vectors are cut with the outputs (dimension 0); along another dimension every chunk holds all of them, and the first one's are used.
+        Vectors are cut with the outputs (dimension 0); along another dimension every
+        chunk holds all of them, and the first one's are used.
         """
         shapes = tuple(_cut(param.shape, size, dim) for param in layers[0])
         group, chunk = len(self._groups), 0
         for layer in layers:
             if tuple(_cut(param.shape, size, dim) for param in layer) != shapes:
-                raise SpecError(f"{layer[0].name} and {layers[0][0].name} cannot share chunks: their layers differ")
+                raise SpecError(
+                    f"{layer[0].name} and {layers[0][0].name} cannot share chunks: their layers"
+                    " differ"
+                )
             weight = layer[0].shape
             pieces = weight[dim] // size if weight else 1
             for tensor, param in enumerate(layer):
                 parts = pieces if dim < max(1, len(param.shape)) else 1
                 self._assembly[param.name] = Assembled(
-                    pieces=tuple(Piece(group, chunk + part, tensor) for part in range(parts)), dim=dim if parts > 1 else 0
+                    pieces=tuple(Piece(group, chunk + part, tensor) for part in range(parts)),
+                    dim=dim if parts > 1 else 0,
                 )
             chunk += pieces
         self._groups.append((shapes, chunk))
@@ -222,11 +264,16 @@ class _Cuts:
     def chunking(self, embedding_size: int | Sequence[int], **options: object) -> Chunking:
         """The document."""
         count = len(self._groups)
-        sizes: list[Any] = [embedding_size] * count if isinstance(embedding_size, int) else list(embedding_size)
+        sizes: list[Any] = (
+            [embedding_size] * count if isinstance(embedding_size, int) else list(embedding_size)
+        )
         if not count:
             raise SpecError("there is nothing to cut: the target holds no weights")
         if any(not isinstance(size, int) or size < 0 for size in sizes):
-            raise SpecError(f"embedding_size must be a number from 0, or one for each group of chunks, got {embedding_size!r}")
+            raise SpecError(
+                "embedding_size must be a number from 0, or one for each group of chunks, got"
+                f" {embedding_size!r}"
+            )
         if len(sizes) != count:
             raise SpecError(f"there are {count} groups of chunks, but {len(sizes)} embedding sizes")
         groups = tuple(
@@ -246,25 +293,37 @@ class _ResidualNet:
 
     Args:
         target: Its weights.
-        norms: From the names of its convolutions, in order, to those of the norms after them.
+        norms: From the names of its convolutions, in order, to those of the norms after
+            them.
     """
 
     def __init__(self, target: TargetSpec, norms: Callable[[list[str]], list[str]]) -> None:
         self._layers: dict[str, list[ParamSpec]] = {}
         for param in target.params:
             self._layers.setdefault(param.layer, []).append(param)
-        names = [name for name in self._layers if self._weight(name) and re.fullmatch(r"(groups\.\d+\.\d+\.)?conv[12]", name)]
-        stages = [[name for name in names if name.startswith(f"groups.{stage}.")] for stage in range(3)]
+        names = [
+            name
+            for name in self._layers
+            if self._weight(name) and re.fullmatch(r"(groups\.\d+\.\d+\.)?conv[12]", name)
+        ]
+        stages = [
+            [name for name in names if name.startswith(f"groups.{stage}.")] for stage in range(3)
+        ]
         if names[:1] != ["conv1"] or not all(len(stage) > 1 for stage in stages):
             raise SpecError(
-                "these are not the weights of a residual network: expected the weights of conv1 and of groups.I.J.conv1 and conv2 "
-                f"for I = 0, 1, 2, got {len(target)} tensors, the first of them {target.names[0] if target.names else 'missing'}"
+                "these are not the weights of a residual network: expected the weights of conv1"
+                f" and of groups.I.J.conv1 and conv2 for I = 0, 1, 2, got {len(target)} tensors,"
+                f" the first of them {target.names[0] if target.names else 'missing'}"
             )
         after = dict(zip(names, norms(names), strict=True))
-        self.stages: list[list[Layer]] = [[self._layer(name, after[name]) for name in stage] for stage in stages]
+        self.stages: list[list[Layer]] = [
+            [self._layer(name, after[name]) for name in stage] for stage in stages
+        ]
         self.first = self._layer("conv1", after["conv1"])
         shortcuts = (f"groups.{stage}.0.shortcut" for stage in range(3))
-        self.shortcuts: list[Layer] = [self._layers[name] for name in shortcuts if name in self._layers]
+        self.shortcuts: list[Layer] = [
+            self._layers[name] for name in shortcuts if name in self._layers
+        ]
         self.output: list[Layer] = [self._layers["out"]] if "out" in self._layers else []
 
     def _weight(self, name: str) -> bool:

@@ -25,18 +25,22 @@ class Delta(Wrapper):
 
     $$ \omega = \omega_0 + h(c, \theta) $$
 
-    With $\omega_0$ the weights of a pretrained network and $h$ starting at zero, training starts at the pretrained network exactly,
-    whatever the condition.
+    With $\omega_0$ the weights of a pretrained network and $h$ starting at zero,
+    training starts at the pretrained network exactly, whatever the condition.
 
     Args:
         inner: What generates the difference. It serves the conditions.
-        base: The shared weights $\omega_0$, such as `weights_of(module)`; they are copied.
-        trainable: Whether $\omega_0$ is a parameter of this hypernetwork, or a buffer that never changes.
+        base: The shared weights $\omega_0$, such as `weights_of(module)`; they are
+            copied.
+        trainable: Whether $\omega_0$ is a parameter of this hypernetwork, or a buffer
+            that never changes.
         zero: Start the difference at exactly zero, by `inner.start_at_zero()`.
 
     Raises:
-        WeightsError: The base is not a set of weights of the inner hypernetwork's target.
-        SpecError: The base is no mapping, or the inner hypernetwork cannot start at zero.
+        WeightsError: The base is not a set of weights of the inner hypernetwork's
+            target.
+        SpecError: The base is no mapping, or the inner hypernetwork cannot start at
+            zero.
 
     Example:
         >>> from hypnet_core.networks.weights import weights_of
@@ -50,11 +54,20 @@ class Delta(Wrapper):
 
     base: Tensor
 
-    def __init__(self, inner: HyperNetwork, base: Mapping[str, Tensor], *, trainable: bool = False, zero: bool = True) -> None:
+    def __init__(
+        self,
+        inner: HyperNetwork,
+        base: Mapping[str, Tensor],
+        *,
+        trainable: bool = False,
+        zero: bool = True,
+    ) -> None:
         check_hypernetwork(inner, "inner")
         super().__init__(inner.target, inner)
         if not isinstance(base, Mapping):
-            raise SpecError(f"the base must be weights, such as weights_of(module), got {type(base).__name__}")
+            raise SpecError(
+                f"the base must be weights, such as weights_of(module), got {type(base).__name__}"
+            )
         if check_tensors(inner.target, base):
             raise SpecError("the base is one set of weights, it has a batch dimension")
         flat = Weights.of(inner.target, base).flat.detach().clone()
@@ -77,7 +90,9 @@ class Delta(Wrapper):
         uncond_input: Tensor | None = None,
     ) -> Weights:
         r"""The difference $\omega - \omega_0$ alone."""
-        difference: Weights = self.inner(condition, cond_input=cond_input, uncond_input=uncond_input)
+        difference: Weights = self.inner(
+            condition, cond_input=cond_input, uncond_input=uncond_input
+        )
         return difference
 
     def start_at_zero(self) -> None:
@@ -101,12 +116,15 @@ def delta(
 
     Args:
         target: What to generate.
-        conditions: Ids with embeddings, embedding size, size of the unconditional input.
+        conditions: Ids with embeddings, embedding size, size of the unconditional
+            input.
         inner: What generates the difference, such as `low_rank`; an `hmlp` by default.
-        base: Safetensors file with the shared weights, a `state_dict` of the main network; a conventional draw by default.
+        base: Safetensors file with the shared weights, a `state_dict` of the main
+            network; a conventional draw by default.
         trainable: Whether the shared weights are trained too.
         zero: Start the difference at exactly zero.
-        fan: How the shared weights are drawn without a file: see `hypnet_zoo.init.wanted.wanted_starts`.
+        fan: How the shared weights are drawn without a file: see
+            `hypnet_zoo.init.wanted.wanted_starts`.
 
     Raises:
         SpecError: The file cannot be read, or lacks a tensor.
@@ -119,7 +137,8 @@ def read_weights(path: Path, target: TargetSpec) -> Weights:
     """The tensors of a target from a safetensors file, which may hold others too.
 
     Raises:
-        SpecError: The file cannot be read, lacks a tensor, or holds one of another shape.
+        SpecError: The file cannot be read, lacks a tensor, or holds one of another
+            shape.
     """
     try:
         found = load_file(path)

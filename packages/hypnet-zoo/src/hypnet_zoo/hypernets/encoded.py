@@ -23,17 +23,22 @@ __all__ = ["CosineSine", "Encoded", "magnitude_invariant"]
 class Encoded(HyperNetwork):
     r"""Generates weights for $\omega = h(E(x), \theta)$ with an encoder $E$ before the hypernetwork.
 
-    The encoder is a module of the user's own. What is passed as `cond_input` goes to it as it is, and its output is the embedding
-    that the inner hypernetwork gets. Ids are possible too, if `conditions` are given: then what belongs to a condition is the
+    The encoder is a module of the user's own. What is passed as `cond_input` goes to it
+    as it is, and its output is the embedding that the inner hypernetwork gets. Ids are
+    possible too, if `conditions` are given: then what belongs to a condition is the
     encoder's input, learned.
 
     Args:
-        inner: The hypernetwork. It keeps no conditions itself (`count=0`); its embedding size is the size of the encoder's output.
-        encoder: Maps `cond_input` to an embedding `[size]`, or to a batch of them `[B, size]`.
-        conditions: How many ids there are, and how long the encoder's input is; none by default.
+        inner: The hypernetwork. It keeps no conditions itself (`count=0`); its
+            embedding size is the size of the encoder's output.
+        encoder: Maps `cond_input` to an embedding `[size]`, or to a batch of them `[B,
+            size]`.
+        conditions: How many ids there are, and how long the encoder's input is; none by
+            default.
 
     Raises:
-        SpecError: The inner hypernetwork keeps conditions, or takes an unconditional input of another size.
+        SpecError: The inner hypernetwork keeps conditions, or takes an unconditional
+            input of another size.
 
     Example:
         >>> from hypnet_zoo.hypernets.hmlp import HMLP
@@ -46,16 +51,24 @@ class Encoded(HyperNetwork):
         torch.Size([])
     """
 
-    def __init__(self, inner: HyperNetwork, encoder: nn.Module, conditions: ConditionSpec | None = None) -> None:
+    def __init__(
+        self, inner: HyperNetwork, encoder: nn.Module, conditions: ConditionSpec | None = None
+    ) -> None:
         check_hypernetwork(inner, "inner")
-        outer = ConditionSpec(count=0, size=0, input_size=inner.conditions.input_size) if conditions is None else conditions
+        outer = (
+            ConditionSpec(count=0, size=0, input_size=inner.conditions.input_size)
+            if conditions is None
+            else conditions
+        )
         if inner.conditions.count:
             raise SpecError(
-                f"the inner hypernetwork keeps {inner.conditions.count} conditions, behind an encoder it must keep none"
+                f"the inner hypernetwork keeps {inner.conditions.count} conditions, behind an"
+                " encoder it must keep none"
             )
         if outer.input_size != inner.conditions.input_size:
             raise SpecError(
-                f"the inner hypernetwork takes an unconditional input of size {inner.conditions.input_size}, not {outer.input_size}"
+                "the inner hypernetwork takes an unconditional input of size"
+                f" {inner.conditions.input_size}, not {outer.input_size}"
             )
         super().__init__(inner.target, outer)
         self.inner = inner
@@ -77,7 +90,8 @@ class Encoded(HyperNetwork):
             uncond_input: `[input_size]` or `[B, input_size]`.
 
         Raises:
-            ConditionError: Neither an id nor an input is given, or both are; or the encoder's output has the wrong shape.
+            ConditionError: Neither an id nor an input is given, or both are; or the
+                encoder's output has the wrong shape.
         """
         if (condition is None) == (cond_input is None):
             given = "both were given" if condition is not None else "neither was given"
@@ -86,16 +100,24 @@ class Encoded(HyperNetwork):
             cond_input = self.embeddings(condition)
         encoded = self.encoder(cond_input)
         size = self.inner.conditions.size
-        if not isinstance(encoded, Tensor) or encoded.ndim not in {1, 2} or encoded.shape[-1] != size:
+        if (
+            not isinstance(encoded, Tensor)
+            or encoded.ndim not in {1, 2}
+            or encoded.shape[-1] != size
+        ):
             got = list(encoded.shape) if isinstance(encoded, Tensor) else type(encoded).__name__
-            raise ConditionError(f"the encoder must give an embedding [{size}] or [B, {size}], it gave {got}")
+            raise ConditionError(
+                f"the encoder must give an embedding [{size}] or [B, {size}], it gave {got}"
+            )
         weights: Weights = self.inner(cond_input=encoded, uncond_input=uncond_input)
         return weights
 
     def embeddings(self, condition: int | Sequence[int] | Tensor) -> Tensor:
         """The learned inputs of the encoder for one id `[size]`, or for several `[B, size]`."""
         if not self.conditional_shapes:
-            raise ConditionError("this hypernetwork keeps no inputs for its encoder: pass cond_input")
+            raise ConditionError(
+                "this hypernetwork keeps no inputs for its encoder: pass cond_input"
+            )
         ids, batched = self._ids(condition)
         rows = torch.stack([self.embedding(i) for i in ids or ()])
         return rows if batched else rows[0]
@@ -152,23 +174,26 @@ def magnitude_invariant(
 ) -> Delta:
     r"""A hypernetwork in the magnitude invariant parametrisation: $\omega = \omega_0 + h(E(\gamma))$.
 
-    The condition $\gamma$ is encoded by `CosineSine`; $\omega_0$ is trained, is shared by all conditions and starts at a conventional
-    draw, so the hypernetwork generates differences from it. Both parts can be had alone: `Encoded` and `Delta`.
+    The condition $\gamma$ is encoded by `CosineSine`; $\omega_0$ is trained, is shared
+    by all conditions and starts at a conventional draw, so the hypernetwork generates
+    differences from it. Both parts can be had alone: `Encoded` and `Delta`.
 
     Args:
         target: What to generate.
-        conditions: Ids with learned inputs, size $d$ of an input; usually no ids, and inputs from the caller.
+        conditions: Ids with learned inputs, size $d$ of an input; usually no ids, and
+            inputs from the caller.
         inner: The hypernetwork behind the encoding; an `hmlp` by default.
         low: Smallest value of the inputs.
         high: Largest value of the inputs.
-        zero: Start the differences at zero, so that every condition starts at the conventional draw exactly.
+        zero: Start the differences at zero, so that every condition starts at the
+            conventional draw exactly.
 
     Raises:
         SpecError: The conditions have no size.
 
     References:
-        J. J. G. Ortiz, J. Guttag, A. Dalca: Magnitude invariant parametrizations improve hypernetwork learning. ICLR 2024,
-        arXiv:2304.07645.
+        J. J. G. Ortiz, J. Guttag, A. Dalca: Magnitude invariant parametrizations
+        improve hypernetwork learning. ICLR 2024, arXiv:2304.07645.
     """
     if not conditions.size:
         raise SpecError("there is nothing to encode: the conditions have size 0")

@@ -34,37 +34,49 @@ _PIXELS = 2**18
 class HDeconv(HyperNetwork):
     r"""A deconvolutional network that writes all weights of the target as the pixels of one image.
 
-    A linear layer makes a small image of many channels of the input $[e; u]$, transposed convolutions enlarge it as the generator of a
-    DCGAN does, and self-attention between all pixels lets distant weights depend on each other. Pixels are read row by row; those
-    that the target does not need are dropped. A learned gain and a shift for each tensor of the target bring it to its size:
+    A linear layer makes a small image of many channels of the input $[e; u]$,
+    transposed convolutions enlarge it as the generator of a DCGAN does, and
+    self-attention between all pixels lets distant weights depend on each other. Pixels
+    are read row by row; those that the target does not need are dropped. A learned gain
+    and a shift for each tensor of the target bring it to its size:
 
     $$ \omega_t = a_t\, \mathrm{pixels}_t(e, u) + b_t $$
 
-    Every transposed convolution doubles height and width, except where its input would be smaller than 4: there it changes nothing.
+    Every transposed convolution doubles height and width, except where its input would
+    be smaller than 4: there it changes nothing.
 
     Args:
         target: What to generate.
-        conditions: Ids with embeddings, embedding size, size of the unconditional input.
-        image_shape: `(height, width)` or `(channels, height, width)` of the image; the smallest square that is large enough by default.
+        conditions: Ids with embeddings, embedding size, size of the unconditional
+            input.
+        image_shape: `(height, width)` or `(channels, height, width)` of the image; the
+            smallest square that is large enough by default.
         num_layers: Number of layers: the linear one and the transposed convolutions.
-        filters: Channels after each layer but the last; 128 before the last layer and twice as many with every layer before that, by
-            default.
-        kernel_size: Of the transposed convolutions: one for all, or one each, a number or a pair (height, width).
-        attention_after: Layers after which there is self-attention, 0 for the linear one; not the last. Time and memory grow with the
-            square of the number of pixels.
+        filters: Channels after each layer but the last; 128 before the last layer and
+            twice as many with every layer before that, by default.
+        kernel_size: Of the transposed convolutions: one for all, or one each, a number
+            or a pair (height, width).
+        attention_after: Layers after which there is self-attention, 0 for the linear
+            one; not the last. Time and memory grow with the square of the number of
+            pixels.
         activation: Nonlinearity after each layer but the last; `None` for none.
         bias: Whether the layers have biases.
         spectral_norm: Spectral norm on all layers.
-        batch_norm: Batch norm before each activation; the batch of conditions must be two or more in training.
-        fan: Start with weights that keep the size of the main network's activations (`"in"`), of its gradients (`"out"`), or between
-            (`"harmonic"`); `initialize` offers more.
+        batch_norm: Batch norm before each activation; the batch of conditions must be
+            two or more in training.
+        fan: Start with weights that keep the size of the main network's activations
+            (`"in"`), of its gradients (`"out"`), or between (`"harmonic"`);
+            `initialize` offers more.
 
     Raises:
-        SpecError: The image is too small, there is no input, or the numbers of layers, filters and kernels do not fit together.
+        SpecError: The image is too small, there is no input, or the numbers of layers,
+            filters and kernels do not fit together.
 
     References:
-        A. Radford, L. Metz, S. Chintala: Unsupervised representation learning with deep convolutional generative adversarial networks.
-        ICLR 2016, arXiv:1511.06434. H. Zhang et al.: Self-attention generative adversarial networks. ICML 2019, arXiv:1805.08318.
+        A. Radford, L. Metz, S. Chintala: Unsupervised representation learning with deep
+        convolutional generative adversarial networks. ICLR 2016, arXiv:1511.06434. H.
+        Zhang et al.: Self-attention generative adversarial networks. ICML 2019,
+        arXiv:1805.08318.
 
     Example:
         >>> target = TargetSpec.from_shapes([[30, 20], [30]])
@@ -94,32 +106,43 @@ class HDeconv(HyperNetwork):
         super().__init__(target, conditions)
         in_features = sum(self.input_sizes.values())
         if in_features == 0:
-            raise SpecError("the hypernetwork has no input: give the conditions a size, or an input_size")
+            raise SpecError(
+                "the hypernetwork has no input: give the conditions a size, or an input_size"
+            )
         self.image_shape = _image_shape(target, image_shape)
         channels = _channels(num_layers, filters)
         kernels = _kernels(num_layers, kernel_size)
         wrong = [index for index in attention_after if not 0 <= index < num_layers - 1]
         if wrong:
-            raise SpecError(f"attention_after: there is no layer {wrong[0]} before the last; there are 0 to {num_layers - 2}")
+            raise SpecError(
+                f"attention_after: there is no layer {wrong[0]} before the last; there are 0 to"
+                f" {num_layers - 2}"
+            )
         self.sizes = sizes_backwards(self.image_shape[1:], num_layers)
         self.activation = activation
         self._needs_batch = batch_norm
         wrap = with_spectral_norm if spectral_norm else _unchanged
         self.trunk = nn.Sequential()
-        for layer, (width, size) in enumerate(zip([*channels, self.image_shape[0]], self.sizes, strict=True)):
+        for layer, (width, size) in enumerate(
+            zip([*channels, self.image_shape[0]], self.sizes, strict=True)
+        ):
             if layer == 0:
                 self.trunk.append(wrap(nn.Linear(in_features, width * math.prod(size), bias=bias)))
                 self.trunk.append(nn.Unflatten(1, (width, *size)))
             else:
                 before = (channels[layer - 1], self.sizes[layer - 1])
-                self.trunk.append(wrap(Enlarge(before, (width, size), kernels[layer - 1], bias=bias)))
+                self.trunk.append(
+                    wrap(Enlarge(before, (width, size), kernels[layer - 1], bias=bias))
+                )
             if layer == num_layers - 1:
                 break
             if batch_norm:
                 self.trunk.append(nn.BatchNorm2d(width))
             self.trunk.append(activation_module(activation))
             if layer in attention_after:
-                self.trunk.append(SelfAttention(width, reduction=min(8, width), spectral_norm=spectral_norm))
+                self.trunk.append(
+                    SelfAttention(width, reduction=min(8, width), spectral_norm=spectral_norm)
+                )
         self.per_tensor = PerTensor(target)
         self.starts: tuple[Start, ...] = ()
         self.initialize(fan=fan)
@@ -141,7 +164,8 @@ class HDeconv(HyperNetwork):
         The pixels are measured, and the gain of each tensor is set accordingly.
 
         Args:
-            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias` and `overrides`.
+            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias`
+                and `overrides`.
             scheme: As above.
             bias: As above.
             trunk: How the layers start.
@@ -150,14 +174,18 @@ class HDeconv(HyperNetwork):
             uncond_var: Variance of unconditional inputs.
         """
         check_choice("trunk", trunk, get_args(TrunkStart))
-        self.starts = wanted_starts(self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides)
+        self.starts = wanted_starts(
+            self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides
+        )
         for layer in self.trunk:
             if isinstance(layer, (nn.Linear, nn.ConvTranspose2d)) and not is_parametrized(layer):
                 _fill(layer, trunk, gain_of(self.activation))
             elif isinstance(layer, SelfAttention):
                 layer.gamma.zero_()
         samples = max(8, min(128, _PIXELS // math.prod(self.image_shape)))
-        inputs = calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var, samples=samples)[:samples]
+        inputs = calibration_inputs(
+            self, cond_var=cond_var, uncond_var=uncond_var, samples=samples
+        )[:samples]
         with as_at_start(self.trunk):
             # Self-attention starts as the identity, which need not be computed.
             layers = [layer for layer in self.trunk if not isinstance(layer, SelfAttention)]
@@ -176,7 +204,8 @@ class HDeconv(HyperNetwork):
         """Map `[B, n]` to flat weights `[B, numel]`."""
         if self._needs_batch and self.training and len(inputs) < 2:
             raise ConditionError(
-                "batch norm needs at least two conditions in one call while training: pass a batch, or call eval()"
+                "batch norm needs at least two conditions in one call while training: pass a batch,"
+                " or call eval()"
             )
         weights: Tensor = self.per_tensor(self._pixels(inputs))
         return weights
@@ -205,7 +234,9 @@ class Enlarge(nn.ConvTranspose2d):
         bias: bool,
     ) -> None:
         self.size = after[1]
-        height, width = (1 if small == large else 2 for small, large in zip(before[1], after[1], strict=True))
+        height, width = (
+            1 if small == large else 2 for small, large in zip(before[1], after[1], strict=True)
+        )
         super().__init__(
             before[0],
             after[0],
@@ -231,7 +262,9 @@ def sizes_backwards(size: Sequence[int], num_layers: int) -> tuple[tuple[int, in
     height, width = size
     sizes = [(height, width)]
     for _ in range(num_layers - 1):
-        height, width = (half if (half := -(-one // 2)) >= _SMALLEST else one for one in (height, width))
+        height, width = (
+            half if (half := -(-one // 2)) >= _SMALLEST else one for one in (height, width)
+        )
         sizes.append((height, width))
     return tuple(reversed(sizes))
 
@@ -241,12 +274,19 @@ def _image_shape(target: TargetSpec, shape: Sequence[int] | None) -> tuple[int, 
         side = math.isqrt(target.numel - 1) + 1
         return (1, side, side)
     if len(shape) not in {2, 3} or min(shape) < 1:
-        raise SpecError(f"image_shape must be (height, width) or (channels, height, width), got {list(shape)}")
+        raise SpecError(
+            f"image_shape must be (height, width) or (channels, height, width), got {list(shape)}"
+        )
     pixels = math.prod(shape)
     if pixels < target.numel:
-        beyond = next(p for p, offset in zip(target.params, target.offsets, strict=True) if offset + p.numel > pixels)
+        beyond = next(
+            p
+            for p, offset in zip(target.params, target.offsets, strict=True)
+            if offset + p.numel > pixels
+        )
         raise SpecError(
-            f"image_shape {list(shape)} is too small: it has {pixels:,} pixels, the target {target.numel:,} weights; it ends within {beyond}"
+            f"image_shape {list(shape)} is too small: it has {pixels:,} pixels, the target"
+            f" {target.numel:,} weights; it ends within {beyond}"
         )
     height, width = shape[-2:]
     return (shape[0] if len(shape) == 3 else 1, height, width)
@@ -258,16 +298,22 @@ def _channels(num_layers: int, filters: Sequence[int] | None) -> Sequence[int]:
     if filters is None:
         return [128 * 2**i for i in reversed(range(num_layers - 1))]
     if len(filters) != num_layers - 1 or min(filters) < 1:
-        raise SpecError(f"filters must be {num_layers - 1} positive numbers for {num_layers} layers, got {list(filters)}")
+        raise SpecError(
+            f"filters must be {num_layers - 1} positive numbers for {num_layers} layers, got"
+            f" {list(filters)}"
+        )
     return filters
 
 
 def _kernels(num_layers: int, size: KernelSize) -> list[tuple[int, int]]:
     each = [size] * (num_layers - 1) if isinstance(size, int) else list(size)
     kernels = [(one, one) if isinstance(one, int) else tuple(one) for one in each]
-    if len(kernels) != num_layers - 1 or any(len(kernel) != 2 or min(kernel) < 1 for kernel in kernels):
+    if len(kernels) != num_layers - 1 or any(
+        len(kernel) != 2 or min(kernel) < 1 for kernel in kernels
+    ):
         raise SpecError(
-            f"kernel_size must be one positive number, or {num_layers - 1} numbers or pairs for {num_layers} layers, got {size}"
+            f"kernel_size must be one positive number, or {num_layers - 1} numbers or pairs for"
+            f" {num_layers} layers, got {size}"
         )
     return [(kernel[0], kernel[-1]) for kernel in kernels]
 
@@ -298,23 +344,30 @@ class ChunkedHDeconv(Chunked):
 
     Args:
         target: What to generate.
-        conditions: Ids with embeddings, embedding size, size of the unconditional input.
-        image_shape: `(height, width)` or `(channels, height, width)` of the image; every chunk has as many weights as it has pixels.
+        conditions: Ids with embeddings, embedding size, size of the unconditional
+            input.
+        image_shape: `(height, width)` or `(channels, height, width)` of the image;
+            every chunk has as many weights as it has pixels.
         chunk_embedding_size: Length of a chunk embedding.
-        conditional_chunks: Each condition has chunk embeddings of its own; see `Chunked`.
+        conditional_chunks: Each condition has chunk embeddings of its own; see
+            `Chunked`.
         num_layers: Number of layers: the linear one and the transposed convolutions.
         filters: Channels after each layer but the last; see `HDeconv`.
-        kernel_size: Of the transposed convolutions: one for all, or one each, a number or a pair (height, width).
-        attention_after: Layers after which there is self-attention, 0 for the linear one; not the last.
+        kernel_size: Of the transposed convolutions: one for all, or one each, a number
+            or a pair (height, width).
+        attention_after: Layers after which there is self-attention, 0 for the linear
+            one; not the last.
         activation: Nonlinearity after each layer but the last; `None` for none.
         bias: Whether the layers have biases.
         spectral_norm: Spectral norm on all layers.
         batch_norm: Batch norm before each activation, over chunks and conditions.
-        fan: Start with weights that keep the size of the main network's activations (`"in"`), of its gradients (`"out"`), or between
-            (`"harmonic"`); `initialize` offers more.
+        fan: Start with weights that keep the size of the main network's activations
+            (`"in"`), of its gradients (`"out"`), or between (`"harmonic"`);
+            `initialize` offers more.
 
     Raises:
-        SpecError: A size is not positive, or the numbers of layers, filters and kernels do not fit together.
+        SpecError: A size is not positive, or the numbers of layers, filters and kernels
+            do not fit together.
 
     Example:
         >>> target = TargetSpec.from_shapes([[30, 20], [30]])

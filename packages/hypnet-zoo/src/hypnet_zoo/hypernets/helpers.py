@@ -16,13 +16,19 @@ __all__ = ["init_chunk_embeddings", "init_condition_embeddings", "unconditional_
 
 @torch.no_grad()
 def init_condition_embeddings(
-    hypernet: HyperNetwork, start: Callable[[Tensor, int], object] | None = None, *, mean: float = 0.0, std: float = 1.0
+    hypernet: HyperNetwork,
+    start: Callable[[Tensor, int], object] | None = None,
+    *,
+    mean: float = 0.0,
+    std: float = 1.0,
 ) -> None:
     r"""Start the embeddings of conditions anew, wherever inside a hypernetwork they are kept.
 
     Args:
-        hypernet: The hypernetwork, changed in place. Without embeddings of its own it stays as it is.
-        start: Called with each embedding `[size]` and the id of its condition, fills it in place.
+        hypernet: The hypernetwork, changed in place. Without embeddings of its own it
+            stays as it is.
+        start: Called with each embedding `[size]` and the id of its condition, fills it
+            in place.
         mean: Without `start`, mean of the normal distribution that is drawn from.
         std: Without `start`, its standard deviation.
 
@@ -43,14 +49,19 @@ def init_condition_embeddings(
 
 @torch.no_grad()
 def init_chunk_embeddings(
-    hypernet: HyperNetwork, start: Callable[[Tensor], object] | None = None, *, mean: float = 0.0, std: float = 1.0
+    hypernet: HyperNetwork,
+    start: Callable[[Tensor], object] | None = None,
+    *,
+    mean: float = 0.0,
+    std: float = 1.0,
 ) -> None:
     """Start the embeddings of chunks anew; a hypernetwork without chunks stays as it is.
 
     Args:
         hypernet: The hypernetwork, changed in place.
-        start: Called with each tensor of chunk embeddings `[chunks, size]`, fills it in place. Where every condition has chunk
-            embeddings of its own, it is called for one condition after the other.
+        start: Called with each tensor of chunk embeddings `[chunks, size]`, fills it in
+            place. Where every condition has chunk embeddings of its own, it is called
+            for one condition after the other.
         mean: Without `start`, mean of the normal distribution that is drawn from.
         std: Without `start`, its standard deviation.
     """

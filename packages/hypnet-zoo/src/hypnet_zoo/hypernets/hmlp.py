@@ -19,35 +19,43 @@ from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, wanted_starts
 from hypnet_zoo.layers.activations import ActivationName
 from hypnet_zoo.layers.hidden import hidden_layers
 
-# C libraries hand blocks of 32 MiB and more back to the system at once, and every new gradient would have to be mapped anew: a step with
-# one head of 36 MB takes twice as long as one with two.
+# C libraries hand blocks of 32 MiB and more back to the system at once, and every new
+# gradient would have to be mapped anew: a step with one head of 36 MB takes twice as
+# long as one with two.
 _LARGEST = 2**23 - 2**16
 
 
 class HMLP(HyperNetwork):
     r"""An MLP that writes all weights of the target at once.
 
-    Hidden layers turn the input $[e; u]$ (embedding of the condition, unconditional input) into $z$, and a linear head of
-    $P$ rows writes the $P$ target weights:
+    Hidden layers turn the input $[e; u]$ (embedding of the condition, unconditional
+    input) into $z$, and a linear head of $P$ rows writes the $P$ target weights:
 
-    $$ \omega = H z + b, \qquad z = \phi(W_L \cdots \phi(W_1 [e; u] + b_1) \cdots + b_L) $$
+    $$ \omega = H z + b, \qquad z = \phi(W_L \cdots \phi(W_1 [e; u] + b_1) \cdots + b_L)
+    $$
 
-    With hidden width $d$ the head (in code several, if it is large) alone holds $(d + 1) P$ parameters, many more than it writes; `ChunkedHMLP` holds fewer.
+    With hidden width $d$ the head (in code several, if it is large) alone holds $(d +
+    1) P$ parameters, many more than it writes; `ChunkedHMLP` holds fewer.
 
     Args:
         target: What to generate.
-        conditions: Ids with embeddings, embedding size, size of the unconditional input.
+        conditions: Ids with embeddings, embedding size, size of the unconditional
+            input.
         hidden: Width of each hidden layer; empty for a linear hypernetwork.
         activation: Nonlinearity of the hidden layers; `None` for none.
         bias: Whether the layers have biases.
         dropout: Probability that a hidden activation is set to zero in training.
-        spectral_norm: Spectral norm on all layers; each target tensor then has a head, and a norm, of its own.
-        batch_norm: Batch norm before each hidden activation: over the batch of conditions, which must be two or more in training.
-        fan: Start with weights that keep the size of the main network's activations (`"in"`), of its gradients (`"out"`), or between
-            (`"harmonic"`); `initialize` offers more.
+        spectral_norm: Spectral norm on all layers; each target tensor then has a head,
+            and a norm, of its own.
+        batch_norm: Batch norm before each hidden activation: over the batch of
+            conditions, which must be two or more in training.
+        fan: Start with weights that keep the size of the main network's activations
+            (`"in"`), of its gradients (`"out"`), or between (`"harmonic"`);
+            `initialize` offers more.
 
     Raises:
-        SpecError: Embedding and unconditional input are both of size 0, or a width is not positive.
+        SpecError: Embedding and unconditional input are both of size 0, or a width is
+            not positive.
 
     Example:
         >>> target = TargetSpec.from_shapes([[10, 5], [10]])
@@ -74,7 +82,9 @@ class HMLP(HyperNetwork):
         super().__init__(target, conditions)
         in_features = sum(self.input_sizes.values())
         if in_features == 0:
-            raise SpecError("the hypernetwork has no input: give the conditions a size, or an input_size")
+            raise SpecError(
+                "the hypernetwork has no input: give the conditions a size, or an input_size"
+            )
         self.trunk = hidden_layers(
             in_features,
             hidden,
@@ -89,7 +99,9 @@ class HMLP(HyperNetwork):
                 layer.inplace = True  # what stands before it does not need its output, and features may be large
         width = hidden[-1] if hidden else in_features
         most = 1 if spectral_norm else max(1, _LARGEST // width)
-        self.heads = nn.ModuleList(nn.Linear(width, size, bias=bias) for size in _head_sizes(target, most))
+        self.heads = nn.ModuleList(
+            nn.Linear(width, size, bias=bias) for size in _head_sizes(target, most)
+        )
         self.activation = activation
         self.starts: tuple[Start, ...] = ()
         self._needs_batch = batch_norm
@@ -115,7 +127,8 @@ class HMLP(HyperNetwork):
         """Start so that the generated weights have the means and variances that the main network should have (hyperfan).
 
         Args:
-            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias` and `overrides`.
+            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias`
+                and `overrides`.
             scheme: As above.
             bias: As above.
             trunk: How the hidden layers start.
@@ -124,10 +137,14 @@ class HMLP(HyperNetwork):
             uncond_var: Variance of unconditional inputs.
         """
         starts = wanted_starts(self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides)
-        self.start(starts, calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var), trunk=trunk)
+        self.start(
+            starts, calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var), trunk=trunk
+        )
 
     @torch.no_grad()
-    def start(self, starts: tuple[Start, ...], inputs: Tensor, *, trunk: TrunkStart = "kaiming") -> None:
+    def start(
+        self, starts: tuple[Start, ...], inputs: Tensor, *, trunk: TrunkStart = "kaiming"
+    ) -> None:
         """Start with given means and variances.
 
         Args:
@@ -176,7 +193,8 @@ class HMLP(HyperNetwork):
 
         Args:
             rows: `[B, r]`, one per condition.
-            chunks: `[K, c]`, or `[B, K, c]` if each condition has chunks of its own; `r + c` is the input size.
+            chunks: `[K, c]`, or `[B, K, c]` if each condition has chunks of its own; `r
+                + c` is the input size.
 
         Returns:
             `[B, K, numel]`.
@@ -199,14 +217,22 @@ class HMLP(HyperNetwork):
         return flat.view(*hidden.shape[:2], -1)
 
     def _product(self, layer: nn.Module, rows: Tensor, chunks: Tensor) -> Tensor:
-        if not isinstance(layer, nn.Linear) or layer.in_features != rows.shape[1] + chunks.shape[-1]:
-            raise SpecError(f"the first layer must be linear with {rows.shape[1]} + {chunks.shape[-1]} inputs, it is {layer}")
+        if (
+            not isinstance(layer, nn.Linear)
+            or layer.in_features != rows.shape[1] + chunks.shape[-1]
+        ):
+            raise SpecError(
+                f"the first layer must be linear with {rows.shape[1]} + {chunks.shape[-1]} inputs,"
+                f" it is {layer}"
+            )
         if rows.shape[1] == 0:
             return nn.functional.linear(chunks, layer.weight, layer.bias).expand(len(rows), -1, -1)
         weight_rows, weight_chunks = layer.weight.split([rows.shape[1], chunks.shape[-1]], dim=1)
         shared: Tensor = nn.functional.linear(rows, weight_rows, layer.bias)
         if len(rows) == 1:
-            return torch.addmm(shared, chunks.reshape(-1, chunks.shape[-1]), weight_chunks.t()).unsqueeze(0)
+            return torch.addmm(
+                shared, chunks.reshape(-1, chunks.shape[-1]), weight_chunks.t()
+            ).unsqueeze(0)
         hidden: Tensor = shared.unsqueeze(1) + chunks @ weight_chunks.t()
         return hidden
 
@@ -217,7 +243,8 @@ class HMLP(HyperNetwork):
     def _check_batch(self, count: int) -> None:
         if self._needs_batch and self.training and count < 2:
             raise ConditionError(
-                "batch norm needs at least two conditions in one call while training: pass a batch, or call eval()"
+                "batch norm needs at least two conditions in one call while training: pass a batch,"
+                " or call eval()"
             )
 
 

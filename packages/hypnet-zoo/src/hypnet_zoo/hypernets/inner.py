@@ -9,7 +9,9 @@ from hypnet_core.specs import ConditionSpec, TargetSpec
 __all__ = ["HypernetChoice", "build_inner"]
 
 
-def build_inner(inner: HypernetChoice | None, target: TargetSpec, conditions: ConditionSpec) -> HyperNetwork:
+def build_inner(
+    inner: HypernetChoice | None, target: TargetSpec, conditions: ConditionSpec
+) -> HyperNetwork:
     """The hypernetwork that an option `inner` chooses; an `hmlp` with its defaults for `None`."""
     chosen = HypernetChoice(name="hmlp") if inner is None else inner
     built: HyperNetwork = chosen.build(target, conditions)

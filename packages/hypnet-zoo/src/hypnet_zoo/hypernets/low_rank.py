@@ -28,8 +28,9 @@ _SAMPLES = 512  # conditions to measure the start with
 def low_rank_factors(target: TargetSpec, rank: int) -> TargetSpec:
     r"""What must be generated so that every matrix of a target can be a product of rank `rank`.
 
-    A weight or embedding `[out, in, *kernel]` counts as a matrix `[out, in · kernel]` and is replaced by its factors
-    `NAME.lora_A` of shape `[rank, in · kernel]` and `NAME.lora_B` of shape `[out, rank]`; everything else stays as it is.
+    A weight or embedding `[out, in, *kernel]` counts as a matrix `[out, in · kernel]`
+    and is replaced by its factors `NAME.lora_A` of shape `[rank, in · kernel]` and
+    `NAME.lora_B` of shape `[out, rank]`; everything else stays as it is.
 
     Raises:
         SpecError: The rank is not positive, or the target has no matrix.
@@ -46,10 +47,26 @@ def low_rank_factors(target: TargetSpec, rank: int) -> TargetSpec:
             params.append(param)
             continue
         rows, columns = _sides(param)
-        params.append(ParamSpec(name=f"{param.name}.{A}", shape=(rank, columns), kind=ParamKind.WEIGHT, layer=param.layer))
-        params.append(ParamSpec(name=f"{param.name}.{B}", shape=(rows, rank), kind=ParamKind.WEIGHT, layer=param.layer))
+        params.append(
+            ParamSpec(
+                name=f"{param.name}.{A}",
+                shape=(rank, columns),
+                kind=ParamKind.WEIGHT,
+                layer=param.layer,
+            )
+        )
+        params.append(
+            ParamSpec(
+                name=f"{param.name}.{B}",
+                shape=(rows, rank),
+                kind=ParamKind.WEIGHT,
+                layer=param.layer,
+            )
+        )
     if len(params) == len(target):
-        raise SpecError("the target holds no weight of two or more dimensions: there is nothing to factorise")
+        raise SpecError(
+            "the target holds no weight of two or more dimensions: there is nothing to factorise"
+        )
     return TargetSpec(params=tuple(params))
 
 
@@ -62,7 +79,11 @@ class _Initialisable(Protocol):
 
 def is_matrix(param: ParamSpec) -> bool:
     """Whether a parameter is written as a product of two factors."""
-    return len(param.shape) > 1 and param.kind in {ParamKind.WEIGHT, ParamKind.EMBEDDING} and param.numel > 0
+    return (
+        len(param.shape) > 1
+        and param.kind in {ParamKind.WEIGHT, ParamKind.EMBEDDING}
+        and param.numel > 0
+    )
 
 
 def _sides(param: ParamSpec) -> tuple[int, int]:
@@ -116,7 +137,10 @@ class LowRank(Wrapper):
         inner = make_inner(factors)
         check_hypernetwork(inner, "what make_inner returns")
         if (inner.target.names, inner.target.shapes) != (factors.names, factors.shapes):
-            raise SpecError("make_inner must return a hypernetwork whose target is what it was called with, the factors")
+            raise SpecError(
+                "make_inner must return a hypernetwork whose target is what it was called with, the"
+                " factors"
+            )
         super().__init__(target, inner)
         self.rank = rank
         self.alpha = float(rank if alpha is None else alpha)
@@ -128,16 +152,23 @@ class LowRank(Wrapper):
 
     @torch.no_grad()
     def initialize(
-        self, *, fan: Fan = "in", scheme: Scheme = "kaiming", overrides: Mapping[str, Start | tuple[float, float]] | None = None
+        self,
+        *,
+        fan: Fan = "in",
+        scheme: Scheme = "kaiming",
+        overrides: Mapping[str, Start | tuple[float, float]] | None = None,
     ) -> None:
         r"""Start so that the products have the mean squares that the main network should have.
 
-        The generated $A(c)$ gets twice the variance of $A_0$, $1 / in$ in all, and $B(c)$ what is then missing: over independent factors
-        $E[W^2] = (\alpha/r)^2\, r\, E[A^2] E[B^2]$. The factors of one condition depend on each other, so the products are measured and $B$
-        is scaled. Biases start at zero, whatever else is no matrix as wanted.
+        The generated $A(c)$ gets twice the variance of $A_0$, $1 / in$ in all, and
+        $B(c)$ what is then missing: over independent factors $E[W^2] = (\alpha/r)^2\,
+        r\, E[A^2] E[B^2]$. The factors of one condition depend on each other, so the
+        products are measured and $B$ is scaled. Biases start at zero, whatever else is
+        no matrix as wanted.
 
         Args:
-            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme` and `overrides`.
+            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme` and
+                `overrides`.
             scheme: As above.
             overrides: As above; a matrix has no mean of its own.
         """
@@ -145,17 +176,32 @@ class LowRank(Wrapper):
         if not isinstance(inner, _Initialisable):
             return
         self.starts = wanted_starts(self.target, fan=fan, scheme=scheme, overrides=overrides)
-        wanted = {param.name: start for param, start in zip(self.target.params, self.starts, strict=True)}
+        wanted = {
+            param.name: start for param, start in zip(self.target.params, self.starts, strict=True)
+        }
         matrices = {param.name: _sides(param)[1] for param in self.matrices}
-        others = {glob_escape(name): start for name, start in wanted.items() if name not in matrices}
-        share_of_a = {f"{glob_escape(name)}.{A}": Start(0.0, 2.0 / (3.0 * width)) for name, width in matrices.items()}
-        variances = {name: wanted[name].mean_square * width / (self.scale**2 * self.rank) for name, width in matrices.items()}
+        others = {
+            glob_escape(name): start for name, start in wanted.items() if name not in matrices
+        }
+        share_of_a = {
+            f"{glob_escape(name)}.{A}": Start(0.0, 2.0 / (3.0 * width))
+            for name, width in matrices.items()
+        }
+        variances = {
+            name: wanted[name].mean_square * width / (self.scale**2 * self.rank)
+            for name, width in matrices.items()
+        }
 
         def start_inner() -> None:
-            share_of_b = {f"{glob_escape(name)}.{B}": Start(0.0, variance) for name, variance in variances.items()}
+            share_of_b = {
+                f"{glob_escape(name)}.{B}": Start(0.0, variance)
+                for name, variance in variances.items()
+            }
             inner.initialize(overrides={**others, **share_of_a, **share_of_b})
 
-        with torch.random.fork_rng():  # so that the second time everything is drawn alike, but for the size of B
+        with (
+            torch.random.fork_rng()
+        ):  # so that the second time everything is drawn alike, but for the size of B
             start_inner()
         for name, mean_square in self._mean_squares().items():
             variances[name] *= wanted[name].mean_square / mean_square if mean_square > 0 else 1.0
@@ -166,9 +212,11 @@ class LowRank(Wrapper):
         inputs = calibration_inputs(self.inner, samples=_SAMPLES)[:_SAMPLES]
         factors = self._factors(Weights(self.inner.generate(inputs), self.inner.target))
         return {
-            name: self.scale**2
-            * float(((up.mT @ up) * (down @ down.mT)).sum(dim=(1, 2)).mean())
-            / (up.shape[1] * down.shape[2])
+            name: (
+                self.scale**2
+                * float(((up.mT @ up) * (down @ down.mT)).sum(dim=(1, 2)).mean())
+                / (up.shape[1] * down.shape[2])
+            )
             for name, (down, up) in factors.items()
         }
 
@@ -201,12 +249,17 @@ class LowRank(Wrapper):
 
         The matrix is `scale` times $B A$.
         """
-        return self._factors(self.inner(condition, cond_input=cond_input, uncond_input=uncond_input))
+        return self._factors(
+            self.inner(condition, cond_input=cond_input, uncond_input=uncond_input)
+        )
 
     def _factors(self, generated: Weights) -> dict[str, tuple[Tensor, Tensor]]:
         shared = self.shared_A.split([self.rank * _sides(param)[1] for param in self.matrices])
         return {
-            param.name: (generated[f"{param.name}.{A}"] + own.view(self.rank, -1), generated[f"{param.name}.{B}"])
+            param.name: (
+                generated[f"{param.name}.{A}"] + own.view(self.rank, -1),
+                generated[f"{param.name}.{B}"],
+            )
             for param, own in zip(self.matrices, shared, strict=True)
         }
 
@@ -224,14 +277,21 @@ def low_rank(
 
     Args:
         target: What to generate.
-        conditions: Ids with embeddings, embedding size, size of the unconditional input.
+        conditions: Ids with embeddings, embedding size, size of the unconditional
+            input.
         rank: Inner dimension of the products.
         alpha: The products are multiplied by alpha / rank; the rank itself by default.
         inner: What generates the factors; an `hmlp` by default.
-        fan: Start with products that keep the size of the main network's activations (`"in"`), of its gradients (`"out"`), or between
-            (`"harmonic"`).
+        fan: Start with products that keep the size of the main network's activations
+            (`"in"`), of its gradients (`"out"`), or between (`"harmonic"`).
     """
-    return LowRank(target, lambda factors: build_inner(inner, factors, conditions), rank=rank, alpha=alpha, fan=fan)
+    return LowRank(
+        target,
+        lambda factors: build_inner(inner, factors, conditions),
+        rank=rank,
+        alpha=alpha,
+        fan=fan,
+    )
 
 
 def _like_linear(rank: int, width: int) -> Tensor:

@@ -46,27 +46,31 @@ class OutputHandler(Protocol):
 class Perturbed(Wrapper):
     r"""Adds noise to what a hypernetwork generates, so that an implicit distribution has a density everywhere.
 
-    A hypernetwork that maps a short noise vector to weights reaches a thin surface in the space of all weights only. With
-    one noise value per weight, $z \in \mathbb{R}^P$, of which the inner hypernetwork sees the first $n$,
+    A hypernetwork that maps a short noise vector to weights reaches a thin surface in
+    the space of all weights only. With one noise value per weight, $z \in
+    \mathbb{R}^P$, of which the inner hypernetwork sees the first $n$,
 
     $$ \omega = h(c, z_{1:n}; \theta) + \sigma z, \qquad z \sim \mathcal{N}(0, I) $$
 
-    The unconditional input of this hypernetwork is $z$. Handlers replace either part: what the inner hypernetwork is called with,
-    and what is done with its weights; then `input_size` says how long the unconditional input is.
+    The unconditional input of this hypernetwork is $z$. Handlers replace either part:
+    what the inner hypernetwork is called with, and what is done with its weights; then
+    `input_size` says how long the unconditional input is.
 
     Args:
         inner: The hypernetwork; $n$ is the size of its unconditional input.
         noise_std: Standard deviation $\sigma$ of the noise.
         input_handler: Gives the inner inputs instead of $z_{1:n}$.
         output_handler: Gives the weights instead of adding $\sigma z$.
-        input_size: Length of the unconditional input; the number $P$ of generated weights by default.
+        input_size: Length of the unconditional input; the number $P$ of generated
+            weights by default.
 
     Raises:
-        SpecError: The noise is negative, the inner hypernetwork takes no unconditional input, or one longer than $z$.
+        SpecError: The noise is negative, the inner hypernetwork takes no unconditional
+            input, or one longer than $z$.
 
     References:
-        T. Karaletsos, P. Dayan, Z. Ghahramani: Probabilistic meta-representations of neural networks. arXiv:1810.00555, for implicit
-        distributions over weights.
+        T. Karaletsos, P. Dayan, Z. Ghahramani: Probabilistic meta-representations of
+        neural networks. arXiv:1810.00555, for implicit distributions over weights.
 
     Example:
         >>> from hypnet_zoo.hypernets.hmlp import HMLP
@@ -89,17 +93,28 @@ class Perturbed(Wrapper):
         size = inner.target.numel if input_size is None else input_size
         needed = inner.conditions.input_size
         if not 0 <= noise_std < math.inf:
-            raise SpecError(f"the standard deviation of the noise must not be negative, got {noise_std}")
+            raise SpecError(
+                f"the standard deviation of the noise must not be negative, got {noise_std}"
+            )
         if input_handler is None and not needed <= size:
             raise SpecError(
-                f"the inner hypernetwork takes an unconditional input of size {needed}, but there are only {size} values"
+                f"the inner hypernetwork takes an unconditional input of size {needed}, but there"
+                f" are only {size} values"
             )
         if output_handler is None and size != inner.target.numel:
-            raise SpecError(f"one noise value per weight is needed, {inner.target.numel}, got input_size={size}")
-        super().__init__(inner.target, inner, conditions=inner.conditions.model_copy(update={"input_size": size}))
+            raise SpecError(
+                f"one noise value per weight is needed, {inner.target.numel}, got input_size={size}"
+            )
+        super().__init__(
+            inner.target, inner, conditions=inner.conditions.model_copy(update={"input_size": size})
+        )
         self.noise_std = noise_std
-        self._input_handler: InputHandler = self._first_values if input_handler is None else input_handler
-        self._output_handler: OutputHandler = self._add_noise if output_handler is None else output_handler
+        self._input_handler: InputHandler = (
+            self._first_values if input_handler is None else input_handler
+        )
+        self._output_handler: OutputHandler = (
+            self._add_noise if output_handler is None else output_handler
+        )
 
     def forward(
         self,
@@ -123,28 +138,46 @@ class Perturbed(Wrapper):
         if size and uncond_input is None:
             raise ConditionError(f"uncond_input of size {size} is missing: draw it with noise()")
         if uncond_input is not None and not isinstance(uncond_input, Tensor):
-            raise ConditionError(f"uncond_input must be a tensor, got {type(uncond_input).__name__}")
-        if uncond_input is not None and (uncond_input.ndim not in {1, 2} or uncond_input.shape[-1] != size):
-            raise ConditionError(f"uncond_input must have shape [{size}] or [B, {size}], got {list(uncond_input.shape)}")
+            raise ConditionError(
+                f"uncond_input must be a tensor, got {type(uncond_input).__name__}"
+            )
+        if uncond_input is not None and (
+            uncond_input.ndim not in {1, 2} or uncond_input.shape[-1] != size
+        ):
+            raise ConditionError(
+                f"uncond_input must have shape [{size}] or [B, {size}], got"
+                f" {list(uncond_input.shape)}"
+            )
         outer = Inputs(condition, cond_input, uncond_input)
         within = self._input_handler(outer)
         weights: object = self._output_handler(
-            self.inner(within.condition, cond_input=within.cond_input, uncond_input=within.uncond_input), outer
+            self.inner(
+                within.condition, cond_input=within.cond_input, uncond_input=within.uncond_input
+            ),
+            outer,
         )
         if not isinstance(weights, Weights) or weights.spec.shapes != self.target.shapes:
-            raise SpecError(f"the output handler must return weights of the target, got {weights!r}")
+            raise SpecError(
+                f"the output handler must return weights of the target, got {weights!r}"
+            )
         return weights
 
-    def noise(self, count: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+    def noise(
+        self, count: int | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
         r"""A draw of $z$: `[input_size]`, or `[count, input_size]`, on the device of the parameters."""
         like = next(self.parameters())
-        shape = (self.conditions.input_size,) if count is None else (count, self.conditions.input_size)
+        shape = (
+            (self.conditions.input_size,) if count is None else (count, self.conditions.input_size)
+        )
         return torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
 
     def _first_values(self, inputs: Inputs) -> Inputs:
         size = self.inner.conditions.input_size
         noise = inputs.uncond_input
-        return inputs._replace(uncond_input=noise[..., :size] if size and noise is not None else None)
+        return inputs._replace(
+            uncond_input=noise[..., :size] if size and noise is not None else None
+        )
 
     def _add_noise(self, weights: Weights, inputs: Inputs) -> Weights:
         noise: Any = inputs.uncond_input
@@ -162,8 +195,9 @@ def perturbation(
 
     Args:
         target: What to generate.
-        conditions: Ids with embeddings, embedding size, and how many noise values the inner hypernetwork sees. The unconditional
-            input of the whole is as long as the target.
+        conditions: Ids with embeddings, embedding size, and how many noise values the
+            inner hypernetwork sees. The unconditional input of the whole is as long as
+            the target.
         inner: The hypernetwork; an `hmlp` by default.
         noise_std: Standard deviation of the noise.
     """

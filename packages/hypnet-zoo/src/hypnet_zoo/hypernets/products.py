@@ -40,7 +40,9 @@ def generate_product(inner: HyperNetwork, rows: Tensor, chunks: Tensor) -> Tenso
     """
     if isinstance(inner, WritesProducts):
         return inner.generate_product(rows, chunks)
-    return inner.generate(pairs(rows, chunks).flatten(0, 1)).view(len(rows), chunks.shape[-2], inner.target.numel)
+    return inner.generate(pairs(rows, chunks).flatten(0, 1)).view(
+        len(rows), chunks.shape[-2], inner.target.numel
+    )
 
 
 def pairs(rows: Tensor, chunks: Tensor) -> Tensor:

@@ -21,18 +21,21 @@ from hypnet_zoo.layers.hidden import hidden_layers
 class SeveralTargets(HyperNetwork):
     """An MLP that writes the weights of several networks, which share conditions and hidden layers; each has a head of its own.
 
-    `hnet(condition, target="decoder")` gives the weights of one network and computes its head alone. Without `target` all are
-    written, as one set of weights with prefixed names (`decoder.0.weight`).
+    `hnet(condition, target="decoder")` gives the weights of one network and computes
+    its head alone. Without `target` all are written, as one set of weights with
+    prefixed names (`decoder.0.weight`).
 
     Args:
         targets: What to generate, by the name of the network. A name holds no dot.
-        conditions: Ids with embeddings, embedding size, size of the unconditional input.
+        conditions: Ids with embeddings, embedding size, size of the unconditional
+            input.
         hidden: Width of each hidden layer; empty for linear heads alone.
         activation: Nonlinearity of the hidden layers; `None` for none.
         bias: Whether the layers have biases.
         dropout: Probability that a hidden activation is set to zero in training.
-        fan: Start with weights that keep the size of the networks' activations (`"in"`), of their gradients (`"out"`), or between
-            (`"harmonic"`); `initialize` offers more.
+        fan: Start with weights that keep the size of the networks' activations
+            (`"in"`), of their gradients (`"out"`), or between (`"harmonic"`);
+            `initialize` offers more.
 
     Raises:
         SpecError: There is no target, a name has a dot, or there is no input.
@@ -59,11 +62,17 @@ class SeveralTargets(HyperNetwork):
         self.targets = dict(targets)
         in_features = sum(self.input_sizes.values())
         if in_features == 0:
-            raise SpecError("the hypernetwork has no input: give the conditions a size, or an input_size")
-        self.trunk = hidden_layers(in_features, hidden, activation=activation, bias=bias, dropout=dropout)
+            raise SpecError(
+                "the hypernetwork has no input: give the conditions a size, or an input_size"
+            )
+        self.trunk = hidden_layers(
+            in_features, hidden, activation=activation, bias=bias, dropout=dropout
+        )
         self.activation = activation
         width = hidden[-1] if hidden else in_features
-        self.heads = nn.ModuleDict({name: nn.Linear(width, target.numel, bias=bias) for name, target in targets.items()})
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(width, target.numel, bias=bias) for name, target in targets.items()}
+        )
         self.starts: tuple[Start, ...] = ()
         self.initialize(fan=fan)
 
@@ -82,7 +91,8 @@ class SeveralTargets(HyperNetwork):
         """Start so that the generated weights have the means and variances that the networks should have; see `HMLP.initialize`.
 
         Args:
-            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias` and `overrides`.
+            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias`
+                and `overrides`.
             scheme: As above.
             bias: As above.
             trunk: How the hidden layers start.
@@ -90,10 +100,14 @@ class SeveralTargets(HyperNetwork):
             cond_var: Variance of embeddings, if they come from the caller.
             uncond_var: Variance of unconditional inputs.
         """
-        self.starts = wanted_starts(self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides)
+        self.starts = wanted_starts(
+            self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides
+        )
         init_trunk(self.trunk, self.activation, start=trunk)
         with as_at_start(self.trunk):
-            features = self.trunk(calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var))
+            features = self.trunk(
+                calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var)
+            )
         heads = [head for head in self.heads.values() if isinstance(head, nn.Linear)]
         init_heads(heads, features, self.target, self.starts)
 
@@ -112,14 +126,16 @@ class SeveralTargets(HyperNetwork):
         """Generate weights.
 
         Args:
-            condition: See `HyperNetwork.forward`, likewise `cond_input` and `uncond_input`.
+            condition: See `HyperNetwork.forward`, likewise `cond_input` and
+                `uncond_input`.
             cond_input: As above.
             uncond_input: As above.
             target: Name of the network; all of them by default.
 
         Raises:
             SpecError: There is no such network.
-            ConditionError: An id is out of range, an input is missing, or a size is wrong.
+            ConditionError: An id is out of range, an input is missing, or a size is
+                wrong.
         """
         if target is None:
             return super().forward(condition, cond_input=cond_input, uncond_input=uncond_input)
@@ -139,7 +155,8 @@ def union(targets: Mapping[str, TargetSpec]) -> TargetSpec:
     """All targets as one, with prefixed names.
 
     Raises:
-        SpecError: There is none, or a name is empty, has a dot, or is that of an attribute of torch's modules.
+        SpecError: There is none, or a name is empty, has a dot, or is that of an
+            attribute of torch's modules.
 
     Example:
         >>> union({"a": TargetSpec.from_shapes([[2, 3]]), "b": TargetSpec.from_shapes([[2]])}).names
@@ -151,10 +168,18 @@ def union(targets: Mapping[str, TargetSpec]) -> TargetSpec:
         if not name or "." in name:
             raise SpecError(f"the name of a target must not be empty or have a dot, got {name!r}")
         if hasattr(nn.ModuleDict, name) or name == "training":
-            raise SpecError(f"a target cannot be called {name!r}: torch's modules have an attribute of that name")
+            raise SpecError(
+                f"a target cannot be called {name!r}: torch's modules have an attribute of that"
+                " name"
+            )
     return TargetSpec(
         params=tuple(
-            param.model_copy(update={"name": f"{name}.{param.name}", "layer": f"{name}.{param.layer}" if param.layer else name})
+            param.model_copy(
+                update={
+                    "name": f"{name}.{param.name}",
+                    "layer": f"{name}.{param.layer}" if param.layer else name,
+                }
+            )
             for name, target in targets.items()
             for param in target.params
         )

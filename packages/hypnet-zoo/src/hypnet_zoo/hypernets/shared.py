@@ -26,27 +26,33 @@ _SCALARS = 2**25
 class SharedHMLP(HyperNetwork):
     r"""An MLP with one head per shape, which writes all tensors of that shape.
 
-    What tells tensors apart are learned embeddings of their layer $l_t$, kind $k_t$ and depth $d_t$. The hidden layers read them beside
-    the condition, and a gain and a shift of its own bring each tensor to its size:
+    What tells tensors apart are learned embeddings of their layer $l_t$, kind $k_t$ and
+    depth $d_t$. The hidden layers read them beside the condition, and a gain and a
+    shift of its own bring each tensor to its size:
 
     $$ \omega_t = a_t\, H_{\mathrm{shape}(t)}\, \phi(e, u, l_t, k_t, d_t) + b_t $$
 
-    Tensors have the same layer if their layers' names agree once numbers are replaced: `blocks.3.conv1` and `blocks.7.conv2` are both
-    `blocks.*.conv*`. Their depth is their rank among the tensors whose full names agree so. A network twice as deep needs more
-    depth embeddings and no larger head. All tensors and all conditions make one batch.
+    Tensors have the same layer if their layers' names agree once numbers are replaced:
+    `blocks.3.conv1` and `blocks.7.conv2` are both `blocks.*.conv*`. Their depth is
+    their rank among the tensors whose full names agree so. A network twice as deep
+    needs more depth embeddings and no larger head. All tensors and all conditions make
+    one batch.
 
     Args:
         target: What to generate.
-        conditions: Ids with embeddings, embedding size, size of the unconditional input.
+        conditions: Ids with embeddings, embedding size, size of the unconditional
+            input.
         layer_embedding_size: Length of a layer's embedding.
         kind_embedding_size: Length of a kind's embedding.
         depth_embedding_size: Length of a depth's embedding.
-        hidden: Width of each hidden layer; empty for heads that read the embeddings themselves.
+        hidden: Width of each hidden layer; empty for heads that read the embeddings
+            themselves.
         activation: Nonlinearity of the hidden layers; `None` for none.
         bias: Whether the layers have biases.
         dropout: Probability that a hidden activation is set to zero in training.
-        fan: Start with weights that keep the size of the main network's activations (`"in"`), of its gradients (`"out"`), or between
-            (`"harmonic"`); `initialize` offers more.
+        fan: Start with weights that keep the size of the main network's activations
+            (`"in"`), of its gradients (`"out"`), or between (`"harmonic"`);
+            `initialize` offers more.
 
     Raises:
         SpecError: A width is not positive, or the size of an embedding is negative.
@@ -80,15 +86,23 @@ class SharedHMLP(HyperNetwork):
         self._tell_apart("layer", layers, layer_embedding_size)
         self._tell_apart("kind", [param.kind for param in target.params], kind_embedding_size)
         self._tell_apart("depth", depths_of(target), depth_embedding_size)
-        sizes = [*self.input_sizes.values(), layer_embedding_size, kind_embedding_size, depth_embedding_size]
-        self.trunk = hidden_layers(sum(sizes), hidden, activation=activation, bias=bias, dropout=dropout)
+        sizes = [
+            *self.input_sizes.values(),
+            layer_embedding_size,
+            kind_embedding_size,
+            depth_embedding_size,
+        ]
+        self.trunk = hidden_layers(
+            sum(sizes), hidden, activation=activation, bias=bias, dropout=dropout
+        )
         self.activation = activation
         self.shapes: dict[tuple[int, ...], list[int]] = {}
         for number, param in enumerate(target.params):
             self.shapes.setdefault(param.shape, []).append(number)
         width = hidden[-1] if hidden else sum(sizes)
         self.heads = nn.ModuleList(
-            nn.Linear(width, target.params[numbers[0]].numel, bias=bias) for numbers in self.shapes.values()
+            nn.Linear(width, target.params[numbers[0]].numel, bias=bias)
+            for numbers in self.shapes.values()
         )
         self.per_tensor = PerTensor(target)
         self.starts: tuple[Start, ...] = ()
@@ -116,11 +130,13 @@ class SharedHMLP(HyperNetwork):
     ) -> None:
         """Start so that the generated weights have the means and variances that the main network should have.
 
-        Tensors that share a head may want different things: heads write numbers of variance about 1, and gain and shift of each
-        tensor are set from what is measured.
+        Tensors that share a head may want different things: heads write numbers of
+        variance about 1, and gain and shift of each tensor are set from what is
+        measured.
 
         Args:
-            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias` and `overrides`.
+            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias`
+                and `overrides`.
             scheme: As above.
             bias: As above.
             trunk: How the hidden layers start.
@@ -128,7 +144,9 @@ class SharedHMLP(HyperNetwork):
             cond_var: Variance of embeddings, if they come from the caller.
             uncond_var: Variance of unconditional inputs.
         """
-        self.starts = wanted_starts(self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides)
+        self.starts = wanted_starts(
+            self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides
+        )
         init_trunk(self.trunk, self.activation, start=trunk)
         init_trunk(self.heads, None, start=trunk)
         samples = max(8, min(max(_ROWS, self.conditions.count), _SCALARS // self.target.numel))

@@ -20,10 +20,11 @@ from hypnet_zoo.hypernets.wrapper import Wrapper
 class StatisticsPerCondition(Wrapper):
     """A hypernetwork with batch norm, and one set of running statistics for each of its conditions.
 
-    Batch norm makes the weights of one row depend on the other rows of its batch; it suits batches of noise (`uncond_input`) under one
-    condition. A call with one condition reads and, in training, updates that condition's statistics alone. Of a batch of
-    conditions, the rows of each are a batch of their own. A condition that has not been trained has the statistics that the
-    hypernetwork itself holds.
+    Batch norm makes the weights of one row depend on the other rows of its batch; it
+    suits batches of noise (`uncond_input`) under one condition. A call with one
+    condition reads and, in training, updates that condition's statistics alone. Of a
+    batch of conditions, the rows of each are a batch of their own. A condition that has
+    not been trained has the statistics that the hypernetwork itself holds.
 
     Args:
         inner: The hypernetwork.
@@ -46,7 +47,9 @@ class StatisticsPerCondition(Wrapper):
         super().__init__(inner.target, inner)
         self.stats: TargetSpec = statistics_spec(inner)
         if not self.stats.params:
-            raise SpecError(f"{type(inner).__name__} has no running statistics: build it with batch_norm=True")
+            raise SpecError(
+                f"{type(inner).__name__} has no running statistics: build it with batch_norm=True"
+            )
         self.bank = StatisticsBank(inner)
 
     def statistics(self, condition: int) -> Weights:
@@ -70,21 +73,27 @@ class StatisticsPerCondition(Wrapper):
         """Generate weights.
 
         Args:
-            condition: See `HyperNetwork.forward`, likewise `cond_input` and `uncond_input`.
+            condition: See `HyperNetwork.forward`, likewise `cond_input` and
+                `uncond_input`.
             cond_input: As above.
             uncond_input: As above.
-            statistics_of: Whose statistics to use for the whole batch; by default each condition's own, and where `cond_input` stands
-                in for it, those of the hypernetwork itself.
-            stats: Statistics to use instead, distilled ones for instance: one tensor per name of `self.stats`. They are not changed.
+            statistics_of: Whose statistics to use for the whole batch; by default each
+                condition's own, and where `cond_input` stands in for it, those of the
+                hypernetwork itself.
+            stats: Statistics to use instead, distilled ones for instance: one tensor
+                per name of `self.stats`. They are not changed.
 
         Raises:
             WeightsError: Names or shapes of `stats` are not those expected.
-            ConditionError: An id is out of range, or an input is missing or of the wrong size.
+            ConditionError: An id is out of range, or an input is missing or of the
+                wrong size.
         """
         given = {"cond_input": cond_input, "uncond_input": uncond_input}
         if stats is not None:
             check_tensors(self.stats, stats)
-            return self._run({name: tensor.detach().clone() for name, tensor in stats.items()}, condition, given)
+            return self._run(
+                {name: tensor.detach().clone() for name, tensor in stats.items()}, condition, given
+            )
         ids, batched = self._ids(condition)
         if statistics_of is None and ids is not None and len(set(ids)) > 1:
             return self._each(ids, given)
@@ -100,12 +109,21 @@ class StatisticsPerCondition(Wrapper):
         """The rows of each condition by themselves, put back in order."""
         noise = given["uncond_input"]
         if given["cond_input"] is not None:
-            raise ConditionError("a batch of several conditions takes no cond_input here: pass one condition at a time")
+            raise ConditionError(
+                "a batch of several conditions takes no cond_input here: pass one condition at a"
+                " time"
+            )
         flat: list[Tensor] = [torch.empty(0)] * len(ids)
         for one in dict.fromkeys(ids):
             places = [place for place, other in enumerate(ids) if other == one]
-            own = noise[places] if noise is not None and noise.ndim > 1 and len(noise) == len(ids) else noise
-            for place, row in zip(places, self([one] * len(places), uncond_input=own).flat, strict=True):
+            own = (
+                noise[places]
+                if noise is not None and noise.ndim > 1 and len(noise) == len(ids)
+                else noise
+            )
+            for place, row in zip(
+                places, self([one] * len(places), uncond_input=own).flat, strict=True
+            ):
                 flat[place] = row
         return Weights(torch.stack(flat), self.target)
 

@@ -23,16 +23,23 @@ def check_hypernetwork(given: object, name: str) -> None:
 
 
 class Wrapper(HyperNetwork):
-    """Runs an inner hypernetwork and transforms its weights. A subclass implements `transform`.
+    """Runs an inner hypernetwork and transforms its weights.
+
+    A subclass implements `transform`.
 
     Args:
         target: What is generated in the end.
         inner: The hypernetwork; its conditions are those of the whole.
-        conditions: What the whole takes, if it is not what the inner hypernetwork takes.
+        conditions: What the whole takes, if it is not what the inner hypernetwork
+            takes.
     """
 
-    def __init__(self, target: TargetSpec, inner: HyperNetwork, *, conditions: ConditionSpec | None = None) -> None:
-        super().__init__(target, inner.conditions if conditions is None else conditions, embeddings=False)
+    def __init__(
+        self, target: TargetSpec, inner: HyperNetwork, *, conditions: ConditionSpec | None = None
+    ) -> None:
+        super().__init__(
+            target, inner.conditions if conditions is None else conditions, embeddings=False
+        )
         self.inner = inner
         self.conditions_per_call = inner.conditions_per_call  # type: ignore[misc]  # the wrapper costs little
 
@@ -48,7 +55,9 @@ class Wrapper(HyperNetwork):
         uncond_input: Tensor | None = None,
     ) -> Weights:
         """Generate weights; the arguments are those of the inner hypernetwork."""
-        return self.transform(self.inner(condition, cond_input=cond_input, uncond_input=uncond_input))
+        return self.transform(
+            self.inner(condition, cond_input=cond_input, uncond_input=uncond_input)
+        )
 
     def transform(self, generated: Weights) -> Weights:
         """What becomes of the weights that the inner hypernetwork generates, with or without a batch dimension."""

@@ -1,14 +1,17 @@
 r"""Initialisation of hypernetworks that write their target chunk by chunk.
 
-One head writes all chunks, so chunk $k$ can be told from the others only by its embedding $c_k$. For a linear generator the mean
-square of its output is
+One head writes all chunks, so chunk $k$ can be told from the others only by its
+embedding $c_k$. For a linear generator the mean square of its output is
 
 $$ E[v_k^2] = A \lVert e \rVert^2 + B \lVert c_k \rVert^2, $$
 
-hence the wanted one is reached by the length of $c_k$, provided that $A \lVert e \rVert^2$ leaves room: so the first layer reads $e$ with
-weights that are small enough for the chunk that wants the least. Behind hidden layers the sum is no longer exact, but still grows
-with the length of $c_k$, which is found by bisection on what the network really gives. Where the inner network ends in linear heads, its mean
-squares follow from second moments; otherwise they are read off a curve over lengths, sampled once for all chunks.
+hence the wanted one is reached by the length of $c_k$, provided that $A \lVert e
+\rVert^2$ leaves room: so the first layer reads $e$ with weights that are small enough
+for the chunk that wants the least. Behind hidden layers the sum is no longer exact, but
+still grows with the length of $c_k$, which is found by bisection on what the network
+really gives. Where the inner network ends in linear heads, its mean squares follow from
+second moments; otherwise they are read off a curve over lengths, sampled once for all
+chunks.
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ _CORRECTIONS = 3
 class Startable(Protocol):
     """An inner network whose outputs can be brought to a size."""
 
-    def initialize(self, *, trunk: TrunkStart, overrides: Mapping[str, Start | tuple[float, float]]) -> None:
+    def initialize(
+        self, *, trunk: TrunkStart, overrides: Mapping[str, Start | tuple[float, float]]
+    ) -> None:
         """Start anew; an override by name gives mean and variance of what is written."""
         ...
 
@@ -73,21 +78,27 @@ def rows_to_measure(inner: HyperNetwork, num_chunks: int) -> int:
 
 def _samples(inner: HyperNetwork) -> int:
     """How many outputs of a network without linear heads are made to see its size: fewer of a large one."""
-    return max(8, min(_SAMPLES, _EFFORT // sum(parameter.numel() for parameter in inner.parameters())))
+    return max(
+        8, min(_SAMPLES, _EFFORT // sum(parameter.numel() for parameter in inner.parameters()))
+    )
 
 
 @torch.no_grad()
-def init_inner(inner: HyperNetwork, rows: Tensor, wanted: Tensor, *, trunk: TrunkStart, condition_share: float) -> None:
+def init_inner(
+    inner: HyperNetwork, rows: Tensor, wanted: Tensor, *, trunk: TrunkStart, condition_share: float
+) -> None:
     """The network that writes the chunks: for an embedding of variance 1, as large as the largest chunk wants.
 
-    A network that cannot be started so is left as it is; lengths of embeddings then do what they can.
+    A network that cannot be started so is left as it is; lengths of embeddings then do
+    what they can.
 
     Args:
         inner: The network.
         rows: Inputs that all chunks share, at the start: `[B, r]`.
         wanted: Mean square of each chunk.
         trunk: How its hidden layers start.
-        condition_share: How much of the smallest chunk's mean square the shared inputs may bring.
+        condition_share: How much of the smallest chunk's mean square the shared inputs
+            may bring.
 
     Raises:
         SpecError: `condition_share` is not in [0, 1).
@@ -98,13 +109,21 @@ def init_inner(inner: HyperNetwork, rows: Tensor, wanted: Tensor, *, trunk: Trun
         return
     inner.initialize(trunk=trunk, overrides={"chunk": (0.0, 1.0)})
     size, total = rows.shape[1], inner.conditions.size
-    first = next((layer for layer in inner.modules() if isinstance(layer, nn.Linear) and layer.in_features >= total), None)
+    first = next(
+        (
+            layer
+            for layer in inner.modules()
+            if isinstance(layer, nn.Linear) and layer.in_features >= total
+        ),
+        None,
+    )
     low = condition_share * float(wanted[wanted > 0].min() if (wanted > 0).any() else 0.0)
     power = float(rows.square().sum(dim=1).mean()) if size else 0.0
     adaptable = first is not None and not is_parametrized(first)
     others: list[int] = []
     if first is not None and adaptable:
-        # What the network adds to its inputs, such as embeddings of variance 1, belongs to all chunks like the condition.
+        # What the network adds to its inputs, such as embeddings of variance 1, belongs
+        # to all chunks like the condition.
         others = [*range(size), *range(total, first.in_features)]
         power += first.in_features - total
         share = low / max(float(wanted.max()), 1e-30)  # of the largest chunk's
@@ -112,7 +131,9 @@ def init_inner(inner: HyperNetwork, rows: Tensor, wanted: Tensor, *, trunk: Trun
         if power > 0:
             first.weight[:, others] *= math.sqrt(first.in_features * share / power)
     embeddings = torch.randn(256, total - size, device=rows.device, dtype=rows.dtype)
-    inner.scale_outputs((wanted.max() / _paired_squares(inner, rows, embeddings).clamp_min(1e-30)).sqrt())
+    inner.scale_outputs(
+        (wanted.max() / _paired_squares(inner, rows, embeddings).clamp_min(1e-30)).sqrt()
+    )
     if first is not None and adaptable and low > 0 and power > 0:
         none = 0 * (embeddings[:1] if isinstance(inner, WritesProducts) else embeddings)
         _scale_to(first.weight, others, low, lambda: _paired_squares(inner, rows, none))
@@ -127,7 +148,9 @@ def _paired_squares(inner: HyperNetwork, rows: Tensor, embeddings: Tensor) -> Te
     return _measured(inner, shared, some.unsqueeze(1)).mean()
 
 
-def _scale_to(weight: Tensor, columns: list[int], wanted: float, measure: Callable[[], Tensor]) -> None:
+def _scale_to(
+    weight: Tensor, columns: list[int], wanted: float, measure: Callable[[], Tensor]
+) -> None:
     """Scale some columns in place so that what they bring alone is as wanted; behind hidden layers only a search can tell."""
     start = weight[:, columns]
     low, high = 1e-3, 8.0
@@ -151,7 +174,8 @@ def start_embeddings(embeddings: Tensor, *, uniform: bool) -> None:
 def mean_squares(inner: HyperNetwork, rows: Tensor, chunks: Tensor, *, kept: int) -> Tensor:
     """What each chunk's scalars have on average, over rows: `[K]`.
 
-    Linear heads enter by the second moments of their rows, so that nothing as large as the target is made.
+    Linear heads enter by the second moments of their rows, so that nothing as large as
+    the target is made.
 
     Args:
         inner: The network that writes the chunks.
@@ -179,19 +203,30 @@ def _quadratic(features: Tensor, weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _measured(inner: HyperNetwork, rows: Tensor, chunks: Tensor, *, kept: int | None = None) -> Tensor:
+def _measured(
+    inner: HyperNetwork, rows: Tensor, chunks: Tensor, *, kept: int | None = None
+) -> Tensor:
     """The mean square of each chunk, from the weights themselves."""
     training = inner.training
     inner.eval()
     step = max(1, _AT_ONCE // (len(rows) * inner.target.numel))
-    parts = [generate_product(inner, rows, some)[..., :kept].square().mean(dim=(0, 2)) for some in chunks.split(step, dim=-2)]
+    parts = [
+        generate_product(inner, rows, some)[..., :kept].square().mean(dim=(0, 2))
+        for some in chunks.split(step, dim=-2)
+    ]
     inner.train(training)
     return torch.cat(parts)
 
 
 @torch.no_grad()
 def chunk_scales(
-    inner: HyperNetwork, rows: Tensor, chunks: Tensor, wanted: Tensor, *, kept: int, min_variance: float
+    inner: HyperNetwork,
+    rows: Tensor,
+    chunks: Tensor,
+    wanted: Tensor,
+    *,
+    kept: int,
+    min_variance: float,
 ) -> Tensor:
     """How long each chunk's embedding must be for the chunk to have the wanted mean square: factors `[K]`.
 
@@ -226,7 +261,8 @@ def chunk_scales(
     unreachable = squares(torch.full_like(scales, shortest)) > 1.1 * wanted
     if bool(unreachable.any()):
         _logger.warning(
-            "%d of %d chunks start with larger weights than wanted: the other inputs alone bring more",
+            "%d of %d chunks start with larger weights than wanted: the other inputs alone bring"
+            " more",
             int(unreachable.sum()),
             len(wanted),
         )
@@ -243,13 +279,21 @@ def _bisect(squares: Callable[[Tensor], Tensor], wanted: Tensor, shortest: float
     return (low * high).sqrt()
 
 
-def _curve(inner: HyperNetwork, rows: Tensor, chunks: Tensor, shortest: float) -> Callable[[Tensor], Tensor]:
+def _curve(
+    inner: HyperNetwork, rows: Tensor, chunks: Tensor, shortest: float
+) -> Callable[[Tensor], Tensor]:
     """The mean square of a chunk as a function of its embedding's length, from some pairs of rows and chunks."""
     pick = torch.arange(_samples(inner), device=rows.device)
     shared = rows[pick % len(rows)]
-    some = chunks[pick % len(chunks)] if chunks.ndim == 2 else chunks[pick % len(rows), pick % chunks.shape[1]]
+    some = (
+        chunks[pick % len(chunks)]
+        if chunks.ndim == 2
+        else chunks[pick % len(rows), pick % chunks.shape[1]]
+    )
     lengths = torch.logspace(math.log10(shortest), math.log10(_LONGEST), _POINTS).to(rows)
-    values = torch.stack([_measured(inner, shared, length * some.unsqueeze(1)).mean() for length in lengths])
+    values = torch.stack(
+        [_measured(inner, shared, length * some.unsqueeze(1)).mean() for length in lengths]
+    )
     x, y = lengths.log(), values.clamp_min(1e-30).log()
 
     def at(scales: Tensor) -> Tensor:

@@ -48,8 +48,8 @@ def second_moment(activation: ActivationName | None, scale: float = 1.0) -> floa
 def gain_of(activation: ActivationName | None) -> float:
     r"""The gain $g$ with which a layer keeps the mean square of its input: $E[\phi(g z)^2] = 1$ for a standard normal $z$.
 
-    Where no gain reaches 1 (`tanh`, `sigmoid`), torch's conventional one; heads allow for what is then missing, because they are
-    scaled by what reaches them.
+    Where no gain reaches 1 (`tanh`, `sigmoid`), torch's conventional one; heads allow
+    for what is then missing, because they are scaled by what reaches them.
 
     Example:
         >>> round(gain_of("relu"), 4), gain_of(None)
@@ -67,13 +67,17 @@ def gain_of(activation: ActivationName | None) -> float:
 
 
 @torch.no_grad()
-def init_trunk(trunk: nn.Module, activation: ActivationName | None, *, start: TrunkStart = "kaiming") -> None:
+def init_trunk(
+    trunk: nn.Module, activation: ActivationName | None, *, start: TrunkStart = "kaiming"
+) -> None:
     """Weights that keep mean squares from layer to layer, biases zero.
 
     Args:
-        trunk: Linear layers and what stands between them. Layers with spectral norm set their scale themselves and are left alone.
+        trunk: Linear layers and what stands between them. Layers with spectral norm set
+            their scale themselves and are left alone.
         activation: What follows each linear layer.
-        start: Normal with variance $g^2 / fan_in$; uniform with variance $1 / fan_in$; or orthogonal, times $g$.
+        start: Normal with variance $g^2 / fan_in$; uniform with variance $1 / fan_in$;
+            or orthogonal, times $g$.
 
     Raises:
         SpecError: There is no such start.

@@ -1,14 +1,17 @@
 r"""Which mean and variance every generated tensor should start with.
 
-For a main layer $y = W x + b$ with $E[x^2] = 1$ before the nonlinearity's effect is taken out by the gain $g^2$ (2 after rectifiers,
-1 for Xavier), outputs keep their mean square if
+For a main layer $y = W x + b$ with $E[x^2] = 1$ before the nonlinearity's effect is
+taken out by the gain $g^2$ (2 after rectifiers, 1 for Xavier), outputs keep their mean
+square if
 
 $$ \mathrm{fan_{in}} \mathrm{Var}(W) + \mathrm{Var}(b) = g^2, $$
 
-and gradients keep theirs if $\mathrm{fan_{out}} \mathrm{Var}(W) = g^2$. See `docs/initialisation.md` for the derivation.
+and gradients keep theirs if $\mathrm{fan_{out}} \mathrm{Var}(W) = g^2$. See
+`docs/initialisation.md` for the derivation.
 
 References:
-    O. Chang, L. Flokas, H. Lipson: Principled weight initialization for hypernetworks. ICLR 2020.
+    O. Chang, L. Flokas, H. Lipson: Principled weight initialization for hypernetworks.
+    ICLR 2020.
 """
 
 from __future__ import annotations
@@ -64,13 +67,18 @@ def wanted_starts(
 
     Args:
         target: The tensors.
-        fan: Keep the size of activations (`"in"`), of gradients (`"out"`), or a compromise: the harmonic mean of the two variances,
-            $2 g^2 / (\mathrm{fan_{in}} + \mathrm{fan_{out}})$.
-        scheme: `"kaiming"` for main networks with rectifiers, `"xavier"` for linear and odd nonlinearities.
-        bias: Biases start at zero; or as the paper shares the variance: with `fan="in"` half of it comes from weights and half from
-            biases, with `"out"` biases make up what the weights leave, $g^2 \max(0, 1 - \mathrm{fan_{in}} / \mathrm{fan_{out}})$; or like
-            torch's layers with $1 / (3\,\mathrm{fan_{in}})$.
-        overrides: Means and variances by kind (`"norm_scale"`), or by a glob over names; the last that matches wins.
+        fan: Keep the size of activations (`"in"`), of gradients (`"out"`), or a
+            compromise: the harmonic mean of the two variances, $2 g^2 /
+            (\mathrm{fan_{in}} + \mathrm{fan_{out}})$.
+        scheme: `"kaiming"` for main networks with rectifiers, `"xavier"` for linear and
+            odd nonlinearities.
+        bias: Biases start at zero; or as the paper shares the variance: with `fan="in"`
+            half of it comes from weights and half from biases, with `"out"` biases make
+            up what the weights leave, $g^2 \max(0, 1 - \mathrm{fan_{in}} /
+            \mathrm{fan_{out}})$; or like torch's layers with $1 /
+            (3\,\mathrm{fan_{in}})$.
+        overrides: Means and variances by kind (`"norm_scale"`), or by a glob over
+            names; the last that matches wins.
 
     Raises:
         SpecError: An override names nothing, or there is no such choice.
@@ -80,11 +88,19 @@ def wanted_starts(
         >>> wanted_starts(target), wanted_starts(target, fan="harmonic", scheme="xavier")[0]
         ((Start(mean=0.0, variance=0.01), Start(mean=0.0, variance=0.0)), Start(mean=0.0, variance=0.008))
     """
-    for option, value, known in (("fan", fan, Fan), ("scheme", scheme, Scheme), ("bias", bias, BiasStart)):
+    for option, value, known in (
+        ("fan", fan, Fan),
+        ("scheme", scheme, Scheme),
+        ("bias", bias, BiasStart),
+    ):
         check_choice(option, value, get_args(known))
     given = {selector: Start(*start) for selector, start in (overrides or {}).items()}
     _check_overrides(target, given)
-    shared = {param.layer for param in target.params if param.kind is ParamKind.BIAS} if bias == "share" else set()
+    shared = (
+        {param.layer for param in target.params if param.kind is ParamKind.BIAS}
+        if bias == "share"
+        else set()
+    )
     starts = []
     for param in target.params:
         start = _start(param, fan, _GAIN_SQUARED[scheme], bias, has_bias=param.layer in shared)
@@ -128,7 +144,10 @@ def check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
         SpecError: It is not.
     """
     if value not in known:
-        raise SpecError(f"{option} must be one of {', '.join(known)}, got {value!r}{did_you_mean(str(value), known)}")
+        raise SpecError(
+            f"{option} must be one of {', '.join(known)}, got"
+            f" {value!r}{did_you_mean(str(value), known)}"
+        )
 
 
 def scalars_of(target: TargetSpec, starts: tuple[Start, ...]) -> tuple[Tensor, Tensor]:
@@ -143,6 +162,9 @@ def _check_overrides(target: TargetSpec, given: Mapping[str, Start]) -> None:
     kinds = {kind.value for kind in ParamKind}
     for selector, start in given.items():
         if selector not in kinds and not any(fnmatchcase(name, selector) for name in target.names):
-            raise SpecError(f"no parameter and no kind matches {selector!r}{did_you_mean(selector, [*target.names, *kinds])}")
+            raise SpecError(
+                "no parameter and no kind matches"
+                f" {selector!r}{did_you_mean(selector, [*target.names, *kinds])}"
+            )
         if start.variance < 0:
             raise SpecError(f"{selector}: a variance must not be negative, got {start.variance}")

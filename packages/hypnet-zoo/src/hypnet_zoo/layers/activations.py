@@ -38,5 +38,7 @@ def activation_module(name: ActivationName | None) -> nn.Module:
     if name is None:
         return nn.Identity()
     if name not in _MODULES:
-        raise SpecError(f"there is no activation {name!r}{did_you_mean(name, get_args(ActivationName))}")
+        raise SpecError(
+            f"there is no activation {name!r}{did_you_mean(name, get_args(ActivationName))}"
+        )
     return _MODULES[name]()

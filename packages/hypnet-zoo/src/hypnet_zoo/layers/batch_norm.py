@@ -28,10 +28,12 @@ class BatchNorm(_BatchNorm):
     | `frozen` | 0 and 1 | 0 and 1 |
     | `learnable` | of the batch; the parameters are moved towards them | the parameters |
 
-    Statistics given to `forward` have priority: in training those of the batch are used and the given ones are updated in place,
-    in evaluation the given ones are used. Statistics that something computes, a hypernetwork say, are never updated: there is no place
-    to keep the update. With `running` it is torch's own batch norm. Running statistics of a condition of its
-    own come from `MainNetwork`, which passes them as buffers.
+    Statistics given to `forward` have priority: in training those of the batch are used
+    and the given ones are updated in place, in evaluation the given ones are used.
+    Statistics that something computes, a hypernetwork say, are never updated: there is
+    no place to keep the update. With `running` it is torch's own batch norm. Running
+    statistics of a condition of its own come from `MainNetwork`, which passes them as
+    buffers.
 
     Shapes:
         - Input: `[N, num_features]` or `[N, num_features, *space]`
@@ -40,8 +42,9 @@ class BatchNorm(_BatchNorm):
     Args:
         num_features: Number of features, the size of dimension 1.
         eps: $\epsilon$, added to the variance.
-        momentum: How much of the batch's statistics goes into the running ones; `None` for the plain mean over all batches, where
-            the layer keeps them as `running`, and 0.1 elsewhere.
+        momentum: How much of the batch's statistics goes into the running ones; `None`
+            for the plain mean over all batches, where the layer keeps them as
+            `running`, and 0.1 elsewhere.
         affine: Whether there are gains $\gamma$ and shifts $\beta$.
         statistics: Where $m$ and $v$ come from, see above.
 
@@ -58,7 +61,10 @@ class BatchNorm(_BatchNorm):
         Ioffe and Szegedy, Batch Normalization, ICML 2015, arXiv:1502.03167.
     """
 
-    param_kinds: ClassVar[dict[str, str]] = {"running_mean": "norm_shift", "running_var": "norm_scale"}
+    param_kinds: ClassVar[dict[str, str]] = {
+        "running_mean": "norm_shift",
+        "running_var": "norm_scale",
+    }
 
     def __init__(
         self,
@@ -70,22 +76,31 @@ class BatchNorm(_BatchNorm):
         statistics: Statistics = "running",
     ) -> None:
         if statistics not in get_args(Statistics):
-            raise SpecError(f"there are no statistics {statistics!r}{did_you_mean(statistics, get_args(Statistics))}")
+            raise SpecError(
+                "there are no statistics"
+                f" {statistics!r}{did_you_mean(statistics, get_args(Statistics))}"
+            )
         if num_features < 1:
             raise SpecError(f"num_features must be positive, got {num_features}")
-        super().__init__(num_features, eps, momentum, affine, track_running_stats=statistics == "running")
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats=statistics == "running"
+        )
         self.statistics = statistics
         if statistics == "learnable":
-            # torch registers both names as empty buffers when statistics are not tracked.
+            # torch registers both names as empty buffers when statistics are not
+            # tracked.
             del self.running_mean, self.running_var
             self.running_mean = nn.Parameter(torch.zeros(num_features))
             self.running_var = nn.Parameter(torch.ones(num_features))
 
-    def forward(self, x: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None
+    ) -> Tensor:
         """Normalise `x`, with statistics `[num_features]` of one's own if they are given.
 
         Raises:
-            SpecError: `x` does not have `num_features` features, or only one of the two statistics is given.
+            SpecError: `x` does not have `num_features` features, or only one of the two
+                statistics is given.
         """
         self._check_input_dim(x)
         if (running_mean is None) != (running_var is None):
@@ -98,7 +113,12 @@ class BatchNorm(_BatchNorm):
                 return self._normalise(x, zeros, zeros + 1)
             kept = isinstance(self.running_mean, nn.Parameter)  # and not generated
             return self._with(x, self.running_mean, self.running_var, update=kept)  # type: ignore[arg-type]
-        return self._with(x, running_mean, running_var, update=running_mean.grad_fn is None and running_var.grad_fn is None)
+        return self._with(
+            x,
+            running_mean,
+            running_var,
+            update=running_mean.grad_fn is None and running_var.grad_fn is None,
+        )
 
     def _with(self, x: Tensor, mean: Tensor, var: Tensor, *, update: bool) -> Tensor:
         """Use and update statistics that may carry a gradient."""
@@ -127,7 +147,9 @@ class BatchNorm(_BatchNorm):
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.ndim < 2 or x.shape[1] != self.num_features:
-            raise SpecError(f"batch norm expects inputs [N, {self.num_features}, ...], got {list(x.shape)}")
+            raise SpecError(
+                f"batch norm expects inputs [N, {self.num_features}, ...], got {list(x.shape)}"
+            )
 
     def extra_repr(self) -> str:
         """Sizes and statistics, for `print`."""

@@ -11,7 +11,8 @@ def batched_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`x W^T + b` for `B` sets: `[N, in]` or `[B, N, in]`, with `[B, out, in]` and `[B, out]`, to `[B, N, out]`."""
     x = x.expand(len(weight), -1, -1)
     if torch.is_grad_enabled() and weight.requires_grad:
-        # W x^T: the gradient of W comes out in the layout of W, without a transposed copy.
+        # W x^T: the gradient of W comes out in the layout of W, without a transposed
+        # copy.
         y = torch.bmm(weight, x.transpose(1, 2)).transpose(1, 2)
         return y if bias is None else y + bias.unsqueeze(1)
     if bias is None:
@@ -35,6 +36,10 @@ def batched_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, *, padding: i
     shared = x.ndim == 4
     flat = None if bias is None else bias.flatten()
     y: Tensor = F.conv2d(
-        x if shared else x.flatten(1, 2), weight.flatten(0, 1), flat, padding=padding, groups=1 if shared else sets
+        x if shared else x.flatten(1, 2),
+        weight.flatten(0, 1),
+        flat,
+        padding=padding,
+        groups=1 if shared else sets,
     )
     return y.unflatten(1, (sets, -1))  # type: ignore[no-any-return]

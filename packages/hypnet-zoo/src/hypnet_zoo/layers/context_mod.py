@@ -15,23 +15,29 @@ from hypnet_core.errors import ConditionError, SpecError
 class ContextMod(nn.Module):
     r"""Gains and shifts of activations, $y = x \odot g + s$.
 
-    `shape` broadcasts against the activations `[N, *]`, so it says what shares a gain: `(F,)` one per unit of a vector, `(C, 1, 1)`
-    one per feature map, `(C, H, W)` one per pixel, `(T, F)` one per time step and unit. Gains start at 1 (at 0 with `gain_offset`),
-    shifts at 0.
+    `shape` broadcasts against the activations `[N, *]`, so it says what shares a gain:
+    `(F,)` one per unit of a vector, `(C, 1, 1)` one per feature map, `(C, H, W)` one
+    per pixel, `(T, F)` one per time step and unit. Gains start at 1 (at 0 with
+    `gain_offset`), shifts at 0.
 
-    A **checkpoint** keeps the current gains and shifts under the next number; `forward(x, condition=i)` uses checkpoint `i`, and
-    the number of checkpoints stands for the current ones. `MainNetwork` passes its own `condition` on to every such layer.
+    A **checkpoint** keeps the current gains and shifts under the next number;
+    `forward(x, condition=i)` uses checkpoint `i`, and the number of checkpoints stands
+    for the current ones. `MainNetwork` passes its own `condition` on to every such
+    layer.
 
     Args:
         shape: Shape of the gains and of the shifts, without the batch.
         gains: Whether there are gains.
         shifts: Whether there are shifts.
-        gain_offset: Multiply by $1 + g$ instead of $g$, for generated gains that start near zero.
-        softplus: Keep gains positive: $g$ becomes $\frac{1}{\beta} \log(1 + e^{\beta g})$, before the offset.
+        gain_offset: Multiply by $1 + g$ instead of $g$, for generated gains that start
+            near zero.
+        softplus: Keep gains positive: $g$ becomes $\frac{1}{\beta} \log(1 + e^{\beta
+            g})$, before the offset.
         softplus_scale: $\beta$.
 
     Raises:
-        SpecError: There are neither gains nor shifts, or a size or `softplus_scale` is not positive.
+        SpecError: There are neither gains nor shifts, or a size or `softplus_scale` is
+            not positive.
 
     Example:
         >>> layer = ContextMod((2,))
@@ -39,7 +45,8 @@ class ContextMod(nn.Module):
         tensor([[2., 4.]])
 
     References:
-        Masse et al., Alleviating catastrophic forgetting using context-dependent gating, PNAS 2018, arXiv:1802.01569.
+        Masse et al., Alleviating catastrophic forgetting using context-dependent
+        gating, PNAS 2018, arXiv:1802.01569.
     """
 
     param_kinds: ClassVar[dict[str, str]] = {"gain": "gain", "shift": "shift"}
@@ -59,7 +66,9 @@ class ContextMod(nn.Module):
     ) -> None:
         super().__init__()
         if not (gains or shifts):
-            raise SpecError("context modulation needs gains or shifts: not both can be switched off")
+            raise SpecError(
+                "context modulation needs gains or shifts: not both can be switched off"
+            )
         if any(n < 1 for n in shape):
             raise SpecError(f"shape: sizes must be positive, got {list(shape)}")
         if softplus_scale <= 0:
@@ -100,7 +109,8 @@ class ContextMod(nn.Module):
 
         With a softplus, which is never 0, units are not switched off but made weaker.
 
-        Without gains a random share of the shifts is drawn from $N(0, 1)$ and the rest is zero.
+        Without gains a random share of the shifts is drawn from $N(0, 1)$ and the rest
+        is zero.
 
         Args:
             sparsity: Share of the units that are switched off.
@@ -159,31 +169,49 @@ class ContextMod(nn.Module):
         kept = {"gain": (self.gain, self.kept_gains), "shift": (self.shift, self.kept_shifts)}
         past = condition < self.num_checkpoints
         return {
-            name: rows[condition] if past else own for name, (own, rows) in kept.items() if own is not None and rows is not None
+            name: rows[condition] if past else own
+            for name, (own, rows) in kept.items()
+            if own is not None and rows is not None
         }
 
     def forward(
-        self, x: Tensor, *, gain: Tensor | None = None, shift: Tensor | None = None, condition: int | None = None
+        self,
+        x: Tensor,
+        *,
+        gain: Tensor | None = None,
+        shift: Tensor | None = None,
+        condition: int | None = None,
     ) -> Tensor:
         """Modulate activations `[N, *]`.
 
         Args:
             x: Activations.
-            gain: Gains instead of the layer's own, `shape` or, one set per sample, `[N, *shape]`; dimensions of the activations between
-                the two, such as time, share them.
+            gain: Gains instead of the layer's own, `shape` or, one set per sample, `[N,
+                *shape]`; dimensions of the activations between the two, such as time,
+                share them.
             shift: Shifts, likewise.
             condition: Which checkpoint to use; gains and shifts that are given win.
 
         Raises:
-            SpecError: What is given does not have that shape, the activations do not end in it, or the layer has no gains or shifts to
-                replace.
+            SpecError: What is given does not have that shape, the activations do not
+                end in it, or the layer has no gains or shifts to replace.
             ConditionError: There is no such checkpoint.
         """
         self._check_activations(x)
         if condition is not None and condition > self.num_checkpoints:
-            raise ConditionError(f"there is no checkpoint {condition}: there are {self.num_checkpoints}")
-        own = {"gain": self.gain, "shift": self.shift} if condition is None else self.tensors_at(condition)
-        return self.modulate(x, self._pick("gain", gain, own.get("gain"), x), self._pick("shift", shift, own.get("shift"), x))
+            raise ConditionError(
+                f"there is no checkpoint {condition}: there are {self.num_checkpoints}"
+            )
+        own = (
+            {"gain": self.gain, "shift": self.shift}
+            if condition is None
+            else self.tensors_at(condition)
+        )
+        return self.modulate(
+            x,
+            self._pick("gain", gain, own.get("gain"), x),
+            self._pick("shift", shift, own.get("shift"), x),
+        )
 
     def modulate(self, x: Tensor, gain: Tensor | None, shift: Tensor | None) -> Tensor:
         """The computation itself, for gains and shifts that broadcast against `x`."""
@@ -197,13 +225,18 @@ class ContextMod(nn.Module):
             gain = F.softplus(gain * self.softplus_scale) / self.softplus_scale
         return 1.0 + gain if self.gain_offset else gain
 
-    def _pick(self, name: str, given: Tensor | None, own: Tensor | None, x: Tensor) -> Tensor | None:
+    def _pick(
+        self, name: str, given: Tensor | None, own: Tensor | None, x: Tensor
+    ) -> Tensor | None:
         if given is None:
             return own
         if own is None:
             raise SpecError(f"this layer has no {name}s, but {name} was given")
         if tuple(given.shape) not in {self.shape, (len(x), *self.shape)}:
-            raise SpecError(f"{name} must have shape {list(self.shape)} or {[len(x), *self.shape]}, got {list(given.shape)}")
+            raise SpecError(
+                f"{name} must have shape {list(self.shape)} or {[len(x), *self.shape]}, got"
+                f" {list(given.shape)}"
+            )
         if given.ndim == len(self.shape) or given.ndim >= x.ndim:
             return given
         return given.view(len(x), *(1,) * (x.ndim - given.ndim), *self.shape)
@@ -211,11 +244,19 @@ class ContextMod(nn.Module):
     def _check_activations(self, x: Tensor) -> None:
         # Broadcasting would also repeat activations, or fail without a name.
         ends = x.shape[x.ndim - len(self.shape) :] if x.ndim >= len(self.shape) else ()
-        if len(ends) != len(self.shape) or any(own not in {1, n} for own, n in zip(self.shape, ends, strict=True)):
-            raise SpecError(f"context modulation of shape {list(self.shape)} does not fit activations {list(x.shape)}")
+        if len(ends) != len(self.shape) or any(
+            own not in {1, n} for own, n in zip(self.shape, ends, strict=True)
+        ):
+            raise SpecError(
+                f"context modulation of shape {list(self.shape)} does not fit activations"
+                f" {list(x.shape)}"
+            )
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object, **kwargs: object) -> None:
-        # A checkpoint of the network may hold more or fewer contexts than were kept here.
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: object, **kwargs: object
+    ) -> None:
+        # A checkpoint of the network may hold more or fewer contexts than were kept
+        # here.
         for name in ("kept_gains", "kept_shifts"):
             buffer, saved = getattr(self, name), state_dict.get(prefix + name)
             if buffer is not None and saved is not None and saved.shape[1:] == buffer.shape[1:]:
@@ -224,7 +265,10 @@ class ContextMod(nn.Module):
 
     def extra_repr(self) -> str:
         """Shape and form, for `print`."""
-        return f"{self.shape}, gains={self.gain is not None}, shifts={self.shift is not None}, gain_offset={self.gain_offset}"
+        return (
+            f"{self.shape}, gains={self.gain is not None}, shifts={self.shift is not None},"
+            f" gain_offset={self.gain_offset}"
+        )
 
 
 class StepwiseContextMod(ContextMod):
@@ -232,7 +276,10 @@ class StepwiseContextMod(ContextMod):
 
     def _check_activations(self, x: Tensor) -> None:
         if x.ndim < 2 or self.shape[1] not in {1, x.shape[-1]}:
-            raise SpecError(f"context modulation of shape {list(self.shape)} does not fit activations {list(x.shape)}")
+            raise SpecError(
+                f"context modulation of shape {list(self.shape)} does not fit activations"
+                f" {list(x.shape)}"
+            )
 
     def modulate(self, x: Tensor, gain: Tensor | None, shift: Tensor | None) -> Tensor:
         """Modulate `[*, t, F]` with the first `t` rows.
@@ -242,10 +289,15 @@ class StepwiseContextMod(ContextMod):
         """
         steps = x.shape[-2]
         if steps > self.shape[0]:
-            raise SpecError(f"the sequence has {steps} time steps, there is context modulation for {self.shape[0]}")
+            raise SpecError(
+                f"the sequence has {steps} time steps, there is context modulation for"
+                f" {self.shape[0]}"
+            )
         first = slice(0, steps)
         return super().modulate(
-            x, None if gain is None else gain[..., first, :], None if shift is None else shift[..., first, :]
+            x,
+            None if gain is None else gain[..., first, :],
+            None if shift is None else shift[..., first, :],
         )
 
 

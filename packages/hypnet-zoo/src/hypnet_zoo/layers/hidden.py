@@ -30,9 +30,11 @@ def hidden_layers(
         activation: Applied after every layer; `None` for none.
         bias: Whether linear layers have biases.
         dropout: Probability that an activation is set to zero in training.
-        spectral_norm: Divide each weight matrix by an estimate of its largest singular value.
+        spectral_norm: Divide each weight matrix by an estimate of its largest singular
+            value.
         batch_norm: Normalise before the activation.
-        track_statistics: Whether batch norm uses running statistics in evaluation, or those of the batch.
+        track_statistics: Whether batch norm uses running statistics in evaluation, or
+            those of the batch.
 
     Raises:
         SpecError: A width is not positive, or `dropout` is not in [0, 1).

@@ -39,21 +39,30 @@ def check_images(x: Tensor, in_shape: Sequence[int]) -> None:
         SpecError: They are not.
     """
     if x.ndim != len(in_shape) + 1 or tuple(x.shape[1:]) != tuple(in_shape):
-        raise SpecError(f"the network expects samples of shape {list(in_shape)}, got inputs {list(x.shape)}")
+        raise SpecError(
+            f"the network expects samples of shape {list(in_shape)}, got inputs {list(x.shape)}"
+        )
 
 
 def channels_last(x: Tensor) -> Tensor:
     """The same images with channels next to each other in memory, where a CPU convolves and, above all, pools twice as fast.
 
-    `Tensor.to(memory_format=...)` leaves images of one channel as they are, and their feature maps would then have the slow layout.
+    `Tensor.to(memory_format=...)` leaves images of one channel as they are, and their
+    feature maps would then have the slow layout.
     """
-    return x.permute(0, 2, 3, 1).flatten(1).unflatten(1, (*x.shape[2:], x.shape[1])).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+    return (
+        x.permute(0, 2, 3, 1)
+        .flatten(1)
+        .unflatten(1, (*x.shape[2:], x.shape[1]))
+        .permute(0, 3, 1, 2)
+    )  # type: ignore[no-any-return]
 
 
 def halved(x: Tensor) -> Tensor:
     """Max pooling of 2x2 pixels without overlap: `F.max_pool2d(x, 2)`, an odd last row or column dropped.
 
-    Without gradients three comparisons of whole images do it, 4 (channels last) to 12 times as fast as torch's kernel on a CPU.
+    Without gradients three comparisons of whole images do it, 4 (channels last) to 12
+    times as fast as torch's kernel on a CPU.
     """
     if x.device.type != "cpu" or (torch.is_grad_enabled() and x.requires_grad):
         return F.max_pool2d(x, 2)
@@ -65,8 +74,8 @@ def halved(x: Tensor) -> Tensor:
 class FromFlatHWC(nn.Module):
     """An adapter for flat images in the order height, width, channel: `[N, H·W·C]` becomes `[N, C, H, W]`.
 
-    Networks take images as `(C, H, W)`. Put this in front of one for data in the other order:
-    `nn.Sequential(FromFlatHWC((3, 32, 32)), network)`.
+    Networks take images as `(C, H, W)`. Put this in front of one for data in the other
+    order: `nn.Sequential(FromFlatHWC((3, 32, 32)), network)`.
 
     Args:
         shape: `(C, H, W)` of the images.
@@ -92,5 +101,7 @@ class FromFlatHWC(nn.Module):
         """
         channels, height, width = self.shape
         if x.ndim != 2 or x.shape[1] != math.prod(self.shape):
-            raise SpecError(f"expected flat images [N, {math.prod(self.shape)}], got {list(x.shape)}")
+            raise SpecError(
+                f"expected flat images [N, {math.prod(self.shape)}], got {list(x.shape)}"
+            )
         return x.view(-1, height, width, channels).permute(0, 3, 1, 2)

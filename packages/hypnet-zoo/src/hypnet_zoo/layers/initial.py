@@ -57,7 +57,9 @@ def start_from(module: nn.Module, weights: Weights | Mapping[str, Tensor]) -> No
     """
     batch_shape = check_tensors(TargetSpec.of(module), weights)
     if batch_shape:
-        raise WeightsError(f"a network starts from one set of weights, got a batch of {list(batch_shape)}")
+        raise WeightsError(
+            f"a network starts from one set of weights, got a batch of {list(batch_shape)}"
+        )
     for name, parameter in module.named_parameters():
         parameter.copy_(weights[name])
 
@@ -71,13 +73,17 @@ def with_spectral_norms(module: nn.Module) -> None:
         SpecError: A weight comes from outside.
 
     References:
-        Miyato et al., Spectral Normalization for Generative Adversarial Networks, ICLR 2018, arXiv:1802.05957.
+        Miyato et al., Spectral Normalization for Generative Adversarial Networks, ICLR
+        2018, arXiv:1802.05957.
     """
     for layer in list(module.modules()):
         if not isinstance(layer, LINEAR) or is_parametrized(layer, "weight"):
             continue
         if not isinstance(layer.weight, nn.Parameter):
-            raise SpecError("a weight comes from outside: put spectral norm in before MainNetwork takes the network over")
+            raise SpecError(
+                "a weight comes from outside: put spectral norm in before MainNetwork takes the"
+                " network over"
+            )
         spectral_norm(layer)
 
 

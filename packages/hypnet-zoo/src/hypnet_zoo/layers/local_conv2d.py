@@ -17,16 +17,19 @@ Size = int | tuple[int, int]
 class LocalConv2d(nn.Module):
     r"""A locally connected layer: a convolution in which every output pixel has filters of its own.
 
-    $$ y_{n,o,h,w} = b_{h,w,o} + \sum_{i,k,l} W_{h,w,o,i,k,l} \; x_{n,\,i,\,h s + k - p,\,w s + l - p} $$
+    $$ y_{n,o,h,w} = b_{h,w,o} + \sum_{i,k,l} W_{h,w,o,i,k,l} \; x_{n,\,i,\,h s + k -
+    p,\,w s + l - p} $$
 
-    with stride $s$ and zero padding $p$. Weights are kept pixel by pixel, each pixel a bank of filters in the shape of
-    `nn.Conv2d`'s, so that one batched product over pixels needs no copy of them and `layer.weight.copy_(conv.weight)` gives all
-    pixels the filters of a convolution.
+    with stride $s$ and zero padding $p$. Weights are kept pixel by pixel, each pixel a
+    bank of filters in the shape of `nn.Conv2d`'s, so that one batched product over
+    pixels needs no copy of them and `layer.weight.copy_(conv.weight)` gives all pixels
+    the filters of a convolution.
 
     Shapes:
         - Input: `[N, in_channels, in_height, in_width]`
         - Output: `[N, out_channels, out_height, out_width]`
-        - `weight`: `[out_height, out_width, out_channels, in_channels, kernel_height, kernel_width]`
+        - `weight`: `[out_height, out_width, out_channels, in_channels, kernel_height,
+          kernel_width]`
         - `bias`: `[out_height, out_width, out_channels]`
 
     Args:
@@ -39,11 +42,12 @@ class LocalConv2d(nn.Module):
         bias: Whether each pixel and filter has a bias.
 
     Raises:
-        SpecError: A size is not positive, `padding` is negative, or the kernel is larger than the padded image.
+        SpecError: A size is not positive, `padding` is negative, or the kernel is
+            larger than the padded image.
 
     References:
-        Bartunov et al., Assessing the Scalability of Biologically-Motivated Deep Learning Algorithms and Architectures,
-        NeurIPS 2018, arXiv:1807.04587.
+        Bartunov et al., Assessing the Scalability of Biologically-Motivated Deep
+        Learning Algorithms and Architectures, NeurIPS 2018, arXiv:1807.04587.
     """
 
     param_kinds: ClassVar[dict[str, str]] = {"weight": "weight", "bias": "bias"}
@@ -61,11 +65,17 @@ class LocalConv2d(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.in_size, self.kernel_size, self.stride = _pair(in_size), _pair(kernel_size), _pair(stride)
+        self.in_size, self.kernel_size, self.stride = (
+            _pair(in_size),
+            _pair(kernel_size),
+            _pair(stride),
+        )
         self.padding = _pair(padding)
         self._check_sizes()
         self.out_size = (self._outputs(0), self._outputs(1))
-        self.weight = nn.Parameter(torch.empty(*self.out_size, out_channels, in_channels, *self.kernel_size))
+        self.weight = nn.Parameter(
+            torch.empty(*self.out_size, out_channels, in_channels, *self.kernel_size)
+        )
         self.bias = nn.Parameter(torch.empty(*self.out_size, out_channels)) if bias else None
         self.reset_parameters()
 
@@ -86,14 +96,16 @@ class LocalConv2d(nn.Module):
             if min(size) < 1:
                 raise SpecError(f"{name} must be positive, got {list(size)}")
         if self.in_channels < 1 or self.out_channels < 1:
-            raise SpecError(f"channels must be positive, got {self.in_channels} and {self.out_channels}")
+            raise SpecError(
+                f"channels must be positive, got {self.in_channels} and {self.out_channels}"
+            )
         if min(self.padding) < 0:
             raise SpecError(f"padding must not be negative, got {list(self.padding)}")
         for n, p, k in zip(self.in_size, self.padding, self.kernel_size, strict=True):
             if k > n + 2 * p:
                 raise SpecError(
-                    f"kernel_size {list(self.kernel_size)} is larger than the image {list(self.in_size)} "
-                    f"with padding {list(self.padding)}"
+                    f"kernel_size {list(self.kernel_size)} is larger than the image"
+                    f" {list(self.in_size)} with padding {list(self.padding)}"
                 )
 
     def _outputs(self, axis: int) -> int:
@@ -114,9 +126,12 @@ class LocalConv2d(nn.Module):
         """
         if x.ndim != 4 or tuple(x.shape[1:]) != (self.in_channels, *self.in_size):
             raise SpecError(
-                f"expected inputs [N, {self.in_channels}, {self.in_size[0]}, {self.in_size[1]}], got {list(x.shape)}"
+                f"expected inputs [N, {self.in_channels}, {self.in_size[0]}, {self.in_size[1]}],"
+                f" got {list(x.shape)}"
             )
-        patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride).permute(2, 0, 1)
+        patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride).permute(
+            2, 0, 1
+        )
         weight = self.weight.reshape(len(patches), self.out_channels, self.fan_in)
         y: Tensor = _PixelProduct.apply(patches, weight)
         if self.bias is not None:
@@ -126,8 +141,8 @@ class LocalConv2d(nn.Module):
     def extra_repr(self) -> str:
         """Sizes, for `print`."""
         return (
-            f"{self.in_channels}, {self.out_channels}, in_size={self.in_size}, kernel_size={self.kernel_size}, "
-            f"stride={self.stride}, padding={self.padding}"
+            f"{self.in_channels}, {self.out_channels}, in_size={self.in_size},"
+            f" kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
         )
 
 

@@ -24,9 +24,11 @@ class Modulation(BaseModel):
     Attributes:
         inputs: Whether the network's inputs are modulated too.
         output: Whether the last layer's output is.
-        position: Modulate the output of each linear layer or convolution (`before` norms and activation), or that of each activation
-            (`after`). The last layer has no activation and is modulated directly.
-        pixelwise: One gain and shift per pixel of a feature map instead of one per feature map.
+        position: Modulate the output of each linear layer or convolution (`before`
+            norms and activation), or that of each activation (`after`). The last layer
+            has no activation and is modulated directly.
+        pixelwise: One gain and shift per pixel of a feature map instead of one per
+            feature map.
         gains: Whether there are gains.
         shifts: Whether there are shifts.
         gain_offset: Multiply by 1 + gain.
@@ -49,12 +51,16 @@ class Modulation(BaseModel):
     @model_validator(mode="after")
     def _something_is_modulated(self) -> Self:
         if not (self.gains or self.shifts):
-            raise ValueError("context modulation needs gains or shifts: not both can be switched off")
+            raise ValueError(
+                "context modulation needs gains or shifts: not both can be switched off"
+            )
         return self
 
     def layer(self, shape: Sequence[int], *, steps: int = 0) -> ContextMod:
         """A layer whose gains and shifts have this shape, or one set of them for each of so many time steps."""
-        kind, full_shape = (StepwiseContextMod, (steps, *shape)) if steps else (ContextMod, tuple(shape))
+        kind, full_shape = (
+            (StepwiseContextMod, (steps, *shape)) if steps else (ContextMod, tuple(shape))
+        )
         return kind(
             full_shape,
             gains=self.gains,
@@ -82,20 +88,26 @@ def modulate(
 ) -> None:
     """Put context modulation into a network that knows nothing of it, in place.
 
-    Each modulated layer gets a child `context`, a `ContextMod`, that a hook applies to its output; so the other parameters keep their
-    names. One forward pass of zeros tells which layers run in which order, and the sizes of feature maps.
+    Each modulated layer gets a child `context`, a `ContextMod`, that a hook applies to
+    its output; so the other parameters keep their names. One forward pass of zeros
+    tells which layers run in which order, and the sizes of feature maps.
 
     Args:
-        network: The network. Activations must be modules of their own, one for each place.
+        network: The network. Activations must be modules of their own, one for each
+            place.
         in_shape: Shape of one sample.
         modulation: Where and how; nothing happens with `None`.
-        input_context: Shape of the gains of the inputs, if they are not those of feature maps.
-        sequences: Whether activations are `[N, T, F]`, with gains `(F,)`; `in_shape` begins with a `T` to try it with.
-        steps: With sequences: gains and shifts of their own for each of so many time steps; 0 for the same at all.
+        input_context: Shape of the gains of the inputs, if they are not those of
+            feature maps.
+        sequences: Whether activations are `[N, T, F]`, with gains `(F,)`; `in_shape`
+            begins with a `T` to try it with.
+        steps: With sequences: gains and shifts of their own for each of so many time
+            steps; 0 for the same at all.
 
     Raises:
-        SpecError: The network has no linear layer or is modulated already, one module stands in several places, or the inputs of an `nn.Sequential` are to
-            be modulated (put `modulation.layer_for(in_shape)` in front of it instead).
+        SpecError: The network has no linear layer or is modulated already, one module
+            stands in several places, or the inputs of an `nn.Sequential` are to be
+            modulated (put `modulation.layer_for(in_shape)` in front of it instead).
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
@@ -114,18 +126,34 @@ def modulate(
         raise SpecError(f"{type(network).__name__} has no linear layer or convolution to modulate")
     last = next(i for i in reversed(range(len(calls))) if isinstance(calls[i][0], LINEAR))
     # An activation behind the last layer is one of the outputs.
-    hidden = linear[:-1] if modulation.position == "before" else [c for c in calls[:last] if isinstance(c[0], ACTIVATIONS)]
+    hidden = (
+        linear[:-1]
+        if modulation.position == "before"
+        else [c for c in calls[:last] if isinstance(c[0], ACTIVATIONS)]
+    )
     chosen = [*hidden, linear[-1]] if modulation.output else hidden
     repeated = len({id(layer) for layer, _ in chosen}) != len(chosen)
     if repeated:
-        raise SpecError("a layer that is used in several places cannot be modulated: give each place a module of its own")
+        raise SpecError(
+            "a layer that is used in several places cannot be modulated: give each place a module"
+            " of its own"
+        )
     for layer, shape in chosen:
-        context = modulation.layer(shape[-1:], steps=steps) if sequences else modulation.layer_for(shape)
+        context = (
+            modulation.layer(shape[-1:], steps=steps) if sequences else modulation.layer_for(shape)
+        )
         attach(layer, context.to(like.device, like.dtype))
     if modulation.inputs:
         if isinstance(network, nn.Sequential):
-            raise SpecError("the inputs of an nn.Sequential cannot be modulated: put a ContextMod in front of it")
-        layer = modulation.layer_for(in_shape) if input_context is None else modulation.layer(input_context, steps=steps)
+            raise SpecError(
+                "the inputs of an nn.Sequential cannot be modulated: put a ContextMod in front"
+                " of it"
+            )
+        layer = (
+            modulation.layer_for(in_shape)
+            if input_context is None
+            else modulation.layer(input_context, steps=steps)
+        )
         network.add_module("context", layer.to(like.device, like.dtype))
         network.register_forward_pre_hook(_modulate_input)
 
@@ -145,7 +173,9 @@ def _modulate_input(network: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...
 
 
 @torch.no_grad()
-def _calls(network: nn.Module, in_shape: Sequence[int], like: Tensor) -> list[tuple[nn.Module, tuple[int, ...]]]:
+def _calls(
+    network: nn.Module, in_shape: Sequence[int], like: Tensor
+) -> list[tuple[nn.Module, tuple[int, ...]]]:
     """The leaf layers that a forward pass runs, in order, with the shape of one sample's output."""
     calls: list[tuple[nn.Module, tuple[int, ...]]] = []
 
@@ -153,12 +183,17 @@ def _calls(network: nn.Module, in_shape: Sequence[int], like: Tensor) -> list[tu
         calls.append((layer, tuple(output.shape[1:])))
 
     kinds = (*LINEAR, *ACTIVATIONS)
-    hooks = [layer.register_forward_hook(note) for layer in network.modules() if isinstance(layer, kinds)]
-    # A norm that sees this pass in training mode would take the zeros into its statistics.
+    hooks = [
+        layer.register_forward_hook(note) for layer in network.modules() if isinstance(layer, kinds)
+    ]
+    # A norm that sees this pass in training mode would take the zeros into its
+    # statistics.
     modes = {module: module.training for module in network.modules()}
     try:
         network.eval()
-        network(like.new_zeros(2, *in_shape))  # two samples: a norm with the batch's statistics needs more than one
+        network(
+            like.new_zeros(2, *in_shape)
+        )  # two samples: a norm with the batch's statistics needs more than one
     finally:
         for module, training in modes.items():
             module.training = training

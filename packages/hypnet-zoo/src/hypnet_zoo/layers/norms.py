@@ -16,7 +16,8 @@ def norm_of(features: int, statistics: Statistics | None) -> nn.Module:
 class PaddedShortcut(nn.Module):
     """A shortcut without parameters: every `stride`-th pixel, and feature maps of zeros for those that are missing.
 
-    Half of the new feature maps stand before the old ones and half after them; the larger half after.
+    Half of the new feature maps stand before the old ones and half after them; the
+    larger half after.
 
     Args:
         in_channels: Feature maps of the input.
@@ -24,7 +25,8 @@ class PaddedShortcut(nn.Module):
         stride: Step between pixels.
 
     References:
-        He et al., Deep Residual Learning for Image Recognition, CVPR 2016, arXiv:1512.03385, option A.
+        He et al., Deep Residual Learning for Image Recognition, CVPR 2016,
+        arXiv:1512.03385, option A.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:

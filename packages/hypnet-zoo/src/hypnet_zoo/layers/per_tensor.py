@@ -14,8 +14,8 @@ from hypnet_zoo.init.wanted import Start
 class PerTensor(nn.Module):
     r"""$\omega_t = a_t v_t + b_t$: brings what one network writes for all tensors to the size that each of them needs.
 
-    Gain $a_t$ and shift $b_t$ are two learned numbers per tensor. Where both are zero, the tensor is zero and still learns: its gradient
-    reaches the gain first.
+    Gain $a_t$ and shift $b_t$ are two learned numbers per tensor. Where both are zero,
+    the tensor is zero and still learns: its gradient reaches the gain first.
 
     Shapes:
         - Input and output: `[B, numel]`
@@ -37,7 +37,10 @@ class PerTensor(nn.Module):
 
     def forward(self, flat: Tensor) -> Tensor:
         """Stretch and shift `[B, numel]`."""
-        gain, shift = (one.repeat_interleave(self.sizes, dim=0, output_size=self.numel) for one in (self.gain, self.shift))
+        gain, shift = (
+            one.repeat_interleave(self.sizes, dim=0, output_size=self.numel)
+            for one in (self.gain, self.shift)
+        )
         return torch.addcmul(shift, flat, gain)
 
     @torch.no_grad()

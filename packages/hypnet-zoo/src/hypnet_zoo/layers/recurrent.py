@@ -26,7 +26,8 @@ class Sequence(NamedTuple):
 
     Attributes:
         outputs: `[N, T, units]`, what the next layer sees.
-        internal: `[N, T, units]`, cell states of an LSTM, hidden states of an Elman layer; `None` unless asked for.
+        internal: `[N, T, units]`, cell states of an LSTM, hidden states of an Elman
+            layer; `None` unless asked for.
     """
 
     outputs: Tensor
@@ -36,9 +37,10 @@ class Sequence(NamedTuple):
 class Recurrent(nn.Module):
     r"""A recurrent layer with the parameters of `nn.RNN` (Elman) or `nn.LSTM`, with context modulation inside if asked for.
 
-    An Elman layer computes $h_t = \phi(W_{ih} x_t + b_{ih} + W_{hh} h_{t-1} + b_{hh})$ and, with `output_step`,
-    $y_t = \phi(W_o h_t + b_o)$. Modulation $m(z) = z \odot g + s$ stands in $\phi(m(\cdot))$ (`before`) or $m(\phi(\cdot))$ (`after`) of
-    both; in an LSTM it is $h_t = o_t \odot \tanh(m(c_t))$ or $m(o_t \odot \tanh(c_t))$.
+    An Elman layer computes $h_t = \phi(W_{ih} x_t + b_{ih} + W_{hh} h_{t-1} + b_{hh})$
+    and, with `output_step`, $y_t = \phi(W_o h_t + b_o)$. Modulation $m(z) = z \odot g +
+    s$ stands in $\phi(m(\cdot))$ (`before`) or $m(\phi(\cdot))$ (`after`) of both; in
+    an LSTM it is $h_t = o_t \odot \tanh(m(c_t))$ or $m(o_t \odot \tanh(c_t))$.
 
     Shapes:
         - Input: `[N, T, in_features]`
@@ -51,10 +53,12 @@ class Recurrent(nn.Module):
         activation: Nonlinearity of an Elman layer.
         bias: Whether there are biases.
         output_step: Whether an Elman layer computes an output from its hidden state.
-        bptt_depth: Gradients flow through the last so many time steps only; through all by default.
+        bptt_depth: Gradients flow through the last so many time steps only; through all
+            by default.
         modulation: How gains and shifts modulate; none by default.
         context_at: Modulate at every time step or at the last one only.
-        context_steps: Gains and shifts of their own for each of so many time steps; 0 for the same at all.
+        context_steps: Gains and shifts of their own for each of so many time steps; 0
+            for the same at all.
 
     Raises:
         SpecError: An option is impossible.
@@ -90,13 +94,20 @@ class Recurrent(nn.Module):
             self.rnn = nn.LSTM(in_features, units, bias=bias, batch_first=True)
         else:
             self.rnn = nn.RNN(
-                in_features, units, bias=bias, batch_first=True, nonlinearity="relu" if activation == "relu" else "tanh"
+                in_features,
+                units,
+                bias=bias,
+                batch_first=True,
+                nonlinearity="relu" if activation == "relu" else "tanh",
             )
         self.activation = activation_module(activation)
         self.output = nn.Linear(units, units, bias=bias) if output_step else None
         self.position = "before" if modulation is None else modulation.position
-        self.context = None if modulation is None else modulation.layer((units,), steps=context_steps)
-        # torch has no faster kernel for an Elman layer than the loop below, and its backward pass is slower.
+        self.context = (
+            None if modulation is None else modulation.layer((units,), steps=context_steps)
+        )
+        # torch has no faster kernel for an Elman layer than the loop below, and its
+        # backward pass is slower.
         self._fused = cell == "lstm"
 
     def initialise(self, init: RecurrentInit) -> None:
@@ -106,7 +117,9 @@ class Recurrent(nn.Module):
             SpecError: There is no such initialisation.
         """
         if init not in get_args(RecurrentInit):
-            raise SpecError(f"recurrent_init: there is no {init!r}{did_you_mean(init, get_args(RecurrentInit))}")
+            raise SpecError(
+                f"recurrent_init: there is no {init!r}{did_you_mean(init, get_args(RecurrentInit))}"
+            )
         if init == "uniform":
             return
         units = self.rnn.hidden_size
@@ -124,16 +137,21 @@ class Recurrent(nn.Module):
 
         Args:
             x: The sequence.
-            want_internal: Whether to return cell or hidden states of all time steps; an LSTM then runs step by step.
+            want_internal: Whether to return cell or hidden states of all time steps; an
+                LSTM then runs step by step.
         """
         steps = x.shape[1]
         free = steps if self.bptt_depth is None else min(self.bptt_depth, steps)
         if free == steps:
             return self._with_output(*self._run(x, None, 0, steps, want_internal=want_internal)[:2])
         with torch.no_grad():
-            early, early_internal, state = self._run(x[:, : steps - free], None, 0, steps, want_internal=want_internal)
+            early, early_internal, state = self._run(
+                x[:, : steps - free], None, 0, steps, want_internal=want_internal
+            )
             early, _ = self._with_output(early, None, start=0, steps=steps)
-        late, late_internal, _ = self._run(x[:, steps - free :], state, steps - free, steps, want_internal=want_internal)
+        late, late_internal, _ = self._run(
+            x[:, steps - free :], state, steps - free, steps, want_internal=want_internal
+        )
         late, _ = self._with_output(late, None, start=steps - free, steps=steps)
         both = None
         if early_internal is not None and late_internal is not None:
@@ -154,15 +172,22 @@ class Recurrent(nn.Module):
             if x.shape[1] == 1:
                 return self._stepped(x, state, context=self.context, start=start)
             before, internal, state = plain(x[:, :-1], state)
-            after, last_internal, state = self._stepped(x[:, -1:], state, context=self.context, start=end - 1)
-            joined = None if internal is None or last_internal is None else torch.cat([internal, last_internal], 1)
+            after, last_internal, state = self._stepped(
+                x[:, -1:], state, context=self.context, start=end - 1
+            )
+            joined = (
+                None
+                if internal is None or last_internal is None
+                else torch.cat([internal, last_internal], 1)
+            )
             return torch.cat([before, after], 1), joined, state
         return self._stepped(x, state, context=self.context, start=start)
 
     def _run_fused(self, x: Tensor, state: State | None) -> tuple[Tensor, Tensor | None, State]:
         initial = None if state is None else (state[0].unsqueeze(0), state[1].unsqueeze(0))  # type: ignore[union-attr]
         outputs, (h, c) = self.rnn(x, initial)
-        # The kernel works time first; a linear layer on its transposed view would be a slow batched product.
+        # The kernel works time first; a linear layer on its transposed view would be a
+        # slow batched product.
         return outputs.contiguous(), None, (h[0], c[0])
 
     def _stepped(
@@ -172,7 +197,12 @@ class Recurrent(nn.Module):
         weight, recurrent = self.rnn.weight_ih_l0, self.rnn.weight_hh_l0
         bias = self.rnn.bias_ih_l0 + self.rnn.bias_hh_l0 if self.rnn.bias else None  # type: ignore[operator]
         h, c = state if state is not None else (x.new_zeros(len(x), self.rnn.hidden_size), None)
-        if context is None and isinstance(self.activation, nn.Tanh) and self.cell == "elman" and x.device.type == "cpu":
+        if (
+            context is None
+            and isinstance(self.activation, nn.Tanh)
+            and self.cell == "elman"
+            and x.device.type == "cpu"
+        ):
             stacked = _TanhScan.apply(F.linear(x, weight, bias), recurrent, h)  # type: ignore[arg-type]
             return stacked, stacked, (stacked[:, -1], None)
         inputs = F.linear(x, weight, bias).unbind(1)  # type: ignore[arg-type]
@@ -192,16 +222,24 @@ class Recurrent(nn.Module):
         stacked = torch.stack(outputs, 1)
         return stacked, torch.stack(internals, 1) if internals else stacked, (h, c)
 
-    def _lstm_step(self, z: Tensor, c: Tensor | None, factor: Tensor | None, shift: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _lstm_step(
+        self, z: Tensor, c: Tensor | None, factor: Tensor | None, shift: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         units = self.rnn.hidden_size
         gates, new, give_out = z.split([2 * units, units, units], 1)
         take_in, keep = torch.sigmoid(gates).chunk(2, 1)
-        c = take_in * torch.tanh(new) if c is None else torch.addcmul(take_in * torch.tanh(new), keep, c)
+        c = (
+            take_in * torch.tanh(new)
+            if c is None
+            else torch.addcmul(take_in * torch.tanh(new), keep, c)
+        )
         if self.position == "before":
             return torch.sigmoid(give_out) * torch.tanh(_modulated(c, factor, shift)), c
         return _modulated(torch.sigmoid(give_out) * torch.tanh(c), factor, shift), c
 
-    def _with_output(self, hidden: Tensor, internal: Tensor | None, *, start: int = 0, steps: int | None = None) -> Sequence:
+    def _with_output(
+        self, hidden: Tensor, internal: Tensor | None, *, start: int = 0, steps: int | None = None
+    ) -> Sequence:
         if self.output is None:
             return Sequence(hidden, internal)
         count = hidden.shape[1]
@@ -217,7 +255,9 @@ class Recurrent(nn.Module):
 
     def _modulate_output(self, z: Tensor, start: int) -> Tensor:
         rows = _rows(self.context, start, z.shape[1])
-        factor, shift = (None if part[0] is None else torch.stack(part) for part in zip(*rows, strict=True))
+        factor, shift = (
+            None if part[0] is None else torch.stack(part) for part in zip(*rows, strict=True)
+        )
         if self.position == "before":
             return self.activation(_modulated(z, factor, shift))  # type: ignore[no-any-return]
         return _modulated(self.activation(z), factor, shift)
@@ -226,7 +266,8 @@ class Recurrent(nn.Module):
 class _TanhScan(torch.autograd.Function):
     r"""$h_t = \tanh(z_t + W h_{t-1})$ for all time steps of `z` `[N, T, units]`.
 
-    The gradient of $W$ is one product over all time steps, where torch's own would be one small product and one sum per step.
+    The gradient of $W$ is one product over all time steps, where torch's own would be
+    one small product and one sum per step.
     """
 
     @staticmethod
@@ -258,7 +299,9 @@ class _TanhScan(torch.autograd.Function):
         return stacked, of_weight, delta @ weight
 
 
-def _rows(context: ContextMod | None, start: int, count: int) -> list[tuple[Tensor | None, Tensor | None]]:
+def _rows(
+    context: ContextMod | None, start: int, count: int
+) -> list[tuple[Tensor | None, Tensor | None]]:
     """Factor and shift of each time step from `start`."""
     if context is None:
         return [(None, None)] * count
@@ -266,9 +309,14 @@ def _rows(context: ContextMod | None, start: int, count: int) -> list[tuple[Tens
     if not isinstance(context, StepwiseContextMod):
         return [(factor, context.shift)] * count
     if start + count > context.shape[0]:
-        raise SpecError(f"the sequence has {start + count} time steps, there is context modulation for {context.shape[0]}")
+        raise SpecError(
+            f"the sequence has {start + count} time steps, there is context modulation for"
+            f" {context.shape[0]}"
+        )
     factors = [None] * count if factor is None else factor.unbind(0)[start : start + count]
-    shifts = [None] * count if context.shift is None else context.shift.unbind(0)[start : start + count]
+    shifts = (
+        [None] * count if context.shift is None else context.shift.unbind(0)[start : start + count]
+    )
     return list(zip(factors, shifts, strict=True))
 
 
@@ -295,7 +343,9 @@ def _check(
     if bptt_depth is not None and bptt_depth < 1:
         raise SpecError(f"bptt_depth must be at least 1, got {bptt_depth}")
     if context_at not in get_args(ContextAt):
-        raise SpecError(f"context_at: there is no {context_at!r}{did_you_mean(context_at, get_args(ContextAt))}")
+        raise SpecError(
+            f"context_at: there is no {context_at!r}{did_you_mean(context_at, get_args(ContextAt))}"
+        )
     if context_steps < 0:
         raise SpecError(f"context_steps must not be negative, got {context_steps}")
     if output_step and cell != "elman":

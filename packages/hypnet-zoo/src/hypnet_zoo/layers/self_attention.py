@@ -15,25 +15,30 @@ from hypnet_core.errors import SpecError
 class SelfAttention(nn.Module):
     r"""Self-attention between all pixels, as in SAGAN: $y = \gamma \, o + x$.
 
-    $$ o_j = \sum_i \beta_{j,i} \, h(x_i), \qquad \beta_{j,\cdot} = \mathrm{softmax}_i \bigl( f(x_j)^\top g(x_i) \bigr) $$
+    $$ o_j = \sum_i \beta_{j,i} \, h(x_i), \qquad \beta_{j,\cdot} = \mathrm{softmax}_i
+    \bigl( f(x_j)^\top g(x_i) \bigr) $$
 
-    with one-pixel convolutions $f$, $g$ (to `channels // reduction` channels) and $h$. $\gamma$ starts at 0: the layer starts as the
-    identity.
+    with one-pixel convolutions $f$, $g$ (to `channels // reduction` channels) and $h$.
+    $\gamma$ starts at 0: the layer starts as the identity.
 
     Shapes:
         - Input and output: `[N, channels, H, W]`
-        - Attention map: `[N, H·W, H·W]`; row `j` holds the weights of pixel `j`'s output and sums to 1.
+        - Attention map: `[N, H·W, H·W]`; row `j` holds the weights of pixel `j`'s
+          output and sums to 1.
 
     Args:
         channels: Number of feature maps.
         reduction: By how much queries and keys are shorter.
-        spectral_norm: Divide the weights of the convolutions by an estimate of their largest singular value.
+        spectral_norm: Divide the weights of the convolutions by an estimate of their
+            largest singular value.
 
     Raises:
-        SpecError: `channels` is smaller than `reduction`, or one of them is not positive.
+        SpecError: `channels` is smaller than `reduction`, or one of them is not
+            positive.
 
     References:
-        Zhang et al., Self-Attention Generative Adversarial Networks, ICML 2019, arXiv:1805.08318.
+        Zhang et al., Self-Attention Generative Adversarial Networks, ICML 2019,
+        arXiv:1805.08318.
     """
 
     param_kinds: ClassVar[dict[str, str]] = {"gamma": "gain"}
@@ -41,7 +46,10 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int, *, reduction: int = 8, spectral_norm: bool = False) -> None:
         super().__init__()
         if reduction < 1 or channels < reduction:
-            raise SpecError(f"channels must be at least reduction, and that at least 1: got {channels} and {reduction}")
+            raise SpecError(
+                f"channels must be at least reduction, and that at least 1: got {channels} and"
+                f" {reduction}"
+            )
         self.channels = channels
         self.query = nn.Conv2d(channels, channels // reduction, 1)
         self.key = nn.Conv2d(channels, channels // reduction, 1)
@@ -57,19 +65,24 @@ class SelfAttention(nn.Module):
     @overload
     def forward(self, x: Tensor, *, return_attention: Literal[True]) -> tuple[Tensor, Tensor]: ...
 
-    def forward(self, x: Tensor, *, return_attention: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, *, return_attention: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Attend.
 
         Args:
             x: `[N, channels, H, W]`.
-            return_attention: Whether to return the attention map as well. Without it the map need not be kept in memory.
+            return_attention: Whether to return the attention map as well. Without it
+                the map need not be kept in memory.
 
         Raises:
             SpecError: `x` has another number of channels or dimensions.
         """
         if x.ndim != 4 or x.shape[1] != self.channels:
             raise SpecError(f"expected inputs [N, {self.channels}, H, W], got {list(x.shape)}")
-        query, key, value = (f(x).flatten(2).transpose(1, 2) for f in (self.query, self.key, self.value))
+        query, key, value = (
+            f(x).flatten(2).transpose(1, 2) for f in (self.query, self.key, self.value)
+        )
         if not return_attention:
             mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)
             return self._add(x, mixed)

@@ -18,7 +18,8 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         outputs: Logits or probabilities `[N, classes]`.
-        targets: Labels `[N]`, or one-hot or soft targets `[N, classes]`, of which the largest counts.
+        targets: Labels `[N]`, or one-hot or soft targets `[N, classes]`, of which the
+            largest counts.
 
     Returns:
         A scalar between 0 and 1.
@@ -36,7 +37,9 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.argmax(1) == labels).float().mean()
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, *, reduction: Reduction = "mean", hard: bool = False) -> Tensor:
+def cross_entropy(
+    logits: Tensor, targets: Tensor, *, reduction: Reduction = "mean", hard: bool = False
+) -> Tensor:
     r"""Cross-entropy $-\sum_c t_c \log \mathrm{softmax}(z)_c$ from logits.
 
     Args:
@@ -58,18 +61,24 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, reduction: Reduction = "me
 
 
 def distillation(
-    logits: Tensor, target_logits: Tensor, *, temperature: float = 2.0, mapping: Sequence[int] | None = None
+    logits: Tensor,
+    target_logits: Tensor,
+    *,
+    temperature: float = 2.0,
+    mapping: Sequence[int] | None = None,
 ) -> Tensor:
     r"""Knowledge distillation, $T^2$ times the cross-entropy of $\mathrm{softmax}(z / T)$ under $\mathrm{softmax}(z^* / T)$.
 
-    A teacher may know fewer classes: `mapping` says which output of the student each of its outputs is, and the student's other
-    classes have a target probability of zero. The factor $T^2$ keeps gradients as large as without a temperature.
+    A teacher may know fewer classes: `mapping` says which output of the student each of
+    its outputs is, and the student's other classes have a target probability of zero.
+    The factor $T^2$ keeps gradients as large as without a temperature.
 
     Args:
         logits: $z$ of the student, `[N, classes]`.
         target_logits: $z^*$ of the teacher, `[N, known]`. They are not detached here.
         temperature: $T$.
-        mapping: For each output of the teacher, the index of the student's; the same index by default.
+        mapping: For each output of the teacher, the index of the student's; the same
+            index by default.
 
     Returns:
         The mean over samples.
@@ -78,21 +87,27 @@ def distillation(
         SpecError: `temperature` is not positive, or sizes and `mapping` do not fit.
 
     References:
-        Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531.
+        Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015,
+        arXiv:1503.02531.
     """
     if logits.ndim < 1 or logits.shape[:-1] != target_logits.shape[:-1]:
         raise SpecError(
-            f"expected logits of as many samples as the teacher's, got {list(logits.shape)} and {list(target_logits.shape)}"
+            f"expected logits of as many samples as the teacher's, got {list(logits.shape)} and"
+            f" {list(target_logits.shape)}"
         )
     if not temperature > 0:
         raise SpecError(f"temperature must be positive, got {temperature}")
     known, classes = target_logits.shape[-1], logits.shape[-1]
     if mapping is None and known != classes:
-        raise SpecError(f"the teacher has {known} outputs and the student {classes}: give a mapping")
+        raise SpecError(
+            f"the teacher has {known} outputs and the student {classes}: give a mapping"
+        )
     if mapping is not None and (len(mapping) != known or len(set(mapping)) != known):
         raise SpecError(f"mapping must name {known} different outputs, got {list(mapping)}")
     if mapping is not None and not all(0 <= i < classes for i in mapping):
-        raise SpecError(f"mapping must name outputs between 0 and {classes - 1}, got {list(mapping)}")
+        raise SpecError(
+            f"mapping must name outputs between 0 and {classes - 1}, got {list(mapping)}"
+        )
     log_probabilities = F.log_softmax(logits / temperature, dim=-1)
     if mapping is not None:
         log_probabilities = log_probabilities[..., list(mapping)]
@@ -103,5 +118,6 @@ def distillation(
 def _check(outputs: Tensor, targets: Tensor) -> None:
     if outputs.ndim != 2 or targets.shape not in {outputs.shape[:1], outputs.shape}:
         raise SpecError(
-            f"expected outputs [N, classes] and targets [N] or [N, classes], got {list(outputs.shape)} and {list(targets.shape)}"
+            "expected outputs [N, classes] and targets [N] or [N, classes], got"
+            f" {list(outputs.shape)} and {list(targets.shape)}"
         )

@@ -23,8 +23,9 @@ Preprocess = Callable[[Tensor, Tensor | None], Tensor]
 class BiRNN(nn.Module):
     r"""Bidirectional recurrent layers and an MLP, with one output per time step.
 
-    Each bidirectional layer runs one recurrent network forwards and one backwards over its input and joins what they give:
-    $h_t = [h_t^{f}; h_t^{b}]$. With `lengths`, only the real frames of a padded sequence are reversed, so outputs at real frames do not
+    Each bidirectional layer runs one recurrent network forwards and one backwards over
+    its input and joins what they give: $h_t = [h_t^{f}; h_t^{b}]$. With `lengths`, only
+    the real frames of a padded sequence are reversed, so outputs at real frames do not
     depend on the padding.
 
     Shapes:
@@ -34,26 +35,38 @@ class BiRNN(nn.Module):
     Args:
         in_shape: Shape of one frame, after preprocessing.
         out_features: Number of outputs per time step.
-        recurrent: For each bidirectional layer, the units of the recurrent layers that each of its directions stacks.
-        before: Units of fully connected layers in front of the recurrent ones, in each direction of each bidirectional layer.
-        head: Units of each hidden layer of the MLP; `None` for no MLP, so that twice the last units must be `out_features`.
+        recurrent: For each bidirectional layer, the units of the recurrent layers that
+            each of its directions stacks.
+        before: Units of fully connected layers in front of the recurrent ones, in each
+            direction of each bidirectional layer.
+        head: Units of each hidden layer of the MLP; `None` for no MLP, so that twice
+            the last units must be `out_features`.
         head_dropout: Dropout probability of the MLP.
         cell: `elman` or `lstm`.
         activation: Nonlinearity of Elman and fully connected layers.
         bias: Whether layers have biases.
-        output_step: Whether an Elman layer computes an output from its hidden state with a matrix of its own.
-        bptt_depth: Gradients flow through the last so many time steps of each direction only; through all by default.
-        recurrent_init: Start recurrent layers from torch's uniform draw, with `orthogonal` hidden-to-hidden matrices, or from Kaiming's draw.
-        preprocess: `module:function` that gets `(x, lengths)` and returns the input; the attribute `preprocess` takes any function.
-        context_mod: Where and how gains and shifts modulate the recurrent networks and the MLP, see `Modulation`; none by default.
-        context_at: Modulate recurrent layers at every time step, or at the last one only.
-        context_steps: Gains and shifts of their own for each of so many time steps in the recurrent networks; 0 for the same at all.
+        output_step: Whether an Elman layer computes an output from its hidden state
+            with a matrix of its own.
+        bptt_depth: Gradients flow through the last so many time steps of each direction
+            only; through all by default.
+        recurrent_init: Start recurrent layers from torch's uniform draw, with
+            `orthogonal` hidden-to-hidden matrices, or from Kaiming's draw.
+        preprocess: `module:function` that gets `(x, lengths)` and returns the input;
+            the attribute `preprocess` takes any function.
+        context_mod: Where and how gains and shifts modulate the recurrent networks and
+            the MLP, see `Modulation`; none by default.
+        context_at: Modulate recurrent layers at every time step, or at the last one
+            only.
+        context_steps: Gains and shifts of their own for each of so many time steps in
+            the recurrent networks; 0 for the same at all.
 
     Raises:
-        SpecError: A size is not positive, there is no layer, sizes contradict each other, or `preprocess` cannot be imported.
+        SpecError: A size is not positive, there is no layer, sizes contradict each
+            other, or `preprocess` cannot be imported.
 
     References:
-        Schuster and Paliwal, Bidirectional Recurrent Neural Networks, IEEE Transactions on Signal Processing 1997.
+        Schuster and Paliwal, Bidirectional Recurrent Neural Networks, IEEE Transactions
+        on Signal Processing 1997.
     """
 
     conformance: ClassVar = {"in_shapes": [(3,)], "sequence_length": 5}
@@ -80,9 +93,14 @@ class BiRNN(nn.Module):
     ) -> None:
         super().__init__()
         if not recurrent or not all(isinstance(units, Sequence) and units for units in recurrent):  # type: ignore[redundant-expr]
-            raise SpecError(f"recurrent: each bidirectional layer needs at least one recurrent layer, got {list(recurrent)}")
+            raise SpecError(
+                "recurrent: each bidirectional layer needs at least one recurrent layer, got"
+                f" {list(recurrent)}"
+            )
         self.in_shape = tuple(in_shape)
-        self.preprocess: Preprocess | None = None if preprocess is None else imported(preprocess, "preprocess")
+        self.preprocess: Preprocess | None = (
+            None if preprocess is None else imported(preprocess, "preprocess")
+        )
         options: dict[str, Any] = {
             "before": before,
             "fc_out": False,
@@ -95,17 +113,32 @@ class BiRNN(nn.Module):
             "context_at": context_at,
             "context_steps": context_steps,
         }
-        hidden = None if context_mod is None else context_mod.model_copy(update={"inputs": False, "output": True})
+        hidden = (
+            None
+            if context_mod is None
+            else context_mod.model_copy(update={"inputs": False, "output": True})
+        )
         self.forwards, self.backwards = nn.ModuleList(), nn.ModuleList()
         shape = self.in_shape
         for number, units in enumerate(recurrent):
-            modulation = context_mod and context_mod.model_copy(update={"output": True}) if not number else hidden
+            modulation = (
+                context_mod and context_mod.model_copy(update={"output": True})
+                if not number
+                else hidden
+            )
             for direction in (self.forwards, self.backwards):
-                direction.append(SimpleRNN(shape, units[-1], recurrent=units, context_mod=modulation, **options))
+                direction.append(
+                    SimpleRNN(shape, units[-1], recurrent=units, context_mod=modulation, **options)
+                )
             shape = (2 * units[-1],)
         if head is None and shape[0] != out_features:
-            raise SpecError(f"head: without an MLP there are {shape[0]} outputs (twice the last units), not {out_features}")
-        modulation = None if context_mod is None else context_mod.model_copy(update={"inputs": False})
+            raise SpecError(
+                f"head: without an MLP there are {shape[0]} outputs (twice the last units), not"
+                f" {out_features}"
+            )
+        modulation = (
+            None if context_mod is None else context_mod.model_copy(update={"inputs": False})
+        )
         self.head = (
             nn.Identity()
             if head is None
@@ -128,14 +161,17 @@ class BiRNN(nn.Module):
             lengths: Number of real frames of each sequence `[N]`; all by default.
 
         Raises:
-            SpecError: `x` or `lengths` has another shape, or a length is not between 1 and `T`.
+            SpecError: `x` or `lengths` has another shape, or a length is not between 1
+                and `T`.
         """
         if self.preprocess is not None:
             x = self.preprocess(x, lengths)
         check_sequences(x, self.in_shape)
         order = _reversed(x, lengths)
         h = x.flatten(2)
-        for number, (forwards, backwards) in enumerate(zip(self.forwards, self.backwards, strict=True)):
+        for number, (forwards, backwards) in enumerate(
+            zip(self.forwards, self.backwards, strict=True)
+        ):
             shaped = h.unflatten(2, self.in_shape) if not number else h
             ahead = forwards(shaped)
             back = _take(backwards(_take(shaped.flatten(2), order).view_as(shaped)), order)

@@ -31,24 +31,29 @@ class BioConvNet(nn.Module):
     Args:
         in_shape: `(C, H, W)`, at least 13 pixels in each direction.
         out_features: Number of outputs.
-        context_mod: Where and how gains and shifts modulate the layers, see `Modulation`; none by default.
+        context_mod: Where and how gains and shifts modulate the layers, see
+            `Modulation`; none by default.
 
     Raises:
         SpecError: Images are too small.
 
     References:
-        Bartunov et al., Assessing the Scalability of Biologically-Motivated Deep Learning Algorithms and Architectures,
-        NeurIPS 2018, arXiv:1807.04587, table 3.
+        Bartunov et al., Assessing the Scalability of Biologically-Motivated Deep
+        Learning Algorithms and Architectures, NeurIPS 2018, arXiv:1807.04587, table 3.
     """
 
     conformance: ClassVar = {"in_shapes": [(1, 13, 14)]}
 
-    def __init__(self, in_shape: Sequence[int], out_features: int, *, context_mod: Modulation | None = None) -> None:
+    def __init__(
+        self, in_shape: Sequence[int], out_features: int, *, context_mod: Modulation | None = None
+    ) -> None:
         super().__init__()
         self.in_shape = image_shape(in_shape, out_features)
         channels, height, width = self.in_shape
         if min(height, width) < 13:
-            raise SpecError(f"in_shape: BioConvNet needs images of at least 13x13 pixels, got {height}x{width}")
+            raise SpecError(
+                f"in_shape: BioConvNet needs images of at least 13x13 pixels, got {height}x{width}"
+            )
         self.local1 = LocalConv2d(channels, 64, (height, width), 5, stride=2)
         self.tanh1 = nn.Tanh()
         self.local2 = LocalConv2d(64, 128, self.local1.out_size, 5, stride=2)

@@ -19,8 +19,9 @@ from hypnet_zoo.mainnets.mlp import MLP
 class ChunkedMLP(nn.Module):
     r"""An MLP that shrinks its input chunk by chunk with one small shared network, and maps the results with another.
 
-    The flat input is cut into $K = \lceil D / n \rceil$ chunks $x_k$ of $n$ numbers, the last one filled up with zeros. A shared MLP $r$ is
-    told by a learned embedding $c_k$ which chunk it reads, and a second MLP $f$ sees all that it writes:
+    The flat input is cut into $K = \lceil D / n \rceil$ chunks $x_k$ of $n$ numbers,
+    the last one filled up with zeros. A shared MLP $r$ is told by a learned embedding
+    $c_k$ which chunk it reads, and a second MLP $f$ sees all that it writes:
 
     $$ y = f\bigl(\phi\bigl[\, r(x_1, c_1) \;\cdots\; r(x_K, c_K) \,\bigr]\bigr) $$
 
@@ -38,13 +39,17 @@ class ChunkedMLP(nn.Module):
         embedding_size: Length of a chunk's embedding.
         chunk_hidden: Width of each hidden layer of $r$.
         hidden: Width of each hidden layer of $f$.
-        activation: Nonlinearity $\phi$ of the hidden layers and between the two networks; `None` for none.
+        activation: Nonlinearity $\phi$ of the hidden layers and between the two
+            networks; `None` for none.
         bias: Whether layers have biases.
         dropout: Probability that a hidden activation is set to zero in training.
-        spectral_norm: Divide each weight matrix by an estimate of its largest singular value.
+        spectral_norm: Divide each weight matrix by an estimate of its largest singular
+            value.
         batch_norm: Batch norm before each hidden activation of $f$.
-        track_statistics: Whether batch norm keeps running statistics for evaluation; otherwise those of the batch are used.
-        context_mod: Where and how gains and shifts modulate $f$, see `Modulation`; none by default.
+        track_statistics: Whether batch norm keeps running statistics for evaluation;
+            otherwise those of the batch are used.
+        context_mod: Where and how gains and shifts modulate $f$, see `Modulation`; none
+            by default.
 
     Raises:
         SpecError: A size is not positive, or `dropout` is not in [0, 1).
@@ -78,7 +83,11 @@ class ChunkedMLP(nn.Module):
         super().__init__()
         self.in_shape = tuple(in_shape)
         self.in_features = math.prod(self.in_shape)
-        sizes = {"chunk_size": chunk_size, "chunk_features": chunk_features, "embedding_size": embedding_size}
+        sizes = {
+            "chunk_size": chunk_size,
+            "chunk_features": chunk_features,
+            "embedding_size": embedding_size,
+        }
         for name, size in sizes.items():
             if size < 1:
                 raise SpecError(f"{name} must be positive, got {size}")
@@ -117,7 +126,10 @@ class ChunkedMLP(nn.Module):
             SpecError: Inputs have another shape.
         """
         if x.ndim < 2 or x.shape[1:].numel() != self.in_features:
-            raise SpecError(f"the network expects samples of shape {list(self.in_shape)}, got inputs {list(x.shape)}")
+            raise SpecError(
+                f"the network expects samples of shape {list(self.in_shape)}, got inputs"
+                f" {list(x.shape)}"
+            )
         flat = F.pad(x.flatten(1), (0, self.chunks * self.chunk_size - self.in_features))
         chunks = flat.unflatten(1, (self.chunks, self.chunk_size))
         places = self.embeddings.weight.expand(len(x), -1, -1)

@@ -17,7 +17,8 @@ def imported(path: str, option: str) -> Callable[..., Any]:
         option: How messages name the option that it comes from.
 
     Raises:
-        SpecError: It is no import string, the module cannot be imported or has no such name, or that cannot be called.
+        SpecError: It is no import string, the module cannot be imported or has no such
+            name, or that cannot be called.
 
     Example:
         >>> imported("math:sqrt", "factory")(4.0)
@@ -32,7 +33,9 @@ def imported(path: str, option: str) -> Callable[..., Any]:
         raise SpecError(f"{option}: cannot import {module_name}: {error}") from error
     for name in names.split("."):
         if not hasattr(found, name):
-            raise SpecError(f"{option}: {module_name} has no {names!r}{did_you_mean(name, dir(found))}")
+            raise SpecError(
+                f"{option}: {module_name} has no {names!r}{did_you_mean(name, dir(found))}"
+            )
         found = getattr(found, name)
     if not callable(found):
         raise SpecError(f"{option}: {path} cannot be called, it is a {type(found).__name__}")

@@ -18,11 +18,16 @@ from hypnet_zoo.layers.modulation import Modulation, modulate
 
 Arch = Literal["mnist_small", "mnist_large", "cifar"]
 
-# Up to so many images one grouped convolution for all sets of weights beats one convolution per set, on a CPU; its backward pass is slow.
+# Up to so many images one grouped convolution for all sets of weights beats one
+# convolution per set, on a CPU; its backward pass is slow.
 _FEW_IMAGES, _FEW_IMAGES_TO_LEARN_FROM = 16, 4
 
 # Filters of the two convolutions, and units of the hidden layer.
-_SIZES: dict[str, tuple[int, int, int]] = {"mnist_small": (10, 20, 50), "mnist_large": (20, 50, 500), "cifar": (192, 192, 1000)}
+_SIZES: dict[str, tuple[int, int, int]] = {
+    "mnist_small": (10, 20, 50),
+    "mnist_large": (20, 50, 500),
+    "cifar": (192, 192, 1000),
+}
 
 
 class LeNet(nn.Module):
@@ -42,21 +47,24 @@ class LeNet(nn.Module):
         in_shape: `(C, H, W)`, at least 16 pixels in each direction.
         out_features: Number of outputs.
         arch: Which size.
-        dropout: Probability that an activation is set to zero in training: after each convolution, before pooling, and after the
-            hidden layer.
+        dropout: Probability that an activation is set to zero in training: after each
+            convolution, before pooling, and after the hidden layer.
         spectral_norm: Divide each weight by an estimate of its largest singular value.
-        context_mod: Where and how gains and shifts modulate the layers, see `Modulation`; none by default.
+        context_mod: Where and how gains and shifts modulate the layers, see
+            `Modulation`; none by default.
 
     Raises:
-        SpecError: `arch` does not exist, images are too small, or `dropout` is not in [0, 1).
+        SpecError: `arch` does not exist, images are too small, or `dropout` is not in
+            [0, 1).
 
     Example:
         >>> sum(p.numel() for p in LeNet((1, 28, 28), 10, arch="mnist_small").parameters())
         21840
 
     References:
-        LeCun et al., Gradient-Based Learning Applied to Document Recognition, Proceedings of the IEEE 1998. Connections, sizes and
-        activations are those of its usual descendants, not of the paper.
+        LeCun et al., Gradient-Based Learning Applied to Document Recognition,
+        Proceedings of the IEEE 1998. Connections, sizes and activations are those of
+        its usual descendants, not of the paper.
     """
 
     conformance: ClassVar = {"in_shapes": [(1, 16, 16), (2, 18, 20)]}
@@ -79,7 +87,9 @@ class LeNet(nn.Module):
         self.in_shape = image_shape(in_shape, out_features)
         channels, height, width = self.in_shape
         if min(height, width) < 16:
-            raise SpecError(f"in_shape: LeNet needs images of at least 16x16 pixels, got {height}x{width}")
+            raise SpecError(
+                f"in_shape: LeNet needs images of at least 16x16 pixels, got {height}x{width}"
+            )
         first, second, hidden = _SIZES[arch]
         pixels = _after_convolutions(height) * _after_convolutions(width)
         self.conv1 = nn.Conv2d(channels, first, 5)
@@ -112,14 +122,19 @@ class LeNet(nn.Module):
             paired: Whether each set has an input of its own.
 
         Returns:
-            `[B, N, out_features]`, or `NotImplemented` with spectral norm or context modulation.
+            `[B, N, out_features]`, or `NotImplemented` with spectral norm or context
+            modulation.
         """
         if not self._plain or context_layers(self):
             return NotImplemented
         check_images(x[0] if paired else x, self.in_shape)
         learns = torch.is_grad_enabled() and weights["conv1.weight"].requires_grad
         few = x.shape[-4] <= (_FEW_IMAGES_TO_LEARN_FROM if learns else _FEW_IMAGES)
-        h = self._grouped(x, weights, paired=paired) if few else self._one_by_one(x, weights, paired=paired)
+        h = (
+            self._grouped(x, weights, paired=paired)
+            if few
+            else self._one_by_one(x, weights, paired=paired)
+        )
         h = self.dropout(self.relu3(batched_linear(h, weights["fc1.weight"], weights["fc1.bias"])))
         return batched_linear(h, weights["out.weight"], weights["out.bias"])
 
@@ -134,9 +149,15 @@ class LeNet(nn.Module):
     def _one_by_one(self, x: Tensor, weights: Mapping[str, Tensor], *, paired: bool) -> Tensor:
         """The same by one convolution per set, which is faster for more than a few images."""
         names = ("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias")
-        inputs = [channels_last(one) for one in x.unbind(0)] if paired else [channels_last(x)] * len(weights["out.weight"])
+        inputs = (
+            [channels_last(one) for one in x.unbind(0)]
+            if paired
+            else [channels_last(x)] * len(weights["out.weight"])
+        )
         features = []
-        for one, w1, b1, w2, b2 in zip(inputs, *(weights[name].unbind(0) for name in names), strict=True):
+        for one, w1, b1, w2, b2 in zip(
+            inputs, *(weights[name].unbind(0) for name in names), strict=True
+        ):
             h = self.relu1(halved(self.dropout(F.conv2d(one, w1, b1))))
             features.append(self.relu2(halved(self.dropout(F.conv2d(h, w2, b2)))).flatten(1))
         return torch.stack(features)

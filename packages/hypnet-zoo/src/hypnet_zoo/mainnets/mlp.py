@@ -33,11 +33,14 @@ class MLP(nn.Module):
         activation: Nonlinearity of the hidden layers; `None` for none.
         bias: Whether layers have biases.
         dropout: Probability that a hidden activation is set to zero in training.
-        spectral_norm: Divide each weight matrix by an estimate of its largest singular value (Miyato et al., ICLR 2018).
+        spectral_norm: Divide each weight matrix by an estimate of its largest singular
+            value (Miyato et al., ICLR 2018).
         batch_norm: Batch norm before each hidden activation.
-        track_statistics: Whether batch norm keeps running statistics for evaluation; otherwise those of the batch are used.
+        track_statistics: Whether batch norm keeps running statistics for evaluation;
+            otherwise those of the batch are used.
         out_activation: Nonlinearity of the outputs; none by default.
-        context_mod: Where and how gains and shifts modulate the layers, see `Modulation`; none by default. Inputs have one gain each.
+        context_mod: Where and how gains and shifts modulate the layers, see
+            `Modulation`; none by default. Inputs have one gain each.
 
     Raises:
         SpecError: A size is not positive, or `dropout` is not in [0, 1).
@@ -68,10 +71,15 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(in_shape, Sequence):
-            raise SpecError(f"in_shape must be a sequence of sizes such as (784,), got {in_shape!r}")
+            raise SpecError(
+                f"in_shape must be a sequence of sizes such as (784,), got {in_shape!r}"
+            )
         in_features = math.prod(in_shape)
         if in_features < 1 or out_features < 1:
-            raise SpecError(f"in_shape and out_features must be positive, got {list(in_shape)} and {out_features}")
+            raise SpecError(
+                f"in_shape and out_features must be positive, got {list(in_shape)} and"
+                f" {out_features}"
+            )
         self.in_shape = tuple(in_shape)
         self.hidden = hidden_layers(
             in_features,
@@ -102,19 +110,27 @@ class MLP(nn.Module):
             paired: Whether each set has an input of its own.
 
         Returns:
-            `[B, N, out_features]`, or `NotImplemented` with spectral norm, batch norm or context modulation.
+            `[B, N, out_features]`, or `NotImplemented` with spectral norm, batch norm
+            or context modulation.
         """
         if not self._plain or context_layers(self):
             return NotImplemented
         h = self._flat(x, 2 if paired else 1)
         for name, layer in self.hidden.named_children():
             if isinstance(layer, nn.Linear):
-                h = batched_linear(h, weights[f"hidden.{name}.weight"], weights.get(f"hidden.{name}.bias"))
+                h = batched_linear(
+                    h, weights[f"hidden.{name}.weight"], weights.get(f"hidden.{name}.bias")
+                )
             else:
                 h = layer(h if h.ndim == 3 else h.expand(len(weights["out.weight"]), -1, -1))
-        return self.out_activation(batched_linear(h, weights["out.weight"], weights.get("out.bias")))
+        return self.out_activation(
+            batched_linear(h, weights["out.weight"], weights.get("out.bias"))
+        )
 
     def _flat(self, x: Tensor, batch_dims: int) -> Tensor:
         if x.ndim <= batch_dims or x.shape[batch_dims:].numel() != math.prod(self.in_shape):
-            raise SpecError(f"the network expects samples of shape {list(self.in_shape)}, got inputs {list(x.shape)}")
+            raise SpecError(
+                f"the network expects samples of shape {list(self.in_shape)}, got inputs"
+                f" {list(x.shape)}"
+            )
         return x.flatten(batch_dims)

@@ -18,8 +18,9 @@ from hypnet_zoo.layers.norms import PaddedShortcut, norm_of
 class ResNet(nn.Module):
     r"""The residual network with $6n + 2$ layers for CIFAR.
 
-    A 3x3 convolution, three groups of $n$ blocks of two 3x3 convolutions, the second and third group at half the resolution of the
-    one before, global average pooling and a linear layer. Shortcuts have no parameters.
+    A 3x3 convolution, three groups of $n$ blocks of two 3x3 convolutions, the second
+    and third group at half the resolution of the one before, global average pooling and
+    a linear layer. Shortcuts have no parameters.
 
     Shapes:
         - Input: `[N, C, H, W]`
@@ -30,23 +31,27 @@ class ResNet(nn.Module):
         out_features: Number of outputs.
         n: Blocks per group: 3, 5, 7, 9 and 18 in the paper.
         k: Widening factor of the three groups.
-        feature_maps: Feature maps of the first convolution and of the three groups, before widening.
+        feature_maps: Feature maps of the first convolution and of the three groups,
+            before widening.
         conv_bias: Whether convolutions have biases; batch norm makes them superfluous.
         out_bias: Whether the linear layer has a bias.
-        statistics: Statistics of the batch norm after each convolution: `running`, `batch`, `frozen` or `learnable`; `None` for no
-            batch norm.
+        statistics: Statistics of the batch norm after each convolution: `running`,
+            `batch`, `frozen` or `learnable`; `None` for no batch norm.
         spectral_norm: Divide each weight by an estimate of its largest singular value.
-        context_mod: Where and how gains and shifts modulate the layers, see `Modulation`; none by default.
+        context_mod: Where and how gains and shifts modulate the layers, see
+            `Modulation`; none by default.
 
     Raises:
-        SpecError: `n`, `k` or a number of feature maps is not positive, or there are not four of them.
+        SpecError: `n`, `k` or a number of feature maps is not positive, or there are
+            not four of them.
 
     Example:
         >>> sum(p.numel() for p in ResNet((3, 32, 32), 10, n=5).parameters())
         464154
 
     References:
-        He et al., Deep Residual Learning for Image Recognition, CVPR 2016, arXiv:1512.03385, section 4.2.
+        He et al., Deep Residual Learning for Image Recognition, CVPR 2016,
+        arXiv:1512.03385, section 4.2.
     """
 
     conformance: ClassVar = {"in_shapes": [(1, 8, 8), (3, 9, 6)]}
@@ -77,7 +82,11 @@ class ResNet(nn.Module):
             blocks = nn.Sequential()
             for block in range(n):
                 stride = 2 if group and not block else 1
-                blocks.append(ResidualBlock(channels, width, stride=stride, bias=conv_bias, statistics=statistics))
+                blocks.append(
+                    ResidualBlock(
+                        channels, width, stride=stride, bias=conv_bias, statistics=statistics
+                    )
+                )
                 channels = width
             self.groups.append(blocks)
         self.out = nn.Linear(channels, out_features, bias=out_bias)
@@ -99,7 +108,15 @@ class ResNet(nn.Module):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, and a shortcut around them that is added before the last ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int, bias: bool, statistics: Statistics | None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        bias: bool,
+        statistics: Statistics | None,
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=bias)
         self.norm1 = norm_of(out_channels, statistics)
@@ -108,7 +125,9 @@ class ResidualBlock(nn.Module):
         self.norm2 = norm_of(out_channels, statistics)
         self.relu2 = nn.ReLU()
         same = stride == 1 and in_channels == out_channels
-        self.shortcut = nn.Identity() if same else PaddedShortcut(in_channels, out_channels, stride=stride)
+        self.shortcut = (
+            nn.Identity() if same else PaddedShortcut(in_channels, out_channels, stride=stride)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[N, in_channels, H, W]` to `[N, out_channels, H / stride, W / stride]`."""
@@ -121,7 +140,8 @@ def group_widths(n: int, k: int, feature_maps: Sequence[int]) -> tuple[int, ...]
     """Feature maps of the first convolution and, widened, of the three groups.
 
     Raises:
-        SpecError: A size is not positive, or there are not four numbers of feature maps.
+        SpecError: A size is not positive, or there are not four numbers of feature
+            maps.
     """
     if n < 1 or k < 1:
         raise SpecError(f"n and k must be at least 1, got {n} and {k}")

@@ -31,9 +31,10 @@ _VARIANTS: dict[int, tuple[tuple[int, ...], bool]] = {
 class ResNetImageNet(nn.Module):
     """A residual network of four groups: ResNet-18, 34, 50, 101, 152 and whatever lies between.
 
-    A 7x7 convolution of stride 2 with max pooling (the stem), four groups of blocks, the last three of which halve the resolution, global
-    average pooling and a linear layer. Parameters are named and shaped as in `torchvision.models`, so `state_dict`s of the one fit the other, and
-    outputs are equal.
+    A 7x7 convolution of stride 2 with max pooling (the stem), four groups of blocks,
+    the last three of which halve the resolution, global average pooling and a linear
+    layer. Parameters are named and shaped as in `torchvision.models`, so `state_dict`s
+    of the one fit the other, and outputs are equal.
 
     Shapes:
         - Input: `[N, C, H, W]`
@@ -44,28 +45,33 @@ class ResNetImageNet(nn.Module):
         out_features: Number of outputs.
         variant: The named networks; `None` to use `blocks` and `bottleneck`.
         blocks: Blocks per group, four numbers, if there is no `variant`.
-        bottleneck: Blocks of 1x1, 3x3 and 1x1 convolutions with four times the feature maps at the end, instead of two 3x3 ones,
-            if there is no `variant`.
+        bottleneck: Blocks of 1x1, 3x3 and 1x1 convolutions with four times the feature
+            maps at the end, instead of two 3x3 ones, if there is no `variant`.
         feature_maps: Feature maps of the stem and of the four groups.
-        shortcut: What changes the shape along a shortcut: a 1x1 convolution with batch norm (`projection`), or subsampling and feature
-            maps of zeros (`padding`).
-        small_images: A 3x3 convolution of stride 1 without pooling as stem, for images like CIFAR's.
+        shortcut: What changes the shape along a shortcut: a 1x1 convolution with batch
+            norm (`projection`), or subsampling and feature maps of zeros (`padding`).
+        small_images: A 3x3 convolution of stride 1 without pooling as stem, for images
+            like CIFAR's.
         conv_bias: Whether convolutions have biases; shortcuts never have.
         out_bias: Whether the linear layer has a bias.
-        statistics: Statistics of the batch norms: `running`, `batch`, `frozen` or `learnable`; `None` for no batch norm.
+        statistics: Statistics of the batch norms: `running`, `batch`, `frozen` or
+            `learnable`; `None` for no batch norm.
         spectral_norm: Divide each weight by an estimate of its largest singular value.
-        context_mod: Where and how gains and shifts modulate the layers, see `Modulation`; none by default.
+        context_mod: Where and how gains and shifts modulate the layers, see
+            `Modulation`; none by default.
 
     Raises:
-        SpecError: `variant` or `shortcut` does not exist, a size is not positive, or `blocks` or `feature_maps` has the wrong length.
+        SpecError: `variant` or `shortcut` does not exist, a size is not positive, or
+            `blocks` or `feature_maps` has the wrong length.
 
     Example:
         >>> sum(p.numel() for p in ResNetImageNet((3, 224, 224), 1000, variant=18).parameters())
         11689512
 
     References:
-        He et al., Deep Residual Learning for Image Recognition, CVPR 2016, arXiv:1512.03385, table 1. As in torchvision, the stride of
-        a bottleneck is on its 3x3 convolution, not on the first 1x1 one.
+        He et al., Deep Residual Learning for Image Recognition, CVPR 2016,
+        arXiv:1512.03385, table 1. As in torchvision, the stride of a bottleneck is on
+        its 3x3 convolution, not on the first 1x1 one.
     """
 
     conformance: ClassVar = {"in_shapes": [(1, 32, 32)]}
@@ -95,14 +101,19 @@ class ResNetImageNet(nn.Module):
         super().__init__()
         if variant is not None:
             if variant not in _VARIANTS:
-                raise SpecError(f"variant: there is no ResNet {variant}; there is: {listed(map(str, _VARIANTS))}")
+                raise SpecError(
+                    f"variant: there is no ResNet {variant}; there is:"
+                    f" {listed(map(str, _VARIANTS))}"
+                )
             blocks, bottleneck = _VARIANTS[variant]
         _check(blocks, feature_maps, shortcut)
         self.in_shape = image_shape(in_shape, out_features)
         self.small_images = small_images
         stem = feature_maps[0]
         kernel, stride, padding = (3, 1, 1) if small_images else (7, 2, 3)
-        self.conv1 = nn.Conv2d(self.in_shape[0], stem, kernel, stride=stride, padding=padding, bias=conv_bias)
+        self.conv1 = nn.Conv2d(
+            self.in_shape[0], stem, kernel, stride=stride, padding=padding, bias=conv_bias
+        )
         self.bn1 = norm_of(stem, statistics)
         self.relu = nn.ReLU()
         kind = Bottleneck if bottleneck else BasicBlock
@@ -111,7 +122,16 @@ class ResNetImageNet(nn.Module):
             layer = nn.Sequential()
             for block in range(count):
                 stride = 2 if group and not block else 1
-                layer.append(kind(channels, width, stride=stride, shortcut=shortcut, bias=conv_bias, statistics=statistics))
+                layer.append(
+                    kind(
+                        channels,
+                        width,
+                        stride=stride,
+                        shortcut=shortcut,
+                        bias=conv_bias,
+                        statistics=statistics,
+                    )
+                )
                 channels = width * kind.expansion
             self.add_module(f"layer{group + 1}", layer)  # the names that torchvision gives them
         self.fc = nn.Linear(channels, out_features, bias=out_bias)
@@ -139,7 +159,14 @@ class BasicBlock(nn.Module):
     expansion: ClassVar[int] = 1
 
     def __init__(
-        self, in_channels: int, width: int, *, stride: int, shortcut: Shortcut, bias: bool, statistics: Statistics | None
+        self,
+        in_channels: int,
+        width: int,
+        *,
+        stride: int,
+        shortcut: Shortcut,
+        bias: bool,
+        statistics: Statistics | None,
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=bias)
@@ -163,7 +190,14 @@ class Bottleneck(nn.Module):
     expansion: ClassVar[int] = 4
 
     def __init__(
-        self, in_channels: int, width: int, *, stride: int, shortcut: Shortcut, bias: bool, statistics: Statistics | None
+        self,
+        in_channels: int,
+        width: int,
+        *,
+        stride: int,
+        shortcut: Shortcut,
+        bias: bool,
+        statistics: Statistics | None,
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=bias)
@@ -175,7 +209,9 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=bias)
         self.bn3 = norm_of(width * self.expansion, statistics)
         self.relu3 = nn.ReLU()
-        self.downsample = _shortcut(in_channels, width * self.expansion, stride, shortcut, statistics)
+        self.downsample = _shortcut(
+            in_channels, width * self.expansion, stride, shortcut, statistics
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[N, in_channels, H, W]` to `[N, 4 * width, H / stride, W / stride]`."""
@@ -185,7 +221,9 @@ class Bottleneck(nn.Module):
         return self.relu3(h + self.downsample(x))  # type: ignore[no-any-return]
 
 
-def _shortcut(in_channels: int, out_channels: int, stride: int, kind: Shortcut, statistics: Statistics | None) -> nn.Module:
+def _shortcut(
+    in_channels: int, out_channels: int, stride: int, kind: Shortcut, statistics: Statistics | None
+) -> nn.Module:
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
     if kind == "padding":
@@ -200,4 +238,6 @@ def _check(blocks: Sequence[int], feature_maps: Sequence[int], shortcut: str) ->
     if len(feature_maps) != 5 or min(feature_maps) < 1:
         raise SpecError(f"feature_maps must be five positive numbers, got {list(feature_maps)}")
     if shortcut not in get_args(Shortcut):
-        raise SpecError(f"shortcut: there is no {shortcut!r}{did_you_mean(shortcut, get_args(Shortcut))}")
+        raise SpecError(
+            f"shortcut: there is no {shortcut!r}{did_you_mean(shortcut, get_args(Shortcut))}"
+        )

@@ -20,7 +20,8 @@ class Hidden(NamedTuple):
 
     Attributes:
         outputs: `[N, T, units]` of each hidden layer, what the next one sees.
-        internal: Cell states of LSTM layers and hidden states of Elman layers, `[N, T, units]`; `None` for fully connected ones.
+        internal: Cell states of LSTM layers and hidden states of Elman layers, `[N, T,
+            units]`; `None` for fully connected ones.
     """
 
     outputs: tuple[Tensor, ...]
@@ -30,8 +31,9 @@ class Hidden(NamedTuple):
 class SimpleRNN(nn.Module):
     r"""Recurrent layers between fully connected ones, with one output per time step.
 
-    Recurrent layers have the parameters of torch's. LSTM layers run as its fused kernel, unless context modulation stands inside the
-    recurrence or their cell states are asked for; Elman layers run step by step.
+    Recurrent layers have the parameters of torch's. LSTM layers run as its fused
+    kernel, unless context modulation stands inside the recurrence or their cell states
+    are asked for; Elman layers run step by step.
 
     Shapes:
         - Input: `[N, T, *in_shape]`
@@ -43,22 +45,31 @@ class SimpleRNN(nn.Module):
         recurrent: Units of each recurrent layer; at least one.
         before: Units of each fully connected hidden layer in front of them.
         after: Units of each fully connected hidden layer behind them.
-        fc_out: Whether a linear layer gives the outputs. Otherwise the last recurrent layer does, which must have `out_features` units.
+        fc_out: Whether a linear layer gives the outputs. Otherwise the last recurrent
+            layer does, which must have `out_features` units.
         cell: `elman` or `lstm`.
         activation: Nonlinearity of Elman and hidden layers.
         bias: Whether layers have biases.
-        output_step: Whether an Elman layer computes an output from its hidden state with a matrix of its own.
-        bptt_depth: Gradients flow through the last so many time steps only; through all by default.
-        recurrent_init: Start recurrent layers from torch's uniform draw, with `orthogonal` hidden-to-hidden matrices, or from Kaiming's draw.
-        context_mod: Where and how gains and shifts modulate the layers, see `Modulation`; none by default.
-        context_at: Modulate recurrent layers at every time step, or at the last one only.
-        context_steps: Gains and shifts of their own for each of so many time steps, the most that a sequence may have; 0 for the same at all.
+        output_step: Whether an Elman layer computes an output from its hidden state
+            with a matrix of its own.
+        bptt_depth: Gradients flow through the last so many time steps only; through all
+            by default.
+        recurrent_init: Start recurrent layers from torch's uniform draw, with
+            `orthogonal` hidden-to-hidden matrices, or from Kaiming's draw.
+        context_mod: Where and how gains and shifts modulate the layers, see
+            `Modulation`; none by default.
+        context_at: Modulate recurrent layers at every time step, or at the last one
+            only.
+        context_steps: Gains and shifts of their own for each of so many time steps, the
+            most that a sequence may have; 0 for the same at all.
 
     Raises:
-        SpecError: A size is not positive, there is no recurrent layer, or options contradict each other.
+        SpecError: A size is not positive, there is no recurrent layer, or options
+            contradict each other.
 
     References:
-        Elman, Finding Structure in Time, Cognitive Science 1990. Hochreiter and Schmidhuber, Long Short-Term Memory, Neural Computation 1997.
+        Elman, Finding Structure in Time, Cognitive Science 1990. Hochreiter and
+        Schmidhuber, Long Short-Term Memory, Neural Computation 1997.
     """
 
     conformance: ClassVar = {"in_shapes": [(3,), (2, 2)], "sequence_length": 5}
@@ -86,7 +97,9 @@ class SimpleRNN(nn.Module):
         self.in_shape = tuple(in_shape)
         _check(self.in_shape, out_features, recurrent, before, after, fc_out=fc_out)
         if context_mod is None and (context_steps > 0 or context_at == "last_step"):
-            raise SpecError("context_at and context_steps say where context_mod modulates, which is not given")
+            raise SpecError(
+                "context_at and context_steps say where context_mod modulates, which is not given"
+            )
         self.before = _hidden(math.prod(self.in_shape), before, activation, bias=bias)
         features = before[-1] if before else math.prod(self.in_shape)
         last = None if context_mod is None or context_mod.output else len(recurrent) - 1
@@ -109,14 +122,19 @@ class SimpleRNN(nn.Module):
             self.recurrent.append(layer)
             features = units
         self.after = _hidden(features, after, activation, bias=bias)
-        self.out = nn.Linear(after[-1] if after else features, out_features, bias=bias) if fc_out else nn.Identity()
+        self.out = (
+            nn.Linear(after[-1] if after else features, out_features, bias=bias)
+            if fc_out
+            else nn.Identity()
+        )
         self.context: ContextMod | None = None
         self._modulate(context_mod, context_steps)
 
     def _modulate(self, modulation: Modulation | None, steps: int) -> None:
         if modulation is None:
             return
-        # Recurrent layers modulate inside; the parts around them are modulated like any network.
+        # Recurrent layers modulate inside; the parts around them are modulated like any
+        # network.
         for layer in (*self.before, *self.after):
             if isinstance(layer, nn.Linear):
                 width = layer.out_features
@@ -174,12 +192,17 @@ def check_sequences(x: Tensor, in_shape: Sequence[int]) -> None:
         SpecError: They are not.
     """
     if x.ndim != len(in_shape) + 2 or tuple(x.shape[2:]) != tuple(in_shape):
-        raise SpecError(f"the network expects sequences [N, T, {', '.join(map(str, in_shape))}], got inputs {list(x.shape)}")
+        raise SpecError(
+            f"the network expects sequences [N, T, {', '.join(map(str, in_shape))}], got inputs"
+            f" {list(x.shape)}"
+        )
     if x.shape[1] < 1:
         raise SpecError("a sequence must have at least one time step")
 
 
-def _hidden(in_features: int, widths: Sequence[int], activation: ActivationName, *, bias: bool) -> nn.Sequential:
+def _hidden(
+    in_features: int, widths: Sequence[int], activation: ActivationName, *, bias: bool
+) -> nn.Sequential:
     layers = nn.Sequential()
     for width in widths:
         layers.append(nn.Linear(in_features, width, bias=bias))
@@ -201,12 +224,17 @@ def _check(
         if any(width < 1 for width in widths):
             raise SpecError(f"{name}: a layer must have at least one unit, got {list(widths)}")
     if math.prod(in_shape) < 1 or out_features < 1:
-        raise SpecError(f"in_shape and out_features must be positive, got {list(in_shape)} and {out_features}")
+        raise SpecError(
+            f"in_shape and out_features must be positive, got {list(in_shape)} and {out_features}"
+        )
     if not recurrent:
         raise SpecError("recurrent: there must be at least one recurrent layer")
     if not fc_out and after:
-        raise SpecError("fc_out: without an output layer there can be no layers after the recurrent ones")
+        raise SpecError(
+            "fc_out: without an output layer there can be no layers after the recurrent ones"
+        )
     if not fc_out and recurrent[-1] != out_features:
         raise SpecError(
-            f"fc_out: without an output layer the last recurrent layer must have {out_features} units, has {recurrent[-1]}"
+            f"fc_out: without an output layer the last recurrent layer must have {out_features}"
+            f" units, has {recurrent[-1]}"
         )

@@ -19,8 +19,9 @@ from hypnet_zoo.mainnets.resnet import group_widths
 class WideResNet(nn.Module):
     r"""The wide residual network WRN-$(6n + 4)$-$k$ with blocks of two 3x3 convolutions.
 
-    Batch norm and ReLU stand before each convolution. Where a block changes the number of feature maps or the resolution, its shortcut
-    is a 1x1 convolution of the activated input.
+    Batch norm and ReLU stand before each convolution. Where a block changes the number
+    of feature maps or the resolution, its shortcut is a 1x1 convolution of the
+    activated input.
 
     Shapes:
         - Input: `[N, C, H, W]`
@@ -31,16 +32,21 @@ class WideResNet(nn.Module):
         out_features: Number of outputs.
         n: Blocks per group: 4 for WRN-28, 6 for WRN-40, 2 for WRN-16.
         k: Widening factor of the three groups.
-        feature_maps: Feature maps of the first convolution and of the three groups, before widening.
+        feature_maps: Feature maps of the first convolution and of the three groups,
+            before widening.
         conv_bias: Whether convolutions have biases; shortcuts never have.
         out_bias: Whether the linear layer has a bias.
-        dropout: Probability that an activation is set to zero in training, after the first convolution of each block.
-        statistics: Statistics of the batch norms: `running`, `batch`, `frozen` or `learnable`; `None` for no batch norm.
+        dropout: Probability that an activation is set to zero in training, after the
+            first convolution of each block.
+        statistics: Statistics of the batch norms: `running`, `batch`, `frozen` or
+            `learnable`; `None` for no batch norm.
         spectral_norm: Divide each weight by an estimate of its largest singular value.
-        context_mod: Where and how gains and shifts modulate the layers, see `Modulation`; none by default.
+        context_mod: Where and how gains and shifts modulate the layers, see
+            `Modulation`; none by default.
 
     Raises:
-        SpecError: `n`, `k` or a number of feature maps is not positive, there are not four of them, or `dropout` is not in [0, 1).
+        SpecError: `n`, `k` or a number of feature maps is not positive, there are not
+            four of them, or `dropout` is not in [0, 1).
 
     Example:
         >>> sum(p.numel() for p in WideResNet((3, 32, 32), 10, n=6, k=2).parameters())
@@ -79,7 +85,16 @@ class WideResNet(nn.Module):
             blocks = nn.Sequential()
             for block in range(n):
                 stride = 2 if group and not block else 1
-                blocks.append(WideBlock(channels, width, stride=stride, bias=conv_bias, dropout=dropout, statistics=statistics))
+                blocks.append(
+                    WideBlock(
+                        channels,
+                        width,
+                        stride=stride,
+                        bias=conv_bias,
+                        dropout=dropout,
+                        statistics=statistics,
+                    )
+                )
                 channels = width
             self.groups.append(blocks)
         self.norm = norm_of(channels, statistics)
@@ -104,7 +119,14 @@ class WideBlock(nn.Module):
     """Norm, ReLU and convolution, twice, with dropout between, and a shortcut."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, stride: int, bias: bool, dropout: float, statistics: Statistics | None
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        bias: bool,
+        dropout: float,
+        statistics: Statistics | None,
     ) -> None:
         super().__init__()
         self.norm1 = norm_of(in_channels, statistics)
@@ -115,7 +137,9 @@ class WideBlock(nn.Module):
         self.relu2 = nn.ReLU()
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=bias)
         same = stride == 1 and in_channels == out_channels
-        self.shortcut = None if same else nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+        self.shortcut = (
+            None if same else nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[N, in_channels, H, W]` to `[N, out_channels, H / stride, W / stride]`."""

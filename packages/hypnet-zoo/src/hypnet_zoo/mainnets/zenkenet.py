@@ -16,7 +16,8 @@ from hypnet_zoo.layers.modulation import Modulation, modulate
 class ZenkeNet(nn.Module):
     """Four 3x3 convolutions in two groups, each group with pooling and dropout, a hidden layer of 512 units and a linear output layer.
 
-    The first convolution of each group is padded, the second is not; 32 filters in the first group, 64 in the second.
+    The first convolution of each group is padded, the second is not; 32 filters in the
+    first group, 64 in the second.
 
     Shapes:
         - Input: `[N, C, H, W]`
@@ -25,9 +26,11 @@ class ZenkeNet(nn.Module):
     Args:
         in_shape: `(C, H, W)`, at least 10 pixels in each direction.
         out_features: Number of outputs.
-        dropout: Probability that an activation is set to zero in training, after each group; twice that after the hidden layer.
+        dropout: Probability that an activation is set to zero in training, after each
+            group; twice that after the hidden layer.
         spectral_norm: Divide each weight by an estimate of its largest singular value.
-        context_mod: Where and how gains and shifts modulate the layers, see `Modulation`; none by default.
+        context_mod: Where and how gains and shifts modulate the layers, see
+            `Modulation`; none by default.
 
     Raises:
         SpecError: Images are too small, or `dropout` is not in [0, 0.5).
@@ -37,7 +40,8 @@ class ZenkeNet(nn.Module):
         1250858
 
     References:
-        Zenke, Poole and Ganguli, Continual Learning Through Synaptic Intelligence, ICML 2017, arXiv:1703.04200, appendix.
+        Zenke, Poole and Ganguli, Continual Learning Through Synaptic Intelligence, ICML
+        2017, arXiv:1703.04200, appendix.
     """
 
     conformance: ClassVar = {"in_shapes": [(3, 10, 12)]}
@@ -53,11 +57,16 @@ class ZenkeNet(nn.Module):
     ) -> None:
         super().__init__()
         if not 0.0 <= dropout < 0.5:
-            raise SpecError(f"dropout must lie in [0, 0.5), because the hidden layer has twice as much, got {dropout}")
+            raise SpecError(
+                "dropout must lie in [0, 0.5), because the hidden layer has twice as much, got"
+                f" {dropout}"
+            )
         self.in_shape = image_shape(in_shape, out_features)
         channels, height, width = self.in_shape
         if min(height, width) < 10:
-            raise SpecError(f"in_shape: ZenkeNet needs images of at least 10x10 pixels, got {height}x{width}")
+            raise SpecError(
+                f"in_shape: ZenkeNet needs images of at least 10x10 pixels, got {height}x{width}"
+            )
         self.conv1 = nn.Conv2d(channels, 32, 3, padding=1)
         self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(32, 32, 3)

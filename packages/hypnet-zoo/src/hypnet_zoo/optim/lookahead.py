@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 
 @torch.no_grad()
-def lookahead(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+def lookahead(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> dict[str, Tensor]:
     r"""The step $\Delta\theta$ that `optimizer.step()` would take with the present gradients.
 
-    The optimiser takes its real step, which is then undone, so every optimiser of torch's or one's own will do. Parameters and the
-    optimiser's state are afterwards what they were. It costs a step and a copy of both.
+    The optimiser takes its real step, which is then undone, so every optimiser of
+    torch's or one's own will do. Parameters and the optimiser's state are afterwards
+    what they were. It costs a step and a copy of both.
 
     Args:
         optimizer: The optimiser, after `backward()`.

@@ -69,22 +69,29 @@ class OutputRegularizer:
         self._importance = self._importances(importance, output_units)
         self._scale = self._scales(scale)
         state = (*hypernet.named_parameters(), *hypernet.named_buffers())
-        self._start = {name: tensor.detach().clone() for name, tensor in state} if recompute else None
+        self._start = (
+            {name: tensor.detach().clone() for name, tensor in state} if recompute else None
+        )
         self._targets = None if recompute else self._generate_all()
 
-    def __call__(self, *, delta: Mapping[str, Tensor] | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self, *, delta: Mapping[str, Tensor] | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
         r"""The penalty, a scalar.
 
         Args:
-            delta: Look ahead: a change of the hypernetwork's parameters, by name, that is added before generating:
-                $h(e_j, \theta + \Delta\theta)$. Parameters without a change may be left out.
+            delta: Look ahead: a change of the hypernetwork's parameters, by name, that
+                is added before generating: $h(e_j, \theta + \Delta\theta)$. Parameters
+                without a change may be left out.
             generator: Chooses the random subset, on the CPU.
         """
         blocks = self.blocks(generator=generator)
         if not blocks:
             return next(self.hypernet.parameters()).new_zeros(())
         total = sum(len(block) for block in blocks)
-        return torch.stack([self.penalty(self._generate(block, delta), block, total=total) for block in blocks]).sum()
+        return torch.stack(
+            [self.penalty(self._generate(block, delta), block, total=total) for block in blocks]
+        ).sum()
 
     def blocks(self, *, generator: torch.Generator | None = None) -> list[list[int]]:
         """The conditions to use in this step, in blocks for one call of the hypernetwork each."""
@@ -94,13 +101,17 @@ class OutputRegularizer:
             chosen = [chosen[i] for i in picks]
         return [chosen[i : i + self.block_size] for i in range(0, len(chosen), self.block_size)]
 
-    def penalty(self, flat: Tensor, conditions: Sequence[int], *, total: int | None = None) -> Tensor:
+    def penalty(
+        self, flat: Tensor, conditions: Sequence[int], *, total: int | None = None
+    ) -> Tensor:
         """The part of the penalty that belongs to some conditions.
 
         Args:
-            flat: What the hypernetwork generates for them now: `[len(conditions), numel]`.
+            flat: What the hypernetwork generates for them now: `[len(conditions),
+                numel]`.
             conditions: Their ids.
-            total: Number of conditions that the mean is over; all of `conditions` by default.
+            total: Number of conditions that the mean is over; all of `conditions` by
+                default.
         """
         targets = self.targets(conditions)
         total = len(conditions) if total is None else total
@@ -127,7 +138,9 @@ class OutputRegularizer:
         try:
             return [self._place[condition] for condition in conditions]
         except KeyError as error:
-            raise SpecError(f"condition {error} is none of those that are regularised: {self.conditions}") from None
+            raise SpecError(
+                f"condition {error} is none of those that are regularised: {self.conditions}"
+            ) from None
 
     def _generate(self, conditions: Sequence[int], delta: Mapping[str, Tensor] | None) -> Tensor:
         if delta is None:
@@ -135,7 +148,9 @@ class OutputRegularizer:
         parameters = dict(self.hypernet.named_parameters())
         unknown = [name for name in delta if name not in parameters]
         if unknown:
-            raise SpecError(f"delta names parameters that the hypernetwork does not have: {', '.join(unknown)}")
+            raise SpecError(
+                f"delta names parameters that the hypernetwork does not have: {', '.join(unknown)}"
+            )
         moved = {name: parameters[name] + change for name, change in delta.items()}
         return functional_call(self.hypernet, moved, (conditions,)).flat  # type: ignore[no-any-return]
 
@@ -157,23 +172,34 @@ class OutputRegularizer:
             targets[start : start + len(block)] = self._generate_fixed(block)
         return targets
 
-    def _importances(self, importance: Tensor | None, output_units: Sequence[Sequence[int]] | None) -> Tensor | None:
+    def _importances(
+        self, importance: Tensor | None, output_units: Sequence[Sequence[int]] | None
+    ) -> Tensor | None:
         shape = (len(self.conditions), self.hypernet.target.numel)
         if importance is not None and tuple(importance.shape) != shape:
-            raise SpecError(f"importance must have shape {list(shape)} (conditions, weights), got {list(importance.shape)}")
+            raise SpecError(
+                f"importance must have shape {list(shape)} (conditions, weights), got"
+                f" {list(importance.shape)}"
+            )
         if output_units is None:
             return importance
         if len(output_units) != len(self.conditions):
-            raise SpecError(f"output_units must be given for {len(self.conditions)} conditions, got {len(output_units)}")
+            raise SpecError(
+                f"output_units must be given for {len(self.conditions)} conditions, got"
+                f" {len(output_units)}"
+            )
         like = next(self.hypernet.parameters())
-        masks = torch.tensor([self.hypernet.target.output_mask(units) for units in output_units], dtype=like.dtype).to(
-            like.device
-        )
+        masks = torch.tensor(
+            [self.hypernet.target.output_mask(units) for units in output_units], dtype=like.dtype
+        ).to(like.device)
         return masks if importance is None else masks * importance
 
     def _scales(self, scale: Sequence[float] | Tensor | None) -> Tensor | None:
         if scale is None:
             return None
         if len(scale) != len(self.conditions):
-            raise SpecError(f"scale must have {len(self.conditions)} values, one per condition, got {len(scale)}")
+            raise SpecError(
+                f"scale must have {len(self.conditions)} values, one per condition, got"
+                f" {len(scale)}"
+            )
         return torch.as_tensor(scale).to(next(self.hypernet.parameters()))

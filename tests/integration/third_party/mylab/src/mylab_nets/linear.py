@@ -16,7 +16,9 @@ class Linear(HyperNetwork):
         scale: Standard deviation of the generated weights before training.
     """
 
-    def __init__(self, target: TargetSpec, conditions: ConditionSpec, *, scale: float = 0.5) -> None:
+    def __init__(
+        self, target: TargetSpec, conditions: ConditionSpec, *, scale: float = 0.5
+    ) -> None:
         super().__init__(target, conditions)
         inputs = conditions.size + conditions.input_size
         self.head = nn.Linear(inputs, target.numel)

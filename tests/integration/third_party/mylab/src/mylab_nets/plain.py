@@ -14,7 +14,9 @@ from hypnet_core.runs.scheduling import JobSpec, JobState
 
 
 class Plain:
-    """Starts every job at once as a process of this machine, without limits. Its jobs are forgotten when it goes.
+    """Starts every job at once as a process of this machine, without limits.
+
+    Its jobs are forgotten when it goes.
 
     Args:
         niceness: How much of the processor the jobs leave to others, 0 (none) to 19.
@@ -33,9 +35,14 @@ class Plain:
         with ExitStack() as files:
             out, err = (self._file(files, path) for path in (job.stdout, job.stderr))
             try:
-                # A session of its own, so that cancelling reaches whatever the job started.
+                # A session of its own, so that cancelling reaches whatever the job
+                # started.
                 self._processes[name] = subprocess.Popen(
-                    ["nice", "-n", str(self.niceness), *job.argv] if self.niceness else list(job.argv),
+                    (
+                        ["nice", "-n", str(self.niceness), *job.argv]
+                        if self.niceness
+                        else list(job.argv)
+                    ),
                     cwd=job.cwd,
                     env={**os.environ, **job.env},
                     stdin=subprocess.DEVNULL,

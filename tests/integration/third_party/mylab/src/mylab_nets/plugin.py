@@ -1,4 +1,7 @@
-"""Everything that mylab-nets offers. Nothing here imports torch: hypnet loads a component when it is used."""
+"""Everything that mylab-nets offers.
+
+Nothing here imports torch: hypnet loads a component when it is used.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,23 @@ if TYPE_CHECKING:
 def hypnet_components() -> list[Component]:
     """The components."""
     return [
-        Component.dataset("stripes", "mylab_nets.stripes:stripes", "Points of the plane, in stripes of alternating classes."),
-        Component.mainnet("tinynet", "mylab_nets.tiny:TinyNet", "A two-layer network for quick trials."),
-        Component.hypernet("linear", "mylab_nets.linear:Linear", "A linear map from embeddings to weights."),
-        Component.scheduler("plain", "mylab_nets.plain:Plain", "Processes of this machine, all at once."),
-        Component.experiment("memorize", "mylab_nets.memorize:Memorize", "Learns a dataset by heart."),
+        Component.dataset(
+            "stripes",
+            "mylab_nets.stripes:stripes",
+            "Points of the plane, in stripes of alternating classes.",
+        ),
+        Component.mainnet(
+            "tinynet", "mylab_nets.tiny:TinyNet", "A two-layer network for quick trials."
+        ),
+        Component.hypernet(
+            "linear", "mylab_nets.linear:Linear", "A linear map from embeddings to weights."
+        ),
+        Component.scheduler(
+            "plain", "mylab_nets.plain:Plain", "Processes of this machine, all at once."
+        ),
+        Component.experiment(
+            "memorize", "mylab_nets.memorize:Memorize", "Learns a dataset by heart."
+        ),
     ]
 
 

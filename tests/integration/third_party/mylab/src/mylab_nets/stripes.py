@@ -21,11 +21,17 @@ def stripes(*, samples: int = 200, width: float = 0.5, noise: float = 0.0, seed:
         ConfigError: There are too few samples, or the width is not positive.
     """
     if samples < 2 or width <= 0:
-        raise ConfigError(f"stripes needs two samples and a positive width, got {samples} and {width:g}")
+        raise ConfigError(
+            f"stripes needs two samples and a positive width, got {samples} and {width:g}"
+        )
     generator = torch.Generator().manual_seed(seed)
     points = 2 * torch.rand(samples + samples // 2, 2, generator=generator) - 1
     classes = (points[:, 0] / width).floor().long() % 2
     points += noise * torch.randn(points.shape, generator=generator)
     spec = TaskSpec(name="stripes", kind="classification", in_shape=(2,), out_shape=(2,))
     everything = Split.of(points, classes)
-    return Task(spec, everything.subset(torch.arange(samples)), everything.subset(torch.arange(samples, len(points))))
+    return Task(
+        spec,
+        everything.subset(torch.arange(samples)),
+        everything.subset(torch.arange(samples, len(points))),
+    )

@@ -18,7 +18,9 @@ class TinyNet(nn.Module):
         bias: Whether the layers have biases.
     """
 
-    def __init__(self, in_shape: Sequence[int], out_features: int, *, width: int = 8, bias: bool = True) -> None:
+    def __init__(
+        self, in_shape: Sequence[int], out_features: int, *, width: int = 8, bias: bool = True
+    ) -> None:
         super().__init__()
         self.inner = nn.Linear(math.prod(in_shape), width, bias=bias)
         self.outer = nn.Linear(width, out_features, bias=bias)
