@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import RandomCrop as TorchvisionCrop
 
-from hypnet_core.tasks.split import Split
+from hypnet_core.tasks import Split
 from hypnet_data.transforms import Normalize, RandomCrop, Scale
 
 SIZE, BATCH, ROUNDS, BATCHES = 60_000, 128, 15, 200

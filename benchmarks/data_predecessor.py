@@ -35,8 +35,7 @@ import torch
 from measure import interleaved, median_ms, peak_memory, ratio
 
 import hypnet_data.images.cifar
-from hypnet_core.tasks.split import Split
-from hypnet_core.tasks.task import Task, TaskSequence
+from hypnet_core.tasks import Split, Task, TaskSequence
 from hypnet_data.continual.images import permuted_mnist, split_mnist
 from hypnet_data.continual.permuted import permuted_tasks
 from hypnet_data.images.cifar import cifar10

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from measure import interleaved, median_ms, peak_memory, ratio
 
 from hypnet_core import ConditionSpec, MainNetwork, TaskSpec
-from hypnet_core.tasks.split import Batch
+from hypnet_core.tasks import Batch
 from hypnet_zoo.experiments.hypercl_config import ContinualConfig, TrainConfig
 from hypnet_zoo.experiments.training import TaskTrainer
 from hypnet_zoo.hypernets.chunked import ChunkedHMLP

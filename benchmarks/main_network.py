@@ -22,7 +22,7 @@ from measure import interleaved, median_ms, ratio
 from torch import nn
 
 from hypnet_core import MainNetwork, Weights
-from hypnet_core.networks.weights import weights_of
+from hypnet_core.networks import weights_of
 from hypnet_zoo.mainnets.mlp import MLP
 
 SETS = 20

@@ -14,7 +14,7 @@ import torch
 from measure import interleaved, median_ms, ratio
 
 from hypnet_core import MainNetwork
-from hypnet_core.plugins.registry import registry
+from hypnet_core.plugins import registry
 
 CASES = [
     ("resnet", {"n": 3}),

@@ -14,8 +14,7 @@ import tempfile
 import time
 from typing import Any
 
-from hypnet_core.runs.config import load_config
-from hypnet_core.runs.experiment import Run, execute
+from hypnet_core.runs import Run, execute, load_config
 from hypnet_zoo.experiments.hypercl import HyperCL
 
 

@@ -23,7 +23,7 @@ from measure import interleaved, median_ms, ratio  # noqa: E402
 from torch import nn  # noqa: E402
 
 from hypnet_core import MainNetwork, Weights  # noqa: E402
-from hypnet_core.plugins.registry import registry  # noqa: E402
+from hypnet_core.plugins import registry  # noqa: E402
 from hypnet_core.specs import ParamKind  # noqa: E402
 from hypnet_zoo.mainnets.lenet import LeNet  # noqa: E402
 from hypnet_zoo.mainnets.mlp import MLP  # noqa: E402

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hypnet_core.plugins.registry import Entry, registry
+from hypnet_core.plugins import Entry, registry
 
 NAMES = ["hypnet-core", "hypnet-data", "hypnet-zoo", "hypnet-hpsearch"]
 ALONE = os.environ.get("HYPNET_ALONE")

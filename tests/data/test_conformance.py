@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hypnet_core.plugins.registry import registry
+from hypnet_core.plugins import registry
 from hypnet_core.testing import conformance
 
 FILES = {"download": False, "verify": False}

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from hypnet_core.plugins.component import Component, Kind
+from hypnet_core.plugins import Component, Kind
 from hypnet_data.plugin import hypnet_components
 
 COMPONENTS = hypnet_components()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from hypnet_core.plugins.registry import registry
+from hypnet_core.plugins import registry
 
 README = Path(__file__).parents[2] / "packages" / "hypnet-data" / "README.md"
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import SchedulerUnavailableError
-from hypnet_core.runs.scheduling import JobSpec, JobState
+from hypnet_core.runs import JobSpec, JobState
 from hypnet_hpsearch import control, inhand
 from hypnet_hpsearch.presence import Presence
 from hypnet_hpsearch.schedulers.local import Local

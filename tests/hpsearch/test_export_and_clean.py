@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import RunError
-from hypnet_core.runs.documents import read_mapping
+from hypnet_core.runs import read_mapping
 from hypnet_core.testing.scheduler import HOSTILE
 from hypnet_hpsearch.cleaning import Criterion, remove, waste
 from hypnet_hpsearch.exporting import nested

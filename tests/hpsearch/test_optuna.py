@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import ConfigError, RunError
-from hypnet_core.runs.scheduling import JobSpec, JobState
+from hypnet_core.runs import JobSpec, JobState
 from hypnet_hpsearch.driver import Driver
 from hypnet_hpsearch.ledger import TrialState
 from hypnet_hpsearch.progress import Silent

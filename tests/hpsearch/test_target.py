@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.runs.config import parse_overrides
+from hypnet_core.runs import parse_overrides
 from hypnet_core.testing.scheduler import HOSTILE
 from hypnet_hpsearch.spec import SearchSpec
 from hypnet_hpsearch.target import argument_text, check_command, command_line, override

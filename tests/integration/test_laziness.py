@@ -10,7 +10,7 @@ import pytest
 
 CODE = """
 import sys
-from hypnet_core.cli.main import main
+from hypnet_core.cli import main
 
 try:
     main(sys.argv[1:])

@@ -17,7 +17,7 @@ from hypnet_core.errors import ComponentError, ConfigError
 from hypnet_core.plugins.choice import MainnetChoice
 from hypnet_core.plugins.registry import Registry
 from hypnet_core.runs.config import dump_config, load_config, parse_overrides
-from hypnet_core.runs.documents import parse_value, read_mapping, to_yaml
+from hypnet_core.runs.parsing import parse_value, read_mapping, to_yaml
 
 CODE = """
     from hypnet_core import Component, hookimpl

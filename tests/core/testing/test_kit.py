@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hypnet_core.errors import PluginError, UsageError
+from hypnet_core.errors import UsageError
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.registry import Entry, Registry
 from hypnet_core.testing import (
@@ -30,20 +30,15 @@ CODE = """
     def hypnet_components():
         return [
             Component.dataset("data", "stranger_kit:data", "Numbers."),
-            Component.dataset("other", "stranger_kit:Other", "Numbers."),
+            Component.dataset("other", "stranger_kit:Other", "Numbers.", patience=5),
         ]
 
     def data(*, size: int = 3):
         return list(range(size))
 
     class Other:
-        conformance = {"patience": 5}
-
         def __init__(self, *, size: int = 3):
             self.size = size
-
-    class Wrong:
-        conformance = 7
 """
 
 
@@ -120,10 +115,10 @@ def test_a_component_gives_hints_about_itself(
     assert plain.hint("patience", 60) == 60
 
 
-def test_hints_must_be_a_mapping(register: Callable[..., Registry], tmp_path: Path) -> None:
-    found = register(kit=CODE.replace("stranger_kit:Other", "stranger_kit:Wrong"))
-    with pytest.raises(PluginError, match="the attribute 'conformance' must be a mapping, is int"):
-        Subject(found.get("dataset", "other"), tmp_path).hint("patience")
+def test_hints_for_the_kit_are_not_listed_to_users(register: Callable[..., Registry]) -> None:
+    component = register(kit=CODE).get("dataset", "other").component
+    assert dict(component.conformance) == {"patience": 5}
+    assert "conformance" not in component.model_dump()
 
 
 @pytest.mark.parametrize("kind", list(Kind))

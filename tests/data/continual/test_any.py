@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from hypnet_core.errors import ConfigError, HypnetError
-from hypnet_core.plugins.choice import DatasetChoice
-from hypnet_core.plugins.registry import registry
-from hypnet_core.tasks.task import TaskSequence
+from hypnet_core.plugins import DatasetChoice, registry
+from hypnet_core.tasks import TaskSequence
 from hypnet_data.continual.any import permuted, split
 from hypnet_data.continual.images import permuted_digits, split_digits
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.tasks.split import Split
+from hypnet_core.tasks import Split
 from hypnet_data.continual.images import split_cifar, split_digits, split_mnist
 from hypnet_data.images.cifar import cifar10, cifar100
 from hypnet_data.images.digits import digits

@@ -12,8 +12,7 @@ from torch.utils.data import DataLoader
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.specs import TaskSpec
-from hypnet_core.tasks.split import Split
-from hypnet_core.tasks.task import Task, TaskSequence
+from hypnet_core.tasks import Split, Task, TaskSequence
 from hypnet_data.continual.images import permuted_digits, permuted_mnist
 from hypnet_data.continual.permuted import permuted_tasks
 from hypnet_data.images.digits import digits

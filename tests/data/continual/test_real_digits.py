@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import Task
 from hypnet_data.continual.images import permuted_mnist, split_mnist
 
 FILES: dict[str, Any] = {"download": False, "verify": False}

@@ -15,8 +15,7 @@ import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_core.tasks.split import Split
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import Split, Task
 from hypnet_data.images.cifar import cifar10, cifar100
 from hypnet_data.images.pickled import read_batches
 from hypnet_data.images.published import CIFAR

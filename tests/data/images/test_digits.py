@@ -8,8 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.tasks.split import Split
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import Split, Task
 from hypnet_data.images.digits import PREPROCESSING, digits
 
 

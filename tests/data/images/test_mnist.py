@@ -12,8 +12,7 @@ import torch
 from torchvision.datasets import MNIST, FashionMNIST
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_core.tasks.split import Split
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import Split, Task
 from hypnet_data.images.mnist import fashion_mnist, mnist
 from hypnet_data.images.published import IDX, Published
 

@@ -10,8 +10,7 @@ from scipy.io import savemat
 from torchvision.datasets import SVHN as THEIRS
 
 from hypnet_core.errors import DataError
-from hypnet_core.tasks.split import Split
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import Split, Task
 from hypnet_data.images.published import SVHN
 from hypnet_data.images.svhn import svhn
 

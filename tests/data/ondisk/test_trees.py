@@ -18,8 +18,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_core.tasks.loaded import LoadedSplit
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import LoadedSplit, Task
 from hypnet_data.continual.permuted import permuted_tasks
 from hypnet_data.continual.split import split_tasks
 from hypnet_data.files import preparation

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.plugins.registry import registry
+from hypnet_core.plugins import registry
 from hypnet_core.specs import TaskSpec
-from hypnet_core.tasks.split import Split
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import Split, Task
 from hypnet_data.images.digits import digits
 from hypnet_data.plots.datasets import plot_any
 

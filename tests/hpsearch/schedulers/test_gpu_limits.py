@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import ConfigError, SchedulerError
-from hypnet_core.plugins.component import Kind
-from hypnet_core.plugins.registry import registry
-from hypnet_core.runs.scheduling import JobSpec, JobState
+from hypnet_core.plugins import Kind, registry
+from hypnet_core.runs import JobSpec, JobState
 from hypnet_hpsearch.schedulers.local import Local
 from hypnet_hpsearch.schedulers.usage import Gauge, Limits, UsageError
 

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import SchedulerError
-from hypnet_core.runs.scheduling import JobSpec, JobState
+from hypnet_core.runs import JobSpec, JobState
 from hypnet_core.testing import conformance
 from hypnet_hpsearch.schedulers.processes import Identity
 from hypnet_hpsearch.schedulers.ray import Ray

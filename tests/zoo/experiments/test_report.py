@@ -7,8 +7,7 @@ from PIL import Image
 from rich.console import Console
 
 from hypnet_core import TaskSpec
-from hypnet_core.tasks.split import Split
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import Split, Task
 from hypnet_zoo.experiments.report import results_table, save_scores_plot, summarize
 
 

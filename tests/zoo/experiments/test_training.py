@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from hypnet_core import ConditionSpec, MainNetwork, TaskSpec
 from hypnet_core.errors import DivergedError
-from hypnet_core.tasks.split import Batch, Split
+from hypnet_core.tasks import Batch, Split
 from hypnet_zoo.experiments.hypercl_config import ContinualConfig, TrainConfig
 from hypnet_zoo.experiments.setup import cpu_threads
 from hypnet_zoo.experiments.training import (

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hypnet_core import ConditionSpec, HyperNetwork, TargetSpec
 from hypnet_core.errors import ConfigError, SpecError
-from hypnet_core.plugins.choice import HypernetChoice
+from hypnet_core.plugins import HypernetChoice
 from hypnet_zoo.hypernets.chunked import Chunked, ChunkedHMLP
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.hypernets.shared import SharedHMLP

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from hypnet_core import ConditionSpec, HyperNetwork, MainNetwork, TargetSpec, Weights
 from hypnet_core.errors import ConditionError, SpecError, WeightsError
-from hypnet_core.networks.weights import weights_of
-from hypnet_core.plugins.choice import HypernetChoice
+from hypnet_core.networks import weights_of
+from hypnet_core.plugins import HypernetChoice
 from hypnet_zoo.hypernets.chunked import ChunkedHMLP
 from hypnet_zoo.hypernets.container import Container, Part, container
 from hypnet_zoo.hypernets.delta import Delta, delta

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hypnet_core import ConditionSpec, HyperNetwork, MainNetwork, TargetSpec
-from hypnet_core.networks.weights import weights_of
+from hypnet_core.networks import weights_of
 from hypnet_zoo.hypernets.chunked import ChunkedHMLP
 from hypnet_zoo.hypernets.chunkings import by_shape
 from hypnet_zoo.hypernets.hdeconv import ChunkedHDeconv, HDeconv

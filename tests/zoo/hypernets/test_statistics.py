@@ -10,7 +10,7 @@ import torch
 
 from hypnet_core import ConditionSpec, HyperNetwork, TargetSpec
 from hypnet_core.errors import ConditionError, SpecError, WeightsError
-from hypnet_core.networks.statistics import named_statistics
+from hypnet_core.networks import named_statistics
 from hypnet_zoo.hypernets.chunked import ChunkedHMLP
 from hypnet_zoo.hypernets.hdeconv import HDeconv
 from hypnet_zoo.hypernets.hmlp import HMLP

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hypnet_core import ConditionSpec, MainNetwork, TargetSpec
 from hypnet_core.errors import ConfigError, SpecError
-from hypnet_core.plugins.choice import HypernetChoice
+from hypnet_core.plugins import HypernetChoice
 from hypnet_zoo.hypernets.chunking import Chunking
 from hypnet_zoo.hypernets.chunkings import by_shape, economical_ensemble, resnet, wide_resnet
 from hypnet_zoo.hypernets.structured import StructuredHMLP, structured_hmlp

@@ -13,7 +13,7 @@ from torch import nn
 
 from hypnet_core import ConditionSpec, HyperNetwork, TargetSpec
 from hypnet_core.errors import SpecError
-from hypnet_core.networks.weights import weights_of
+from hypnet_core.networks import weights_of
 from hypnet_zoo.hypernets.chunked import ChunkedHMLP
 from hypnet_zoo.hypernets.hdeconv import HDeconv
 from hypnet_zoo.hypernets.hmlp import HMLP

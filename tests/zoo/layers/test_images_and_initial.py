@@ -9,7 +9,7 @@ from torch import nn
 
 from hypnet_core import MainNetwork, TargetSpec
 from hypnet_core.errors import SpecError, WeightsError
-from hypnet_core.networks.weights import weights_of
+from hypnet_core.networks import weights_of
 from hypnet_zoo.layers.images import FromFlatHWC, halved
 from hypnet_zoo.layers.initial import normal_, start_from, with_spectral_norms, xavier_
 from hypnet_zoo.layers.local_conv2d import LocalConv2d

@@ -10,7 +10,7 @@ from torch import nn
 
 from hypnet_core import MainNetwork, TargetSpec, Weights
 from hypnet_core.errors import SpecError
-from hypnet_core.networks.weights import weights_of
+from hypnet_core.networks import weights_of
 from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.images import FromFlatHWC
 from hypnet_zoo.layers.initial import start_from, xavier_

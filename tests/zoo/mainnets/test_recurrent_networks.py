@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hypnet_core import MainNetwork, Weights
 from hypnet_core.errors import SpecError
-from hypnet_core.networks.weights import weights_of
+from hypnet_core.networks import weights_of
 from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.modulation import Modulation
 from hypnet_zoo.mainnets.bi_rnn import BiRNN

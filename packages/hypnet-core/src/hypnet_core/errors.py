@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class HypnetError(Exception):
-    """What a user can put right: bad input, a missing plugin, a damaged file."""
+    """Base of all errors that a user can mend: bad input, a missing plugin, a damaged file."""
 
     exit_code: ClassVar[int] = 1
 
@@ -32,6 +32,10 @@ class ConfigError(UsageError):
 
 class ComponentError(UsageError):
     """A component is unknown, ambiguous, or could not be loaded."""
+
+
+class ImportStringError(UsageError):
+    """An import string is malformed, or leads to nothing."""
 
 
 class PluginError(HypnetError):

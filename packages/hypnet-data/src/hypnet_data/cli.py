@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hypnet_core.cli.completion import complete_name
-from hypnet_core.cli.output import Json, is_terminal, print_json, print_lines, print_table
+from hypnet_core.cli import Json, complete_name, is_terminal, print_json, print_lines, print_table
 from hypnet_core.errors import UsageError
-from hypnet_core.plugins.choice import DatasetChoice
-from hypnet_core.plugins.component import Kind
-from hypnet_core.runs.config import load_config, parse_overrides
+from hypnet_core.plugins import DatasetChoice, Kind
+from hypnet_core.runs import load_config, parse_overrides
 
 if TYPE_CHECKING:
     from hypnet_data.description import DatasetDocument

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from hypnet_core.protocols import TaskLike
-from hypnet_core.tasks.split import Split
+from hypnet_core.tasks import Split
 
 
 class FileDocument(BaseModel):

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from hypnet_core.protocols import SplitLike
-from hypnet_core.tasks.batch import Batch
+from hypnet_core.tasks import Batch
 
 
 class NumpyBatch(NamedTuple):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hypnet_core.cli.output import Json, is_terminal, print_json, print_lines, print_table
+from hypnet_core.cli import Json, is_terminal, print_json, print_lines, print_table
 from hypnet_hpsearch.cli_manage import cancel, clean, export, plot, retry
 from hypnet_hpsearch.cli_output import Directory, carry_out, looked_at, print_pairs, with_scheduler
 from hypnet_hpsearch.cli_seeds import seeds

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hypnet_core.cli.output import Json, is_terminal, print_json, print_lines, print_table
+from hypnet_core.cli import Json, is_terminal, print_json, print_lines, print_table
 from hypnet_core.errors import UsageError
 from hypnet_hpsearch.cli_output import Directory, looked_at
 
@@ -110,7 +110,7 @@ def export(
     if to is None:
         typer.echo(text, nl=False)
         return
-    from hypnet_core.runs.files import write_atomic
+    from hypnet_core.runs import write_atomic
 
     write_atomic(to, text)
     if trial and spec.experiment:

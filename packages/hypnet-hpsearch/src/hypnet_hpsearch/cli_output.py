@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hypnet_core.cli.output import is_terminal, print_lines
+from hypnet_core.cli import is_terminal, print_lines
 
 if TYPE_CHECKING:
     from hypnet_hpsearch.results import SearchStatus

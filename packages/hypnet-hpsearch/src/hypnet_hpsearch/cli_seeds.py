@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hypnet_core.cli.output import Json, print_json, print_lines
+from hypnet_core.cli import Json, print_json, print_lines
 from hypnet_hpsearch.cli_output import carry_out, with_scheduler
 
 __all__ = ["seeds"]

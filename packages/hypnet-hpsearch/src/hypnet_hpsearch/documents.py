@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from hypnet_core.cli.schemas import Document
-from hypnet_core.runs.scheduling import Script
+from hypnet_core.cli import Document
+from hypnet_core.runs import Script
 from hypnet_hpsearch.cleaning import Waste
 from hypnet_hpsearch.results import SearchStatus, TrialResult
 from hypnet_hpsearch.seeds_summary import SeedsSummary

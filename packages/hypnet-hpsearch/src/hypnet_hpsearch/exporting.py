@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hypnet_core.errors import RunError
-from hypnet_core.runs.documents import to_yaml
-from hypnet_core.runs.files import read_json
+from hypnet_core.runs import read_json, to_yaml
 from hypnet_hpsearch.control import found
 from hypnet_hpsearch.documents import TableDocument
 from hypnet_hpsearch.ledger import TrialState

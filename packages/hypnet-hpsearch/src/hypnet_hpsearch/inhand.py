@@ -8,7 +8,7 @@ from typing import Any
 
 from hypnet_core.errors import RunError, SchedulerError, SchedulerUnavailableError
 from hypnet_core.protocols import BatchScheduler, Scheduler
-from hypnet_core.runs.scheduling import JobState
+from hypnet_core.runs import JobState
 from hypnet_hpsearch.attempts import Attempt
 from hypnet_hpsearch.jobs import job_of, key_of
 from hypnet_hpsearch.ledger import TrialRecord, TrialState

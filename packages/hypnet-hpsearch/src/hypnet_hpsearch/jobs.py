@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from hypnet_core.runs.scheduling import JobSpec
+from hypnet_core.runs import JobSpec
 from hypnet_hpsearch.attempts import Attempt
 from hypnet_hpsearch.spec import SearchSpec
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypnet_core.errors import RunError
-from hypnet_core.runs.files import make_directory, write_atomic
+from hypnet_core.runs import make_directory, write_atomic
 from hypnet_hpsearch.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.spec import SearchSpec
 from hypnet_hpsearch.store import Store

@@ -23,16 +23,20 @@ def hypnet_components() -> list[Component]:
             "slurm",
             "hypnet_hpsearch.schedulers.slurm:Slurm",
             "Jobs and job arrays of a Slurm cluster.",
+            patience=180,
         ),
         Component.scheduler(
             "lsf",
             "hypnet_hpsearch.schedulers.lsf:Lsf",
             "Jobs and job arrays of an LSF cluster (checked against a stand-in only).",
+            patience=180,
         ),
         Component.scheduler(
             "ray",
             "hypnet_hpsearch.schedulers.ray:Ray",
             "Tasks of a Ray cluster, or of a Ray on this machine.",
+            restartable=False,
+            patience=120,
         ),
     ]
 

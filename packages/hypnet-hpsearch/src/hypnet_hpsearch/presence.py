@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 
 from hypnet_core.errors import RunError
-from hypnet_core.runs.files import make_directory
+from hypnet_core.runs import make_directory
 
 __all__ = ["Presence", "is_present", "present"]
 

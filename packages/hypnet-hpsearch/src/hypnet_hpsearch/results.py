@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from hypnet_core.errors import RunError
-from hypnet_core.runs.files import write_atomic
+from hypnet_core.runs import write_atomic
 from hypnet_hpsearch.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.spec import SearchSpec
 from hypnet_hpsearch.store import Store

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from hypnet_core.errors import ConfigError, RunError, SchedulerError
-from hypnet_core.plugins.component import Kind
-from hypnet_core.plugins.registry import registry
+from hypnet_core.plugins import Kind, registry
 from hypnet_core.protocols import BatchScheduler, Scheduler
-from hypnet_core.runs.scheduling import Script
+from hypnet_core.runs import Script
 from hypnet_hpsearch.attempts import Attempt
 from hypnet_hpsearch.driver import Driver
 from hypnet_hpsearch.jobs import job_of

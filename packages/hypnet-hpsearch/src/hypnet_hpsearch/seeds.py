@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hypnet_core.errors import ConfigError, RunError, did_you_mean
-from hypnet_core.runs.documents import parse_value
-from hypnet_core.runs.files import read_json
+from hypnet_core.runs import parse_value, read_json
 from hypnet_hpsearch.ledger import TrialState
 from hypnet_hpsearch.plan import Plan
 from hypnet_hpsearch.results import TrialResult, best_of, results_of

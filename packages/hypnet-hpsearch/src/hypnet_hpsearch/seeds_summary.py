@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from hypnet_core.errors import ConfigError, did_you_mean
-from hypnet_core.runs.files import write_atomic
+from hypnet_core.runs import write_atomic
 from hypnet_hpsearch.ledger import TrialState
 from hypnet_hpsearch.plan import Plan
 from hypnet_hpsearch.spec import SEED, SearchSpec

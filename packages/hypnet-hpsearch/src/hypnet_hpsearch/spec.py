@@ -23,8 +23,8 @@ from pydantic import (
 )
 
 from hypnet_core.errors import ConfigError, did_you_mean
-from hypnet_core.plugins.validation import error_from, validated
-from hypnet_core.runs.documents import read_mapping
+from hypnet_core.plugins import error_from, validated
+from hypnet_core.runs import read_mapping
 from hypnet_hpsearch.ranges import RangeSpec
 from hypnet_hpsearch.values import flattened, text_of
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from hypnet_core.errors import RunError, listed
-from hypnet_core.runs.files import make_directory, read_json, write_atomic
+from hypnet_core.runs import make_directory, read_json, write_atomic
 from hypnet_hpsearch.attempts import Attempt
 from hypnet_hpsearch.journal import Journal
 from hypnet_hpsearch.ledger import Ledger, TrialRecord, TrialState

@@ -10,46 +10,66 @@ from hypnet_core import Component, hookimpl
 MAINNETS = [
     Component.mainnet("mlp", "hypnet_zoo.mainnets.mlp:MLP", "A multi-layer perceptron."),
     Component.mainnet(
-        "lenet", "hypnet_zoo.mainnets.lenet:LeNet", "LeNet in three sizes, for MNIST and CIFAR."
+        "lenet",
+        "hypnet_zoo.mainnets.lenet:LeNet",
+        "LeNet in three sizes, for MNIST and CIFAR.",
+        in_shapes=[(1, 16, 16), (2, 18, 20)],
     ),
     Component.mainnet(
         "resnet",
         "hypnet_zoo.mainnets.resnet:ResNet",
         "The residual network with 6n + 2 layers for CIFAR.",
+        in_shapes=[(1, 8, 8), (3, 9, 6)],
     ),
     Component.mainnet(
         "resnet_imagenet",
         "hypnet_zoo.mainnets.resnet_imagenet:ResNetImageNet",
         "ResNet-18 to ResNet-152.",
+        in_shapes=[(1, 32, 32)],
     ),
     Component.mainnet(
-        "wide_resnet", "hypnet_zoo.mainnets.wide_resnet:WideResNet", "The wide residual network."
+        "wide_resnet",
+        "hypnet_zoo.mainnets.wide_resnet:WideResNet",
+        "The wide residual network.",
+        in_shapes=[(1, 6, 6)],
     ),
     Component.mainnet(
         "zenkenet",
         "hypnet_zoo.mainnets.zenkenet:ZenkeNet",
         "The convolutional network of synaptic intelligence.",
+        in_shapes=[(3, 10, 12)],
     ),
     Component.mainnet(
         "bio_conv_net",
         "hypnet_zoo.mainnets.bio_conv_net:BioConvNet",
         "A locally connected network.",
+        in_shapes=[(1, 13, 14)],
     ),
     Component.mainnet(
         "simple_rnn",
         "hypnet_zoo.mainnets.simple_rnn:SimpleRNN",
         "Elman or LSTM layers between fully connected ones.",
+        in_shapes=[(3,), (2, 2)],
+        sequence_length=5,
     ),
     Component.mainnet(
-        "bi_rnn", "hypnet_zoo.mainnets.bi_rnn:BiRNN", "Bidirectional recurrent layers and an MLP."
+        "bi_rnn",
+        "hypnet_zoo.mainnets.bi_rnn:BiRNN",
+        "Bidirectional recurrent layers and an MLP.",
+        in_shapes=[(3,)],
+        sequence_length=5,
     ),
     Component.mainnet(
         "chunked_mlp",
         "hypnet_zoo.mainnets.chunked_mlp:ChunkedMLP",
         "An MLP that reads large inputs chunk by chunk.",
+        in_shapes=[(1, 8, 8), (130,)],
     ),
     Component.mainnet(
-        "module", "hypnet_zoo.mainnets.module:module", "Any module of your own, by import string."
+        "module",
+        "hypnet_zoo.mainnets.module:module",
+        "Any module of your own, by import string.",
+        in_shapes=[(6,)],
     ),
 ]
 
@@ -76,11 +96,13 @@ HYPERNETS = [
         "hdeconv",
         "hypnet_zoo.hypernets.hdeconv:HDeconv",
         "Transposed convolutions that draw all weights as an image.",
+        options={"filters": [32, 16, 16, 8]},
     ),
     Component.hypernet(
         "chunked_hdeconv",
         "hypnet_zoo.hypernets.hdeconv:ChunkedHDeconv",
         "Transposed convolutions that draw the weights chunk by chunk.",
+        options={"image_shape": [8, 8], "filters": [32, 16, 16, 8]},
     ),
     Component.hypernet(
         "shared_hmlp",
@@ -119,6 +141,13 @@ EXPERIMENTS = [
         "hypercl",
         "hypnet_zoo.experiments.hypercl:HyperCL",
         "Continual learning of a task sequence with a task-conditioned hypernetwork.",
+        quick=[
+            "tasks=3",
+            "train.iterations=20",
+            "train.validate_every=10",
+            "log_every=10",
+            "tensorboard=false",
+        ],
     ),
 ]
 

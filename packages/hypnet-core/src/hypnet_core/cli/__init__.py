@@ -1,1 +1,5 @@
-"""The `hypnet` command, one file per sub-command."""
+"""The `hypnet` command, and helpers for sub-commands of plugins."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hypnet_core.errors import PluginError, did_you_mean
+from hypnet_core.errors import ImportStringError, PluginError
+from hypnet_core.import_strings import PATTERN, import_object
 
 
 class Kind(StrEnum):
@@ -41,39 +42,48 @@ class Component(BaseModel):
         name: What users type: lower-case letters, digits, `_` and `-`.
         target: Import string `"package.module:attribute"`.
         summary: One sentence.
+        conformance: Hints for the conformance kit, such as the input shapes to try a
+            mainnet with; each suite of `hypnet_core.testing` lists the hints it knows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    target: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
+    target: str = Field(pattern=PATTERN)
     summary: str = Field(min_length=1)
+    conformance: Mapping[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
     @classmethod
-    def dataset(cls, name: str, target: str, summary: str) -> Self:
+    def dataset(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
         """A dataset or a task sequence."""
-        return cls(kind=Kind.DATASET, name=name, target=target, summary=summary)
+        return cls._of(Kind.DATASET, name, target, summary, conformance)
 
     @classmethod
-    def mainnet(cls, name: str, target: str, summary: str) -> Self:
+    def mainnet(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
         """A main network: a plain `nn.Module`."""
-        return cls(kind=Kind.MAINNET, name=name, target=target, summary=summary)
+        return cls._of(Kind.MAINNET, name, target, summary, conformance)
 
     @classmethod
-    def hypernet(cls, name: str, target: str, summary: str) -> Self:
+    def hypernet(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
         """A hypernetwork."""
-        return cls(kind=Kind.HYPERNET, name=name, target=target, summary=summary)
+        return cls._of(Kind.HYPERNET, name, target, summary, conformance)
 
     @classmethod
-    def scheduler(cls, name: str, target: str, summary: str) -> Self:
+    def scheduler(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
         """A scheduler of jobs."""
-        return cls(kind=Kind.SCHEDULER, name=name, target=target, summary=summary)
+        return cls._of(Kind.SCHEDULER, name, target, summary, conformance)
 
     @classmethod
-    def experiment(cls, name: str, target: str, summary: str) -> Self:
+    def experiment(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
         """An experiment that `hypnet run` launches."""
-        return cls(kind=Kind.EXPERIMENT, name=name, target=target, summary=summary)
+        return cls._of(Kind.EXPERIMENT, name, target, summary, conformance)
+
+    @classmethod
+    def _of(
+        cls, kind: Kind, name: str, target: str, summary: str, conformance: Mapping[str, Any]
+    ) -> Self:
+        return cls(kind=kind, name=name, target=target, summary=summary, conformance=conformance)
 
     def load(self) -> Any:
         """Import the object.
@@ -81,20 +91,7 @@ class Component(BaseModel):
         Raises:
             PluginError: The module cannot be imported, or has no such attribute.
         """
-        module_name, _, path = self.target.partition(":")
         try:
-            found: Any = importlib.import_module(module_name)
-        except Exception as error:
-            raise PluginError(
-                f"{self.kind} {self.name!r}: cannot import {module_name}: {type(error).__name__}:"
-                f" {error}"
-            ) from error
-        for attribute in path.split("."):
-            try:
-                found = getattr(found, attribute)
-            except AttributeError as error:
-                raise PluginError(
-                    f"{self.kind} {self.name!r}: {module_name} has no"
-                    f" {path!r}{did_you_mean(attribute, dir(found))}"
-                ) from error
-        return found
+            return import_object(self.target)
+        except ImportStringError as error:
+            raise PluginError(f"{self.kind} {self.name!r}: {error}") from error

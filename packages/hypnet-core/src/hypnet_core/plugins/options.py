@@ -1,8 +1,7 @@
-"""A component's options: a pydantic model, derived from the keyword-only part of its signature.
+"""Component options: a pydantic model derived from a signature.
 
-What the caller supplies is positional, what the user configures is keyword-only and
-typed; so the signature and the docstring say everything once, and this module reads
-them.
+What the caller supplies is positional; what the user configures is keyword-only, typed
+and described in the docstring. Everything is declared once, there, and read from there.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import types
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from docstring_parser import DocstringStyle, ParseError, parse
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -21,6 +20,7 @@ from pydantic.errors import PydanticUserError
 
 from hypnet_core.errors import PluginError
 from hypnet_core.plugins.component import Kind
+from hypnet_core.plugins.groups import group_fields
 from hypnet_core.plugins.validation import validated
 
 __all__ = [
@@ -71,7 +71,9 @@ def options_from_signature(
 ) -> type[BaseModel]:
     """The model of the keyword-only parameters of a function or class.
 
-    Types, defaults and docstring are taken over. A parameter `**options` makes the
+    Types, defaults and docstring are taken over. Options that several components share
+    stand in a `TypedDict`, and `**options: Unpack[Group]` takes all of them, see
+    `hypnet_core.plugins.groups`. A parameter `**options` of any other type makes the
     model accept further keys, unvalidated.
 
     Args:
@@ -87,34 +89,61 @@ def options_from_signature(
         signature = inspect.signature(found)
     except (TypeError, ValueError):
         raise PluginError(f"{label}: its parameters cannot be read") from None
-    parameters = signature.parameters.values()
     _check_positional(signature, positional, label)
     described = descriptions(found)
-    fields = {
-        parameter.name: _field(parameter, found, described.get(parameter.name), label)
-        for parameter in parameters
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
-    is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    fields: dict[str, Any] = {}
+    is_open = False
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            description = described.get(parameter.name)
+            fields[parameter.name] = _field(parameter, found, description, label)
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            group = _group_of(parameter, found, label)
+            is_open = group is None
+            fields.update({} if group is None else _group_fields(group, label))
+    return _model_of(found, signature, fields, label, is_open=is_open)
+
+
+def _model_of(
+    found: Callable[..., Any],
+    signature: inspect.Signature,
+    fields: Mapping[str, Any],
+    label: str,
+    *,
+    is_open: bool,
+) -> type[BaseModel]:
     config = ConfigDict(
         extra="allow" if is_open else "forbid",
         arbitrary_types_allowed=True,
         protected_namespaces=(),
         frozen=True,
     )
+    name = f"{getattr(found, '__name__', 'Component')}Options"
     try:
         with warnings.catch_warnings():
             # pydantic warns of an option that is called like one of its own methods;
             # nobody calls those here.
             warnings.simplefilter("ignore", UserWarning)
-            model: type[BaseModel] = create_model(
-                f"{getattr(found, '__name__', 'Component')}Options", __config__=config, **fields
-            )  # type: ignore[call-overload]
+            model: type[BaseModel] = create_model(name, __config__=config, **dict(fields))
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
-        raise PluginError(
-            f"{label}: no options can be made of {signature}: {' '.join(str(error).split())}"
-        ) from error
+        reason = " ".join(str(error).split())
+        raise PluginError(f"{label}: no options can be made of {signature}: {reason}") from error
     return model
+
+
+def _group_of(parameter: inspect.Parameter, found: Callable[..., Any], label: str) -> Any:
+    """The `TypedDict` that `**options: Unpack[Group]` names; `None` for plain `**options`."""
+    if parameter.annotation is inspect.Parameter.empty:
+        return None
+    annotation = _resolved(parameter, found, label)
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is Unpack else None
+
+
+def _group_fields(group: Any, label: str) -> dict[str, Any]:
+    fields = group_fields(group)
+    for name in fields:
+        _check_name(name, label)
+    return {name: (annotation, field) for name, (annotation, field) in fields.items()}
 
 
 def _check_positional(
@@ -147,8 +176,7 @@ def _field(
     parameter: inspect.Parameter, found: Callable[..., Any], description: str | None, label: str
 ) -> tuple[Any, Any]:
     name = parameter.name
-    if name == _RESERVED or name.startswith("_"):
-        raise PluginError(f"{label}: an option cannot be called {name!r}")
+    _check_name(name, label)
     if parameter.annotation is inspect.Parameter.empty:
         raise PluginError(f"{label}: the option {name!r} has no type: annotate it")
     annotation = _resolved(parameter, found, label)
@@ -161,6 +189,11 @@ def _field(
     return annotation, (
         Field(default) if description is None else Field(default, description=description)
     )
+
+
+def _check_name(name: str, label: str) -> None:
+    if name == _RESERVED or name.startswith("_"):
+        raise PluginError(f"{label}: an option cannot be called {name!r}")
 
 
 def _resolved(parameter: inspect.Parameter, found: Callable[..., Any], label: str) -> Any:

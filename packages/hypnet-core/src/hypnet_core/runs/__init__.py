@@ -1,1 +1,5 @@
-"""Configurations, experiments, checkpoints and jobs."""
+"""Configurations, runs and their files, checkpoints, progress and jobs."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

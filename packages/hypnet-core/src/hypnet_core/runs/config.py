@@ -25,7 +25,7 @@ from hypnet_core.plugins.validation import (
     models_in,
     validated,
 )
-from hypnet_core.runs.documents import parse_value, read_mapping, to_yaml
+from hypnet_core.runs.parsing import parse_value, read_mapping, to_yaml
 
 __all__ = ["dump_config", "load_config", "parse_overrides"]
 
@@ -73,7 +73,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
 
     Args:
         overrides: `"key=value"` each; what the value may be,
-            `hypnet_core.runs.documents.parse_value` says.
+            `hypnet_core.runs.parsing.parse_value` says.
 
     Raises:
         ConfigError: There is no `=`, a key is empty, or a value is not well formed.

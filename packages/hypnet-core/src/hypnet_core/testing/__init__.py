@@ -12,30 +12,6 @@ test_conformance = conformance("mylab")
 and anybody from the shell with `hypnet check NAME`.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from hypnet_core.testing.kit import (
-    Check,
-    CheckResult,
-    NotApplicableError,
-    Outcome,
-    Subject,
-    expect,
-    run_check,
-    run_checks,
-    suite_for,
-)
-from hypnet_core.testing.with_pytest import conformance
-
-__all__ = [
-    "Check",
-    "CheckResult",
-    "NotApplicableError",
-    "Outcome",
-    "Subject",
-    "conformance",
-    "expect",
-    "run_check",
-    "run_checks",
-    "suite_for",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -23,12 +23,9 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from hypnet_core.errors import HypnetError, PluginError
+from hypnet_core.errors import HypnetError
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.registry import Entry
-
-HINTS = "conformance"
-"""Attribute of a component's object in which it may tell the suites about itself, a mapping."""
 
 
 class NotApplicableError(Exception):
@@ -67,18 +64,12 @@ class Subject:
         return self.entry.build(*positional, **{**self.options, **options})
 
     def hint(self, name: str, default: Any = None) -> Any:
-        """What the component's object says about itself in its attribute `conformance`, or `default`.
+        """A hint that the component was registered with, or `default`.
 
         A suite says in its module's docstring which hints it knows, for instance the
         input shapes of a mainnet.
         """
-        hints = getattr(self.entry.load(), HINTS, {})
-        if not isinstance(hints, Mapping):
-            raise PluginError(
-                f"{self.entry.label}: the attribute {HINTS!r} must be a mapping, is"
-                f" {type(hints).__name__}"
-            )
-        return hints.get(name, default)
+        return self.entry.component.conformance.get(name, default)
 
 
 Check: TypeAlias = Callable[[Subject], None]

@@ -7,8 +7,8 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Field
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.plugins.choice import DatasetChoice
-from hypnet_core.tasks.task import Task, TaskSequence
+from hypnet_core.plugins import DatasetChoice
+from hypnet_core.tasks import Task, TaskSequence
 from hypnet_data.continual.permuted import permuted_tasks
 from hypnet_data.continual.split import split_tasks
 

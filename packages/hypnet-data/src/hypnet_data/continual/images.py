@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.tasks.split import Split
-from hypnet_core.tasks.task import Task, TaskSequence
+from hypnet_core.tasks import Split, Task, TaskSequence
 from hypnet_data.continual.parts import parts_of
 from hypnet_data.continual.permuted import permuted_tasks
 from hypnet_data.continual.split import split_tasks

@@ -9,8 +9,7 @@ import torch
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.protocols import SplitLike
-from hypnet_core.tasks.split import Split, Transform
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import Split, Task, Transform
 from hypnet_data.holdout import HoldOut
 from hypnet_data.transforms import ClassIndex
 

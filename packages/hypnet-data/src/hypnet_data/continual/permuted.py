@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.tasks.split import Transform
-from hypnet_core.tasks.task import Task, TaskSequence
+from hypnet_core.tasks import Task, TaskSequence, Transform
 from hypnet_data.continual.parts import parts_of
 from hypnet_data.transforms import ClassIndex, OneHot, Permute, Shift
 

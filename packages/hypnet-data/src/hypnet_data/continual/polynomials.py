@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.tasks.task import TaskSequence
+from hypnet_core.tasks import TaskSequence
 from hypnet_data.toy.functions import Function
 from hypnet_data.toy.regression import Interval, RegressionTask, regression_task
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_core.tasks.split import Transform
-from hypnet_core.tasks.task import Task, TaskSequence
+from hypnet_core.tasks import Task, TaskSequence, Transform
 from hypnet_data.continual.parts import parts_of
 from hypnet_data.holdout import HoldOut, first
 from hypnet_data.transforms import OneHot, Relabel, Shift

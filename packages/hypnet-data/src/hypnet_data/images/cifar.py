@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypnet_core.tasks.split import Split
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import Split, Task
 from hypnet_data.files import data_directory
 from hypnet_data.images.classification import Preprocessing, array_split, held_out, image_task
 from hypnet_data.images.pickled import read_batches

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hypnet_core.tasks.split import Split
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import Split, Task
 from hypnet_data.holdout import stratified
 from hypnet_data.images.classification import Preprocessing, image_task
 

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from hypnet_core.errors import DataError
-from hypnet_core.tasks.split import Samples, Split
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import Samples, Split, Task
 from hypnet_data.files import data_directory
 from hypnet_data.images.classification import Preprocessing, held_out, image_task
 from hypnet_data.images.published import SVHN

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import torch
 
 from hypnet_core.errors import DataError
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import Task
 from hypnet_data.files import data_directory, is_thorough
 from hypnet_data.images.published import CUB200
 from hypnet_data.ondisk.task import (

@@ -12,9 +12,7 @@ from torch import Tensor
 
 from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.specs import TaskSpec
-from hypnet_core.tasks.batch import Samples
-from hypnet_core.tasks.loaded import LoadedSplit
-from hypnet_core.tasks.split import Transform
+from hypnet_core.tasks import LoadedSplit, Samples, Transform
 from hypnet_data.files import note_use
 from hypnet_data.ondisk.reading import ReadImages, stored_names
 from hypnet_data.transforms import Normalize, OneHot, RandomFlip, Scale

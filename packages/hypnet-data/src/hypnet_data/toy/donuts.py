@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.specs import TaskSpec
-from hypnet_core.tasks.split import Samples, Split, Transform
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import Samples, Split, Task, Transform
 from hypnet_data.transforms import OneHot
 
 Pair: TypeAlias = tuple[float, float]

@@ -15,8 +15,7 @@ from torch import Tensor
 from hypnet_core.errors import ConfigError
 from hypnet_core.protocols import SplitLike
 from hypnet_core.specs import TaskSpec
-from hypnet_core.tasks.split import Samples, Split
-from hypnet_core.tasks.task import Task, TaskSequence
+from hypnet_core.tasks import Samples, Split, Task, TaskSequence
 from hypnet_data.toy.functions import import_function
 from hypnet_data.toy.mixture_model import GaussianMixture, Mesh, mesh
 from hypnet_data.transforms import OneHot

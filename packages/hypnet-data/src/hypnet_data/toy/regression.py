@@ -15,8 +15,7 @@ from torch import Tensor
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.specs import TaskSpec
-from hypnet_core.tasks.split import Samples, Split
-from hypnet_core.tasks.task import Task
+from hypnet_core.tasks import Samples, Split, Task
 from hypnet_data.toy.functions import Function, evaluate, function_named
 
 Interval: TypeAlias = tuple[float, float]

@@ -16,10 +16,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
-from hypnet_core.runs.scheduling import JobSpec, JobState, Script
+from hypnet_core.runs import JobSpec, JobState, Script
 from hypnet_hpsearch.schedulers.commands import lacking
 from hypnet_hpsearch.schedulers.script import script as script_of
 
@@ -92,7 +92,6 @@ class BatchSystem(ABC):
     """Index of an array's first element."""
     ours: ClassVar[frozenset[str]]
     """Options that are set here, or would make a submission something else."""
-    conformance: ClassVar[dict[str, Any]] = {"patience": 180}
 
     def __init__(
         self,

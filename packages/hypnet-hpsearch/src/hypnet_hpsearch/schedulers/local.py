@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveInt
 
 from hypnet_core.errors import SchedulerError
-from hypnet_core.runs.scheduling import JobSpec, JobState
+from hypnet_core.runs import JobSpec, JobState
 from hypnet_hpsearch.schedulers.devices import installed_gpus, locks_directory, visible_gpus
 from hypnet_hpsearch.schedulers.processes import Identity
 from hypnet_hpsearch.schedulers.usage import Gauge, Limits, UsageError

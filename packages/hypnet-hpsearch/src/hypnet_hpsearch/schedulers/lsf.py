@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveInt
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
-from hypnet_core.runs.scheduling import JobSpec, JobState, Option, Script
+from hypnet_core.runs import JobSpec, JobState, Option, Script
 from hypnet_hpsearch.schedulers.batch import BatchSystem, Seen, in_parts, words
 from hypnet_hpsearch.schedulers.commands import Answer, in_one_line, run
 

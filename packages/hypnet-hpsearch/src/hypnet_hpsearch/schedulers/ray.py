@@ -9,12 +9,12 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
-from hypnet_core.runs.scheduling import JobSpec, JobState
+from hypnet_core.runs import JobSpec, JobState
 from hypnet_hpsearch.schedulers.commands import in_one_line
 from hypnet_hpsearch.schedulers.ray_task import run_job
 
@@ -49,8 +49,6 @@ class Ray:
 
     poll_interval: float = 0.1
     """Seconds between two polls."""
-
-    conformance: ClassVar[dict[str, Any]] = {"restartable": False, "patience": 120}
 
     def __init__(
         self,

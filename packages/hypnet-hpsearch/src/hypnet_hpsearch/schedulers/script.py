@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hypnet_core.errors import SchedulerError
-from hypnet_core.runs.scheduling import JobSpec
+from hypnet_core.runs import JobSpec
 
 __all__ = ["quoted", "script"]
 

@@ -12,8 +12,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from hypnet_core.errors import ConditionError, SpecError, did_you_mean, listed
-from hypnet_core.networks.hypernetwork import HyperNetwork
-from hypnet_core.runs.files import make_directory, write_atomic, write_json
+from hypnet_core.networks import HyperNetwork
+from hypnet_core.runs import make_directory, write_atomic, write_json
 from hypnet_core.specs import ParamSpec
 from hypnet_zoo.hypernets.delta import Delta
 from hypnet_zoo.hypernets.low_rank import LowRank, is_matrix

@@ -13,9 +13,8 @@ from torch import nn
 
 from hypnet_core.errors import CheckpointError
 from hypnet_core.protocols import TaskLike
-from hypnet_core.runs.experiment import Run
-from hypnet_core.runs.progress import Progress, progress
-from hypnet_core.tasks.split import Batch
+from hypnet_core.runs import Progress, Run, progress
+from hypnet_core.tasks import Batch
 from hypnet_zoo.experiments.hypercl_config import HyperCLConfig
 from hypnet_zoo.experiments.metrics import Metrics
 from hypnet_zoo.experiments.report import results_table, save_scores_plot, summarize
@@ -56,15 +55,6 @@ class HyperCL:
     """
 
     Config: ClassVar[type[HyperCLConfig]] = HyperCLConfig
-    conformance: ClassVar[dict[str, Any]] = {
-        "quick": [
-            "tasks=3",
-            "train.iterations=20",
-            "train.validate_every=10",
-            "log_every=10",
-            "tensorboard=false",
-        ]
-    }
 
     def run(self, config: HyperCLConfig, run: Run) -> Mapping[str, Any]:
         """Learn all tasks, and summarise how well each is done during and after."""

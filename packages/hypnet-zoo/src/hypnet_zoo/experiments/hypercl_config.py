@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.plugins.choice import DatasetChoice, HypernetChoice, MainnetChoice
+from hypnet_core.plugins import DatasetChoice, HypernetChoice, MainnetChoice
 
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop", "adadelta", "adagrad"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from hypnet_core.runs.experiment import Run
+from hypnet_core.runs import Run
 
 
 class Metrics:

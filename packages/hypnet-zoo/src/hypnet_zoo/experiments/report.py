@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypnet_core.protocols import TaskLike
-from hypnet_core.runs.files import write_atomic
+from hypnet_core.runs import write_atomic
 
 if TYPE_CHECKING:
     from rich.table import Table

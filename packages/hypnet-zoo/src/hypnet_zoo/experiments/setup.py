@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from hypnet_core.errors import ConfigError, did_you_mean
-from hypnet_core.networks.hypernetwork import HyperNetwork
-from hypnet_core.networks.main_network import MainNetwork
-from hypnet_core.plugins.choice import DatasetChoice
+from hypnet_core.networks import HyperNetwork, MainNetwork
+from hypnet_core.plugins import DatasetChoice
 from hypnet_core.protocols import TaskLike
 from hypnet_core.specs import ConditionSpec
 from hypnet_zoo.experiments.hypercl_config import HyperCLConfig

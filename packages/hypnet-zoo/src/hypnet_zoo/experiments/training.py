@@ -10,12 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnet_core.errors import DivergedError
-from hypnet_core.networks.hypernetwork import HyperNetwork
-from hypnet_core.networks.main_network import MainNetwork
-from hypnet_core.networks.weights import Weights
+from hypnet_core.networks import HyperNetwork, MainNetwork, Weights
 from hypnet_core.protocols import SplitLike
 from hypnet_core.specs import TaskSpec
-from hypnet_core.tasks.split import Batch
+from hypnet_core.tasks import Batch
 from hypnet_zoo.experiments.hypercl_config import ContinualConfig, TrainConfig
 from hypnet_zoo.optim.choose import make_optimizer
 from hypnet_zoo.optim.lookahead import lookahead

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks.weights import Weights
+from hypnet_core.networks import Weights
 from hypnet_core.specs import ParamSpec, TargetSpec
 from hypnet_zoo.hypernets.chunking import Chunking, Piece, pieces_of
 

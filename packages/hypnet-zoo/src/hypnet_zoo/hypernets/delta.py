@@ -11,8 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
-from hypnet_core.networks.hypernetwork import HyperNetwork
-from hypnet_core.networks.weights import Weights, check_tensors
+from hypnet_core.networks import HyperNetwork, Weights, check_tensors
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
 from hypnet_zoo.hypernets.wrapper import Wrapper, check_hypernetwork
@@ -43,7 +42,7 @@ class Delta(Wrapper):
             zero.
 
     Example:
-        >>> from hypnet_core.networks.weights import weights_of
+        >>> from hypnet_core.networks import weights_of
         >>> from hypnet_zoo.hypernets.hmlp import HMLP
         >>> pretrained = nn.Linear(3, 2)
         >>> base = weights_of(pretrained)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, TypeAlias, get_args
+from typing import TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import ConditionError, SpecError
-from hypnet_core.networks.hypernetwork import HyperNetwork
+from hypnet_core.networks import HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets.chunked import Chunked
 from hypnet_zoo.init.hyperfan import calibration_inputs
@@ -84,8 +84,6 @@ class HDeconv(HyperNetwork):
         >>> hnet.image_shape, hnet.sizes, hnet([0, 1])["0"].shape
         ((1, 26, 26), ((4, 4), (4, 4), (7, 7), (13, 13), (26, 26)), torch.Size([2, 30, 20]))
     """
-
-    conformance: ClassVar = {"options": {"filters": [32, 16, 16, 8]}}
 
     def __init__(
         self,
@@ -375,8 +373,6 @@ class ChunkedHDeconv(Chunked):
         >>> hnet.num_chunks, hnet(0).flat.shape
         (3, torch.Size([630]))
     """
-
-    conformance: ClassVar = {"options": {"image_shape": [8, 8], "filters": [32, 16, 16, 8]}}
 
     inner: HDeconv
 

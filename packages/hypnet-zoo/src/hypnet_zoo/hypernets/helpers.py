@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from hypnet_core.networks.hypernetwork import EMBEDDING, HyperNetwork
-from hypnet_core.networks.weights import Weights, weights_of
+from hypnet_core.networks import EMBEDDING, HyperNetwork, Weights, weights_of
 from hypnet_core.specs import TargetSpec
 
 __all__ = ["init_chunk_embeddings", "init_condition_embeddings", "unconditional_weights"]

@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import ConditionError, SpecError
-from hypnet_core.networks.hypernetwork import HyperNetwork
+from hypnet_core.networks import HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets.products import pairs
 from hypnet_zoo.init.hyperfan import calibration_inputs, init_heads, zero_heads

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hypnet_core.networks.hypernetwork import HyperNetwork
-from hypnet_core.plugins.choice import HypernetChoice
+from hypnet_core.networks import HyperNetwork
+from hypnet_core.plugins import HypernetChoice
 from hypnet_core.specs import ConditionSpec, TargetSpec
 
 __all__ = ["HypernetChoice", "build_inner"]

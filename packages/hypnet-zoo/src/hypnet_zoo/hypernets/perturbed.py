@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from hypnet_core.errors import ConditionError, SpecError
-from hypnet_core.networks.hypernetwork import HyperNetwork
-from hypnet_core.networks.weights import Weights
+from hypnet_core.networks import HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
 from hypnet_zoo.hypernets.wrapper import Wrapper, check_hypernetwork

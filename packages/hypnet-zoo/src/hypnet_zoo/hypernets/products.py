@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from hypnet_core.networks.hypernetwork import HyperNetwork
+from hypnet_core.networks import HyperNetwork
 
 
 @runtime_checkable

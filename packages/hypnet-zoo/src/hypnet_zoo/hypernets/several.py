@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
-from hypnet_core.networks.hypernetwork import HyperNetwork
-from hypnet_core.networks.weights import Weights
+from hypnet_core.networks import HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.init.hyperfan import calibration_inputs, init_heads, zero_heads
 from hypnet_zoo.init.trunk import TrunkStart, as_at_start, init_trunk

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks.hypernetwork import HyperNetwork
+from hypnet_core.networks import HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets.products import pairs
 from hypnet_zoo.init.hyperfan import calibration_inputs

@@ -10,9 +10,14 @@ from torch import Tensor
 from torch.func import functional_call
 
 from hypnet_core.errors import ConditionError, SpecError
-from hypnet_core.networks.hypernetwork import HyperNetwork
-from hypnet_core.networks.statistics import StatisticsBank, named_statistics, statistics_spec
-from hypnet_core.networks.weights import Weights, check_tensors
+from hypnet_core.networks import (
+    HyperNetwork,
+    StatisticsBank,
+    Weights,
+    check_tensors,
+    named_statistics,
+    statistics_spec,
+)
 from hypnet_core.specs import TargetSpec
 from hypnet_zoo.hypernets.wrapper import Wrapper
 

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks.hypernetwork import HyperNetwork
-from hypnet_core.plugins.component import Kind
-from hypnet_core.plugins.options import POSITIONAL, options_from_signature, validated, values_of
+from hypnet_core.networks import HyperNetwork
+from hypnet_core.plugins import POSITIONAL, Kind, options_from_signature, validated, values_of
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets.assembly import Assemble, Assembler
 from hypnet_zoo.hypernets.chunking import Chunking, Piece

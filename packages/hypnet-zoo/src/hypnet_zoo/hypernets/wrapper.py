@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks.hypernetwork import HyperNetwork
-from hypnet_core.networks.weights import Weights
+from hypnet_core.networks import HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
 
 

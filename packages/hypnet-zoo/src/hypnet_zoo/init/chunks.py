@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks.hypernetwork import HyperNetwork
+from hypnet_core.networks import HyperNetwork
 from hypnet_core.specs import TargetSpec
 from hypnet_zoo.hypernets.products import WritesProducts, generate_product
 from hypnet_zoo.init.trunk import TrunkStart

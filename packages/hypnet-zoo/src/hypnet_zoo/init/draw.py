@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hypnet_core.networks.weights import Weights
+from hypnet_core.networks import Weights
 from hypnet_core.specs import TargetSpec
 from hypnet_zoo.init.wanted import Fan, Scheme, scalars_of, wanted_starts
 

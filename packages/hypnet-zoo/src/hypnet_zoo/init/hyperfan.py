@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks.hypernetwork import EMBEDDING, UNCONDITIONAL, HyperNetwork
-from hypnet_core.networks.weights import Weights
+from hypnet_core.networks import EMBEDDING, UNCONDITIONAL, HyperNetwork, Weights
 from hypnet_core.specs import TargetSpec
 from hypnet_zoo.init.wanted import Start
 

@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError, WeightsError
-from hypnet_core.networks.weights import Weights, check_tensors
+from hypnet_core.networks import Weights, check_tensors
 from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo.layers.modulation import LINEAR
 

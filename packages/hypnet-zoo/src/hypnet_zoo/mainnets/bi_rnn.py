@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,8 +68,6 @@ class BiRNN(nn.Module):
         Schuster and Paliwal, Bidirectional Recurrent Neural Networks, IEEE Transactions
         on Signal Processing 1997.
     """
-
-    conformance: ClassVar = {"in_shapes": [(3,)], "sequence_length": 5}
 
     def __init__(
         self,

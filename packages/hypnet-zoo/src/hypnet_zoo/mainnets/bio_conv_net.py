@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -41,8 +40,6 @@ class BioConvNet(nn.Module):
         Bartunov et al., Assessing the Scalability of Biologically-Motivated Deep
         Learning Algorithms and Architectures, NeurIPS 2018, arXiv:1807.04587, table 3.
     """
-
-    conformance: ClassVar = {"in_shapes": [(1, 13, 14)]}
 
     def __init__(
         self, in_shape: Sequence[int], out_features: int, *, context_mod: Modulation | None = None

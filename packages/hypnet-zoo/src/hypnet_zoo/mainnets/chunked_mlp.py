@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -59,8 +58,6 @@ class ChunkedMLP(nn.Module):
         >>> {name: tuple(p.shape) for name, p in net.named_parameters() if "weight" in name}
         {'embeddings.weight': (3, 4), 'reduce.out.weight': (3, 14), 'mlp.out.weight': (2, 9)}
     """
-
-    conformance: ClassVar = {"in_shapes": [(1, 8, 8), (130,)]}
 
     def __init__(
         self,

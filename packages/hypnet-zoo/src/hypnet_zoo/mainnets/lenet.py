@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -66,8 +66,6 @@ class LeNet(nn.Module):
         Proceedings of the IEEE 1998. Connections, sizes and activations are those of
         its usual descendants, not of the paper.
     """
-
-    conformance: ClassVar = {"in_shapes": [(1, 16, 16), (2, 18, 20)]}
 
     def __init__(
         self,

@@ -85,6 +85,3 @@ def _value(key: str, value: Any, values: Mapping[str, Any]) -> Any:
     if value not in values:
         raise SpecError(f"arguments: {key} is {value!r}; there is: {', '.join(values)}")
     return values[value]
-
-
-module.conformance = {"in_shapes": [(6,)]}  # type: ignore[attr-defined]

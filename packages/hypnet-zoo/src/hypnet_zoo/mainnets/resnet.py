@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -53,8 +52,6 @@ class ResNet(nn.Module):
         He et al., Deep Residual Learning for Image Recognition, CVPR 2016,
         arXiv:1512.03385, section 4.2.
     """
-
-    conformance: ClassVar = {"in_shapes": [(1, 8, 8), (3, 9, 6)]}
 
     def __init__(
         self,

@@ -74,8 +74,6 @@ class ResNetImageNet(nn.Module):
         its 3x3 convolution, not on the first 1x1 one.
     """
 
-    conformance: ClassVar = {"in_shapes": [(1, 32, 32)]}
-
     layer1: nn.Module
     layer2: nn.Module
     layer3: nn.Module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple, overload
+from typing import Literal, NamedTuple, overload
 
 from torch import Tensor, nn
 
@@ -71,8 +71,6 @@ class SimpleRNN(nn.Module):
         Elman, Finding Structure in Time, Cognitive Science 1990. Hochreiter and
         Schmidhuber, Long Short-Term Memory, Neural Computation 1997.
     """
-
-    conformance: ClassVar = {"in_shapes": [(3,), (2, 2)], "sequence_length": 5}
 
     def __init__(
         self,

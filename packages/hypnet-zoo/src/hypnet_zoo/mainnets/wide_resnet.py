@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -55,8 +54,6 @@ class WideResNet(nn.Module):
     References:
         Zagoruyko and Komodakis, Wide Residual Networks, BMVC 2016, arXiv:1605.07146.
     """
-
-    conformance: ClassVar = {"in_shapes": [(1, 6, 6)]}
 
     def __init__(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -43,8 +42,6 @@ class ZenkeNet(nn.Module):
         Zenke, Poole and Ganguli, Continual Learning Through Synaptic Intelligence, ICML
         2017, arXiv:1703.04200, appendix.
     """
-
-    conformance: ClassVar = {"in_shapes": [(3, 10, 12)]}
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks.hypernetwork import HyperNetwork
+from hypnet_core.networks import HyperNetwork
 
 
 class OutputRegularizer:

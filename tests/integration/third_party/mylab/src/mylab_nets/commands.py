@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hypnet_core.plugins.registry import registry
+from hypnet_core.plugins import registry
 
 mylab = typer.Typer(help="Tools of mylab.", no_args_is_help=True)
 

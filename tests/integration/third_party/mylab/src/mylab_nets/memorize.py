@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch.nn.functional import cross_entropy
 
 from hypnet_core import ConditionSpec, MainNetwork
-from hypnet_core.plugins.choice import DatasetChoice, HypernetChoice, MainnetChoice
-from hypnet_core.runs.experiment import Run
-from hypnet_core.runs.progress import progress
+from hypnet_core.plugins import DatasetChoice, HypernetChoice, MainnetChoice
+from hypnet_core.runs import Run, progress
 
 
 class MemorizeConfig(BaseModel):

@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO
 
-from hypnet_core.runs.scheduling import JobSpec, JobState
+from hypnet_core.runs import JobSpec, JobState
 
 
 class Plain:
@@ -21,8 +21,6 @@ class Plain:
     Args:
         niceness: How much of the processor the jobs leave to others, 0 (none) to 19.
     """
-
-    conformance: ClassVar[Mapping[str, object]] = {"restartable": False}
 
     def __init__(self, *, niceness: int = 0) -> None:
         self.niceness = niceness

@@ -29,7 +29,10 @@ def hypnet_components() -> list[Component]:
             "linear", "mylab_nets.linear:Linear", "A linear map from embeddings to weights."
         ),
         Component.scheduler(
-            "plain", "mylab_nets.plain:Plain", "Processes of this machine, all at once."
+            "plain",
+            "mylab_nets.plain:Plain",
+            "Processes of this machine, all at once.",
+            restartable=False,
         ),
         Component.experiment(
             "memorize", "mylab_nets.memorize:Memorize", "Learns a dataset by heart."

@@ -1,0 +1,31 @@
+from .checkpoint import load_checkpoint, save_checkpoint
+from .config import dump_config, load_config, parse_overrides
+from .experiment import Run, execute
+from .files import append_line, make_directory, read_json, write_atomic, write_json
+from .parsing import parse_value, read_mapping, to_yaml
+from .progress import Progress, progress
+from .scheduling import JobSpec, JobState, Option, Script
+
+__all__ = [
+    "JobSpec",
+    "JobState",
+    "Option",
+    "Progress",
+    "Run",
+    "Script",
+    "append_line",
+    "dump_config",
+    "execute",
+    "load_checkpoint",
+    "load_config",
+    "make_directory",
+    "parse_overrides",
+    "parse_value",
+    "progress",
+    "read_json",
+    "read_mapping",
+    "save_checkpoint",
+    "to_yaml",
+    "write_atomic",
+    "write_json",
+]
