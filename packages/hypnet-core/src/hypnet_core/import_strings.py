@@ -25,9 +25,9 @@ def import_object(target: str) -> Any:
     Example:
         >>> import_object("math:sqrt")(4.0)
         2.0
-        >>> import_object("math:sqtr")
+        >>> import_object("math:cosin")
         Traceback (most recent call last):
-        hypnet_core.errors.ImportStringError: math has no 'sqtr'; did you mean 'sqrt'?
+        hypnet_core.errors.ImportStringError: math has no 'cosin'; did you mean 'copysign' or 'sin' or 'cos'?
     """
     if not re.match(PATTERN, target):
         raise ImportStringError(

@@ -41,15 +41,6 @@ def with_defaults(group: type[GroupType], given: GroupType) -> GroupType:
 
     Raises:
         TypeError: A key is unknown, or an option without a default is missing.
-
-    Example:
-        >>> from typing import Annotated, TypedDict
-        >>> from pydantic import Field
-        >>> class SizeOptions(TypedDict, total=False):
-        ...     width: Annotated[int, Field(default=64)]
-        ...     depth: Annotated[int, Field(default=2)]
-        >>> with_defaults(SizeOptions, {"depth": 3})
-        {'width': 64, 'depth': 3}
     """
     fields = group_fields(group)
     passed: dict[str, Any] = dict(typing.cast("Any", given))
@@ -74,13 +65,21 @@ def group_fields(group: Any) -> dict[str, tuple[Any, FieldInfo]]:
     if not typing.is_typeddict(group):
         raise PluginError(f"{group!r} is not a TypedDict: a group of options must be one")
     try:
-        annotations = typing.get_type_hints(group, include_extras=True)
+        hints = typing.get_type_hints(group, include_extras=True)
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise PluginError(
             f"the types of the options in {group.__name__} cannot be resolved ({error}): import"
             " them at run time, not under TYPE_CHECKING"
         ) from error
-    return {name: (note, FieldInfo.from_annotation(note)) for name, note in annotations.items()}
+    annotations = {name: _unqualified(hint) for name, hint in hints.items()}
+    return {name: (kind, FieldInfo.from_annotation(kind)) for name, kind in annotations.items()}
+
+
+def _unqualified(annotation: Any) -> Any:
+    """An annotation without `Required` or `NotRequired` around it, which pydantic refuses."""
+    if typing.get_origin(annotation) in {typing.Required, typing.NotRequired}:
+        return typing.get_args(annotation)[0]
+    return annotation
 
 
 def _default(field: FieldInfo) -> Any:
