@@ -54,8 +54,9 @@ def test_defaults_complete_what_was_given() -> None:
 
 
 def test_a_mutable_default_is_never_shared() -> None:
-    with_defaults(ListOptions, {})["names"].append("x")
-    assert with_defaults(ListOptions, {}) == {"names": []}
+    nothing: ListOptions = {}
+    with_defaults(ListOptions, nothing)["names"].append("x")
+    assert with_defaults(ListOptions, nothing) == {"names": []}
 
 
 def test_unknown_and_missing_options_are_named() -> None:
