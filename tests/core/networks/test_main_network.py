@@ -610,7 +610,7 @@ def test_wrong_statistics_and_conditions_are_named() -> None:
         net(x, weights=weights, stats={"1.running_mean": torch.zeros(6)})
     with pytest.raises(ConditionError, match="2 sets of weights take 2 conditions, got 3"):
         net(x, weights=weights, condition=[0, 1, 2])
-    with pytest.raises(ConditionError, match="got -1"):
+    with pytest.raises(ConditionError, match="there is no condition -1"):
         net(x, weights=weights.index(0), condition=-1)
 
 

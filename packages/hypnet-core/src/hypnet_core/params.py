@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
@@ -77,10 +77,31 @@ class ParamSpec(Spec):
 
 
 class ModuleLike(Protocol):
-    """What `TargetSpec.of` needs of an `nn.Module`."""
+    """The part of an `nn.Module` that `TargetSpec.of` reads."""
 
     def named_modules(self) -> Iterator[tuple[str, Any]]:
         """Submodules with their qualified names, the module itself first, each once."""
+        ...
+
+
+@runtime_checkable
+class DeclaresKinds(Protocol):
+    """A layer that says of which kind its parameters are.
+
+    Standard layers need not: their kinds follow from their types.
+    """
+
+    param_kinds: Mapping[str, str]
+    """From the name of a parameter in the layer to the value of its `ParamKind`."""
+
+
+@runtime_checkable
+class DeclaresFans(Protocol):
+    """A layer whose weights are not shaped `[out, in, *kernel]`."""
+
+    @property
+    def param_fans(self) -> Mapping[str, tuple[int, int]]:
+        """From the name of a parameter in the layer to its fan-in and fan-out."""
         ...
 
 
@@ -118,7 +139,7 @@ def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
                 layer_name, tensor_name = layer_name.removeprefix("."), rest.partition(".")[0]
             layer = modules[layer_name]
             kind = _kind_of(layer, tensor_name, tuple(tensor.shape))
-            declared: Mapping[str, tuple[int, int]] = getattr(layer, "param_fans", {})
+            declared = layer.param_fans if isinstance(layer, DeclaresFans) else {}
             fan_in, fan_out = declared.get(tensor_name) or _fans(
                 layer, kind, tensor_name, tuple(tensor.shape)
             )
@@ -137,9 +158,8 @@ def _types(layer: object) -> frozenset[str]:
 
 
 def _kind_of(layer: Any, attribute: str, shape: tuple[int, ...]) -> ParamKind:
-    declared: Mapping[str, str] = getattr(layer, "param_kinds", {})
-    if attribute in declared:
-        return ParamKind(declared[attribute])
+    if isinstance(layer, DeclaresKinds) and attribute in layer.param_kinds:
+        return ParamKind(layer.param_kinds[attribute])
     types = _types(layer)
     if types & _NORMS:
         return ParamKind.NORM_SHIFT if "bias" in attribute else ParamKind.NORM_SCALE

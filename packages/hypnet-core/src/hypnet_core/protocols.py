@@ -7,7 +7,7 @@ Data flows one way: conditions go through a `HyperNetworkLike`, which gives `Wei
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -50,6 +50,51 @@ class HyperNetworkLike(Protocol):
 
     def add_condition(self) -> int:
         """Make room for one more condition and return its id."""
+        ...
+
+
+@runtime_checkable
+class BatchedForward(Protocol):
+    """A module with a fast path of its own for batches of weights.
+
+    `MainNetwork` prefers it to `torch.vmap` and to a loop.
+    """
+
+    def forward_batched(self, *args: Any, weights: Mapping[str, Tensor], paired: bool) -> Any:
+        """Run the module once for each of `B` sets of weights.
+
+        Args:
+            *args: Inputs; with `paired` each tensor among them has `B` in front.
+            weights: All parameters by name, each `[B, *shape]`.
+            paired: Whether each set has inputs of its own.
+
+        Returns:
+            Outputs with `B` in front, or `NotImplemented` for inputs that the fast path
+            does not cover.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsTensors(Protocol):
+    """A layer that keeps tensors of its own for each condition."""
+
+    def tensors_at(self, condition: int) -> Mapping[str, Tensor]:
+        """The tensors that replace the layer's parameters for one condition, by name.
+
+        Args:
+            condition: The id, a whole number from 0; the layer answers for ids that it
+                has not seen as well.
+        """
+        ...
+
+
+@runtime_checkable
+class GroupsParameters(Protocol):
+    """A module that names groups of its parameters, for `MainNetwork(generate=…)`."""
+
+    def parameter_groups(self) -> Mapping[str, Collection[str]]:
+        """Qualified names of parameters, by the name of the group."""
         ...
 
 

@@ -1,3 +1,4 @@
+from .conditions import Condition, ConditionIds, condition_ids
 from .hypernetwork import EMBEDDING, UNCONDITIONAL, HyperNetwork
 from .main_network import MainNetwork
 from .materialize import materialize
@@ -7,11 +8,14 @@ from .weights import Weights, check_tensors, weights_of
 __all__ = [
     "EMBEDDING",
     "UNCONDITIONAL",
+    "Condition",
+    "ConditionIds",
     "HyperNetwork",
     "MainNetwork",
     "StatisticsBank",
     "Weights",
     "check_tensors",
+    "condition_ids",
     "materialize",
     "named_statistics",
     "statistics_spec",

@@ -83,18 +83,19 @@ def run_loop(
     """One set after the other."""
     outputs = []
     for i, state in enumerate(states):
-        one_args, one_kwargs = args, kwargs
-        if paired:
-            one_args, one_kwargs = pytree.tree_map(
-                lambda leaf: leaf[i] if isinstance(leaf, Tensor) else leaf, (args, kwargs)
-            )
+        own_args, own_kwargs = _at((args, kwargs), i) if paired else (args, kwargs)
         outputs.append(
-            functional_call(module, dict(state), one_args, one_kwargs, tie_weights=False)
+            functional_call(module, dict(state), own_args, own_kwargs, tie_weights=False)
         )
     return pytree.tree_map(
         lambda *leaves: torch.stack(leaves) if isinstance(leaves[0], Tensor) else leaves[0],
         *outputs,
     )
+
+
+def _at(inputs: Any, index: int) -> Any:
+    """The inputs of one set of weights."""
+    return pytree.tree_map(lambda leaf: leaf[index] if isinstance(leaf, Tensor) else leaf, inputs)
 
 
 def unbind_states(state: State, count: int) -> list[dict[str, Tensor]]:

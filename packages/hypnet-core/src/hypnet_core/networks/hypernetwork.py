@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, SupportsIndex
 
 import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import ConditionError, SpecError, did_you_mean
+from hypnet_core.networks.conditions import Condition, ConditionIds, condition_ids
 from hypnet_core.networks.weights import Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
 
@@ -97,7 +97,7 @@ class HyperNetwork(nn.Module):
 
     def forward(
         self,
-        condition: int | Sequence[int] | Tensor | None = None,
+        condition: Condition | None = None,
         *,
         cond_input: Tensor | Mapping[str, Tensor] | None = None,
         uncond_input: Tensor | None = None,
@@ -118,24 +118,36 @@ class HyperNetwork(nn.Module):
             ConditionError: An id is out of range, an input is missing, or a size is
                 wrong.
         """
-        inputs, batched = self.inputs(condition, cond_input, uncond_input)
+        ids = None if condition is None else self._ids(condition)
+        inputs, batched = self._inputs(ids, cond_input, uncond_input)
         flat = self.generate(inputs)
         if flat.shape != (len(inputs), self.target.numel):
             raise SpecError(
                 f"{type(self).__name__}.generate must return [{len(inputs)}, {self.target.numel}],"
                 f" got {list(flat.shape)}"
             )
-        return Weights(flat if batched else flat.view(self.target.numel), self.target)
+        known = None if ids is None else ids.ids * (len(inputs) if len(ids.ids) == 1 else 1)
+        flat = flat if batched else flat.view(self.target.numel)
+        return Weights(flat, self.target, conditions=known)
 
     def inputs(
         self,
-        condition: int | Sequence[int] | Tensor | None = None,
+        condition: Condition | None = None,
         cond_input: Tensor | Mapping[str, Tensor] | None = None,
         uncond_input: Tensor | None = None,
     ) -> tuple[Tensor, bool]:
         """The batch `[B, n]` that `generate` gets, and whether the caller asked for a batch."""
-        ids, batched = self._ids(condition)
-        given = self._given(condition, cond_input, uncond_input)
+        ids = None if condition is None else self._ids(condition)
+        return self._inputs(ids, cond_input, uncond_input)
+
+    def _inputs(
+        self,
+        ids: ConditionIds | None,
+        cond_input: Tensor | Mapping[str, Tensor] | None,
+        uncond_input: Tensor | None,
+    ) -> tuple[Tensor, bool]:
+        given = self._given(ids, cond_input, uncond_input)
+        batched = ids is not None and ids.batched
         parts = []
         for name, shape in self._input_shapes.items():
             if name not in given:
@@ -144,7 +156,9 @@ class HyperNetwork(nn.Module):
             own_batch = given[name].ndim > len(shape)
             batched |= own_batch
             parts.append(_rows(name, given[name], shape, batched=own_batch))
-        sizes = {len(part) for part in parts if len(part) != 1} or {1 if ids is None else len(ids)}
+        sizes = {len(part) for part in parts if len(part) != 1} or {
+            1 if ids is None else len(ids.ids)
+        }
         if len(sizes) > 1:
             raise ConditionError(
                 f"the inputs have different batch sizes: {', '.join(map(str, sorted(sizes)))}"
@@ -160,7 +174,7 @@ class HyperNetwork(nn.Module):
         """Lengths of the parts that make up an input of `generate`, in order."""
         return {name: torch.Size(shape).numel() for name, shape in self._input_shapes.items()}
 
-    def embedding(self, condition: int) -> nn.Parameter:
+    def embedding(self, condition: SupportsIndex) -> nn.Parameter:
         """The learned embedding `[size]` of one condition.
 
         Raises:
@@ -168,8 +182,7 @@ class HyperNetwork(nn.Module):
         """
         if EMBEDDING not in self.conditional_shapes:
             raise ConditionError("the conditions of this hypernetwork have no embedding (size 0)")
-        self._ids(condition)
-        parameter: nn.Parameter = self.parameters_of(EMBEDDING)[condition]
+        parameter: nn.Parameter = self.parameters_of(EMBEDDING)[self._single_id(condition)]
         return parameter
 
     def members(self) -> list[HyperNetwork]:
@@ -189,7 +202,7 @@ class HyperNetwork(nn.Module):
             f"{type(self).__name__} cannot start at zero: it has no start_at_zero() of its own"
         )
 
-    def conditional_parameters(self, condition: int | None = None) -> list[nn.Parameter]:
+    def conditional_parameters(self, condition: SupportsIndex | None = None) -> list[nn.Parameter]:
         """The parameters that belong to one condition, or to any.
 
         Raises:
@@ -198,8 +211,8 @@ class HyperNetwork(nn.Module):
         if condition is None:
             own = list(self.conditional.parameters())
         else:
-            self._ids(condition)
-            own = [self.parameters_of(name)[condition] for name in self.conditional_shapes]
+            i = self._single_id(condition)
+            own = [self.parameters_of(name)[i] for name in self.conditional_shapes]
         return own + [
             parameter
             for member in self.members()
@@ -253,30 +266,29 @@ class HyperNetwork(nn.Module):
             raise SpecError(f"{name!r} is no list of conditional parameters")
         return parameters
 
-    def _ids(self, condition: int | Sequence[int] | Tensor | None) -> tuple[list[int] | None, bool]:
-        """A list of ids, and whether it was given as a batch."""
-        if condition is None:
-            return None, False
-        values = condition.tolist() if isinstance(condition, Tensor) else condition
-        ids = list(values) if isinstance(values, Sequence) else [values]
-        count = self.conditions.count
-        for i in ids:
-            if isinstance(i, bool) or not hasattr(i, "__index__"):
-                raise ConditionError(f"a condition is a whole number, got {i!r}")
-            if not 0 <= i < count:
-                known = (
-                    f"there are {count} (0 to {count - 1})"
-                    if count
-                    else "this hypernetwork keeps no embeddings: pass cond_input"
-                )
-                raise ConditionError(f"there is no condition {i}: {known}")
-        if not ids:
-            raise ConditionError("the batch of conditions is empty")
-        return [operator.index(i) for i in ids], isinstance(values, Sequence)
+    def _ids(self, condition: Condition) -> ConditionIds:
+        """The ids of conditions that exist, one or a flat batch of them."""
+        if not self.conditions.count:
+            raise ConditionError(
+                f"there is no condition {condition!r}: this hypernetwork keeps no embeddings: pass"
+                " cond_input"
+            )
+        ids = condition_ids(condition, self.conditions.count)
+        if len(ids.shape) > 1:
+            raise ConditionError(
+                f"a batch of conditions has one dimension, got shape {list(ids.shape)}"
+            )
+        return ids
+
+    def _single_id(self, condition: SupportsIndex) -> int:
+        ids = self._ids(condition)
+        if ids.batched:
+            raise ConditionError(f"one condition is expected, got a batch of {len(ids.ids)}")
+        return ids.ids[0]
 
     def _given(
         self,
-        condition: object,
+        ids: ConditionIds | None,
         cond_input: Tensor | Mapping[str, Tensor] | None,
         uncond_input: Tensor | None,
     ) -> dict[str, Tensor]:
@@ -295,7 +307,7 @@ class HyperNetwork(nn.Module):
                     "this hypernetwork has no conditional input"
                     f" {name!r}{did_you_mean(name, self.conditional_shapes)}"
                 )
-        if condition is not None and given and not self.conditional_shapes.keys() - given.keys():
+        if ids is not None and given and not self.conditional_shapes.keys() - given.keys():
             raise ConditionError(
                 "condition and cond_input both say what the condition is: give one of them"
             )
@@ -305,7 +317,7 @@ class HyperNetwork(nn.Module):
             given[UNCONDITIONAL] = uncond_input
         return given
 
-    def _lookup(self, name: str, ids: list[int] | None) -> Tensor:
+    def _lookup(self, name: str, ids: ConditionIds | None) -> Tensor:
         """The learned parameters of some conditions, `[len(ids), n]`."""
         if name == UNCONDITIONAL:
             raise ConditionError(f"uncond_input of size {self.conditions.input_size} is missing")
@@ -316,7 +328,7 @@ class HyperNetwork(nn.Module):
                 f"the hypernetwork was called without a condition: pass {wanted} for {name!r}"
             )
         parameters = self.parameters_of(name)
-        return torch.stack([parameters[i] for i in ids]).flatten(1)
+        return torch.stack([parameters[i] for i in ids.ids]).flatten(1)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

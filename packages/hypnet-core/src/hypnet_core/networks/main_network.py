@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import operator
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, SupportsIndex, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +14,11 @@ from torch.utils import _pytree as pytree
 from hypnet_core.errors import ConditionError, SpecError, WeightsError, did_you_mean, listed
 from hypnet_core.networks import batching as ways
 from hypnet_core.networks.batching import Batching
+from hypnet_core.networks.conditions import Condition, Ids, condition_ids
 from hypnet_core.networks.hollow import hollow, places_of
 from hypnet_core.networks.statistics import StatisticsBank, named_statistics, statistics_spec
 from hypnet_core.networks.weights import Weights, check_tensors
+from hypnet_core.protocols import BatchedForward, GroupsParameters, KeepsTensors
 from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
 
 Generate = str | Iterable[str] | Callable[[ParamSpec], bool] | None
@@ -40,12 +41,13 @@ class MainNetwork(nn.Module):
     each set.
 
     **Running statistics.** Those of batch norm belong to a condition, not to the
-    module: with `condition=i` set `i` is read and, in training mode, updated; without,
-    the module's own. `stats=` passes statistics from outside, which are read, never
-    changed, and carry no gradient. A layer that keeps other tensors per condition
-    offers a method `tensors_at(condition)`, a mapping from attribute names to tensors,
-    which stand in for its own unless they come from outside. A module whose `forward`
-    takes `condition` itself gets it, and sees to its statistics.
+    module. Weights from a hypernetwork know their condition: its set is read and, in
+    training mode, updated. For weights of unknown origin `condition=i` says whose set
+    it is; without, the module's own is used. `stats=` passes statistics from outside,
+    which are read, never changed, and carry no gradient. Layers that keep other tensors
+    per condition implement `hypnet_core.protocols.KeepsTensors`; those tensors replace
+    the layer's own unless they come from outside. A module whose `forward` takes
+    `condition` itself gets what is passed as `condition=`, and sees to its statistics.
 
     Args:
         module: The network.
@@ -87,18 +89,21 @@ class MainNetwork(nn.Module):
         places = places_of(module, self.target)
         self.places = [(place, name) for name, paths in places.items() for place in paths]
         self._takes_condition = "condition" in inspect.signature(module.forward).parameters
+        self._has_batched_forward = isinstance(module, BatchedForward)
         hollow(module, places)
         self.module = module
         self.bank = StatisticsBank(module)
         self._contexts = [
-            (name, layer) for name, layer in module.named_modules() if hasattr(layer, "tensors_at")
+            (name, layer)
+            for name, layer in module.named_modules()
+            if isinstance(layer, KeepsTensors)
         ]
 
     def forward(
         self,
         *args: Any,
         weights: Weights | Mapping[str, Tensor] | None = None,
-        condition: int | Sequence[int] | Tensor | None = None,
+        condition: Condition | None = None,
         stats: Mapping[str, Tensor] | None = None,
         paired: bool = False,
         **kwargs: Any,
@@ -110,7 +115,7 @@ class MainNetwork(nn.Module):
             weights: One tensor per parameter of `target`; may be left out if the target
                 is empty.
             condition: Whose running statistics to use: one id, or one per set of
-                weights.
+                weights; by default those of the conditions that the weights belong to.
             stats: Running statistics to use instead, one tensor per name of
                 `self.stats`.
             paired: With a batch of weights: every tensor among the inputs carries the
@@ -123,31 +128,37 @@ class MainNetwork(nn.Module):
         Raises:
             WeightsError: Names or shapes of `weights` or `stats` are not those
                 expected.
-            ConditionError: An id is negative, or the number of ids is not that of the
-                weights.
+            ConditionError: An id is not a whole number from 0, or the number of ids is
+                not that of the weights.
         """
         if weights is None and any(isinstance(arg, Weights) for arg in args):
             raise WeightsError("weights are passed by keyword: net(x, weights=…)")
         tensors, batch_shape = self._checked(weights)
-        if condition is not None and self._takes_condition:
-            kwargs["condition"], condition = condition, None
-        if not batch_shape and condition is None and stats is None:
+        ids = None
+        if self._takes_condition:
+            if condition is not None:
+                kwargs["condition"] = condition
+        elif self.bank.names or self._contexts or condition is not None:
+            ids = _ids_of_sets(condition, weights, batch_shape)
+        if not batch_shape and ids is None and stats is None:
             return functional_call(self.module, tensors, args, kwargs, tie_weights=False)
-        sets = self._statistics(_ids(condition, batch_shape), stats, batch_shape)
+        sets = self._statistics(ids, stats, batch_shape)
         if not batch_shape:
             return functional_call(
                 self.module, {**tensors, **sets[0]}, args, kwargs, tie_weights=False
             )
         return self._batched(tensors, batch_shape, args, kwargs, sets, paired=paired)
 
-    def statistics(self, condition: int | None = None) -> Weights:
+    def statistics(self, condition: SupportsIndex | None = None) -> Weights:
         """A copy of the running means and variances of one condition, or of the module itself.
 
-        They are what a hypernetwork is trained to reproduce when statistics are
-        distilled.
+        They are the targets when a hypernetwork learns to generate statistics.
+
+        Raises:
+            ConditionError: The id is not a whole number from 0.
         """
         own = dict(named_statistics(self.module))
-        rows = own if condition is None else self.bank.rows(condition, own)
+        rows = own if condition is None else self.bank.rows(condition_ids(condition).ids[0], own)
         return Weights.of(self.stats, {name: rows[name] for name in self.stats.names})
 
     def _checked(
@@ -171,7 +182,7 @@ class MainNetwork(nn.Module):
         return {place: tensors[name] for place, name in self.places}, batch_shape
 
     def _statistics(
-        self, ids: list[int] | None, stats: Mapping[str, Tensor] | None, batch_shape: torch.Size
+        self, ids: Ids | None, stats: Mapping[str, Tensor] | None, batch_shape: torch.Size
     ) -> list[dict[str, Tensor]]:
         """The buffers to run with, one mapping per set of weights; empty where the module's own will do."""
         count = batch_shape.numel()
@@ -204,7 +215,7 @@ class MainNetwork(nn.Module):
             return [{} for _ in range(count)]
         own = dict(named_statistics(self.module))
         if self.training:
-            self.bank.reserve(max(ids), own)
+            self.bank.reserve(ids, own)
         return [{**self.contexts_at(i), **self.bank.rows(i, own)} for i in ids]
 
     def contexts_at(self, condition: int) -> dict[str, Tensor]:
@@ -290,7 +301,7 @@ class MainNetwork(nn.Module):
             return "loop", "running statistics are updated in place, one set after the other"
         if self.batching != "auto":
             return self.batching, "asked for"
-        if hasattr(self.module, "forward_batched") and not self.bank.names:
+        if self._has_batched_forward and not self.bank.names:
             return "native", "the module has a forward_batched of its own"
         return ways.choose(self.module, tensors, args)
 
@@ -303,8 +314,8 @@ class MainNetwork(nn.Module):
                 name: parameter.expand(count, *parameter.shape)
                 for name, parameter in self.module.named_parameters()
             }
-        forward_batched: Callable[..., Any] = self.module.forward_batched  # type: ignore[assignment]
-        return forward_batched(*args, weights={**own, **tensors}, paired=paired, **kwargs)
+        module = cast("BatchedForward", self.module)
+        return module.forward_batched(*args, weights={**own, **tensors}, paired=paired, **kwargs)
 
     def extra_repr(self) -> str:
         """How many parameters are generated, for `print`."""
@@ -337,7 +348,7 @@ def choose_target(module: nn.Module, spec: TargetSpec, generate: Generate) -> Ta
 
 
 def _names_of(module: nn.Module, spec: TargetSpec, selector: str) -> Collection[str]:
-    groups: Mapping[str, Collection[str]] = getattr(module, "parameter_groups", dict)()
+    groups = module.parameter_groups() if isinstance(module, GroupsParameters) else {}
     if selector in groups:
         return groups[selector]
     if selector in {kind.value for kind in ParamKind} and selector not in spec:
@@ -345,22 +356,21 @@ def _names_of(module: nn.Module, spec: TargetSpec, selector: str) -> Collection[
     return spec.select(names=selector).names
 
 
-def _ids(
-    condition: int | Sequence[int] | Tensor | None, batch_shape: torch.Size
-) -> list[int] | None:
-    """One id per set of weights."""
+def _ids_of_sets(
+    condition: Condition | None,
+    weights: Weights | Mapping[str, Tensor] | None,
+    batch_shape: torch.Size,
+) -> Ids | None:
+    """One id per set of weights: those passed, or else those that the weights know."""
     if condition is None:
-        return None
-    ids = condition.tolist() if isinstance(condition, Tensor) and condition.ndim == 0 else condition
+        return weights.conditions if isinstance(weights, Weights) else None
     count = batch_shape.numel()
-    if not isinstance(ids, (Sequence, Tensor)):
-        if not hasattr(ids, "__index__"):
-            raise ConditionError(f"a condition is a whole number, got {ids!r}")
-        return [operator.index(ids)] * count
-    several = ids.flatten().tolist() if isinstance(ids, Tensor) else list(ids)
-    if len(several) != count:
+    ids = condition_ids(condition)
+    if not ids.batched:
+        return ids.ids * count
+    if len(ids.ids) != count:
         raise ConditionError(
-            f"{count} sets of weights take {count} conditions, got {len(several)}:"
-            f" {listed(map(str, several))}"
+            f"{count} sets of weights take {count} conditions, got {len(ids.ids)}:"
+            f" {listed(map(str, ids.ids))}"
         )
-    return [operator.index(i) for i in several]
+    return ids.ids

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+from typing import SupportsIndex
 
 import torch
 from torch import nn
 
 from hypnet_core.errors import WeightsError
+from hypnet_core.networks.conditions import condition_ids
 from hypnet_core.networks.main_network import MainNetwork
 from hypnet_core.networks.weights import Weights, check_tensors
 
 
 @torch.no_grad()
-def materialize(net: MainNetwork, weights: Weights, *, condition: int | None = None) -> nn.Module:
+def materialize(
+    net: MainNetwork, weights: Weights, *, condition: SupportsIndex | None = None
+) -> nn.Module:
     """Copy the module of a main network and put one set of generated weights into it as ordinary parameters.
 
     The copy needs no hypernetwork and no `MainNetwork`: it can be saved, exported,
@@ -22,12 +26,14 @@ def materialize(net: MainNetwork, weights: Weights, *, condition: int | None = N
     Args:
         net: The main network; it is left as it is.
         weights: One set of weights, without a batch dimension.
-        condition: Whose running statistics, and whatever else layers keep per
-            condition, the copy gets; those of the module itself by default.
+        condition: Whose running statistics, and other tensors that layers keep per
+            condition, the copy gets; by default those of the condition that the weights
+            belong to, or else the module's own.
 
     Raises:
         WeightsError: The weights have a batch dimension, or are not those of the
             target.
+        ConditionError: The condition is not a whole number from 0.
 
     Example:
         >>> net = MainNetwork(nn.Linear(3, 2))
@@ -48,11 +54,12 @@ def materialize(net: MainNetwork, weights: Weights, *, condition: int | None = N
         owner = module.get_submodule(owner_name)
         delattr(owner, attribute)
         owner.register_parameter(attribute, made[name])
-    if condition is not None:
+    ids = weights.conditions if condition is None else condition_ids(condition).ids
+    if ids is not None:
         own = dict(net.module.named_buffers())
-        for name, values in net.bank.rows(condition, own).items():
+        for name, values in net.bank.rows(ids[0], own).items():
             module.get_buffer(name).copy_(values)
-        for name, values in net.contexts_at(condition).items():
+        for name, values in net.contexts_at(ids[0]).items():
             module.get_parameter(name).copy_(values)
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hypnet_core.errors import ConditionError
 from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
 
 RUNNING = frozenset({"running_mean", "running_var"})
@@ -41,56 +40,67 @@ def statistics_spec(module: nn.Module) -> TargetSpec:
 
 
 class StatisticsBank(nn.Module):
-    """One set of running statistics per condition; set `i` is row `i` of stacked buffers `[conditions, *shape]`.
+    """One set of running statistics per condition: rows of stacked buffers `[n, *shape]`.
 
     A condition that has not been trained yet has no row: it starts from the statistics
-    that the module itself holds.
+    that the module itself holds. Rows are kept for the conditions that were trained
+    alone, in the order of their training, so that large ids cost nothing.
+
+    Attributes:
+        names: Qualified names of the statistics in the module.
+        ids: The condition of each row, int64 `[n]`.
     """
+
+    ids: Tensor
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.names = tuple(name for name, _ in named_statistics(module))
+        if self.names:
+            self.register_buffer("ids", torch.empty(0, dtype=torch.int64))
         for name, buffer in named_statistics(module):
             self.register_buffer(_key(name), buffer.new_empty((0, *buffer.shape)))
+        # The same as `ids`, so that looking up a row never waits for a device.
+        self._row_of: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return len(self.get_buffer(_key(self.names[0]))) if self.names else 0
+        return len(self._row_of)
 
     def rows(self, condition: int, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The statistics of one condition, by name: views into the bank, so that updates in place are kept.
 
         Args:
-            condition: Which set.
-            own: What the module itself holds: the answer for a condition without a row.
-
-        Raises:
-            ConditionError: The condition is negative.
+            condition: Whose statistics, an id from `condition_ids`.
+            own: The module's own statistics, for a condition without a row.
         """
-        if condition < 0:
-            raise ConditionError(f"a condition is a number from 0, got {condition}")
-        if condition >= len(self):
+        row = self._row_of.get(condition)
+        if row is None:
             return {name: own[name] for name in self.names}
-        return {name: self.get_buffer(_key(name))[condition] for name in self.names}
+        return {name: self.get_buffer(_key(name))[row] for name in self.names}
 
     @torch.no_grad()
-    def reserve(self, condition: int, own: Mapping[str, Tensor]) -> None:
-        """Make rows up to `condition`; new ones start from the statistics that the module itself holds."""
-        new = condition + 1 - len(self)
-        if new <= 0 or not self.names:
+    def reserve(self, conditions: Iterable[int], own: Mapping[str, Tensor]) -> None:
+        """Make rows for conditions that have none; they start from the module's own statistics."""
+        new = [i for i in dict.fromkeys(conditions) if i not in self._row_of]
+        if not new or not self.names:
             return
+        self.ids = torch.cat([self.ids, self.ids.new_tensor(new)])
+        self._row_of.update(zip(new, range(len(self), len(self) + len(new)), strict=True))
         for name in self.names:
-            start = own[name].detach().expand(new, *own[name].shape)
+            start = own[name].detach().expand(len(new), *own[name].shape)
             setattr(self, _key(name), torch.cat([self.get_buffer(_key(name)), start]))
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        # A checkpoint may hold more or fewer conditions than were seen here.
-        for name in self.names:
-            buffer, saved = self.get_buffer(_key(name)), state_dict.get(prefix + _key(name))
+        # A checkpoint may hold more, fewer or other conditions than were seen here.
+        for key in ("ids", *map(_key, self.names)) if self.names else ():
+            buffer, saved = self.get_buffer(key), state_dict.get(prefix + key)
             if isinstance(saved, Tensor) and saved.shape[1:] == buffer.shape[1:]:
-                setattr(self, _key(name), buffer.new_empty(saved.shape))
+                setattr(self, key, buffer.new_empty(saved.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        if self.names:
+            self._row_of = {condition: row for row, condition in enumerate(self.ids.tolist())}
 
 
 def _key(name: str) -> str:

@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from hypnet_core.errors import WeightsError, did_you_mean, listed
+from hypnet_core.networks.conditions import Condition, Ids, condition_ids, shared_ids
 from hypnet_core.specs import TargetSpec
 
 
 class Weights(Mapping[str, Tensor]):
     r"""Parameters $\omega$ of a network: named tensors that are views of one flat tensor.
 
-    It is immutable, a pytree (so `torch.func` and `torch.compile` see the flat tensor
-    inside), and carries gradients.
+    They are immutable, a pytree (so `torch.func` and `torch.compile` see the flat
+    tensor inside), and carry gradients.
+
+    **Conditions.** Weights that a hypernetwork generated know the ids of their
+    conditions, so that a main network finds the running statistics by itself.
+
+    - `detach`, `to`, `clone`, `select`, `unbind`, `index`, `stack`, copies and pickles
+      keep the ids.
+    - Arithmetic keeps them if the operands agree, or if only one of them knows its ids;
+      weights of different conditions give weights of no condition.
+    - Functional transforms (`vmap`, `grad`, `tree_map`) drop them, since they put other
+      tensors, of other batch shapes, in the place of `flat`.
 
     Shapes:
         - `flat`: `[*batch, numel]`
@@ -26,9 +38,12 @@ class Weights(Mapping[str, Tensor]):
     Args:
         flat: All parameters, laid end to end in the order of `spec`.
         spec: Names and shapes.
+        conditions: One id per set of weights, if they belong to conditions.
 
     Raises:
-        WeightsError: The last dimension of `flat` is not `spec.numel`.
+        WeightsError: The last dimension of `flat` is not `spec.numel`, or the number of
+            ids is not that of the sets.
+        ConditionError: An id is not a whole number from 0.
 
     Example:
         >>> spec = TargetSpec.from_shapes([[2, 3], [2]], names=["weight", "bias"])
@@ -39,20 +54,30 @@ class Weights(Mapping[str, Tensor]):
         tensor([1., 2., 3.])
     """
 
-    __slots__ = ("_views", "flat", "spec")
+    __slots__ = ("_views", "conditions", "flat", "spec")
 
     flat: Tensor
     spec: TargetSpec
+    conditions: Ids | None
+    """The id of each set's condition, `batch_shape.numel()` in all; `None` if unknown."""
     _views: dict[str, Tensor] | None
 
-    def __init__(self, flat: Tensor, spec: TargetSpec) -> None:
+    def __init__(
+        self, flat: Tensor, spec: TargetSpec, *, conditions: Condition | None = None
+    ) -> None:
         if flat.ndim == 0 or flat.shape[-1] != spec.numel:
             raise WeightsError(
                 f"{spec.numel} weights in the last dimension are expected, got a tensor of shape"
                 f" {list(flat.shape)}"
             )
+        ids = None if conditions is None else condition_ids(conditions).ids
+        if ids is not None and len(ids) != flat.shape[:-1].numel():
+            raise WeightsError(
+                f"{flat.shape[:-1].numel()} sets of weights have as many conditions, got {len(ids)}"
+            )
         self.flat = flat
         self.spec = spec
+        self.conditions = ids
         self._views = None
 
     @classmethod
@@ -77,14 +102,24 @@ class Weights(Mapping[str, Tensor]):
 
     @classmethod
     def stack(cls, sets: Sequence[Weights]) -> Self:
-        """Several sets of weights as one batch, the other way round than `unbind` (this copies them).
+        """Stack sets of weights into a batch, the inverse of `unbind` (this copies them).
 
         Raises:
-            WeightsError: There is none, or they belong to different targets.
+            WeightsError: There are none, or they belong to different targets.
         """
         if not sets:
             raise WeightsError("there are no weights to stack")
-        return cls(torch.stack([_flat_of(one, sets[0].spec) for one in sets]), sets[0].spec)
+        flat = torch.stack([_flat_of(one, sets[0].spec) for one in sets])
+        ids = [one.conditions for one in sets]
+        known = [found for found in ids if found is not None]
+        conditions = sum(known, ()) if len(known) == len(ids) else None
+        return cls(flat, sets[0].spec, conditions=conditions)
+
+    def _with(self, flat: Tensor, conditions: Ids | None) -> Self:
+        """Other values of the same target, which need no check."""
+        made = object.__new__(type(self))
+        made.flat, made.spec, made.conditions, made._views = flat, self.spec, conditions, None
+        return made
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -149,53 +184,85 @@ class Weights(Mapping[str, Tensor]):
         """
         if self.flat.ndim < 2:
             raise WeightsError("these weights have no batch dimension to unbind")
-        return tuple(type(self)(flat, self.spec) for flat in self.flat.unbind(0))
+        return tuple(
+            self._with(flat, self._conditions_at(i)) for i, flat in enumerate(self.flat.unbind(0))
+        )
 
     def index(self, index: int) -> Self:
-        """The set of weights at one place of the first batch dimension."""
+        """The set of weights at one index of the first batch dimension.
+
+        Raises:
+            WeightsError: There is no batch dimension.
+            IndexError: The index is out of range.
+        """
         if self.flat.ndim < 2:
             raise WeightsError("these weights have no batch dimension to index")
-        return type(self)(self.flat[index], self.spec)
+        return self._with(self.flat[index], self._conditions_at(index))
+
+    def _conditions_at(self, index: int) -> Ids | None:
+        """The ids of the sets at one index of the first batch dimension."""
+        if self.conditions is None:
+            return None
+        each = self.flat.shape[1:-1].numel()
+        start = range(len(self.flat))[index] * each
+        return self.conditions[start : start + each]
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move or cast, with the arguments of `Tensor.to`."""
-        return type(self)(self.flat.to(*args, **kwargs), self.spec)
+        return self._with(self.flat.to(*args, **kwargs), self.conditions)
 
     def detach(self) -> Self:
         """The same values without their history."""
-        return type(self)(self.flat.detach(), self.spec)
+        return self._with(self.flat.detach(), self.conditions)
 
     def clone(self) -> Self:
         """A copy."""
-        return type(self)(self.flat.clone(), self.spec)
+        return self._with(self.flat.clone(), self.conditions)
 
     def select(self, spec: TargetSpec) -> Weights:
         """Only the parameters that `spec` names (this copies them)."""
-        return Weights.of(spec, {name: self[name] for name in spec.names})
+        chosen = Weights.of(spec, {name: self[name] for name in spec.names})
+        chosen.conditions = self.conditions
+        return chosen
 
     def __add__(self, other: Weights | Tensor | float) -> Self:
-        return type(self)(self.flat + self._operand(other), self.spec)
+        return self._combined(self.flat + self._operand(other), other)
 
     def __sub__(self, other: Weights | Tensor | float) -> Self:
-        return type(self)(self.flat - self._operand(other), self.spec)
+        return self._combined(self.flat - self._operand(other), other)
 
     def __mul__(self, other: Weights | Tensor | float) -> Self:
-        return type(self)(self.flat * self._operand(other), self.spec)
+        return self._combined(self.flat * self._operand(other), other)
 
     def __truediv__(self, other: Weights | Tensor | float) -> Self:
-        return type(self)(self.flat / self._operand(other), self.spec)
+        return self._combined(self.flat / self._operand(other), other)
 
     def __neg__(self) -> Self:
-        return type(self)(-self.flat, self.spec)
+        return self._with(-self.flat, self.conditions)
 
     def __rsub__(self, other: Tensor | float) -> Self:
-        return type(self)(other - self.flat, self.spec)
+        return self._combined(other - self.flat, other)
 
     __radd__ = __add__
     __rmul__ = __mul__
 
+    def _combined(self, flat: Tensor, other: Weights | Tensor | float) -> Self:
+        """The result of arithmetic, with the ids on which the operands agree."""
+        ids = _broadcast_ids(self, flat.shape[:-1])
+        if isinstance(other, Weights):
+            ids = shared_ids(ids, _broadcast_ids(other, flat.shape[:-1]))
+        return self._with(flat, ids)
+
     def _operand(self, other: Weights | Tensor | float) -> Tensor | float:
         return _flat_of(other, self.spec) if isinstance(other, Weights) else other
+
+
+def _broadcast_ids(weights: Weights, batch_shape: torch.Size) -> Ids | None:
+    """The ids of weights, broadcast to a batch shape as their flat tensor is."""
+    if weights.conditions is None or batch_shape == weights.batch_shape:
+        return weights.conditions
+    ids = np.reshape(np.array(weights.conditions), tuple(weights.batch_shape))
+    return tuple(np.broadcast_to(ids, tuple(batch_shape)).ravel().tolist())
 
 
 def _flat_of(weights: Weights, spec: TargetSpec) -> Tensor:
@@ -293,10 +360,10 @@ def _flatten_with_keys(weights: Weights) -> tuple[list[tuple[Any, Tensor]], Targ
 
 def _unflatten(leaves: Any, spec: TargetSpec) -> Weights:
     # Transforms put placeholders into the tree (axes, proxies): build without looking
-    # at the leaf.
+    # at the leaf. They change the batch shape too, so that ids would no longer fit.
     (flat,) = leaves
     weights = object.__new__(Weights)
-    weights.flat, weights.spec, weights._views = flat, spec, None
+    weights.flat, weights.spec, weights.conditions, weights._views = flat, spec, None, None
     return weights
 
 

@@ -1,0 +1,105 @@
+"""Ids of conditions, normalised in one place for hypernetworks and main networks."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple, SupportsIndex, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hypnet_core.errors import ConditionError
+
+Condition: TypeAlias = SupportsIndex | Sequence[SupportsIndex] | Tensor | NDArray[Any]
+"""One id of a condition, or several: integers, sequences, tensors, arrays."""
+
+Ids: TypeAlias = tuple[int, ...]
+
+
+class ConditionIds(NamedTuple):
+    """Normalised ids.
+
+    Attributes:
+        ids: The ids, flattened row by row.
+        shape: Shape of the batch that they came in; `()` for a single id.
+    """
+
+    ids: Ids
+    shape: tuple[int, ...]
+
+    @property
+    def batched(self) -> bool:
+        """Whether they were given as a batch, be it of one."""
+        return bool(self.shape)
+
+
+def condition_ids(condition: Condition, count: int | None = None) -> ConditionIds:
+    """Normalise one id or a batch of ids.
+
+    Integers of Python and numpy, sequences of them, and integer tensors and arrays of
+    any shape are ids. Booleans, text, fractions (also `0.0`) and negative numbers are
+    not.
+
+    Args:
+        condition: The ids.
+        count: Number of conditions, if only ids below it exist.
+
+    Raises:
+        ConditionError: Something else was given, an id is negative or not below
+            `count`, or the batch is empty.
+
+    Example:
+        >>> condition_ids(3).ids, condition_ids(torch.tensor([2, 0])).ids
+        ((3,), (2, 0))
+        >>> condition_ids(True)
+        Traceback (most recent call last):
+        hypnet_core.errors.ConditionError: a condition is a whole number, got True
+    """
+    ids, shape = _flattened(condition)
+    if not ids:
+        raise ConditionError("the batch of conditions is empty")
+    for i in ids:
+        if i < 0:
+            raise ConditionError(f"there is no condition {i}: ids are whole numbers from 0")
+        if count is not None and i >= count:
+            known = f"there are {count} (0 to {count - 1})" if count else "there are none"
+            raise ConditionError(f"there is no condition {i}: {known}")
+    return ConditionIds(ids, shape)
+
+
+def _flattened(condition: Any) -> tuple[Ids, tuple[int, ...]]:
+    if isinstance(condition, (Tensor, np.ndarray)):
+        if not _is_integral(condition):
+            raise ConditionError(f"conditions are whole numbers, got values of {condition.dtype}")
+        return tuple(map(int, condition.reshape(-1).tolist())), tuple(condition.shape)
+    if isinstance(condition, Sequence) and not isinstance(condition, (str, bytes)):
+        return tuple(map(_single, condition)), (len(condition),)
+    return (_single(condition),), ()
+
+
+def _single(value: Any) -> int:
+    """One id; a tensor or an array must hold a single integer."""
+    is_array = isinstance(value, (Tensor, np.ndarray))
+    if isinstance(value, (bool, np.bool_)) or (is_array and not _is_integral(value)):
+        raise ConditionError(f"a condition is a whole number, got {value!r}")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ConditionError(f"a condition is a whole number, got {value!r}") from None
+
+
+def _is_integral(values: Tensor | NDArray[Any]) -> bool:
+    if isinstance(values, Tensor):
+        kind = values.dtype
+        return not (kind.is_floating_point or kind.is_complex or kind is torch.bool)
+    return values.dtype.kind in "iu"
+
+
+def shared_ids(one: Ids | None, other: Ids | None) -> Ids | None:
+    """The ids of a combination of two sets of weights: those that are known and agree."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one if one == other else None
