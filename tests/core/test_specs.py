@@ -194,7 +194,7 @@ def test_there_is_no_output_mask_without_a_fully_connected_output_layer() -> Non
 def test_unknown_names_and_repeated_names_are_refused() -> None:
     with pytest.raises(SpecError, match="did you mean 'weight'"):
         TargetSpec.of(nn.Linear(1, 1))["wieght"]
-    with pytest.raises(ValidationError, match="'a' stands twice"):
+    with pytest.raises(ValidationError, match="'a' appears twice"):
         TargetSpec(params=(ParamSpec(name="a", shape=(1,)), ParamSpec(name="a", shape=(2,))))
     with pytest.raises(SpecError, match="2 names were given for 1 shapes"):
         TargetSpec.from_shapes([[1]], names=["a", "b"])

@@ -95,7 +95,7 @@ def test_the_version_is_that_of_the_core(hypnet: Command) -> None:
             ["show", "count", "--kind", "mainnet"],
             "there is no mainnet 'count'; 'count' is an experiment",
         ),
-        (["check", "tiny", "width"], "'width' is no override: write key=value"),
+        (["check", "tiny", "width"], "'width' is not an override: write key=value"),
         (["inspect", "--mainnet", "tiny"], "Missing option '--hypernet'"),
         (["run"], "which experiment? hypnet run EXPERIMENT [key=value]...; there is: bare, count"),
         (["run", "cuont"], "there is no experiment 'cuont'; did you mean 'count'?"),

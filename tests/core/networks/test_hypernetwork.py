@@ -108,7 +108,7 @@ def test_a_hypernetwork_without_embeddings_lives_on_given_ones() -> None:
         ({"condition": True}, "a condition is a whole number, got True"),
         ({"condition": []}, "the batch of conditions is empty"),
         ({}, "pass condition= (0 to 3) or cond_input="),
-        ({"condition": 1, "cond_input": torch.zeros(3)}, "give one of them"),
+        ({"condition": 1, "cond_input": torch.zeros(3)}, "pass one of them"),
         ({"cond_input": torch.zeros(4)}, "cond_input must have shape [3] or [B, 3], got [4]"),
         ({"cond_input": {"embeding": torch.zeros(3)}}, "did you mean 'embedding'"),
         ({"condition": 1, "uncond_input": torch.zeros(2)}, "takes no uncond_input"),

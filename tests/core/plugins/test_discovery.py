@@ -190,7 +190,7 @@ def test_a_slow_plugin_works_and_is_told_how_slow_it_is(install: Install, hypnet
             "def hypnet_components():\n    return []\n",
             "hypnet_components is not marked with @hookimpl and is ignored",
         ),
-        ("x = 1\n", "it implements no hook; there is: hypnet_components, hypnet_commands"),
+        ("x = 1\n", "it implements no hook; hooks are: hypnet_components, hypnet_commands"),
     ],
     ids=["misspelt", "unmarked", "none"],
 )

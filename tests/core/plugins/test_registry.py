@@ -97,7 +97,7 @@ def test_a_name_of_two_kinds_is_ambiguous_only_without_the_kind(found: Registry)
     with pytest.raises(
         ComponentError,
         match=(
-            r"'both' is ambiguous: there is a dataset and a hypernet of that name, say which kind"
+            r"'both' is ambiguous: there is a dataset and a hypernet of that name, give the kind"
         ),
     ):
         found.find("both")
@@ -153,7 +153,7 @@ def test_building_validates_completes_and_calls(found: Registry) -> None:
     ("name", "message"),
     [
         ("absent", "stranger_one has no 'nothing'"),
-        ("number", "is no class or function but a int"),
+        ("number", "is not a class or function, but a int"),
         ("unimportable", "cannot import stranger_none.module: ModuleNotFoundError"),
     ],
 )

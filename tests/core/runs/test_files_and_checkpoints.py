@@ -97,7 +97,7 @@ def test_a_changed_byte_never_goes_unnoticed(
 
 def test_other_files_are_no_checkpoints(tmp_path: Path) -> None:
     save_file({"w": torch.zeros(2)}, tmp_path / "plain")
-    with pytest.raises(CheckpointError, match="is no checkpoint of hypnet"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of hypnet"):
         load_checkpoint(tmp_path / "plain")
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         load_checkpoint(tmp_path / "missing")

@@ -1,4 +1,4 @@
-"""Every error that hypnet raises on purpose.
+"""The errors that hypnet raises.
 
 An error says what was wrong, what was expected and, where there is one, the nearest
 right name. The command prints it as one line and exits with `exit_code`; a traceback is
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class HypnetError(Exception):
-    """Base of all errors that a user can mend: bad input, a missing plugin, a damaged file."""
+    """Base of all errors of hypnet: bad input, a missing plugin, a damaged file."""
 
     exit_code: ClassVar[int] = 1
 
@@ -27,7 +27,7 @@ class UsageError(HypnetError):
 
 
 class ConfigError(UsageError):
-    """A configuration holds an unknown key or a value that is not possible there."""
+    """A configuration has an unknown key or an invalid value."""
 
 
 class ComponentError(UsageError):
@@ -35,7 +35,7 @@ class ComponentError(UsageError):
 
 
 class ImportStringError(UsageError):
-    """An import string is malformed, or leads to nothing."""
+    """An import string is malformed, or its object does not exist."""
 
 
 class PluginError(HypnetError):
@@ -59,11 +59,11 @@ class DataError(HypnetError):
 
 
 class CheckpointError(HypnetError):
-    """A checkpoint is truncated, tampered with, or belongs to something else."""
+    """A checkpoint is truncated, was tampered with, or belongs to something else."""
 
 
 class RunError(HypnetError):
-    """A run cannot start, write or go on."""
+    """A run cannot start, write or continue."""
 
 
 class DivergedError(RunError):
@@ -75,14 +75,14 @@ class SchedulerError(HypnetError):
 
 
 class SchedulerUnavailableError(SchedulerError):
-    """A scheduler does not answer, or takes no more jobs, just now; later it may.
+    """A scheduler is temporarily out of reach, or accepts no more jobs.
 
-    Nothing is known to have changed.
+    States of jobs that were known before still hold; ask again later.
     """
 
 
 def nearest(name: str, choices: Iterable[str], limit: int = 3) -> list[str]:
-    """The names among `choices` that `name` was probably meant to be, best first.
+    """The names among `choices` that are closest to `name`, best first.
 
     Example:
         >>> nearest("chunked_hmpl", ["hmlp", "chunked_hmlp", "mlp"], limit=1)
@@ -92,7 +92,7 @@ def nearest(name: str, choices: Iterable[str], limit: int = 3) -> list[str]:
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """The end of an error message about the unknown `name`: the nearest names, or all of them if they are few.
+    """A hint about an unknown name: the nearest names, or else the known ones.
 
     Example:
         >>> did_you_mean("mlpp", ["mlp", "lenet"])
@@ -110,7 +110,7 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 def listed(names: Iterable[str], limit: int = 12) -> str:
-    """Names for an error message, cut after `limit` of them.
+    """Names for an error message, at most `limit` of them.
 
     Example:
         >>> listed(["a", "b", "c"], limit=2)

@@ -25,9 +25,9 @@ def import_object(target: str) -> Any:
     Example:
         >>> import_object("math:sqrt")(4.0)
         2.0
-        >>> import_object("math:cosin")
+        >>> import_object("math:sinc")
         Traceback (most recent call last):
-        hypnet_core.errors.ImportStringError: math has no 'cosin'; did you mean 'copysign' or 'sin' or 'cos'?
+        hypnet_core.errors.ImportStringError: math has no 'sinc'; did you mean 'sin' or 'sinh' or 'asin'?
     """
     if not re.match(PATTERN, target):
         raise ImportStringError(

@@ -1,4 +1,4 @@
-"""One parameter of a network: its name, shape and kind, read off a module without importing torch."""
+"""Specs of single parameters, read from a module without importing torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validat
 
 
 class ParamKind(StrEnum):
-    """What a parameter does in its layer; initialisation and partial targets go by it."""
+    """The role of a parameter in its layer.
+
+    Initialisation and partial targets depend on it.
+    """
 
     WEIGHT = "weight"
     BIAS = "bias"
@@ -36,7 +39,7 @@ class ParamSpec(Spec):
     Attributes:
         name: Qualified name, as `named_parameters()` gives it.
         shape: Size of each dimension; `()` for a scalar.
-        kind: What the parameter does in its layer.
+        kind: Role of the parameter in its layer.
         layer: Qualified name of the layer that owns it; empty if unknown.
         fan_in: Inputs that feed one output of the layer. For a weight it follows from
             the shape `[out, in, *kernel]` unless given; for a bias it is the fan-in of
@@ -86,7 +89,7 @@ class ModuleLike(Protocol):
 
 @runtime_checkable
 class DeclaresKinds(Protocol):
-    """A layer that says of which kind its parameters are.
+    """A layer that declares the kinds of its parameters.
 
     Standard layers need not: their kinds follow from their types.
     """
@@ -114,14 +117,12 @@ _PARAMETRIZED = ".parametrizations."
 
 
 def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
-    """The specs of all parameters of an `nn.Module`, tied ones once, in the order of `named_parameters()`.
+    """The specs of all parameters of a module, in the order of `named_parameters()`.
 
-    The type of the owning layer tells the kind: norms have scales and shifts,
-    `nn.Embedding` an embedding, every other layer weights (two or more dimensions) and
-    biases (named so). A layer of one's own says so itself with a class attribute
-    `param_kinds`, a mapping from the attribute's name to the kind, and one whose
-    weights are not shaped `[out, in, *kernel]` gives their fan-in and fan-out in an
-    attribute `param_fans`.
+    Tied parameters appear once. The type of the owning layer tells the kind: norms have
+    scales and shifts, `nn.Embedding` an embedding, every other layer weights (two or
+    more dimensions) and biases (named so). Other layers implement `DeclaresKinds` and,
+    if their weights are not shaped `[out, in, *kernel]`, `DeclaresFans`.
     """
     modules = dict(module.named_modules())
     seen: set[int] = set()

@@ -1,7 +1,7 @@
-"""The whole architecture in one file: what each part must do, and nothing about how.
+"""The architecture in one file: the contract of each part.
 
-Data flows one way: conditions go through a `HyperNetworkLike`, which gives `Weights`; a
-`MainNetwork` runs a plain module with them; an `Experiment` trains the pair on the
+Conditions go through a `HyperNetworkLike`, which gives weights; a `MainNetwork` runs a
+plain module with them; an `Experiment` trains the pair on the
 `TaskLike`s of a dataset, inside a run; a `Scheduler` starts many runs.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class HyperNetworkLike(Protocol):
-    """A network that writes the parameters of another."""
+    """A network that generates the parameters of another."""
 
     target: TargetSpec
     conditions: ConditionSpec
@@ -37,11 +37,11 @@ class HyperNetworkLike(Protocol):
         cond_input: Tensor | Mapping[str, Tensor] | None = None,
         uncond_input: Tensor | None = None,
     ) -> Weights:
-        """Generate weights: for one condition without a batch dimension, for several with one."""
+        """Generate weights, with a batch dimension for several conditions."""
         ...
 
     def conditional_parameters(self, condition: int | None = None) -> list[nn.Parameter]:
-        """The parameters that belong to one condition, or to any."""
+        """The parameters of one condition, or of all conditions."""
         ...
 
     def unconditional_parameters(self) -> list[nn.Parameter]:
@@ -219,7 +219,7 @@ class BatchScheduler(Scheduler, Protocol):
 
 @runtime_checkable
 class Experiment(Protocol):
-    """Something that `hypnet run` launches: a configuration and what to do with it."""
+    """An experiment for `hypnet run`: a configuration and the work itself."""
 
     @property
     def Config(self) -> type[BaseModel]:  # noqa: N802 (a class)
@@ -227,5 +227,14 @@ class Experiment(Protocol):
         ...
 
     def run(self, config: Any, run: Run) -> Mapping[str, Any]:
-        """Do the work, write everything through `run`, and return the summary (JSON values)."""
+        """Do the work and return the summary.
+
+        Args:
+            config: An instance of `Config`.
+            run: The `hypnet_core.runs.Run` that owns the directory; metrics,
+                checkpoints and files are written through it.
+
+        Returns:
+            Results that can be written as JSON.
+        """
         ...

@@ -1,4 +1,4 @@
-"""What a network's parameters, conditions and tasks look like: data that every package passes around.
+"""Specs of targets, conditions and tasks, shared by all packages.
 
 Nothing here needs torch. A spec is frozen, hashable and round-trips through JSON.
 """
@@ -40,15 +40,16 @@ class TargetSpec(Spec):
         seen: set[str] = set()
         for param in params:
             if param.name in seen:
-                raise ValueError(f"the parameter name {param.name!r} stands twice")
+                raise ValueError(f"the parameter name {param.name!r} appears twice")
             seen.add(param.name)
         return params
 
     @classmethod
     def of(cls, module: ModuleLike) -> Self:
-        """The spec of all parameters of an `nn.Module`, tied ones once, in the order of `named_parameters()`.
+        """The spec of all parameters of a module, in the order of `named_parameters()`.
 
-        Kinds come from the types of the layers, see `hypnet_core.params.params_of`.
+        Tied parameters appear once. Kinds come from the types of the layers, see
+        `hypnet_core.params.params_of`.
         """
         return cls(params=tuple(params_of(module)))
 
@@ -56,7 +57,10 @@ class TargetSpec(Spec):
     def from_shapes(
         cls, shapes: Iterable[Sequence[int]], *, names: Sequence[str] | None = None
     ) -> Self:
-        """A spec from plain shapes: tensors of two or more dimensions are weights, others biases of the weight before.
+        """A spec from plain shapes.
+
+        Tensors of two or more dimensions are weights, others biases of the weight
+        before.
 
         Args:
             shapes: One shape per parameter.
@@ -129,7 +133,7 @@ class TargetSpec(Spec):
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
-        """Where each parameter starts in the flat vector."""
+        """Start of each parameter in the flat vector."""
         starts, total = [], 0
         for size in self.sizes:
             starts.append(total)
@@ -138,11 +142,11 @@ class TargetSpec(Spec):
 
     @cached_property
     def numel(self) -> int:
-        """Number of scalars of all parameters together."""
+        """Total number of scalars."""
         return sum(self.sizes)
 
     def slice_of(self, name: str) -> slice:
-        """Where the parameter `name` stands in the flat vector."""
+        """Slice of the parameter `name` in the flat vector."""
         param = self[name]
         start = self.offsets[self._index[name]]
         return slice(start, start + param.numel)
@@ -154,12 +158,12 @@ class TargetSpec(Spec):
         names: str | Iterable[str] | None = None,
         where: Callable[[ParamSpec], bool] | None = None,
     ) -> TargetSpec:
-        """The parameters that fulfil every condition that is given, in the same order.
+        """The parameters that fulfil all given criteria, in the same order.
 
         Args:
             kinds: Kinds to keep.
-            names: Globs over qualified names (`"layer4.*"`); one that matches is
-                enough.
+            names: Globs over qualified names (`"layer4.*"`), at least one of which must
+                match.
             where: A predicate.
 
         Raises:
@@ -182,7 +186,7 @@ class TargetSpec(Spec):
         return TargetSpec(params=tuple(keep))
 
     def output_params(self) -> tuple[ParamSpec, ...]:
-        """The weight and, if there is one, the bias of the fully connected output layer.
+        """The weight and the bias, if any, of the fully connected output layer.
 
         That is the layer of the last two-dimensional weight, provided that no other
         layer's weight comes after it.
@@ -208,10 +212,9 @@ class TargetSpec(Spec):
         return (weight,) if bias is None else (weight, bias)
 
     def output_mask(self, units: Iterable[int]) -> tuple[bool, ...]:
-        """Which scalars of the flat vector matter if only some output units are used.
+        """A mask of the scalars that matter if only some output units are used.
 
-        Everything before the output layer counts; of the output layer, the rows of
-        `units` alone.
+        It covers everything before the output layer and the rows of `units` in it.
 
         Args:
             units: Indices of output units.
@@ -249,14 +252,14 @@ def _kind(kind: ParamKind | str) -> ParamKind:
 
 
 class ConditionSpec(Spec):
-    r"""What a hypernetwork's output depends on beside its own parameters.
+    r"""The inputs of a hypernetwork.
 
     The input of a hypernetwork is $[e; u]$: the embedding $e$ of a condition, and an
-    unconditional vector $u$ of the caller's.
+    unconditional vector $u$ that the caller passes.
 
     Attributes:
-        count: How many conditions have a learned embedding. With 0 the caller gives $e$
-            at every call.
+        count: How many conditions have a learned embedding. With 0 the caller passes
+            $e$ at every call.
         size: Length of $e$; 0 for none.
         input_size: Length of $u$ (noise, for instance); 0 for none.
     """
@@ -270,7 +273,7 @@ TaskKind = Literal["classification", "regression"]
 
 
 class TaskSpec(Spec):
-    """What a task asks of a network. Shapes are those of one sample.
+    """The interface of a task: shapes of one sample, and the kind of problem.
 
     Attributes:
         name: The task's name.
@@ -298,7 +301,7 @@ class TaskSpec(Spec):
         """Number of classes.
 
         Raises:
-            SpecError: The task is no classification.
+            SpecError: The task is not a classification.
         """
         if self.kind != "classification":
             raise SpecError(f"task {self.name!r} is a {self.kind}: it has no classes")

@@ -1,4 +1,4 @@
-"""Putting the command together: our own sub-commands, then those of the plugins."""
+"""The root command: our own sub-commands, then those of the plugins."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class InterruptedByUserError(HypnetError):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: a batch system or a shutdown ends the command, which is to stop as it does after Ctrl-C."""
+    """Raised on SIGTERM, so that the command stops as it does after Ctrl-C."""
 
 
 class TerminatedError(HypnetError):
@@ -37,7 +37,7 @@ class TerminatedError(HypnetError):
 
 
 class ClosedPipeError(HypnetError):
-    """Whoever read stdout went away."""
+    """The reader of stdout has closed the pipe."""
 
     exit_code = 141
 
@@ -67,7 +67,7 @@ class HypnetGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the sub-command; what it returns is no exit code."""
+        """Run the sub-command; its return value is not an exit code."""
         try:
             super().invoke(ctx)
         except Terminated as signal:
@@ -92,14 +92,14 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Main networks with weights from outside, hypernetworks that write them, and experiments with both."""
+    """Train main networks whose weights a hypernetwork generates."""
 
 
 def make_command(registry: Registry, settings: Settings) -> TyperGroup:
-    """The whole command.
+    """The root command with all sub-commands.
 
-    A plugin that does not manage to add its sub-commands, or takes a name that is
-    taken, is left out and told so in `settings.faults`.
+    A plugin whose commands cannot be added, or have a name that is in use, is left out
+    and reported in `settings.faults`.
 
     Args:
         registry: The plugins.
@@ -127,7 +127,7 @@ def make_command(registry: Registry, settings: Settings) -> TyperGroup:
 
 
 def _add_commands(command: TyperGroup, plugin: Plugin) -> list[str]:
-    """Add the sub-commands of one plugin, and say what went wrong."""
+    """Add the sub-commands of one plugin and yield what went wrong."""
     if plugin.hooks is None:
         return []
     own = typer.Typer(name=plugin.name, add_completion=False)
@@ -151,4 +151,4 @@ def _add_commands(command: TyperGroup, plugin: Plugin) -> list[str]:
 
 
 def _nothing() -> None:
-    """Makes an app with one command a group all the same."""
+    """Makes typer treat an app with a single command as a group."""

@@ -1,4 +1,4 @@
-"""`hypnet check`: whether a component does what components of its kind must do."""
+"""`hypnet check`: the conformance kit from the shell."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check(
     chosen = parse_overrides(options or [])
     talkative = settings_of(ctx).verbosity > 0
     if not talkative:
-        log_errors_only()  # what the checks make components say would bury the results
+        log_errors_only()  # warnings of the components would bury the results
     results = []
     for result in each_check(entry, chosen):
         results.append(result)

@@ -1,4 +1,4 @@
-"""What the shell offers when the user presses Tab."""
+"""Shell completion of component names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def complete_kind(incomplete: str) -> list[tuple[str, str]]:
 
 
 def complete_name(*kinds: Kind) -> Callable[[str], list[tuple[str, str]]]:
-    """A completion of the names of components of some kinds, or of all."""
+    """A completion function for the components of some kinds, or of all."""
 
     def complete(incomplete: str) -> list[tuple[str, str]]:
         found = registry()

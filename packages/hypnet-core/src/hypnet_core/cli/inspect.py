@@ -1,4 +1,4 @@
-"""`hypnet inspect`: what a hypernetwork would have to generate for a main network, and how large it would be."""
+"""`hypnet inspect`: the target and the size of a hypernetwork, before training."""
 
 from __future__ import annotations
 
@@ -184,7 +184,10 @@ def _document(
 
 
 def _mean_squares(hypernet: Any, conditions: int) -> dict[str, float]:
-    """The mean square of each generated tensor, over all conditions; over 100 random embeddings if there are none."""
+    """The mean square of each generated tensor over all conditions.
+
+    Without conditions it is taken over 100 random embeddings.
+    """
     import torch
 
     uncond = hypernet.conditions.input_size

@@ -1,4 +1,4 @@
-"""`hypnet list`: what is there."""
+"""`hypnet list`: the installed components."""
 
 from __future__ import annotations
 

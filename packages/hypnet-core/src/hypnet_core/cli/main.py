@@ -1,4 +1,4 @@
-"""The command `hypnet`: whatever goes wrong becomes one line on stderr and an exit code."""
+"""Entry point of `hypnet`: every error becomes one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _report(error: BaseException, message: str, settings: Settings) -> None:
 
 
 def _forget_stdout() -> None:
-    """Point stdout to nowhere, or Python would complain of the closed pipe when it flushes at its end."""
+    """Redirect stdout to the null device, so that flushing at exit cannot fail."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

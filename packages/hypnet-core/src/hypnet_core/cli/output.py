@@ -1,4 +1,4 @@
-"""Writing results to stdout: tables for people, names for pipes, JSON for programs."""
+"""Results on stdout: tables for people, names for pipes, JSON for programs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import typer
 from pydantic import BaseModel
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-"""The flag that every listing has."""
+"""The flag `--json` of every listing."""
 
 _UNLIMITED = 100_000
 
 
 def is_terminal() -> bool:
-    """Whether a person reads stdout as it is written."""
+    """Whether stdout is a terminal."""
     return sys.stdout.isatty()
 
 
 def print_json(document: BaseModel) -> None:
-    """Print a document; what it holds, docs/command.md says."""
+    """Print a document as JSON; docs/command.md describes its fields."""
     typer.echo(document.model_dump_json(indent=2, by_alias=True))
 
 
@@ -39,11 +39,11 @@ def print_table(
     right: Sequence[str] = (),
     total: Sequence[str] = (),
 ) -> None:
-    """Print a table, as wide as the terminal, or as wide as it needs to be elsewhere.
+    """Print a table that fits the terminal; elsewhere it is as wide as its content.
 
     Args:
         columns: Headings.
-        rows: Cells; what looks like markup is text.
+        rows: Cells; markup in them is printed as text.
         right: Headings of the columns of numbers.
         total: Cells of a last row below a line.
     """
@@ -63,7 +63,7 @@ def print_table(
 
 
 def print_rich(content: Any) -> None:
-    """Print something that rich can render, or text."""
+    """Print text or a rich renderable."""
     from rich.console import Console
 
     if is_terminal():

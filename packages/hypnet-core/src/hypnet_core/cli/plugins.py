@@ -1,4 +1,4 @@
-"""`hypnet plugins`: what is installed, and what is wrong with it."""
+"""`hypnet plugins`: the installed plugins and their faults."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hypnet_core.plugins.registry import registry
 
 
 def plugins(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """List plugins and what is wrong with them.
+    """List plugins and their faults.
 
-    Into a pipe, it prints bare names, one per line. With -v it tells the whole story,
+    Into a pipe, it prints bare names, one per line. With -v it prints all details,
     tracebacks included.
     """
     found = registry()

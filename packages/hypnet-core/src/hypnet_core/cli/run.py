@@ -1,4 +1,4 @@
-"""`hypnet run`: an experiment, configured, in a directory of its own."""
+"""`hypnet run`: configure and run an experiment in its own directory."""
 
 from __future__ import annotations
 
@@ -101,16 +101,14 @@ def run(
 
 
 def _from_flags(overrides: list[str], **flags: object) -> list[str]:
-    """The overrides that flags stand for."""
+    """The overrides that the flags are short for."""
     given = {name: value for name, value in flags.items() if value is not None}
     for name, value in given.items():
         twice = next(
             (override for override in overrides if override.partition("=")[0].strip() == name), None
         )
         if twice is not None:
-            raise UsageError(
-                f"--{name} {value} and {twice} both say what {name} is: give one of them"
-            )
+            raise UsageError(f"--{name} {value} and {twice} both set {name}: give one of them")
     return [f"{name}={value}" for name, value in given.items()]
 
 
@@ -122,7 +120,10 @@ def _check_flags(entry: Entry, seed: int | None, device: str | None) -> None:
 
 
 def _new_directory(name: str, *, make: bool) -> Path:
-    """A directory below `runs/` that did not exist yet; it is made at once, so that no other run of this second takes it."""
+    """Make a new directory below `runs/`, named after the current second.
+
+    It is made here, since another run of the same second may look for one.
+    """
     base = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in itertools.count(1):
         path = base if number == 1 else base.with_name(f"{base.name}-{number}")
@@ -141,7 +142,7 @@ def _new_directory(name: str, *, make: bool) -> Path:
 
 
 def _check_directory(directory: Path) -> None:
-    """What `Run.create` would find wrong, without making anything."""
+    """Check what `Run.create` would refuse, without creating anything."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise RunError(f"{directory} is not an empty directory: choose a new one")
     nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
@@ -155,7 +156,7 @@ def _check_directory(directory: Path) -> None:
 def _resumed(
     path: Path, experiment: str | None, config: Path | None, given: list[str]
 ) -> tuple[Entry, BaseModel, Path]:
-    """The experiment and configuration that a run was started with; nothing given now may differ."""
+    """The experiment and options of an earlier run; options given now must agree."""
     started = Run.resume(path)
     entry = registry().get(Kind.EXPERIMENT, started.experiment)
     if experiment is not None and registry().get(Kind.EXPERIMENT, experiment) != entry:

@@ -1,9 +1,9 @@
-"""What `--json` prints.
+"""Models of the documents that `--json` prints.
 
-These models are the documentation's source: docs/command.md describes every field.
+They are the source of the documentation: docs/command.md describes every field.
 
-Each document names its schema and version in `schema`. Fields may be added; one that
-changes its meaning or goes makes a new version.
+Each document names its schema and version in `schema`. Adding a field keeps the
+version; removing one, or changing its meaning, makes a new one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hypnet_core.testing.kit import CheckResult
 
 
 class Document(BaseModel):
-    """Base of everything that is printed as JSON."""
+    """Base of all documents."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
@@ -113,14 +113,14 @@ class PluginDocument(Document):
     """One plugin.
 
     Attributes:
-        name: What users call it.
+        name: Name by which users refer to it.
         distribution: The distribution that declares it.
         version: That distribution's version.
         module: What its entry point refers to.
         status: `ok`, `broken`, or `skipped` if `HYPNET_PLUGINS` leaves it out.
         error: Why it is broken, in one line; empty if it is not.
         traceback: The same in full; empty if nothing was raised.
-        notes: What its author should know beside, one line each.
+        notes: Further remarks for its author, one line each.
         unknown_hooks: Hooks that it implements and hypnet does not know.
         seconds: How long loading it took.
         components: Full names of its components, each behind its kind: `mainnet
@@ -259,7 +259,7 @@ class RunDocument(Document):
         directory: The run's directory.
         config: The resolved configuration.
         finished: Whether it was run; false with `--dry-run` and `--print-config`.
-        summary: What the experiment found; `null` if it was not run.
+        summary: The results of the experiment; `null` if it was not run.
     """
 
     schema_: Literal["hypnet.run/1"] = Field("hypnet.run/1", alias="schema")

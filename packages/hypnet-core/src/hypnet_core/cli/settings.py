@@ -1,4 +1,4 @@
-"""How talkative the command is, and where its messages go: to stderr, so that stdout holds data alone."""
+"""Verbosity and logging of the command; messages go to stderr, data to stdout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 @dataclass
 class Settings:
-    """What the flags of one invocation said.
+    """The settings of one invocation.
 
     Attributes:
         verbosity: 0 as usual, above 0 with `-v`, below 0 with `-q`.
@@ -34,7 +34,7 @@ class Settings:
         return logging.DEBUG if self.verbosity > 0 else logging.INFO
 
     def announce(self) -> None:
-        """Say once what is wrong with the plugins, unless the user wants quiet."""
+        """Report the faults of the plugins once, unless the command is quiet."""
         lines, self.faults = self.faults, []
         if self.verbosity >= 0:
             complain(lines)
@@ -47,10 +47,10 @@ def complain(lines: Iterable[str]) -> None:
 
 
 class _ToStderr(logging.Handler):
-    """Writes to whatever stderr is at the time: a progress bar puts itself in its place."""
+    """Writes to the current `sys.stderr`, which a progress bar replaces for a while."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "reported", False):  # the command itself says so, in its one line
+        if getattr(record, "reported", False):  # the command reports it in its own line
             return
         try:
             prefix = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
@@ -61,12 +61,12 @@ class _ToStderr(logging.Handler):
 
 
 def start_logging(settings: Settings) -> None:
-    """Send what `hypnet` logs to stderr, and the warnings and errors of everybody else."""
+    """Log to stderr: messages of `hypnet`, warnings and errors of other libraries."""
     _log(settings.level)
 
 
 def log_errors_only() -> None:
-    """Keep everything below an error from stderr, for a command whose parts talk too much."""
+    """Log errors only, for a command whose components log a lot."""
     _log(logging.ERROR)
 
 
@@ -79,9 +79,10 @@ def _log(level: int) -> None:
 
 
 def add_flags(command: Any, settings: Settings) -> None:
-    """Give `-q`, `-v` and `--debug` to a command and all below it, wherever the command has no such flag of its own.
+    """Add `-q`, `-v` and `--debug` to a command and its sub-commands.
 
-    Before a command runs, what is wrong with the plugins is said.
+    Commands that have such a flag keep theirs. The faults of the plugins are reported
+    before a command runs.
     """
     taken = {name for parameter in command.params for name in parameter.opts}
     command.params.extend(flag for flag in _flags() if not taken & set(flag.opts))
@@ -138,7 +139,7 @@ def _flags_of(
         bool, _flag("--debug", callback=_debug, help="Show tracebacks of errors.")
     ] = False,
 ) -> None:
-    """Nothing: typer makes its parameters of the flags from this signature."""
+    """Do nothing; typer derives the flags from this signature."""
 
 
 def _flags() -> list[Any]:

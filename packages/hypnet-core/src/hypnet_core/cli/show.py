@@ -27,8 +27,8 @@ KindOption = Annotated[
 def show(name: Name, *, kind: KindOption = None, as_json: Json = False) -> None:
     """Show a component and its options.
 
-    Options come with their types, defaults and descriptions; also shown is who provides
-    the component and where it is defined.
+    Options come with their types, defaults and descriptions. The providing plugin and
+    the place of the definition are shown too.
     """
     document = _document(find(name, kind))
     if as_json:
@@ -78,7 +78,10 @@ def _row(option: OptionDocument) -> tuple[str, ...]:
 
 
 def _value(value: Any) -> str:
-    """A default as one would write it in an override; a component as its name and what differs from its own defaults."""
+    """A default as written in an override.
+
+    A component is shown as its name and the options that differ from its defaults.
+    """
     if isinstance(value, dict) and "name" in value:
         options = ", ".join(f"{key}={_value(part)}" for key, part in value.items() if key != "name")
         return f"{value['name']} ({options})" if options else str(value["name"])

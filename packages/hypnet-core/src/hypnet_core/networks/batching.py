@@ -1,4 +1,4 @@
-"""Running one module with many sets of weights: three ways, one result."""
+"""Batches of weights: a module run with `torch.vmap` or in a loop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CONVOLUTIONS = (
 def choose(
     module: nn.Module, state: State, args: Sequence[Any]
 ) -> tuple[Literal["vmap", "loop"], str]:
-    """Whether `vmap` is possible and faster than a loop, and why.
+    """Choose between `vmap` and a loop, with the reason.
 
     Args:
         module: The module to run.
@@ -108,10 +108,10 @@ def unbind_states(state: State, count: int) -> list[dict[str, Tensor]]:
 
 
 def check_paired(args: Any, kwargs: Any, batch_shape: torch.Size) -> None:
-    """Paired inputs must come with the weights' batch dimensions in front.
+    """Check that paired inputs have the batch dimensions of the weights in front.
 
     Raises:
-        WeightsError: A tensor does not.
+        WeightsError: A tensor does not have them.
     """
     for leaf in pytree.tree_leaves((args, kwargs)):
         if isinstance(leaf, Tensor) and leaf.shape[: len(batch_shape)] != batch_shape:

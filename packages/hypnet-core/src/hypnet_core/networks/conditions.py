@@ -1,4 +1,4 @@
-"""Ids of conditions, normalised in one place for hypernetworks and main networks."""
+"""Ids of conditions, normalised for hypernetworks and main networks alike."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _is_integral(values: Tensor | NDArray[Any]) -> bool:
 
 
 def shared_ids(one: Ids | None, other: Ids | None) -> Ids | None:
-    """The ids of a combination of two sets of weights: those that are known and agree."""
+    """Ids of the combination of two sets of weights: known to one, or equal in both."""
     if one is None or other is None:
         return other if one is None else one
     return one if one == other else None

@@ -1,4 +1,4 @@
-"""Taking parameters out of a module, so that only their names and shapes stay behind."""
+"""Hollow modules: parameters replaced by shapes without memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from hypnet_core.specs import TargetSpec
 
 
 def places_of(module: nn.Module, target: TargetSpec) -> dict[str, tuple[str, ...]]:
-    """Where each parameter of the target stands in the module.
+    """The places in a module where each parameter of a target is used.
 
-    A tied parameter stands in several places; a submodule that is used twice is one
-    place.
+    A tied parameter has several places; a submodule that is used twice is one place.
 
     Returns:
         For each name of the target, the qualified names of all its places, its own name
@@ -32,7 +31,7 @@ def places_of(module: nn.Module, target: TargetSpec) -> dict[str, tuple[str, ...
 
 
 def hollow(module: nn.Module, places: Mapping[str, tuple[str, ...]]) -> None:
-    """Replace parameters by tensors on the meta device, which have a shape and no memory.
+    """Replace parameters by tensors on the meta device, without memory.
 
     They are plain attributes: `parameters()`, `state_dict()`, `to()` and optimisers no
     longer see them.

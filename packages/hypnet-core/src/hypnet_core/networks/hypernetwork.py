@@ -1,4 +1,4 @@
-"""The base of all hypernetworks: conditions in, weights out."""
+"""The base class of hypernetworks: from conditions to weights."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class HyperNetwork(nn.Module):
     r"""A network $h(c, \theta)$ that generates the parameters of another.
 
     A condition $c$ is an id with a learned embedding $e$, or an embedding that the
-    caller gives; an unconditional input $u$ (noise, for instance) may come beside it. A
-    subclass implements one method, `generate`, from a batch of inputs $[e; u]$ to a
-    batch of flat weights. It is an ordinary module, so `MainNetwork(hypernetwork,
+    caller passes; an unconditional input $u$ such as noise may be added. A subclass
+    implements one method, `generate`, from a batch of inputs $[e; u]$ to a batch of
+    flat weights. It is an ordinary module, so `MainNetwork(hypernetwork,
     generate="unconditional")` is the same hypernetwork with $\theta$ from outside.
 
-    Each condition owns parameters of its own, so that an optimiser of one task's
-    embedding never touches another's. They start as draws from $\mathcal{N}(0, 1)$.
+    Each condition owns separate parameters, so that the optimiser of one task never
+    touches the embedding of another. They are drawn from $\mathcal{N}(0, 1)$.
 
     Args:
         target: What to generate.
@@ -48,13 +48,14 @@ class HyperNetwork(nn.Module):
         ...
         ...     def generate(self, inputs):
         ...         return self.head(inputs)
-        >>> hnet = Linear(TargetSpec.from_shapes([[10, 5], [10]]), ConditionSpec(count=3))
+        >>> target = TargetSpec.from_shapes([[10, 5], [10]])
+        >>> hnet = Linear(target, ConditionSpec(count=3))
         >>> hnet(1).batch_shape, hnet([0, 2]).batch_shape
         (torch.Size([]), torch.Size([2]))
     """
 
     conditions_per_call: ClassVar[int | None] = None
-    """With how many conditions at once a call is fastest per condition; `None` for as many as there are."""
+    """The fastest number of conditions per call; `None` for all at once."""
 
     def __init__(
         self,
@@ -110,8 +111,8 @@ class HyperNetwork(nn.Module):
         Args:
             condition: One id, or a batch of ids.
             cond_input: An embedding `[size]` or `[B, size]` in place of a learned one;
-                or a mapping from the names in `conditional_shapes` to tensors, where
-                what it leaves out is looked up by id.
+                or a mapping from the names in `conditional_shapes` to tensors, with the
+                missing ones looked up by id.
             uncond_input: `[input_size]` or `[B, input_size]`.
 
         Raises:
@@ -136,7 +137,7 @@ class HyperNetwork(nn.Module):
         cond_input: Tensor | Mapping[str, Tensor] | None = None,
         uncond_input: Tensor | None = None,
     ) -> tuple[Tensor, bool]:
-        """The batch `[B, n]` that `generate` gets, and whether the caller asked for a batch."""
+        """The inputs `[B, n]` of `generate`, and whether a batch was asked for."""
         ids = None if condition is None else self._ids(condition)
         return self._inputs(ids, cond_input, uncond_input)
 
@@ -171,7 +172,7 @@ class HyperNetwork(nn.Module):
 
     @property
     def input_sizes(self) -> dict[str, int]:
-        """Lengths of the parts that make up an input of `generate`, in order."""
+        """Lengths of the parts of an input of `generate`, in order."""
         return {name: torch.Size(shape).numel() for name, shape in self._input_shapes.items()}
 
     def embedding(self, condition: SupportsIndex) -> nn.Parameter:
@@ -186,24 +187,24 @@ class HyperNetwork(nn.Module):
         return parameter
 
     def members(self) -> list[HyperNetwork]:
-        """The hypernetworks inside this one that serve the same conditions.
-
-        What their conditions own, its conditions own.
-        """
+        """The inner hypernetworks that serve the same conditions."""
         return []
 
     def start_at_zero(self) -> None:
-        """Start anew so that every generated weight is exactly zero and gradients still reach the last layer: for deltas.
+        """Reset the parameters so that all generated weights are zero.
+
+        Gradients still reach the last layer, so that training can leave zero.
+        Hypernetworks that generate differences start so.
 
         Raises:
-            SpecError: This kind of hypernetwork cannot, or does not say how.
+            SpecError: This hypernetwork does not support it.
         """
         raise SpecError(
             f"{type(self).__name__} cannot start at zero: it has no start_at_zero() of its own"
         )
 
     def conditional_parameters(self, condition: SupportsIndex | None = None) -> list[nn.Parameter]:
-        """The parameters that belong to one condition, or to any.
+        """The parameters of one condition, or of all conditions.
 
         Raises:
             ConditionError: The id is out of range.
@@ -220,12 +221,12 @@ class HyperNetwork(nn.Module):
         ]
 
     def unconditional_parameters(self) -> list[nn.Parameter]:
-        r"""All parameters that belong to no condition: $\theta$."""
+        r"""All parameters that do not belong to a condition: $\theta$."""
         conditional = {id(parameter) for parameter in self.conditional_parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in conditional]
 
     def parameter_groups(self) -> dict[str, list[str]]:
-        """Names of the `"conditional"` and the `"unconditional"` parameters, for `MainNetwork(self, generate=…)`."""
+        """Names of the `"conditional"` and `"unconditional"` parameters."""
         conditional = {id(parameter) for parameter in self.conditional_parameters()}
         groups: dict[str, list[str]] = {"conditional": [], "unconditional": []}
         for name, parameter in self.named_parameters():
@@ -233,7 +234,9 @@ class HyperNetwork(nn.Module):
         return groups
 
     def add_condition(self) -> int:
-        """Make room for one more condition; its parameters are new draws, to be handed to an optimiser by the caller.
+        """Add a condition with newly drawn parameters.
+
+        The caller passes them to an optimiser.
 
         Returns:
             The id of the new condition.
@@ -252,25 +255,25 @@ class HyperNetwork(nn.Module):
             )
 
     def parameters_of(self, name: str) -> nn.ParameterList:
-        """What the conditions own under one of the names in `conditional_shapes`: one parameter per condition.
+        """The parameters of all conditions under a name in `conditional_shapes`.
 
         Raises:
             SpecError: There is no such name.
         """
         if name not in self.conditional_shapes:
             raise SpecError(
-                f"the conditions own no {name!r}{did_you_mean(name, self.conditional_shapes)}"
+                f"the conditions have no {name!r}{did_you_mean(name, self.conditional_shapes)}"
             )
         parameters = self.conditional[name]
         if not isinstance(parameters, nn.ParameterList):
-            raise SpecError(f"{name!r} is no list of conditional parameters")
+            raise SpecError(f"{name!r} is not a list of conditional parameters")
         return parameters
 
     def _ids(self, condition: Condition) -> ConditionIds:
         """The ids of conditions that exist, one or a flat batch of them."""
         if not self.conditions.count:
             raise ConditionError(
-                f"there is no condition {condition!r}: this hypernetwork keeps no embeddings: pass"
+                f"there is no condition {condition!r}: this hypernetwork has no embeddings: pass"
                 " cond_input"
             )
         ids = condition_ids(condition, self.conditions.count)
@@ -292,7 +295,7 @@ class HyperNetwork(nn.Module):
         cond_input: Tensor | Mapping[str, Tensor] | None,
         uncond_input: Tensor | None,
     ) -> dict[str, Tensor]:
-        """The inputs that come from the caller, by name."""
+        """The inputs that the caller passed, by name."""
         if cond_input is not None and not isinstance(cond_input, (Tensor, Mapping)):
             raise ConditionError(
                 "cond_input must be a tensor or a mapping of tensors, got"
@@ -309,7 +312,7 @@ class HyperNetwork(nn.Module):
                 )
         if ids is not None and given and not self.conditional_shapes.keys() - given.keys():
             raise ConditionError(
-                "condition and cond_input both say what the condition is: give one of them"
+                "condition and cond_input both give the condition: pass one of them"
             )
         if uncond_input is not None:
             if UNCONDITIONAL not in self._input_shapes:
@@ -350,12 +353,12 @@ class HyperNetwork(nn.Module):
 
 
 def _with_members(hypernet: HyperNetwork) -> list[HyperNetwork]:
-    """A hypernetwork, its members, theirs, and so on."""
+    """A hypernetwork and, recursively, its members."""
     return [hypernet, *(one for member in hypernet.members() for one in _with_members(member))]
 
 
 def _rows(name: str, tensor: Tensor, shape: tuple[int, ...], *, batched: bool) -> Tensor:
-    """A given input as rows `[B, n]`, one row without a batch dimension."""
+    """An input as rows `[B, n]`; a single row if it has no batch dimension."""
     if (
         tensor.ndim not in {len(shape), len(shape) + 1}
         or tuple(tensor.shape[tensor.ndim - len(shape) :]) != shape

@@ -1,4 +1,4 @@
-"""A main network: any module, called with weights from outside."""
+"""Main networks: modules called with weights from outside."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ Generate = str | Iterable[str] | Callable[[ParamSpec], bool] | None
 
 
 class MainNetwork(nn.Module):
-    r"""A plain module $f(x, \omega)$ whose parameters $\omega$, or some of them, are given at each call.
+    r"""A module $f(x, \omega)$ that takes its parameters $\omega$ at each call.
 
-    The module is taken over (pass a copy to keep it): the parameters to generate are
-    replaced by shapes without memory, are no longer in `parameters()`, and must be
-    given as `weights`. All others stay trainable where they are. Ties stay tied. An
-    exception inside the module leaves it as it was.
+    All parameters come from outside, or those that `generate` selects. The module is
+    modified (pass a copy to keep it): the selected parameters are replaced by shapes
+    without memory, disappear from `parameters()`, and must be passed as `weights`. The
+    others stay trainable. Tied parameters stay tied. An exception inside the module
+    leaves it unchanged.
 
     **Batches of weights.** With `weights` of batch shape `(B,)` the result has a
     leading dimension `B`. All sets see the same input, or one each with `paired=True`.
-    Three ways lead to the same result: `torch.vmap`, a loop (for what `vmap` cannot do,
-    or does slowly on a CPU), and a method `forward_batched(x, *, weights, paired)`
-    where the module offers one (it may return `NotImplemented`). `batching_used` and
-    `batching_reason` tell which was taken last. Dropout draws a mask of its own for
-    each set.
+    Three ways lead to the same result: `torch.vmap`, a loop (where `vmap` is
+    impossible, or slow on a CPU), and `forward_batched` of a module that implements
+    `hypnet_core.protocols.BatchedForward`. `batching_used` and `batching_reason` tell
+    which was used last. Dropout draws a mask for each set.
 
     **Running statistics.** Those of batch norm belong to a condition, not to the
     module. Weights from a hypernetwork know their condition: its set is read and, in
@@ -52,10 +52,10 @@ class MainNetwork(nn.Module):
     Args:
         module: The network.
         generate: Which parameters come from outside: all by default; the name of a kind
-            (`"bias"`), a glob over names (`"layer4.*"`), the name of a group of the
-            module's own (`"unconditional"` of a hypernetwork), several of these, or a
+            (`"bias"`), a glob over names (`"layer4.*"`), the name of a group that the
+            module defines (`"unconditional"` of a hypernetwork), several of these, or a
             predicate.
-        batching: Force one way of running batches of weights.
+        batching: Force one way to run batches of weights.
 
     Raises:
         SpecError: `generate` selects nothing, the module has no parameters, or there is
@@ -150,7 +150,7 @@ class MainNetwork(nn.Module):
         return self._batched(tensors, batch_shape, args, kwargs, sets, paired=paired)
 
     def statistics(self, condition: SupportsIndex | None = None) -> Weights:
-        """A copy of the running means and variances of one condition, or of the module itself.
+        """A copy of the running means and variances of a condition, or of the module.
 
         They are the targets when a hypernetwork learns to generate statistics.
 
@@ -164,7 +164,7 @@ class MainNetwork(nn.Module):
     def _checked(
         self, weights: Weights | Mapping[str, Tensor] | None
     ) -> tuple[dict[str, Tensor], torch.Size]:
-        """The tensors for every place in the module, and their batch shape."""
+        """The tensor for each place in the module, and the batch shape."""
         if isinstance(weights, Weights) and (
             weights.spec is self.target
             or (weights.spec.names, weights.spec.shapes) == (self.target.names, self.target.shapes)
@@ -184,7 +184,7 @@ class MainNetwork(nn.Module):
     def _statistics(
         self, ids: Ids | None, stats: Mapping[str, Tensor] | None, batch_shape: torch.Size
     ) -> list[dict[str, Tensor]]:
-        """The buffers to run with, one mapping per set of weights; empty where the module's own will do."""
+        """Buffers for each set of weights; empty where the module's own are used."""
         count = batch_shape.numel()
         if stats is not None:
             found = check_tensors(self.stats, stats)
@@ -201,7 +201,7 @@ class MainNetwork(nn.Module):
                 .expand(*batch_shape, self.stats.numel)
                 .reshape(count, self.stats.numel)
             )
-            # In training mode batch norm writes into what it is given.
+            # In training mode batch norm writes into its buffers.
             given = [
                 dict(Weights(row.clone() if self.training else row, self.stats))
                 for row in flat.unbind(0)
@@ -219,7 +219,7 @@ class MainNetwork(nn.Module):
         return [{**self.contexts_at(i), **self.bank.rows(i, own)} for i in ids]
 
     def contexts_at(self, condition: int) -> dict[str, Tensor]:
-        """What layers keep for a condition, without what comes from outside."""
+        """Tensors that layers keep for a condition, save those from outside."""
         generated = {place for place, _ in self.places}
         kept = (
             (f"{name}.{attribute}" if name else attribute, tensor)
@@ -238,7 +238,7 @@ class MainNetwork(nn.Module):
         *,
         paired: bool,
     ) -> Any:
-        """Run with many sets of weights; `sets` holds the running statistics of each."""
+        """Run a batch of weights; `sets` holds the running statistics of each set."""
         if paired:
             ways.check_paired(args, kwargs, batch_shape)
         if len(batch_shape) > 1:
@@ -282,8 +282,8 @@ class MainNetwork(nn.Module):
                     self.module, {**tensors, **stacked}, args, kwargs, paired=paired
                 )
             except (RuntimeError, ValueError) as error:
-                # What vmap cannot do (branches on values, writes in place) a loop can;
-                # an error of the module's own returns there.
+                # A loop can do what vmap cannot (branch on values, write in place);
+                # a genuine error of the module is raised again there.
                 if self.batching == "vmap":
                     raise
                 self._no_vmap = f"not possible with vmap: {str(error).partition(chr(10))[0]}"
@@ -302,7 +302,7 @@ class MainNetwork(nn.Module):
         if self.batching != "auto":
             return self.batching, "asked for"
         if self._has_batched_forward and not self.bank.names:
-            return "native", "the module has a forward_batched of its own"
+            return "native", "the module implements forward_batched"
         return ways.choose(self.module, tensors, args)
 
     def _run_native(
@@ -323,7 +323,7 @@ class MainNetwork(nn.Module):
 
 
 def choose_target(module: nn.Module, spec: TargetSpec, generate: Generate) -> TargetSpec:
-    """The parameters that `generate` selects, see `MainNetwork`.
+    """Select the parameters to generate, see `MainNetwork`.
 
     Raises:
         SpecError: It selects nothing, or names something that does not exist.
@@ -361,7 +361,7 @@ def _ids_of_sets(
     weights: Weights | Mapping[str, Tensor] | None,
     batch_shape: torch.Size,
 ) -> Ids | None:
-    """One id per set of weights: those passed, or else those that the weights know."""
+    """One id per set of weights: as passed, or else as the weights know them."""
     if condition is None:
         return weights.conditions if isinstance(weights, Weights) else None
     count = batch_shape.numel()

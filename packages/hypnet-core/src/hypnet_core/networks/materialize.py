@@ -1,4 +1,4 @@
-"""A main network with its generated weights inside: an ordinary module again."""
+"""Materialised main networks: generated weights as ordinary parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypnet_core.networks.weights import Weights, check_tensors
 def materialize(
     net: MainNetwork, weights: Weights, *, condition: SupportsIndex | None = None
 ) -> nn.Module:
-    """Copy the module of a main network and put one set of generated weights into it as ordinary parameters.
+    """Copy a main network's module, with one set of weights as ordinary parameters.
 
     The copy needs no hypernetwork and no `MainNetwork`: it can be saved, exported,
     quantised or trained like any other module. Tied parameters are tied again.

@@ -1,4 +1,4 @@
-"""Running statistics of a module, kept once for each condition instead of once for all."""
+"""Running statistics, kept per condition."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ RUNNING = frozenset({"running_mean", "running_var"})
 """Statistics that a hypernetwork may generate (distilled statistics)."""
 
 UPDATED = RUNNING | {"num_batches_tracked", "_u", "_v"}
-"""Buffers that a forward pass in training mode changes: of batch norms, and the power iteration of spectral norms."""
+"""Buffers that a forward pass in training mode updates.
+
+Those of batch norms, and the vectors of the power iteration of spectral norms."""
 
 
 def named_statistics(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The buffers that depend on the data or on the weights which a module saw, with their qualified names."""
+    """The buffers that depend on the data or weights seen so far, by qualified name."""
     for name, buffer in module.named_buffers():
         if name.rpartition(".")[2] in UPDATED:
             yield name, buffer
@@ -40,7 +42,7 @@ def statistics_spec(module: nn.Module) -> TargetSpec:
 
 
 class StatisticsBank(nn.Module):
-    """One set of running statistics per condition: rows of stacked buffers `[n, *shape]`.
+    """One set of running statistics per condition, in stacked buffers `[n, *shape]`.
 
     A condition that has not been trained yet has no row: it starts from the statistics
     that the module itself holds. Rows are kept for the conditions that were trained
@@ -67,7 +69,9 @@ class StatisticsBank(nn.Module):
         return len(self._row_of)
 
     def rows(self, condition: int, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The statistics of one condition, by name: views into the bank, so that updates in place are kept.
+        """The statistics of a condition, by name.
+
+        They are views into the bank, so that updates in place are kept.
 
         Args:
             condition: Whose statistics, an id from `condition_ids`.
@@ -80,7 +84,7 @@ class StatisticsBank(nn.Module):
 
     @torch.no_grad()
     def reserve(self, conditions: Iterable[int], own: Mapping[str, Tensor]) -> None:
-        """Make rows for conditions that have none; they start from the module's own statistics."""
+        """Add rows for new conditions, copied from the module's own statistics."""
         new = [i for i in dict.fromkeys(conditions) if i not in self._row_of]
         if not new or not self.names:
             return

@@ -1,4 +1,4 @@
-"""The parameters of a network as one value: a mapping from names to tensors over one flat tensor."""
+"""The parameters of a network as one value: named views of a flat tensor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypnet_core.specs import TargetSpec
 
 
 class Weights(Mapping[str, Tensor]):
-    r"""Parameters $\omega$ of a network: named tensors that are views of one flat tensor.
+    r"""Parameters $\omega$ of a network: named views of one flat tensor.
 
     They are immutable, a pytree (so `torch.func` and `torch.compile` see the flat
     tensor inside), and carry gradients.
@@ -36,7 +36,7 @@ class Weights(Mapping[str, Tensor]):
         - `weights[name]`: `[*batch, *shape]`, a view of `flat`
 
     Args:
-        flat: All parameters, laid end to end in the order of `spec`.
+        flat: All parameters, concatenated in the order of `spec`.
         spec: Names and shapes.
         conditions: One id per set of weights, if they belong to conditions.
 
@@ -59,7 +59,7 @@ class Weights(Mapping[str, Tensor]):
     flat: Tensor
     spec: TargetSpec
     conditions: Ids | None
-    """The id of each set's condition, `batch_shape.numel()` in all; `None` if unknown."""
+    """The id of each set's condition, one per set of weights; `None` if unknown."""
     _views: dict[str, Tensor] | None
 
     def __init__(
@@ -82,7 +82,7 @@ class Weights(Mapping[str, Tensor]):
 
     @classmethod
     def of(cls, spec: TargetSpec, tensors: Mapping[str, Tensor]) -> Self:
-        """Lay named tensors end to end (this copies them).
+        """Concatenate named tensors (this copies them).
 
         Args:
             spec: Names and shapes.
@@ -102,7 +102,7 @@ class Weights(Mapping[str, Tensor]):
 
     @classmethod
     def stack(cls, sets: Sequence[Weights]) -> Self:
-        """Stack sets of weights into a batch, the inverse of `unbind` (this copies them).
+        """Stack sets of weights into a batch, the inverse of `unbind` (with a copy).
 
         Raises:
             WeightsError: There are none, or they belong to different targets.
@@ -165,7 +165,8 @@ class Weights(Mapping[str, Tensor]):
             f" batch_shape={list(self.batch_shape)})"
         )
 
-    __hash__ = None  # type: ignore[assignment]  # a value with tensors inside has no useful hash
+    # A value with tensors inside has no useful hash.
+    __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Weights):
@@ -220,7 +221,7 @@ class Weights(Mapping[str, Tensor]):
         return self._with(self.flat.clone(), self.conditions)
 
     def select(self, spec: TargetSpec) -> Weights:
-        """Only the parameters that `spec` names (this copies them)."""
+        """Select the parameters that `spec` names (this copies them)."""
         chosen = Weights.of(spec, {name: self[name] for name in spec.names})
         chosen.conditions = self.conditions
         return chosen
@@ -266,7 +267,7 @@ def _broadcast_ids(weights: Weights, batch_shape: torch.Size) -> Ids | None:
 
 
 def _flat_of(weights: Weights, spec: TargetSpec) -> Tensor:
-    """The flat tensor of weights that must be those of a target."""
+    """The flat tensor of weights, checked to belong to a target."""
     if weights.spec is not spec and (weights.spec.names, weights.spec.shapes) != (
         spec.names,
         spec.shapes,
@@ -276,7 +277,7 @@ def _flat_of(weights: Weights, spec: TargetSpec) -> Tensor:
 
 
 def weights_of(module: nn.Module, spec: TargetSpec | None = None) -> Weights:
-    """A copy of a module's own parameters, all of them or those that `spec` names.
+    """Copy the parameters of a module, all or those that `spec` names.
 
     Example:
         >>> layer = nn.Linear(3, 2)
@@ -313,9 +314,8 @@ def check_tensors(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> torch.Size
         own = len(shape) - len(param.shape)
         if own < 0 or tuple(shape[own:]) != param.shape:
             raise WeightsError(
-                f"{param.name} has shape {list(shape)}, expected {['*batch', *param.shape]}".replace(
-                    "'", ""
-                )
+                f"{param.name} has shape {list(shape)}, expected"
+                f" [{', '.join(map(str, ('*batch', *param.shape)))}]"
             )
         if batch_shape is None:
             batch_shape = shape[:own]
@@ -328,7 +328,7 @@ def check_tensors(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> torch.Size
 
 
 def _fits_exactly(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the tensors are one unbatched set: the common case, worth a short way."""
+    """Whether the tensors are one unbatched set, checked fast."""
     if len(tensors) != len(spec.names):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Configuration fields that hold a component: its name and, beside it, its options.
+"""Configuration fields that choose a component by name, with its options.
 
 An experiment's `Config` says `net: MainnetChoice`, and a user writes `net.name=mlp
 net.hidden=[50,50]`. The options are validated against the component, and completed with
@@ -28,8 +28,8 @@ from hypnet_core.plugins.validation import (
 class Choice(BaseModel):
     """A component of one kind, chosen by name, with all of its options.
 
-    A bare string is the name alone. Dumping gives the name and every option, defaults
-    included.
+    A bare string is short for the name alone. Dumping gives the name and every option,
+    defaults included.
 
     Attributes:
         kind: The kind of component that may be chosen.
@@ -61,9 +61,10 @@ class Choice(BaseModel):
 
     @classmethod
     def default(cls, name: str, **options: Any) -> Any:
-        """A field's default.
+        """The default of a field.
 
-        The component is looked up when a configuration is made, not when its class is.
+        The component is looked up when a configuration is made, not when its class is
+        defined.
 
         Args:
             name: The component's name.
@@ -95,11 +96,11 @@ class Choice(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
-        """All options of the component, validated, as Python objects."""
+        """All validated options of the component, as Python objects."""
         return dict(self.__pydantic_extra__ or {})
 
     def build(self, *positional: Any) -> Any:
-        """The component, built with these options.
+        """Build the component with these options.
 
         Args:
             *positional: What the caller supplies to a component of this kind.
@@ -109,7 +110,10 @@ class Choice(BaseModel):
 
 @dataclass(frozen=True)
 class DefaultChoice:
-    """The default of a field that holds a choice: made when it is needed, and open to whoever merges configurations.
+    """The default of a field that holds a choice.
+
+    It is made when it is needed; the name and the options stay readable, so that
+    configurations can be merged into them.
 
     Attributes:
         choice: The field's type.
@@ -120,7 +124,7 @@ class DefaultChoice:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self) -> Choice:
-        """The default itself."""
+        """Make the default."""
         return self.choice(**self.values)
 
 

@@ -1,4 +1,4 @@
-"""What a plugin registers: a name, where its object is found, and one sentence about it."""
+"""Components: what plugins register under a name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypnet_core.import_strings import PATTERN, import_object
 
 
 class Kind(StrEnum):
-    """What a component is."""
+    """The kinds of components."""
 
     DATASET = "dataset"
     MAINNET = "mainnet"
@@ -23,11 +23,10 @@ class Kind(StrEnum):
 
 
 class Component(BaseModel):
-    """Something that a plugin offers under a name.
+    """A component that a plugin offers under a name.
 
-    The object itself is imported when it is first used.
-
-    What the caller supplies is positional, what the user configures is keyword-only:
+    Its object is imported when it is first used. Arguments of the caller are
+    positional, options of the user keyword-only:
 
     | kind | called as | gives |
     | --- | --- | --- |
@@ -38,8 +37,8 @@ class Component(BaseModel):
     | experiment | `factory()` | an `Experiment`, whose `Config` holds the options |
 
     Attributes:
-        kind: What it is.
-        name: What users type: lower-case letters, digits, `_` and `-`.
+        kind: The kind of the component.
+        name: The name that users type: lower-case letters, digits, `_` and `-`.
         target: Import string `"package.module:attribute"`.
         summary: One sentence.
         conformance: Hints for the conformance kit, such as the input shapes to try a

@@ -1,4 +1,4 @@
-"""Options for people and programs to read: a flat list with types and descriptions, and JSON Schema."""
+"""Descriptions of options: a flat list for people, JSON Schema for programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hypnet_core.plugins.validation import dotted, models_in
 
 @dataclass(frozen=True)
 class OptionInfo:
-    """What is known about one option.
+    """The description of one option.
 
     Attributes:
         key: Dotted key, as in an override.
@@ -41,12 +41,11 @@ class OptionInfo:
 def describe(
     model: type[BaseModel], described: dict[str, str] | None = None, *, prefix: tuple[str, ...] = ()
 ) -> Iterator[OptionInfo]:
-    """All options of a model, groups of options unfolded.
+    """All options of a model, with groups of options unfolded.
 
     Args:
         model: The options.
-        described: Descriptions by name; the model's own docstring counts where this
-            says nothing.
+        described: Descriptions by name; others come from the docstring of the model.
         prefix: Keys that lead to the model.
     """
     texts = {**descriptions(model), **(described or {})}
@@ -67,7 +66,7 @@ def describe(
 
 
 def _group(annotation: Any) -> type[BaseModel] | None:
-    """The model, if the option is a group of options, or a group or nothing."""
+    """The model of a group of options, be it optional; `None` for other options."""
     members = [member for member in typing.get_args(annotation) if member is not types.NoneType]
     if len(members) == 1 and typing.get_origin(annotation) in {typing.Union, types.UnionType}:
         annotation = members[0]
@@ -84,12 +83,12 @@ def _default(field: FieldInfo) -> Any:
 
 
 def as_json(value: Any) -> Any:
-    """A value as JSON has it; what has no such form, as Python shows it."""
+    """A value as JSON; a value without a JSON form as its `repr`."""
     return TypeAdapter(Any).dump_python(value, mode="json", fallback=repr, warnings=False)
 
 
 def type_name(annotation: Any) -> str:
-    """A type as a reader of Python knows it.
+    """A type in the notation of Python.
 
     Example:
         >>> type_name(typing.Optional[tuple[int, ...]])
@@ -105,7 +104,8 @@ def type_name(annotation: Any) -> str:
     if origin is typing.Literal:
         return " | ".join(map(repr, arguments))
     if origin is not None and arguments:
-        return f"{getattr(origin, '__name__', str(origin))}[{', '.join(map(_argument_name, arguments))}]"
+        name = getattr(origin, "__name__", str(origin))
+        return f"{name}[{', '.join(map(_argument_name, arguments))}]"
     return _plain_name(annotation)
 
 
@@ -126,9 +126,11 @@ def _argument_name(argument: Any) -> str:
 
 
 class _Lenient(GenerateJsonSchema):
-    """JSON Schema that lets through anything for a type that JSON does not know."""
+    """Generates JSON Schema that allows anything for a type unknown to JSON."""
 
-    ignored_warning_kinds = frozenset({"skipped-choice", "non-serializable-default"})  # type: ignore[assignment]
+    def emit_warning(self, kind: str, detail: str) -> None:
+        """Ignore defaults and choices without a schema."""
+        del kind, detail
 
     def handle_invalid_for_json_schema(
         self, schema: core_schema.CoreSchema, error_info: str
@@ -138,7 +140,7 @@ class _Lenient(GenerateJsonSchema):
 
 
 def json_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """JSON Schema of a model; every option has its description."""
+    """JSON Schema of a model, with the descriptions of its options."""
     schema = model.model_json_schema(schema_generator=_Lenient)
     schema.pop("description", None)
     texts = descriptions(model)

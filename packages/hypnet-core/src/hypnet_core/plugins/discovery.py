@@ -1,8 +1,8 @@
-"""Finding the installed plugins: entry points of the group `hypnet`, loaded one by one, so that a broken one harms no other.
+"""Discovery of installed plugins through entry points of the group `hypnet`.
 
-A plugin is an installed distribution with such an entry point; the hooks that its
-module may implement are described in `hypnet_core.plugins.hooks`. Whatever a plugin
-does wrong becomes part of its record, and nothing is raised.
+Entry points are loaded one by one, since pluggy's own loader stops at the first broken
+one. `hypnet_core.plugins.hooks` describes the hooks that a plugin may implement. All
+faults of a plugin become part of its record; nothing is raised.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ from hypnet_core.plugins import hooks
 from hypnet_core.plugins.component import Component
 
 VARIABLE = "HYPNET_PLUGINS"
-"""Environment variable that names the plugins to load, separated by commas; all if it is not set, none if it is empty."""
+"""Environment variable with the names of the plugins to load, separated by commas.
+
+All are loaded if it is not set, none if it is empty."""
 
 SLOW_SECONDS = 0.5
-"""A plugin that takes longer than this to import is told so."""
+"""Seconds that the import of a plugin may take without a remark."""
 
 _HOOKS = tuple(name for name in vars(hooks) if name.startswith("hypnet_"))
 
 
 class Status(StrEnum):
-    """What became of a plugin."""
+    """Whether a plugin was loaded."""
 
     OK = "ok"
     BROKEN = "broken"
@@ -45,24 +47,24 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point of the group `hypnet`, and what loading it led to.
+    """One entry point of the group `hypnet` and the result of loading it.
 
     Attributes:
-        name: What users call it: the name of its entry point, or `name@distribution` if
-            several distributions have one of that name.
+        name: The name of its entry point, or `name@distribution` if several
+            distributions use that name.
         distribution: The distribution that declares it.
         version: That distribution's version.
-        module: What the entry point refers to.
+        module: The module that the entry point names.
         status: Whether it was loaded, is broken, or was left out because
             `HYPNET_PLUGINS` does not name it.
         error: Why it is broken, in one line.
         traceback: The same, in full; empty if nothing was raised.
         seconds: How long importing it and asking for its components took.
-        components: What it registers; nothing if it is broken.
-        unknown_hooks: Functions that are marked or named like a hook, but are none that
-            hypnet calls.
-        notes: Whatever else its author should know, one line each.
-        hooks: Its own pluggy manager, to call its hooks and no other plugin's.
+        components: The components that it registers; none if it is broken.
+        unknown_hooks: Functions that are marked or named as hooks, but are never
+            called.
+        notes: Further remarks for its author, one line each.
+        hooks: A pluggy manager for its hooks alone.
     """
 
     name: str
@@ -80,12 +82,12 @@ class Plugin:
 
     @property
     def label(self) -> str:
-        """How messages name it."""
+        """The name for messages."""
         return f"plugin {self.name!r} ({self.distribution} {self.version})"
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What is wrong with it, one line each, the plugin named in each."""
+        """Its faults, one line each, with the name of the plugin."""
         if self.status is Status.BROKEN:
             return (f"{self.label} is skipped: {self.error}",)
         return tuple(f"{self.label}: {note}" for note in self.notes)
@@ -93,7 +95,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Found:
-    """All plugins, and what is wrong with the selection itself.
+    """All plugins, and faults of the selection itself.
 
     Attributes:
         plugins: In alphabetical order of their names.
@@ -105,10 +107,10 @@ class Found:
 
 
 def discover(environ: Mapping[str, str]) -> Found:
-    """Load every installed plugin that the environment lets through.
+    """Load all installed plugins that the environment selects.
 
     Args:
-        environ: Environment variables; `HYPNET_PLUGINS` counts.
+        environ: Environment variables, of which `HYPNET_PLUGINS` is read.
     """
     named = _with_unique_names(_entry_points())
     wanted = _wanted(environ)
@@ -133,10 +135,10 @@ def _wanted(environ: Mapping[str, str]) -> set[str] | None:
 
 
 def _entry_points() -> Iterator[metadata.EntryPoint]:
-    """Entry points of our group, each once; a distribution whose metadata cannot be read is passed over.
+    """Entry points of our group, each once.
 
-    `importlib.metadata.entry_points` would parse all distributions at once and raise at
-    the first that is damaged.
+    Distributions with unreadable metadata are skipped;
+    `importlib.metadata.entry_points` would raise at the first of them.
     """
     seen: set[tuple[str, str, str]] = set()
     for distribution in metadata.distributions():
@@ -148,14 +150,14 @@ def _entry_points() -> Iterator[metadata.EntryPoint]:
 
 
 def _points_of(distribution: metadata.Distribution) -> list[metadata.EntryPoint]:
-    # Metadata is a stranger's file, and anything may be wrong with it; the plugin is
-    # then simply not installed properly.
+    # Metadata written by others may be damaged in any way; such a plugin is not
+    # properly installed.
     with contextlib.suppress(Exception):
         text = distribution.read_text("entry_points.txt") or ""
-        if hooks.PROJECT not in text:  # most distributions by far: do not parse them
+        if hooks.PROJECT not in text:  # most distributions: do not parse them
             return []
         points = list(distribution.entry_points.select(group=hooks.PROJECT))
-        # The same distribution may lie on the path twice; Python imports the first.
+        # A distribution may be on the path twice; Python imports the first.
         first = metadata.distribution(distribution.name) if points else distribution
         return points if first.read_text("entry_points.txt") == text else []
     return []
@@ -199,7 +201,7 @@ def _record(name: str, point: metadata.EntryPoint, status: Status, **facts: Any)
 
 
 def _load(name: str, point: metadata.EntryPoint) -> Plugin:
-    """Import one plugin and ask it what it offers."""
+    """Import one plugin and collect its components."""
     started = time.perf_counter()
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the command's data
@@ -229,7 +231,7 @@ def _load(name: str, point: metadata.EntryPoint) -> Plugin:
 
 
 def _register(module: Any) -> pluggy.PluginManager:
-    """A manager for this plugin alone, so that one always knows who gave what."""
+    """A pluggy manager for this plugin alone, so that results have a known source."""
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
     try:
@@ -271,7 +273,7 @@ def _components(manager: pluggy.PluginManager) -> tuple[Component, ...]:
 
 
 def _unknown_hooks(module: Any, manager: pluggy.PluginManager) -> tuple[str, ...]:
-    """Hooks that nobody calls: misspelt ones, and functions with a hook's name that lack the marker."""
+    """Hooks that are never called: misspelt ones, and those without the marker."""
     callers = manager.get_hookcallers(module) or []
     unknown = {
         caller.name
@@ -299,13 +301,13 @@ def _notes(manager: pluggy.PluginManager, unknown: Iterable[str], imported: floa
                 f"; did you mean {likely[0]!r}?" if likely else did_you_mean(hook, _HOOKS)
             )
     if not any(_implements(manager, hook) for hook in _HOOKS) and not unknown:
-        yield f"it implements no hook; there is: {listed(_HOOKS)}"
+        yield f"it implements no hook; hooks are: {listed(_HOOKS)}"
     if imported > SLOW_SECONDS:
         yield f"it took {imported:.1f} s to import; a plugin module should import nothing heavy"
 
 
 def in_one_line(error: BaseException) -> str:
-    """An exception as one line: its type, unless it is one of ours, and its message."""
+    """An exception as one line; the type is left out if the error is one of ours."""
     text = " ".join(str(error).split())
     text = text if len(text) <= 300 else f"{text[:297]}..."
     if isinstance(error, PluginError):

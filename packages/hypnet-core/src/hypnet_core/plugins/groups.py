@@ -76,7 +76,7 @@ def group_fields(group: Any) -> dict[str, tuple[Any, FieldInfo]]:
 
 
 def _unqualified(annotation: Any) -> Any:
-    """An annotation without `Required` or `NotRequired` around it, which pydantic refuses."""
+    """An annotation without `Required` or `NotRequired`, which pydantic refuses."""
     if typing.get_origin(annotation) in {typing.Required, typing.NotRequired}:
         return typing.get_args(annotation)[0]
     return annotation

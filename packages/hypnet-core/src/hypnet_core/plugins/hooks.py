@@ -23,7 +23,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def hypnet_components() -> Iterable[Component]:  # type: ignore[empty-body]
+def hypnet_components() -> Iterable[Component]:
     """The components that the plugin offers.
 
     The whole of a plugin module:
@@ -33,7 +33,9 @@ def hypnet_components() -> Iterable[Component]:  # type: ignore[empty-body]
 
     @hookimpl
     def hypnet_components():
-        return [Component.mainnet("tinynet", "mylab_nets.tiny:TinyNet", "A two-layer network for quick trials.")]
+        return [
+            Component.mainnet("tinynet", "mylab_nets:TinyNet", "A two-layer network.")
+        ]
     ```
 
     and in its `pyproject.toml`:
@@ -43,8 +45,9 @@ def hypnet_components() -> Iterable[Component]:  # type: ignore[empty-body]
     mylab = "mylab_nets.plugin"
     ```
     """
+    return ()  # a specification; pluggy never calls it
 
 
 @hookspec
 def hypnet_commands(app: typer.Typer) -> None:
-    """Add sub-commands to the `hypnet` command, with `app.command()` or `app.add_typer()`."""
+    """Add sub-commands to `hypnet`, with `app.command()` or `app.add_typer()`."""

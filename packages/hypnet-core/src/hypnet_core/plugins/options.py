@@ -12,7 +12,7 @@ import types
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from docstring_parser import DocstringStyle, ParseError, parse
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -39,14 +39,14 @@ POSITIONAL: Mapping[Kind, tuple[str, ...]] = {
     Kind.SCHEDULER: (),
     Kind.EXPERIMENT: (),
 }
-"""What hypnet supplies to a component of each kind."""
+"""The positional arguments that hypnet passes to components of each kind."""
 
-# A choice in a configuration keeps the component's name beside its options.
+# In a configuration the name of a component stands beside its options.
 _RESERVED = "name"
 
 
 def options_of(kind: Kind, found: Callable[..., Any], label: str) -> type[BaseModel]:
-    """The model of the options of a component.
+    """Make the model of the options of a component.
 
     Args:
         kind: The component's kind.
@@ -69,17 +69,17 @@ def options_of(kind: Kind, found: Callable[..., Any], label: str) -> type[BaseMo
 def options_from_signature(
     found: Callable[..., Any], positional: tuple[str, ...], label: str
 ) -> type[BaseModel]:
-    """The model of the keyword-only parameters of a function or class.
+    """Make a model of the keyword-only parameters of a function or class.
 
-    Types, defaults and docstring are taken over. Options that several components share
+    It has their types, defaults and descriptions. Options that several components share
     stand in a `TypedDict`, and `**options: Unpack[Group]` takes all of them, see
     `hypnet_core.plugins.groups`. A parameter `**options` of any other type makes the
     model accept further keys, unvalidated.
 
     Args:
         found: The function or class.
-        positional: Names of what the caller supplies; their number counts.
-        label: How messages name it.
+        positional: Names of the positional arguments; only their number is checked.
+        label: The name for messages.
 
     Raises:
         PluginError: It takes another number of positional arguments, or an option has
@@ -132,7 +132,7 @@ def _model_of(
 
 
 def _group_of(parameter: inspect.Parameter, found: Callable[..., Any], label: str) -> Any:
-    """The `TypedDict` that `**options: Unpack[Group]` names; `None` for plain `**options`."""
+    """The group in `**options: Unpack[Group]`; `None` for plain `**options`."""
     if parameter.annotation is inspect.Parameter.empty:
         return None
     annotation = _resolved(parameter, found, label)
@@ -197,7 +197,7 @@ def _check_name(name: str, label: str) -> None:
 
 
 def _resolved(parameter: inspect.Parameter, found: Callable[..., Any], label: str) -> Any:
-    """The annotation as an object; it is a string if its module says `from __future__ import annotations`."""
+    """Resolve an annotation, which may be a string (PEP 563)."""
     holder = type("Holder", (), {"__annotations__": {parameter.name: parameter.annotation}})
     try:
         return typing.get_type_hints(holder, _globals_of(found), include_extras=True)[
@@ -211,11 +211,11 @@ def _resolved(parameter: inspect.Parameter, found: Callable[..., Any], label: st
 
 
 def _globals_of(found: Any) -> dict[str, Any]:
-    """Where the names in an object's annotations are looked up."""
+    """The namespace of an object's annotations."""
     if isinstance(found, functools.partial):
         return _globals_of(found.func)
     if isinstance(found, type):
-        found = found.__init__  # type: ignore[misc]
+        found = cast("Any", found).__init__
     elif not inspect.isroutine(found):
         found = type(found).__call__
     names: dict[str, Any] = getattr(inspect.unwrap(found), "__globals__", {})
@@ -234,12 +234,15 @@ def _accepts_none(annotation: Any) -> bool:
 
 
 def descriptions(found: Any) -> dict[str, str]:
-    """What the docstring says about each parameter or attribute; for a class, those of its bases and constructors count too."""
+    """Descriptions of parameters and attributes, from the docstring.
+
+    For a class the docstrings of its bases and constructors are read too.
+    """
     result: dict[str, str] = {}
     for text in _docstrings(found):
         try:
             parsed = parse(inspect.cleandoc(text), DocstringStyle.GOOGLE)
-        except ParseError:  # a docstring in somebody else's style describes nothing
+        except ParseError:  # a docstring in another style
             continue
         for parameter in parsed.params:
             name = parameter.arg_name.lstrip("*").split(" ")[0]
@@ -255,7 +258,7 @@ def _docstrings(found: Any) -> Iterator[str]:
             continue
         yield owner.__doc__ or ""
         if isinstance(owner, type) and "__init__" in vars(owner):
-            yield owner.__init__.__doc__ or ""  # type: ignore[misc]
+            yield cast("Any", owner).__init__.__doc__ or ""
 
 
 def values_of(options: BaseModel) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""All components of all plugins, found by kind and name."""
+"""The registry of components, by kind and name."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Entry:
     """A component and the plugin that provides it.
 
     Attributes:
-        component: What the plugin registered.
+        component: The registered component.
         plugin: The plugin's name.
         distribution: The distribution that the plugin belongs to.
         version: That distribution's version.
@@ -61,7 +61,7 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """How messages name it."""
+        """The name for messages."""
         return f"{self.kind} {self.full_name!r}"
 
     def load(self) -> Any:
@@ -73,13 +73,13 @@ class Entry:
         found = self.component.load()
         if not callable(found):
             raise PluginError(
-                f"{self.label}: {self.component.target} is no class or function but a"
+                f"{self.label}: {self.component.target} is not a class or function, but a"
                 f" {type(found).__name__}"
             )
         return found
 
     def options(self) -> type[BaseModel]:
-        """The model of the component's options: its keyword-only parameters, or an experiment's `Config`.
+        """The model of its options, from keyword-only parameters or `Config`.
 
         Raises:
             PluginError: The object cannot be imported, or its signature is not that of
@@ -90,7 +90,7 @@ class Entry:
         return options_of(self.kind, self.load(), self.label)
 
     def build(self, *positional: Any, **options: Any) -> Any:
-        """Validate the options, complete them with the defaults, and call the component.
+        """Validate the options, add the defaults, and call the component.
 
         An experiment takes no options here: its `Config` is validated when it is run.
 
@@ -110,7 +110,7 @@ class Entry:
         return self.load()(*positional, **values_of(validated(self.options(), options)))
 
     def source(self) -> str | None:
-        """`file:line` of the object's definition, if it has one.
+        """`file:line` of the object's definition; `None` if unknown.
 
         Raises:
             PluginError: The object cannot be imported.
@@ -123,9 +123,9 @@ class Entry:
 
 
 class Registry:
-    """The components of some plugins.
+    """The components of a set of plugins.
 
-    A component is asked for by its bare name, or as `plugin:name`, which is needed
+    A component is looked up by its bare name, or as `plugin:name`, which is needed
     where two plugins use one name.
 
     Args:
@@ -168,7 +168,7 @@ class Registry:
         )
 
     def get(self, kind: Kind | str, name: str) -> Entry:
-        """The component of a kind that has this name.
+        """Look up a component by kind and name.
 
         Raises:
             ComponentError: There is none, or several plugins offer one.
@@ -177,7 +177,7 @@ class Registry:
         return self._only(name, self._named(name, kind), f"{kind} {name!r}", kind)
 
     def find(self, name: str) -> Entry:
-        """The component that has this name, whatever its kind.
+        """Look up a component by name, of any kind.
 
         Raises:
             ComponentError: There is none, or several.
@@ -193,7 +193,7 @@ class Registry:
         return entry.full_name if self.is_ambiguous(entry) else entry.name
 
     def faults(self) -> tuple[str, ...]:
-        """What is wrong with the plugins, one line each: broken and slow ones, misspelt hooks, names that two of them use."""
+        """The faults of the plugins, one line each."""
         lines = [fault for plugin in self.plugins for fault in plugin.faults]
         for (kind, name), entries in self._by_name.items():
             if len(entries) > 1:
@@ -224,12 +224,12 @@ class Registry:
         if len({entry.kind for entry in entries}) > 1:
             kinds = " and ".join(sorted({_with_article(entry.kind) for entry in entries}))
             raise ComponentError(
-                f"{name!r} is ambiguous: there is {kinds} of that name, say which kind"
+                f"{name!r} is ambiguous: there is {kinds} of that name, give the kind"
             )
         raise ComponentError(f"{what} is ambiguous: write {choices}")
 
     def _unknown(self, name: str, what: str, kind: Kind | None) -> str:
-        """The message about a component that is not there: what was meant, who might have provided it, where to get it."""
+        """The message about an unknown component, with nearest names and sources."""
         message = f"there is no {what}" if kind else f"there is no component {what}"
         plugin, _, bare = name.rpartition(":")
         known = {self.shortest_name(entry) for entry in self.entries(kind)}
@@ -247,7 +247,7 @@ class Registry:
         return message + "".join(f" ({reason})" for reason in reasons)
 
     def _left_out(self, plugin: str) -> Iterable[str]:
-        """Plugins that were not loaded and might have provided it."""
+        """Plugins that were not loaded and might provide it."""
         for status, why in (
             (Status.BROKEN, "broken"),
             (Status.SKIPPED, f"not named in {VARIABLE}"),
@@ -293,5 +293,5 @@ def as_kind(kind: Kind | str) -> Kind:
 
 @functools.cache
 def registry() -> Registry:
-    """The components of all installed plugins. They are looked for once per process."""
+    """The components of all installed plugins, discovered once per process."""
     return Registry(discover(os.environ))

@@ -1,4 +1,4 @@
-"""Validating what a user configured: every mistake as one line that names the key, the value and what was expected."""
+"""Validation of options: one line per mistake, with key, value and expectation."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _EXPECTED: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing that is wrong with a configuration.
+    """One mistake in a configuration.
 
     Attributes:
-        path: Keys that lead to it.
-        text: What is wrong there.
-        meant: Paths that were probably meant instead.
-        source: The file that it stands in, if that is known.
+        path: Keys that lead to the mistake.
+        text: The message.
+        meant: Nearest existing paths.
+        source: The file, if known.
     """
 
     path: Path
@@ -64,19 +64,19 @@ class Mistake:
         )
 
     def below(self, path: Path) -> Mistake:
-        """The same mistake, seen from further up."""
+        """The same mistake in an enclosing model."""
         return replace(
             self, path=path + self.path, meant=tuple(path + other for other in self.meant)
         )
 
 
 class InvalidOptionsError(ConfigError, ValueError):
-    """Options are unknown, missing or impossible.
+    """Options are unknown, missing or invalid.
 
-    It is a `ValueError` so that pydantic adds where it happened.
+    A `ValueError`, so that pydantic adds the location.
 
     Args:
-        mistakes: All of them; the message has one line each.
+        mistakes: All mistakes; the message has one line for each.
     """
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
@@ -87,10 +87,10 @@ class InvalidOptionsError(ConfigError, ValueError):
 class InvalidChoiceError(ComponentError, ValueError):
     """A configuration names a component that is unknown, ambiguous or broken.
 
-    A `ValueError` for the same reason.
+    A `ValueError`, so that pydantic adds the location.
 
     Args:
-        mistakes: All of them; the message has one line each.
+        mistakes: All mistakes; the message has one line for each.
     """
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
@@ -99,18 +99,18 @@ class InvalidChoiceError(ComponentError, ValueError):
 
 
 def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """An instance of `model` with these values, strict where pydantic is lax about booleans and unknown keys.
+    """Make an instance of a model, stricter than pydantic about booleans and keys.
 
-    A list will do for a tuple, a whole number for a float; `true` will not do for a
+    A list is accepted for a tuple and a whole number for a float, but not `true` for a
     number.
 
     Args:
         model: A pydantic model.
-        values: What was configured, nested as the model is.
+        values: The configured values, nested like the model.
 
     Raises:
         InvalidOptionsError: A key is unknown or missing, or a value is impossible.
-        InvalidChoiceError: All that is wrong is that components cannot be found.
+        InvalidChoiceError: The only mistakes are components that cannot be found.
     """
     try:
         result = model.model_validate(values)
@@ -125,7 +125,7 @@ def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
 def error_from(
     error: ValidationError, model: type[BaseModel], values: Mapping[str, Any]
 ) -> InvalidOptionsError | InvalidChoiceError:
-    """Our own error, with one readable line per mistake, from pydantic's."""
+    """Convert an error of pydantic into ours, with one readable line per mistake."""
     grouped: dict[Path, list[Mistake]] = {}
     only_choices = True
     for details in error.errors(include_url=False):
@@ -157,7 +157,7 @@ def _mistakes(
 
 
 def _where(location: Sequence[str | int], values: Any) -> Path:
-    """The part of pydantic's location that are keys; it ends with tags like `tuple[int, ...]` where a union was tried."""
+    """The keys in a location of pydantic, which may end with tags of union members."""
     path: list[str | int] = []
     for part in location:
         is_key = isinstance(values, Mapping) and part in values
@@ -172,7 +172,7 @@ def _where(location: Sequence[str | int], values: Any) -> Path:
 
 
 def _merged(mistakes: Sequence[Mistake]) -> Mistake:
-    """One mistake for a place where every member of a union complained."""
+    """Merge the mistakes that the members of a union report for one key."""
     marker = ", expected "
     first = mistakes[0]
     expected = list(
@@ -184,7 +184,7 @@ def _merged(mistakes: Sequence[Mistake]) -> Mistake:
 
 
 def _lost(model: type[BaseModel], values: Any, result: Any, path: Path) -> Iterator[Mistake]:
-    """What pydantic would have swallowed: keys that a model ignores, and booleans that became numbers."""
+    """Mistakes that pydantic accepts silently: ignored keys, booleans as numbers."""
     if (
         isinstance(values, bool)
         and isinstance(result, (int, float))
@@ -205,7 +205,7 @@ def _lost(model: type[BaseModel], values: Any, result: Any, path: Path) -> Itera
 
 
 def _pairs(values: Any, result: Any) -> Iterator[tuple[str | int, Any, Any]]:
-    """What was configured and what became of it, for each part of a value that has parts."""
+    """Key, configured value and validated value of each part of a container."""
     if isinstance(values, Mapping) and isinstance(result, BaseModel):
         for name, field in type(result).model_fields.items():
             key = field.alias if field.alias is not None and field.alias in values else name
@@ -222,13 +222,13 @@ def _pairs(values: Any, result: Any) -> Iterator[tuple[str | int, Any, Any]]:
 
 
 def unknown_key(model: type[BaseModel], path: Path) -> Mistake:
-    """The mistake of a key that does not exist, with the one that was probably meant, here or elsewhere in the model."""
+    """The mistake of an unknown key, with the nearest keys anywhere in the model."""
     parent, key = path[:-1], str(path[-1])
     siblings = sorted(
         {field for found in _models_at(model, parent) for field in found.model_fields}
     )
     likeness = {found: _likeness(key, str(found[-1])) for found in paths_in(model)}
-    for name in siblings:  # slightly before those elsewhere
+    for name in siblings:  # prefer keys of the same group
         likeness[*parent, name] = _likeness(key, name) + 0.05
     best = max(likeness.values(), default=0.0)
     close = [found for found, value in likeness.items() if value >= max(best - 0.1, 0.6)]
@@ -254,7 +254,7 @@ def paths_in(model: type[BaseModel], prefix: Path = ()) -> Iterator[Path]:
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The pydantic models in a type: itself, or the members of a union, list or mapping."""
+    """The pydantic models in a type, also inside unions, lists and mappings."""
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in typing.get_args(annotation):
@@ -277,7 +277,7 @@ def _models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
 
 
 def dotted(path: Path) -> str:
-    """A path of keys as a user writes it.
+    """A path of keys in dotted notation.
 
     Example:
         >>> dotted(("hnet", "hidden", 0))
@@ -287,7 +287,7 @@ def dotted(path: Path) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value for an error message, as it would stand in a configuration, cut if it is long.
+    """A value for an error message, in JSON, shortened if necessary.
 
     Example:
         >>> shown([True, None, "a"])

@@ -23,7 +23,7 @@ _FORMAT = "hypnet-checkpoint-1"
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint file holds."""
+    """The content of a checkpoint file."""
 
     tensors: dict[str, Tensor]
     state: dict[str, Any]
@@ -43,7 +43,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[st
     Args:
         path: The file.
         tensors: What to save, by name.
-        state: Anything with a JSON form.
+        state: Anything that can be written as JSON.
 
     Raises:
         RunError: The file cannot be written.
@@ -55,23 +55,24 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[st
 
 
 def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkpoint:
-    """Read a checkpoint and verify that it is whole and unchanged.
+    """Read a checkpoint and verify its checksum.
 
     Raises:
-        CheckpointError: The file is missing, truncated, changed, or no checkpoint.
+        CheckpointError: The file is missing, truncated, changed, or not a checkpoint.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path}") from None
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"the checkpoint {path} is damaged: {error}") from error
     if metadata.get("format") != _FORMAT:
         raise CheckpointError(
-            f"{path} is no checkpoint of hypnet: its format is {metadata.get('format')!r}, expected"
-            f" {_FORMAT!r}"
+            f"{path} is not a checkpoint of hypnet: its format is {metadata.get('format')!r},"
+            f" expected {_FORMAT!r}"
         )
     text = metadata.get("state", "")
     if _digest(tensors, text) != metadata.get("sha256"):

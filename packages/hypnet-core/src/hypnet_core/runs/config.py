@@ -1,4 +1,4 @@
-"""Making a configuration: defaults, below a file, below dotted overrides.
+"""Configurations in layers: defaults, a file, dotted overrides.
 
 A value of a higher layer replaces that of a lower one, mappings are merged key by key,
 lists are replaced whole. Where a mapping is a component (its name, with its options
@@ -39,14 +39,13 @@ def load_config(
     *,
     base: Mapping[str, Any] | None = None,
 ) -> Model:
-    """A validated configuration.
+    """Merge the layers of a configuration and validate the result.
 
     Args:
-        model: Its type, whose defaults are the lowest layer.
+        model: Type of the configuration; its defaults are the lowest layer.
         file: A TOML or YAML file, the layer above.
-        overrides: `"key=value"`, with dots in keys that lead inside; the highest layer.
-        base: A configuration that was made before, below the file; every default is in
-            it already.
+        overrides: `"key=value"` with dotted keys; the highest layer.
+        base: A resolved configuration to use in place of the defaults.
 
     Raises:
         ConfigError: The file cannot be read, or a key or value is wrong.
@@ -69,11 +68,10 @@ def load_config(
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    """Dotted overrides as one nested mapping; the later of two for the same key wins.
+    """Parse dotted overrides into a nested mapping; later ones win.
 
     Args:
-        overrides: `"key=value"` each; what the value may be,
-            `hypnet_core.runs.parsing.parse_value` says.
+        overrides: `"key=value"` each; see `parse_value` for the values.
 
     Raises:
         ConfigError: There is no `=`, a key is empty, or a value is not well formed.
@@ -87,7 +85,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         key, sign, text = override.partition("=")
         parts = [part.strip() for part in key.split(".")]
         if not sign:
-            raise ConfigError(f"{override!r} is no override: write key=value")
+            raise ConfigError(f"{override!r} is not an override: write key=value")
         if not all(parts):
             raise ConfigError(f"{override!r}: the key {key!r} is not complete")
         try:
@@ -116,10 +114,10 @@ def dump_config(config: BaseModel) -> str:
 
 
 def _defaults(model: type[BaseModel], touched: Any) -> dict[str, Any]:
-    """The defaults that something may be merged into: components, and groups that a higher layer reaches into.
+    """The defaults that higher layers may merge into: components and groups.
 
-    All others are left to pydantic. Components that a default names are not asked for
-    here: they may not be installed, and need not be if the user chooses others.
+    All others are left to pydantic. Components that a default names are not looked up
+    here: they need not be installed if the user chooses others.
     """
     values: dict[str, Any] = {}
     for name, field in model.model_fields.items():
@@ -139,20 +137,20 @@ def _default_of(field: FieldInfo) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A default as mappings, so that single keys of it can be replaced; `None` for what holds no keys."""
+    """A default as nested mappings, for merging; `None` if it has no keys."""
     if isinstance(value, BaseModel):
         return {key: _plain(part) if isinstance(part, BaseModel) else part for key, part in value}
     return dict(value) if isinstance(value, Mapping) else None
 
 
 def _group(annotation: Any) -> type[BaseModel] | None:
-    """The model if the type holds a single one that is no choice: a group of options whose `name`, if any, is an option too."""
+    """The model of a group of options: the only model in the type, not a choice."""
     models = list(models_in(annotation))
     return models[0] if len(models) == 1 and not issubclass(models[0], Choice) else None
 
 
 def _merged(lower: Any, upper: Any, annotation: Any) -> Any:
-    """What is left of `lower` below `upper`."""
+    """Merge `upper` over `lower`."""
     group = _group(annotation)
     has_name = group is None and isinstance(lower, Mapping) and "name" in lower
     if has_name and isinstance(upper, str):
@@ -178,7 +176,7 @@ def _located(
     overridden: Mapping[str, Any],
     file: Path | str | None,
 ) -> Mistake:
-    """The mistake, with the file's name if that is where it was made."""
+    """The mistake with the name of the file, if it was made there."""
     if _holds(overridden, mistake) or not _holds(written, mistake):
         return mistake
     return replace(mistake, source=str(file))

@@ -1,4 +1,4 @@
-"""Runs: one execution of an experiment, and the directory that it owns."""
+"""Runs: executions of an experiment, each in a directory of its own."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """One execution of an experiment. It owns its directory:
+    """One execution of an experiment, which owns its directory.
 
     | file | holds |
     | --- | --- |
-    | `config.json` | the experiment, its resolved configuration, versions of plugins, Python and torch |
+    | `config.json` | the experiment, its resolved configuration, and versions |
     | `metrics.jsonl` | one JSON object per line: `step` and the metrics logged there |
     | `checkpoints/` | see `hypnet_core.runs.checkpoint` |
     | `log.txt` | what happened when |
-    | `summary.json` | the results; it exists when, and only when, the run has finished |
-    | `.lock` | held by the process that carries the run out |
+    | `summary.json` | the results; exists if and only if the run has finished |
+    | `.lock` | locked by the process that executes the run |
 
     Use `Run.create` or `Run.resume`, not the constructor.
-    """  # noqa: D415
+    """
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self.path = path
@@ -58,13 +58,13 @@ class Run:
         """Start a run in a new or empty directory.
 
         Args:
-            path: The directory; it is made if it is not there.
+            path: The directory; created if necessary.
             experiment: Name of the experiment.
             config: Its resolved configuration.
             plugins: Versions of the plugins that took part, by name.
 
         Raises:
-            RunError: The directory holds something already, or cannot be written.
+            RunError: The directory is not empty, or cannot be written.
         """
         directory = Path(path)
         make_directory(directory)
@@ -85,10 +85,10 @@ class Run:
 
     @classmethod
     def resume(cls, path: Path | str) -> Self:
-        """Open the directory of a run that was started before.
+        """Open the directory of an existing run.
 
         Raises:
-            RunError: It holds no run, or its `config.json` is damaged.
+            RunError: It does not hold a run, or its `config.json` is damaged.
         """
         directory = Path(path)
         if not (directory / "config.json").exists():
@@ -100,7 +100,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to its end."""
+        """Whether the run has finished."""
         return (self.path / "summary.json").exists()
 
     def summary(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Run:
         append_line(self.path / "metrics.jsonl", json.dumps({"step": step, **metrics}))
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """The metrics logged so far. A last line that a crash cut short is left out."""
+        """The metrics logged so far; a last line truncated by a crash is left out."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return
@@ -131,10 +131,10 @@ class Run:
                     yield json.loads(line)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write the results, which ends the run.
+        """Write the results, which marks the run as finished.
 
         Raises:
-            RunError: The file cannot be written, or a result has no JSON form.
+            RunError: The file cannot be written, or a result cannot be written as JSON.
         """
         write_json(self.path / "summary.json", dict(summary))
 
@@ -146,12 +146,14 @@ class Run:
         *,
         keep_older: bool = False,
     ) -> None:
-        """Write checkpoint `index`; what is logged from here on is forgotten when the run is resumed from it.
+        """Write a checkpoint.
+
+        Metrics that are logged later are dropped if the run resumes from it.
 
         Args:
             index: Its number.
             tensors: What to save, by name.
-            state: Anything with a JSON form.
+            state: Anything that can be written as JSON.
             keep_older: Whether earlier checkpoints stay.
 
         Raises:
@@ -169,7 +171,10 @@ class Run:
                 path.unlink(missing_ok=True)
 
     def restore(self, *, device: str = "cpu") -> Checkpoint | None:
-        """The latest checkpoint, with `metrics.jsonl` cut back to what was logged before it; `None` if there is none yet.
+        """Load the latest checkpoint and truncate `metrics.jsonl` to that point.
+
+        Returns:
+            The checkpoint; `None` if there is none yet.
 
         Raises:
             CheckpointError: It is damaged.
@@ -191,17 +196,19 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out of the directory for a block; a process that is killed lets go of it.
+        """Lock the directory for the duration of a block.
+
+        The operating system releases the lock of a process that is killed.
 
         Raises:
-            RunError: Another process works in it, or it cannot be written.
+            RunError: Another process holds the lock, or it cannot be written.
         """
         lock = FileLock(self.path / ".lock", timeout=0)
         try:
             lock.acquire()
         except Timeout:
             raise RunError(
-                f"{self.path} is in use: another process is carrying out this run"
+                f"{self.path} is in use: another process is executing this run"
             ) from None
         except OSError as error:
             raise RunError(f"cannot write {self.path / '.lock'}: {error.strerror}") from error
@@ -226,12 +233,12 @@ class Run:
 
 
 def execute(experiment: Experiment, config: BaseModel, run: Run) -> dict[str, Any]:
-    """Carry out a run to its end: the experiment, then `summary.json`.
+    """Execute an experiment in a run and write `summary.json`.
 
-    Why it ended early stands in `log.txt`.
+    If it ends early, the reason is written to `log.txt`.
 
     Returns:
-        The summary. A run that has finished already gives the one that it wrote.
+        The summary; of a run that has finished before, the one on disk.
     """
     if run.finished:
         return run.summary()
@@ -240,9 +247,12 @@ def execute(experiment: Experiment, config: BaseModel, run: Run) -> dict[str, An
             summary = dict(experiment.run(config, run))
             run.finish(summary)
     except BaseException as error:
-        # The traceback is the caller's. `reported` keeps the line out of the command's
-        # stderr, which tells it anyway.
-        run.logger.error("stopped: %s: %s", type(error).__name__, error, extra={"reported": True})  # noqa: TRY400
+        # The caller shows the traceback. `reported` keeps the line out of stderr, where
+        # the command reports the error itself.
+        reported = {"reported": True}
+        run.logger.log(
+            logging.ERROR, "stopped: %s: %s", type(error).__name__, error, extra=reported
+        )
         raise
     run.logger.info("finished")
     return summary
@@ -261,7 +271,7 @@ def _versions() -> dict[str, str]:
 
 
 class _LinesInFile(logging.Handler):
-    """Appends each record to a file that is not kept open."""
+    """Appends each record to a file, which is closed in between."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -276,7 +286,7 @@ class _LinesInFile(logging.Handler):
 
 
 def _file_logger(path: Path) -> logging.Logger:
-    """A logger of the run's own that also passes on to `hypnet`."""
+    """The logger of one run, which also passes records on to `hypnet`."""
     logger = logging.Logger("hypnet.run", logging.INFO)  # noqa: LOG001 (a run's logger goes with the run)
     logger.parent = logging.getLogger("hypnet")
     logger.addHandler(_LinesInFile(path))

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written aside, flushed to disk, then renamed."""
+"""Atomic file writes: to a temporary file, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypnet_core.errors import RunError
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, a crash or a full disk never leaves half of it.
+    """Write a file atomically: readers see the old content or the new one.
 
     Raises:
-        RunError: The file cannot be written; what stood there before is untouched.
+        RunError: The file cannot be written; its old content is untouched.
     """
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
@@ -36,8 +36,8 @@ def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically.
 
     Raises:
-        RunError: The file cannot be written, or the value has no JSON form (NaN and
-            infinity have none).
+        RunError: The file cannot be written, or the value cannot be written as JSON
+            (NaN and infinity cannot).
     """
     try:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
@@ -63,7 +63,7 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line at the end of a file, in one write.
+    """Append one line to a file, in a single write.
 
     Raises:
         RunError: The file cannot be written.
@@ -76,10 +76,10 @@ def append_line(path: Path, line: str) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and its parents.
+    """Create a directory and its parents.
 
     Raises:
-        RunError: That is not possible.
+        RunError: They cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

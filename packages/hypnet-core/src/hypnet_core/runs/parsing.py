@@ -1,8 +1,7 @@
-"""Reading and writing configurations as text: TOML and YAML files, and single values from the command line.
+"""Parsers of configurations: TOML, YAML, and values from the command line.
 
-YAML means its version 1.2 here: `1e-3` is a number, `010` is ten, and `no`, `on` and
-`2026-01-31` are text; `true`, `false` and `null` are what they say. (PyYAML follows
-version 1.1, in which `1e-3` is text and `no` is false.)
+YAML is YAML 1.2 here: `1e-3` is a number, `010` is ten, and `no`, `on` and `2026-01-31`
+are text. (PyYAML follows YAML 1.1, in which `1e-3` is text and `no` is false.)
 """
 
 from __future__ import annotations
@@ -33,9 +32,10 @@ _SCALARS = (
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the scalars of YAML 1.2, which refuses duplicate keys and keys that are no text."""
+    """PyYAML's safe loader with the scalars of YAML 1.2.
 
-    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  PyYAML's own class attribute
+    It refuses duplicate keys and keys that are not text.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -45,20 +45,18 @@ class _Loader(yaml.SafeLoader):
                 continue
             if key_node.tag != f"{_TAG}str":
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is no text: quote it", key_node.start_mark
+                    None, None, f"the key {key!r} is not text: quote it", key_node.start_mark
                 )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                    None, None, f"the key {key!r} appears twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe dumper, which quotes what `_Loader` would not take for text."""
-
-    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  as above
+    """PyYAML's safe dumper; quotes text that `_Loader` would not read as text."""
 
 
 def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
@@ -72,16 +70,22 @@ def _construct_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
 
 
 def _construct_text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
-    r"""Text; JSON writes characters beyond the basic plane as two escapes, `\ud83d\ude00`, which YAML does not put together."""
+    r"""Text, with surrogate pairs such as `\ud83d\ude00` joined.
+
+    JSON writes characters beyond the basic plane so; PyYAML does not join them.
+    """
     text: str = loader.construct_scalar(node)
     try:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
     except UnicodeDecodeError:
         raise yaml.constructor.ConstructorError(
-            None, None, "half a surrogate pair is no character", node.start_mark
+            None, None, "half a surrogate pair is not a character", node.start_mark
         ) from None
 
 
+# Start without the scalars of YAML 1.1, which PyYAML would inherit.
+_Loader.yaml_implicit_resolvers = {}
+_Dumper.yaml_implicit_resolvers = {}
 for _name, _pattern, _first in _SCALARS:
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), list(_first))
@@ -91,18 +95,18 @@ _Loader.add_constructor(f"{_TAG}float", _construct_float)
 
 
 def parse_value(text: str) -> Any:
-    """The value that stands behind `key=` on the command line.
+    """Parse a value from the command line.
 
-    Numbers, `true`, `false` and `null` are what they say; what starts with `[`, `{` or
-    a quote is a list, a mapping or text in YAML's flow style, of which JSON is a part;
-    nothing is empty text; all else is text as it stands.
+    Numbers, `true`, `false` and `null` are recognised. A leading `[`, `{` or quote
+    starts a list, a mapping or text in YAML's flow style, which includes JSON.
+    Everything else, also nothing, is text.
 
     Raises:
         ConfigError: A list, mapping or quoted text is not well formed.
 
     Example:
-        >>> parse_value("1e-3"), parse_value("[50, 50]"), parse_value("'1'"), parse_value("a: b #1"), parse_value("")
-        (0.001, [50, 50], '1', 'a: b #1', '')
+        >>> [parse_value(text) for text in ("1e-3", "[50, 50]", "'1'", "a: b #1", "")]
+        [0.001, [50, 50], '1', 'a: b #1', '']
     """
     text = text.strip()
     if not text:
@@ -110,8 +114,8 @@ def parse_value(text: str) -> Any:
     try:
         if text[0] in "[{'\"":
             return _load_flow(text)
-        loader = _Loader("")
-        tag = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+        loader: Any = _Loader("")
+        tag = loader.resolve(yaml.ScalarNode, text, (True, False))
         return loader.construct_object(yaml.ScalarNode(tag, text))
     except yaml.YAMLError as error:
         raise ConfigError(f"{text!r} is not well formed: {_problem(error)}") from error
@@ -120,7 +124,7 @@ def parse_value(text: str) -> Any:
 def _load_flow(text: str) -> Any:
     """A list, mapping or quoted text.
 
-    YAML takes no key of more than 1,024 characters, JSON does.
+    PyYAML refuses keys of more than 1,024 characters, which JSON allows.
     """
     try:
         return _load(text)
@@ -136,14 +140,14 @@ def _no_constant(name: str) -> Any:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """What a configuration file holds.
+    """Read a configuration file.
 
     Args:
         path: A file whose name ends with `.toml`, `.yaml` or `.yml`.
 
     Raises:
-        ConfigError: It cannot be read, is empty, is not well formed, holds a key twice,
-            or holds no mapping.
+        ConfigError: It cannot be read, is empty or malformed, has a duplicate key, or
+            is not a mapping.
     """
     if path.suffix not in {".toml", ".yaml", ".yml"}:
         raise ConfigError(f"{path}: a configuration file ends with .toml, .yaml or .yml")
@@ -153,7 +157,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{path}:{line}: is no text in UTF-8") from error
+        raise ConfigError(f"{path}:{line}: is not UTF-8 text") from error
     content = _read_toml(path, text) if path.suffix == ".toml" else _read_yaml(path, text)
     if content in (None, {}):
         raise ConfigError(f"{path}: is empty")
@@ -191,7 +195,11 @@ def _read_yaml(path: Path, text: str) -> Any:
 
 
 def _load(text: str) -> Any:
-    return yaml.load(text, _Loader)  # noqa: S506  a subclass of SafeLoader
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _problem(error: yaml.YAMLError) -> str:
@@ -211,9 +219,9 @@ def _kind_of(content: Any) -> str:
 
 
 def to_yaml(values: Mapping[str, Any]) -> str:
-    """JSON values as YAML, in the given order; `read_mapping` reads them back unchanged."""
+    """Dump JSON values as YAML, in the given order; `read_mapping` is the inverse."""
     text = _dumped(values, allow_unicode=True)
-    # PyYAML writes these as they are and then reads them as line breaks.
+    # PyYAML writes these unescaped and then reads them as line breaks.
     return (
         _dumped(values, allow_unicode=False) if set(text) & set("\x85\u2028\u2029\ufeff") else text
     )

@@ -1,7 +1,6 @@
-"""The conformance kit: what every component of a kind must fulfil.
+"""The conformance kit: checks that every component of a kind must pass.
 
-Whoever writes a plugin runs it over all of its components with three lines in a test
-file:
+The author of a plugin tests all components with three lines in a test file:
 
 ```python
 from hypnet_core.testing import conformance
@@ -9,7 +8,7 @@ from hypnet_core.testing import conformance
 test_conformance = conformance("mylab")
 ```
 
-and anybody from the shell with `hypnet check NAME`.
+`hypnet check NAME` does the same from the shell.
 """
 
 import lazy_loader

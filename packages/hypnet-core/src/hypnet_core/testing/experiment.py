@@ -1,4 +1,4 @@
-"""What every experiment must fulfil.
+"""Checks for experiments.
 
 Hints: `quick` (a list of overrides, `["key=value", …]`, with which a run takes a few
 seconds). Without it nothing is run.
@@ -7,6 +7,7 @@ seconds). Without it nothing is run.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -34,12 +35,12 @@ def it_fulfils_the_protocol(subject: Subject) -> None:
     )
     expect(
         isinstance(experiment.Config, type) and issubclass(experiment.Config, BaseModel),
-        "its Config is no pydantic model",
+        "its Config is not a pydantic model",
     )
 
 
 def its_defaults_are_a_configuration(subject: Subject) -> None:
-    """It can be started without any option, and its resolved configuration survives JSON."""
+    """It has defaults for all options, and its configuration survives JSON."""
     config = load_config(subject.build().Config)
     text = config.model_dump_json()
     again = type(config).model_validate_json(text)
@@ -50,7 +51,7 @@ def its_defaults_are_a_configuration(subject: Subject) -> None:
 
 
 def a_run_ends_with_a_summary(subject: Subject) -> None:
-    """A run ends with a non-empty summary of JSON values in `summary.json`, and logs metrics."""
+    """A run logs metrics and ends with a non-empty summary in `summary.json`."""
     experiment, config = _quick(subject)
     run = Run.create(subject.directory / "run", experiment=subject.entry.name, config=config)
     summary = execute(experiment, config, run)
@@ -74,7 +75,7 @@ def the_same_configuration_gives_the_same_results(subject: Subject) -> None:
 
 
 def a_resumed_run_ends_like_one_that_never_stopped(subject: Subject) -> None:
-    """A run that was stopped after its first checkpoint and resumed ends with the same summary and metrics."""
+    """A run resumed from its first checkpoint gives the same summary and metrics."""
     experiment, config = _quick(subject)
     whole = Run.create(subject.directory / "whole", experiment=subject.entry.name, config=config)
     expected = execute(experiment, config, whole)
@@ -97,8 +98,8 @@ _STOP = "stopped by the check"
 
 
 class _StopsAfterCheckpoint(Run):
-    def save(self, *args: object, **kwargs: object) -> None:
-        super().save(*args, **kwargs)  # type: ignore[arg-type]
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        super().save(*args, **kwargs)
         raise RunError(_STOP)
 
 

@@ -1,4 +1,4 @@
-"""What holds for components of every kind: they can be imported, and their options are typed, described and validated."""
+"""Checks for every kind: imports, and typed, described and validated options."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def its_summary_is_one_sentence(subject: Subject) -> None:
 
 
 def its_options_are_typed(subject: Subject) -> None:
-    """What the caller supplies is positional, and every option is keyword-only and has a type."""
+    """Arguments of the caller are positional; options are keyword-only and typed."""
     subject.entry.options()
 
 

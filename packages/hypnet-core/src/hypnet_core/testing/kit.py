@@ -1,6 +1,6 @@
 """The frame of the conformance kit: subjects, checks, suites and results.
 
-What is checked stands in one suite per kind.
+Each kind has a suite of checks in a module of its own.
 
 A *check* is a function that takes a `Subject`, has a docstring whose first line says in
 one sentence what must hold, and raises `AssertionError` (or a `HypnetError`, or
@@ -52,7 +52,7 @@ class Subject:
         return self.entry.kind
 
     def build(self, *positional: Any, **options: Any) -> Any:
-        """The component, built with the subject's options and those given here, validated as for a user.
+        """Build the component from the subject's options and further ones.
 
         Args:
             *positional: What the caller supplies to a component of this kind.
@@ -76,7 +76,7 @@ Check: TypeAlias = Callable[[Subject], None]
 
 
 class Outcome(StrEnum):
-    """What became of a check."""
+    """Result of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -84,7 +84,7 @@ class Outcome(StrEnum):
 
 
 class CheckResult(BaseModel):
-    """What one check found.
+    """The result of one check.
 
     Attributes:
         check: Name of the check's function.
@@ -116,7 +116,7 @@ def expect(condition: object, message: str) -> None:
 
 
 def suite_for(kind: Kind | str) -> tuple[Check, ...]:
-    """All checks for components of a kind: those that hold for every kind, then its own."""
+    """All checks for a kind: the general ones, then its own."""
     module = importlib.import_module(f"hypnet_core.testing.{Kind(kind).value}")
     general = importlib.import_module("hypnet_core.testing.general")
     checks: tuple[Check, ...] = (*general.CHECKS, *module.CHECKS)
@@ -124,20 +124,20 @@ def suite_for(kind: Kind | str) -> tuple[Check, ...]:
 
 
 def claim_of(check: Check) -> str:
-    """The sentence that a check holds its subject to."""
+    """The claim of a check: the first line of its docstring."""
     text = inspect.getdoc(check) or check.__name__.replace("_", " ")
     return text.splitlines()[0]
 
 
 def run_check(check: Check, subject: Subject) -> CheckResult:
-    """Run one check and catch whatever it raises, save Ctrl-C."""
+    """Run one check and catch everything that it raises but Ctrl-C."""
     started = time.perf_counter()
     outcome, message, story = Outcome.PASSED, "", ""
     try:
         check(subject)
     except NotApplicableError as reason:
         outcome, message = Outcome.SKIPPED, str(reason)
-    except Exception as error:  # noqa: BLE001  a stranger's component may raise anything, and that is a finding
+    except Exception as error:  # noqa: BLE001  a stranger's component may raise anything, and which fails the check
         outcome, message, story = (
             Outcome.FAILED,
             _in_one_line(error),
@@ -156,14 +156,14 @@ def run_check(check: Check, subject: Subject) -> CheckResult:
 def run_checks(
     entry: Entry, options: Mapping[str, Any] | None = None, *, checks: Sequence[Check] | None = None
 ) -> list[CheckResult]:
-    """Run the suite of a component's kind over it, see `each_check`, and wait for all results."""
+    """Run the suite of a component's kind and return all results."""
     return list(each_check(entry, options, checks=checks))
 
 
 def each_check(
     entry: Entry, options: Mapping[str, Any] | None = None, *, checks: Sequence[Check] | None = None
 ) -> Iterator[CheckResult]:
-    """Run the suite of a component's kind over it, each check with a scratch directory of its own.
+    """Run the suite of a component's kind, each check in a scratch directory.
 
     Args:
         entry: The component.
@@ -171,7 +171,7 @@ def each_check(
         checks: Checks to run instead of the whole suite.
 
     Yields:
-        Each result as soon as it is there.
+        Each result as soon as it is known.
     """
     for check in suite_for(entry.kind) if checks is None else checks:
         with tempfile.TemporaryDirectory(prefix="hypnet-check-") as directory:

@@ -18,7 +18,7 @@ ConformanceTest: TypeAlias = Callable[[Entry, Mapping[str, Any], Check, Path], N
 def conformance(
     plugin: str, only: str = "*", *, options: Mapping[str, OptionSets] | None = None
 ) -> ConformanceTest:
-    """A pytest test over every check of every component of a plugin. Needs pytest.
+    """A parametrised pytest test of all components of a plugin. Needs pytest.
 
     Args:
         plugin: The plugin's name, the one of its entry point.
@@ -32,7 +32,8 @@ def conformance(
     Example:
         ```python
         test_conformance = conformance("mylab")
-        test_wide = conformance("mylab", "tinynet", options={"tinynet": [{"width": 1}, {"width": 64}]})
+        widths = [{"width": 1}, {"width": 64}]
+        test_wide = conformance("mylab", "tinynet", options={"tinynet": widths})
         ```
     """
     import pytest
@@ -69,7 +70,7 @@ def conformance(
 
 
 def _option_sets(options: OptionSets) -> list[tuple[str, Mapping[str, Any]]]:
-    """The sets of options, each with what marks it in the test's id."""
+    """The sets of options, each with a suffix for the id of the test."""
     if isinstance(options, Mapping):
         return [("", options)]
     return [(f"-{number}", chosen) for number, chosen in enumerate(options)]
