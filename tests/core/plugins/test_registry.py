@@ -8,7 +8,8 @@ import pytest
 
 from hypnet_core.errors import ComponentError, ConfigError, PluginError
 from hypnet_core.plugins.component import Kind
-from hypnet_core.plugins.registry import Registry
+from hypnet_core.plugins.discovery import Found
+from hypnet_core.plugins.registry import Registry, usual_provider
 
 ONE = """
     from hypnet_core import Component, hookimpl
@@ -139,6 +140,27 @@ def test_a_missing_package_of_ours_is_named(found: Registry) -> None:
             ComponentError, match="come with the package hypnet-data, which is not installed"
         ):
             found.get("dataset", "split_mnist")
+
+
+@pytest.mark.parametrize(
+    ("kind", "provider"),
+    [
+        (Kind.DATASET, "hypnet-data"),
+        (Kind.MAINNET, "hypnet-zoo"),
+        (Kind.HYPERNET, "hypnet-zoo"),
+        (Kind.EXPERIMENT, "hypnet-zoo"),
+        (Kind.SCHEDULER, "hypnet-hpsearch"),
+    ],
+)
+def test_the_extras_of_the_core_name_the_usual_provider_of_each_kind(
+    kind: Kind, provider: str
+) -> None:
+    assert usual_provider(kind) == provider
+    with pytest.raises(ComponentError) as error:
+        Registry(Found((), ())).get(kind, "xyz")
+    assert f'{provider}, which is not installed: pip install "hypnet-core[{kind}]"' in str(
+        error.value
+    )
 
 
 def test_building_validates_completes_and_calls(found: Registry) -> None:

@@ -238,3 +238,12 @@ class Experiment(Protocol):
             Results that can be written as JSON.
         """
         ...
+
+
+@runtime_checkable
+class ReportsResults(Protocol):
+    """An experiment that prints its results at the end of `hypnet run`."""
+
+    def report(self, summary: Mapping[str, Any]) -> Any:
+        """Make text or a rich renderable, such as a table, from a summary."""
+        ...

@@ -14,6 +14,7 @@ from hypnet_core.cli.schemas import InspectDocument, TargetDocument
 from hypnet_core.errors import UsageError
 from hypnet_core.plugins.choice import DatasetChoice, HypernetChoice, MainnetChoice
 from hypnet_core.plugins.component import Kind
+from hypnet_core.protocols import TaskLike
 from hypnet_core.runs.config import load_config
 from hypnet_core.specs import ConditionSpec
 
@@ -125,7 +126,7 @@ def _shape(text: str) -> tuple[int, ...]:
 def _first_task(dataset: DatasetChoice) -> tuple[TaskSpec, int]:
     """The spec of a dataset's first task, and the number of its tasks."""
     built: Any = dataset.build()
-    if hasattr(built, "spec"):
+    if isinstance(built, TaskLike):
         return built.spec, 1
     tasks = list(built)
     if not tasks:

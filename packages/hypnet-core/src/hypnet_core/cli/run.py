@@ -19,6 +19,7 @@ from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.discovery import Status
 from hypnet_core.plugins.registry import Entry, registry
 from hypnet_core.plugins.validation import shown
+from hypnet_core.protocols import ReportsResults
 from hypnet_core.runs.config import dump_config, load_config
 from hypnet_core.runs.experiment import Run, execute
 
@@ -221,9 +222,8 @@ def _carry_out(
     if as_json:
         print_json(plan.model_copy(update={"finished": True, "summary": summary}))
         return
-    report = getattr(experiment, "report", None)
-    if callable(report):
-        print_rich(report(summary))
+    if isinstance(experiment, ReportsResults):
+        print_rich(experiment.report(summary))
     else:
         print_lines(
             f"{name}  {value}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
+
+from packaging.requirements import Requirement
 
 from hypnet_core.errors import ComponentError, PluginError, did_you_mean, listed, nearest
 from hypnet_core.plugins.component import Component, Kind
@@ -17,15 +20,7 @@ from hypnet_core.plugins.discovery import VARIABLE, Found, Plugin, Status, disco
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-# Who provides the usual components of a kind, for the message to somebody who has not
-# installed it.
-_PROVIDERS: Mapping[Kind, str] = {
-    Kind.DATASET: "hypnet-data",
-    Kind.MAINNET: "hypnet-zoo",
-    Kind.HYPERNET: "hypnet-zoo",
-    Kind.SCHEDULER: "hypnet-hpsearch",
-    Kind.EXPERIMENT: "hypnet-zoo",
-}
+_CORE = "hypnet-core"
 
 
 @dataclass(frozen=True)
@@ -264,9 +259,25 @@ class Registry:
                 )
 
     def _not_installed(self, kind: Kind | None) -> Iterable[str]:
-        installed = {plugin.distribution for plugin in self.plugins}
-        if kind is not None and _PROVIDERS[kind] not in installed:
-            yield f"many {kind}s come with the package {_PROVIDERS[kind]}, which is not installed"
+        provider = None if kind is None else usual_provider(kind)
+        if provider and provider not in {plugin.distribution for plugin in self.plugins}:
+            yield (
+                f"many {kind}s come with the package {provider}, which is not installed: pip"
+                f' install "{_CORE}[{kind}]"'
+            )
+
+
+def usual_provider(kind: Kind) -> str | None:
+    """The distribution with the usual components of a kind, from the core's extras."""
+    try:
+        lines = importlib.metadata.requires(_CORE) or []
+    except importlib.metadata.PackageNotFoundError:  # imported from a bare source tree
+        return None
+    for requirement in map(Requirement, lines):
+        marker = requirement.marker
+        if marker and "extra" in str(marker) and marker.evaluate({"extra": kind.value}):
+            return requirement.name
+    return None
 
 
 def _with_article(kind: Kind) -> str:
