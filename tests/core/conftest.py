@@ -48,20 +48,36 @@ def install(site: Path) -> Install:
 
 
 @pytest.fixture
-def hypnet(site: Path, tmp_path: Path) -> Command:
-    """Runs the real command in a process of its own; only plugins installed by the test are loaded, unless it says otherwise."""
+def hypnet(site: Path, tmp_path: Path, in_process: Command) -> Command:
+    """Runs the command inside this process, with the plugins that the test installed.
+
+    `plugins=None` loads all plugins, others are named by it.
+    """
 
     def run(
-        *arguments: str | Path, plugins: str | None = "", cwd: Path | None = None, **variables: str
+        *arguments: str | Path,
+        plugins: str | None = "",
+        cwd: Path | None = None,
+        **variables: str,
+    ) -> subprocess.CompletedProcess[str]:
+        env = _variables(site, plugins) | variables
+        return in_process(*arguments, cwd=cwd or tmp_path, path=[site], **env)
+
+    return run
+
+
+@pytest.fixture
+def hypnet_process(site: Path, tmp_path: Path) -> Command:
+    """Runs the command in a process of its own, otherwise like `hypnet`."""
+
+    def run(
+        *arguments: str | Path,
+        plugins: str | None = "",
+        cwd: Path | None = None,
+        **variables: str,
     ) -> subprocess.CompletedProcess[str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith("HYPNET_")}
-        env |= {
-            "PYTHONPATH": str(site),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "COLUMNS": "200",
-        } | variables
-        if plugins is not None:
-            env["HYPNET_PLUGINS"] = plugins or ",".join(_names_of_plugins(site))
+        env |= {"PYTHONPATH": str(site), **_variables(site, plugins), **variables}
         script = Path(sys.executable).with_name("hypnet")
         return subprocess.run(
             [str(part) for part in (script, *arguments)],
@@ -73,6 +89,13 @@ def hypnet(site: Path, tmp_path: Path) -> Command:
         )
 
     return run
+
+
+def _variables(site: Path, plugins: str | None) -> dict[str, str]:
+    chosen = (
+        {} if plugins is None else {"HYPNET_PLUGINS": plugins or ",".join(_names_of_plugins(site))}
+    )
+    return {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200", **chosen}
 
 
 def _names_of_plugins(site: Path) -> list[str]:

@@ -79,6 +79,31 @@ def test_every_sub_command_has_help_and_the_common_flags(hypnet: Command, name: 
         assert flag in done.stdout
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["show", "tiny"],
+        ["plugins"],
+        ["inspect", "--mainnet", "tiny", "--hypernet", "linear", "--dataset", "pairs"],
+        ["check", "tiny", "width=0"],
+        ["run", "count", "--out", "here"],
+        ["run", "cuont"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_a_process_prints_what_the_tests_see_in_theirs(
+    hypnet: Command, hypnet_process: Command, tmp_path: Path, arguments: list[str]
+) -> None:
+    """Other tests run the command inside their own process; here both must agree."""
+    results = []
+    for run, name in ((hypnet_process, "real"), (hypnet, "inside")):
+        (tmp_path / name).mkdir()
+        done = run(*arguments, cwd=tmp_path / name)
+        results.append((done.returncode, done.stdout, done.stderr))
+    assert results[0] == results[1]
+
+
 def test_the_version_is_that_of_the_core(hypnet: Command) -> None:
     assert hypnet("--version").stdout == f"hypnet {hypnet_core.__version__}\n"
 

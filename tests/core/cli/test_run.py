@@ -35,9 +35,9 @@ def test_the_last_line_is_the_directory_of_the_run(hypnet: Command, tmp_path: Pa
     assert read(tmp_path / lines[-1] / "summary.json") == {"total": 5}
 
 
-def test_runs_of_the_same_second_have_directories_of_their_own(hypnet: Command) -> None:
+def test_runs_of_the_same_second_have_directories_of_their_own(hypnet_process: Command) -> None:
     with ThreadPoolExecutor(6) as together:
-        finished = list(together.map(lambda _: hypnet("run", "count", "-q"), range(6)))
+        finished = list(together.map(lambda _: hypnet_process("run", "count", "-q"), range(6)))
     assert [done.returncode for done in finished] == [0] * 6
     assert len({done.stdout.splitlines()[-1] for done in finished}) == 6
 
@@ -117,7 +117,7 @@ def test_a_run_that_stopped_goes_on_with_its_own_configuration(
 def test_a_flag_and_an_option_that_say_the_same_are_refused(hypnet: Command) -> None:
     done = hypnet("run", "count", "--seed", "5", "seed=6")
     assert done.returncode == 2
-    assert done.stderr == "hypnet: --seed 5 and seed=6 both say what seed is: give one of them\n"
+    assert done.stderr == "hypnet: --seed 5 and seed=6 both set seed: give one of them\n"
 
 
 @pytest.mark.parametrize(
