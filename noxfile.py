@@ -1,4 +1,4 @@
-"""The sessions of the project: `nox -l` lists them, `nox` runs those that must pass before anything lands."""
+"""The sessions: `nox -l` lists them, `nox` runs those that a change must pass."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.10"
-nox.options.default_venv_backend = (  # its cache makes an environment with torch a matter of seconds
-    "uv"
-)
+# uv links packages from its cache, so that an environment with torch takes seconds.
+nox.options.default_venv_backend = "uv"
 nox.options.reuse_existing_virtualenvs = True
-for variable in (
-    "UV_SYSTEM_CERTS",
-    "UV_NATIVE_TLS",
-):  # the system's certificates, like pip: some networks have an authority of their own
+# Trust the system's certificates, as pip does: some networks have their own authority.
+for variable in ("UV_SYSTEM_CERTS", "UV_NATIVE_TLS"):
     os.environ.setdefault(variable, "1")
 nox.options.sessions = ["lint", "types", "tests", "ray", "peft", "third_party", "alone"]
 
@@ -100,7 +97,7 @@ def slow(session: nox.Session) -> None:
 
 @nox.session
 def ray(session: nox.Session) -> None:
-    """The scheduler `ray`, in a network namespace with nothing but loopback: Ray listens on every address."""
+    """The scheduler `ray`, in a network namespace: Ray listens on all addresses."""
     loopback = ["ip", "link", "set", "lo", "up"]
     namespace = next(
         (words for words in (["unshare", "-n"], ["unshare", "-Urn"]) if _works(*words, *loopback)),
@@ -158,7 +155,7 @@ def peft(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """All benchmarks, side by side with hypnettorch; names of scripts limit them (`nox -s bench -- hypercl_step`)."""
+    """The benchmarks, all or named ones (`nox -s bench -- hypercl_step`)."""
     session.install("matplotlib>=3.9", *EDITABLE)
     session.install("--no-deps", "hypnettorch==0.0.4")
     names = session.posargs or sorted(

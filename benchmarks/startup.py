@@ -1,4 +1,6 @@
-"""How long the command takes to start, against importing torch: interleaved, each in a fresh process, ratio of medians.
+"""Start-up time of the command against `import torch`.
+
+Interleaved, each in a fresh process; ratio of medians.
 
 The target is at most a third. Run with `python benchmarks/startup.py [ROUNDS]`.
 """

@@ -1,4 +1,6 @@
-"""What must hold for a distribution that is installed beside hypnet-core alone; it holds for all four together as well."""
+"""Tests of a distribution that is installed beside hypnet-core alone.
+
+They hold for all four together as well."""
 
 from __future__ import annotations
 

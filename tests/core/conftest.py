@@ -27,7 +27,7 @@ def site(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def install(site: Path) -> Install:
-    """Installs a distribution with one entry point: its module's code, and what pip would write beside it."""
+    """Installs a distribution with one entry point, as pip would."""
 
     def write(
         plugin: str, code: str, *, distribution: str = "", module: str = "", entry_points: str = ""
@@ -112,7 +112,7 @@ def _names_of_plugins(site: Path) -> list[str]:
 def register(
     install: Install, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Registry]]:
-    """Installs plugins for this process, and gives the registry that finds these and no others."""
+    """Installs plugins for this process; the value is a registry of them alone."""
     monkeypatch.syspath_prepend(str(site))
     modules: list[str] = []
 

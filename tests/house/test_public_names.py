@@ -50,7 +50,7 @@ def public_names() -> list[str]:
 
 
 def imports(code: str) -> Iterator[tuple[str, str]]:
-    """Imports of our packages in some code: module and name; an empty name for `import x`."""
+    """Imports in some code: module and name, which is empty for `import x`."""
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield from ((node.module, alias.name) for alias in node.names)
@@ -72,7 +72,7 @@ def code_in(path: Path) -> Iterator[str]:
 
 
 def readers() -> list[Path]:
-    """What users copy from: documents, benchmarks, the example of a stranger's package."""
+    """Files that users copy from: documents, benchmarks, the third-party example."""
     return [
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",

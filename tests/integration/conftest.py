@@ -1,4 +1,4 @@
-"""Wheels and fresh environments for the tests of what is installed, and plugins that misbehave."""
+"""Wheels and fresh environments for tests of installed packages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(command: Sequence[str | Path], **options: object) -> subprocess.Complete
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment with wheels of ours and of strangers in it, and no source tree."""
+    """A virtual environment with wheels of our packages and others, without sources."""
 
     path: Path
 
@@ -60,14 +60,14 @@ class Environment:
 
 
 def build_wheel(project: Path, directory: Path) -> Path:
-    """Build the wheel of a project, with the build backend that is installed here: nothing is downloaded."""
+    """Build the wheel of a project, with the installed build backend."""
     output = directory / project.name
     run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", output, project])
     return next(output.glob("*.whl"))
 
 
 def make_environment(path: Path, wheels: Sequence[Path]) -> Environment:
-    """A fresh environment that holds these wheels, and for the rest sees the packages that are installed here, ours excepted.
+    """A fresh environment with these wheels and links to the other installed packages.
 
     The packages of others are linked to, one by one, because copies of torch take
     minutes; an editable installation of ours is not linked to, so what is imported is
@@ -120,7 +120,7 @@ def core_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(
     tmp_path_factory: pytest.TempPathFactory, core_wheel: Path
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs programs of an environment with hypnet-core and a stranger's plugin, from wheels, and none of our other packages."""
+    """Runs programs of an environment with wheels of hypnet-core and of mylab alone."""
     directory = tmp_path_factory.mktemp("mylab")
     shutil.copytree(MYLAB, directory / "source")
     wheel = build_wheel(directory / "source", directory)

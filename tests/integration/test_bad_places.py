@@ -1,4 +1,4 @@
-"""Runs where the disk is full or read-only: a small tmpfs in a mount namespace of the process's own."""
+"""Runs on a full or read-only disk: a small tmpfs in a private mount namespace."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def run_on_tmpfs(directory: Path, options: str, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a shell script whose `$DISK` is a fresh tmpfs; `$@` is the command of a quick run."""
+    """Run a shell script in which `$DISK` is a fresh tmpfs and `$@` a quick run."""
     prelude = f'set -u; DISK={directory}; mount -t tmpfs -o {options} tmpfs "$DISK" || exit 99; '
     command = [
         "unshare",

@@ -182,7 +182,7 @@ def test_another_runs_directory_is_left_alone(
 def test_the_regulariser_prevents_forgetting_that_is_visible_without_it(
     tmp_path: Path, in_process: Command
 ) -> None:
-    """Three tasks of real digits, learned for a short time; `benchmarks/split_digits.py` learns all five with several seeds."""
+    """Three tasks of real digits; `benchmarks/split_digits.py` learns all five."""
     summaries = {}
     for beta in ("0", "0.05"):
         path = tmp_path / beta

@@ -1,4 +1,4 @@
-"""With all of our packages installed, neither listing nor help imports torch or numpy."""
+"""With all packages installed, listings and help import neither torch nor numpy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ try:
     main(sys.argv[1:])
 except SystemExit as end:
     code = end.code
-heavy = {"torch", "numpy", "matplotlib", "sklearn", "torchvision", "scipy", "pandas"} & set(sys.modules)
+names = "torch numpy matplotlib sklearn torchvision scipy pandas"
+heavy = set(names.split()) & set(sys.modules)
 sys.exit(f"imported {sorted(heavy)}" if heavy else code)
 """
 

@@ -1,4 +1,4 @@
-"""A stranger's plugin, built to a wheel and installed beside hypnet-core alone: listed, shown, checked and run."""
+"""A third-party plugin, installed from a wheel beside hypnet-core alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 MYLAB = Path(__file__).parent / "third_party" / "mylab"
 
 Program: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
-"""Runs a program of the fresh environment, which holds hypnet-core and the stranger's package, both from wheels."""
+"""Runs a program of the fresh environment with hypnet-core and mylab."""
 
 pytestmark = pytest.mark.packaging
 
@@ -143,5 +143,5 @@ def test_the_whole_kit_runs_in_three_lines_of_pytest(installed: Program, tmp_pat
 
 
 def test_this_interpreter_does_not_know_the_stranger() -> None:
-    """The tests above say something only if nothing of this environment leaks into the fresh one."""
+    """Nothing of this environment leaks into the fresh one."""
     assert not any("mylab" in str(path) for path in sys.path)

@@ -1,4 +1,4 @@
-"""A laboratory's plugin with a component of each kind that the command's tests need, none of which is large."""
+"""A third-party plugin with small components of each kind."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def pairs(*, tasks: int = 2):
         tasks: How many.
     """
     split = Split.of(torch.zeros(4, 3), torch.tensor([0, 1, 0, 1]))
-    return [Task(TaskSpec(name=f"t{i}", kind="classification", in_shape=(3,), out_shape=(2,)), split, split) for i in range(tasks)]
+    shapes = {"in_shape": (3,), "out_shape": (2,)}
+    specs = [TaskSpec(name=f"t{i}", kind="classification", **shapes) for i in range(tasks)]
+    return [Task(spec, split, split) for spec in specs]
 '''
 
 COUNT = '''

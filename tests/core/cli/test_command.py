@@ -1,4 +1,4 @@
-"""The command as a whole: exit codes, one line per mistake, where things are printed, and what is not imported."""
+"""The command as a whole: exit codes, messages, streams, and lazy imports."""
 
 from __future__ import annotations
 

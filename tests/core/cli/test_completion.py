@@ -1,4 +1,4 @@
-"""Pressing Tab: completion is installed for bash and zsh, and offers the names of components."""
+"""Tab completion in bash and zsh, with the names of components."""
 
 from __future__ import annotations
 

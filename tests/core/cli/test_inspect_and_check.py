@@ -1,4 +1,4 @@
-"""`hypnet inspect` counts what torch counts; `hypnet check` fails where a component fails."""
+"""`hypnet inspect` counts as torch does; `hypnet check` fails with the component."""
 
 from __future__ import annotations
 

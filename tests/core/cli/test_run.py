@@ -1,4 +1,4 @@
-"""`hypnet run`: configuration, directories, resuming, and what is left after a failure."""
+"""`hypnet run`: configuration, directories, resuming, and failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A field of a configuration that holds a component: its name and, beside it, its options."""
+"""Fields of a configuration that choose a component by name, with its options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plugins that misbehave, in the real command: the rest works, the fault is one line, and `hypnet plugins` tells the story."""
+"""Plugins that misbehave: everything else works, and their fault is one line."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ BROKEN = {
 
 
 def loaded(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
-    """The plugins of `hypnet plugins --json`, without those that are installed here beside the test's own."""
+    """The plugins of `hypnet plugins --json` that the test installed."""
     return [
         plugin for plugin in json.loads(done.stdout)["plugins"] if plugin["status"] != "skipped"
     ]

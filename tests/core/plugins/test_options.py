@@ -1,4 +1,4 @@
-"""Options are the keyword-only, typed part of a signature: nothing is declared twice."""
+"""Options are the keyword-only, typed parameters of a signature."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_a_pickle_is_never_executed(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
-    """A child process may write 1000 bytes per file; the write of 100,000 fails like on a full disk."""
+    """A child process may write 1,000 bytes per file: more fails as on a full disk."""
     path = tmp_path / "x"
     write_atomic(path, "old")
     code = (

@@ -147,7 +147,8 @@ def test_pytest_shows_every_check_of_every_set_of_options(
         textwrap.dedent("""
             from hypnet_core.testing import conformance
 
-            test_conformance = conformance("kit", "data", options={"data": [{"size": 1}, {"size": 2}]})
+            sizes = [{"size": 1}, {"size": 2}]
+            test_conformance = conformance("kit", "data", options={"data": sizes})
         """)
     )
     done = subprocess.run(

@@ -37,7 +37,7 @@ class MemorizeConfig(BaseModel):
 
 
 class Memorize:
-    """Learns a dataset by heart, its weights written by a hypernetwork with one condition."""
+    """Memorizes a dataset with weights from a hypernetwork with one condition."""
 
     Config = MemorizeConfig
 

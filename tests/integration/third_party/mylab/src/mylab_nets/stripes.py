@@ -9,7 +9,9 @@ from hypnet_core.errors import ConfigError
 
 
 def stripes(*, samples: int = 200, width: float = 0.5, noise: float = 0.0, seed: int = 0) -> Task:
-    r"""Points $x$ of the square $[-1, 1]^2$, in vertical stripes whose classes alternate: $y = \lfloor x_1 / w \rfloor \bmod 2$.
+    r"""Points $x$ of the square $[-1, 1]^2$ in vertical stripes of alternating classes.
+
+    The class is $y = \lfloor x_1 / w \rfloor \bmod 2$.
 
     Args:
         samples: Number of training samples; half as many are for tests.
