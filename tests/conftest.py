@@ -71,15 +71,16 @@ def in_process() -> InProcess:
 
 
 def _call(words: list[str]) -> tuple[int, str, str]:
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    raw_out, raw_err = io.BytesIO(), io.BytesIO()
+    out, err = (io.TextIOWrapper(raw, "utf-8", write_through=True) for raw in (raw_out, raw_err))
     code = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main(words)
         except SystemExit as leaving:
             code = leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
-    texts = (stream.buffer.getvalue().decode("utf-8") for stream in (out, err))  # type: ignore[attr-defined]
-    return (code, *texts)
+    texts = [raw.getvalue().decode("utf-8") for raw in (raw_out, raw_err)]
+    return code, texts[0], texts[1]
 
 
 @contextlib.contextmanager

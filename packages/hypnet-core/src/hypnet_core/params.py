@@ -127,7 +127,9 @@ def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
     modules = dict(module.named_modules())
     seen: set[int] = set()
     for owner_name, owner in modules.items():
+        # Layer by layer, since the type of the owner determines the kind.
         for attribute, tensor in owner.named_parameters(recurse=False):
+            # A tied parameter belongs to the layer where it is found first.
             if id(tensor) in seen:
                 continue
             seen.add(id(tensor))
@@ -188,6 +190,7 @@ def _fans(
     if len(shape) < 2:
         return None, None
     kernel = math.prod(shape[2:])
+    # Convolutions have groups; other layers have a single one.
     groups = getattr(layer, "groups", 1)
     if _TRANSPOSED in _types(layer):  # stored as [in, out / groups, *kernel]
         return shape[0] // groups * kernel, shape[1] * kernel

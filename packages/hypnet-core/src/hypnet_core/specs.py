@@ -201,6 +201,7 @@ class TargetSpec(Spec):
             raise SpecError(f"the target has no fully connected output layer: {last}")
         weight = weights[-1]
         after = self.params[self._index[weight.name] + 1 :] if not weight.layer else self.params
+        # Plain shapes know no layers: there the bias follows its weight.
         biases = (
             param
             for param in after

@@ -81,6 +81,7 @@ def inspect(
     That is the tensors, the numbers of generated, conditional and unconditional
     parameters, and the compression ratio.
     """
+    # Flags are short for overrides, so that both go through one validation.
     names = [
         f"mainnet.name={mainnet}",
         f"hypernet.name={hypernet}",

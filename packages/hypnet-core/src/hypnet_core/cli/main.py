@@ -38,10 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Those of the command line by default.
     """
     settings = Settings()
+    # Batch systems end jobs with SIGTERM; runs must stop in order as after Ctrl-C.
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments, settings)
         settings.announce()
+        # A full disk or a closed pipe shows here, not at interpreter exit.
         sys.stdout.flush()
     except Terminated:
         complain(["terminated"])
@@ -89,6 +91,7 @@ def _run(arguments: Sequence[str], settings: Settings) -> int:
 def _unforeseen(error: Exception, settings: Settings) -> int:
     if isinstance(error, _ClickException):
         message: str = getattr(error, "format_message", error.__str__)()
+        # Known by name, since its module differs between versions of typer.
         if type(error).__name__ == "NoArgsIsHelpError":
             if message:  # with rich, typer has printed it already
                 typer.echo(message)

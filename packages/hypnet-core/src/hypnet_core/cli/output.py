@@ -62,6 +62,7 @@ def print_table(
     print_rich(table)
 
 
+# Widths: a terminal decides; a pipe must never fold a line.
 def print_rich(content: Any) -> None:
     """Print text or a rich renderable."""
     from rich.console import Console

@@ -74,6 +74,7 @@ def _log(level: int) -> None:
     for name, own_level in (("hypnet", level), (None, max(level, logging.WARNING))):
         logger = logging.getLogger(name)
         logger.setLevel(own_level)
+        # Each record is printed once, by the handler of the nearest logger.
         logger.propagate = False
         logger.handlers = [_ToStderr(own_level)]
 

@@ -75,6 +75,7 @@ def _flattened(condition: Any) -> tuple[Ids, tuple[int, ...]]:
         if not _is_integral(condition):
             raise ConditionError(f"conditions are whole numbers, got values of {condition.dtype}")
         return tuple(map(int, condition.reshape(-1).tolist())), tuple(condition.shape)
+    # Text is a sequence too, but its characters are not ids.
     if isinstance(condition, Sequence) and not isinstance(condition, (str, bytes)):
         return tuple(map(_single, condition)), (len(condition),)
     return (_single(condition),), ()
@@ -83,6 +84,7 @@ def _flattened(condition: Any) -> tuple[Ids, tuple[int, ...]]:
 def _single(value: Any) -> int:
     """One id; a tensor or an array must hold a single integer."""
     is_array = isinstance(value, (Tensor, np.ndarray))
+    # `operator.index` would accept True as 1.
     if isinstance(value, (bool, np.bool_)) or (is_array and not _is_integral(value)):
         raise ConditionError(f"a condition is a whole number, got {value!r}")
     try:

@@ -20,6 +20,7 @@ def places_of(module: nn.Module, target: TargetSpec) -> dict[str, tuple[str, ...
         first.
     """
     parameters = dict(module.named_parameters())
+    # Tied parameters are one object under several names.
     names_by_id = {id(parameters[name]): name for name in target.names}
     places: dict[str, list[str]] = {name: [] for name in target.names}
     for owner_name, owner in module.named_modules():
@@ -43,5 +44,7 @@ def hollow(module: nn.Module, places: Mapping[str, tuple[str, ...]]) -> None:
         for path in paths:
             owner_name, _, attribute = path.rpartition(".")
             owner = module.get_submodule(owner_name)
+            # A registered parameter must be deleted before a plain attribute can take
+            # its name.
             delattr(owner, attribute)
             setattr(owner, attribute, shape_only)

@@ -70,6 +70,8 @@ class HyperNetwork(nn.Module):
             raise SpecError("the target of a hypernetwork holds no weights")
         self.target = target
         self.conditions = conditions
+        # The order of these mappings is the order of the parts in the inputs of
+        # `generate`.
         embedding = {EMBEDDING: (conditions.size,)} if conditions.size and embeddings else {}
         further = {name: tuple(shape) for name, shape in (conditional or {}).items()}
         self.conditional_shapes: dict[str, tuple[int, ...]] = {**embedding, **further}
@@ -78,6 +80,8 @@ class HyperNetwork(nn.Module):
             **({UNCONDITIONAL: (conditions.input_size,)} if conditions.input_size else {}),
             **further,
         }
+        # One Parameter per condition, not a matrix for all: optimisers keep state per
+        # tensor, so those of other conditions stay untouched.
         self.conditional = nn.ModuleDict(
             {name: nn.ParameterList() for name in self.conditional_shapes}
         )
@@ -127,6 +131,7 @@ class HyperNetwork(nn.Module):
                 f"{type(self).__name__}.generate must return [{len(inputs)}, {self.target.numel}],"
                 f" got {list(flat.shape)}"
             )
+        # A single id may serve a whole batch of inputs.
         known = None if ids is None else ids.ids * (len(inputs) if len(ids.ids) == 1 else 1)
         flat = flat if batched else flat.view(self.target.numel)
         return Weights(flat, self.target, conditions=known)
@@ -157,6 +162,7 @@ class HyperNetwork(nn.Module):
             own_batch = given[name].ndim > len(shape)
             batched |= own_batch
             parts.append(_rows(name, given[name], shape, batched=own_batch))
+        # Parts of length 1 are broadcast, so they do not decide the batch size.
         sizes = {len(part) for part in parts if len(part) != 1} or {
             1 if ids is None else len(ids.ids)
         }
@@ -222,6 +228,7 @@ class HyperNetwork(nn.Module):
 
     def unconditional_parameters(self) -> list[nn.Parameter]:
         r"""All parameters that do not belong to a condition: $\theta$."""
+        # By identity: tensors compare elementwise.
         conditional = {id(parameter) for parameter in self.conditional_parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in conditional]
 
@@ -248,6 +255,7 @@ class HyperNetwork(nn.Module):
         return self.conditions.count - 1
 
     def _append_condition(self) -> None:
+        # A condition that is added later must match the device and dtype of the module.
         like = next(self.parameters(), torch.empty(0))
         for name, shape in self.conditional_shapes.items():
             self.parameters_of(name).append(
@@ -271,6 +279,7 @@ class HyperNetwork(nn.Module):
 
     def _ids(self, condition: Condition) -> ConditionIds:
         """The ids of conditions that exist, one or a flat batch of them."""
+        # Without embeddings every id is wrong; the range "0 to -1" would not help.
         if not self.conditions.count:
             raise ConditionError(
                 f"there is no condition {condition!r}: this hypernetwork has no embeddings: pass"

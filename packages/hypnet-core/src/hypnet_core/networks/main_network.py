@@ -85,7 +85,10 @@ class MainNetwork(nn.Module):
         self.batching = batching
         self.batching_used: str | None = None
         self.batching_reason: str = ""
+        # Why vmap failed once; later calls go straight to the loop.
         self._no_vmap: str = ""
+        # Everything below reads the parameters, so it must come before they are
+        # hollowed out.
         places = places_of(module, self.target)
         self.places = [(place, name) for name, paths in places.items() for place in paths]
         self._takes_condition = "condition" in inspect.signature(module.forward).parameters
@@ -131,6 +134,8 @@ class MainNetwork(nn.Module):
             ConditionError: An id is not a whole number from 0, or the number of ids is
                 not that of the weights.
         """
+        # A positional Weights would reach the module as an input, where it fails
+        # obscurely.
         if weights is None and any(isinstance(arg, Weights) for arg in args):
             raise WeightsError("weights are passed by keyword: net(x, weights=…)")
         tensors, batch_shape = self._checked(weights)
@@ -138,9 +143,12 @@ class MainNetwork(nn.Module):
         if self._takes_condition:
             if condition is not None:
                 kwargs["condition"] = condition
+        # Networks without statistics ignore the ids, so that torch.compile need not
+        # guard on them.
         elif self.bank.names or self._contexts or condition is not None:
             ids = _ids_of_sets(condition, weights, batch_shape)
         if not batch_shape and ids is None and stats is None:
+            # The common case, kept free of any further Python.
             return functional_call(self.module, tensors, args, kwargs, tie_weights=False)
         sets = self._statistics(ids, stats, batch_shape)
         if not batch_shape:
@@ -165,6 +173,8 @@ class MainNetwork(nn.Module):
         self, weights: Weights | Mapping[str, Tensor] | None
     ) -> tuple[dict[str, Tensor], torch.Size]:
         """The tensor for each place in the module, and the batch shape."""
+        # Identity first: weights from a hypernetwork for this target need no
+        # comparison.
         if isinstance(weights, Weights) and (
             weights.spec is self.target
             or (weights.spec.names, weights.spec.shapes) == (self.target.names, self.target.shapes)
@@ -241,6 +251,8 @@ class MainNetwork(nn.Module):
         """Run a batch of weights; `sets` holds the running statistics of each set."""
         if paired:
             ways.check_paired(args, kwargs, batch_shape)
+        # vmap, the loop and fast paths know a single batch dimension; flatten, then
+        # restore.
         if len(batch_shape) > 1:
             last = len(batch_shape) - 1
             tensors = {name: tensor.flatten(0, last) for name, tensor in tensors.items()}
@@ -265,6 +277,7 @@ class MainNetwork(nn.Module):
         paired: bool,
     ) -> Any:
         way, reason = self._way(tensors, args)
+        # A fast path takes parameters only, not the statistics of each set.
         if way == "native" and any(sets):
             way, reason = ways.choose(self.module, tensors, args)
         if way == "native":
@@ -309,6 +322,7 @@ class MainNetwork(nn.Module):
         self, tensors: dict[str, Tensor], count: int, args: Any, kwargs: Any, *, paired: bool
     ) -> Any:
         own = {}
+        # A fast path wants all parameters batched; expanding the others copies nothing.
         if len(self.target) < len(self.spec):
             own = {
                 name: parameter.expand(count, *parameter.shape)

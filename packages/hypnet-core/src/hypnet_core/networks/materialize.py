@@ -47,6 +47,8 @@ def materialize(
             f"one set of weights makes a module, got a batch of {list(batch_shape)}: choose one"
             " with weights.index(i)"
         )
+    # Hollow parameters are tensors on the meta device, so that the copy costs no
+    # memory.
     module = copy.deepcopy(net.module)
     made = {name: nn.Parameter(weights[name].detach().clone()) for name in net.target.names}
     for place, name in net.places:
@@ -63,5 +65,6 @@ def materialize(
             module.get_parameter(name).copy_(values)
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
+            # cuDNN wants the weights of a recurrent layer in one block.
             layer.flatten_parameters()
     return module

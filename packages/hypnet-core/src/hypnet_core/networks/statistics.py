@@ -91,6 +91,7 @@ class StatisticsBank(nn.Module):
         self.ids = torch.cat([self.ids, self.ids.new_tensor(new)])
         self._row_of.update(zip(new, range(len(self), len(self) + len(new)), strict=True))
         for name in self.names:
+            # `cat` copies, so that the new rows share no memory with the module.
             start = own[name].detach().expand(len(new), *own[name].shape)
             setattr(self, _key(name), torch.cat([self.get_buffer(_key(name)), start]))
 

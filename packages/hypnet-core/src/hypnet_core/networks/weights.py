@@ -70,6 +70,7 @@ class Weights(Mapping[str, Tensor]):
                 f"{spec.numel} weights in the last dimension are expected, got a tensor of shape"
                 f" {list(flat.shape)}"
             )
+        # Validated here only; operations below carry checked ids along.
         ids = None if conditions is None else condition_ids(conditions).ids
         if ids is not None and len(ids) != flat.shape[:-1].numel():
             raise WeightsError(
@@ -205,6 +206,8 @@ class Weights(Mapping[str, Tensor]):
         if self.conditions is None:
             return None
         each = self.flat.shape[1:-1].numel()
+        # `range` raises IndexError and counts negative indices from the end, as tensors
+        # do.
         start = range(len(self.flat))[index] * each
         return self.conditions[start : start + each]
 
@@ -262,6 +265,7 @@ def _broadcast_ids(weights: Weights, batch_shape: torch.Size) -> Ids | None:
     """The ids of weights, broadcast to a batch shape as their flat tensor is."""
     if weights.conditions is None or batch_shape == weights.batch_shape:
         return weights.conditions
+    # numpy broadcasts by the same rules as torch, without a tensor on any device.
     ids = np.reshape(np.array(weights.conditions), tuple(weights.batch_shape))
     return tuple(np.broadcast_to(ids, tuple(batch_shape)).ravel().tolist())
 

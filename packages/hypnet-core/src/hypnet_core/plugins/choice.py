@@ -48,6 +48,7 @@ class Choice(BaseModel):
         ```
     """
 
+    # The options stand beside the name; which ones exist depends on the component.
     model_config = ConfigDict(extra="allow", frozen=True)
 
     kind: ClassVar[Kind]
@@ -55,6 +56,7 @@ class Choice(BaseModel):
 
     def __init__(self, /, **data: Any) -> None:
         try:
+            # Also in Python code mistakes read like those of a configuration.
             super().__init__(**data)
         except ValidationError as error:
             raise error_from(error, type(self), data) from None
@@ -79,6 +81,7 @@ class Choice(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Choice:
+        # pydantic keeps undeclared fields here; filling it in makes dumps complete.
         extra = self.__pydantic_extra__ if self.__pydantic_extra__ is not None else {}
         try:
             options = validated(self.entry.options(), extra)

@@ -51,6 +51,7 @@ class Component(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     target: str = Field(pattern=PATTERN)
     summary: str = Field(min_length=1)
+    # For tests alone: neither listed nor part of JSON.
     conformance: Mapping[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
     @classmethod

@@ -77,6 +77,7 @@ def _group(annotation: Any) -> type[BaseModel] | None:
 def _default(field: FieldInfo) -> Any:
     if field.is_required():
         return None
+    # Calling the factory would look up a component that need not be installed.
     if isinstance(field.default_factory, DefaultChoice):
         return as_json(dict(field.default_factory.values))
     return as_json(field.get_default(call_default_factory=True, validated_data={}))

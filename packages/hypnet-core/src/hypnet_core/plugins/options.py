@@ -154,6 +154,7 @@ def _check_positional(
     takes_any = any(
         parameter.kind is parameter.VAR_POSITIONAL for parameter in signature.parameters.values()
     )
+    # A surplus parameter with a default is an option that lacks the "*".
     surplus = given[len(positional) :]
     if surplus and surplus[0].default is not inspect.Parameter.empty:
         raise PluginError(
@@ -184,6 +185,7 @@ def _field(
         default: Any = ...
     else:
         default = parameter.default
+        # `width: int = None` means an optional width, also to readers of the schema.
         if default is None and not _accepts_none(annotation):
             annotation = typing.Optional[annotation]  # noqa: UP045  it may be no type that knows `|`
     return annotation, (
@@ -198,6 +200,7 @@ def _check_name(name: str, label: str) -> None:
 
 def _resolved(parameter: inspect.Parameter, found: Callable[..., Any], label: str) -> Any:
     """Resolve an annotation, which may be a string (PEP 563)."""
+    # `get_type_hints` resolves classes and modules, not single annotations.
     holder = type("Holder", (), {"__annotations__": {parameter.name: parameter.annotation}})
     try:
         return typing.get_type_hints(holder, _globals_of(found), include_extras=True)[
@@ -254,6 +257,7 @@ def descriptions(found: Any) -> dict[str, str]:
 def _docstrings(found: Any) -> Iterator[str]:
     owners = inspect.getmro(found) if isinstance(found, type) else (inspect.unwrap(found),)
     for owner in owners:
+        # Docstrings of base classes from libraries describe nothing of ours.
         if owner.__module__ in {"builtins", "pydantic.main", "torch.nn.modules.module"}:
             continue
         yield owner.__doc__ or ""

@@ -110,6 +110,7 @@ class Entry:
         Raises:
             PluginError: The object cannot be imported.
         """
+        # Decorated functions are defined where the inner one is.
         found = inspect.unwrap(self.load())
         try:
             return f"{inspect.getsourcefile(found)}:{inspect.getsourcelines(found)[1]}"
@@ -140,6 +141,7 @@ class Registry:
                 key=lambda entry: (list(Kind).index(entry.kind), entry.name, entry.plugin),
             )
         )
+        # Kinds have separate namespaces: a dataset and a mainnet may share a name.
         self._by_name: dict[tuple[Kind, str], list[Entry]] = {}
         for entry in self._entries:
             self._by_name.setdefault((entry.kind, entry.name), []).append(entry)

@@ -116,6 +116,7 @@ def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
         result = model.model_validate(values)
     except ValidationError as error:
         raise error_from(error, model, values) from None
+    # pydantic has accepted the values; look for what it ignored or converted.
     mistakes = [*_lost(model, values, result, ())]
     if mistakes:
         raise InvalidOptionsError(mistakes)
@@ -126,6 +127,7 @@ def error_from(
     error: ValidationError, model: type[BaseModel], values: Mapping[str, Any]
 ) -> InvalidOptionsError | InvalidChoiceError:
     """Convert an error of pydantic into ours, with one readable line per mistake."""
+    # Each member of a union reports its own error for the same key.
     grouped: dict[Path, list[Mistake]] = {}
     only_choices = True
     for details in error.errors(include_url=False):
@@ -230,6 +232,7 @@ def unknown_key(model: type[BaseModel], path: Path) -> Mistake:
     likeness = {found: _likeness(key, str(found[-1])) for found in paths_in(model)}
     for name in siblings:  # prefer keys of the same group
         likeness[*parent, name] = _likeness(key, name) + 0.05
+    # Keep candidates that are nearly as close as the best, if that one is close at all.
     best = max(likeness.values(), default=0.0)
     close = [found for found, value in likeness.items() if value >= max(best - 0.1, 0.6)]
     text = "there is no such option"

@@ -63,6 +63,7 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            # A method of safetensors, not of a mapping.
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:

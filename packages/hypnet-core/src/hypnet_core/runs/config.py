@@ -85,6 +85,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         key, sign, text = override.partition("=")
         parts = [part.strip() for part in key.split(".")]
         if not sign:
+            # Refuse here: pydantic would report a missing key instead.
             raise ConfigError(f"{override!r} is not an override: write key=value")
         if not all(parts):
             raise ConfigError(f"{override!r}: the key {key!r} is not complete")

@@ -72,6 +72,7 @@ class Run:
             raise RunError(
                 f"{directory} holds another run: choose a new directory, or resume it with --resume"
             )
+        # A run owns its directory; foreign files could be overwritten.
         if any(directory.iterdir()):
             raise RunError(f"{directory} is not empty and holds no run: choose a new directory")
         header = {
@@ -127,6 +128,8 @@ class Run:
             return
         with path.open("rb") as file:
             for line in file:
+                # A crash may cut the last line short; complete lines end with a
+                # newline.
                 if line.endswith(b"\n"):
                     yield json.loads(line)
 

@@ -19,11 +19,13 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         RunError: The file cannot be written; its old content is untouched.
     """
     data = content.encode() if isinstance(content, str) else content
+    # Beside the target: a rename is atomic only within one file system.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
+            # Without this a crash after the rename may leave an empty file.
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
@@ -40,6 +42,7 @@ def write_json(path: Path, value: Any) -> None:
             (NaN and infinity cannot).
     """
     try:
+        # NaN and infinity are no JSON; other programs could not read the file.
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise RunError(f"cannot write {path}: {error}") from error

@@ -43,6 +43,7 @@ class _Loader(yaml.SafeLoader):
             key = key_node.value
             if key_node.tag == f"{_TAG}merge":
                 continue
+            # Options have names; `1: x` or `null: x` is a mistake.
             if key_node.tag != f"{_TAG}str":
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is not text: quote it", key_node.start_mark
@@ -114,6 +115,7 @@ def parse_value(text: str) -> Any:
     try:
         if text[0] in "[{'\"":
             return _load_flow(text)
+        # Resolve the single scalar as the loader would inside a document.
         loader: Any = _Loader("")
         tag = loader.resolve(yaml.ScalarNode, text, (True, False))
         return loader.construct_object(yaml.ScalarNode(tag, text))
@@ -152,6 +154,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if path.suffix not in {".toml", ".yaml", ".yml"}:
         raise ConfigError(f"{path}: a configuration file ends with .toml, .yaml or .yml")
     try:
+        # Editors on Windows put a byte order mark at the start.
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error

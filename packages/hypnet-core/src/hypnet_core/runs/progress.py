@@ -41,6 +41,7 @@ def progress(total: int, *, start: int = 0) -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
+    # `-q` raises the level of the logger.
     if not _logger.isEnabledFor(logging.INFO):
         yield _Silent()
     elif not console.is_terminal:
@@ -53,6 +54,7 @@ def progress(total: int, *, start: int = 0) -> Iterator[Progress]:
             TextColumn("{task.fields[metrics]}"),
             TimeRemainingColumn(),
         )
+        # Transient: the bar disappears at the end, before results are printed.
         with Bar(*columns, console=console, transient=True) as bar:
             task = bar.add_task("", total=total, completed=start, metrics="")
             yield _Bar(bar, task)

@@ -44,6 +44,7 @@ def options_survive_json(subject: Subject) -> None:
     model = subject.entry.options()
     options = validated(model, subject.options)
     written = options.model_dump_json()
+    # Configurations are stored as JSON, so options must survive it.
     again = validated(model, json.loads(written))
     expect(again.model_dump_json() == written, f"{written} became {again.model_dump_json()}")
 

@@ -174,6 +174,7 @@ def each_check(
         Each result as soon as it is known.
     """
     for check in suite_for(entry.kind) if checks is None else checks:
+        # A directory per check: leftovers of one must not help the next.
         with tempfile.TemporaryDirectory(prefix="hypnet-check-") as directory:
             yield run_check(check, Subject(entry, Path(directory), dict(options or {})))
 

@@ -36,6 +36,7 @@ def conformance(
         test_wide = conformance("mylab", "tinynet", options={"tinynet": widths})
         ```
     """
+    # Only tests need pytest; the kit itself runs without it.
     import pytest
 
     entries = [
