@@ -62,7 +62,6 @@ def print_table(
     print_rich(table)
 
 
-# Widths: a terminal decides; a pipe must never fold a line.
 def print_rich(content: Any) -> None:
     """Print text or a rich renderable."""
     from rich.console import Console
@@ -70,6 +69,7 @@ def print_rich(content: Any) -> None:
     if is_terminal():
         Console(markup=False, highlight=False, emoji=False).print(content)
         return
+    # Into a pipe lines are never folded: other programs read them.
     text = io.StringIO()
     Console(file=text, markup=False, highlight=False, emoji=False, width=_UNLIMITED).print(content)
     print_lines(line.rstrip() for line in text.getvalue().splitlines())

@@ -267,9 +267,8 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 def _models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
     found = [model]
     for part in path:
-        if not isinstance(
-            part, int
-        ):  # an index leads from a list to its items, which `models_in` has found already
+        # An index leads from a list to its items, which `models_in` has found already.
+        if not isinstance(part, int):
             fields = [
                 candidate.model_fields[part]
                 for candidate in found
