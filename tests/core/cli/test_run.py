@@ -126,25 +126,25 @@ def test_a_flag_and_an_option_that_say_the_same_are_refused(hypnet: Command) -> 
         (
             ["count", "train.steps=5"],
             (
-                "here goes on as it was started: train.steps was 4, is now 5; start a new run to"
+                "here resumes as it was started: train.steps was 4, is now 5; start a new run to"
                 " change that"
             ),
         ),
         (
             ["train.steps=5"],
             (
-                "here goes on as it was started: train.steps was 4, is now 5; start a new run to"
+                "here resumes as it was started: train.steps was 4, is now 5; start a new run to"
                 " change that"
             ),
         ),
         (
             ["--seed", "5"],
-            "here goes on as it was started: seed was 0, is now 5; start a new run to change that",
+            "here resumes as it was started: seed was 0, is now 5; start a new run to change that",
         ),
         (["bare"], "here holds a run of 'count', not of 'bare'"),
         (
             ["--out", "there"],
-            "--resume and --out contradict each other: a run goes on in its own directory",
+            "--resume and --out contradict each other: a run resumes in its own directory",
         ),
         (["nothing=1"], "nothing: there is no such option"),
     ],
@@ -157,6 +157,20 @@ def test_a_resumed_run_cannot_be_changed(
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"hypnet: {message}")
+
+
+def test_a_deliberate_change_needs_its_flag(hypnet: Command, tmp_path: Path) -> None:
+    hypnet("run", "count", "fail=bug", "--out", "here")
+    changed = ("run", "--resume", "here", "fail=", "train.steps=5")
+    assert "resumes as it was started: train.steps was 3, is now 5" in hypnet(*changed).stderr
+    done = hypnet(*changed, "--allow-changes")
+    assert (done.returncode, read(tmp_path / "here" / "summary.json")) == (0, {"total": 5})
+    assert read(tmp_path / "here" / "config.json")["config"]["train"]["steps"] == 5
+    new = hypnet("run", "count", "--allow-changes")
+    assert (new.returncode, new.stderr) == (
+        2,
+        "hypnet: --allow-changes is for --resume: a new run takes any options\n",
+    )
 
 
 def test_what_cannot_be_resumed_is_one_line(hypnet: Command, tmp_path: Path) -> None:
@@ -197,7 +211,7 @@ def test_a_signal_leaves_what_was_saved_and_says_how_to_go_on(
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (code, "")
-    assert err.splitlines()[-2:] == ["To go on: hypnet run --resume here", f"hypnet: {word}"]
+    assert err.splitlines()[-2:] == ["To resume: hypnet run --resume here", f"hypnet: {word}"]
     assert "Traceback" not in err
     assert len((tmp_path / "here" / "metrics.jsonl").read_text().splitlines()) == 3
     assert not (tmp_path / "here" / "summary.json").exists()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +12,8 @@ from pydantic import BaseModel
 
 from hypnet_core.errors import CheckpointError, RunError
 from hypnet_core.protocols import Experiment
-from hypnet_core.runs.experiment import Run, execute
+from hypnet_core.runs import Run, execute
+from hypnet_core.runs.run import _versions as versions
 
 
 class CountingConfig(BaseModel):
@@ -71,7 +73,7 @@ def test_a_resumed_run_ends_like_one_that_never_stopped(tmp_path: Path, fail_at:
         execute(Counting(), CountingConfig(fail_at=fail_at), broken)
     assert not broken.finished
     assert "stopped: RuntimeError: stopped here" in (broken.path / "log.txt").read_text()
-    execute(Counting(), CountingConfig(), Run.resume(broken.path))
+    execute(Counting(), CountingConfig(), Run.resume(broken.path, config=CountingConfig()))
     for name in ("summary.json", "metrics.jsonl"):
         assert (broken.path / name).read_bytes() == (whole.path / name).read_bytes()
 
@@ -106,6 +108,81 @@ def test_a_directory_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot make the directory"):
         create(tmp_path / "file")
+
+
+def test_of_many_that_create_a_run_in_one_directory_one_succeeds(tmp_path: Path) -> None:
+    """Configuration and results belong to the same run, however often it is tried."""
+
+    def attempt(path: Path, seed: int) -> int | None:
+        try:
+            run = create(path, steps=seed)
+        except RunError as error:
+            assert "holds another run" in str(error)
+            return None
+        execute(Counting(), CountingConfig(steps=seed), run)
+        return seed
+
+    with ThreadPoolExecutor(8) as together:
+        for i in range(10):
+            path = tmp_path / str(i)
+            outcomes = list(together.map(attempt, [path] * 8, range(1, 9)))
+            (seed,) = [outcome for outcome in outcomes if outcome is not None]
+            assert json.loads((path / "config.json").read_text())["config"]["steps"] == seed
+            assert Run.resume(path).summary() == {"total": seed * (seed + 1) / 2}
+
+
+def test_a_lock_that_a_killed_process_left_does_not_fill_a_directory(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    assert execute(Counting(), CountingConfig(), create(tmp_path)) == {"total": 10.0}
+
+
+def stopped(path: Path) -> Run:
+    """A run that stopped after its first checkpoint."""
+    run = create(path, fail_at=3)
+    with pytest.raises(RuntimeError, match="stopped here"):
+        execute(Counting(), CountingConfig(fail_at=3), run)
+    return run
+
+
+@pytest.mark.parametrize("config", [None, [1], "seed", 7])
+def test_a_configuration_that_is_not_a_mapping_is_refused(tmp_path: Path, config: object) -> None:
+    run = stopped(tmp_path / "run")
+    header = json.loads((run.path / "config.json").read_text())
+    (run.path / "config.json").write_text(json.dumps(header | {"config": config}))
+    with pytest.raises(RunError, match="its `config` is not a mapping of options"):
+        Run.resume(run.path)
+
+
+def test_a_configuration_that_was_edited_does_not_fit_its_checkpoint(tmp_path: Path) -> None:
+    run = stopped(tmp_path / "run")
+    header = json.loads((run.path / "config.json").read_text())
+    header["config"]["steps"] = 6
+    (run.path / "config.json").write_text(json.dumps(header))
+    with pytest.raises(CheckpointError, match="steps was 4, is now 6; resume with --allow-changes"):
+        execute(Counting(), CountingConfig(steps=6), Run.resume(run.path))
+    assert not run.finished
+
+
+def test_a_deliberate_change_is_allowed_and_recorded(tmp_path: Path) -> None:
+    run = stopped(tmp_path / "run")
+    config = CountingConfig(steps=6, fail_at=9)
+    resumed = Run.resume(run.path, config=config)
+    assert execute(Counting(), config, resumed) == {"total": 21.0}
+    assert json.loads((run.path / "config.json").read_text())["config"]["steps"] == 6
+    assert (
+        "resuming with another configuration: steps was 4, is now 6"
+        in (run.path / "log.txt").read_text()
+    )
+
+
+def test_other_versions_are_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stopped(tmp_path / "run")
+    found = {**versions(), "torch": "99.0"}
+    monkeypatch.setattr("hypnet_core.runs.run._versions", lambda: found)
+    execute(Counting(), CountingConfig(fail_at=None), Run.resume(run.path, config=CountingConfig()))
+    log = (run.path / "log.txt").read_text()
+    assert log.count("WARNING resuming with other versions: torch was") == 1
+    assert 'is now "99.0"' in log
 
 
 def test_only_a_run_can_be_resumed(tmp_path: Path) -> None:

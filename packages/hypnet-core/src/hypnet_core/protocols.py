@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from hypnet_core.networks.weights import Weights
-    from hypnet_core.runs.experiment import Run
+    from hypnet_core.runs.run import Run
     from hypnet_core.runs.scheduling import JobSpec, JobState, Script
     from hypnet_core.specs import ConditionSpec, TargetSpec, TaskSpec
     from hypnet_core.tasks.batch import Batch

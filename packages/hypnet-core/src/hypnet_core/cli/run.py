@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import BaseModel
@@ -18,10 +18,10 @@ from hypnet_core.errors import ConfigError, RunError, UsageError, did_you_mean
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.discovery import Status
 from hypnet_core.plugins.registry import Entry, registry
-from hypnet_core.plugins.validation import shown
 from hypnet_core.protocols import ReportsResults
-from hypnet_core.runs.config import dump_config, load_config
-from hypnet_core.runs.experiment import Run, execute
+from hypnet_core.runs.config import difference, dump_config, load_config
+from hypnet_core.runs.experiment import execute
+from hypnet_core.runs.run import Run
 
 
 def run(
@@ -48,8 +48,12 @@ def run(
         typer.Option(help="The run's directory; below runs/ by default.", metavar="DIR"),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with the run in this directory.", metavar="DIR")
+        Path | None, typer.Option(help="Resume the run in this directory.", metavar="DIR")
     ] = None,
+    allow_changes: Annotated[
+        bool,
+        typer.Option("--allow-changes", help="Resume although options changed since the start."),
+    ] = False,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the configuration and stop.")
     ] = False,
@@ -66,12 +70,16 @@ def run(
     if experiment is not None and "=" in experiment:
         given, experiment = [experiment, *given], None
     given += _from_flags(given, seed=seed, device=device)
+    if allow_changes and resume is None:
+        raise UsageError("--allow-changes is for --resume: a new run takes any options")
     if resume is not None:
         if out is not None:
             raise UsageError(
-                "--resume and --out contradict each other: a run goes on in its own directory"
+                "--resume and --out contradict each other: a run resumes in its own directory"
             )
-        entry, resolved, directory = _resumed(resume, experiment, config, given)
+        entry, resolved, directory = _resumed(
+            resume, experiment, config, given, allow_changes=allow_changes
+        )
     elif experiment is None:
         names = [registry().shortest_name(found) for found in registry().entries(Kind.EXPERIMENT)]
         raise UsageError(
@@ -98,7 +106,10 @@ def run(
             _check_directory(directory)
         _print_plan(plan, resolved, as_json=as_json, dry_run=dry_run)
         return
-    _carry_out(entry, resolved, directory, plan, resume=resume is not None, as_json=as_json)
+    current = _opened(
+        plan.experiment, resolved, directory, resume=resume is not None, allow_changes=allow_changes
+    )
+    _carry_out(entry, resolved, current, plan, as_json=as_json)
 
 
 def _from_flags(overrides: list[str], **flags: object) -> list[str]:
@@ -155,7 +166,12 @@ def _check_directory(directory: Path) -> None:
 
 
 def _resumed(
-    path: Path, experiment: str | None, config: Path | None, given: list[str]
+    path: Path,
+    experiment: str | None,
+    config: Path | None,
+    given: list[str],
+    *,
+    allow_changes: bool,
 ) -> tuple[Entry, BaseModel, Path]:
     """The experiment and options of an earlier run; options given now must agree."""
     started = Run.resume(path)
@@ -165,22 +181,13 @@ def _resumed(
     model = entry.options()
     resolved = load_config(model, base=started.config)
     wanted = load_config(model, config, given, base=started.config)
-    difference = _difference(resolved.model_dump(mode="json"), wanted.model_dump(mode="json"))
-    if difference:
+    changed = difference(resolved.model_dump(mode="json"), wanted.model_dump(mode="json"))
+    if changed and not allow_changes:
         raise ConfigError(
-            f"{path} goes on as it was started: {difference}; start a new run to change that"
+            f"{path} resumes as it was started: {changed}; start a new run to change that, or"
+            " pass --allow-changes"
         )
-    return entry, resolved, path
-
-
-def _difference(before: Any, after: Any, path: str = "") -> str:
-    """The first option that differs, in words; empty if none does."""
-    if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
-        found = (
-            _difference(before[key], after[key], f"{path}.{key}".lstrip(".")) for key in before
-        )
-        return next(filter(None, found), "")
-    return "" if before == after else f"{path} was {shown(before)}, is now {shown(after)}"
+    return entry, wanted, path
 
 
 def _print_plan(plan: RunDocument, resolved: BaseModel, *, as_json: bool, dry_run: bool) -> None:
@@ -193,31 +200,26 @@ def _print_plan(plan: RunDocument, resolved: BaseModel, *, as_json: bool, dry_ru
         print_lines(dump_config(resolved).splitlines())
 
 
+def _opened(
+    name: str, resolved: BaseModel, directory: Path, *, resume: bool, allow_changes: bool
+) -> Run:
+    """The run to execute, new or resumed."""
+    if resume:
+        return Run.resume(directory, config=resolved if allow_changes else None)
+    versions = {
+        plugin.name: plugin.version for plugin in registry().plugins if plugin.status is Status.OK
+    }
+    return Run.create(directory, experiment=name, config=resolved, plugins=versions)
+
+
 def _carry_out(
-    entry: Entry,
-    resolved: BaseModel,
-    directory: Path,
-    plan: RunDocument,
-    *,
-    resume: bool,
-    as_json: bool,
+    entry: Entry, resolved: BaseModel, current: Run, plan: RunDocument, *, as_json: bool
 ) -> None:
     experiment = entry.build()
-    if resume:
-        current = Run.resume(directory)
-    else:
-        versions = {
-            plugin.name: plugin.version
-            for plugin in registry().plugins
-            if plugin.status is Status.OK
-        }
-        current = Run.create(
-            directory, experiment=plan.experiment, config=resolved, plugins=versions
-        )
     try:
         summary = execute(experiment, resolved, current)
     except KeyboardInterrupt:
-        typer.echo(f"To go on: hypnet run --resume {directory}", err=True)
+        typer.echo(f"To resume: hypnet run --resume {current.path}", err=True)
         raise
     if as_json:
         print_json(plan.model_copy(update={"finished": True, "summary": summary}))
@@ -230,4 +232,4 @@ def _carry_out(
             for name, value in summary.items()
             if isinstance(value, (int, float, str))
         )
-    print_lines([str(directory)])
+    print_lines([str(current.path)])

@@ -1,9 +1,10 @@
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import dump_config, load_config, parse_overrides
-from .experiment import Run, execute
+from .experiment import execute
 from .files import append_line, make_directory, read_json, write_atomic, write_json
 from .parsing import parse_value, read_mapping, to_yaml
 from .progress import Progress, progress
+from .run import Run
 from .scheduling import JobSpec, JobState, Option, Script
 
 __all__ = [

@@ -23,6 +23,7 @@ from hypnet_core.plugins.validation import (
     InvalidOptionsError,
     Mistake,
     models_in,
+    shown,
     validated,
 )
 from hypnet_core.runs.parsing import parse_value, read_mapping, to_yaml
@@ -193,3 +194,17 @@ def _holds(layer: Any, mistake: Mistake) -> bool:
             return False
         layer = layer[part]
     return True
+
+
+def difference(before: Any, after: Any, path: str = "") -> str:
+    """The first difference between two configurations, in words, or no text.
+
+    Example:
+        >>> difference({"train": {"lr": 0.1}}, {"train": {"lr": 0.2}})
+        'train.lr was 0.1, is now 0.2'
+    """
+    if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
+        found = (difference(before[key], after[key], f"{path}.{key}".lstrip(".")) for key in before)
+        return next(filter(None, found), "")
+    where = path or "the configuration"
+    return "" if before == after else f"{where} was {shown(before)}, is now {shown(after)}"

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from hypnet_core.errors import RunError
 from hypnet_core.protocols import Experiment
 from hypnet_core.runs.config import load_config
-from hypnet_core.runs.experiment import Run, execute
+from hypnet_core.runs.experiment import execute
+from hypnet_core.runs.run import Run
 from hypnet_core.testing.kit import Check, NotApplicableError, Subject, expect
 
 

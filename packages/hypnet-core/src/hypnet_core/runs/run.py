@@ -1,0 +1,322 @@
+"""Runs: executions of an experiment, each in a directory of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel
+
+from hypnet_core.errors import CheckpointError, RunError
+from hypnet_core.runs.config import difference
+from hypnet_core.runs.files import append_line, make_directory, read_json, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hypnet_core.runs.checkpoint import Checkpoint
+
+
+_PATIENCE = 10.0  # seconds to wait for another process that creates the same directory
+
+
+class Run:
+    """One execution of an experiment, which owns its directory.
+
+    | file | holds |
+    | --- | --- |
+    | `config.json` | the experiment, its resolved configuration, and versions |
+    | `metrics.jsonl` | one JSON object per line: `step` and the metrics logged there |
+    | `checkpoints/` | see `hypnet_core.runs.checkpoint` |
+    | `log.txt` | what happened when |
+    | `summary.json` | the results; exists if and only if the run has finished |
+    | `.lock` | locked by the process that executes the run |
+
+    Use `Run.create` or `Run.resume`, not the constructor.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self.path = path
+        self.experiment: str = header["experiment"]
+        self.config: dict[str, Any] = header["config"]
+        self.plugins: dict[str, str] = header.get("plugins", {})
+        self.allow_changes = False
+        """Whether a checkpoint of another configuration may be restored."""
+        self.logger = _file_logger(path / "log.txt")
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | str,
+        *,
+        experiment: str,
+        config: BaseModel,
+        plugins: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Start a run in a new or empty directory.
+
+        Args:
+            path: The directory; created if necessary.
+            experiment: Name of the experiment.
+            config: Its resolved configuration.
+            plugins: Versions of the plugins that took part, by name.
+
+        Raises:
+            RunError: The directory is not empty, or cannot be written.
+        """
+        directory = Path(path)
+        make_directory(directory)
+        header = {
+            "experiment": experiment,
+            "config": config.model_dump(mode="json"),
+            "plugins": dict(plugins or {}),
+            "versions": _versions(),
+        }
+        # Looking and writing are one step: of several processes that create a run in
+        # the same directory, one succeeds and the others find its configuration.
+        with _locked(directory, wait=_PATIENCE):
+            _check_new(directory)
+            write_json(directory / "config.json", header)
+        return cls(directory, header)
+
+    @classmethod
+    def resume(cls, path: Path | str, *, config: BaseModel | None = None) -> Self:
+        """Open the directory of an existing run.
+
+        Args:
+            path: The directory.
+            config: A configuration that deliberately replaces the one of the start; it
+                is written to `config.json`.
+
+        Raises:
+            RunError: It does not hold a run, or its `config.json` is damaged.
+        """
+        directory = Path(path)
+        if not (directory / "config.json").exists():
+            raise RunError(f"{directory} holds no run: there is no config.json")
+        header = read_json(directory / "config.json")
+        _check_header(directory / "config.json", header)
+        run = cls(directory, header)
+        if config is not None:
+            run.config = config.model_dump(mode="json")
+            run.allow_changes = True
+            with run.locked():
+                header |= {"config": run.config, "versions": _versions()}
+                write_json(directory / "config.json", header)
+        return run
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has finished."""
+        return (self.path / "summary.json").exists()
+
+    def summary(self) -> dict[str, Any]:
+        """The results of a finished run.
+
+        Raises:
+            RunError: It has not finished, or the file is damaged.
+        """
+        found: dict[str, Any] = read_json(self.path / "summary.json")
+        return found
+
+    def log(self, step: int, **metrics: float) -> None:
+        """Add metrics of one step to `metrics.jsonl`.
+
+        Raises:
+            RunError: The file cannot be written.
+        """
+        append_line(self.path / "metrics.jsonl", json.dumps({"step": step, **metrics}))
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """The metrics logged so far; a last line truncated by a crash is left out."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            for line in file:
+                # A crash may cut the last line short; complete lines end with a
+                # newline.
+                if line.endswith(b"\n"):
+                    yield json.loads(line)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write the results, which marks the run as finished.
+
+        Raises:
+            RunError: The file cannot be written, or a result cannot be written as JSON.
+        """
+        write_json(self.path / "summary.json", dict(summary))
+
+    def save(
+        self,
+        index: int,
+        tensors: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+        *,
+        keep_older: bool = False,
+    ) -> None:
+        """Write a checkpoint.
+
+        Metrics that are logged later are dropped if the run resumes from it.
+
+        Args:
+            index: Its number.
+            tensors: What to save, by name.
+            state: Anything that can be written as JSON.
+            keep_older: Whether earlier checkpoints stay.
+
+        Raises:
+            RunError: The file cannot be written.
+        """
+        from hypnet_core.runs.checkpoint import save_checkpoint
+
+        make_directory(self.path / "checkpoints")
+        metrics = self.path / "metrics.jsonl"
+        size = metrics.stat().st_size if metrics.exists() else 0
+        origin = {"config": self.config, "versions": _versions()}
+        saved = {**state, "metrics_bytes": size, "run": origin}
+        save_checkpoint(self._checkpoint(index), tensors, saved)
+        write_json(self.path / "checkpoints" / "latest.json", {"index": index})
+        for path in self.path.glob("checkpoints/*.safetensors"):
+            if not keep_older and path != self._checkpoint(index):
+                path.unlink(missing_ok=True)
+
+    def restore(self, *, device: str = "cpu") -> Checkpoint | None:
+        """Load the latest checkpoint and truncate `metrics.jsonl` to that point.
+
+        Returns:
+            The checkpoint; `None` if there is none yet.
+
+        Raises:
+            CheckpointError: It is damaged, or belongs to another configuration.
+            RunError: `metrics.jsonl` cannot be cut back.
+        """
+        from hypnet_core.runs.checkpoint import load_checkpoint
+
+        latest = self.path / "checkpoints" / "latest.json"
+        if not latest.exists():
+            self._cut_metrics(0)
+            return None
+        found = read_json(latest)
+        index = found.get("index") if isinstance(found, dict) else None
+        if not isinstance(index, int):
+            raise CheckpointError(f"{latest} is damaged: it names no checkpoint")
+        checkpoint = load_checkpoint(self._checkpoint(index), device=device)
+        self._check_origin(checkpoint.state.get("run", {}))
+        self._cut_metrics(checkpoint.state["metrics_bytes"])
+        return checkpoint
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Lock the directory for the duration of a block.
+
+        The operating system releases the lock of a process that is killed.
+
+        Raises:
+            RunError: Another process holds the lock, or it cannot be written.
+        """
+        with _locked(self.path, wait=0.0):
+            yield
+
+    def _check_origin(self, origin: Mapping[str, Any]) -> None:
+        """Compare configuration and versions with those that wrote a checkpoint."""
+        changed = difference(origin.get("config", self.config), self.config)
+        if changed and not self.allow_changes:
+            raise CheckpointError(
+                f"{self.path / 'config.json'} was changed after the checkpoint was written:"
+                f" {changed}; resume with --allow-changes if that is intended"
+            )
+        if changed:
+            self.logger.warning("resuming with another configuration: %s", changed)
+        versions = difference(origin.get("versions", _versions()), _versions())
+        if versions:
+            self.logger.warning("resuming with other versions: %s", versions)
+
+    def _checkpoint(self, index: int) -> Path:
+        return self.path / "checkpoints" / f"{index:04d}.safetensors"
+
+    def _cut_metrics(self, size: int) -> None:
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        if path.stat().st_size < size:
+            raise CheckpointError(f"{path} is shorter than it was when the checkpoint was written")
+        try:
+            os.truncate(path, size)
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _locked(directory: Path, *, wait: float) -> Iterator[None]:
+    lock = FileLock(directory / ".lock", timeout=wait)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunError(f"{directory} is in use: another process is executing this run") from None
+    except OSError as error:
+        raise RunError(f"cannot write {directory / '.lock'}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_new(directory: Path) -> None:
+    """Refuse a directory that holds anything but our own lock."""
+    if (directory / "config.json").exists():
+        raise RunError(
+            f"{directory} holds another run: choose a new directory, or resume it with --resume"
+        )
+    # A run owns its directory; foreign files could be overwritten.
+    if any(path.name != ".lock" for path in directory.iterdir()):
+        raise RunError(f"{directory} is not empty and holds no run: choose a new directory")
+
+
+def _check_header(path: Path, header: Any) -> None:
+    if not isinstance(header, dict) or not isinstance(header.get("experiment"), str):
+        raise RunError(f"{path} is damaged: it names no experiment")
+    if not isinstance(header.get("config"), dict):
+        raise RunError(f"{path} is damaged: its `config` is not a mapping of options")
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("hypnet-core", "torch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class _LinesInFile(logging.Handler):
+    """Appends each record to a file, which is closed in between."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            append_line(self.path, self.format(record))
+        except RunError:
+            self.handleError(record)
+
+
+def _file_logger(path: Path) -> logging.Logger:
+    """The logger of one run, which also passes records on to `hypnet`."""
+    logger = logging.Logger("hypnet.run", logging.INFO)  # noqa: LOG001 (a run's logger goes with the run)
+    logger.parent = logging.getLogger("hypnet")
+    logger.addHandler(_LinesInFile(path))
+    return logger
