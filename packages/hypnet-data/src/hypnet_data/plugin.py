@@ -115,7 +115,7 @@ def hypnet_components() -> list[Component]:
         ),
         dataset(
             "split",
-            "hypnet_data.continual.any:split",
+            "hypnet_data.continual.registered:split",
             "Any classification dataset, some of its classes per task.",
         ),
         dataset(
@@ -130,7 +130,7 @@ def hypnet_components() -> list[Component]:
         ),
         dataset(
             "permuted",
-            "hypnet_data.continual.any:permuted",
+            "hypnet_data.continual.registered:permuted",
             "Any classification dataset, its pixels permuted.",
         ),
     ]
@@ -139,6 +139,6 @@ def hypnet_components() -> list[Component]:
 @hookimpl
 def hypnet_commands(app: typer.Typer) -> None:
     """The command `hypnet data`."""
-    from hypnet_data.cli import data
+    from hypnet_data.cli.app import data
 
     app.add_typer(data, name="data")

@@ -8,8 +8,8 @@ from pathlib import Path
 from hypnet_core.errors import ConfigError
 from hypnet_core.tasks import Split, Task, TaskSequence
 from hypnet_data.continual.parts import parts_of
-from hypnet_data.continual.permuted import permuted_tasks
-from hypnet_data.continual.split import split_tasks
+from hypnet_data.continual.permuting import permuted_tasks
+from hypnet_data.continual.splitting import split_tasks
 from hypnet_data.holdout import stratified
 from hypnet_data.images.cifar import cifar10, cifar100
 from hypnet_data.images.digits import digits

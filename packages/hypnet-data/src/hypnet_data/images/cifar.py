@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from hypnet_core.tasks import Split, Task
-from hypnet_data.files import data_directory
+from hypnet_data._io.files import data_directory
+from hypnet_data._io.pickled import read_batches
+from hypnet_data._io.prepared import prepared
+from hypnet_data._io.published import CIFAR
 from hypnet_data.images.classification import Preprocessing, array_split, held_out, image_task
-from hypnet_data.images.pickled import read_batches
-from hypnet_data.images.published import CIFAR
-from hypnet_data.prepared import prepared
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Those of ImageNet, as in the predecessor, so that results can be compared."""

@@ -9,8 +9,8 @@ import torch
 from hypnet_core.errors import ConfigError
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks import Samples, Split, Task, Transform
+from hypnet_data._io.prepared import Array
 from hypnet_data.holdout import first
-from hypnet_data.prepared import Array
 from hypnet_data.transforms import Cutout, Normalize, OneHot, RandomCrop, RandomFlip, Scale
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from hypnet_core.tasks import Split, Task
-from hypnet_data.files import data_directory
+from hypnet_data._io.files import data_directory
+from hypnet_data._io.idx import read_images
+from hypnet_data._io.prepared import Array, prepared
+from hypnet_data._io.published import IDX
 from hypnet_data.images.classification import Preprocessing, array_split, held_out, image_task
-from hypnet_data.images.idx import read_images
-from hypnet_data.images.published import IDX
-from hypnet_data.prepared import Array, prepared
 
 PREPROCESSING = Preprocessing(mean=(0.1307,), std=(0.3081,), padding=4)
 FASHION_PREPROCESSING = Preprocessing(mean=(0.1307,), std=(0.3081,), padding=4, flips=True)

@@ -10,10 +10,10 @@ import torch
 
 from hypnet_core.errors import DataError
 from hypnet_core.tasks import Samples, Split, Task
-from hypnet_data.files import data_directory
+from hypnet_data._io.files import data_directory
+from hypnet_data._io.prepared import Array, Arrays, prepared
+from hypnet_data._io.published import SVHN
 from hypnet_data.images.classification import Preprocessing, held_out, image_task
-from hypnet_data.images.published import SVHN
-from hypnet_data.prepared import Array, Arrays, prepared
 
 PREPROCESSING = Preprocessing(
     mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), padding=4, cutout=20

@@ -11,7 +11,7 @@ import torch
 
 from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.tasks import Task
-from hypnet_data.files import data_directory
+from hypnet_data._io.files import data_directory
 from hypnet_data.ondisk.task import Listing, file_splits, image_spec, lines_of, needed
 
 _GUIDE = "celeba"

@@ -9,8 +9,9 @@ import torch
 
 from hypnet_core.errors import DataError
 from hypnet_core.tasks import Task
-from hypnet_data.files import data_directory, is_thorough
-from hypnet_data.images.published import CUB200
+from hypnet_data._io.files import data_directory, is_thorough
+from hypnet_data._io.published import CUB200
+from hypnet_data._io.unpacking import unpack
 from hypnet_data.ondisk.task import (
     Listing,
     file_splits,
@@ -19,7 +20,6 @@ from hypnet_data.ondisk.task import (
     lines_of,
     needed,
 )
-from hypnet_data.ondisk.unpacking import unpack
 
 _FOLDER = "CUB_200_2011"
 _GUIDE = "cub200"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hypnet_core.errors import DataError
-from hypnet_data.files import data_directory
+from hypnet_data._io.files import data_directory
 from hypnet_data.ondisk.cub200 import NamedClassesTask
 from hypnet_data.ondisk.task import (
     Listing,

@@ -13,7 +13,7 @@ from torch import Tensor
 from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks import LoadedSplit, Samples, Transform
-from hypnet_data.files import note_use
+from hypnet_data._io.files import note_use
 from hypnet_data.ondisk.reading import ReadImages, stored_names
 from hypnet_data.transforms import Normalize, OneHot, RandomFlip, Scale
 

@@ -12,10 +12,10 @@ from hypnet_core.errors import ConfigError
 from hypnet_core.protocols import TaskLike
 from hypnet_data.plots.figures import array_of, finished, new_figure
 from hypnet_data.plots.mixtures import plot_classification_map, plot_gaussians
+from hypnet_data.plots.regression import plot_dataset, plot_datasets
 from hypnet_data.plots.samples import check_grid, plot_samples
 from hypnet_data.toy.gaussian import MixtureTask, inputs
 from hypnet_data.toy.regression import RegressionTask
-from hypnet_data.toy.regression_plots import plot_dataset, plot_datasets
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from hypnet_core.errors import ConfigError, HypnetError
-from hypnet_data.writing import whole_file
+from hypnet_data._io.writing import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

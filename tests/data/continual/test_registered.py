@@ -11,8 +11,8 @@ import torch
 from hypnet_core.errors import ConfigError, HypnetError
 from hypnet_core.plugins import DatasetChoice, registry
 from hypnet_core.tasks import TaskSequence
-from hypnet_data.continual.any import permuted, split
 from hypnet_data.continual.images import permuted_digits, split_digits
+from hypnet_data.continual.registered import permuted, split
 
 
 def built(name: str, **options: Any) -> TaskSequence:

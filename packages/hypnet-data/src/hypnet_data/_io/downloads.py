@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hypnet_core.errors import ConfigError
-from hypnet_data.writing import whole_file
+from hypnet_data._io.writing import whole_file
 
 _LOGGER = logging.getLogger("hypnet.data")
 _CHUNK = 1 << 20

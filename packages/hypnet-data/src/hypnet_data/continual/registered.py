@@ -9,8 +9,8 @@ from pydantic import Field
 from hypnet_core.errors import ConfigError
 from hypnet_core.plugins import DatasetChoice
 from hypnet_core.tasks import Task, TaskSequence
-from hypnet_data.continual.permuted import permuted_tasks
-from hypnet_data.continual.split import split_tasks
+from hypnet_data.continual.permuting import permuted_tasks
+from hypnet_data.continual.splitting import split_tasks
 
 Data: TypeAlias = Annotated[DatasetChoice, Field(validate_default=True)]
 """A dataset of the registry; a bare name is one with its default options."""

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_data.toy.regression import RegressionTask, toy_regression
-from hypnet_data.toy.regression_plots import (
+from hypnet_data.plots.regression import (
     plot_dataset,
     plot_datasets,
     plot_predictions,
     plot_samples,
 )
+from hypnet_data.toy.regression import RegressionTask, toy_regression
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_without_matplotlib_the_error_names_the_extra() -> None:
     code = (
         "import sys; sys.modules['matplotlib.figure'] = None; from hypnet_core.errors import"
         " HypnetError; from hypnet_data.toy.regression import toy_regression; from"
-        " hypnet_data.toy.regression_plots import plot_dataset\ntry:\n   "
+        " hypnet_data.plots.regression import plot_dataset\ntry:\n   "
         " plot_dataset(toy_regression())\nexcept HypnetError as error:\n    print(error)"
     )
     done = subprocess.run(

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_data.downloads import MirrorError, download, new_md5, progress
-from hypnet_data.writing import whole_file
+from hypnet_data._io.downloads import MirrorError, download, new_md5, progress
+from hypnet_data._io.writing import whole_file
 
 __all__ = [
     "Preparation",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from hypnet_data.files import Source
+from hypnet_data._io.files import Source
 
 
 @dataclass(frozen=True)

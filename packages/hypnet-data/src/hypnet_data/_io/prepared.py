@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnet_core.errors import DataError
-from hypnet_data.files import Source, is_thorough, note_use, whole_file
+from hypnet_data._io.files import Source, is_thorough, note_use, whole_file
 
 _LOGGER = logging.getLogger("hypnet.data")
 _VERSION = 2

@@ -12,8 +12,8 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from hypnet_core.errors import DataError
-from hypnet_data.downloads import progress
-from hypnet_data.files import locked
+from hypnet_data._io.downloads import progress
+from hypnet_data._io.files import locked
 
 
 def unpack(archive: Path, folder: str) -> Path:

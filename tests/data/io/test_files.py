@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_data.files import Source, data_directory, obtain, whole_file
+from hypnet_data._io.files import Source, data_directory, obtain, whole_file
 
 CONTENT = bytes(range(256)) * 1000
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -347,7 +347,7 @@ def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path) -> None:
 FETCH = """
 import sys
 from pathlib import Path
-from hypnet_data.files import obtain
+from hypnet_data._io.files import obtain
 obtain(Path(sys.argv[1]), [sys.argv[2]], md5=sys.argv[3], download=True)
 """
 

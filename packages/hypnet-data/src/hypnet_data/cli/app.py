@@ -18,7 +18,7 @@ from hypnet_core.plugins import DatasetChoice, Kind
 from hypnet_core.runs import load_config, parse_overrides
 
 if TYPE_CHECKING:
-    from hypnet_data.description import DatasetDocument
+    from hypnet_data.cli.description import DatasetDocument
 
 __all__ = ["data"]
 
@@ -46,8 +46,8 @@ def prepare(name: Name, options: Options = None, *, as_json: Json = False) -> No
     Every file is compared with its published checksum. The last line of the output is
     the folder of the files, if there is one.
     """
-    from hypnet_data.description import describe_preparation
-    from hypnet_data.files import preparation
+    from hypnet_data._io.files import preparation
+    from hypnet_data.cli.description import describe_preparation
 
     choice = _choice(name, options)
     with preparation(thorough=True) as prepared:
@@ -67,8 +67,8 @@ def info(name: Name, options: Options = None, *, as_json: Json = False) -> None:
     Nothing is downloaded, also not what a dataset is made of, unless `download=true` is
     given there.
     """
-    from hypnet_data.description import describe
-    from hypnet_data.files import preparation
+    from hypnet_data._io.files import preparation
+    from hypnet_data.cli.description import describe
 
     choice = _choice(name, options, local=True)
     with preparation() as prepared:

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hypnet_core.errors import DataError
-from hypnet_data.files import Source
-from hypnet_data.prepared import Arrays, prepared
+from hypnet_data._io.files import Source
+from hypnet_data._io.prepared import Arrays, prepared
 
 ARRAYS: Arrays = {
     "x": np.arange(60, dtype=np.uint8).reshape(5, 3, 4),

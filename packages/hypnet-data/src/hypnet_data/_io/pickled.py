@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from hypnet_core.errors import DataError
-from hypnet_data.downloads import new_md5
-from hypnet_data.images.published import PublishedBatches
-from hypnet_data.prepared import Array, Arrays
+from hypnet_data._io.downloads import new_md5
+from hypnet_data._io.prepared import Array, Arrays
+from hypnet_data._io.published import PublishedBatches
 
 _LARGEST = 1 << 28
 _ALLOWED = {
