@@ -1,34 +1,50 @@
-"""Files that are whole or not there: written aside, flushed to disk, then renamed."""
+"""Atomic file writes: written aside, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from hypnet_core.errors import RunError
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, a crash or a full disk never leaves half of it.
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes its name only when it is complete.
+
+    After an error or a crash, the previous content of `path` is untouched.
 
     Raises:
-        RunError: The file cannot be written; what stood there before is untouched.
+        OSError: The file cannot be written: no permission, or the disk is full.
+    """
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        with unfinished.open("xb") as file:
+            yield cast("BinaryIO", file)
+            file.flush()
+            os.fsync(file.fileno())  # the name must not reach the disk before the content
+        unfinished.replace(path)
+    finally:
+        with suppress(OSError):  # on a read-only file system even that fails
+            unfinished.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file atomically: a reader never sees half of it.
+
+    Raises:
+        RunError: The file cannot be written; its previous content is untouched.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        with temporary.open("xb") as file:
+        with atomic_file(path) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
-        with suppress(OSError):  # on a read-only file system even that fails
-            temporary.unlink()
         raise RunError(f"cannot write {path}: {error.strerror}") from error
 
 
