@@ -19,13 +19,8 @@ from torchvision.transforms import v2
 
 from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.tasks import LoadedSplit, Task
+from hypnet_data import celeba, cub200, imagenet, permuted_tasks, split_tasks, udacity_ch2
 from hypnet_data._io.files import preparation
-from hypnet_data.continual.permuting import permuted_tasks
-from hypnet_data.continual.splitting import split_tasks
-from hypnet_data.ondisk.celeba import celeba
-from hypnet_data.ondisk.cub200 import cub200
-from hypnet_data.ondisk.imagenet import imagenet
-from hypnet_data.ondisk.udacity_ch2 import udacity_ch2
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 THEIRS = v2.Compose(

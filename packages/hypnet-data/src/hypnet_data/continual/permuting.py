@@ -1,67 +1,89 @@
-"""Task sequences that permute the inputs of a classification dataset, differently in each task."""
+"""Task sequences that permute the inputs of a classification dataset."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.tasks import Task, TaskSequence, Transform
-from hypnet_data.continual.parts import parts_of
-from hypnet_data.transforms import ClassIndex, OneHot, Permute, Shift
+from hypnet_core.plugins import with_defaults
+from hypnet_core.specs import TaskSpec
+from hypnet_core.tasks import Split, Task, TaskSequence, Transform
+from hypnet_data.continual.targets import relabelled
+from hypnet_data.options import PaddedPermutationOptions
+from hypnet_data.transforms import OneHot, Permute, Shift
 
 
 def permuted_tasks(
     task: Task,
     *,
     name: str | None = None,
-    tasks: int = 10,
     permutations: Sequence[Any] | None = None,
-    first_unpermuted: bool = False,
-    padding: int = 0,
-    target_padding: int = 0,
-    separate_heads: bool = False,
-    one_hot: bool = False,
-    seed: int = 0,
+    **options: Unpack[PaddedPermutationOptions],
 ) -> TaskSequence:
-    """Make a sequence of tasks of one, each with its pixels in another order.
+    """Make a sequence of tasks from one, each with its pixels in another order.
 
-    Samples are stored once and as they were, however many tasks there are: a
-    permutation is applied to each batch, together with the padding. Samples keep their
-    ids. The pixels of all channels move together.
+    Samples are stored once and unchanged, however many tasks there are: each batch is
+    permuted and padded in one step. Samples keep their ids. The pixels of all channels
+    move together. With separate heads, class `k` of task `t` becomes class `t * classes
+    + k` of all.
 
     Args:
-        task: What to permute: images `(C, H, W)` or vectors `(F,)`.
-        name: Name of the sequence, and of the tasks (with `_0`, `_1`, … behind it); by
-            default `permuted_` and the task's own.
-        tasks: How many tasks.
-        permutations: The permutation of each task, in place of `tasks` and `seed`:
-            place `i` of the result comes from place `permutation[i]` of the padded
-            image, row by row. `None` leaves a task as it is.
-        first_unpermuted: Whether the first task is left as it is.
-        padding: Pixels that are put around each image before it is permuted; black
-            ones.
-        target_padding: Number of classes without samples to put behind the others.
-        separate_heads: Whether each task has outputs of its own: class `k` of task `t`
-            becomes class `t * classes + k` of all.
-        one_hot: Whether targets are one-hot rows instead of class indices.
-        seed: What permutations are drawn from. The permutation of a task does not
-            depend on how many tasks there are.
+        task: The task to permute: images `(C, H, W)` or vectors `(F,)`.
+        name: Name of the sequence, and of the tasks (followed by `_0`, `_1`, …); by
+            default `permuted_` and the task's own name.
+        permutations: The permutation of each task, instead of `tasks` and `seed`: place
+            `i` of the result comes from place `permutation[i]` of the padded image, row
+            by row. `None` leaves a task unpermuted.
+        **options: See `hypnet_data.options.PaddedPermutationOptions`.
 
     Raises:
-        ConfigError: A size is not possible, a permutation is none, or the task cannot
-            be permuted.
+        ConfigError: A size is not possible, a permutation is invalid, or the task
+            cannot be permuted.
     """
-    whole, classes = parts_of(task), task.spec.classes
+    chosen = with_defaults(PaddedPermutationOptions, options)
+    classes, padding = task.spec.classes, chosen["padding"]
     shape = _padded(task.spec.in_shape, padding)
+    orders = _orders(permutations, shape, chosen)
+    target_padding, separate = chosen["target_padding"], chosen["separate_heads"]
+    if target_padding < 0:
+        raise ConfigError(f"target_padding must not be negative, got {target_padding}")
+    name = name or f"permuted_{task.spec.name}"
+    outputs = classes * (len(orders) if separate else 1) + target_padding
+    made = []
+    for number, order in enumerate(orders):
+        heads: list[Transform] = [Shift(number * classes)] if separate else []
+        targets = [*heads, OneHot(outputs)] if chosen["one_hot"] else heads
+        step = Permute.of(task.spec.in_shape, order, padding=padding, fill=_black(task))
+        inputs = [] if order is None and not padding else [step]
+        spec = task.spec.model_copy(
+            update={"name": f"{name}_{number}", "in_shape": shape, "out_shape": (outputs,)}
+        )
+        made.append(_changed(task, inputs, targets, spec))
+    return TaskSequence(name, tuple(made))
+
+
+def _changed(
+    task: Task, inputs: Sequence[Transform], targets: Sequence[Transform], spec: TaskSpec
+) -> Task:
+    def change(split: Split) -> Split:
+        return relabelled(split.with_transforms(*split.transforms, *inputs), *targets)
+
+    return task.map(change, spec=spec)
+
+
+def _orders(
+    permutations: Sequence[Any] | None, shape: tuple[int, ...], options: PaddedPermutationOptions
+) -> list[Tensor | None]:
+    """The permutation of each task; `None` for a task that is not permuted."""
     places = shape[-1] * shape[-2] if len(shape) == 3 else shape[-1]
     if permutations is None:
-        orders = _drawn(tasks, places, seed)
+        orders = _drawn(options["tasks"], places, options["seed"])
     else:
         orders = [
             None if order is None else _checked(order, places, number)
@@ -69,27 +91,9 @@ def permuted_tasks(
         ]
     if not orders:
         raise ConfigError("permutations must hold one per task, but there is none")
-    if first_unpermuted:
+    if options["first_unpermuted"]:
         orders[0] = None
-    if target_padding < 0:
-        raise ConfigError(f"target_padding must not be negative, got {target_padding}")
-    name = name or f"permuted_{task.spec.name}"
-    outputs = classes * (len(orders) if separate_heads else 1) + target_padding
-    made = []
-    for number, order in enumerate(orders):
-        targets: list[Transform] = [ClassIndex()]
-        if separate_heads:
-            targets.append(Shift(number * classes))
-        if one_hot:
-            targets.append(OneHot(outputs))
-        step = Permute.of(task.spec.in_shape, order, padding=padding, fill=_black(task))
-        inputs = [] if order is None and not padding else [step]
-        parts = whole.transformed(inputs).relabelled(targets)
-        spec = task.spec.model_copy(
-            update={"name": f"{name}_{number}", "in_shape": shape, "out_shape": (outputs,)}
-        )
-        made.append(Task(spec, parts.train, parts.test, parts.val))
-    return TaskSequence(name, tuple(made))
+    return orders
 
 
 def _padded(shape: tuple[int, ...], padding: int) -> tuple[int, ...]:
@@ -126,7 +130,7 @@ def _checked(order: Any, places: int, number: int) -> Tensor:
 
 
 def _black(task: Task) -> tuple[float, ...]:
-    """What a black pixel has become, channel by channel."""
+    """The value of a black pixel after normalisation, channel by channel."""
     if task.spec.normalization is None:
         return (0.0,)
     black = tuple(-mean / std for mean, std in zip(*task.spec.normalization, strict=True))

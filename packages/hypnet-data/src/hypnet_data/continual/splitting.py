@@ -1,13 +1,17 @@
-"""Task sequences that cut a classification dataset by its labels."""
+"""Task sequences that split a classification dataset by its labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_core.tasks import Task, TaskSequence, Transform
-from hypnet_data.continual.parts import parts_of
-from hypnet_data.holdout import HoldOut, first
+from hypnet_core.plugins import with_defaults
+from hypnet_core.specs import TaskSpec
+from hypnet_core.tasks import Split, Task, TaskSequence, Transform
+from hypnet_data.continual.targets import class_indices, relabelled, with_labels
+from hypnet_data.holdout import HoldOut, hold_out_first
+from hypnet_data.options import SplitOptions
 from hypnet_data.transforms import OneHot, Relabel, Shift
 
 
@@ -15,97 +19,105 @@ def split_tasks(
     task: Task,
     *,
     name: str | None = None,
-    classes_per_task: int = 2,
-    tasks: int | None = None,
-    order: Sequence[int] | None = None,
-    labels: Sequence[Sequence[int]] | None = None,
-    full_out_dim: bool = False,
-    target_padding: int = 0,
-    separate_heads: bool = False,
     validation_size: int | None = None,
-    hold_out: HoldOut = first,
-    one_hot: bool = False,
+    hold_out: HoldOut = hold_out_first,
+    **options: Unpack[SplitOptions],
 ) -> TaskSequence:
-    """Cut a classification task into a sequence of tasks that have some of its classes each.
+    """Split a classification task into tasks with some of its classes each.
 
     Images are stored once, however many tasks there are: each task is an index view.
     Samples keep their ids. Class `k` of a task is the `k`-th of its labels.
 
     Args:
-        task: What to cut; its splits are kept in memory (`Split`).
-        name: Name of the sequence, and of the tasks (with `_0`, `_1`, … behind it); by
-            default `split_` and the task's own.
-        classes_per_task: How many labels each task has.
-        tasks: How many tasks; by default as many as the labels give, which must then
-            come out even.
-        order: Labels in the order in which they are dealt out; by default in increasing
-            order.
-        labels: The labels of each task, in place of `classes_per_task` and `order`.
-            Tasks may share labels.
-        full_out_dim: Whether each task keeps all classes of the whole, and thereby the
-            labels as they are.
-        target_padding: Number of classes without samples to put behind the others.
-        separate_heads: Whether each task has outputs of its own: the classes of a task
-            come behind those of the tasks before it. Otherwise all tasks share the same
-            outputs.
+        task: The task to split; its splits are kept in memory (`Split`).
+        name: Name of the sequence, and of the tasks (followed by `_0`, `_1`, …); by
+            default `split_` and the task's own name.
         validation_size: Number of training samples of each task that are held out for
-            validation; by default each task gets its share of the whole's validation
-            split, if there is one with its labels in it.
-        hold_out: Which samples are held out.
-        one_hot: Whether targets are one-hot rows instead of class indices.
+            validation; by default each task gets its share of the validation split of
+            the whole, if there is one with its labels in it.
+        hold_out: Chooses the samples that are held out.
+        **options: See `hypnet_data.options.SplitOptions`.
 
     Raises:
-        ConfigError: A label does not exist or stands twice, there are too few labels
-            for so many tasks, a size is not possible, or the task cannot be cut.
-        DataError: A task has no samples to learn from, or to be tested on.
+        ConfigError: A label does not exist or appears twice, there are too few labels
+            for so many tasks, a size is not possible, or the task cannot be split.
+        DataError: A task has no training or no test samples.
     """
-    whole = parts_of(task)
-    classes = task.spec.classes
+    chosen = with_defaults(SplitOptions, options)
     groups = label_groups(
-        classes, classes_per_task=classes_per_task, tasks=tasks, order=order, labels=labels
+        task.spec.classes,
+        classes_per_task=chosen["classes_per_task"],
+        tasks=chosen["tasks"],
+        order=chosen["order"],
+        labels=chosen["labels"],
     )
-    if target_padding < 0:
-        raise ConfigError(f"target_padding must not be negative, got {target_padding}")
-    if validation_size is not None and whole.val is not None:
+    if validation_size is not None and task.val is not None:
         raise ConfigError(
             f"{task.spec.name!r} has a validation split already: leave out validation_size, or"
             " build it without one"
         )
-    if separate_heads and full_out_dim:
-        raise ConfigError("separate_heads and full_out_dim exclude each other: choose one")
+    _check(chosen)
     name = name or f"split_{task.spec.name}"
-    made, heads = [], tuple(label for group in groups for label in group)
+    made = []
     for number, group in enumerate(groups):
-        outputs = (
-            classes if full_out_dim else len(heads) if separate_heads else len(group)
-        ) + target_padding
-        targets: list[Transform] = [] if full_out_dim else [Relabel(group)]
-        if separate_heads:
-            targets.append(Shift(sum(map(len, groups[:number]))))
-        if one_hot:
-            targets.append(OneHot(outputs))
-        parts = whole.only(group).held_out(validation_size, hold_out).relabelled(targets)
+        targets, outputs, labels = _head(task, groups, number, chosen)
         spec = task.spec.model_copy(
-            update={
-                "name": f"{name}_{number}",
-                "out_shape": (outputs,),
-                "labels": (
-                    None
-                    if full_out_dim
-                    else _labels_before(task, heads if separate_heads else group)
-                ),
-            }
+            update={"name": f"{name}_{number}", "out_shape": (outputs,), "labels": labels}
         )
-        for what, split in (("training", parts.train), ("test", parts.test)):
-            if not len(split):
-                raise DataError(
-                    f"task {spec.name!r} has no {what} samples: there is none with label"
-                    f" {' or '.join(map(str, group))}"
-                )
-        made.append(
-            Task(spec, parts.train, parts.test, parts.val or None)
-        )  # an empty split is none
+        splits = {key: with_labels(split, group) for key, split in task.views.items()}
+        if validation_size:
+            splits |= _held_out(splits["train"], validation_size, hold_out)
+        made.append(_part(splits, group, targets, spec))
     return TaskSequence(name, tuple(made))
+
+
+def _check(options: SplitOptions) -> None:
+    if options["target_padding"] < 0:
+        raise ConfigError(f"target_padding must not be negative, got {options['target_padding']}")
+    if options["separate_heads"] and options["full_out_dim"]:
+        raise ConfigError("separate_heads and full_out_dim exclude each other: choose one")
+
+
+def _head(
+    task: Task, groups: tuple[tuple[int, ...], ...], number: int, options: SplitOptions
+) -> tuple[list[Transform], int, tuple[int, ...] | None]:
+    """Target transforms, number of outputs and original labels of one task."""
+    group = groups[number]
+    if options["full_out_dim"]:
+        targets: list[Transform] = []
+        outputs, labels = task.spec.classes, None
+    elif options["separate_heads"]:
+        heads = tuple(label for other in groups for label in other)
+        targets = [Relabel(group), Shift(sum(map(len, groups[:number])))]
+        outputs, labels = len(heads), _labels_before(task, heads)
+    else:
+        targets = [Relabel(group)]
+        outputs, labels = len(group), _labels_before(task, group)
+    outputs += options["target_padding"]
+    return [*targets, OneHot(outputs)] if options["one_hot"] else targets, outputs, labels
+
+
+def _held_out(train: Split, count: int, hold_out: HoldOut) -> dict[str, Split]:
+    """Training samples without those that are held out, which are for validation."""
+    chosen = hold_out(class_indices(train), count)
+    return {"train": train.subset(~chosen), "val": train.subset(chosen).unaugmented()}
+
+
+def _part(
+    splits: dict[str, Split],
+    group: tuple[int, ...],
+    targets: Sequence[Transform],
+    spec: TaskSpec,
+) -> Task:
+    """One task of the sequence, relabelled; an empty validation split is left out."""
+    for name, what in (("train", "training"), ("test", "test")):
+        if not len(splits[name]):
+            raise DataError(
+                f"task {spec.name!r} has no {what} samples: there is none with label"
+                f" {' or '.join(map(str, group))}"
+            )
+    ready = {name: relabelled(split, *targets) for name, split in splits.items() if len(split)}
+    return Task(spec, ready["train"], ready["test"], ready.get("val"))
 
 
 def label_groups(
@@ -116,14 +128,14 @@ def label_groups(
     order: Sequence[int] | None = None,
     labels: Sequence[Sequence[int]] | None = None,
 ) -> tuple[tuple[int, ...], ...]:
-    """Which labels each task has; see `split_tasks` for the options.
+    """The labels of each task; see `split_tasks` for the options.
 
     Example:
         >>> label_groups(6, order=[5, 4, 3, 2, 1, 0])
         ((5, 4), (3, 2), (1, 0))
 
     Raises:
-        ConfigError: The options do not fit together, or do not fit the number of
+        ConfigError: The options contradict each other, or do not fit the number of
             classes.
     """
     if labels is not None:
@@ -166,10 +178,10 @@ def _check_labels(labels: tuple[int, ...], classes: int, where: str) -> None:
                 f"there is no label {label} (in {where}): labels go from 0 to {classes - 1}"
             )
         if labels.count(label) > 1:
-            raise ConfigError(f"label {label} stands twice in {where}")
+            raise ConfigError(f"label {label} appears twice in {where}")
 
 
 def _labels_before(task: Task, group: tuple[int, ...]) -> tuple[int, ...]:
-    """The labels of the original dataset, also if the task is itself a part of it."""
+    """The labels of the original dataset, even if the task is itself a part of it."""
     before = task.spec.labels
     return group if before is None else tuple(before[label] for label in group)
