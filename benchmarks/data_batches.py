@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import RandomCrop as TorchvisionCrop
 
 from hypnet_core.tasks import Split
-from hypnet_data.transforms import Normalize, RandomCrop, Scale
+from hypnet_data import Normalize, RandomCrop, Scale
 
 SIZE, BATCH, ROUNDS, BATCHES = 60_000, 128, 15, 200
 MEAN, STD, PADDING = 0.1307, 0.3081, 4

@@ -36,11 +36,8 @@ from measure import interleaved, median_ms, peak_memory, ratio
 
 import hypnet_data.images.cifar
 from hypnet_core.tasks import Split, Task, TaskSequence
-from hypnet_data.continual.images import permuted_mnist, split_mnist
-from hypnet_data.continual.permuted import permuted_tasks
-from hypnet_data.images.cifar import cifar10
-from hypnet_data.images.mnist import mnist
-from hypnet_data.images.published import CIFAR
+from hypnet_data import cifar10, mnist, permuted_mnist, permuted_tasks, split_mnist
+from hypnet_data._io.published import CIFAR
 
 BATCH, BATCHES = 128, 20
 MNIST_BYTES, CIFAR_BYTES = 70_000 * 785, 60_000 * 3073

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hypnet_data.images.published import CIFAR, PublishedBatches
+from hypnet_data._io.published import CIFAR, PublishedBatches
 
 Bytes: TypeAlias = NDArray[np.uint8]
 

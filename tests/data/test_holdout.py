@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hypnet_core.errors import ConfigError
-from hypnet_data.holdout import first, stratified
+from hypnet_data import hold_out_first, hold_out_stratified
 
 labels_and_count = st.lists(st.integers(0, 5), min_size=1, max_size=80).flatmap(
     lambda labels: st.tuples(st.just(labels), st.integers(0, len(labels) - 1))
@@ -20,7 +20,7 @@ labels_and_count = st.lists(st.integers(0, 5), min_size=1, max_size=80).flatmap(
 @given(labels_and_count)
 def test_first_holds_out_the_first_samples(case: tuple[list[int], int]) -> None:
     labels, count = case
-    assert first(torch.tensor(labels), count).tolist() == [True] * count + [False] * (
+    assert hold_out_first(torch.tensor(labels), count).tolist() == [True] * count + [False] * (
         len(labels) - count
     )
 
@@ -28,7 +28,7 @@ def test_first_holds_out_the_first_samples(case: tuple[list[int], int]) -> None:
 @given(labels_and_count)
 def test_stratified_holds_out_of_every_class_its_share(case: tuple[list[int], int]) -> None:
     labels, count = case
-    flags = stratified(torch.tensor(labels), count).tolist()
+    flags = hold_out_stratified(torch.tensor(labels), count).tolist()
     assert sum(flags) == count
     chosen = Counter(label for label, flag in zip(labels, flags, strict=True) if flag)
     for label, size in Counter(labels).items():
@@ -36,7 +36,7 @@ def test_stratified_holds_out_of_every_class_its_share(case: tuple[list[int], in
 
 
 def test_stratified_spreads_its_choice_evenly_over_the_file() -> None:
-    flags = stratified(torch.zeros(100, dtype=torch.uint8), 10)
+    flags = hold_out_stratified(torch.zeros(100, dtype=torch.uint8), 10)
     assert torch.nonzero(flags).flatten().tolist() == list(range(5, 100, 10))
 
 

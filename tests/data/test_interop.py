@@ -10,8 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from hypnet_core.errors import SpecError
-from hypnet_data.images.digits import digits
-from hypnet_data.interop import numpy_batches, to_numpy
+from hypnet_data import digits, numpy_batches, to_numpy
 
 PAGE = Path(__file__).parents[2] / "docs" / "data" / "interoperation.md"
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
 
-from hypnet_data.transforms import (
+from hypnet_data import (
     ClassIndex,
     Cutout,
     Normalize,

@@ -67,7 +67,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 def test_help_and_completion_load_neither_torch_nor_numpy(tmp_path: Path) -> None:
     code = (
-        "import sys; import hypnet_data.plugin as p, hypnet_data.cli; p.hypnet_components();"
+        "import sys; import hypnet_data.plugin as p, hypnet_data.cli.app; p.hypnet_components();"
         "print([m for m in ('torch', 'numpy', 'matplotlib', 'torchvision') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -85,8 +85,15 @@ def test_a_torn_line_in_the_metrics_is_cut_off(tmp_path: Path) -> None:
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "tot')
     assert [line["step"] for line in run.metrics()] == [1, 2, 3]
-    execute(Counting(), CountingConfig(), Run.resume(run.path))
+    execute(Counting(), CountingConfig(), Run.resume(run.path, config=CountingConfig()))
     assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4]
+
+
+def test_a_damaged_line_inside_the_metrics_is_named(tmp_path: Path) -> None:
+    run = create(tmp_path / "run")
+    (run.path / "metrics.jsonl").write_text('{"step": 1}\n{"step": \n{"step": 3}\n')
+    with pytest.raises(RunError, match=r"metrics.jsonl:2 is damaged"):
+        list(run.metrics())
 
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
@@ -113,11 +120,13 @@ def test_a_directory_that_holds_something_is_left_alone(tmp_path: Path) -> None:
 def test_of_many_that_create_a_run_in_one_directory_one_succeeds(tmp_path: Path) -> None:
     """Configuration and results belong to the same run, however often it is tried."""
 
+    refusals: list[str] = []
+
     def attempt(path: Path, seed: int) -> int | None:
         try:
             run = create(path, steps=seed)
         except RunError as error:
-            assert "holds another run" in str(error)
+            refusals.append(str(error))
             return None
         execute(Counting(), CountingConfig(steps=seed), run)
         return seed
@@ -129,6 +138,8 @@ def test_of_many_that_create_a_run_in_one_directory_one_succeeds(tmp_path: Path)
             (seed,) = [outcome for outcome in outcomes if outcome is not None]
             assert json.loads((path / "config.json").read_text())["config"]["steps"] == seed
             assert Run.resume(path).summary() == {"total": seed * (seed + 1) / 2}
+    assert len(refusals) == 10 * 7
+    assert all("holds another run" in refusal for refusal in refusals)
 
 
 def test_a_lock_that_a_killed_process_left_does_not_fill_a_directory(tmp_path: Path) -> None:
@@ -165,12 +176,12 @@ def test_a_configuration_that_was_edited_does_not_fit_its_checkpoint(tmp_path: P
 
 def test_a_deliberate_change_is_allowed_and_recorded(tmp_path: Path) -> None:
     run = stopped(tmp_path / "run")
-    config = CountingConfig(steps=6, fail_at=9)
+    config = CountingConfig(steps=6)
     resumed = Run.resume(run.path, config=config)
     assert execute(Counting(), config, resumed) == {"total": 21.0}
     assert json.loads((run.path / "config.json").read_text())["config"]["steps"] == 6
     assert (
-        "resuming with another configuration: steps was 4, is now 6"
+        "resuming with another configuration: fail_at was 3, is now null; steps was 4, is now 6"
         in (run.path / "log.txt").read_text()
     )
 

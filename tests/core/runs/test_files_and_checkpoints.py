@@ -136,6 +136,35 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
 
 
+@pytest.mark.parametrize("before", [0, 1, 950, 999])
+def test_a_line_is_appended_whole_or_not_at_all(tmp_path: Path, before: int) -> None:
+    """On a nearly full disk a write takes a part; the rest of the line must not follow."""
+    path = tmp_path / "x"
+    path.write_text("o" * before)
+    code = (
+        "import resource, signal, sys, pathlib\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "from hypnet_core.runs.files import append_line\n"
+        "from hypnet_core.errors import RunError\n"
+        "try:\n    append_line(pathlib.Path(sys.argv[1]), 'n' * 2000)\n"
+        "except RunError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    assert f"cannot write {path}" in done.stdout
+    assert path.read_text() == "o" * before
+
+
+def test_a_new_file_is_written_once(tmp_path: Path) -> None:
+    write_json(tmp_path / "x", 1, new=True)
+    with pytest.raises(FileExistsError):
+        write_json(tmp_path / "x", 2, new=True)
+    assert read_json(tmp_path / "x") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
 def test_json_round_trips_and_refuses_what_it_cannot_say(tmp_path: Path) -> None:
     write_json(tmp_path / "x", STATE)
     assert read_json(tmp_path / "x") == STATE

@@ -1,4 +1,4 @@
-"""Splits whose samples are read when a batch asks for them; here from small text files, one number each."""
+"""Splits that read their samples when a batch needs them, here from text files."""
 
 from __future__ import annotations
 
@@ -12,27 +12,32 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hypnet_core.errors import DataError, SpecError
-from hypnet_core.tasks.batch import Samples
-from hypnet_core.tasks.loaded import LoadedSplit
+from hypnet_core.tasks import Augmentation, LoadedSplit, Reader, Samples, Transform
 
 
 @dataclass(frozen=True)
 class ReadNumbers:
     folder: Path
+    noise: bool = False
 
     def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
         try:
-            return torch.tensor(
-                [[float((self.folder / str(int(number))).read_text())] for number in values]
-            )
+            texts = [(self.folder / str(int(number))).read_text() for number in values]
         except FileNotFoundError as error:
             raise DataError(f"{error.filename} is missing") from error
+        numbers = torch.tensor([[float(text)] for text in texts])
+        return AddNoise()(numbers, generator) if self.noise else numbers
+
+    @property
+    def is_random(self) -> bool:
+        return self.noise
+
+    def for_evaluation(self) -> ReadNumbers:
+        return ReadNumbers(self.folder)
 
 
 @dataclass(frozen=True)
-class AddNoise:
-    augments: bool = True
-
+class AddNoise(Augmentation):
     def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return values + torch.rand(values.shape, generator=generator)
 
@@ -45,10 +50,14 @@ def make(tmp_path: Path) -> Make:
     for number in range(10):
         (tmp_path / str(number)).write_text(str(number * number))
 
-    def made(*steps: AddNoise, workers: int = 0) -> LoadedSplit:
+    def made(*steps: Transform, workers: int = 0, noise: bool = False) -> LoadedSplit:
         samples = Samples(torch.arange(10), torch.arange(10) % 2, first_id=50)
         return LoadedSplit(
-            samples, torch.arange(10), (ReadNumbers(tmp_path), *steps), workers=workers
+            samples,
+            torch.arange(10),
+            steps,
+            reader=ReadNumbers(tmp_path, noise),
+            workers=workers,
         )
 
     return made
@@ -118,6 +127,32 @@ def test_views_are_read_in_the_same_way(make: Make) -> None:
     assert part[1][0].tolist() == [4]
     assert part.targets.tolist() == [1, 0]
     assert [x.flatten().tolist() for x, _ in DataLoader(part, batch_size=2)] == [[81, 4]]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_transforms_act_on_what_was_read_whatever_they_are(make: Make, workers: int) -> None:
+    """With the reader among the transforms, the first two gave the stored numbers."""
+    split = make(AddNoise(), workers=workers).subset([3, 4])
+    assert next(split.with_transforms().batches(2)).x.tolist() == [[9], [16]]
+    halved = split.with_transforms(lambda x, _generator: x / 2)
+    assert halved[1][0].tolist() == [8]
+    assert next(split.unaugmented().batches(2)).x.tolist() == [[9], [16]]
+
+
+def test_a_random_reader_is_replaced_for_evaluation(make: Make) -> None:
+    split = make(noise=True)
+    assert isinstance(split.reader, Reader)
+    assert split.reader.is_random
+    draws = [split.batch([2], generator=torch.Generator().manual_seed(seed)).x for seed in (1, 2)]
+    assert not torch.equal(*draws)
+    assert split.with_transforms().reader.is_random
+    assert split.unaugmented().all().x.flatten().tolist() == [n * n for n in range(10)]
+
+
+def test_a_loaded_split_can_be_made_of_arrays(make: Make) -> None:
+    reader = make().reader
+    split = LoadedSplit.of([2, 3], [0, 1], reader=reader, transforms=[lambda x, _: -x])
+    assert split.all().x.tolist() == [[-4], [-9]]
 
 
 def test_a_stream_goes_on_where_it_was_saved(make: Make) -> None:

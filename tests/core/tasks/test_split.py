@@ -14,15 +14,13 @@ from torch.utils.data import DataLoader
 
 from hypnet_core.errors import DataError, SpecError
 from hypnet_core.protocols import SplitLike
-from hypnet_core.tasks.split import Batch, Samples, Split
+from hypnet_core.tasks import Augmentation, Batch, Samples, Split, Transform
 
 
-class Jitter:
-    """Adds noise from the generator that it is given; a module-level class, so that it can be pickled."""
+class Jitter(Augmentation):
+    """Adds noise; a class of the module, so that it can be pickled."""
 
-    augments = True
-
-    def __call__(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
+    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return values + torch.rand(values.shape, generator=generator)
 
 
@@ -188,6 +186,14 @@ def test_unaugmented_leaves_only_what_is_not_random() -> None:
     split = images(transforms=[Jitter(), halved])
     assert split.unaugmented().transforms == (halved,)
     assert split.with_transforms().all().x.dtype == torch.uint8
+
+
+def test_unaugmented_takes_what_an_augmentation_has_for_evaluation() -> None:
+    class Cropped(Jitter):
+        def for_evaluation(self) -> Transform:
+            return halved
+
+    assert images(transforms=[Cropped()]).unaugmented().transforms == (halved,)
 
 
 def test_an_index_counts_from_the_end_if_negative_and_is_refused_beyond() -> None:

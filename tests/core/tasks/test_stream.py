@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from hypnet_core.errors import CheckpointError, DataError, SpecError
-from hypnet_core.tasks.split import Batch, Split
+from hypnet_core.tasks import Batch, Batchable, Split, Stream
 
 
 def noisy(values: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -171,3 +171,23 @@ def test_a_damaged_state_is_refused_and_changes_nothing(damaged: Any, which: str
     with pytest.raises(CheckpointError, match="is damaged"):
         stream.load_state_dict({**state, which: damaged})
     assert all(same(one, other) for one, other in islice(zip(stream, twin, strict=False), 6))
+
+
+def test_a_stream_draws_from_anything_that_gives_batches() -> None:
+    class Numbers:
+        def __len__(self) -> int:
+            return 5
+
+        def batch(
+            self,
+            indices: Tensor,
+            *,
+            generator: torch.Generator | None = None,
+            device: torch.device | str | None = None,
+        ) -> Batch:
+            return Batch(indices[:, None] / 5, indices, indices).to(device)
+
+    assert isinstance(Numbers(), Batchable)
+    stream = Stream(Numbers(), 2, generator=seeded(3))
+    ids = torch.cat([next(stream).ids for _ in range(3)])
+    assert ids.tolist() == torch.randperm(5, generator=seeded(3)).tolist()

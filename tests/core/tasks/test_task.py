@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
+from hypnet_core.errors import ConfigError
 from hypnet_core.protocols import TaskLike
 from hypnet_core.specs import TaskSpec
-from hypnet_core.tasks.split import Split
-from hypnet_core.tasks.task import Task, TaskSequence
+from hypnet_core.tasks import Batch, Split, Task, TaskSequence, splits_of, stored_bytes
 
 WHOLE = Split.of(torch.zeros(10, 1, 2, 2, dtype=torch.uint8), torch.zeros(10, dtype=torch.uint8))
 STORED = 10 * 4 + 10
@@ -62,6 +64,44 @@ def test_a_sequence_is_a_sequence_and_so_are_its_slices() -> None:
     assert repr(sequence) == "<TaskSequence pieces of 4 tasks>"
     with pytest.raises(IndexError):
         sequence[4]
+
+
+def test_map_changes_every_split_and_keeps_ids_and_storage() -> None:
+    changed = task_of().map(lambda split: split.subset([0]))
+    assert {name: split.ids.tolist() for name, split in changed.splits.items()} == {
+        "train": [0],
+        "test": [8],
+        "val": [6],
+    }
+    assert changed.spec is task_of().spec or changed.spec == task_of().spec
+    assert stored_bytes([changed, task_of()]) == STORED
+    assert task_of(val=False).map(lambda split: split).val is None
+
+
+def test_map_can_change_the_spec() -> None:
+    spec = task_of().spec.model_copy(update={"name": "other"})
+    assert task_of().map(lambda split: split, spec=spec).spec.name == "other"
+
+
+def test_splits_of_another_class_cannot_be_changed() -> None:
+    class Foreign:
+        ids = torch.arange(2)
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.zeros(1), torch.zeros(())
+
+        def batches(self, batch_size: int, **options: object) -> Iterator[Batch]:
+            raise NotImplementedError
+
+    task = Task(task_of().spec, WHOLE, Foreign())
+    assert list(splits_of(task)) == ["train", "test"]
+    with pytest.raises(
+        ConfigError, match=r"'piece_0' cannot be cut .* in a Foreign, not in a Split"
+    ):
+        task.map(lambda split: split)
 
 
 def test_tasks_and_sequences_never_change() -> None:

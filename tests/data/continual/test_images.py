@@ -8,10 +8,7 @@ import torch
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.tasks import Split
-from hypnet_data.continual.images import split_cifar, split_digits, split_mnist
-from hypnet_data.images.cifar import cifar10, cifar100
-from hypnet_data.images.digits import digits
-from hypnet_data.images.mnist import mnist
+from hypnet_data import cifar10, cifar100, digits, mnist, split_cifar, split_digits, split_mnist
 
 
 def test_split_digits_is_five_tasks_of_two_digits_with_three_splits_each() -> None:

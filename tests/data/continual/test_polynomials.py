@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from hypnet_core.errors import ConfigError
-from hypnet_data.continual.polynomials import polynomials
-from hypnet_data.toy.regression import RegressionTask
+from hypnet_data import polynomials
+from hypnet_data.toy import RegressionTask
 
 FUNCTIONS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
     lambda x: x + 3,

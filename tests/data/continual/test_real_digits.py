@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hypnet_core.tasks import Task
-from hypnet_data.continual.images import permuted_mnist, split_mnist
+from hypnet_data import permuted_mnist, split_mnist
 
 FILES: dict[str, Any] = {"download": False, "verify": False}
 

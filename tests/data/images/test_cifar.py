@@ -16,9 +16,9 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.tasks import Split, Task
-from hypnet_data.images.cifar import cifar10, cifar100
-from hypnet_data.images.pickled import read_batches
-from hypnet_data.images.published import CIFAR
+from hypnet_data import cifar10, cifar100
+from hypnet_data._io.pickled import read_batches
+from hypnet_data._io.published import CIFAR
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from sklearn.datasets import load_digits
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.tasks import Split, Task
-from hypnet_data.images.digits import PREPROCESSING, digits
+from hypnet_data import digits
+from hypnet_data.images.digits import PREPROCESSING
 
 
 def split_of(task: Task, name: str) -> Split:

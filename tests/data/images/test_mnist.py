@@ -13,8 +13,8 @@ from torchvision.datasets import MNIST, FashionMNIST
 
 from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.tasks import Split, Task
-from hypnet_data.images.mnist import fashion_mnist, mnist
-from hypnet_data.images.published import IDX, Published
+from hypnet_data import fashion_mnist, mnist
+from hypnet_data._io.published import IDX, Published
 
 
 def loaded(root: Path, **options: Any) -> Task:

@@ -11,8 +11,8 @@ from torchvision.datasets import SVHN as THEIRS
 
 from hypnet_core.errors import DataError
 from hypnet_core.tasks import Split, Task
-from hypnet_data.images.published import SVHN
-from hypnet_data.images.svhn import svhn
+from hypnet_data import svhn
+from hypnet_data._io.published import SVHN
 
 
 @pytest.fixture

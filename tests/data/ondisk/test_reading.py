@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypnet_data.ondisk.reading import ReadImages, file_names, rectangle, stored_names
+from hypnet_data.ondisk import ReadImages
+from hypnet_data.ondisk.reading import file_names, rectangle, stored_names
 
 
 @given(

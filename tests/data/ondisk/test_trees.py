@@ -19,13 +19,8 @@ from torchvision.transforms import v2
 
 from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.tasks import LoadedSplit, Task
-from hypnet_data.continual.permuted import permuted_tasks
-from hypnet_data.continual.split import split_tasks
-from hypnet_data.files import preparation
-from hypnet_data.ondisk.celeba import celeba
-from hypnet_data.ondisk.cub200 import cub200
-from hypnet_data.ondisk.imagenet import imagenet
-from hypnet_data.ondisk.udacity_ch2 import udacity_ch2
+from hypnet_data import celeba, cub200, imagenet, permuted_tasks, split_tasks, udacity_ch2
+from hypnet_data._io.files import preparation
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 THEIRS = v2.Compose(
@@ -90,7 +85,7 @@ def test_the_archive_is_downloaded_and_unpacked_once(
 ) -> None:
     archive = trees.tar_of_tree(trees.cub200_tree(tmp_path / "source"))
     (server.folder / "CUB_200_2011.tgz").write_bytes(archive)
-    from hypnet_data.images.published import Published
+    from hypnet_data._io.published import Published
 
     entry = Published((server.url,), (("CUB_200_2011.tgz", hashlib.md5(archive).hexdigest()),))
     monkeypatch.setattr("hypnet_data.ondisk.cub200.CUB200", entry)

@@ -9,8 +9,8 @@ from hypnet_core.errors import ConfigError
 from hypnet_core.plugins import registry
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks import Split, Task
-from hypnet_data.images.digits import digits
-from hypnet_data.plots.datasets import plot_any
+from hypnet_data import digits
+from hypnet_data.plots import plot_any
 
 DRAWABLE = (
     "toy_regression",
@@ -78,7 +78,7 @@ def test_a_grid_of_too_many_images_is_refused() -> None:
 def test_a_long_legend_stands_beside_the_axes_and_inside_the_figure(
     times: int, publication_style: bool
 ) -> None:
-    from hypnet_data.continual.polynomials import polynomials
+    from hypnet_data import polynomials
 
     figure = plot_any([*polynomials()] * times, publication_style=publication_style)
     figure.draw_without_rendering()

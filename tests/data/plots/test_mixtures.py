@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from hypnet_core.errors import ConfigError
-from hypnet_data.plots.mixtures import (
+from hypnet_data import gaussian_mixture, gaussian_tasks
+from hypnet_data.plots import (
     plot_classification_map,
     plot_gaussians,
     plot_real_fake,
     plot_uncertainty_map,
     uncertainty,
 )
-from hypnet_data.toy.gaussian import MixtureTask, gaussian_mixture, gaussian_tasks
-from hypnet_data.toy.mixture_model import GaussianMixture
+from hypnet_data.toy import GaussianMixture, MixtureTask
 
 FOUR = ((-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0))
 

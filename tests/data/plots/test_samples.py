@@ -9,9 +9,8 @@ import torch
 
 from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.specs import TaskSpec
-from hypnet_data.images.digits import digits
-from hypnet_data.plots.samples import plot_samples
-from hypnet_data.toy.donuts import donuts
+from hypnet_data import digits, donuts
+from hypnet_data.plots import plot_samples
 
 
 @pytest.fixture(scope="module")

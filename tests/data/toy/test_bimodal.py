@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hypnet_core.errors import ConfigError
-from hypnet_data.toy.bimodal import bimodal_regression
+from hypnet_data import bimodal_regression
 
 
 def values(**options: Any) -> Any:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypnet_core.errors import ConfigError
-from hypnet_data.toy.donuts import annulus, donuts
+from hypnet_data import donuts
+from hypnet_data.toy.donuts import annulus
 
 
 def test_each_ring_is_a_class() -> None:

@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.protocols import SplitLike
-from hypnet_data.toy.gaussian import gaussian, gaussian_mixture, gaussian_tasks
+from hypnet_data import gaussian, gaussian_mixture, gaussian_tasks
 
 
 def everything(split: SplitLike) -> Any:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.protocols import SplitLike
-from hypnet_data.toy.functions import NAMED, function_named
-from hypnet_data.toy.regression import toy_regression
+from hypnet_data import toy_regression
+from hypnet_data.toy import function_named
+from hypnet_data.toy.functions import NAMED
 
 
 def pairs(split: SplitLike | None) -> tuple[NDArray[Any], NDArray[Any]]:

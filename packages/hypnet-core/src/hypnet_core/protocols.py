@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from hypnet_core.runs.scheduling import JobSpec, JobState, Script
     from hypnet_core.specs import ConditionSpec, TargetSpec, TaskSpec
     from hypnet_core.tasks.batch import Batch
-    from hypnet_core.tasks.stream import Stream
 
 
 @runtime_checkable
@@ -100,7 +99,11 @@ class GroupsParameters(Protocol):
 
 @runtime_checkable
 class SplitLike(Protocol):
-    """Samples of one split: a map-style dataset that also gives whole batches."""
+    """The samples of one split: a map-style dataset that also gives whole batches.
+
+    `hypnet_core.tasks.Split` is one. For a resumable stream of batches, a split also
+    needs `hypnet_core.tasks.Batchable`.
+    """
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -122,20 +125,9 @@ class SplitLike(Protocol):
         """One pass over the samples, in batches."""
         ...
 
-    def stream(
-        self,
-        batch_size: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        drop_last: bool = False,
-    ) -> Stream:
-        """Shuffled batches without end, which can be left and taken up again."""
-        ...
-
     @property
     def ids(self) -> Tensor:
-        """Ids `[n]` (int64), unique within the dataset: a sample has the same id in every split."""
+        """Ids `[n]` (int64): unique within the dataset, the same in every split."""
         ...
 
 
@@ -145,22 +137,22 @@ class TaskLike(Protocol):
 
     @property
     def spec(self) -> TaskSpec:
-        """What it asks of a network."""
+        """Kind of the problem, and shapes of inputs and targets."""
         ...
 
     @property
     def train(self) -> SplitLike:
-        """The samples to learn from."""
+        """The training samples."""
         ...
 
     @property
     def test(self) -> SplitLike:
-        """The samples to be judged by."""
+        """The test samples."""
         ...
 
     @property
     def val(self) -> SplitLike | None:
-        """The validation split, if there is one."""
+        """The validation samples, if there are any."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Which samples are held out for validation or testing; always the same ones, without any randomness."""
+"""Deterministic choices of the samples that are held out for validation or testing."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from torch import Tensor
 from hypnet_core.errors import ConfigError
 
 HoldOut: TypeAlias = Callable[[Tensor, int], Tensor]
-"""From the labels `[n]` of some samples and how many to hold out to a flag per sample."""
+"""From labels `[n]` and the number of samples to hold out to a flag per sample."""
 
 
-def first(labels: Tensor, count: int) -> Tensor:
+def hold_out_first(labels: Tensor, count: int) -> Tensor:
     """Hold out the first `count` samples.
 
     Raises:
-        ConfigError: Nothing would be left to learn from.
+        ConfigError: No training samples would be left.
     """
     _check(len(labels), count)
     return torch.arange(len(labels)) < count
 
 
-def stratified(labels: Tensor, count: int) -> Tensor:
-    """Hold out `count` samples, of every class its share, spread evenly over the file.
+def hold_out_stratified(labels: Tensor, count: int) -> Tensor:
+    """Hold out `count` samples, a proportional share of every class, spread evenly.
 
-    Shares are rounded down and then, where samples are missing, up for the classes that
-    lost most by rounding (the smaller label where two lost the same). Of the `m`
-    samples of a class, `k` are chosen: number `(2 j + 1) m // 2 k` for each `j < k`.
+    Shares are rounded down; the samples that are then missing come from the classes
+    that lost most by rounding (from the smaller label in a tie). Of the `m` samples of
+    a class, `k` are chosen: number `(2 j + 1) m // 2 k` for each `j < k`.
 
     Raises:
-        ConfigError: Nothing would be left to learn from.
+        ConfigError: No training samples would be left.
 
     Example:
-        >>> stratified(torch.tensor([0, 1, 0, 1, 0, 1]), 2).long()
+        >>> hold_out_stratified(torch.tensor([0, 1, 0, 1, 0, 1]), 2).long()
         tensor([0, 0, 1, 1, 0, 0])
     """
     _check(len(labels), count)
@@ -56,6 +56,6 @@ def _check(size: int, count: int) -> None:
         raise ConfigError(f"the size of a validation set must not be negative, got {count}")
     if count and count >= size:
         raise ConfigError(
-            f"{count} samples cannot be held out for validation: there are only {size} to learn"
-            " from"
+            f"{count} samples cannot be held out for validation: there are only {size} training"
+            " samples"
         )

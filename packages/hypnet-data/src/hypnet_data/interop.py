@@ -1,4 +1,4 @@
-"""Batches for programs that do not speak torch: numpy arrays, and what `tf.data` needs."""
+"""Batches as numpy arrays, for other programs such as `tf.data`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypnet_core.tasks import Batch
 
 
 class NumpyBatch(NamedTuple):
-    """Some samples at once, as numpy arrays that share the memory of the tensors.
+    """Several samples at once, as numpy arrays that share the memory of the tensors.
 
     Attributes:
         x: Inputs `[B, …]`, float32.
@@ -34,8 +34,8 @@ def to_numpy(batch: Batch, *, channels_last: bool = False) -> NumpyBatch:
 
     Args:
         batch: The batch, on the CPU.
-        channels_last: Whether images `[B, C, H, W]` become `[B, H, W, C]`, as
-            TensorFlow and matplotlib have them.
+        channels_last: Whether images `[B, C, H, W]` become `[B, H, W, C]`, the layout
+            of TensorFlow and matplotlib.
     """
     x = batch.x.movedim(1, -1).contiguous() if channels_last else batch.x
     lengths = None if batch.lengths is None else batch.lengths.numpy()
@@ -56,9 +56,9 @@ def numpy_batches(
     Args:
         split: The samples.
         batch_size: Samples per batch.
-        shuffle: Whether in random order.
-        seed: What order and augmentation are drawn from; by default from torch's global
-            generator.
+        shuffle: Whether samples come in random order.
+        seed: Seed of order and augmentation; by default they are drawn from torch's
+            global generator.
         drop_last: Whether to leave out the last batch if it is smaller.
         channels_last: Whether images become `[B, H, W, C]`.
 
@@ -66,7 +66,7 @@ def numpy_batches(
         SpecError: `batch_size` is not positive.
 
     Example:
-        >>> from hypnet_data.images.digits import digits
+        >>> from hypnet_data import digits
         >>> x, y, ids, _ = next(numpy_batches(digits().test, 4, channels_last=True))
         >>> x.shape, x.dtype, y.dtype
         ((4, 8, 8, 1), dtype('float32'), dtype('int64'))

@@ -1,27 +1,28 @@
 """Steps from stored samples to inputs and targets; each works on a whole batch.
 
-All of them are `hypnet_core.tasks.split.Transform`s: immutable, and random only through
-the generator that they are given. torchvision's random transforms draw once for a whole
-batch, and from torch's global generator; these draw for each image, at the same speed.
+All of them are `hypnet_core.tasks.Transform`s: immutable, with no source of randomness
+but the generator that they receive. torchvision's random transforms draw once per batch
+and from torch's global generator; these draw for each image, at the same speed.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hypnet_core.tasks import Augmentation
+
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers between 0 and `maximum` become float32 between 0 and 1.
+    """Scale numbers between 0 and `maximum` to float32 between 0 and 1.
 
     Args:
-        maximum: The largest value that is stored; 255 for bytes.
+        maximum: The largest stored value; 255 for bytes.
 
     Example:
         >>> Scale(16)(torch.tensor([0, 4, 16], dtype=torch.uint8))
@@ -30,14 +31,14 @@ class Scale:
 
     maximum: float = 255.0
 
-    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
+    def __call__(self, values: Tensor, _generator: torch.Generator | None = None) -> Tensor:
         """The scaled batch."""
         return values.to(torch.float32).div_(self.maximum)
 
 
 @dataclass(frozen=True)
 class Normalize:
-    r"""Subtract a mean and divide by a standard deviation, channel by channel: $(x - \mu_c) / \sigma_c$.
+    r"""Subtract a mean and divide by a standard deviation: $(x - \mu_c) / \sigma_c$.
 
     Args:
         mean: $\mu$, one number per channel.
@@ -50,30 +51,30 @@ class Normalize:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
+    def __call__(self, values: Tensor, _generator: torch.Generator | None = None) -> Tensor:
         """The normalised batch."""
-        if len(self.mean) == len(self.std) == 1:  # no tensors to make: a third of the time
+        # Without tensors of statistics, one channel takes a third of the time.
+        if len(self.mean) == len(self.std) == 1:
             return values.sub_(self.mean[0]).div_(self.std[0])
         mean, std = (values.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
         return values.sub_(mean).div_(std)
 
 
 @dataclass(frozen=True)
-class RandomCrop:
-    """Shift each image by a few pixels: pad all sides with zeros, and cut the old size out at a random place.
+class RandomCrop(Augmentation):
+    """Shift each image at random: pad all sides with zeros, and crop to the old size.
 
-    For training alone. Meant for raw images, before `Scale` and `Normalize`, so that
-    what is padded is black.
+    For training alone. Use it on raw images, before `Scale` and `Normalize`, so that
+    padded pixels are black.
 
     Args:
-        padding: Pixels on each side; the largest shift.
+        padding: Pixels on each side: the largest shift.
 
     Shapes:
         Images `[B, C, H, W]`.
     """
 
     padding: int
-    augments: ClassVar[bool] = True
 
     def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The shifted batch."""
@@ -82,15 +83,14 @@ class RandomCrop:
             values.device
         )
         padded = F.pad(values, [self.padding] * 4)
-        windows = padded.unfold(2, height, 1).unfold(
-            3, width, 1
-        )  # [B, C, 2 * padding + 1, 2 * padding + 1, H, W], a view
+        # A view [B, C, 2 * padding + 1, 2 * padding + 1, H, W]: one window per shift.
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)
         return windows[torch.arange(size, device=values.device), :, places[0], places[1]]
 
 
 @dataclass(frozen=True)
-class RandomFlip:
-    """Mirror each image with probability one half: left becomes right.
+class RandomFlip(Augmentation):
+    """Mirror each image, left to right, with probability one half.
 
     For training alone.
 
@@ -98,21 +98,18 @@ class RandomFlip:
         Images `[B, C, H, W]`.
     """
 
-    augments: ClassVar[bool] = True
-
     def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The batch with some of its images mirrored."""
+        """The batch with some images mirrored."""
         chosen = torch.rand(len(values), generator=generator).to(values.device) < 0.5
         return torch.where(chosen[:, None, None, None], values.flip(-1), values)
 
 
 @dataclass(frozen=True)
-class Cutout:
-    """Make a square of each image blank.
+class Cutout(Augmentation):
+    """Blank out a square of each image.
 
-    Its centre is anywhere in the image, so that a part of it may lie outside.
-
-    For training alone. Meant for normalised images, whose zero is the mean.
+    Its centre is anywhere in the image, so that a part of it may lie outside. For
+    training alone. Use it on normalised images, whose zero is the mean.
 
     Args:
         length: Side of the square in pixels.
@@ -128,7 +125,6 @@ class Cutout:
 
     length: int
     holes: int = 1
-    augments: ClassVar[bool] = True
 
     def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The batch with blank squares."""
@@ -140,7 +136,7 @@ class Cutout:
         return values.masked_fill_(blank[:, None], 0.0)
 
     def _covered(self, images: int, size: int, generator: torch.Generator | None) -> Tensor:
-        """Which of the places along one side are within the squares `[B, holes, size]`."""
+        """Flags `[B, holes, size]` for the places on one side that squares cover."""
         start = torch.randint(size, (images, self.holes, 1), generator=generator) - self.length // 2
         places = torch.arange(size)
         return (places >= start) & (places < start + self.length)
@@ -148,19 +144,19 @@ class Cutout:
 
 @dataclass(frozen=True, eq=False)
 class Permute:
-    """Put the pixels of each image, or the features of each vector, into another order, together with a frame around them.
+    """Reorder the pixels of images, or the features of vectors, and add a frame.
 
-    Made by `Permute.of`. A frame is not put around images before they are permuted, but
-    where its pixels come to lie: so each batch is copied once and not twice.
+    Made by `Permute.of`. Padding and permutation are one step: the pixels of the frame
+    are written to their permuted places, so each batch is copied once and not twice.
 
     Args:
-        source: Where each place of the result comes from, int32 `[P]`; anywhere for
-            places of the frame.
+        source: Source of each place of the result, int32 `[P]`; arbitrary for places of
+            the frame.
         shape: Shape of one sample of the result.
         inside: 1 for places that come from the image and 0 for those of the frame,
             float32 `[P]`; `None` without a frame.
-        frame: What is added to it: the frame's values and 0 elsewhere, float32 `[C,
-            P]`; `None` for a frame of zeros.
+        frame: Values of the frame, and 0 elsewhere, float32 `[C, P]`; `None` for a
+            frame of zeros.
 
     Shapes:
         Images `[B, C, H, W]` or vectors `[B, F]`, floating point.
@@ -192,10 +188,10 @@ class Permute:
 
         Args:
             shape: Shape of one sample, `(C, H, W)` or `(F,)`.
-            permutation: Which place of the padded image each place of the result comes
-                from, row by row; `None` leaves them in order.
-            padding: Pixels to put around each image.
-            fill: What they are, channel by channel, or one number for all.
+            permutation: The place of the padded image that each place of the result
+                comes from, row by row; `None` for no permutation.
+            padding: Pixels to add on each side of an image.
+            fill: Values of these pixels, one per channel, or one for all.
         """
         if not padding:
             places = math.prod(shape[-2:]) if len(shape) == 3 else shape[0]
@@ -212,12 +208,11 @@ class Permute:
         frame = (1 - inside) * torch.tensor(fill)[:, None] if any(fill) else None
         return cls(source.clamp(min=0).to(torch.int32), (channels, *numbered.shape), inside, frame)
 
-    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
+    def __call__(self, values: Tensor, _generator: torch.Generator | None = None) -> Tensor:
         """The permuted batch."""
         inputs = values.flatten(2).flatten(0, 1) if values.ndim == 4 else values
-        moved = inputs.index_select(
-            1, self.source.to(values.device)
-        )  # in two dimensions: twice as fast as in three
+        # In two dimensions, twice as fast as in three.
+        moved = inputs.index_select(1, self.source.to(values.device))
         if self.inside is not None:
             moved.mul_(self.inside.to(values.device))
         result = moved.view(len(values), *self.shape)
@@ -228,10 +223,10 @@ class Permute:
 
 @dataclass(frozen=True)
 class Shift:
-    """Add a number to class indices: the classes of a task become those of its own head.
+    """Add a number to class indices, so that they become those of the task's own head.
 
     Args:
-        by: How many classes there are before.
+        by: Number of classes of the heads before.
 
     Example:
         >>> Shift(10)(torch.tensor([0, 3]))
@@ -240,23 +235,23 @@ class Shift:
 
     by: int
 
-    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
-        """The class indices of all heads."""
+    def __call__(self, values: Tensor, _generator: torch.Generator | None = None) -> Tensor:
+        """The class indices among those of all heads."""
         return values + self.by
 
 
 @dataclass(frozen=True)
 class ClassIndex:
-    """One-hot rows become class indices; class indices stay."""
+    """Turn one-hot rows into class indices; class indices are unchanged."""
 
-    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
+    def __call__(self, values: Tensor, _generator: torch.Generator | None = None) -> Tensor:
         """The class indices `[B]`."""
         return values if values.ndim == 1 else values.argmax(dim=1)
 
 
 @dataclass(frozen=True)
 class Relabel:
-    """Labels become their places in a list of labels.
+    """Replace labels by their places in a list of labels.
 
     Args:
         labels: The labels, in the order of the new classes.
@@ -268,19 +263,20 @@ class Relabel:
 
     labels: tuple[int, ...]
 
-    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
+    def __call__(self, values: Tensor, _generator: torch.Generator | None = None) -> Tensor:
         """The new class indices `[B]`."""
-        table = torch.full((max(self.labels) + 1,), -1)  # no class at all: a loss refuses it
+        # Other labels become -1, which is not a class: a loss refuses it.
+        table = torch.full((max(self.labels) + 1,), -1)
         table[list(self.labels)] = torch.arange(len(self.labels))
         return table.to(values.device)[values]
 
 
 @dataclass(frozen=True)
 class OneHot:
-    """Class indices become rows of zeros with a single one, as float32.
+    """Turn class indices into one-hot rows, as float32.
 
     Args:
-        classes: Number of classes; those without samples have a column as well.
+        classes: Number of classes, including those without samples.
 
     Example:
         >>> OneHot(3)(torch.tensor([2, 0]))
@@ -290,6 +286,6 @@ class OneHot:
 
     classes: int
 
-    def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002 - nothing is random
+    def __call__(self, values: Tensor, _generator: torch.Generator | None = None) -> Tensor:
         """The one-hot rows `[B, classes]`."""
         return F.one_hot(values, self.classes).to(torch.float32)

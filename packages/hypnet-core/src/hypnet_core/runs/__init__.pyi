@@ -1,7 +1,7 @@
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import dump_config, load_config, parse_overrides
 from .experiment import execute
-from .files import append_line, make_directory, read_json, write_atomic, write_json
+from .files import append_line, atomic_file, make_directory, read_json, write_atomic, write_json
 from .parsing import parse_value, read_mapping, to_yaml
 from .progress import Progress, progress
 from .run import Run
@@ -15,6 +15,7 @@ __all__ = [
     "Run",
     "Script",
     "append_line",
+    "atomic_file",
     "dump_config",
     "execute",
     "load_checkpoint",

@@ -8,7 +8,7 @@ component.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -196,15 +196,22 @@ def _holds(layer: Any, mistake: Mistake) -> bool:
     return True
 
 
-def difference(before: Any, after: Any, path: str = "") -> str:
-    """The first difference between two configurations, in words, or no text.
+def difference(before: Any, after: Any) -> str:
+    """The options in which two configurations differ, in words; no text if none does.
 
     Example:
-        >>> difference({"train": {"lr": 0.1}}, {"train": {"lr": 0.2}})
-        'train.lr was 0.1, is now 0.2'
+        >>> difference({"seed": 1, "train": {"lr": 0.1}}, {"seed": 2, "train": {"lr": 0.2}})
+        'seed was 1, is now 2; train.lr was 0.1, is now 0.2'
     """
+    found = list(_differences(before, after, ()))
+    more = [f"and {len(found) - 3} more"] if len(found) > 3 else []
+    return "; ".join([*found[:3], *more])
+
+
+def _differences(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[str]:
     if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
-        found = (difference(before[key], after[key], f"{path}.{key}".lstrip(".")) for key in before)
-        return next(filter(None, found), "")
-    where = path or "the configuration"
-    return "" if before == after else f"{where} was {shown(before)}, is now {shown(after)}"
+        for key in before:
+            yield from _differences(before[key], after[key], (*path, key))
+    elif before != after:
+        where = ".".join(path) or "the configuration"
+        yield f"{where} was {shown(before)}, is now {shown(after)}"

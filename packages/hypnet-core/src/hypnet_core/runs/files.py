@@ -2,51 +2,78 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from hypnet_core.errors import RunError
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+@contextmanager
+def atomic_file(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes its name only when it is complete.
+
+    After an error or a crash, the previous content of `path` is untouched.
+
+    Args:
+        path: The file.
+        new: Whether the file must not exist: of several writers one succeeds.
+
+    Raises:
+        FileExistsError: The file exists, and `new` was asked for.
+        OSError: The file cannot be written: no permission, or the disk is full.
+    """
+    # Beside the target: a rename is atomic only within one file system.
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        with unfinished.open("xb") as file:
+            yield cast("BinaryIO", file)
+            file.flush()
+            os.fsync(file.fileno())  # the name must not reach the disk before the content
+        if new:
+            os.link(unfinished, path)  # a rename would replace the file of a competitor
+        else:
+            unfinished.replace(path)
+    finally:
+        with suppress(OSError):  # on a read-only file system even that fails
+            unfinished.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: str | bytes, *, new: bool = False) -> None:
     """Write a file atomically: readers see the old content or the new one.
 
     Raises:
         RunError: The file cannot be written; its old content is untouched.
+        FileExistsError: The file exists, and `new` was asked for.
     """
     data = content.encode() if isinstance(content, str) else content
-    # Beside the target: a rename is atomic only within one file system.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        with temporary.open("xb") as file:
+        with atomic_file(path, new=new) as file:
             file.write(data)
-            file.flush()
-            # Without this a crash after the rename may leave an empty file.
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
-        with suppress(OSError):  # on a read-only file system even that fails
-            temporary.unlink()
+        if new and isinstance(error, FileExistsError):
+            raise
         raise RunError(f"cannot write {path}: {error.strerror}") from error
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, new: bool = False) -> None:
     """Write a value as indented JSON, atomically.
 
     Raises:
-        RunError: The file cannot be written, or the value cannot be written as JSON
-            (NaN and infinity cannot).
+        RunError: The file cannot be written, or the value cannot be written as JSON (NaN
+            and infinity cannot).
+        FileExistsError: The file exists, and `new` was asked for.
     """
     try:
-        # NaN and infinity are no JSON; other programs could not read the file.
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise RunError(f"cannot write {path}: {error}") from error
-    write_atomic(path, text + "\n")
+    write_atomic(path, text + "\n", new=new)
 
 
 def read_json(path: Path) -> Any:
@@ -66,23 +93,29 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line to a file, in a single write.
+    """Append one line to a file, in a single write: all of it or nothing.
 
     Raises:
         RunError: The file cannot be written.
     """
+    data = line.encode() + b"\n"
     try:
         with path.open("ab", buffering=0) as file:
-            file.write(line.encode() + b"\n")
+            start = file.tell()
+            written = file.write(data)
+            if written != len(data):
+                # The disk is nearly full. The next record must not join half a line.
+                file.truncate(start)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
 
 
 def make_directory(path: Path) -> None:
-    """Create a directory and its parents.
+    """Make a directory and its parents.
 
     Raises:
-        RunError: They cannot be created.
+        RunError: That is not possible.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

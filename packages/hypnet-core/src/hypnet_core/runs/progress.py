@@ -6,26 +6,28 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
+    from rich.progress import ProgressColumn, TaskID
 
 _logger = logging.getLogger("hypnet.progress")
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress(Protocol):
-    """Receives the state of the work after each step."""
+    """Told at each step how far the work is."""
 
     def advance(self, done: int, *, description: str = "", **metrics: float) -> None:
-        """Report the number of steps done so far, the current work and its metrics."""
+        """Say that `done` steps in all are done, what is being worked on, and the latest metrics."""
         ...
 
 
 @contextmanager
-def progress(total: int, *, start: int = 0) -> Iterator[Progress]:
+def progress(
+    total: int | None, *, start: int = 0, unit: Literal["step", "byte"] = "step"
+) -> Iterator[Progress]:
     """Show progress on stderr while a block runs.
 
     A terminal shows a bar with the metrics and the time left; elsewhere a line goes to
@@ -33,31 +35,47 @@ def progress(total: int, *, start: int = 0) -> Iterator[Progress]:
     above `INFO`.
 
     Args:
-        total: Number of steps.
+        total: Number of steps or bytes; `None` if it is unknown.
         start: Steps that were done before, in a run that is resumed.
+        unit: What is counted. For bytes, the bar shows sizes and the speed.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
-    # `-q` raises the level of the logger.
     if not _logger.isEnabledFor(logging.INFO):
         yield _Silent()
     elif not console.is_terminal:
-        yield _Lines(total)
+        yield _Lines(total, unit)
     else:
-        columns = (
-            "{task.description}",
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[metrics]}"),
-            TimeRemainingColumn(),
-        )
         # Transient: the bar disappears at the end, before results are printed.
-        with Bar(*columns, console=console, transient=True) as bar:
+        with Bar(*_columns(unit), console=console, transient=True) as bar:
             task = bar.add_task("", total=total, completed=start, metrics="")
             yield _Bar(bar, task)
+
+
+def _columns(unit: Literal["step", "byte"]) -> list[str | ProgressColumn]:
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    counts: list[str | ProgressColumn] = (
+        [MofNCompleteColumn(), TextColumn("{task.fields[metrics]}")]
+        if unit == "step"
+        else [DownloadColumn(), TransferSpeedColumn()]
+    )
+    return ["{task.description}", BarColumn(), *counts, TimeRemainingColumn()]
+
+
+def _size(count: int | None) -> str:
+    if count is None:
+        return "an unknown size"
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def _text(metrics: Mapping[str, float]) -> str:
@@ -70,15 +88,19 @@ class _Silent:
 
 
 class _Lines:
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int | None, unit: Literal["step", "byte"]) -> None:
         self.total = total
+        self.unit = unit
         self.last = time.monotonic()
 
     def advance(self, done: int, *, description: str = "", **metrics: float) -> None:
         now = time.monotonic()
         if now - self.last >= _SECONDS_BETWEEN_LINES or done == self.total:
             self.last = now
-            _logger.info("%s  step %d of %d  %s", description, done, self.total, _text(metrics))
+            if self.unit == "byte":
+                _logger.info("%s  %s of %s", description, _size(done), _size(self.total))
+            else:
+                _logger.info("%s  step %d of %s  %s", description, done, self.total, _text(metrics))
 
 
 class _Bar:

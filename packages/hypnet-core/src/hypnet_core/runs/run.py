@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from hypnet_core.runs.checkpoint import Checkpoint
 
 
-_PATIENCE = 10.0  # seconds to wait for another process that creates the same directory
-
-
 class Run:
     """One execution of an experiment, which owns its directory.
 
@@ -79,11 +76,11 @@ class Run:
             "plugins": dict(plugins or {}),
             "versions": _versions(),
         }
-        # Looking and writing are one step: of several processes that create a run in
-        # the same directory, one succeeds and the others find its configuration.
-        with _locked(directory, wait=_PATIENCE):
-            _check_new(directory)
-            write_json(directory / "config.json", header)
+        _check_new(directory)
+        try:
+            write_json(directory / "config.json", header, new=True)
+        except FileExistsError:  # another process was faster
+            raise RunError(_occupied(directory)) from None
         return cls(directory, header)
 
     @classmethod
@@ -135,16 +132,24 @@ class Run:
         append_line(self.path / "metrics.jsonl", json.dumps({"step": step, **metrics}))
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """The metrics logged so far; a last line truncated by a crash is left out."""
+        """The metrics logged so far; a last line truncated by a crash is left out.
+
+        Raises:
+            RunError: A line is damaged.
+        """
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return
         with path.open("rb") as file:
-            for line in file:
+            for number, line in enumerate(file, 1):
                 # A crash may cut the last line short; complete lines end with a
                 # newline.
-                if line.endswith(b"\n"):
+                if not line.endswith(b"\n"):
+                    return
+                try:
                     yield json.loads(line)
+                except ValueError as error:
+                    raise RunError(f"{path}:{number} is damaged: {error}") from error
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the results, which marks the run as finished.
@@ -222,8 +227,19 @@ class Run:
         Raises:
             RunError: Another process holds the lock, or it cannot be written.
         """
-        with _locked(self.path, wait=0.0):
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"{self.path} is in use: another process is executing this run"
+            ) from None
+        except OSError as error:
+            raise RunError(f"cannot write {self.path / '.lock'}: {error.strerror}") from error
+        try:
             yield
+        finally:
+            lock.release()
 
     def _check_origin(self, origin: Mapping[str, Any]) -> None:
         """Compare configuration and versions with those that wrote a checkpoint."""
@@ -254,29 +270,19 @@ class Run:
             raise RunError(f"cannot write {path}: {error.strerror}") from error
 
 
-@contextlib.contextmanager
-def _locked(directory: Path, *, wait: float) -> Iterator[None]:
-    lock = FileLock(directory / ".lock", timeout=wait)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise RunError(f"{directory} is in use: another process is executing this run") from None
-    except OSError as error:
-        raise RunError(f"cannot write {directory / '.lock'}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _occupied(directory: Path) -> str:
+    return f"{directory} holds another run: choose a new directory, or resume it with --resume"
 
 
 def _check_new(directory: Path) -> None:
-    """Refuse a directory that holds anything but our own lock."""
+    """Refuse a directory that holds a run or foreign files."""
+    # Ours are a lock, and the unfinished configuration of a competitor or of a process
+    # that was killed. Foreign files could be overwritten.
+    ours = (".lock", ".config.json.")
+    foreign = any(not path.name.startswith(ours) for path in directory.iterdir())
     if (directory / "config.json").exists():
-        raise RunError(
-            f"{directory} holds another run: choose a new directory, or resume it with --resume"
-        )
-    # A run owns its directory; foreign files could be overwritten.
-    if any(path.name != ".lock" for path in directory.iterdir()):
+        raise RunError(_occupied(directory))
+    if foreign:
         raise RunError(f"{directory} is not empty and holds no run: choose a new directory")
 
 

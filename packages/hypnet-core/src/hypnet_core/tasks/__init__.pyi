@@ -1,17 +1,23 @@
 from .batch import Batch, Samples
 from .loaded import LoadedSplit
-from .split import Indices, Split, Transform
-from .stream import Stream
-from .task import Task, TaskSequence
+from .split import Indices, Split
+from .stream import Batchable, Stream
+from .task import Task, TaskSequence, splits_of, stored_bytes
+from .transform import Augmentation, Reader, Transform
 
 __all__ = [
+    "Augmentation",
     "Batch",
+    "Batchable",
     "Indices",
     "LoadedSplit",
+    "Reader",
     "Samples",
     "Split",
     "Stream",
     "Task",
     "TaskSequence",
     "Transform",
+    "splits_of",
+    "stored_bytes",
 ]

@@ -1,4 +1,4 @@
-"""What a dataset holds and what it gives: raw samples, stored once, and batches of them."""
+"""Raw samples, and batches of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypnet_core.errors import DataError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Some samples at once.
+    """Several samples at once.
 
     Attributes:
         x: Inputs `[B, *in_shape]`, or `[B, T, *in_shape]` for sequences; floating
@@ -36,12 +36,12 @@ class Batch:
         return len(self.ids)
 
     def to(self, device: torch.device | str | None, *, non_blocking: bool = False) -> Batch:
-        """The same batch on another device; tensors that are there already are not copied.
+        """The same batch on another device; tensors that are already there are shared.
 
         Args:
-            device: Where to; `None` leaves everything where it is.
-            non_blocking: Whether copies from pinned memory may go on while the caller
-                works.
+            device: The other device; `None` for no change.
+            non_blocking: Whether to return before copies from pinned memory are
+                complete.
         """
         if device is None:
             return self
@@ -56,14 +56,13 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Raw samples in memory, each in its own dtype; every split of a dataset is a view of them.
+    """Raw samples in memory, in their own dtype; splits are views of them.
 
-    Sample `i` has the id `first_id + i`. A dataset that keeps its samples in two stores
-    (training and test files, say) gives them different ranges, and thereby each sample
-    an id of its own.
+    Sample `i` has the id `first_id + i`. A dataset with two stores (training and test
+    files, say) gives them different ranges, so that ids are unique.
 
     Attributes:
-        x: Inputs `[N, …]` as they are stored: images may stay uint8.
+        x: Inputs `[N, …]` in their stored form: images may stay uint8.
         y: Targets `[N, …]`: classes in any integer type, or floating point.
         lengths: Number of frames `[N]` of each sequence; `None` unless samples are
             sequences.
@@ -87,7 +86,7 @@ class Samples:
 
     @classmethod
     def of(cls, x: Any, y: Any, *, lengths: Any = None, first_id: int = 0) -> Self:
-        """Samples from arrays: tensors and writable numpy arrays are shared, everything else is copied.
+        """Samples from arrays; tensors and writable numpy arrays are shared.
 
         Example:
             >>> Samples.of([[0.0], [1.0]], [1, 0], first_id=100).ids
@@ -112,8 +111,7 @@ class Samples:
 
 
 def _tensor(values: Any) -> Tensor:
-    if (
-        isinstance(values, np.ndarray) and not values.flags.writeable
-    ):  # a tensor cannot be read-only
+    # A tensor cannot be read-only, and torch warns of such arrays.
+    if isinstance(values, np.ndarray) and not values.flags.writeable:
         values = values.copy()
     return torch.as_tensor(values)

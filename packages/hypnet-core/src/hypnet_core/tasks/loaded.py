@@ -1,10 +1,10 @@
-"""Splits of datasets that do not fit memory: samples are read from files when a batch asks for them."""
+"""Splits of datasets that do not fit in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from hypnet_core.errors import HypnetError, SpecError
 from hypnet_core.tasks.batch import Batch
 from hypnet_core.tasks.split import Indices, Split
 from hypnet_core.tasks.stream import fresh_seed, shuffled
+from hypnet_core.tasks.transform import Augmentation, Reader
 
 _Job: TypeAlias = tuple[Tensor, int | None]
 _Result: TypeAlias = tuple[Tensor, Tensor, Tensor] | HypnetError
@@ -21,27 +22,27 @@ _Result: TypeAlias = tuple[Tensor, Tensor, Tensor] | HypnetError
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LoadedSplit(Split):
-    """A split whose stored samples say only where the real ones are; its first transform reads those.
+    """A split that reads its samples when a batch needs them.
 
-    A transform that is random, but is replaced for evaluation and not left out, says so
-    by the attribute `is_random = True`, and has a method `unaugmented()`. All else is
-    as for `Split`: views, ids, batches, streams. `batches()` reads through a
-    `DataLoader`, with as many processes as `workers` says, ahead of who asks. Batches
-    are the same with any number of workers: each has a seed of its own, drawn from the
-    generator in the order of the batches.
+    The stored samples only say where the inputs are: file names, for instance. The
+    `reader` turns them into raw inputs, and the transforms act on those. Everything
+    else is as for `Split`: views, ids, batches, streams. With `workers`, `batches()`
+    reads ahead through a `DataLoader`. The number of workers does not change the
+    batches: each batch has its own seed, drawn from the generator in order.
 
-    A stream reads in the process that asks; see the transform for how many threads that
-    takes.
+    A stream reads in the calling process.
 
     Attributes:
-        workers: Number of processes that read; 0 reads in the process that asks.
-        pin_memory: Whether batches come in pinned memory, from which a GPU copies
-            faster; for `workers` above 0.
+        reader: Reads the inputs of a batch.
+        workers: Number of processes that read ahead; with 0, the calling process reads.
+        pin_memory: Whether batches of workers come in pinned memory, from which a GPU
+            copies faster.
 
     Raises:
         SpecError: `workers` is negative.
     """
 
+    reader: Reader = field(kw_only=True)
     workers: int = 0
     pin_memory: bool = False
 
@@ -60,22 +61,29 @@ class LoadedSplit(Split):
         """The samples at some indices of this split, as one batch.
 
         Args:
-            indices: Which, between 0 and `len(self) - 1`.
+            indices: Indices between 0 and `len(self) - 1`.
             generator: Source of the seed of this batch's augmentation; torch's global
                 one by default.
-            device: Where the batch goes, when it is complete.
+            device: Device that the complete batch is moved to.
         """
         return self.read(indices, self._seed(generator)).to(device)
 
     def read(self, indices: Indices, seed: int | None) -> Batch:
-        """The samples at some indices, under a seed.
+        """Read the samples at some indices.
 
         Args:
-            indices: Which, between 0 and `len(self) - 1`.
-            seed: What augmentation is drawn from; `None` where nothing is random.
+            indices: Indices between 0 and `len(self) - 1`.
+            seed: Seed of the augmentation; `None` if nothing is random.
         """
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         return super().batch(indices, generator=generator)
+
+    def unaugmented(self) -> Self:
+        """The same samples without augmentation, as evaluation reads and sees them."""
+        return replace(super().unaugmented(), reader=self.reader.for_evaluation())
+
+    def _inputs(self, stored: Tensor, generator: torch.Generator | None) -> Tensor:
+        return super()._inputs(self.reader(stored, generator), generator)
 
     def _batches(
         self,
@@ -100,7 +108,7 @@ class LoadedSplit(Split):
             batch_size=None,
             num_workers=self.workers,
             pin_memory=self.pin_memory,
-            generator=torch.Generator(),  # or it would draw from the global one
+            generator=torch.Generator(),  # or it would draw from the global generator
         )
         for result in loader:
             if isinstance(result, HypnetError):
@@ -108,16 +116,19 @@ class LoadedSplit(Split):
             yield Batch(*result).to(device, non_blocking=self.pin_memory)
 
     def _seed(self, generator: torch.Generator | None) -> int | None:
-        """A seed for a batch, if anything about it is random."""
-        return fresh_seed(generator) if any(_is_random(step) for step in self.transforms) else None
-
-
-def _is_random(step: object) -> bool:
-    return bool(getattr(step, "augments", False) or getattr(step, "is_random", False))
+        # Drawn only where it is used, so that plain passes leave the generator alone.
+        random = self.reader.is_random or any(
+            isinstance(step, Augmentation) for step in self.transforms
+        )
+        return fresh_seed(generator) if random else None
 
 
 class _Jobs(Dataset[_Result]):
-    """What a worker does: a batch, or the error that came instead, whole and not as a text."""
+    """The work of the worker processes: read one batch per job.
+
+    An error of ours is returned as a value, because a `DataLoader` would raise it with
+    the traceback of the worker as its message.
+    """
 
     def __init__(self, split: LoadedSplit) -> None:
         self.split = split

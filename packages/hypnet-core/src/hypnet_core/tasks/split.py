@@ -1,11 +1,11 @@
-"""Splits: index views of samples that are stored once, with whole batches at tensor speed."""
+"""Splits: index views of shared samples that give whole batches at tensor speed."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, SupportsIndex, TypeAlias
+from typing import Any, Self, SupportsIndex, TypeAlias
 
 import torch
 from numpy.typing import NDArray
@@ -15,50 +15,28 @@ from torch.utils.data import Dataset
 from hypnet_core.errors import DataError
 from hypnet_core.tasks.batch import Batch, Samples
 from hypnet_core.tasks.stream import Stream, check_batch_size, shuffled
-
-__all__ = ["Batch", "Samples", "Split", "Stream", "Transform"]
+from hypnet_core.tasks.transform import Augmentation, Transform
 
 Indices: TypeAlias = Tensor | Sequence[int] | NDArray[Any]
-"""Some whole numbers, in one dimension."""
-
-
-class Transform(Protocol):
-    """A step between the stored samples and a batch: a function of a whole batch.
-
-    It gets the inputs (or targets) `[B, …]` of one batch and the generator from which
-    all its randomness must come (`None`: torch's global one). The batch is its own
-    copy, so a transform may work in place. Randomness is drawn on the CPU, so that
-    results do not depend on the device. A transform must be immutable. One that is
-    meant for training alone has the attribute `augments = True`.
-
-    Example:
-        >>> def negative(x, generator):
-        ...     return 1 - x
-        >>> Split.of([[0.25]], [0], transforms=[negative])[0][0]
-        tensor([0.7500])
-    """
-
-    def __call__(self, values: Tensor, generator: torch.Generator | None, /) -> Tensor:
-        """The transformed batch."""
-        ...
+"""A one-dimensional list of integers."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split(Dataset[tuple[Tensor, Tensor]]):
-    """Some samples of a dataset, in a given order: an index view, never a copy.
+    """Samples of a dataset, selected and ordered by an index: a view, never a copy.
 
-    A map-style torch dataset (`split[i]` gives `(x, y)`, and a `DataLoader` takes it)
-    that also gives whole batches. Samples stay in memory once and in their own dtype;
-    what turns them into inputs and targets happens per batch. A split never changes, so
-    it may be shared by threads and by processes.
+    A split is a map-style torch dataset (`split[i]` gives `(x, y)`, and a `DataLoader`
+    accepts it) that also gives whole batches. Samples are stored once and in their own
+    dtype; transforms turn them into inputs and targets batch by batch. A split is
+    immutable, so threads and processes may share it.
 
     Attributes:
         samples: The raw samples; other splits share them.
-        rows: Which of them, in which order: int64 `[n]`.
-        transforms: From stored inputs to floating-point inputs, applied one after the
-            other to each batch.
-        target_transforms: Likewise for targets. Integer targets come as int64 to the
-            first one.
+        rows: Indices of the selected samples, in order: int64 `[n]`.
+        transforms: Steps from stored inputs to floating-point inputs, applied to each
+            batch one after the other.
+        target_transforms: Likewise for targets. The first step receives integer targets
+            as int64.
 
     Raises:
         DataError: A row does not exist.
@@ -91,10 +69,22 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         first_id: int = 0,
         transforms: Sequence[Transform] = (),
         target_transforms: Sequence[Transform] = (),
+        **fields: Any,
     ) -> Self:
-        """A split of all samples in some arrays; see `Samples.of`."""
+        """A split of all samples in some arrays; see `Samples.of`.
+
+        Args:
+            x: Inputs.
+            y: Targets.
+            lengths: Number of frames of each sequence.
+            first_id: Id of the first sample.
+            transforms: Steps from stored inputs to inputs.
+            target_transforms: Steps from stored targets to targets.
+            **fields: Further fields, of a subclass.
+        """
         samples = Samples.of(x, y, lengths=lengths, first_id=first_id)
-        return cls(samples, torch.arange(len(samples)), tuple(transforms), tuple(target_transforms))
+        rows = torch.arange(len(samples))
+        return cls(samples, rows, tuple(transforms), tuple(target_transforms), **fields)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -109,7 +99,10 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         return batch.x[0], batch.y[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Inputs and targets of several samples; a `DataLoader` asks for them so, and gets them at the speed of one batch."""
+        """Inputs and targets of several samples, at the speed of one batch.
+
+        A `DataLoader` calls this method for a whole batch where a dataset has it.
+        """
         batch = self.batch(indices)
         return list(zip(batch.x, batch.y, strict=True))
 
@@ -123,10 +116,10 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         """The samples at some indices of this split, as one batch.
 
         Args:
-            indices: Which, between 0 and `len(self) - 1`.
-            generator: Source of the randomness of augmentation; torch's global one by
-                default.
-            device: Where the batch goes. Samples are moved as they are stored and
+            indices: Indices between 0 and `len(self) - 1`.
+            generator: Source of randomness for augmentation, on the CPU; torch's global
+                one by default.
+            device: Device of the batch. Samples are moved in their stored form and
                 transformed there.
         """
         rows = self.rows.index_select(0, torch.as_tensor(indices, dtype=torch.int64))
@@ -135,9 +128,12 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         stored = Batch(
             raw.x.index_select(0, rows), self._raw_targets(rows), rows + raw.first_id, lengths
         ).to(device)
-        x = _apply(self.transforms, stored.x, generator)
+        x = self._inputs(stored.x, generator)
         y = _apply(self.target_transforms, stored.y, generator)
         return Batch(x, y, stored.ids, stored.lengths)
+
+    def _inputs(self, stored: Tensor, generator: torch.Generator | None) -> Tensor:
+        return _apply(self.transforms, stored, generator)
 
     def batches(
         self,
@@ -151,11 +147,11 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         """One pass over the samples.
 
         Args:
-            batch_size: Samples per batch; the last batch has what is left.
-            shuffle: Whether in random order.
+            batch_size: Samples per batch; the last batch may be smaller.
+            shuffle: Whether samples come in random order.
             generator: Source of all randomness (order and augmentation), on the CPU;
                 torch's global one by default.
-            device: Where the batches go.
+            device: Device of the batches.
             drop_last: Whether to leave out the last batch if it is smaller.
 
         Raises:
@@ -185,7 +181,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         device: torch.device | str | None = None,
         drop_last: bool = False,
     ) -> Stream:
-        """Shuffled batches without end, which can be left and taken up again: see `Stream`."""
+        """Endless shuffled batches that can be saved and resumed; see `Stream`."""
         return Stream(self, batch_size, generator=generator, device=device, drop_last=drop_last)
 
     def all(self, *, device: torch.device | str | None = None) -> Batch:
@@ -194,7 +190,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def ids(self) -> Tensor:
-        """Ids `[n]` (int64), unique within the dataset: a sample has the same id in every split."""
+        """Ids `[n]` (int64): unique within the dataset, the same in every split."""
         return self.rows + self.samples.first_id
 
     @property
@@ -203,7 +199,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         return _apply(self.target_transforms, self._raw_targets(self.rows), None)
 
     def indices_of(self, ids: Indices) -> Tensor:
-        """Where the samples with the given ids stand in this split: the inverse of `split.ids[indices]`.
+        """Indices of the samples with these ids: the inverse of `split.ids[indices]`.
 
         Raises:
             DataError: A sample is not in this split.
@@ -219,14 +215,14 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
             )
         return order[places]
 
-    def subset(self, indices: Indices | slice) -> Split:
+    def subset(self, indices: Indices | slice) -> Self:
         """The samples at some indices: a view that shares the stored samples.
 
         Args:
             indices: Indices in this split, a flag per sample, or a slice.
 
         Raises:
-            DataError: There is no such sample, or the number of flags is wrong.
+            DataError: An index is out of range, or the number of flags is wrong.
         """
         if isinstance(indices, slice):
             return replace(self, rows=self.rows[indices])
@@ -242,23 +238,21 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         _check_indices(chosen, len(self))
         return replace(self, rows=self.rows[chosen])
 
-    def with_transforms(self, *transforms: Transform) -> Split:
-        """The same samples with other input transforms; with none, inputs come as they are stored."""
+    def with_transforms(self, *transforms: Transform) -> Self:
+        """The same samples with other input transforms; without any, as stored."""
         return replace(self, transforms=transforms)
 
-    def with_target_transforms(self, *transforms: Transform) -> Split:
-        """The same samples with other target transforms."""
+    def with_target_transforms(self, *transforms: Transform) -> Self:
+        """The same samples with other target transforms; without any, as stored."""
         return replace(self, target_transforms=transforms)
 
-    def unaugmented(self) -> Split:
-        """The same samples without the transforms that are meant for training alone.
-
-        A transform with a method `unaugmented()` is replaced by what that gives.
-        """
-        kept = (step for step in self.transforms if not getattr(step, "augments", False))
-        return self.with_transforms(
-            *(step.unaugmented() if hasattr(step, "unaugmented") else step for step in kept)
+    def unaugmented(self) -> Self:
+        """The same samples without augmentation, as evaluation sees them."""
+        steps = (
+            step.for_evaluation() if isinstance(step, Augmentation) else step
+            for step in self.transforms
         )
+        return self.with_transforms(*(step for step in steps if step is not None))
 
     def __repr__(self) -> str:
         x = self.samples.x

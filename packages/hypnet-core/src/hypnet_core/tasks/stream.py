@@ -1,9 +1,9 @@
-"""Endless shuffled batches that can be left and taken up again."""
+"""Endless shuffled batches that can be saved and resumed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from hypnet_core.errors import CheckpointError, DataError, SpecError
 from hypnet_core.tasks.batch import Batch
 
 
+@runtime_checkable
 class Batchable(Protocol):
-    """What a stream draws from."""
+    """Samples that a `Stream` can draw from: any of them come as one batch."""
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -33,21 +34,21 @@ class Batchable(Protocol):
 class Stream(Iterator[Batch]):
     """Batches without end: one pass over the shuffled samples after the other.
 
-    It equals `split.batches(batch_size, shuffle=True, generator=generator)`, called
-    again and again: every pass has a new order and ends with a smaller batch where
-    `batch_size` does not divide the number of samples. The state of a stream can be
-    saved at any point; one that is loaded goes on with exactly the batches that would
-    have come, augmentation included.
+    A stream equals `split.batches(batch_size, shuffle=True, generator=generator)`,
+    called again and again: every pass has a new order and ends with a smaller batch if
+    `batch_size` does not divide the number of samples. Its state can be saved at any
+    point. A stream that loads this state continues with the same batches, augmentation
+    included.
 
-    Give every stream a generator of its own, and each thread a stream of its own.
+    Give every stream its own generator, and every thread its own stream.
 
     Args:
-        split: Where the samples come from.
+        split: The samples: a `Split`, or anything else with `batch(indices, …)`.
         batch_size: Samples per batch.
         generator: Source of all randomness (order and augmentation), on the CPU. By
             default a new one, seeded from torch's global generator, so that it follows
             `torch.manual_seed`.
-        device: Where the batches go.
+        device: Device of the batches.
         drop_last: Whether to leave out the smaller batch at the end of a pass.
 
     Raises:
@@ -55,8 +56,9 @@ class Stream(Iterator[Batch]):
         DataError: There are no samples.
 
     Example:
-        >>> from hypnet_core.tasks.split import Split
-        >>> stream = Split.of([[1.0], [2.0], [3.0]], [0, 1, 0]).stream(2, generator=torch.Generator().manual_seed(0))
+        >>> from hypnet_core.tasks import Split
+        >>> split = Split.of([[1.0], [2.0], [3.0]], [0, 1, 0])
+        >>> stream = Stream(split, 2, generator=torch.Generator().manual_seed(0))
         >>> [len(next(stream)) for _ in range(5)], stream.epoch
         ([2, 1, 2, 1, 2], 3)
     """
@@ -86,9 +88,9 @@ class Stream(Iterator[Batch]):
         self.device = device
         self.drop_last = drop_last
         self.epoch = 0
-        """Number of passes that were begun."""
+        """Number of passes begun so far."""
         self.position = 0
-        """Number of samples of this pass that were given."""
+        """Number of samples given so far in this pass."""
         self._order = _EMPTY
         self._epoch_start = self.generator.get_state()
 
@@ -108,7 +110,11 @@ class Stream(Iterator[Batch]):
         return self.split.batch(chunk, generator=self.generator, device=self.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands: integers, and uint8 tensors for the states of the generator (now, and as the pass began)."""
+        """The position of the stream.
+
+        Integers, and uint8 tensors for the states of the generator: the present one and
+        the one at the start of the pass, from which the order is drawn again.
+        """
         return {
             "size": len(self.split),
             "batch_size": self.batch_size,
@@ -119,7 +125,7 @@ class Stream(Iterator[Batch]):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where the stream that gave `state` stood.
+        """Continue where the stream that gave `state` was.
 
         This sets the state of the generator.
 
@@ -159,7 +165,7 @@ def shuffled(size: int, generator: torch.Generator | None) -> Tensor:
     """A random order of `size` indices, on the CPU.
 
     Args:
-        size: How many.
+        size: Number of indices.
         generator: Source of randomness on the CPU; torch's global one by default.
     """
     return torch.randperm(size, generator=generator)
@@ -169,16 +175,17 @@ def check_batch_size(batch_size: int) -> None:
     """Refuse a batch size below 1.
 
     Raises:
-        SpecError: It is.
+        SpecError: It is below 1.
     """
     if batch_size < 1:
         raise SpecError(f"the batch size must be at least 1, got {batch_size}")
 
 
 def fresh_seed(generator: torch.Generator | None = None) -> int:
-    """A seed drawn from a generator, by default from torch's global one, as torch's own samplers do.
+    """A seed drawn from a generator.
 
     Args:
-        generator: Source of randomness on the CPU.
+        generator: Source of randomness on the CPU; torch's global one by default, which
+            torch's own samplers use as well.
     """
     return int(torch.empty((), dtype=torch.int64).random_(generator=generator).item())

@@ -1,12 +1,13 @@
-"""Tasks: one learning problem, and the sequences of them that continual learning learns in order."""
+"""Tasks, and the task sequences of continual learning."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from hypnet_core.protocols import SplitLike
+from hypnet_core.errors import ConfigError
+from hypnet_core.protocols import SplitLike, TaskLike
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks.batch import Samples
 from hypnet_core.tasks.split import Split
@@ -14,13 +15,13 @@ from hypnet_core.tasks.split import Split
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Task:
-    """One learning problem: what it asks of a network, and its samples.
+    """One learning problem: its specification and its samples.
 
     Attributes:
         spec: Kind and shapes.
-        train: Samples to learn from.
-        test: Samples to be judged by.
-        val: Samples to choose and stop by; `None` if there are none.
+        train: Samples for training.
+        test: Samples for the final evaluation.
+        val: Samples for model selection and early stopping; `None` if there are none.
     """
 
     spec: TaskSpec
@@ -30,15 +31,47 @@ class Task:
 
     @property
     def splits(self) -> dict[str, SplitLike]:
-        """The splits that there are, by name."""
-        return {"train": self.train, "test": self.test} | (
-            {} if self.val is None else {"val": self.val}
-        )
+        """The splits by name: `train`, `test` and, if there is one, `val`."""
+        return splits_of(self)
+
+    @property
+    def views(self) -> dict[str, Split]:
+        """The splits by name, as index views that can be changed.
+
+        Raises:
+            ConfigError: A split is not a `Split`.
+        """
+        return {name: _view(self.spec.name, split) for name, split in self.splits.items()}
+
+    def map(self, change: Callable[[Split], Split], *, spec: TaskSpec | None = None) -> Task:
+        """Change every split in the same way.
+
+        The result is a plain `Task`, because further fields of a subclass, such as the
+        names of the classes, may not hold for the changed samples.
+
+        Args:
+            change: From a split to the changed one, usually another view of the same
+                samples.
+            spec: The specification of the changed task; by default this one's.
+
+        Raises:
+            ConfigError: A split is not a `Split`.
+
+        Example:
+            >>> whole = Split.of([[0.0], [1.0], [2.0]], [0, 1, 1])
+            >>> shapes = {"in_shape": (1,), "out_shape": (2,)}
+            >>> spec = TaskSpec(name="t", kind="classification", **shapes)
+            >>> task = Task(spec, whole, whole).map(lambda split: split.subset([0]))
+            >>> len(task.train), len(task.test)
+            (1, 1)
+        """
+        changed = {name: change(split) for name, split in self.views.items()}
+        return Task(spec or self.spec, changed["train"], changed["test"], changed.get("val"))
 
     @property
     def nbytes(self) -> int:
         """Memory in bytes of the stored samples, shared ones counted once."""
-        return _nbytes([self])
+        return stored_bytes([self])
 
     def summary(self) -> str:
         """One line about the task: name, kind, shapes and numbers of samples."""
@@ -52,13 +85,13 @@ class Task:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TaskSequence(Sequence[Task]):
-    """Tasks in the order in which they are learnt.
+    """Tasks in the order in which they are learned.
 
-    An immutable sequence; a slice of it is one as well. Tasks that come from the same
+    The sequence is immutable, and a slice is a task sequence as well. Tasks of the same
     dataset share its stored samples.
 
     Attributes:
-        name: What the sequence is called.
+        name: Name of the sequence.
         tasks: The tasks.
     """
 
@@ -84,8 +117,8 @@ class TaskSequence(Sequence[Task]):
 
     @property
     def nbytes(self) -> int:
-        """Memory in bytes of the stored samples of all tasks, shared ones counted once."""
-        return _nbytes(self.tasks)
+        """Memory in bytes of all stored samples, shared ones counted once."""
+        return stored_bytes(self.tasks)
 
     def summary(self) -> str:
         """One line per task."""
@@ -95,12 +128,29 @@ class TaskSequence(Sequence[Task]):
         return f"<TaskSequence {self.name} of {len(self)} tasks>"
 
 
-def _nbytes(tasks: Iterable[Task]) -> int:
-    splits = (split for task in tasks for split in task.splits.values())
+def splits_of(task: TaskLike) -> dict[str, SplitLike]:
+    """The splits of a task by name: `train`, `test` and, if there is one, `val`."""
+    named = {"train": task.train, "test": task.test, "val": task.val}
+    return {name: split for name, split in named.items() if split is not None}
+
+
+def stored_bytes(tasks: Iterable[TaskLike]) -> int:
+    """Memory in bytes of the stored samples of some tasks, shared ones counted once."""
+    splits = (split for task in tasks for split in splits_of(task).values())
+    # Splits are views: only the identity of their store says what is shared.
     stores: dict[int, Samples] = {
         id(split.samples): split.samples for split in splits if isinstance(split, Split)
     }
     return sum(samples.nbytes for samples in stores.values())
+
+
+def _view(name: str, split: SplitLike) -> Split:
+    if not isinstance(split, Split):
+        raise ConfigError(
+            f"{name!r} cannot be cut or transformed: its samples are in a"
+            f" {type(split).__name__}, not in a Split"
+        )
+    return split
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -1,157 +1,97 @@
-"""Image datasets cut by their labels or permuted, under their familiar names."""
+"""The usual task sequences of images: split and permuted datasets."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from typing import Unpack
 
 from hypnet_core.errors import ConfigError
+from hypnet_core.plugins import with_defaults
 from hypnet_core.tasks import Split, Task, TaskSequence
-from hypnet_data.continual.parts import parts_of
-from hypnet_data.continual.permuted import permuted_tasks
-from hypnet_data.continual.split import split_tasks
-from hypnet_data.holdout import stratified
-from hypnet_data.images.cifar import cifar10, cifar100
+from hypnet_data.continual.permuting import permuted_tasks
+from hypnet_data.continual.splitting import split_tasks
+from hypnet_data.holdout import hold_out_stratified
+from hypnet_data.images.cifar import CifarOptions, cifar10, cifar100
 from hypnet_data.images.digits import digits
-from hypnet_data.images.mnist import mnist
+from hypnet_data.images.mnist import MnistOptions, mnist
+from hypnet_data.options import (
+    CutoutOptions,
+    DownloadOptions,
+    InputOptions,
+    PaddedPermutationOptions,
+    PermutationOptions,
+    SplitOptions,
+    TargetOptions,
+    VerifiedDownloadOptions,
+    only,
+)
+
+
+class SplitDigitsOptions(SplitOptions, InputOptions, total=False):
+    """Options of the split small digits."""
+
+
+class SplitMnistOptions(SplitOptions, InputOptions, VerifiedDownloadOptions, total=False):
+    """Options of split MNIST."""
+
+
+class SplitCifarOptions(TargetOptions, CutoutOptions, DownloadOptions, total=False):
+    """Options of split CIFAR."""
+
+
+class PermutedMnistOptions(PermutationOptions, VerifiedDownloadOptions, total=False):
+    """Options of permuted MNIST."""
 
 
 def split_digits(
-    *,
-    classes_per_task: int = 2,
-    tasks: int | None = None,
-    order: tuple[int, ...] | None = None,
-    labels: tuple[tuple[int, ...], ...] | None = None,
-    full_out_dim: bool = False,
-    target_padding: int = 0,
-    separate_heads: bool = False,
-    validation_size: int = 36,
-    one_hot: bool = False,
-    augmentation: bool = False,
-    normalize: bool | None = None,
+    *, validation_size: int = 36, **options: Unpack[SplitDigitsOptions]
 ) -> TaskSequence:
-    """Five tasks of two handwritten digits each (0 and 1, 2 and 3, …), of 8x8 pixels; see `digits`.
+    """Five tasks of two handwritten digits each (0 and 1, 2 and 3, …), 8x8 pixels.
 
     By default, each task has about 250 training images, 36 for validation and about 72
-    for testing.
+    for testing. See `digits` for the images and their preprocessing.
 
     Args:
-        classes_per_task: How many digits each task has.
-        tasks: How many tasks; by default as many as the digits give.
-        order: Digits in the order in which they are dealt out to tasks; by default 0 to
-            9.
-        labels: The digits of each task, in place of `classes_per_task` and `order`.
-            Tasks may share digits.
-        full_out_dim: Whether each task keeps all ten classes, and thereby the labels as
-            they are.
-        target_padding: Number of classes without images to put behind the others.
-        separate_heads: Whether each task has outputs of its own, behind those of the
-            tasks before it; otherwise they share them.
         validation_size: Number of validation images of each task; 0 for no validation
             split.
-        one_hot: Whether targets are one-hot rows instead of class indices.
-        augmentation: Whether training images are shifted at random by up to one pixel;
-            all inputs are then normalised as well.
-        normalize: Whether to subtract the mean (0.3050) and divide by the standard
-            deviation (0.3759); by default exactly with augmentation.
+        **options: See `SplitDigitsOptions`.
 
     Raises:
-        ConfigError: A digit does not exist or stands twice, there are too few for so
-            many tasks, or a size is not possible.
+        ConfigError: A digit does not exist or appears twice, there are too few digits
+            for so many tasks, or a size is not possible.
     """
-    whole = digits(validation_size=0, augmentation=augmentation, normalize=normalize)
+    chosen = with_defaults(SplitDigitsOptions, options)
     return split_tasks(
-        whole,
-        classes_per_task=classes_per_task,
-        tasks=tasks,
-        order=order,
-        labels=labels,
-        full_out_dim=full_out_dim,
-        target_padding=target_padding,
-        separate_heads=separate_heads,
+        digits(validation_size=0, **only(InputOptions, chosen)),
         validation_size=validation_size,
-        hold_out=stratified,
-        one_hot=one_hot,
+        hold_out=hold_out_stratified,
+        **only(SplitOptions, chosen),
     )
 
 
-def split_mnist(
-    *,
-    classes_per_task: int = 2,
-    tasks: int | None = None,
-    order: tuple[int, ...] | None = None,
-    labels: tuple[tuple[int, ...], ...] | None = None,
-    full_out_dim: bool = False,
-    target_padding: int = 0,
-    separate_heads: bool = False,
-    validation_size: int = 0,
-    one_hot: bool = False,
-    augmentation: bool = False,
-    normalize: bool | None = None,
-    data_dir: Path | str | None = None,
-    download: bool = True,
-    mirrors: tuple[str, ...] | None = None,
-    verify: bool = True,
-) -> TaskSequence:
-    """Five tasks of two MNIST digits each (0 and 1, 2 and 3, …); see `mnist`.
+def split_mnist(*, validation_size: int = 0, **options: Unpack[SplitMnistOptions]) -> TaskSequence:
+    """Five tasks of two MNIST digits each (0 and 1, 2 and 3, …).
 
     By default, each task has about 12,000 training and 2,000 test images, and none for
-    validation.
+    validation. See `mnist` for the images, their preprocessing and their files (12 MB).
 
     Args:
-        classes_per_task: How many digits each task has.
-        tasks: How many tasks; by default as many as the digits give.
-        order: Digits in the order in which they are dealt out to tasks; by default 0 to
-            9.
-        labels: The digits of each task, in place of `classes_per_task` and `order`.
-            Tasks may share digits.
-        full_out_dim: Whether each task keeps all ten classes, and thereby the labels as
-            they are.
-        target_padding: Number of classes without images to put behind the others.
-        separate_heads: Whether each task has outputs of its own, behind those of the
-            tasks before it; otherwise they share them.
         validation_size: Number of validation images of each task, the first ones of its
             training images; 0 for no validation split.
-        one_hot: Whether targets are one-hot rows instead of class indices.
-        augmentation: Whether training images are shifted at random by up to four
-            pixels; all inputs are then normalised as well.
-        normalize: Whether to subtract the training images' mean (0.1307) and divide by
-            their standard deviation (0.3081); by default exactly with augmentation.
-        data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else
-            `~/.cache/hypnet`.
-        download: Whether missing or damaged files may be downloaded (12 MB).
-        mirrors: Addresses of folders to download from, tried in turn; by default those
-            that torchvision knows.
-        verify: Whether every archive must have MNIST's published MD5 checksum,
-            downloaded or found. Without, other data in the same format is taken as
-            well, as long as it is whole.
+        **options: See `SplitMnistOptions`.
 
     Raises:
-        ConfigError: A digit does not exist or stands twice, there are too few for so
-            many tasks, or a size is not possible.
+        ConfigError: A digit does not exist or appears twice, there are too few digits
+            for so many tasks, or a size is not possible.
         DataError: A file is missing, damaged or holds something else, and cannot be
             downloaded.
     """
-    whole = mnist(
-        validation_size=0,
-        augmentation=augmentation,
-        normalize=normalize,
-        data_dir=data_dir,
-        download=download,
-        mirrors=mirrors,
-        verify=verify,
-    )
+    chosen = with_defaults(SplitMnistOptions, options)
+    whole = only(MnistOptions, {**chosen, "one_hot": False})
     return split_tasks(
-        whole,
-        classes_per_task=classes_per_task,
-        tasks=tasks,
-        order=order,
-        labels=labels,
-        full_out_dim=full_out_dim,
-        target_padding=target_padding,
-        separate_heads=separate_heads,
+        mnist(validation_size=0, **whole),
         validation_size=validation_size,
-        one_hot=one_hot,
+        **only(SplitOptions, chosen),
     )
 
 
@@ -162,44 +102,29 @@ def split_cifar(
     full_out_dim: bool = False,
     target_padding: int = 0,
     validation_size: int = 0,
-    one_hot: bool = False,
-    augmentation: bool = False,
-    cutout: bool = False,
-    normalize: bool | None = None,
-    data_dir: Path | str | None = None,
-    download: bool = True,
-    mirrors: tuple[str, ...] | None = None,
+    **options: Unpack[SplitCifarOptions],
 ) -> TaskSequence:
-    """CIFAR-10, then slices of CIFAR-100: six tasks of ten classes each; see `cifar10` and `cifar100`.
+    """CIFAR-10, then slices of CIFAR-100: six tasks of ten classes each.
 
     The first task is all of CIFAR-10, the second one has the labels 0 to 9 of
-    CIFAR-100, and so on. Ids go on where those of CIFAR-10 end: the first image of
-    CIFAR-100 has the id 60,000.
+    CIFAR-100, and so on. The ids of CIFAR-100 follow those of CIFAR-10: its first image
+    has the id 60,000. See `cifar10` and `cifar100` for the images, their preprocessing
+    and their files (170 MB each).
 
     Args:
-        tasks: How many tasks, at most 11 of ten classes.
-        classes_per_task: How many labels each task has. Ten must be a multiple of it:
-            CIFAR-10 gives the first tasks, CIFAR-100 all others.
-        full_out_dim: Whether each task keeps all classes of its dataset, and thereby
-            the labels as they are.
-        target_padding: Number of classes without images to put behind the others.
+        tasks: Number of tasks, at most 11 of ten classes.
+        classes_per_task: Number of labels per task; a divisor of ten. CIFAR-10 gives
+            the first tasks, CIFAR-100 all others.
+        full_out_dim: Whether each task keeps all classes of its dataset, and so the
+            original labels.
+        target_padding: Number of classes without samples to append to the classes of
+            each task.
         validation_size: Number of validation images of each task; 0 for no validation
             split.
-        one_hot: Whether targets are one-hot rows instead of class indices.
-        augmentation: Whether training images are shifted at random by up to four pixels
-            and mirrored; all inputs are then normalised as well.
-        cutout: Whether augmentation makes a square blank as well: of 16x16 pixels in
-            CIFAR-10, of 8x8 in CIFAR-100.
-        normalize: Whether to subtract ImageNet's mean and divide by its standard
-            deviation, channel by channel; by default exactly with augmentation.
-        data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else
-            `~/.cache/hypnet`.
-        download: Whether missing or damaged archives may be downloaded (170 MB each).
-        mirrors: Addresses of folders to download from, tried in turn; by default the
-            authors'.
+        **options: See `SplitCifarOptions`.
 
     Raises:
-        ConfigError: There are not so many tasks, or a size is not possible.
+        ConfigError: The number of tasks or a size is not possible.
         DataError: An archive is missing, damaged or holds something else, and cannot be
             downloaded.
 
@@ -207,6 +132,7 @@ def split_cifar(
         F. Zenke, B. Poole and S. Ganguli, *Continual Learning Through Synaptic
         Intelligence*, ICML, 2017, arXiv:1703.04200.
     """
+    chosen = with_defaults(SplitCifarOptions, options)
     if classes_per_task < 1 or 10 % classes_per_task:
         raise ConfigError(f"classes_per_task must be 1, 2, 5 or 10, got {classes_per_task}")
     of_ten = 10 // classes_per_task
@@ -214,6 +140,7 @@ def split_cifar(
         raise ConfigError(
             f"tasks must be between 1 and {11 * of_ten}, as there are 110 classes, got {tasks}"
         )
+    whole = only(CifarOptions, {**chosen, "one_hot": False})
     made: list[Task] = []
     for load, here, first_id in (
         (cifar10, min(tasks, of_ten), 0),
@@ -221,131 +148,78 @@ def split_cifar(
     ):
         if here < 1:
             continue
-        whole = load(
-            validation_size=0,
-            augmentation=augmentation,
-            cutout=cutout,
-            normalize=normalize,
-            data_dir=data_dir,
-            download=download,
-            mirrors=mirrors,
-        )
         made += split_tasks(
-            _renumbered(whole, first_id),
+            _renumbered(load(validation_size=0, **whole), first_id),
             classes_per_task=classes_per_task,
             tasks=here,
             full_out_dim=full_out_dim,
             target_padding=target_padding,
             validation_size=validation_size,
-            one_hot=one_hot,
+            one_hot=chosen["one_hot"],
         )
-    named = (
-        replace(task, spec=task.spec.model_copy(update={"name": f"split_cifar_{n}"}))
-        for n, task in enumerate(made)
-    )
-    return TaskSequence("split_cifar", tuple(named))
+    return TaskSequence("split_cifar", tuple(_named(made)))
+
+
+def _named(tasks: list[Task]) -> list[Task]:
+    return [
+        replace(task, spec=task.spec.model_copy(update={"name": f"split_cifar_{number}"}))
+        for number, task in enumerate(tasks)
+    ]
 
 
 def _renumbered(task: Task, first_id: int) -> Task:
-    """The same task with larger ids; without a validation split."""
+    """The same task with all ids increased."""
 
     def moved(split: Split) -> Split:
-        return replace(
-            split, samples=replace(split.samples, first_id=split.samples.first_id + first_id)
-        )
+        samples = replace(split.samples, first_id=split.samples.first_id + first_id)
+        return replace(split, samples=samples)
 
-    parts = parts_of(task).map(moved)
-    return Task(task.spec, parts.train, parts.test)
+    return task.map(moved)
 
 
 def permuted_digits(
     *,
-    tasks: int = 10,
-    first_unpermuted: bool = False,
-    padding: int = 0,
-    target_padding: int = 0,
-    separate_heads: bool = False,
     validation_size: int = 180,
-    one_hot: bool = False,
     normalize: bool = False,
-    seed: int = 0,
+    **options: Unpack[PaddedPermutationOptions],
 ) -> TaskSequence:
-    """Ten tasks of the same handwritten digits, of 8x8 pixels, with the pixels in another order in each; see `digits`.
+    """Ten tasks of the same small digits, with the pixels in another order in each.
+
+    See `digits` for the images.
 
     Args:
-        tasks: How many tasks.
-        first_unpermuted: Whether the first task is left as it is.
-        padding: Pixels that are put around each image before it is permuted; black
-            ones.
-        target_padding: Number of classes without images to put behind the others.
-        separate_heads: Whether each task has outputs of its own, behind those of the
-            tasks before it; otherwise they share them.
         validation_size: Number of validation images; 0 for no validation split.
-        one_hot: Whether targets are one-hot rows instead of class indices.
         normalize: Whether to subtract the mean (0.3050) and divide by the standard
             deviation (0.3759).
-        seed: What permutations are drawn from. The permutation of a task does not
-            depend on how many tasks there are.
+        **options: See `PaddedPermutationOptions`.
 
     Raises:
         ConfigError: A size is not possible.
     """
-    return permuted_tasks(
-        digits(validation_size=validation_size, normalize=normalize),
-        tasks=tasks,
-        first_unpermuted=first_unpermuted,
-        padding=padding,
-        target_padding=target_padding,
-        separate_heads=separate_heads,
-        one_hot=one_hot,
-        seed=seed,
-    )
+    whole = digits(validation_size=validation_size, normalize=normalize)
+    return permuted_tasks(whole, **options)
 
 
 def permuted_mnist(
     *,
-    tasks: int = 10,
-    first_unpermuted: bool = False,
     padding: int = 2,
-    target_padding: int = 0,
-    separate_heads: bool = False,
     validation_size: int = 5000,
-    one_hot: bool = False,
     normalize: bool = False,
-    seed: int = 0,
-    data_dir: Path | str | None = None,
-    download: bool = True,
-    mirrors: tuple[str, ...] | None = None,
-    verify: bool = True,
+    **options: Unpack[PermutedMnistOptions],
 ) -> TaskSequence:
-    """Ten tasks of the same MNIST digits, with the pixels in another order in each; see `mnist`.
+    """Ten tasks of the same MNIST digits, with the pixels in another order in each.
 
-    With the default padding, images are 32x32 pixels large. A hundred tasks need hardly
-    more memory than one.
+    With the default padding, images have 32x32 pixels. A hundred tasks need hardly more
+    memory than one. See `mnist` for the images and their files (12 MB).
 
     Args:
-        tasks: How many tasks.
-        first_unpermuted: Whether the first task is left as it is.
-        padding: Pixels that are put around each image before it is permuted; black
-            ones.
-        target_padding: Number of classes without images to put behind the others.
-        separate_heads: Whether each task has outputs of its own, behind those of the
-            tasks before it; otherwise they share them.
+        padding: Number of black pixels to add on each side of an image before it is
+            permuted.
         validation_size: Number of validation images, the first ones of the training
             set; 0 for no validation split.
-        one_hot: Whether targets are one-hot rows instead of class indices.
         normalize: Whether to subtract the training images' mean (0.1307) and divide by
             their standard deviation (0.3081).
-        seed: What permutations are drawn from. The permutation of a task does not
-            depend on how many tasks there are.
-        data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else
-            `~/.cache/hypnet`.
-        download: Whether missing or damaged files may be downloaded (12 MB).
-        mirrors: Addresses of folders to download from, tried in turn; by default those
-            that torchvision knows.
-        verify: Whether every archive must have MNIST's published MD5 checksum,
-            downloaded or found. Without, other data in the same format is taken as
-            well, as long as it is whole.
+        **options: See `PermutedMnistOptions`.
 
     Raises:
         ConfigError: A size is not possible.
@@ -357,21 +231,6 @@ def permuted_mnist(
         Investigation of Catastrophic Forgetting in Gradient-Based Neural Networks*,
         2013, arXiv:1312.6211.
     """
-    whole = mnist(
-        validation_size=validation_size,
-        normalize=normalize,
-        data_dir=data_dir,
-        download=download,
-        mirrors=mirrors,
-        verify=verify,
-    )
-    return permuted_tasks(
-        whole,
-        tasks=tasks,
-        first_unpermuted=first_unpermuted,
-        padding=padding,
-        target_padding=target_padding,
-        separate_heads=separate_heads,
-        one_hot=one_hot,
-        seed=seed,
-    )
+    files = only(VerifiedDownloadOptions, options)
+    whole = mnist(validation_size=validation_size, normalize=normalize, **files)
+    return permuted_tasks(whole, padding=padding, **only(PermutationOptions, options))

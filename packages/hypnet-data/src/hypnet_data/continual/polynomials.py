@@ -1,4 +1,4 @@
-"""Three polynomials, learnt one after the other: the example with which continual learning by hypernetworks was published."""
+"""Three polynomials in sequence: the toy problem of continual learning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypnet_data.toy.regression import Interval, RegressionTask, regression_task
 
 @dataclass(frozen=True)
 class Polynomial:
-    """A polynomial, its coefficients from the constant upwards, around a centre.
+    """A polynomial around a centre, with coefficients from the constant upwards.
 
     Example:
         >>> Polynomial((-1.0, 0.0, 2.0))(np.array([0.0, 1.0]))
@@ -27,7 +27,7 @@ class Polynomial:
     centre: float = 0.0
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The values at some places."""
+        """Evaluate the polynomial."""
         values = np.polynomial.polynomial.polyval(x - self.centre, self.coefficients)
         return np.asarray(values, dtype=np.float64)
 
@@ -37,7 +37,7 @@ PUBLISHED: Sequence[tuple[Function, Interval]] = (
     (Polynomial((-1.0, 0.0, 2.0)), (-1.0, 1.0)),
     (Polynomial((0.0, 0.0, 0.0, 1.0), centre=3.0), (2.0, 4.0)),
 )
-"""The functions and where each is learnt."""
+"""The functions and the interval of each."""
 
 
 def polynomials(
@@ -49,19 +49,20 @@ def polynomials(
     std: float = 0.05,
     seed: int = 0,
 ) -> TaskSequence:
-    """Three regression tasks: x + 3 on [-4, -2], 2x² - 1 on [-1, 1] and (x - 3)³ on [2, 4], with noise of standard deviation 0.05.
+    """Three regression tasks in sequence, each a polynomial on its own interval.
 
-    Training inputs are drawn uniformly and have noise; test and validation inputs are
-    equidistant and have none.
+    The functions are x + 3 on [-4, -2], 2x² - 1 on [-1, 1] and (x - 3)³ on [2, 4].
+    Training inputs are drawn uniformly, and training targets have Gaussian noise; test
+    and validation inputs are equidistant, and their targets have no noise.
 
     Args:
-        tasks: How many of the three tasks.
+        tasks: Number of tasks, up to three.
         train_size: Number of training samples of each task.
         test_size: Number of test samples of each task.
         validation_size: Number of validation samples of each task; 0 for no validation
             split.
         std: Standard deviation of the noise of training targets.
-        seed: Seed of inputs and noise; each task has a seed of its own, drawn from it.
+        seed: Seed of inputs and noise, from which each task gets its own.
 
     Raises:
         ConfigError: A number is not possible.

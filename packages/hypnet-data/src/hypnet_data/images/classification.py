@@ -1,4 +1,4 @@
-"""What all image classification datasets have in common: how stored images and labels become inputs and targets."""
+"""Preprocessing and splits that all image classification datasets share."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import torch
 from hypnet_core.errors import ConfigError
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks import Samples, Split, Task, Transform
-from hypnet_data.holdout import first
-from hypnet_data.prepared import Array
+from hypnet_data._io.prepared import Array
+from hypnet_data.holdout import hold_out_first
 from hypnet_data.transforms import Cutout, Normalize, OneHot, RandomCrop, RandomFlip, Scale
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +22,11 @@ class Preprocessing:
 
     Attributes:
         mean: Mean of each channel over the training images, scaled to [0, 1].
-        std: Standard deviation likewise.
-        padding: Pixels by which augmentation shifts an image at most.
+        std: Standard deviation of each channel, likewise.
+        padding: Largest shift of the augmentation in pixels.
         flips: Whether augmentation mirrors images.
-        cutout: Side in pixels of the square that cutout makes blank.
-        maximum: The value that is stored for white.
+        cutout: Side in pixels of the square that cutout blanks out.
+        maximum: The stored value of white.
     """
 
     mean: tuple[float, ...]
@@ -45,15 +47,22 @@ class Preprocessing:
         if normalize:
             steps.append(Normalize(self.mean, self.std))
         if cutout:
-            steps.append(Cutout(self.cutout))  # last, so that what is blank is the mean
+            steps.append(Cutout(self.cutout))  # last, so that blank pixels equal the mean
         return tuple(steps)
+
+
+@dataclass(frozen=True)
+class RawImages:
+    """The splits of an image dataset, raw: images `[N, C, H, W]` and labels `[N]`."""
+
+    train: Split
+    test: Split
+    val: Split | None
 
 
 def image_task(
     name: str,
-    train: Split,
-    test: Split,
-    val: Split | None,
+    images: RawImages,
     *,
     classes: int,
     preprocessing: Preprocessing,
@@ -62,22 +71,21 @@ def image_task(
     normalize: bool | None,
     cutout: bool = False,
 ) -> Task:
-    """A classification task from splits of raw images `[N, C, H, W]` and labels `[N]`.
+    """A classification task from raw images.
 
     Args:
         name: The task's name.
-        train: Training images, raw.
-        test: Test images, raw.
-        val: Validation images, raw; `None` for none.
+        images: The splits.
         classes: Number of classes.
         preprocessing: How images become inputs.
         one_hot: Whether targets are one-hot rows instead of class indices.
         augmentation: Whether training images are augmented.
-        normalize: Whether inputs are normalised; `None` for as `augmentation` says.
-        cutout: Whether augmentation blanks out a square as well.
+        normalize: Whether inputs are normalised; `None` for the value of
+            `augmentation`.
+        cutout: Whether augmentation also blanks out a square.
 
     Raises:
-        ConfigError: Cutout is asked for without augmentation.
+        ConfigError: Cutout is requested without augmentation.
     """
     if cutout and not augmentation:
         raise ConfigError("cutout is a part of the augmentation: set augmentation=true as well")
@@ -94,25 +102,26 @@ def image_task(
     spec = TaskSpec(
         name=name,
         kind="classification",
-        in_shape=tuple(train.samples.x.shape[1:]),
+        in_shape=tuple(images.train.samples.x.shape[1:]),
         out_shape=(classes,),
         normalization=(preprocessing.mean, preprocessing.std) if normalize else None,
     )
-    validation = None if val is None else ready(val, evaluation)
-    return Task(spec, ready(train, training), ready(test, evaluation), validation)
+    validation = None if images.val is None else ready(images.val, evaluation)
+    return Task(spec, ready(images.train, training), ready(images.test, evaluation), validation)
 
 
 def array_split(x: Array, y: Array, *, first_id: int = 0) -> Split:
-    """All of some images `[N, C, H, W]` and labels `[N]`, raw; the arrays are shared."""
+    """All images `[N, C, H, W]` and labels `[N]`, raw; the arrays are shared."""
     samples = Samples.of(x, y, first_id=first_id)
     return Split(samples, torch.arange(len(samples)))
 
 
-def held_out(everything: Split, validation_size: int) -> tuple[Split, Split | None]:
-    """Training and validation samples: the first ones are for validation.
+def held_out(everything: Split, test: Split, validation_size: int) -> RawImages:
+    """Hold out the first training images for validation.
 
     Raises:
-        ConfigError: Nothing would be left to learn from.
+        ConfigError: No training images would be left.
     """
-    in_val = first(everything.targets, validation_size)
-    return everything.subset(~in_val), everything.subset(in_val) if validation_size else None
+    in_val = hold_out_first(everything.targets, validation_size)
+    val = everything.subset(in_val) if validation_size else None
+    return RawImages(everything.subset(~in_val), test, val)

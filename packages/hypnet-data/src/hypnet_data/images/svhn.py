@@ -4,107 +4,95 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
 
 from hypnet_core.errors import DataError
+from hypnet_core.plugins import with_defaults
 from hypnet_core.tasks import Samples, Split, Task
-from hypnet_data.files import data_directory
-from hypnet_data.images.classification import Preprocessing, held_out, image_task
-from hypnet_data.images.published import SVHN
-from hypnet_data.prepared import Array, Arrays, prepared
-
-PREPROCESSING = Preprocessing(
-    mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), padding=4, cutout=20
+from hypnet_data._io.files import data_directory
+from hypnet_data._io.prepared import Array, Arrays, prepared
+from hypnet_data._io.published import SVHN
+from hypnet_data.images.classification import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+    held_out,
+    image_task,
 )
-"""With the mean and standard deviation of ImageNet, as in the predecessor, so that results can be compared."""
+from hypnet_data.options import CutoutOptions, TargetOptions, VerifiedDownloadOptions, only
+
+# ImageNet's mean and standard deviation, as in the predecessor, so that results can be
+# compared.
+PREPROCESSING = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD, padding=4, cutout=20)
 
 
-def svhn(
-    *,
-    validation_size: int = 0,
-    extra: bool = False,
-    one_hot: bool = False,
-    augmentation: bool = False,
-    cutout: bool = False,
-    normalize: bool | None = None,
-    data_dir: Path | str | None = None,
-    download: bool = True,
-    mirrors: tuple[str, ...] | None = None,
-    verify: bool = True,
-) -> Task:
-    """Street View House Numbers, 73,257 training and 26,032 test photographs of digits, 32x32 pixels, in ten classes.
+class SvhnOptions(TargetOptions, CutoutOptions, VerifiedDownloadOptions, total=False):
+    """Options of SVHN."""
 
-    Inputs are `(3, 32, 32)` between 0 and 1; images stay bytes in memory (305 MB, with
-    the extra ones 1.9 GB). Files are expected where torchvision puts them,
-    `DATA_DIR/train_32x32.mat`, `test_32x32.mat` and `extra_32x32.mat`; what is missing
-    or damaged is downloaded (246 MB, and 1.3 GB for the extra ones), with a message.
-    What was read from them is kept in `DATA_DIR/prepared`.
+
+def svhn(*, validation_size: int = 0, extra: bool = False, **options: Unpack[SvhnOptions]) -> Task:
+    """SVHN: 73,257 training and 26,032 test photographs of house numbers, 32x32 pixels.
+
+    Each image shows a digit. Inputs are `(3, 32, 32)` between 0 and 1; images stay
+    bytes in memory (305 MB, with the extra ones 1.9 GB). Augmentation shifts images by
+    up to four pixels; cutout blanks out a square of 20x20 pixels. Inputs are normalised
+    by ImageNet's statistics.
+
+    Files are expected at torchvision's place, `DATA_DIR/train_32x32.mat`,
+    `test_32x32.mat` and `extra_32x32.mat`; missing or damaged ones are downloaded (246
+    MB, and 1.3 GB for the extra ones), with a message. The arrays in them are kept in
+    `DATA_DIR/prepared`.
 
     Args:
         validation_size: Number of validation images, the first ones of the training
             set; 0 for no validation split.
-        extra: Whether 531,131 more, easier images are added to the training set, behind
-            the others.
-        one_hot: Whether targets are one-hot rows instead of class indices.
-        augmentation: Whether training images are shifted at random by up to four
-            pixels; all inputs are then normalised as well.
-        cutout: Whether augmentation makes a square of 20x20 pixels blank as well.
-        normalize: Whether to subtract ImageNet's mean and divide by its standard
-            deviation, channel by channel; by default exactly with augmentation.
-        data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else
-            `~/.cache/hypnet`.
-        download: Whether missing or damaged files may be downloaded.
-        mirrors: Addresses of folders to download from, tried in turn; by default the
-            authors'.
-        verify: Whether every file must have the published MD5 checksum, downloaded or
-            found. Without, other data in the same format is taken as well.
+        extra: Whether 531,131 more, easier images are appended to the training set.
+        **options: See `SvhnOptions`.
 
     Raises:
         DataError: A file is missing, damaged or holds something else, and cannot be
             downloaded.
-        ConfigError: `validation_size` leaves nothing to learn from, or cutout is asked
-            for without augmentation.
+        ConfigError: `validation_size` leaves no training images, or cutout is requested
+            without augmentation.
 
     References:
         Y. Netzer, T. Wang, A. Coates, A. Bissacco, B. Wu and A. Y. Ng, *Reading Digits
         in Natural Images with Unsupervised Feature Learning*, NIPS Workshop on Deep
         Learning and Unsupervised Feature Learning, 2011.
     """
-    root = data_directory(data_dir)
-    sources = SVHN.sources(root, mirrors=mirrors, verify=verify)[: 3 if extra else 2]
+    chosen = with_defaults(SvhnOptions, options)
+    root = data_directory(chosen["data_dir"])
+    sources = SVHN.sources(root, mirrors=chosen["mirrors"], verify=chosen["verify"])
+    sources = sources[: 3 if extra else 2]
     name = "svhn_extra" if extra else "svhn"
     arrays = prepared(
         root / "prepared" / f"{name}.arrays",
         sources,
         lambda: _joined([source.path for source in sources]),
-        download=download,
+        download=chosen["download"],
     )
-    # One store for all, the extra images last: so every image has the same id with and
-    # without them.
+    # One store for all, the extra images last, so that every image has the same id with
+    # and without them.
     samples = Samples.of(arrays["x"], arrays["y"])
     ends = arrays["ends"].tolist()
     rows = torch.arange(len(samples))
-    train, val = held_out(
-        Split(samples, torch.cat([rows[: ends[0]], rows[ends[1] :]])), validation_size
-    )
+    everything = Split(samples, torch.cat([rows[: ends[0]], rows[ends[1] :]]))
+    test = Split(samples, rows[ends[0] : ends[1]])
     return image_task(
         "svhn",
-        train,
-        Split(samples, rows[ends[0] : ends[1]]),
-        val,
+        held_out(everything, test, validation_size),
         classes=10,
         preprocessing=PREPROCESSING,
-        one_hot=one_hot,
-        augmentation=augmentation,
-        normalize=normalize,
-        cutout=cutout,
+        one_hot=chosen["one_hot"],
+        **only(CutoutOptions, chosen),
     )
 
 
 def _joined(files: list[Path]) -> Arrays:
-    """The images and labels of all files, one behind the other, and where each file ends."""
+    """The images and labels of all files in a row, and the end of each file."""
     parts = [_read(file) for file in files]
     return {
         "x": np.concatenate([x for x, _ in parts]),
@@ -114,11 +102,11 @@ def _joined(files: list[Path]) -> Arrays:
 
 
 def _read(file: Path) -> tuple[Array, Array]:
-    """The images, bytes `[N, 3, 32, 32]`, and the labels, bytes `[N]`, in a file of MATLAB's."""
+    """The images `[N, 3, 32, 32]` and labels `[N]` in a MATLAB file, both as bytes."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
-    # scipy's reader fails in many ways on what is not in the format
+    # scipy's reader fails in many ways on a damaged file.
     damage = (
         ValueError,
         TypeError,
@@ -137,8 +125,8 @@ def _read(file: Path) -> tuple[Array, Array]:
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"cannot read {file}: {error.strerror}") from error
         raise DataError(
-            f"{file} is no MATLAB file of images X and labels y ({error}): delete it, and download"
-            " it again"
+            f"{file} is not a MATLAB file of images X and labels y ({error}): delete it, and"
+            " download it again"
         ) from error
     if (
         x.dtype != np.uint8

@@ -1,1 +1,5 @@
-"""Images that stay on disk, and are read when a batch asks for them."""
+"""Image datasets that stay on disk and are read batch by batch."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

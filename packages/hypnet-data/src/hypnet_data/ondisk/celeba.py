@@ -1,18 +1,27 @@
-"""CelebA: photographs of famous people, and what they look like."""
+"""CelebA: photographs of faces, and their attributes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 
-from hypnet_core.errors import ConfigError, DataError
+from hypnet_core.errors import DataError
+from hypnet_core.plugins import with_defaults
 from hypnet_core.tasks import Task
-from hypnet_data.files import data_directory
-from hypnet_data.ondisk.task import Listing, file_splits, image_spec, lines_of, needed
+from hypnet_data._io.files import data_directory
+from hypnet_data.ondisk.task import (
+    Listing,
+    check_size,
+    image_spec,
+    lines_of,
+    needed,
+    stretched,
+)
+from hypnet_data.options import FolderOptions, ReadingOptions, only
 
 _GUIDE = "celeba"
 _FOLDERS = {"jpg": "img_align_celeba", "png": "img_align_celeba_png"}
@@ -20,74 +29,64 @@ _FOLDERS = {"jpg": "img_align_celeba", "png": "img_align_celeba_png"}
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class CelebATask(Task):
-    """Which attributes a face has.
+    """The attributes of faces.
 
     Attributes:
-        attribute_names: The attributes, in the order of the targets.
+        attribute_names: Names of the attributes, in the order of the targets.
     """
 
     attribute_names: tuple[str, ...]
 
 
+class CelebAOptions(ReadingOptions, FolderOptions, total=False):
+    """Options of CelebA."""
+
+
 def celeba(
     *,
-    format: Literal["jpg", "png"] = "jpg",  # noqa: A002 - the user's word
+    format: Literal["jpg", "png"] = "jpg",  # noqa: A002  the option's natural name
     size: tuple[int, int] = (218, 178),
-    workers: int = 0,
-    pin_memory: bool = False,
-    data_dir: Path | str | None = None,
+    **options: Unpack[CelebAOptions],
 ) -> CelebATask:
-    """CelebA, 162,770 training, 19,867 validation and 19,962 test photographs of faces with 40 attributes; the files must be there.
+    """CelebA: 202,599 photographs of faces with 40 attributes.
 
+    Provide the files yourself. 162,770 images are for training, 19,867 for validation
+    and 19,962 for testing.
     Inputs are `(3, height, width)` between 0 and 1, of the aligned and cropped images.
-    Targets are `(40,)`: 1 where a face has an attribute, else 0. A face has several, so
-    this is no classification in the sense of one class per sample; the task's kind is
-    `regression`, and binary cross-entropy its loss. Images are read from
-    `DATA_DIR/CelebA` when a batch asks for them: `Img/img_align_celeba/*.jpg` (or
-    `Img/img_align_celeba_png/*.png`), `Anno/list_attr_celeba.txt` and
+    Targets are `(40,)`: 1 where a face has an attribute, else 0. A face has several
+    attributes, so the task's kind is `regression`, not one class per sample; use binary
+    cross-entropy as the loss.
+
+    Images are read from `DATA_DIR/CelebA` batch by batch: `Img/img_align_celeba/*.jpg`
+    (or `Img/img_align_celeba_png/*.png`), `Anno/list_attr_celeba.txt` and
     `Eval/list_eval_partition.txt`; `docs/data/celeba.md` says how to prepare them.
 
     Args:
         format: Whether the JPEG or the PNG images are read.
-        size: Height and width that images are resized to; by default they stay as they
-            are.
-        workers: Number of processes that read batches ahead; 0 for none.
-        pin_memory: Whether batches of workers come in pinned memory, from which a GPU
-            copies faster.
-        data_dir: Folder of data; by default `$HYPNET_DATA`, else `~/.cache/hypnet`.
+        size: Height and width that images are resized to; by default their own.
+        **options: See `CelebAOptions`.
 
     Raises:
-        DataError: Something is missing or damaged.
+        DataError: A file is missing or damaged.
         ConfigError: The size is not possible.
 
     References:
         Z. Liu, P. Luo, X. Wang and X. Tang, *Deep Learning Face Attributes in the
         Wild*, ICCV, 2015, arXiv:1411.7766.
     """
-    if min(size) < 1:
-        raise ConfigError(
-            f"size must be a height and a width of at least one pixel, got {size[0]} and {size[1]}"
-        )
-    root = data_directory(data_dir) / "CelebA"
+    chosen = with_defaults(CelebAOptions, options)
+    check_size(size)
+    root = data_directory(chosen["data_dir"]) / "CelebA"
     images = needed(root / "Img" / _FOLDERS[format], "the folder of aligned images", _GUIDE)
     attribute_names, attributes = _attributes(root / "Anno" / "list_attr_celeba.txt")
     listing = _listed(images, attributes, root / "Eval" / "list_eval_partition.txt", format)
-    splits = file_splits(
-        listing,
-        size=size,
-        fit="stretch",
-        normalize=False,
-        flips=False,
-        classes=None,
-        workers=workers,
-        pin_memory=pin_memory,
-    )
+    splits = stretched(listing, size, only(ReadingOptions, chosen))
     spec = image_spec("celeba", size, len(attribute_names), regression=True, normalize=False)
     return CelebATask(spec, splits.train, splits.test, splits.val, attribute_names=attribute_names)
 
 
 def _attributes(path: Path) -> tuple[tuple[str, ...], dict[str, list[bool]]]:
-    """The names of the attributes, and which of them each image has."""
+    """The names of the attributes, and the values of each image."""
     lines = lines_of(path, "the attributes of each image", _GUIDE)
     if len(lines) < 3 or lines[0] != [str(len(lines) - 2)]:
         raise DataError(
@@ -107,7 +106,7 @@ def _attributes(path: Path) -> tuple[tuple[str, ...], dict[str, list[bool]]]:
 
 
 def _listed(images: Path, attributes: dict[str, list[bool]], path: Path, ending: str) -> Listing:
-    lines = lines_of(path, "which images are for training, validation and testing", _GUIDE)
+    lines = lines_of(path, "the training, validation and test images", _GUIDE)
     parts: Sequence[list[int]] = ([], [], [])
     for number, words in enumerate(lines):
         if len(words) != 2 or words[1] not in {"0", "1", "2"} or words[0] not in attributes:

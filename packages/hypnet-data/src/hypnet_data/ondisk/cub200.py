@@ -2,122 +2,87 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Unpack
 
 import torch
 
 from hypnet_core.errors import DataError
-from hypnet_core.tasks import Task
-from hypnet_data.files import data_directory, is_thorough
-from hypnet_data.images.published import CUB200
+from hypnet_core.plugins import with_defaults
+from hypnet_data._io.files import data_directory, is_thorough
+from hypnet_data._io.published import CUB200
+from hypnet_data._io.unpacking import unpack
 from hypnet_data.ondisk.task import (
+    CROP,
     Listing,
-    file_splits,
+    NamedClassesTask,
+    cropped,
     first_of_each_class,
     image_spec,
     lines_of,
     needed,
 )
-from hypnet_data.ondisk.unpacking import unpack
+from hypnet_data.options import PhotographOptions, VerifiedDownloadOptions, only
 
 _FOLDER = "CUB_200_2011"
 _GUIDE = "cub200"
 
 
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class NamedClassesTask(Task):
-    """A classification task that knows what its classes are called.
-
-    Attributes:
-        class_names: The names, in the order of the classes.
-    """
-
-    class_names: tuple[str, ...]
+class Cub200Options(PhotographOptions, VerifiedDownloadOptions, total=False):
+    """Options of CUB-200-2011."""
 
 
-def cub200(
-    *,
-    validation_per_class: int = 0,
-    one_hot: bool = False,
-    augmentation: bool = True,
-    workers: int = 0,
-    pin_memory: bool = False,
-    data_dir: Path | str | None = None,
-    download: bool = True,
-    mirrors: tuple[str, ...] | None = None,
-    verify: bool = True,
-) -> NamedClassesTask:
-    """Caltech-UCSD Birds 200-2011, 5,994 training and 5,794 test photographs of 200 kinds of birds, `(3, 224, 224)`.
+def cub200(**options: Unpack[Cub200Options]) -> NamedClassesTask:
+    """CUB-200-2011: 11,788 photographs of 200 kinds of birds, `(3, 224, 224)`.
 
-    Images are read from `DATA_DIR/CUB_200_2011` when a batch asks for them. If the
-    folder is missing, the archive `CUB_200_2011.tgz` is looked for beside it,
-    downloaded (1.2 GB) if need be, and unpacked. Training images are cut out at random
-    and mirrored, all others are cut out of the middle; all are normalised by ImageNet's
-    mean and standard deviation.
+    The Caltech-UCSD Birds: 5,994 images are for training and 5,794 for testing. They
+    are read from `DATA_DIR/CUB_200_2011` batch by batch. If the folder is missing, the
+    archive `CUB_200_2011.tgz` beside it is unpacked, and downloaded (1.2 GB) if need
+    be. `verify` checks the archive when it is unpacked, or when `hypnet data prepare`
+    finds it; unpacked files have no checksums.
+
+    Training images are cropped at random and mirrored, all others are cropped at the
+    centre; all are normalised by ImageNet's mean and standard deviation.
 
     Args:
-        validation_per_class: Number of validation images of each class, the first ones
-            of the training set; 0 for no validation split.
-        one_hot: Whether targets are one-hot rows instead of class indices.
-        augmentation: Whether training images are cut out at random and mirrored.
-        workers: Number of processes that read batches ahead; 0 for none.
-        pin_memory: Whether batches of workers come in pinned memory, from which a GPU
-            copies faster.
-        data_dir: Folder of downloaded data; by default `$HYPNET_DATA`, else
-            `~/.cache/hypnet`.
-        download: Whether the archive may be downloaded.
-        mirrors: Addresses of folders to download from, tried in turn; by default the
-            authors'.
-        verify: Whether the archive must have the published MD5 checksum, when it is
-            unpacked or `hypnet data prepare` finds it. Files that are unpacked already
-            have no checksums.
+        **options: See `Cub200Options`.
 
     Raises:
         DataError: A file is missing, damaged or holds something else, and cannot be
             downloaded.
-        ConfigError: A class would have no images left to learn from.
+        ConfigError: A class would have no training images left.
 
     References:
         C. Wah, S. Branson, P. Welinder, P. Perona and S. Belongie, *The Caltech-UCSD
         Birds-200-2011 Dataset*, California Institute of Technology, 2011.
     """
-    root = data_directory(data_dir) / _FOLDER
-    [source] = CUB200.sources(root.parent, mirrors=mirrors, verify=verify)
+    chosen = with_defaults(Cub200Options, options)
+    root = data_directory(chosen["data_dir"]) / _FOLDER
+    [source] = CUB200.sources(root.parent, mirrors=chosen["mirrors"], verify=chosen["verify"])
     if root.is_dir():
         if is_thorough() and source.path.exists():
-            source.obtain(download=download)
+            source.obtain(download=chosen["download"])
     else:
-        root = unpack(source.obtain(download=download), _FOLDER)
-    listing, names = _listed(root, validation_per_class)
-    splits = file_splits(
-        listing,
-        size=(224, 224),
-        fit="random",
-        normalize=True,
-        flips=True,
-        classes=len(names) if one_hot else None,
-        workers=workers,
-        pin_memory=pin_memory,
-    )
-    spec = image_spec("cub200", (224, 224), len(names), normalize=True)
-    train = splits.train if augmentation else splits.train.unaugmented()
-    return NamedClassesTask(spec, train, splits.test, splits.val, class_names=names)
+        root = unpack(source.obtain(download=chosen["download"]), _FOLDER)
+    listing, names = _listed(root, chosen["validation_per_class"])
+    splits = cropped(listing, len(names), only(PhotographOptions, chosen))
+    spec = image_spec("cub200", CROP, len(names), normalize=True)
+    return NamedClassesTask(spec, splits.train, splits.test, splits.val, class_names=names)
 
 
 def _listed(root: Path, validation_per_class: int) -> tuple[Listing, tuple[str, ...]]:
-    """The files and the names of the classes, from the four lists."""
+    """Read the four lists: the files, and the names of the classes."""
     needed(root / "images", "the folder of images", _GUIDE)
     names = _table(root / "classes.txt", "the names of the classes")
     files = _table(root / "images.txt", "the list of images")
     for name in files.values():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise DataError(
-                f"{root / 'images.txt'} names {name!r}, which leads out of the folder of images: it"
-                " is not the original"
+                f"{root / 'images.txt'} names {name!r}, a path out of the folder of images: it is"
+                " not the original"
             )
     labels = _table(root / "image_class_labels.txt", "the class of each image")
-    training = _table(root / "train_test_split.txt", "which images are for training")
+    training = _table(root / "train_test_split.txt", "the list of training images")
     for table, path in ((labels, "image_class_labels.txt"), (training, "train_test_split.txt")):
         if table.keys() != files.keys():
             raise DataError(
@@ -140,7 +105,7 @@ def _listed(root: Path, validation_per_class: int) -> tuple[Listing, tuple[str, 
 
 
 def _table(path: Path, what: str) -> dict[str, str]:
-    """Lines of a number and a word."""
+    """Read lines of a number and a word."""
     lines = lines_of(path, what, _GUIDE)
     damaged = next((number for number, words in enumerate(lines, 1) if len(words) != 2), None)
     if damaged is not None:

@@ -1,4 +1,4 @@
-"""ImageNet, as of the Large Scale Visual Recognition Challenge 2012."""
+"""ImageNet, in the version of the Large Scale Visual Recognition Challenge 2012."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from hypnet_core.errors import DataError
-from hypnet_data.files import data_directory
-from hypnet_data.ondisk.cub200 import NamedClassesTask
+from hypnet_core.plugins import with_defaults
+from hypnet_data._io.files import data_directory
 from hypnet_data.ondisk.task import (
+    CROP,
     Listing,
-    file_splits,
+    NamedClassesTask,
+    cropped,
     first_of_each_class,
     image_spec,
     lines_of,
     needed,
 )
+from hypnet_data.options import FolderOptions, PhotographOptions, only
 
 _GUIDE = "imagenet"
 _ENDINGS = {".jpeg", ".jpg", ".png"}
@@ -28,7 +32,7 @@ _ENDINGS = {".jpeg", ".jpg", ".png"}
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ImageNetTask(NamedClassesTask):
-    """The classification of ImageNet's classes, in the order of the development kit.
+    """Classification of ImageNet's classes, in the order of the development kit.
 
     Attributes:
         wordnet_ids: WordNet's id of each class.
@@ -37,14 +41,16 @@ class ImageNetTask(NamedClassesTask):
     wordnet_ids: tuple[str, ...]
 
     def to_folder_labels(self, labels: Tensor) -> Tensor:
-        """Labels in the order of the folders' names, as `torchvision.datasets.ImageFolder` and most pretrained networks have them.
+        """Convert labels to the order of the folders' names.
+
+        `torchvision.datasets.ImageFolder` and most pretrained networks use that order.
 
         Args:
             labels: Class indices `[n]`, or one-hot rows or scores `[n, classes]`, in
                 this task's order.
 
         Returns:
-            The same in the other order.
+            The same labels in the order of the folders' names.
         """
         order = sorted(range(len(self.wordnet_ids)), key=self.wordnet_ids.__getitem__)
         if labels.ndim == 2:
@@ -54,63 +60,45 @@ class ImageNetTask(NamedClassesTask):
         return places.to(labels.device)[labels]
 
 
-def imagenet(
-    *,
-    validation_per_class: int = 0,
-    one_hot: bool = False,
-    augmentation: bool = True,
-    workers: int = 0,
-    pin_memory: bool = False,
-    data_dir: Path | str | None = None,
-) -> ImageNetTask:
-    """ImageNet (ILSVRC2012), 1.28 million training photographs in 1,000 classes, `(3, 224, 224)`; the files must be there.
+class ImageNetOptions(PhotographOptions, FolderOptions, total=False):
+    """Options of ImageNet."""
+
+
+def imagenet(**options: Unpack[ImageNetOptions]) -> ImageNetTask:
+    """ImageNet (ILSVRC2012): 1.28 million training photographs, 1,000 classes.
+
+    Provide the files yourself: images are read from `DATA_DIR/imagenet` batch by batch,
+    from `train/WORDNET_ID/*.JPEG`, `val/*.JPEG` (or `val/WORDNET_ID/*.JPEG`) and
+    `meta/data/meta.mat`; `docs/data/imagenet.md` says how to prepare them. Inputs are
+    `(3, 224, 224)`. Training images are cropped at random and mirrored, all others are
+    cropped at the centre; all are normalised.
 
     Class `k` is number `k + 1` of the development kit (`ILSVRC2012_ID`), which is not
     the order of the folders' names; see `ImageNetTask.to_folder_labels`. The 50,000
-    images of the challenge's validation set are for testing; images for validation are
-    taken from the training set. Images are read from `DATA_DIR/imagenet` when a batch
-    asks for them: `train/WORDNET_ID/*.JPEG`, `val/*.JPEG` (or `val/WORDNET_ID/*.JPEG`)
-    and `meta/data/meta.mat`; `docs/data/imagenet.md` says how to prepare them. Training
-    images are cut out at random and mirrored, all others are cut out of the middle; all
-    are normalised.
+    images of the challenge's validation set are for testing; validation images are
+    taken from the training set.
 
     Args:
-        validation_per_class: Number of validation images of each class, the first ones
-            of the training set; 0 for no validation split.
-        one_hot: Whether targets are one-hot rows instead of class indices.
-        augmentation: Whether training images are cut out at random and mirrored.
-        workers: Number of processes that read batches ahead; 0 for none.
-        pin_memory: Whether batches of workers come in pinned memory, from which a GPU
-            copies faster.
-        data_dir: Folder of data; by default `$HYPNET_DATA`, else `~/.cache/hypnet`.
+        **options: See `ImageNetOptions`.
 
     Raises:
-        DataError: Something is missing or damaged.
-        ConfigError: A class would have no images left to learn from.
+        DataError: A file is missing or damaged.
+        ConfigError: A class would have no training images left.
 
     References:
         O. Russakovsky et al., *ImageNet Large Scale Visual Recognition Challenge*,
         International Journal of Computer Vision 115 (3), 2015, arXiv:1409.0575.
     """
-    root = data_directory(data_dir) / "imagenet"
+    chosen = with_defaults(ImageNetOptions, options)
+    root = data_directory(chosen["data_dir"]) / "imagenet"
     wordnet_ids, names = _classes(
         needed(root / "meta" / "data" / "meta.mat", "the development kit's classes", _GUIDE)
     )
-    listing = _listed(root, wordnet_ids, validation_per_class)
-    splits = file_splits(
-        listing,
-        size=(224, 224),
-        fit="random",
-        normalize=True,
-        flips=True,
-        classes=len(names) if one_hot else None,
-        workers=workers,
-        pin_memory=pin_memory,
-    )
-    spec = image_spec("imagenet", (224, 224), len(names), normalize=True)
-    train = splits.train if augmentation else splits.train.unaugmented()
+    listing = _listed(root, wordnet_ids, chosen["validation_per_class"])
+    splits = cropped(listing, len(names), only(PhotographOptions, chosen))
+    spec = image_spec("imagenet", CROP, len(names), normalize=True)
     return ImageNetTask(
-        spec, train, splits.test, splits.val, class_names=names, wordnet_ids=wordnet_ids
+        spec, splits.train, splits.test, splits.val, class_names=names, wordnet_ids=wordnet_ids
     )
 
 
@@ -135,7 +123,7 @@ def _classes(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         found = sorted(
             (int(entry["ILSVRC2012_ID"]), str(entry["WNID"]), str(entry["words"]))
             for entry in synsets
-            if int(entry["num_children"]) == 0  # the others are classes of classes
+            if int(entry["num_children"]) == 0  # others are groups of classes
         )
     except damage as error:
         raise DataError(
@@ -158,8 +146,8 @@ def _listed(root: Path, wordnet_ids: Sequence[str], validation_per_class: int) -
 
 
 def _in_folders(folder: Path, wordnet_ids: Sequence[str]) -> tuple[list[str], list[int]]:
-    """Images in a folder per class, in the order of classes and then of names."""
-    needed(folder, "the images, in a folder per class", _GUIDE)
+    """Images in one folder per class, ordered by class and then by name."""
+    needed(folder, "the images, in one folder per class", _GUIDE)
     names: list[str] = []
     labels: list[int] = []
     for label, wordnet_id in enumerate(wordnet_ids):
@@ -175,13 +163,13 @@ def _in_folders(folder: Path, wordnet_ids: Sequence[str]) -> tuple[list[str], li
 
 
 def _test(root: Path, wordnet_ids: Sequence[str]) -> tuple[list[str], list[int]]:
-    """The challenge's validation images: in a folder per class, or all in one, in the order of the ground truth."""
+    """The challenge's validation images, in folders per class or in a single one."""
     folder = needed(root / "val", "the challenge's validation images", _GUIDE)
     if any((folder / wordnet_id).is_dir() for wordnet_id in wordnet_ids):
         return _in_folders(folder, wordnet_ids)
     truth = root / "meta" / "data" / "ILSVRC2012_validation_ground_truth.txt"
     lines = lines_of(truth, "the classes of the validation images", _GUIDE)
-    inside = _images(folder)
+    inside = _images(folder)  # in the order of the ground truth
     if len(inside) != len(lines):
         raise DataError(
             f"{folder} holds {len(inside)} images, but {truth} has {len(lines)} classes for them:"

@@ -1,4 +1,4 @@
-"""From the names of image files to batches of images of one size."""
+"""Reading batches of images of one size from files."""
 
 from __future__ import annotations
 
@@ -26,29 +26,31 @@ _MARGIN = 256 / 224
 
 @dataclass(frozen=True)
 class ReadImages:
-    """Read colour images from files, and bring them to one size.
+    """Read colour images from files and bring them to one size.
 
-    The ways to bring them to one size:
+    The reader of splits whose stored samples are file names (see
+    `hypnet_core.tasks.Reader`). There are three ways to bring images to one size:
 
     - `stretch`: resized, whatever their proportions;
-    - `centre`: resized so that the shorter side is a seventh larger than it should be
-      (256 for 224), then the middle is cut out;
-    - `random`: a rectangle of between 8 % and all of the image, of proportions between
-      3:4 and 4:3, is cut out at random and resized. For training alone; evaluation
-      takes `centre` in its place.
+    - `centre`: resized so that the shorter side is a seventh larger than required (256
+      for 224), then cropped at the centre;
+    - `random`: a random crop of between 8 % and all of the image, with proportions
+      between 3:4 and 4:3, is resized. For training alone; evaluation uses `centre`
+      instead.
 
     Args:
         root: The folder that names are relative to.
         size: Height and width.
-        fit: How images come to that size.
-        threads: Number of threads that decode the images of a batch; 0 and 1 need none.
+        fit: The way to bring images to that size.
+        threads: Number of threads that decode the images of a batch; no threads are
+            started for 0 and 1.
 
     Shapes:
-        File names `[B, L]` as bytes, filled up with zeros; images `[B, 3, height,
-        width]`, bytes.
+        File names `[B, L]` as bytes, padded with zeros; images `[B, 3, height, width]`,
+        bytes.
 
     References:
-        The random rectangles are those of C. Szegedy et al., *Going Deeper with
+        The random crops follow C. Szegedy et al., *Going Deeper with
         Convolutions*, CVPR, 2015, arXiv:1409.4842.
     """
 
@@ -58,10 +60,10 @@ class ReadImages:
     threads: int = 0
 
     def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The images with these names.
+        """Read the images with these names.
 
         Raises:
-            DataError: A file is missing, or is no image.
+            DataError: A file is missing, or is not an image.
         """
         names = file_names(values)
         if not names:
@@ -80,11 +82,11 @@ class ReadImages:
 
     @property
     def is_random(self) -> bool:
-        """Whether the same files may give other images."""
+        """Whether the crops are random."""
         return self.fit == "random"
 
-    def unaugmented(self) -> ReadImages:
-        """How validation and test images are read."""
+    def for_evaluation(self) -> ReadImages:
+        """The reader of validation and test images."""
         return replace(self, fit="centre") if self.fit == "random" else self
 
     def _read(self, name: str, chances: Tensor | None) -> Tensor:
@@ -109,7 +111,7 @@ class ReadImages:
             ) from error
         except damage as error:
             raise DataError(
-                f"{path} is no image that can be decoded ({error}): replace it by the original"
+                f"{path} is not an image that can be decoded ({error}): replace it by the original"
             ) from error
 
     def _fitted(self, image: Image, chances: Tensor | None) -> Tensor:
@@ -141,8 +143,8 @@ def rectangle(height: int, width: int, chances: Tensor) -> tuple[int, int, int, 
         height: The image's height.
         width: Its width.
         chances: Numbers between 0 and 1 `[tries, 4]`: for the area, the proportions,
-            top and left of each try. If none fits, the largest rectangle in the middle
-            with possible proportions is taken.
+            top and left of each try. If no try fits, the result is the largest centred
+            rectangle with possible proportions.
     """
     for area, proportion, top, left in chances.tolist():
         wanted = height * width * (_SCALE[0] + area * (_SCALE[1] - _SCALE[0]))
@@ -158,11 +160,11 @@ def rectangle(height: int, width: int, chances: Tensor) -> tuple[int, int, int, 
 
 
 def stored_names(names: Sequence[str]) -> Tensor:
-    """File names as bytes `[N, L]`, filled up with zeros: what a split stores in place of images."""
+    """Encode file names as bytes `[N, L]`, padded with zeros, for a split to store."""
     packed = np.array([name.encode() for name in names])
     return torch.from_numpy(packed.view(np.uint8).reshape(len(names), packed.itemsize).copy())
 
 
 def file_names(stored: Tensor) -> list[str]:
-    """The inverse of `stored_names`."""
+    """Decode file names: the inverse of `stored_names`."""
     return [bytes(row).rstrip(b"\0").decode() for row in stored.cpu().numpy()]

@@ -1,34 +1,47 @@
-"""What all datasets of image files have in common."""
+"""Splits and lists that all datasets of image files share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.specs import TaskSpec
-from hypnet_core.tasks import LoadedSplit, Samples, Transform
-from hypnet_data.files import note_use
+from hypnet_core.tasks import LoadedSplit, Samples, Task, Transform
+from hypnet_data._io.files import note_use
 from hypnet_data.ondisk.reading import ReadImages, stored_names
+from hypnet_data.options import PhotographOptions, ReadingOptions
 from hypnet_data.transforms import Normalize, OneHot, RandomFlip, Scale
 
+CROP = (224, 224)
+"""Height and width of the crops of photographs."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class NamedClassesTask(Task):
+    """A classification task that knows the names of its classes.
+
+    Attributes:
+        class_names: The names, in the order of the classes.
+    """
+
+    class_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files of a dataset, in the order of their ids, and what they show.
+    """The image files of a dataset, in the order of their ids, and their targets.
 
     Attributes:
         root: The folder that names are relative to.
         names: Paths of the files, relative to the folder.
         targets: Classes `[N]`, or numbers `[N, …]`.
-        parts: Which of them are for training, testing and (if not `None`) validation.
+        parts: Indices of the training, test and (if not `None`) validation images.
     """
 
     root: Path
@@ -46,67 +59,95 @@ class Splits:
     val: LoadedSplit | None
 
 
-def file_splits(
-    listing: Listing,
-    *,
-    size: tuple[int, int],
-    fit: Literal["stretch", "random"],
-    normalize: bool,
-    flips: bool,
-    classes: int | None,
-    workers: int,
-    pin_memory: bool,
-) -> Splits:
-    """Splits that read image files.
+def cropped(listing: Listing, classes: int, options: PhotographOptions) -> Splits:
+    """Splits of photographs: cropped to `CROP`, normalised, augmented for training.
 
     Args:
         listing: The files.
-        size: Height and width that images get.
-        fit: How training images get that size; with `random`, evaluation cuts out the
-            middle.
-        normalize: Whether ImageNet's mean and standard deviation are subtracted and
-            divided by.
-        flips: Whether training images are mirrored at random.
-        classes: Number of columns of one-hot rows; `None` for targets as they are.
-        workers: Number of processes that read.
-        pin_memory: Whether batches come in pinned memory.
+        classes: Number of classes.
+        options: All options of the group.
     """
-    note_use(listing.root)
-    samples = Samples(stored_names(listing.names), listing.targets)
-    last: list[Transform] = [Scale()] + (
-        [Normalize(IMAGENET_MEAN, IMAGENET_STD)] if normalize else []
+    return _file_splits(
+        listing,
+        ReadImages(listing.root, CROP, "random"),
+        (RandomFlip(), Scale(), Normalize(IMAGENET_MEAN, IMAGENET_STD)),
+        (OneHot(classes),) if options["one_hot"] else (),
+        augmentation=options["augmentation"],
+        workers=options["workers"],
+        pin_memory=options["pin_memory"],
     )
-    first: list[Transform] = [
-        ReadImages(listing.root, size, fit),
-        *([RandomFlip()] if flips else []),
-    ]
-    training = (*first, *last)
-    targets = () if classes is None else (OneHot(classes),)
 
-    def split(rows: Tensor) -> LoadedSplit:
-        return LoadedSplit(samples, rows, training, targets, workers=workers, pin_memory=pin_memory)
 
+def stretched(listing: Listing, size: tuple[int, int], options: ReadingOptions) -> Splits:
+    """Splits of pictures that are resized, whatever their proportions.
+
+    Args:
+        listing: The files.
+        size: Height and width.
+        options: All options of the group.
+    """
+    return _file_splits(
+        listing,
+        ReadImages(listing.root, size, "stretch"),
+        (Scale(),),
+        (),
+        augmentation=False,
+        workers=options["workers"],
+        pin_memory=options["pin_memory"],
+    )
+
+
+def _file_splits(
+    listing: Listing,
+    reader: ReadImages,
+    transforms: tuple[Transform, ...],
+    targets: tuple[Transform, ...],
+    *,
+    augmentation: bool,
+    workers: int,
+    pin_memory: bool,
+) -> Splits:
+    note_use(listing.root)
     train, test, val = listing.parts
-    evaluated = [None if rows is None else _plain(split(rows)) for rows in (test, val)]
-    if evaluated[0] is None or not len(train) or not len(test):
+    if not len(train) or not len(test):
         raise DataError(
             f"{listing.root} has {len(train)} training and {len(test)} test images: both are needed"
         )
-    return Splits(split(train), evaluated[0], evaluated[1])
+    samples = Samples(stored_names(listing.names), listing.targets)
+    whole = LoadedSplit(
+        samples,
+        torch.arange(len(samples)),
+        transforms,
+        targets,
+        reader=reader,
+        workers=workers,
+        pin_memory=pin_memory,
+    )
+    plain = whole.unaugmented()
+    return Splits(
+        (whole if augmentation else plain).subset(train),
+        plain.subset(test),
+        None if val is None else plain.subset(val),
+    )
 
 
-def _plain(split: LoadedSplit) -> LoadedSplit:
-    found = split.unaugmented()
-    if not isinstance(found, LoadedSplit):
-        raise TypeError
-    return found
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse an impossible size of images.
+
+    Raises:
+        ConfigError: The height or the width is below one pixel.
+    """
+    if min(size) < 1:
+        raise ConfigError(
+            f"size must be a height and a width of at least one pixel, got {size[0]} and {size[1]}"
+        )
 
 
 def first_of_each_class(labels: Tensor, count: int) -> Tensor:
     """A flag for the first `count` samples of each class.
 
     Raises:
-        ConfigError: A class would have none left to learn from.
+        ConfigError: A class would have no training samples left.
     """
     if count < 0:
         raise ConfigError(f"validation_per_class must not be negative, got {count}")
@@ -138,15 +179,15 @@ def image_spec(
 
 
 def needed(path: Path, what: str, guide: str) -> Path:
-    """A file or folder that must be there.
+    """Check that a file or folder exists.
 
     Args:
-        path: Where.
-        what: What it is.
-        guide: The page of the documentation that says how to get it.
+        path: The file or folder.
+        what: Its content, for the error message.
+        guide: Page of the documentation that says how to get it.
 
     Raises:
-        DataError: It is not there, or is empty.
+        DataError: It is missing or empty.
     """
     if not path.exists():
         raise DataError(f"{path} is missing ({what}): docs/data/{guide}.md says how to prepare it")
@@ -159,7 +200,7 @@ def lines_of(path: Path, what: str, guide: str) -> list[list[str]]:
     """The words of each line of a list.
 
     Raises:
-        DataError: It is missing, empty, or no text.
+        DataError: It is missing, empty, or not text.
     """
     try:
         text = needed(path, what, guide).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Udacity's self-driving car challenge 2: how far the steering wheel was turned."""
+"""Udacity's self-driving car challenge 2: angles of the steering wheel."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
 
 from hypnet_core.errors import ConfigError, DataError
+from hypnet_core.plugins import with_defaults
 from hypnet_core.tasks import Task
-from hypnet_data.files import data_directory
-from hypnet_data.ondisk.task import Listing, file_splits, image_spec, needed
+from hypnet_data._io.files import data_directory
+from hypnet_data.ondisk.task import Listing, check_size, image_spec, needed, stretched
+from hypnet_data.options import FolderOptions, ReadingOptions, only
 
 _GUIDE = "udacity_ch2"
 _ENDINGS = {".jpg", ".jpeg", ".png"}
@@ -21,7 +24,7 @@ _ENDINGS = {".jpg", ".jpeg", ".png"}
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class SteeringTask(Task):
-    """Which angle the steering wheel had.
+    """Regression of the angle of the steering wheel.
 
     Attributes:
         test_angles_available: Whether the angles of the test images are known; if not,
@@ -31,46 +34,43 @@ class SteeringTask(Task):
     test_angles_available: bool
 
 
+class UdacityOptions(ReadingOptions, FolderOptions, total=False):
+    """Options of Udacity's challenge 2."""
+
+
 def udacity_ch2(
     *,
     validation_size: int = 0,
     size: tuple[int, int] = (192, 256),
     seed: int = 0,
-    workers: int = 0,
-    pin_memory: bool = False,
-    data_dir: Path | str | None = None,
+    **options: Unpack[UdacityOptions],
 ) -> SteeringTask:
-    """Udacity's self-driving car challenge 2: steering angles from pictures of the front camera; the files must be there.
+    """Udacity's challenge 2: steering angles from pictures of a car's front camera.
 
-    Inputs are `(3, height, width)` between 0 and 1, targets `(1,)`: the angle in
-    radians. Images are read from `DATA_DIR/udacity_ch2` when a batch asks for them:
-    `Ch2_002` for training and `Ch2_001` for testing, each with a folder `center` and a
-    table `interpolated.csv`; `docs/data/udacity_ch2.md` says how to prepare them. The
-    test images came without angles at first: then there is no table for them, all test
-    targets are 0, and the task's `test_angles_available` is false.
+    Provide the files yourself: images are read from `DATA_DIR/udacity_ch2` batch by
+    batch, from `Ch2_002` for training and `Ch2_001` for testing, each with a folder
+    `center` and a table `interpolated.csv`; `docs/data/udacity_ch2.md` says how to
+    prepare them. Inputs are `(3, height, width)` between 0 and 1, targets `(1,)`: the
+    angle in radians. The test images were first published without angles: if their
+    table is missing, all test targets are 0, and the task's `test_angles_available` is
+    false.
 
     Args:
         validation_size: Number of validation images, drawn from the training images; 0
             for no validation split.
         size: Height and width that images are resized to.
-        seed: What validation images are drawn from.
-        workers: Number of processes that read batches ahead; 0 for none.
-        pin_memory: Whether batches of workers come in pinned memory, from which a GPU
-            copies faster.
-        data_dir: Folder of data; by default `$HYPNET_DATA`, else `~/.cache/hypnet`.
+        seed: Seed of the choice of validation images.
+        **options: See `UdacityOptions`.
 
     Raises:
-        DataError: Something is missing or damaged.
-        ConfigError: The size is not possible, or there would be nothing left to learn
-            from.
+        DataError: A file is missing or damaged.
+        ConfigError: The size is not possible, or no training images would be left.
     """
-    if min(size) < 1:
-        raise ConfigError(
-            f"size must be a height and a width of at least one pixel, got {size[0]} and {size[1]}"
-        )
+    chosen = with_defaults(UdacityOptions, options)
+    check_size(size)
     if seed < 0:
         raise ConfigError(f"seed must not be negative, got {seed}")
-    root = data_directory(data_dir) / "udacity_ch2"
+    root = data_directory(chosen["data_dir"]) / "udacity_ch2"
     train_names, train_angles = _table(root, "Ch2_002", "the training images")
     known = (root / "Ch2_001" / "interpolated.csv").is_file()
     test_names, test_angles = (
@@ -88,22 +88,13 @@ def udacity_ch2(
     listing = Listing(
         root, train_names + test_names, targets, (train, test, val if validation_size else None)
     )
-    splits = file_splits(
-        listing,
-        size=size,
-        fit="stretch",
-        normalize=False,
-        flips=False,
-        classes=None,
-        workers=workers,
-        pin_memory=pin_memory,
-    )
+    splits = stretched(listing, size, only(ReadingOptions, chosen))
     spec = image_spec("udacity_ch2", size, 1, regression=True, normalize=False)
     return SteeringTask(spec, splits.train, splits.test, splits.val, test_angles_available=known)
 
 
 def _table(root: Path, part: str, what: str) -> tuple[list[str], list[float]]:
-    """The centre camera's images and their angles, in the order of the table."""
+    """Read the images of the centre camera and their angles, in the table's order."""
     path = needed(root / part / "interpolated.csv", f"the steering angles of {what}", _GUIDE)
     needed(root / part / "center", what, _GUIDE)
     names: list[str] = []
@@ -135,7 +126,7 @@ def _angle(text: str) -> float:
 
 
 def _without_angles(root: Path) -> tuple[list[str], list[float]]:
-    """All test images, in the order of their names, which are times."""
+    """All test images, ordered by their names, which are times."""
     folder = needed(root / "Ch2_001" / "center", "the test images", _GUIDE)
     names = sorted(
         f"Ch2_001/center/{path.name}"

@@ -1,1 +1,5 @@
-"""Figures of datasets, samples and predictions."""
+"""Figures of datasets, samples and predictions (requires the extra `plots`)."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,20 +1,20 @@
-"""What all figures have in common: they are made without a window, returned, and saved on request.
+"""Figures without a window: functions return them, and save them on request.
 
-matplotlib comes with the extra `plots`. In a notebook, a figure that is returned
-displays itself.
+In a notebook, a returned figure is displayed.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
 from hypnet_core.errors import ConfigError, HypnetError
-from hypnet_data.writing import whole_file
+from hypnet_data._io.downloads import data_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ FORMATS = ("png", "pdf", "svg")
 
 
 def new_figure(figsize: Size) -> Figure:
-    """An empty figure: without pyplot, so without a window and without a global list of figures.
+    """An empty figure, without pyplot: no window and no global list of figures.
 
     Raises:
         HypnetError: matplotlib is not installed.
@@ -41,23 +41,51 @@ def new_figure(figsize: Size) -> Figure:
     return Figure(figsize=figsize, layout="constrained")
 
 
+# A legend of more entries, or of large letters, would cover the data: it goes beside
+# the axes, at most so many points high.
 _BESIDE, _COLUMN = 4, 280
-"""A legend of more entries, or of large letters, would cover what is drawn, and is put beside it, at most so many points high."""
 
 
-def finished(figure: Figure, path: Path | None, *, publication_style: bool = False) -> Figure:
-    """The figure with legends where something has a label, saved if a path is given.
+class FigureOptions(TypedDict, total=False):
+    """How a figure looks, and where it is saved."""
+
+    publication_style: Annotated[
+        bool,
+        Field(
+            default=False,
+            description="Whether for print: large letters, thick lines, no titles, no frame.",
+        ),
+    ]
+    path: Annotated[
+        Path | None,
+        Field(
+            default=None,
+            description="File to save the figure in (PNG, PDF or SVG, by its suffix); not saved by"
+            " default.",
+        ),
+    ]
+
+
+class SizedFigureOptions(FigureOptions, total=False):
+    """How a figure looks, its size, and where it is saved."""
+
+    figsize: Annotated[
+        Size, Field(default=(10, 6), description="Width and height of the figure in inches.")
+    ]
+
+
+def finished(figure: Figure, options: FigureOptions) -> Figure:
+    """Add legends where something has a label, and save the figure if asked to.
 
     Args:
-        figure: What was drawn.
-        path: Where to save it (PNG, PDF or SVG, by its ending); not at all by default.
-        publication_style: Whether for print: large letters, thick lines, no titles, no
-            frame.
+        figure: The figure.
+        options: All options of the group.
 
     Raises:
-        ConfigError: The ending of `path` is another.
+        ConfigError: The suffix of `path` is not that of PNG, PDF or SVG.
         DataError: The file cannot be written.
     """
+    publication_style = options["publication_style"]
     for axes in figure.axes:
         if publication_style:
             for_print(axes)
@@ -67,30 +95,30 @@ def finished(figure: Figure, path: Path | None, *, publication_style: bool = Fal
             axes.legend(frameon=False, fontsize=size, loc="center left", bbox_to_anchor=(1.0, 0.5))
         elif count:
             axes.legend(frameon=False, fontsize=size)
-    if path is not None:
-        save(figure, path)
+    if options["path"] is not None:
+        save(figure, options["path"])
     return figure
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Save a figure as what its ending says.
+    """Save a figure in the format of its suffix.
 
     Raises:
-        ConfigError: The ending is not that of PNG, PDF or SVG.
+        ConfigError: The suffix is not that of PNG, PDF or SVG.
         DataError: The file cannot be written.
     """
     ending = path.suffix.removeprefix(".").lower()
     if ending not in FORMATS:
         raise ConfigError(
-            f"a figure is saved as {', '.join(FORMATS)}, by the ending of its file: {path} has none"
+            f"a figure is saved as {', '.join(FORMATS)}, by the suffix of its file: {path} has none"
             " of them"
         )
-    with whole_file(path) as file:
+    with data_file(path) as file:
         figure.savefig(file, format=ending)
 
 
 def for_print(axes: Axes) -> None:
-    """Large letters, thick lines, no title, no frame."""
+    """Restyle for print: large letters, thick lines, no title, no frame."""
     axes.set_title("")
     for line in axes.lines:
         line.set_linewidth(3)
@@ -102,5 +130,5 @@ def for_print(axes: Axes) -> None:
 
 
 def array_of(values: Any) -> NDArray[Any]:
-    """Numbers as a numpy array, wherever they are."""
+    """Numbers as a numpy array, also from another device."""
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)

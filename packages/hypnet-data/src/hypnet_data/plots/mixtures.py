@@ -1,16 +1,17 @@
-"""Figures of inputs from a mixture of Gaussians: where one cannot know, how to classify, real and fake samples, several tasks."""
+"""Figures of Gaussian inputs: maps of uncertainty and of classes, samples and tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from hypnet_core.errors import ConfigError
-from hypnet_data.plots.figures import Size, array_of, finished, new_figure
+from hypnet_core.plugins import with_defaults
+from hypnet_data.plots.figures import Size, SizedFigureOptions, array_of, finished, new_figure
 from hypnet_data.plots.samples import scatter
 from hypnet_data.toy.gaussian import MixtureTask
 from hypnet_data.toy.mixture_model import GaussianMixture, Mesh
@@ -26,19 +27,19 @@ _GRID = 300
 def uncertainty(
     mixture: GaussianMixture, points: Any, kind: Uncertainty = "class"
 ) -> NDArray[np.float64]:
-    r"""How uncertain a mixture is about some inputs `[n]`.
+    r"""The uncertainty of a mixture at some inputs, `[n]`.
 
     - `class`: the entropy of the component, $-\sum_k p(y_k \mid x) \log p(y_k \mid x)$,
       divided by its largest possible value $\log K$.
     - `density`: the density $p(x)$ itself.
     - `joint`: the entropy of component and input at $x$, $-\sum_k p(x)\,p(y_k \mid x)
-      \log [p(x)\,p(y_k \mid x)]$, where $p(x)$ was divided by its largest value among
-      the inputs; it shows where components overlap, and the border of the data.
+      \log [p(x)\,p(y_k \mid x)]$, where $p(x)$ is divided by its largest value among
+      the inputs; it shows the overlap of components and the border of the data.
 
     Args:
         mixture: The mixture.
         points: Inputs `[n, D]`.
-        kind: Which of the three.
+        kind: One of the three measures.
 
     Raises:
         ConfigError: There is no such kind.
@@ -60,52 +61,60 @@ def uncertainty(
     raise ConfigError(f"kind must be 'class', 'density' or 'joint', got {kind!r}")
 
 
+class MapOptions(SizedFigureOptions, total=False):
+    """Options of a map over the plane of inputs."""
+
+    grid: Annotated[
+        Mesh | None,
+        Field(default=None, description="The points; by default `task.input_mesh(size=300)`."),
+    ]
+    samples: Annotated[Any, Field(default=None, description="Inputs to draw on top `[n, 2]`.")]
+    modes: Annotated[
+        Any, Field(default=None, description="The component of each of them `[n]`, for its colour.")
+    ]
+    sample_label: Annotated[
+        str | None, Field(default=None, description="Legend entry of these inputs.")
+    ]
+    sketch_components: Annotated[
+        bool,
+        Field(
+            default=False,
+            description="Whether each component is drawn as an ellipse of two standard deviations.",
+        ),
+    ]
+
+
 def plot_uncertainty_map(
     task: MixtureTask,
     *,
     kind: Uncertainty = "class",
     uncertainties: Any = None,
-    grid: Mesh | None = None,
-    samples: Any = None,
-    modes: Any = None,
-    sample_label: str | None = None,
-    sketch_components: bool = False,
     title: str = "Uncertainty",
-    publication_style: bool = False,
-    path: Path | None = None,
-    figsize: Size = (10, 6),
+    **options: Unpack[MapOptions],
 ) -> Figure:
-    """A map of how uncertain the mixture, or a network, is about each input.
+    """Draw a map of the uncertainty of the mixture, or of a network.
 
     Args:
         task: Where the inputs come from.
         kind: Which uncertainty of the mixture is drawn; see `uncertainty`.
         uncertainties: A network's, in place of the mixture's: one number per point of
             the grid.
-        grid: Where; by default `task.input_mesh(size=300)`.
-        samples: Inputs to draw on top `[n, 2]`.
-        modes: The component of each of them `[n]`, for its colour.
-        sample_label: What the legend calls them.
-        sketch_components: Whether each component is drawn as an ellipse, two standard
-            deviations wide.
         title: Title of the figure.
-        publication_style: Whether for print: large letters, no title, no frame.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
-            default.
-        figsize: Width and height in inches.
+        **options: See `MapOptions`.
 
     Raises:
         ConfigError: There is not one number per point, inputs are not two-dimensional,
-            or the ending of `path` is another.
+            or the suffix of `path` is unknown.
         DataError: The file cannot be written.
     """
-    grid = grid or task.input_mesh(size=_GRID)
+    chosen = with_defaults(MapOptions, options)
+    grid = chosen["grid"] or task.input_mesh(size=_GRID)
     values = (
         uncertainty(task.mixture, grid.points, kind)
         if uncertainties is None
         else array_of(uncertainties)
     )
-    figure, axes = _plane(title, figsize)
+    figure, axes = _plane(title, chosen["figsize"])
     drawn = axes.pcolormesh(
         grid.x1,
         grid.x2,
@@ -115,50 +124,35 @@ def plot_uncertainty_map(
         rasterized=True,
     )
     figure.colorbar(drawn, ax=axes)
-    _on_top(axes, task, samples, modes, sample_label, sketch=sketch_components)
-    return finished(figure, path, publication_style=publication_style)
+    _on_top(axes, task, chosen)
+    return finished(figure, chosen)
 
 
 def plot_classification_map(
     task: MixtureTask,
     *,
     classes: Any = None,
-    grid: Mesh | None = None,
-    samples: Any = None,
-    modes: Any = None,
-    sample_label: str | None = None,
-    sketch_components: bool = False,
     title: str = "Optimal classification",
-    publication_style: bool = False,
-    path: Path | None = None,
-    figsize: Size = (10, 6),
+    **options: Unpack[MapOptions],
 ) -> Figure:
-    """A map of how each input is classified best, or of how a network classifies it.
+    """Draw a map of the optimal classes, or of the classes that a network predicts.
 
     Args:
         task: Where the inputs come from.
         classes: A network's classes, in place of the optimal ones: one per point of the
             grid.
-        grid: Where; by default `task.input_mesh(size=300)`.
-        samples: Inputs to draw on top `[n, 2]`.
-        modes: The component of each of them `[n]`, for its colour.
-        sample_label: What the legend calls them.
-        sketch_components: Whether each component is drawn as an ellipse, two standard
-            deviations wide.
         title: Title of the figure.
-        publication_style: Whether for print: large letters, no title, no frame.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
-            default.
-        figsize: Width and height in inches.
+        **options: See `MapOptions`.
 
     Raises:
         ConfigError: There is not one class per point, inputs are not two-dimensional,
-            or the ending of `path` is another.
+            or the suffix of `path` is unknown.
         DataError: The file cannot be written.
     """
-    grid = grid or task.input_mesh(size=_GRID)
+    chosen = with_defaults(MapOptions, options)
+    grid = chosen["grid"] or task.input_mesh(size=_GRID)
     values = task.mixture.classify(grid.points) if classes is None else array_of(classes)
-    figure, axes = _plane(title, figsize)
+    figure, axes = _plane(title, chosen["figsize"])
     colours = _on(grid, values, "classes")
     axes.pcolormesh(
         grid.x1,
@@ -171,8 +165,8 @@ def plot_classification_map(
         shading="auto",
         rasterized=True,
     )
-    _on_top(axes, task, samples, modes, sample_label, sketch=sketch_components)
-    return finished(figure, path, publication_style=publication_style)
+    _on_top(axes, task, chosen)
+    return finished(figure, chosen)
 
 
 def plot_real_fake(
@@ -180,30 +174,26 @@ def plot_real_fake(
     fake: Any,
     *,
     title: str = "Real and fake samples",
-    publication_style: bool = False,
-    path: Path | None = None,
-    figsize: Size = (10, 6),
+    **options: Unpack[SizedFigureOptions],
 ) -> Figure:
-    """Real and generated inputs in one plane.
+    """Draw real and generated inputs in one plane.
 
     Args:
         real: Inputs of the dataset `[n, 2]`.
-        fake: Generated ones `[m, 2]`.
+        fake: Generated inputs `[m, 2]`.
         title: Title of the figure.
-        publication_style: Whether for print: large letters, no title, no frame.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
-            default.
-        figsize: Width and height in inches.
+        **options: See `SizedFigureOptions`.
 
     Raises:
-        ConfigError: Inputs are not two-dimensional, or the ending of `path` is another.
+        ConfigError: Inputs are not two-dimensional, or the suffix of `path` is unknown.
         DataError: The file cannot be written.
     """
-    figure, axes = _plane(title, figsize)
+    chosen = with_defaults(SizedFigureOptions, options)
+    figure, axes = _plane(title, chosen["figsize"])
     for label, points, marker in (("real", real, "o"), ("fake", fake, "x")):
         drawn = _two(points)
         axes.scatter(drawn[:, 0], drawn[:, 1], s=14, marker=marker, label=label)
-    return finished(figure, path, publication_style=publication_style)
+    return finished(figure, chosen)
 
 
 def plot_gaussians(
@@ -212,28 +202,24 @@ def plot_gaussians(
     places: Sequence[Any] | None = None,
     predictions: Sequence[Any] | None = None,
     labels: Sequence[str] | None = None,
-    publication_style: bool = False,
-    path: Path | None = None,
-    figsize: Size = (10, 6),
+    **options: Unpack[SizedFigureOptions],
 ) -> Figure:
-    """Several tasks with two-dimensional inputs in one space: their training samples, and a network's predictions.
+    """Draw tasks with two-dimensional inputs: training samples, and predictions.
 
     Args:
-        tasks: What to draw; targets are numbers.
+        tasks: The tasks; their targets are numbers.
         places: For each task, the inputs of its predictions `[n, 2]`.
         predictions: For each task, the predicted values `[n]`.
-        labels: What the legend calls each task; `task 1`, `task 2`, … by default, for
-            ten tasks at most.
-        publication_style: Whether for print: large letters, no title, no frame.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
-            default.
-        figsize: Width and height in inches.
+        labels: Legend entry of each task; by default `task 1`, `task 2`, … for at most
+            ten tasks.
+        **options: See `SizedFigureOptions`.
 
     Raises:
         ConfigError: There is not one entry per task, inputs are not two-dimensional, or
-            the ending of `path` is another.
+            the suffix of `path` is unknown.
         DataError: The file cannot be written.
     """
+    chosen = with_defaults(SizedFigureOptions, options)
     if (places is None) != (predictions is None):
         raise ConfigError("places and predictions go together: give both, or neither")
     for name, entries in (("places", places), ("predictions", predictions), ("labels", labels)):
@@ -242,7 +228,7 @@ def plot_gaussians(
                 f"{name} must have one entry per task: there are {len(tasks)} tasks, but"
                 f" {len(entries)} entries"
             )
-    figure = new_figure(figsize)
+    figure = new_figure(chosen["figsize"])
     axes: Any = figure.add_subplot(projection="3d", xlabel="x1", ylabel="x2", zlabel="y")
     for number, task in enumerate(tasks):
         batch = next(task.train.batches(len(task.train)))
@@ -272,7 +258,7 @@ def plot_gaussians(
                 marker="x",
                 color=f"C{number % 10}",
             )
-    return finished(figure, path, publication_style=publication_style)
+    return finished(figure, chosen)
 
 
 def _plane(title: str, figsize: Size) -> tuple[Figure, Axes]:
@@ -290,27 +276,27 @@ def _two(points: Any) -> NDArray[Any]:
 def _on(grid: Mesh, values: NDArray[Any], what: str) -> NDArray[Any]:
     if values.size != len(grid.points):
         raise ConfigError(
-            f"there must be one number per point of the grid: it has {len(grid.points)}, but"
-            f" {values.size} {what} came"
+            f"there must be one number per point of the grid: it has {len(grid.points)} points,"
+            f" but got {values.size} {what}"
         )
     return values.reshape(grid.x1.shape)
 
 
-def _on_top(
-    axes: Axes, task: MixtureTask, samples: Any, modes: Any, label: str | None, *, sketch: bool
-) -> None:
-    if samples is not None:
-        points = _two(samples)
-        if modes is None:
+def _on_top(axes: Axes, task: MixtureTask, options: MapOptions) -> None:
+    """Draw samples and components over a map."""
+    if options["samples"] is not None:
+        points = _two(options["samples"])
+        if options["modes"] is None:
+            label = options["sample_label"]
             axes.scatter(points[:, 0], points[:, 1], s=10, color="black", label=label)
         else:
-            scatter(axes, points, array_of(modes))
-    if sketch:
+            scatter(axes, points, array_of(options["modes"]))
+    if options["sketch_components"]:
         _sketch(axes, task.mixture)
 
 
 def _sketch(axes: Axes, mixture: GaussianMixture) -> None:
-    """Each component as its mean and the ellipse of two standard deviations."""
+    """Draw each component as its mean and an ellipse of two standard deviations."""
     turn = np.linspace(0, 2 * np.pi, 60)
     circle = np.stack([np.cos(turn), np.sin(turn)])
     for mean, factor in zip(mixture.means, np.linalg.cholesky(mixture.covariances), strict=True):

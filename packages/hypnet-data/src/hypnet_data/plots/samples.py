@@ -1,18 +1,18 @@
-"""Some samples in a grid, or as points of a plane, with what they are and what they were taken for."""
+"""Figures of samples, as a grid of images or points of a plane."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hypnet_core.errors import ConfigError
+from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import TaskSpec
-from hypnet_data.plots.figures import Size, array_of, finished, new_figure
+from hypnet_data.plots.figures import FigureOptions, Size, array_of, finished, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _MOST = 400
-"""So many images take some seconds to draw, and are as small as can be told apart."""
+"""Images per figure: more take many seconds and are too small to tell apart."""
 
 
 def plot_samples(
@@ -32,40 +32,39 @@ def plot_samples(
     names: Sequence[str] | None = None,
     columns: int = 8,
     title: str = "",
-    publication_style: bool = False,
-    path: Path | None = None,
     figsize: Size | None = None,
+    **options: Unpack[FigureOptions],
 ) -> Figure:
-    """Some samples with their targets, predictions, or both: images in a grid, points of a plane in one picture.
+    """Draw samples with their targets, predictions, or both.
+
+    Images are drawn in a grid, points of a plane in one picture.
 
     Args:
-        spec: What the samples belong to; it says how images were normalised, and
-            whether targets are classes.
+        spec: Specification of their task: the normalisation of images, and whether
+            targets are classes.
         x: Inputs `[n, *in_shape]`; images `(C, H, W)` with one or three channels, or
             vectors `(1,)` or `(2,)`.
-        targets: What they are: class indices, one-hot rows, or numbers.
-        predictions: What they were taken for: class indices, scores of all classes, or
-            numbers.
-        names: What the classes are called; their indices by default.
+        targets: Class indices, one-hot rows, or numbers.
+        predictions: Class indices, scores of all classes, or numbers.
+        names: Names of the classes; their indices by default.
         columns: Images per row.
         title: Title of the whole figure.
-        publication_style: Whether for print: large letters, no title.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
-            default.
         figsize: Width and height in inches; by default as large as the grid needs.
+        **options: See `FigureOptions`.
 
     Raises:
         ConfigError: Samples cannot be drawn or are too many, there are not as many
-            targets or predictions as inputs, or the ending of `path` is another.
+            targets or predictions as inputs, or the suffix of `path` is unknown.
         DataError: The file cannot be written.
 
     Example:
-        >>> from hypnet_data.images.digits import digits
+        >>> from hypnet_data import digits
         >>> task = digits()
         >>> batch = next(task.test.batches(16))
         >>> len(plot_samples(task.spec, batch.x, targets=batch.y).axes)
         16
     """
+    chosen = with_defaults(FigureOptions, options)
     samples = array_of(x)
     if samples.shape[1:] != spec.in_shape or not len(samples):
         raise ConfigError(
@@ -76,7 +75,7 @@ def plot_samples(
         for what, values in (("target", targets), ("prediction", predictions))
         if values is not None
     }
-    heading = "" if publication_style else title
+    heading = "" if chosen["publication_style"] else title
     if len(spec.in_shape) == 3 and spec.in_shape[0] in {1, 3}:
         check_grid(len(samples))
         figure = _grid(_pixels(samples, spec), labels, columns, heading, figsize)
@@ -87,11 +86,11 @@ def plot_samples(
             "only images of one or three channels and points of a plane can be drawn, not"
             f" {list(spec.in_shape)}"
         )
-    return finished(figure, path, publication_style=publication_style)
+    return finished(figure, chosen)
 
 
 def check_grid(count: int) -> None:
-    """Refuse a grid that nobody could look at.
+    """Refuse a grid of too many images.
 
     Raises:
         ConfigError: There are too many images.
@@ -107,7 +106,7 @@ def _labels(
     values: NDArray[Any], spec: TaskSpec, names: Sequence[str] | None, count: int, what: str
 ) -> NDArray[Any]:
     if len(values) != count:
-        raise ConfigError(f"there are {count} inputs, but {len(values)} values for what: {what}")
+        raise ConfigError(f"there are {count} inputs, but {len(values)} values of the {what}")
     if spec.kind == "regression":
         numbers: NDArray[Any] = values.reshape(count, -1)[:, 0]
         return numbers
@@ -121,7 +120,7 @@ def _labels(
 
 
 def _pixels(samples: NDArray[Any], spec: TaskSpec) -> NDArray[Any]:
-    """Images as they were before they were normalised, channels last, between 0 and 1."""
+    """Undo the normalisation of images: channels last, between 0 and 1."""
     if spec.normalization is not None:
         mean, std = (np.asarray(numbers)[:, None, None] for numbers in spec.normalization)
         samples = samples * std + mean
@@ -194,7 +193,7 @@ def _points(
 
 
 def scatter(axes: Axes, points: NDArray[Any], values: NDArray[Any]) -> None:
-    """Points of a plane: a colour per class, or a scale of colours for numbers."""
+    """Draw points of a plane, coloured by class or on a scale of numbers."""
     if np.issubdtype(values.dtype, np.floating):
         drawn = axes.scatter(points[:, 0], points[:, 1], c=values, s=12)
         axes.figure.colorbar(drawn, ax=axes)

@@ -1,1 +1,5 @@
-"""Small synthetic problems."""
+"""Toy problems: functions of one variable, rings, mixtures of Gaussians."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Classification of points in a plane: each class is a ring."""
+"""Classification of points of a plane: each class is a ring."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def donuts(
     one_hot: bool = False,
     seed: int = 42,
 ) -> Task:
-    """Points in rings, each ring a class; inputs are `(2,)`, drawn uniformly from the area of the rings.
+    """Points in rings, each ring a class.
+
+    Inputs are `(2,)`, drawn uniformly from the area of the rings.
 
     Args:
         centers: The centre of each ring.
@@ -35,8 +37,8 @@ def donuts(
         train_size: Number of training points per ring.
         test_size: Number of test points per ring.
         one_hot: Whether targets are one-hot rows instead of class indices.
-        seed: What the points are drawn from. A ring's training points do not depend on
-            the other rings, nor on its test points.
+        seed: Seed of the points. The training points of a ring do not depend on the
+            other rings, nor on its test points.
 
     Raises:
         ConfigError: There is not one pair of radii per centre, a ring is empty, or a
@@ -77,12 +79,12 @@ def donuts(
 def annulus(
     center: Pair, radii: Pair, size: int, random: np.random.Generator
 ) -> NDArray[np.float64]:
-    r"""Points `[size, 2]` that are uniform in a ring: $r_\text{inner} < \lVert x - c \rVert \le r_\text{outer}$.
+    r"""Uniform points of a ring, $r_1 < \lVert x - c \rVert \le r_2$.
 
     Args:
         center: $c$.
         radii: Inner and outer radius.
-        size: How many points.
+        size: Number of points.
         random: Source of randomness.
 
     Raises:
@@ -93,9 +95,8 @@ def annulus(
         raise ConfigError(
             f"a ring needs an inner radius and a larger outer one, got {inner:g} and {outer:g}"
         )
-    distance = np.sqrt(
-        outer**2 - random.random(size) * (outer**2 - inner**2)
-    )  # equal areas are equally probable
+    # Uniform in the squared radius, so that equal areas are equally probable.
+    distance = np.sqrt(outer**2 - random.random(size) * (outer**2 - inner**2))
     angle = random.uniform(0.0, 2 * math.pi, size)
     points: NDArray[np.float64] = np.asarray(center) + distance[:, None] * np.stack(
         [np.cos(angle), np.sin(angle)], axis=1

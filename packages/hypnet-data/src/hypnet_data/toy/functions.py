@@ -1,8 +1,7 @@
-"""Functions of one variable for configuration files: by a name of ours, or by where they are found."""
+"""Functions of one variable, chosen by name or by import string."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
@@ -10,7 +9,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnet_core.errors import ConfigError, did_you_mean
+from hypnet_core.errors import ConfigError, ImportStringError, did_you_mean
+from hypnet_core.import_strings import import_callable
 
 Function: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """From places `[n]` to values `[n]`."""
@@ -25,7 +25,7 @@ NAMED: Mapping[str, Function] = MappingProxyType(
         "sine": np.sin,
     }
 )
-"""The functions that have a name."""
+"""The functions that have a short name."""
 
 
 def function_named(name: str) -> Function:
@@ -57,27 +57,22 @@ def import_function(name: str) -> Function:
     Raises:
         ConfigError: There is none.
     """
-    module_name, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        return import_callable(name)
+    except ImportStringError as error:
         raise ConfigError(f"cannot import the function {name!r}: {error}") from error
-    if not callable(found):
-        raise ConfigError(f"{name!r} is no function, but a {type(found).__name__}")
-    function: Function = found
-    return function
 
 
 def evaluate(function: Function, x: NDArray[np.float64], what: str) -> NDArray[np.float64]:
-    """The values of a function at some places, checked.
+    """Evaluate a function, and check its values.
 
     Raises:
-        ConfigError: There is not one finite number per place.
+        ConfigError: It does not return one finite number per place.
     """
     values = np.asarray(function(x), dtype=np.float64)
     if values.shape != x.shape:
         raise ConfigError(
-            f"{what} must give one number per place: {list(values.shape)} values came for"
+            f"{what} must return one number per place, but returned shape {list(values.shape)} for"
             f" {list(x.shape)} places"
         )
     if not np.isfinite(values).all():

@@ -1,18 +1,20 @@
-"""Inputs that are drawn from Gaussians: one task each, a sequence of them, or all in one."""
+"""Tasks with Gaussian inputs: one Gaussian, a sequence of them, or a mixture."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 from torch import Tensor
 
 from hypnet_core.errors import ConfigError
+from hypnet_core.plugins import with_defaults
 from hypnet_core.protocols import SplitLike
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks import Samples, Split, Task, TaskSequence
@@ -26,7 +28,7 @@ MapFunction: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """From inputs `[n, D]` to values `[n]`."""
 
 Sizes: TypeAlias = tuple[Sequence[int], Sequence[int]]
-"""How many training and how many test inputs come from each component."""
+"""Numbers of training and of test inputs of each component."""
 
 COVARIANCE: Matrix = ((0.0025, 0.0), (0.0, 0.0025))
 MEANS: Matrix = tuple(
@@ -37,7 +39,7 @@ MEANS: Matrix = tuple(
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class MixtureTask(Task):
-    """A task whose inputs are drawn from a Gaussian, or from a mixture of several, and that knows it.
+    """A task that knows the mixture of Gaussians that its inputs are drawn from.
 
     Attributes:
         mixture: The distribution of the inputs; it has densities, responsibilities,
@@ -47,7 +49,10 @@ class MixtureTask(Task):
     mixture: GaussianMixture
 
     def symmetric_kl(self, fake: Any, **options: Any) -> float:
-        """How far samples are from the inputs' distribution: `GaussianMixture.symmetric_kl` with the training inputs as real ones."""
+        """Divergence of samples from the training inputs.
+
+        See `GaussianMixture.symmetric_kl`.
+        """
         return self.mixture.symmetric_kl(fake, inputs(self.train), **options)
 
     def input_mesh(
@@ -60,9 +65,9 @@ class MixtureTask(Task):
         """An even grid of inputs.
 
         Args:
-            first: Lowest and highest first coordinate; by default all training and test
-                inputs are inside, with a margin of a twentieth.
-            second: Likewise the second coordinate.
+            first: Limits of the first coordinate; by default those of all training and
+                test inputs, with a margin of a twentieth.
+            second: Limits of the second coordinate, likewise.
             size: Number of points along each coordinate.
 
         Raises:
@@ -86,152 +91,163 @@ def inputs(split: SplitLike) -> Tensor:
     return next(split.batches(len(split))).x
 
 
+class DrawOptions(TypedDict, total=False):
+    """The number and the seed of samples."""
+
+    train_size: Annotated[
+        int,
+        Field(default=100, description="Number of training samples of each Gaussian (on average)."),
+    ]
+    test_size: Annotated[
+        int,
+        Field(default=100, description="Number of test samples of each Gaussian (on average)."),
+    ]
+    seed: Annotated[
+        int,
+        Field(
+            default=0,
+            description="Seed of the inputs. Those of one Gaussian do not depend on the others.",
+        ),
+    ]
+
+
+class GaussiansOptions(DrawOptions, total=False):
+    """Several Gaussians and the functions of their inputs."""
+
+    means: Annotated[
+        Matrix,
+        Field(default=MEANS, description="Mean of each Gaussian, by default on a grid."),
+    ]
+    covariances: Annotated[
+        tuple[Matrix, ...],
+        Field(default=(COVARIANCE,), description="Covariance of each Gaussian, or one for all."),
+    ]
+    functions: Annotated[
+        tuple[str, ...] | SkipJsonSchema[tuple[MapFunction, ...]] | None,
+        Field(
+            default=None,
+            description="The regression target of each Gaussian, or one function for all: an"
+            " import string `package.module:function`, or in Python a function from inputs"
+            " `[n, D]` to values `[n]`; by default the density of the Gaussian.",
+        ),
+    ]
+
+
 def gaussian(
     *,
     mean: Vector = (0.0, 0.0),
     covariance: Matrix = COVARIANCE,
-    train_size: int = 100,
-    test_size: int = 100,
     function: str | SkipJsonSchema[MapFunction] | None = None,
-    seed: int = 0,
+    **options: Unpack[DrawOptions],
 ) -> MixtureTask:
-    """Regression of a function of inputs that are drawn from a Gaussian; by default, of the Gaussian's own density.
+    """Regression of a function of Gaussian inputs; by default, of their own density.
 
     Inputs are `(D,)` with as many dimensions as the mean, targets `(1,)`, both float32.
 
     Args:
         mean: The mean of the inputs.
-        covariance: Their covariance.
-        train_size: Number of training samples.
-        test_size: Number of test samples.
-        function: What to learn: an import string `package.module:function`, or in
-            Python a function from inputs `[n, D]` to values `[n]`; by default the
-            density of the inputs.
-        seed: What inputs are drawn from.
+        covariance: The covariance of the inputs.
+        function: The function: an import string `package.module:function`, or in Python
+            a function from inputs `[n, D]` to values `[n]`; by default the density of
+            the inputs.
+        **options: See `DrawOptions`.
 
     Raises:
         ConfigError: The covariance does not fit the mean or is not positive definite, a
-            size is not possible, or the function does not give one number per input.
+            size is not possible, or the function does not return one number per input.
 
     References:
         The inputs follow the toy example of V. Dumoulin et al., *Adversarially Learned
         Inference*, ICLR, 2017, arXiv:1606.00704.
     """
+    chosen = with_defaults(DrawOptions, options)
+    sizes = ([chosen["train_size"]], [chosen["test_size"]])
     mixture = GaussianMixture.of([mean], covariance)
     found = import_function(function) if isinstance(function, str) else function
-    return _regression("gaussian", mixture, ([train_size], [test_size]), [found], seed=seed)
+    return _regression("gaussian", mixture, sizes, [found], seed=chosen["seed"])
 
 
-def gaussian_tasks(
-    *,
-    means: Matrix = MEANS,
-    covariances: tuple[Matrix, ...] = (COVARIANCE,),
-    train_size: int = 100,
-    test_size: int = 100,
-    functions: tuple[str, ...] | SkipJsonSchema[tuple[MapFunction, ...]] | None = None,
-    seed: int = 0,
-) -> TaskSequence:
+def gaussian_tasks(**options: Unpack[GaussiansOptions]) -> TaskSequence:
     """A sequence of `gaussian` regression tasks, by default twenty-five on a grid.
 
     Args:
-        means: The mean of each task's inputs.
-        covariances: The covariance of each task's inputs, or one for all.
-        train_size: Number of training samples of each task.
-        test_size: Number of test samples of each task.
-        functions: What to learn in each task, or one for all, as for `gaussian`; by
-            default each task's own density.
-        seed: What inputs are drawn from; a task's inputs do not depend on how many
-            tasks there are.
+        **options: See `GaussiansOptions`.
 
     Raises:
         ConfigError: There is not one covariance or function per task, or a task is not
             possible.
     """
-    chosen = _functions(functions, len(means))
-    if len(covariances) not in {1, len(means)}:
-        raise ConfigError(
-            f"there must be one covariance, or one per mean ({len(means)}), got {len(covariances)}"
-        )
-    tasks = []
-    for number, mean in enumerate(means):
-        mixture = GaussianMixture.of([mean], covariances[number % len(covariances)])
-        task = _regression(
+    chosen = with_defaults(GaussiansOptions, options)
+    functions = _functions(chosen["functions"], len(chosen["means"]))
+    covariances = _covariances(chosen)
+    sizes = ([chosen["train_size"]], [chosen["test_size"]])
+    tasks = [
+        _regression(
             f"gaussian_tasks_{number}",
-            mixture,
-            ([train_size], [test_size]),
-            [chosen[number]],
-            seed=seed,
+            GaussianMixture.of([mean], covariances[number]),
+            sizes,
+            [functions[number]],
+            seed=chosen["seed"],
             first=number,
         )
-        tasks.append(task)
+        for number, mean in enumerate(chosen["means"])
+    ]
     return TaskSequence("gaussian_tasks", tuple(tasks))
 
 
 def gaussian_mixture(
     *,
     kind: Literal["classification", "regression"] = "classification",
-    means: Matrix = MEANS,
-    covariances: tuple[Matrix, ...] = (COVARIANCE,),
     weights: Vector | None = None,
-    train_size: int = 100,
-    test_size: int = 100,
-    functions: tuple[str, ...] | SkipJsonSchema[tuple[MapFunction, ...]] | None = None,
     one_hot: bool = False,
-    seed: int = 0,
+    **options: Unpack[GaussiansOptions],
 ) -> MixtureTask:
-    """All inputs of `gaussian_tasks` in one task: which component they come from, or the regression of each one's function.
+    """The inputs of all `gaussian_tasks` in one task, to classify or for regression.
 
-    The task's `mixture` tells densities and responsibilities, how many modes some
-    samples cover, and how far they are from it.
+    The task's `mixture` gives densities and responsibilities, the number of modes that
+    samples cover, and the divergence between samples and the mixture.
 
     Args:
-        kind: Whether the target is the component (a class), or what the component's
-            task asks for.
-        means: The mean of each component.
-        covariances: The covariance of each component, or one for all.
-        weights: How probable each component is; by default all are the same. Components
-            get their shares of all samples, as exactly as whole numbers can.
-        train_size: Number of training samples per component, on average.
-        test_size: Number of test samples per component, on average.
-        functions: What to learn for each component, or one function for all, as for
-            `gaussian`; by default its own density.
-        one_hot: Whether classes are one-hot rows instead of indices.
-        seed: What inputs are drawn from.
+        kind: Whether the target is the Gaussian that an input comes from (a class), or
+            the value of that Gaussian's function.
+        weights: Probability of each Gaussian; by default all are equal. Each gets its
+            share of all samples, rounded to whole numbers.
+        one_hot: Whether targets are one-hot rows instead of class indices.
+        **options: See `GaussiansOptions`.
 
     Raises:
-        ConfigError: There is not one covariance, weight or function per component, or a
+        ConfigError: There is not one covariance, weight or function per Gaussian, or a
             number is not possible.
     """
-    if len(covariances) not in {1, len(means)}:
-        raise ConfigError(
-            f"there must be one covariance, or one per mean ({len(means)}), got {len(covariances)}"
-        )
-    mixture = GaussianMixture.of(
-        means, covariances[0] if len(covariances) == 1 else covariances, weights
+    chosen = with_defaults(GaussiansOptions, options)
+    mixture = GaussianMixture.of(chosen["means"], _covariances(chosen), weights)
+    sizes = (
+        _shares(mixture.weights, _size(chosen["train_size"], "train_size") * len(mixture)),
+        _shares(mixture.weights, _size(chosen["test_size"], "test_size") * len(mixture)),
     )
-    shares = [
-        _shares(mixture.weights, _size(size, name) * len(mixture))
-        for size, name in ((train_size, "train_size"), (test_size, "test_size"))
-    ]
-    sizes = (shares[0], shares[1])
     if kind == "regression":
         if one_hot:
             raise ConfigError("one_hot is for classes: set kind='classification'")
-        return _regression(
-            "gaussian_mixture", mixture, sizes, _functions(functions, len(mixture)), seed=seed
-        )
-    if functions is not None:
+        functions = _functions(chosen["functions"], len(mixture))
+        return _regression("gaussian_mixture", mixture, sizes, functions, seed=chosen["seed"])
+    if chosen["functions"] is not None:
         raise ConfigError("functions are for regression: set kind='regression'")
-    x = _drawn(mixture, sizes, seed)
+    x = _drawn(mixture, sizes, chosen["seed"])
     y = np.concatenate([np.repeat(np.arange(len(mixture)), part) for part in sizes])
+    size = sum(sizes[0])
     return _task(
-        "gaussian_mixture",
-        "classification",
-        mixture,
-        (x, y),
-        train_size=sum(sizes[0]),
-        one_hot=one_hot,
+        "gaussian_mixture", "classification", mixture, (x, y), train_size=size, one_hot=one_hot
     )
+
+
+def _covariances(options: GaussiansOptions) -> tuple[Matrix, ...]:
+    """One covariance per mean."""
+    given, count = options["covariances"], len(options["means"])
+    if len(given) not in {1, count}:
+        raise ConfigError(
+            f"there must be one covariance, or one per mean ({count}), got {len(given)}"
+        )
+    return given * count if len(given) == 1 else given
 
 
 def _regression(
@@ -288,22 +304,22 @@ def _task(
 def _drawn(
     mixture: GaussianMixture, sizes: Sizes, seed: int, *, first: int = 0
 ) -> NDArray[np.float64]:
-    """Inputs, training before test, component by component; each component and part has a source of randomness of its own."""
+    """Inputs, training before test, component by component."""
     if seed < 0:
         raise ConfigError(f"seed must not be negative, got {seed}")
     factors = np.linalg.cholesky(mixture.covariances)
     parts = []
     for part, counts in enumerate(sizes):
         for number, size in enumerate(counts):
-            normal = np.random.default_rng([seed, part, first + number]).standard_normal(
-                (size, mixture.means.shape[1])
-            )
+            # A seed of its own, so that other components and sizes change nothing here.
+            random = np.random.default_rng([seed, part, first + number])
+            normal = random.standard_normal((size, mixture.means.shape[1]))
             parts.append(mixture.means[number] + normal @ factors[number].T)
     return np.concatenate(parts)
 
 
 def _shares(weights: NDArray[np.float64], total: int) -> list[int]:
-    """Whole numbers that sum to `total` and come nearest to the weights."""
+    """The integers nearest to the weights that sum to `total`."""
     exact = weights * total
     shares = np.floor(exact).astype(np.int64)
     shares[np.argsort(shares - exact, kind="stable")[: total - int(shares.sum())]] += 1
@@ -327,8 +343,8 @@ def _values(function: MapFunction, x: NDArray[np.float64]) -> NDArray[np.float64
     values = np.asarray(function(x), dtype=np.float64)
     if values.shape != (len(x),) or not np.isfinite(values).all():
         raise ConfigError(
-            f"the function must give one finite number per input: {list(values.shape)} values came"
-            f" for {len(x)} inputs"
+            "the function must return one finite number per input, but returned shape"
+            f" {list(values.shape)} for {len(x)} inputs"
         )
     return values
 

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians: densities, responsibilities, and how near some samples come to them."""
+"""Mixtures of Gaussians: densities, responsibilities and divergences of samples."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Array: TypeAlias = NDArray[np.float64]
 
 
 class Coverage(NamedTuple):
-    """Which components of a mixture some samples reach.
+    """The components of a mixture that samples cover.
 
     Attributes:
         covered: Number of components that are responsible for at least one sample.
-        responsibilities: What the samples were assigned by `[n, K]`: responsibilities,
-            or the densities under each component.
+        responsibilities: The scores `[n, K]` by which the samples were assigned:
+            responsibilities, or the densities under each component.
     """
 
     covered: int
@@ -70,16 +70,16 @@ class GaussianMixture:
 
     @classmethod
     def of(cls, means: Any, covariance: Any, weights: Any = None) -> GaussianMixture:
-        """A mixture from numbers of any kind.
+        """A mixture from anything array-like.
 
         Args:
             means: One per component.
             covariance: One for all components, or one per component.
-            weights: One per component; by default all the same.
+            weights: One per component; by default all are equal.
         """
         centres = np.atleast_2d(_numbers(means, "means"))
         if not centres.size:
-            raise ConfigError("a mixture needs one component at least, got no means")
+            raise ConfigError("a mixture needs at least one component, got no means")
         given = _numbers(covariance, "covariances")
         count = len(centres)
         spread = np.broadcast_to(given, (count, *given.shape)) if given.ndim == 2 else given
@@ -121,7 +121,7 @@ class GaussianMixture:
         return len(self.means)
 
     def densities(self, x: Any) -> Array:
-        r"""Densities $N(x; \mu_k, \Sigma_k)$ under each component, without its weight `[n, K]`."""
+        r"""Densities $N(x; \mu_k, \Sigma_k)$ under each component `[n, K]`."""
         return np.exp(self._log_densities(x))
 
     def density(self, x: Any) -> Array:
@@ -130,10 +130,10 @@ class GaussianMixture:
         return found
 
     def responsibilities(self, x: Any) -> Array:
-        r"""Which component an input comes from: $p(y_k = 1 \mid x) = \pi_k N(x; \mu_k, \Sigma_k) / p(x)$, `[n, K]`.
+        r"""The posterior probability of each component given an input, `[n, K]`.
 
-        Computed from logarithms, so that rows sum to 1 also far away from all
-        components.
+        $p(y_k = 1 \mid x) = \pi_k N(x; \mu_k, \Sigma_k) / p(x)$, computed from
+        logarithms, so that rows sum to 1 even far away from all components.
         """
         joint = self._log_densities(x) + np.log(self.weights)
         joint = np.exp(joint - joint.max(axis=1, keepdims=True))
@@ -141,17 +141,20 @@ class GaussianMixture:
         return found
 
     def classify(self, x: Any) -> NDArray[np.int64]:
-        """The component that is most probable for each input `[n]`."""
+        """The most probable component of each input `[n]`."""
         found: NDArray[np.int64] = (self._log_densities(x) + np.log(self.weights)).argmax(axis=1)
         return found
 
     def mode_coverage(self, fake: Any, *, responsibilities: Any = None) -> Coverage:
-        """How many components some samples reach: those that are most responsible for at least one of them.
+        """Count the components that samples cover.
+
+        A component is covered if it is the most responsible one for at least one
+        sample.
 
         Args:
-            fake: Samples, usually of a generator `[n, D]`.
-            responsibilities: What to assign them by `[n, K]`, if it is known already;
-                it need not be normalised.
+            fake: Samples `[n, D]`, usually of a generator.
+            responsibilities: Scores `[n, K]` to assign the samples by, if they are
+                already known; they need not be normalised.
 
         References:
             V. Dumoulin et al., *Adversarially Learned Inference*, ICLR, 2017,
@@ -173,21 +176,20 @@ class GaussianMixture:
         bandwidth: float = 1.0,
         floor: float = 1e-5,
     ) -> float:
-        r"""Estimate of $KL(q \,\|\, p) + KL(p \,\|\, q)$ between the distribution $q$ of some samples and the mixture $p$.
+        r"""Estimate the symmetric divergence between samples and the mixture.
 
-        $q$ is estimated from the samples themselves, both divergences are means over
-        samples. Estimating a density first and a divergence from it is crude: use it to
-        compare, not as a number in its own right.
+        The divergence is $KL(q \,\|\, p) + KL(p \,\|\, q)$ between the distribution $q$
+        of the samples and the mixture $p$. The density $q$ is estimated from the
+        samples, and both terms are means over samples. Such an estimate is crude: use
+        it for comparisons, not as an absolute number.
 
         Args:
             fake: Samples of $q$, `[n, D]`.
             real: Samples of $p$, `[m, D]`.
-            method: How $q$ is estimated: by a histogram with $\sqrt{n}$ bins per
-                dimension (two dimensions at most), or by a Gaussian kernel around each
-                sample.
+            method: Estimator of $q$: a histogram with $\sqrt{n}$ bins per dimension (at
+                most two dimensions), or a Gaussian kernel around each sample.
             bandwidth: Standard deviation of the kernel.
-            floor: Densities below are taken for this one, before their logarithm is
-                taken.
+            floor: Lower bound of densities before their logarithm is taken.
 
         Raises:
             ConfigError: The method is unknown or not possible, or a number is not
@@ -229,7 +231,7 @@ def as_points(x: Any, size: int) -> Array:
     """Inputs as an array `[n, size]`.
 
     Raises:
-        ConfigError: They have another shape, there are none, or one is not finite.
+        ConfigError: Their shape differs, there are none, or one is not finite.
     """
     points = _numbers(x.detach().cpu() if isinstance(x, torch.Tensor) else x, "inputs")
     if points.ndim != 2 or points.shape[1] != size or not len(points):
@@ -242,17 +244,15 @@ def as_points(x: Any, size: int) -> Array:
 
 
 def _numbers(values: Any, what: str) -> Array:
-    """Numbers of any kind as an array.
+    """Anything array-like as an array.
 
     Raises:
-        ConfigError: They are no numbers, or rows are not equally long.
+        ConfigError: They are not numbers, or rows have different lengths.
     """
     try:
         return np.asarray(values, dtype=np.float64)
     except (ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{what} must be numbers, in rows that are equally long ({error})"
-        ) from error
+        raise ConfigError(f"{what} must be numbers, in rows of equal length ({error})") from error
 
 
 def mesh(
@@ -261,8 +261,8 @@ def mesh(
     """An even grid over a rectangle, both ends included.
 
     Args:
-        first: Lowest and highest first coordinate.
-        second: Likewise the second one.
+        first: Limits of the first coordinate.
+        second: Limits of the second coordinate.
         size: Number of points along each coordinate.
 
     Raises:
@@ -271,7 +271,7 @@ def mesh(
     sizes = (size, size) if isinstance(size, int) else size
     if min(sizes) < 2:
         raise ConfigError(
-            f"a grid needs two points at least along each coordinate, got {sizes[0]} and {sizes[1]}"
+            f"a grid needs at least two points along each coordinate, got {sizes[0]} and {sizes[1]}"
         )
     x1, x2 = np.meshgrid(np.linspace(*first, sizes[0]), np.linspace(*second, sizes[1]))
     return Mesh(x1, x2, np.stack([x1.ravel(), x2.ravel()], axis=1))
@@ -280,14 +280,14 @@ def mesh(
 def _histogram(fakes: Array, reals: Array) -> tuple[Array, Array]:
     if fakes.shape[1] > 2:
         raise ConfigError(
-            f"a histogram in {fakes.shape[1]} dimensions would be empty nearly everywhere: choose"
+            f"a histogram in {fakes.shape[1]} dimensions would be empty almost everywhere: choose"
             " method='kernel'"
         )
     bins = max(int(np.sqrt(len(fakes))), 1)
     counts, edges = np.histogramdd(fakes, bins=bins, density=True)
 
     def look_up(points: Array) -> Array:
-        # a bin has its lower end, the last one has both
+        # A bin includes its lower edge; the last bin includes both.
         where = [
             np.searchsorted(edge, column, side="right") - 1
             for edge, column in zip(edges, points.T, strict=True)

@@ -5,33 +5,36 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Annotated, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 from torch import Tensor
 
 from hypnet_core.errors import ConfigError
+from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks import Samples, Split, Task
 from hypnet_data.toy.functions import Function, evaluate, function_named
 
 Interval: TypeAlias = tuple[float, float]
-Noise: TypeAlias = Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.float64]]
-"""From places `[n]` and a source of randomness to what is added to the function's values there."""
+Array: TypeAlias = NDArray[np.float64]
+Noise: TypeAlias = Callable[[Array, np.random.Generator], Array]
+"""From places `[n]` and a source of randomness to the noise at these places."""
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class RegressionTask(Task):
-    """A regression task that knows the function behind its samples.
+    """A regression task that knows the function that its samples come from.
 
     Attributes:
         function: The function, without noise.
-        train_intervals: Where training inputs were drawn from.
-        test_interval: Where test inputs are.
-        validation_interval: Where validation inputs are; `None` if there are none.
+        train_intervals: Intervals that training inputs are drawn from.
+        test_interval: Interval of the test inputs.
+        validation_interval: Interval of the validation inputs, or `None`.
     """
 
     function: Function
@@ -40,48 +43,80 @@ class RegressionTask(Task):
     validation_interval: Interval | None = None
 
 
+class RegressionOptions(TypedDict, total=False):
+    """The samples of a regression of one variable."""
+
+    train_interval: Annotated[
+        Interval | tuple[Interval, ...],
+        Field(
+            default=(-10.0, 10.0),
+            description="Where training inputs are drawn from; each of several intervals gets its"
+            " share by length.",
+        ),
+    ]
+    train_size: Annotated[int, Field(default=20, description="Number of training samples.")]
+    test_interval: Annotated[
+        Interval, Field(default=(-10.0, 10.0), description="Interval of the test inputs.")
+    ]
+    test_size: Annotated[int, Field(default=80, description="Number of test samples.")]
+    validation_interval: Annotated[
+        Interval | None,
+        Field(
+            default=None,
+            description="Interval of the validation inputs; requires `validation_size`.",
+        ),
+    ]
+    validation_size: Annotated[
+        int,
+        Field(default=0, description="Number of validation samples; 0 for no validation split."),
+    ]
+    perturb_test_val: Annotated[
+        bool,
+        Field(
+            default=False,
+            description="Whether test and validation targets have noise as well; by default only"
+            " training targets do.",
+        ),
+    ]
+    seed: Annotated[
+        int,
+        Field(
+            default=0,
+            description="Seed of inputs and noise. Training samples depend on nothing but the seed"
+            " and the options of training.",
+        ),
+    ]
+
+
 def toy_regression(
     *,
     function: str | SkipJsonSchema[Function] = "sine",
-    train_interval: Interval | tuple[Interval, ...] = (-10.0, 10.0),
-    train_size: int = 20,
-    test_interval: Interval = (-10.0, 10.0),
-    test_size: int = 80,
-    validation_interval: Interval | None = None,
-    validation_size: int = 0,
     std: float | str | SkipJsonSchema[Function] = 0.0,
-    perturb_test_val: bool = False,
-    seed: int = 0,
+    **options: Unpack[RegressionOptions],
 ) -> RegressionTask:
-    r"""A function of one variable, learnt from noisy samples: $y = f(x) + \sigma(x)\,\epsilon$ with $\epsilon \sim N(0, 1)$.
+    r"""Regression of a function of one variable from noisy samples.
+
+    $$ y = f(x) + \sigma(x)\,\epsilon, \qquad \epsilon \sim N(0, 1) $$
 
     Training inputs are drawn uniformly, test and validation inputs are equidistant
     (both ends included). Inputs and targets have shape `(1,)` and are float32.
 
     Args:
-        function: The function: `zero`, `identity`, `absolute`, `square`, `cube`,
+        function: The function $f$: `zero`, `identity`, `absolute`, `square`, `cube`,
             `sine`, an import string such as `numpy:cos`, or in Python a function of a
             numpy array `[n]`.
-        train_interval: Where training inputs are drawn from; of several intervals, each
-            gets its share by length.
-        train_size: Number of training samples.
-        test_interval: Where test inputs are.
-        test_size: Number of test samples.
-        validation_interval: Where validation inputs are; goes with `validation_size`.
-        validation_size: Number of validation samples; 0 for no validation split.
-        std: Standard deviation of the noise: a number for the same noise everywhere, or
-            a function (named as above) whose values must not be negative.
-        perturb_test_val: Whether test and validation targets have noise as well; by
-            default only training targets do.
-        seed: Seed of inputs and noise. Training samples depend on nothing else but
-            their own options.
+        std: Standard deviation of the noise: a number, or a function (named as above)
+            whose values must not be negative.
+        **options: See `RegressionOptions`.
 
     Raises:
         ConfigError: An interval is empty, a size is not possible, or a function is
-            unknown or does not give numbers as it should.
+            unknown or does not return numbers as it should.
 
     Example:
-        >>> task = toy_regression(function="square", train_interval=((-2, -1), (1, 2)), std=0.1, seed=3)
+        >>> task = toy_regression(
+        ...     function="square", train_interval=((-2, -1), (1, 2)), std=0.1, seed=3
+        ... )
         >>> len(task.train), bool((task.train.all().x.abs() >= 1).all())
         (20, True)
         >>> x, y = task.test[0]
@@ -93,72 +128,38 @@ def toy_regression(
         "toy_regression",
         function,
         lambda x, random: _deviations(spread, x) * random.standard_normal(len(x)),
-        train_interval=train_interval,
-        train_size=train_size,
-        test_interval=test_interval,
-        test_size=test_size,
-        validation_interval=validation_interval,
-        validation_size=validation_size,
-        perturb_test_val=perturb_test_val,
-        seed=seed,
+        **options,
     )
 
 
 def regression_task(
-    name: str,
-    function: str | Function,
-    noise: Noise,
-    *,
-    train_interval: Interval | Sequence[Interval],
-    train_size: int,
-    test_interval: Interval,
-    test_size: int,
-    validation_interval: Interval | None,
-    validation_size: int,
-    perturb_test_val: bool,
-    seed: int,
+    name: str, function: str | Function, noise: Noise, **options: Unpack[RegressionOptions]
 ) -> RegressionTask:
-    """A regression task with noise of any kind; see `toy_regression` for the options.
+    """A regression task with any kind of noise.
 
     Args:
         name: The task's name.
         function: The function, or its name.
-        noise: What is added to its values: from the places `[n]` and the source of
-            randomness to `n` numbers.
-        train_interval: Where training inputs are drawn from.
-        train_size: Number of training samples.
-        test_interval: Where test inputs are.
-        test_size: Number of test samples.
-        validation_interval: Where validation inputs are.
-        validation_size: Number of validation samples.
-        perturb_test_val: Whether test and validation targets have noise as well.
-        seed: Seed of inputs and noise.
+        noise: Gives what is added to the function's values: from the places `[n]` and
+            the source of randomness to `n` numbers.
+        **options: See `RegressionOptions`.
 
     Raises:
         ConfigError: An option is not possible.
     """
-    if (validation_interval is None) != (validation_size == 0):
+    chosen = with_defaults(RegressionOptions, options)
+    if (chosen["validation_interval"] is None) != (chosen["validation_size"] == 0):
         raise ConfigError(
             "validation_interval and validation_size go together: give both, or neither"
         )
-    if seed < 0:
-        raise ConfigError(f"seed must not be negative, got {seed}")
+    if chosen["seed"] < 0:
+        raise ConfigError(f"seed must not be negative, got {chosen['seed']}")
     target = function_named(function) if isinstance(function, str) else function
-    intervals = _intervals(train_interval)
-    random = np.random.default_rng(seed)
-    parts = [_drawn(intervals, _checked(train_size, "train_size"), random)]
-    added = [
-        noise(parts[0], random)
-    ]  # before all else, so that training samples depend on nothing else
-    parts.append(_spaced(test_interval, _checked(test_size, "test_size")))
-    if validation_interval is not None:
-        parts.append(_spaced(validation_interval, _checked(validation_size, "validation_size")))
-    added += [noise(x, random) if perturb_test_val else np.zeros_like(x) for x in parts[1:]]
-
+    intervals = _intervals(chosen["train_interval"])
+    parts, added = _places(intervals, noise, chosen)
     x = np.concatenate(parts)
-    samples = Samples(
-        _column(x), _column(evaluate(target, x, "the function") + np.concatenate(added))
-    )
+    y = evaluate(target, x, "the function") + np.concatenate(added)
+    samples = Samples(_column(x), _column(y))
     ends = np.cumsum([len(part) for part in parts])
     train, test, *val = (
         Split(samples, torch.arange(end - len(part), end))
@@ -171,9 +172,26 @@ def regression_task(
         val[0] if val else None,
         function=target,
         train_intervals=intervals,
-        test_interval=test_interval,
-        validation_interval=validation_interval,
+        test_interval=chosen["test_interval"],
+        validation_interval=chosen["validation_interval"],
     )
+
+
+def _places(
+    intervals: tuple[Interval, ...], noise: Noise, options: RegressionOptions
+) -> tuple[list[Array], list[Array]]:
+    """Inputs and noise of the training, test and validation samples."""
+    random = np.random.default_rng(options["seed"])
+    train = _drawn(intervals, _checked(options["train_size"], "train_size"), random)
+    # Drawn before all other noise, so that training samples depend on nothing else.
+    added = [noise(train, random)]
+    others = [_spaced(options["test_interval"], _checked(options["test_size"], "test_size"))]
+    if options["validation_interval"] is not None:
+        size = _checked(options["validation_size"], "validation_size")
+        others.append(_spaced(options["validation_interval"], size))
+    perturb = options["perturb_test_val"]
+    added += [noise(x, random) if perturb else np.zeros_like(x) for x in others]
+    return [train, *others], added
 
 
 def _intervals(given: Interval | Sequence[Interval]) -> tuple[Interval, ...]:
@@ -196,23 +214,21 @@ def _checked(size: int, name: str) -> int:
     return size
 
 
-def _drawn(
-    intervals: tuple[Interval, ...], size: int, random: np.random.Generator
-) -> NDArray[np.float64]:
-    """Uniform draws from the intervals, laid end to end."""
+def _drawn(intervals: tuple[Interval, ...], size: int, random: np.random.Generator) -> Array:
+    """Uniform draws from the intervals, joined end to end."""
     lows, highs = np.array(intervals).T
     ends = np.cumsum(highs - lows)
     along = random.uniform(0.0, ends[-1], size)
     which = np.searchsorted(ends[:-1], along, side="right")
-    drawn: NDArray[np.float64] = highs[which] - (ends[which] - along)
+    drawn: Array = highs[which] - (ends[which] - along)
     return drawn
 
 
-def _column(values: NDArray[np.float64]) -> Tensor:
+def _column(values: Array) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))[:, None]
 
 
-def _spaced(interval: Interval, size: int) -> NDArray[np.float64]:
+def _spaced(interval: Interval, size: int) -> Array:
     low, high = _interval(interval)
     return np.linspace(low, high, size)
 
@@ -225,7 +241,7 @@ def _deviation(std: float | str | Function) -> float | Function:
     return std
 
 
-def _deviations(std: float | Function, x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _deviations(std: float | Function, x: Array) -> Array:
     if not callable(std):
         return np.full_like(x, std)
     values = evaluate(std, x, "the function for std")

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from hypnet_core.errors import ConfigError, DataError, SpecError
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks import Split, Task
-from hypnet_data.continual.split import label_groups, split_tasks
-from hypnet_data.holdout import stratified
-from hypnet_data.transforms import OneHot, RandomCrop
+from hypnet_data import OneHot, RandomCrop, hold_out_stratified, split_tasks
+from hypnet_data.continual import label_groups
 
 
 def whole_of(

@@ -1,4 +1,4 @@
-"""Where data files live, and how they get there: found, checked and downloaded, never half."""
+"""Data files: found, checked and, if need be, downloaded."""
 
 from __future__ import annotations
 
@@ -14,21 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_data.downloads import MirrorError, download, new_md5, progress
-from hypnet_data.writing import whole_file
-
-__all__ = [
-    "Preparation",
-    "Source",
-    "data_directory",
-    "note_use",
-    "obtain",
-    "preparation",
-    "whole_file",
-]
+from hypnet_core.runs import Progress, progress
+from hypnet_data._io.downloads import MirrorError, download, new_md5
 
 _LARGE = 100_000_000
-"""A file of so many bytes takes a second to check: long enough to show how far it is."""
+"""Size in bytes from which a check shows its progress; it then takes a second."""
 _CHUNK = 1 << 20
 
 
@@ -37,9 +27,9 @@ class Source:
     """A file that a dataset is read from.
 
     Attributes:
-        path: Where it is, or will be.
+        path: Path of the file, downloaded or not.
         mirrors: Addresses of folders that hold a file of the same name, tried in turn.
-        md5: The checksum that it must have; `None` for any.
+        md5: Required checksum; `None` for any.
 
     Raises:
         ConfigError: `mirrors` is one address instead of a list of them.
@@ -60,12 +50,12 @@ class Source:
 
 @dataclass
 class Preparation:
-    """What happens to files while a dataset is built.
+    """Records the files that are used while a dataset is built.
 
     Attributes:
-        thorough: Whether original files are checked and read even if what they hold was
-            kept.
-        used: The files and folders that the dataset stems from.
+        thorough: Whether original files are checked and read even if prepared arrays
+            exist.
+        used: The files and folders that the dataset is read from.
     """
 
     thorough: bool = False
@@ -77,11 +67,11 @@ _CURRENT: ContextVar[Preparation | None] = ContextVar("preparation", default=Non
 
 @contextlib.contextmanager
 def preparation(*, thorough: bool = False) -> Iterator[Preparation]:
-    """Watch over the building of a dataset, in this thread.
+    """Record the files of a dataset while it is built in this thread.
 
     Args:
-        thorough: Whether original files are checked and read even if what they hold was
-            kept.
+        thorough: Whether original files are checked and read even if prepared arrays
+            exist.
     """
     current = Preparation(thorough)
     token = _CURRENT.set(current)
@@ -92,24 +82,24 @@ def preparation(*, thorough: bool = False) -> Iterator[Preparation]:
 
 
 def is_thorough() -> bool:
-    """Whether original files are to be checked and read, whatever was kept of them."""
+    """Whether to check and read original files even if prepared arrays exist."""
     current = _CURRENT.get()
     return current is not None and current.thorough
 
 
 def note_use(path: Path) -> None:
-    """Tell whoever watches that a dataset stems from a file or folder."""
+    """Record that a dataset is read from a file or folder."""
     current = _CURRENT.get()
     if current is not None and path not in current.used:
         current.used.append(path)
 
 
 def data_directory(chosen: Path | str | None = None) -> Path:
-    """The folder that holds downloaded data.
+    """The folder of downloaded data.
 
     Args:
-        chosen: The caller's choice. By default the environment variable `HYPNET_DATA`,
-            else `hypnet` in the cache folder of the user (`XDG_CACHE_HOME`, else
+        chosen: An explicit choice. By default the environment variable `HYPNET_DATA`,
+            else `hypnet` in the user's cache folder (`XDG_CACHE_HOME`, else
             `~/.cache`).
     """
     if chosen is not None:
@@ -123,19 +113,18 @@ def data_directory(chosen: Path | str | None = None) -> Path:
 def obtain(path: Path, mirrors: Sequence[str], *, md5: str | None, download: bool) -> Path:
     """The file at `path`, downloaded if it is missing or damaged.
 
-    Processes that want the same file at once wait for each other, and the first one
-    downloads it.
+    If several processes need the file at once, the first one downloads it while the
+    others wait.
 
     Args:
-        path: Where it is, or will be.
+        path: Path of the file, downloaded or not.
         mirrors: Addresses of folders that hold a file of the same name, tried in turn.
-        md5: The checksum that it must have; `None` for any.
+        md5: Required checksum; `None` for any.
         download: Whether it may be downloaded.
 
     Raises:
-        DataError: It is missing or damaged, and there is no way to get it, or no way to
-            write it.
-        ConfigError: A mirror is no web address, or `mirrors` is no list.
+        DataError: It is missing or damaged, and cannot be downloaded or written.
+        ConfigError: A mirror is not a web address, or `mirrors` is not a list.
     """
     _check_mirrors(mirrors)
     problem = _problem(path, md5)
@@ -146,7 +135,7 @@ def obtain(path: Path, mirrors: Sequence[str], *, md5: str | None, download: boo
             f"{path} {problem}: set download=true to get it, or put the file there yourself"
         )
     with locked(path):
-        if _problem(path, md5) is None:  # meanwhile somebody else has got it
+        if _problem(path, md5) is None:  # another process was faster
             return path
         _remove_unfinished(path)
         return _from_a_mirror(path, mirrors, md5)
@@ -160,8 +149,8 @@ def _check_mirrors(mirrors: Sequence[str]) -> None:
 
 
 def _remove_unfinished(path: Path) -> None:
-    """Remove what is left of downloads that were killed; whoever holds the lock is the only one who downloads this file."""
-    with contextlib.suppress(OSError):  # what is left takes room, and does no harm
+    """Remove the remains of killed downloads; requires the lock of the file."""
+    with contextlib.suppress(OSError):  # remains take up space, but do no harm
         for part in path.parent.iterdir():
             if part.name.startswith(f".{path.name}.") and part.name.endswith(".part"):
                 part.unlink(missing_ok=True)
@@ -186,14 +175,14 @@ def _from_a_mirror(path: Path, mirrors: Sequence[str], md5: str | None) -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Whoever else prepares the same file waits, also in another process.
+    """Hold the lock of a file; other threads and processes wait.
 
-    The lock is an empty, hidden file beside the file, which stays there; the system
-    gives the lock back when a process ends, however it ends. Where the file system has
-    no locks, it is in a folder for temporary files of the user's own.
+    The lock is an empty, hidden file beside the file, which stays there. The system
+    releases the lock when the process ends, however it ends. On a file system without
+    locks, the lock is in a private folder for temporary files.
 
     Raises:
-        DataError: The folder cannot be made or written, or nothing can be locked.
+        DataError: The folder cannot be made or written, or the lock cannot be taken.
     """
     folder = path.parent
     try:
@@ -232,20 +221,20 @@ def _lock(path: Path) -> contextlib.AbstractContextManager[object]:
 
 
 def _folder_of_locks() -> Path:
-    """A folder for temporary files that is the user's own: in a shared one, anybody could be in the way."""
+    """A private folder for temporary files; in a shared one, others could interfere."""
     import tempfile
 
-    if sys.platform == "win32":  # there, the folder for temporary files is the user's own already
+    if sys.platform == "win32":  # its folder for temporary files is private already
         return Path(tempfile.gettempdir())
     folder = Path(tempfile.gettempdir()) / f"hypnet-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.lstat().st_uid != os.getuid():
-        raise PermissionError(errno.EACCES, f"{folder} belongs to somebody else")
+        raise PermissionError(errno.EACCES, f"{folder} belongs to another user")
     return folder
 
 
 def _problem(path: Path, md5: str | None) -> str | None:
-    """What is wrong with a file, as the end of a sentence; `None` if nothing is."""
+    """The problem with a file, as the end of a sentence; `None` if there is none."""
     try:
         state = path.stat()
     except FileNotFoundError:
@@ -265,17 +254,25 @@ def _problem(path: Path, md5: str | None) -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def _shown(size: int) -> Iterator[Progress | None]:
+    """The progress of reading a file; none for small ones, which take no time."""
+    if size < _LARGE:
+        yield None
+        return
+    with progress(size, unit="byte") as shown:
+        yield shown
+
+
 def _md5_of(path: Path) -> str:
     digest, read, size = new_md5(), 0, path.stat().st_size
     try:
-        with (
-            path.open("rb") as file,
-            progress(f"checking {path.name}", size if size >= _LARGE else 0) as told,
-        ):
+        with path.open("rb") as file, _shown(size) as shown:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
                 read += len(chunk)
-                told(read)
+                if shown is not None:
+                    shown.advance(read, description=f"checking {path.name}")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     return digest.hexdigest()

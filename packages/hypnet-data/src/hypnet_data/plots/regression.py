@@ -1,24 +1,18 @@
-"""Figures of one-dimensional regression.
-
-They are returned, and saved on request; nothing is shown, and nothing waits.
-
-matplotlib comes with the extra `plots`. In a notebook, a figure that is returned
-displays itself.
-"""
+"""Figures of regression of one variable: functions, samples and predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hypnet_core.errors import ConfigError
+from hypnet_core.plugins import with_defaults
 from hypnet_core.protocols import SplitLike
-from hypnet_data.plots.figures import array_of, finished, new_figure
+from hypnet_data.plots.figures import SizedFigureOptions, array_of, finished, new_figure
 from hypnet_data.toy.regression import Interval, RegressionTask
 
 if TYPE_CHECKING:
@@ -31,35 +25,29 @@ Values: TypeAlias = torch.Tensor | NDArray[Any] | Sequence[float]
 _POINTS = 500
 
 
-def plot_dataset(
+def plot_regression(
     task: RegressionTask,
-    *,
-    publication_style: bool = False,
-    path: Path | None = None,
-    figsize: tuple[float, float] = (10, 6),
+    **options: Unpack[SizedFigureOptions],
 ) -> Figure:
-    """The samples of all splits, and the function behind them.
+    """Draw the samples of all splits, and the function that they come from.
 
     Args:
-        task: What to draw.
-        publication_style: Whether for print: large letters, thick lines, no title, no
-            frame.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
-            default.
-        figsize: Width and height in inches.
+        task: The task.
+        **options: See `SizedFigureOptions`.
 
     Raises:
-        ConfigError: The ending of `path` is another.
+        ConfigError: The suffix of `path` is unknown.
         DataError: The file cannot be written.
     """
-    figure, axes = _figure("The dataset", figsize)
+    chosen = with_defaults(SizedFigureOptions, options)
+    figure, axes = _figure("The dataset", chosen["figsize"])
     _draw_function(axes, task, _range_of(task), "function", "C0")
     for name, split in task.splits.items():
         _draw_samples(axes, split, name)
-    return finished(figure, path, publication_style=publication_style)
+    return finished(figure, chosen)
 
 
-def plot_predictions(
+def plot_regression_predictions(
     task: RegressionTask,
     x: Values,
     y: Values,
@@ -67,67 +55,62 @@ def plot_predictions(
     label: str = "prediction",
     show_train: bool = True,
     show_test: bool = True,
-    path: Path | None = None,
-    figsize: tuple[float, float] = (10, 6),
+    **options: Unpack[SizedFigureOptions],
 ) -> Figure:
-    """The predictions of a network beside the samples that it learnt from.
+    """Draw the predictions of a network beside the samples that it learned from.
 
     Args:
-        task: What was learnt.
+        task: The task that the network learned.
         x: Inputs, in any order.
         y: Predicted values for them.
-        label: What the legend calls the predictions.
+        label: Legend entry of the predictions.
         show_train: Whether training samples are drawn.
         show_test: Whether test samples are drawn.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
-            default.
-        figsize: Width and height in inches.
+        **options: See `SizedFigureOptions`.
 
     Raises:
-        ConfigError: The numbers of inputs and predictions differ, or the ending of
-            `path` is another.
+        ConfigError: The numbers of inputs and predictions differ, or the suffix of
+            `path` is unknown.
         DataError: The file cannot be written.
     """
-    figure, axes = _figure("Predictions", figsize)
+    chosen = with_defaults(SizedFigureOptions, options)
+    figure, axes = _figure("Predictions", chosen["figsize"])
     _draw_function(axes, task, _range_of(task), "function", "C0")
     for name, wanted in (("train", show_train), ("test", show_test)):
         if wanted:
             _draw_samples(axes, task.splits[name], name)
     _draw_predictions(axes, x, y, label, "C3")
-    return finished(figure, path)
+    return finished(figure, chosen)
 
 
-def plot_datasets(
+def plot_regressions(
     tasks: Sequence[RegressionTask],
     *,
     inputs: Sequence[Values] | None = None,
     predictions: Sequence[Values] | None = None,
     labels: Sequence[str] | None = None,
     function_ranges: Sequence[Interval] | None = None,
-    publication_style: bool = False,
-    path: Path | None = None,
-    figsize: tuple[float, float] = (10, 6),
+    **options: Unpack[SizedFigureOptions],
 ) -> Figure:
-    """Several tasks in one figure, each in a colour of its own: training samples, functions and predictions.
+    """Draw several tasks in one figure, each in its own colour.
+
+    The figure shows training samples, functions and predictions.
 
     Args:
-        tasks: What to draw.
+        tasks: The tasks.
         inputs: For each task, the inputs of its predictions.
         predictions: For each task, the predicted values.
-        labels: What the legend calls each task; `task 1`, `task 2`, … by default.
-        function_ranges: For each task, where its function is drawn; over its test
-            interval by default.
-        publication_style: Whether for print: large letters, thick lines, no title, no
-            frame.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
-            default.
-        figsize: Width and height in inches.
+        labels: Legend entry of each task; `task 1`, `task 2`, … by default.
+        function_ranges: For each task, the interval on which its function is drawn; its
+            test interval by default.
+        **options: See `SizedFigureOptions`.
 
     Raises:
-        ConfigError: There is not one entry per task, or the ending of `path` is
-            another.
+        ConfigError: There is not one entry per task, or the suffix of `path` is
+            unknown.
         DataError: The file cannot be written.
     """
+    chosen = with_defaults(SizedFigureOptions, options)
     if (inputs is None) != (predictions is None):
         raise ConfigError("inputs and predictions go together: give both, or neither")
     per_task = {
@@ -142,7 +125,7 @@ def plot_datasets(
                 f"{name} must have one entry per task: there are {len(tasks)} tasks, but"
                 f" {len(entries)} entries"
             )
-    figure, axes = _figure("" if publication_style else "Tasks", figsize)
+    figure, axes = _figure("" if chosen["publication_style"] else "Tasks", chosen["figsize"])
     for number, task in enumerate(tasks):
         colour = f"C{number % 10}"
         label = f"task {number + 1}" if labels is None else labels[number]
@@ -153,41 +136,39 @@ def plot_datasets(
             _draw_predictions(
                 axes, inputs[number], predictions[number], f"{label}, predicted", colour
             )
-    return finished(figure, path, publication_style=publication_style)
+    return finished(figure, chosen)
 
 
-def plot_samples(
+def plot_regression_samples(
     title: str,
     x: Values,
     *,
     targets: Values | None = None,
     predictions: Values | None = None,
-    path: Path | None = None,
-    figsize: tuple[float, float] = (10, 6),
+    **options: Unpack[SizedFigureOptions],
 ) -> Figure:
-    """Some samples, with their targets, predictions, or both.
+    """Draw samples with their targets, predictions, or both.
 
     Args:
         title: Title of the figure.
         x: Inputs.
-        targets: What should have been predicted for them.
-        predictions: What was.
-        path: Where to save the figure (PNG, PDF or SVG, by its ending); not at all by
-            default.
-        figsize: Width and height in inches.
+        targets: The correct values for them.
+        predictions: The predicted values.
+        **options: See `SizedFigureOptions`.
 
     Raises:
         ConfigError: Neither targets nor predictions are given, their number is wrong,
-            or the ending of `path` is another.
+            or the suffix of `path` is unknown.
         DataError: The file cannot be written.
     """
+    chosen = with_defaults(SizedFigureOptions, options)
     if targets is None and predictions is None:
         raise ConfigError("there is nothing to draw: give targets, predictions, or both")
-    figure, axes = _figure(title, figsize)
+    figure, axes = _figure(title, chosen["figsize"])
     for label, values, marker in (("target", targets, "o"), ("prediction", predictions, "x")):
         if values is not None:
             axes.plot(*_pairs(x, values), marker, label=label)
-    return finished(figure, path)
+    return finished(figure, chosen)
 
 
 def _figure(title: str, figsize: tuple[float, float]) -> tuple[Figure, Axes]:
@@ -230,7 +211,7 @@ def _pairs(x: Values, y: Values) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _range_of(task: RegressionTask) -> Interval:
-    """Where there is anything to see."""
+    """The smallest interval that holds all samples."""
     intervals = [
         *task.train_intervals,
         task.test_interval,

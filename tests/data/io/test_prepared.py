@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hypnet_core.errors import DataError
-from hypnet_data.files import Source
-from hypnet_data.prepared import Arrays, prepared
+from hypnet_data._io.files import Source
+from hypnet_data._io.prepared import Arrays, prepared
 
 ARRAYS: Arrays = {
     "x": np.arange(60, dtype=np.uint8).reshape(5, 3, 4),
@@ -106,7 +106,7 @@ def test_without_the_original_damage_is_an_error(original: Original) -> None:
 
 
 def test_a_damaged_image_in_what_was_kept_of_mnist_is_noticed(few: Any, tmp_path: Path) -> None:
-    from hypnet_data.images.mnist import mnist
+    from hypnet_data import mnist
 
     few.write(tmp_path)
     options: dict[str, Any] = {

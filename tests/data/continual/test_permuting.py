@@ -13,11 +13,14 @@ from torch.utils.data import DataLoader
 from hypnet_core.errors import ConfigError
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks import Split, Task, TaskSequence
-from hypnet_data.continual.images import permuted_digits, permuted_mnist
-from hypnet_data.continual.permuted import permuted_tasks
-from hypnet_data.images.digits import digits
-from hypnet_data.images.mnist import mnist
-from hypnet_data.toy.regression import toy_regression
+from hypnet_data import (
+    digits,
+    mnist,
+    permuted_digits,
+    permuted_mnist,
+    permuted_tasks,
+    toy_regression,
+)
 
 
 def images(task: Task, name: str = "test") -> Any:

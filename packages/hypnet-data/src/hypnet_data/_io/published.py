@@ -1,6 +1,6 @@
-"""Where the image datasets are published, and the checksums of their files: those that torchvision knows.
+"""Addresses and checksums of published datasets, as in torchvision.
 
-They are written down here, because importing torchvision takes longer than reading a
+They are repeated here because importing torchvision takes longer than reading a
 dataset; a test compares them.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from hypnet_data.files import Source
+from hypnet_data._io.files import Source
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,22 @@ class Published:
     def sources(
         self, folder: Path, *, mirrors: tuple[str, ...] | None = None, verify: bool = True
     ) -> list[Source]:
-        """The files in a folder.
+        """The files as sources in a folder.
 
         Args:
-            folder: Where they are, or will be.
+            folder: Folder of the files, downloaded or not.
             mirrors: Other addresses to download from.
-            verify: Whether they must have these checksums.
+            verify: Whether the files must have the published checksums.
         """
-        where = self.mirrors if mirrors is None else mirrors
-        return [Source(folder / name, where, md5 if verify else None) for name, md5 in self.files]
+        addresses = self.mirrors if mirrors is None else mirrors
+        return [
+            Source(folder / name, addresses, md5 if verify else None) for name, md5 in self.files
+        ]
 
 
 @dataclass(frozen=True)
 class PublishedBatches:
-    """A tar archive of pickled batches, as CIFAR comes.
+    """A tar archive of pickled batches, the format of CIFAR.
 
     Attributes:
         archive: The archive itself.
@@ -81,7 +83,7 @@ IDX: Mapping[str, Published] = MappingProxyType(
         ),
     }
 )
-"""Datasets in MNIST's format, by the folder that torchvision gives them: images before labels, training before test."""
+"""Datasets in MNIST's format, by torchvision's folder; training files come first."""
 
 _TORONTO = ("https://www.cs.toronto.edu/~kriz/",)
 CIFAR: Mapping[str, PublishedBatches] = MappingProxyType(
@@ -123,4 +125,4 @@ CUB200 = Published(
     ("https://data.caltech.edu/records/65de6-vp158/files/",),
     (("CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"),),
 )
-"""Torchvision does not know it: the checksum is that of its authors' page."""
+"""Unknown to torchvision; the checksum is from the authors' page."""

@@ -1,6 +1,6 @@
 """The command `hypnet data`.
 
-What does the work is imported when a command runs, not when its help is shown.
+Heavy modules are imported when a command runs, so that its help is fast.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from hypnet_core.plugins import DatasetChoice, Kind
 from hypnet_core.runs import load_config, parse_overrides
 
 if TYPE_CHECKING:
-    from hypnet_data.description import DatasetDocument
-
-__all__ = ["data"]
+    from hypnet_data.cli.description import DatasetDocument
 
 _logger = logging.getLogger("hypnet.data")
 
@@ -41,13 +39,13 @@ def _data() -> None:
 
 @data.command()
 def prepare(name: Name, options: Options = None, *, as_json: Json = False) -> None:
-    """Download what is missing, check what is there, and read it once.
+    """Download missing files, check all files, and read them once.
 
     Every file is compared with its published checksum. The last line of the output is
     the folder of the files, if there is one.
     """
-    from hypnet_data.description import describe_preparation
-    from hypnet_data.files import preparation
+    from hypnet_data._io.files import preparation
+    from hypnet_data.cli.description import describe_preparation
 
     choice = _choice(name, options)
     with preparation(thorough=True) as prepared:
@@ -62,13 +60,13 @@ def prepare(name: Name, options: Options = None, *, as_json: Json = False) -> No
 
 @data.command()
 def info(name: Name, options: Options = None, *, as_json: Json = False) -> None:
-    """Show a dataset's shapes, sizes, classes, memory, and where its files are.
+    """Show a dataset's shapes, sizes, classes, memory and files.
 
-    Nothing is downloaded, also not what a dataset is made of, unless `download=true` is
-    given there.
+    Nothing is downloaded unless `download=true` is given, neither for the dataset nor
+    for those that it is made from.
     """
-    from hypnet_data.description import describe
-    from hypnet_data.files import preparation
+    from hypnet_data._io.files import preparation
+    from hypnet_data.cli.description import describe
 
     choice = _choice(name, options, local=True)
     with preparation() as prepared:
@@ -89,8 +87,8 @@ def plot(
         Path | None,
         typer.Option(help="The figure: .png, .pdf or .svg; NAME.png by default.", metavar="FILE"),
     ] = None,
-    split: Annotated[str, typer.Option(help="Which samples: train, val or test.")] = "train",
-    count: Annotated[int, typer.Option(min=1, help="How many samples of a task.")] = 32,
+    split: Annotated[str, typer.Option(help="The split: train, val or test.")] = "train",
+    count: Annotated[int, typer.Option(min=1, help="Number of samples of each task.")] = 32,
     publication_style: Annotated[
         bool,
         typer.Option(
@@ -98,14 +96,12 @@ def plot(
         ),
     ] = False,
 ) -> None:
-    """Draw samples of a dataset into a file, and print its name."""
+    """Draw samples of a dataset, and print the name of the figure's file."""
     from hypnet_data.plots.datasets import plot_any
 
     path = Path(f"{name.rpartition(':')[2]}.png") if out is None else out
     if path.is_dir():
-        raise UsageError(
-            f"{path} is a folder: give the name of a file that ends in .png, .pdf or .svg"
-        )
+        raise UsageError(f"{path} is a folder: name a file with the suffix .png, .pdf or .svg")
     built = _choice(name, options, local=True).build()
     plot_any(built, split=split, count=count, publication_style=publication_style, path=path)
     print_lines([str(path)])
@@ -116,10 +112,10 @@ def _choice(name: str, options: list[str] | None, *, local: bool = False) -> Dat
 
     Args:
         name: The dataset.
-        options: `key=value` each; keys may be written as behind `hypnet run`, with
-            `data.` in front.
-        local: Whether it, and every dataset that it is made of, is taken from what is
-            there unless the user says otherwise.
+        options: Items `key=value`; keys may have the prefix `data.`, as for `hypnet
+            run`.
+        local: Whether downloads are off by default, for it and for every dataset that
+            it is made from.
     """
     wraps = "data" in DatasetChoice.model_construct(name=name).entry.options().model_fields
     prefix = "data.data" if wraps else "data."
@@ -132,7 +128,7 @@ def _choice(name: str, options: list[str] | None, *, local: bool = False) -> Dat
 
 
 def _local(value: Any, given: Any) -> Any:
-    """The same choice with `download=false` in it and in the choices inside, where that was not given."""
+    """Set `download=false` in a choice and in nested ones, unless it was given."""
     if isinstance(value, (list, tuple)):
         pairs = (
             zip(value, given, strict=True)

@@ -1,7 +1,7 @@
 """CIFAR's files: batches of images in Python pickles, in a tar archive.
 
-A pickle is a program. None is opened here unless it has the published checksum, and
-even then it may make arrays and nothing else.
+A pickle is a program. A pickle is only opened if it has the published checksum, and
+even then it may create nothing but arrays.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from hypnet_core.errors import DataError
-from hypnet_data.downloads import new_md5
-from hypnet_data.images.published import PublishedBatches
-from hypnet_data.prepared import Array, Arrays
+from hypnet_data._io.downloads import new_md5
+from hypnet_data._io.prepared import Array, Arrays
+from hypnet_data._io.published import PublishedBatches
 
 _LARGEST = 1 << 28
 _ALLOWED = {
@@ -36,9 +36,8 @@ def read_batches(archive: Path, published: PublishedBatches, *, classes: int) ->
     """All images and labels of CIFAR-10 or CIFAR-100.
 
     Args:
-        archive: The tar archive. Nothing is unpacked from it: its batches are read
-            where they are.
-        published: What is in it.
+        archive: The tar archive. Its batches are read without unpacking it.
+        published: Its published content.
         classes: Number of classes; labels are below.
 
     Returns:
@@ -57,7 +56,7 @@ def read_batches(archive: Path, published: PublishedBatches, *, classes: int) ->
             found[name] = _batch(content, published.label, classes, f"{name} in {archive}")
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
-            f"{archive} is no whole tar archive ({error}): delete it, and download it again"
+            f"{archive} is not a complete tar archive ({error}): delete it, and download it again"
         ) from error
     except OSError as error:
         raise DataError(f"cannot read {archive}: {error.strerror or error}") from error
@@ -72,10 +71,7 @@ def read_batches(archive: Path, published: PublishedBatches, *, classes: int) ->
 
 
 def _members(archive: Path, folder: str, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
-    """The names and contents of the wanted files.
-
-    Links and everything else in the archive are passed over.
-    """
+    """The names and contents of the wanted files; everything else is skipped."""
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             parent, _, name = member.name.rpartition("/")
@@ -100,7 +96,7 @@ def _check(content: bytes, md5: str, what: str) -> None:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads pickles that hold nothing but plain Python values and numpy arrays."""
+    """Unpickler that refuses all but plain Python values and numpy arrays."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
@@ -113,7 +109,7 @@ def _batch(content: bytes, label: str, classes: int, what: str) -> tuple[Array, 
         entry = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
         x = np.asarray(entry["data"])
         y = np.asarray(entry[label], dtype=np.int64)
-    # a pickle fails in as many ways as a program
+    # A pickle can fail in as many ways as a program.
     except (
         pickle.UnpicklingError,
         ValueError,

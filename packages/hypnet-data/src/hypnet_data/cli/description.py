@@ -1,27 +1,26 @@
-"""What a dataset is, in numbers: what `hypnet data info` prints."""
+"""Documents that describe datasets, for `hypnet data info` and `prepare`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
 from hypnet_core.protocols import TaskLike
-from hypnet_core.tasks import Split
+from hypnet_core.tasks import splits_of, stored_bytes
 
 
 class FileDocument(BaseModel):
-    """A file that a dataset stems from."""
+    """A file that a dataset is read from."""
 
     path: Path
     size: int
 
 
 class TaskDocument(BaseModel):
-    """One task: kind, shapes per sample, classes, the original labels of its classes, and numbers of samples."""
+    """One task: kind, shapes per sample, classes, original labels and split sizes."""
 
     name: str
     kind: str
@@ -34,7 +33,7 @@ class TaskDocument(BaseModel):
 
 
 class DatasetDocument(BaseModel):
-    """A dataset: its tasks, the memory in bytes that their samples take, and its files."""
+    """A dataset: its tasks, the memory of their samples in bytes, and its files."""
 
     name: str
     tasks: list[TaskDocument]
@@ -43,7 +42,7 @@ class DatasetDocument(BaseModel):
 
 
 class PreparedDocument(BaseModel):
-    """A dataset that is ready: the folder that holds all of its files, if it has any, and the files."""
+    """A prepared dataset: its files and their common folder, if it has any."""
 
     name: str
     folder: Path | None
@@ -53,33 +52,36 @@ class PreparedDocument(BaseModel):
 def describe(
     name: str, built: TaskLike | Sequence[TaskLike], used: Iterable[Path]
 ) -> DatasetDocument:
-    """Describe a dataset that was built.
+    """Describe a built dataset.
 
     Args:
-        name: What it is called.
+        name: Name of the dataset.
         built: A task, or a sequence of tasks.
-        used: The files that it stems from.
+        used: The files that it is read from.
     """
     tasks = [built] if isinstance(built, TaskLike) else list(built)
     return DatasetDocument(
-        name=name, tasks=[_task(task) for task in tasks], memory=_memory(tasks), files=_files(used)
+        name=name,
+        tasks=[_task(task) for task in tasks],
+        memory=stored_bytes(tasks),
+        files=_files(used),
     )
 
 
 def describe_preparation(name: str, used: Sequence[Path]) -> PreparedDocument:
-    """Describe what is ready now.
+    """Describe a prepared dataset.
 
     Args:
-        name: What the dataset is called.
-        used: The files and folders that it stems from.
+        name: Name of the dataset.
+        used: The files and folders that it is read from.
     """
     there = [path for path in used if path.exists()]
     return PreparedDocument(
-        name=name, folder=where_files_are(there) if there else None, files=_files(there)
+        name=name, folder=common_folder(there) if there else None, files=_files(there)
     )
 
 
-def where_files_are(files: Sequence[Path]) -> Path:
+def common_folder(files: Sequence[Path]) -> Path:
     """The folder that holds all of some files."""
     return Path(os.path.commonpath([path if path.is_dir() else path.parent for path in files]))
 
@@ -90,7 +92,6 @@ def _files(used: Iterable[Path]) -> list[FileDocument]:
 
 def _task(task: TaskLike) -> TaskDocument:
     spec = task.spec
-    splits = {"train": task.train, "val": task.val, "test": task.test}
     return TaskDocument(
         name=spec.name,
         kind=spec.kind,
@@ -99,14 +100,5 @@ def _task(task: TaskLike) -> TaskDocument:
         sequence=spec.sequence,
         classes=spec.classes if spec.kind == "classification" else None,
         labels=spec.labels,
-        sizes={name: len(split) for name, split in splits.items() if split is not None},
+        sizes={name: len(split) for name, split in splits_of(task).items()},
     )
-
-
-def _memory(tasks: Sequence[TaskLike]) -> int:
-    """Bytes of the stored samples, shared ones counted once."""
-    splits = (split for task in tasks for split in (task.train, task.val, task.test))
-    stores: dict[int, Any] = {
-        id(split.samples): split.samples for split in splits if isinstance(split, Split)
-    }
-    return sum(samples.nbytes for samples in stores.values())

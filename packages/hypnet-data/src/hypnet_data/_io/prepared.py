@@ -1,9 +1,8 @@
-"""Arrays that were read from a dataset's files once, kept in a form that is read at the speed of the disk.
+"""Prepared arrays: the content of a dataset's files in a form that loads at disk speed.
 
-One file holds everything: a line with a checksum and a header (JSON), then the bytes of
-the arrays, one behind the other. The header says which files the arrays were read from,
-so that they are read anew when one of those changes, and the shape, type and checksum
-of each array, so that damage is noticed.
+One file holds a line with a checksum and a header (JSON), followed by the bytes of the
+arrays. The header names the source files, so that they are read again when one of them
+changes, and the shape, type and checksum of each array, so that damage is noticed.
 """
 
 from __future__ import annotations
@@ -20,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnet_core.errors import DataError
-from hypnet_data.files import Source, is_thorough, note_use, whole_file
+from hypnet_data._io.downloads import data_file
+from hypnet_data._io.files import Source, is_thorough, note_use
 
 _LOGGER = logging.getLogger("hypnet.data")
 _VERSION = 2
 _LONGEST = 1 << 20
-"""More bytes than this no header has."""
+"""Upper bound of the length of a header in bytes."""
 
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = dict[str, Array]
@@ -38,17 +38,17 @@ def prepared(
     *,
     download: bool,
 ) -> Arrays:
-    """The arrays of a dataset: from `path` if they were kept there, else read from its source files and kept.
+    """The arrays of a dataset: prepared in `path`, or read from the source files.
 
-    What is kept is used as long as no source file has changed its size or its time of
-    modification. A source that is gone is not missed if it had the published checksum.
-    Where `path` cannot be written, all works just the same, only slower.
+    Prepared arrays are valid as long as no source file has changed its size or its time
+    of modification. A source that had the published checksum may be deleted. If `path`
+    cannot be written, the arrays are read from the sources every time.
 
     Args:
-        path: Where the arrays are kept.
+        path: File of the prepared arrays.
         sources: The files that they are read from.
-        read: Reads them from those files, which are there and have their checksums
-            then.
+        read: Reads the arrays from the source files; called when all of them exist and
+            have their checksums.
         download: Whether missing files may be downloaded.
 
     Raises:
@@ -62,15 +62,14 @@ def prepared(
         return found
     for source in sources:
         source.obtain(download=download)
-    header = [
-        _entry(source) for source in sources
-    ]  # before they are read: a change in between must not go unnoticed
+    # Taken before the files are read, so that a change in between is noticed.
+    header = [_entry(source) for source in sources]
     arrays = dict(read())
     try:
-        with whole_file(path) as file:
+        with data_file(path) as file:
             _write(file, header, arrays)
     except DataError as error:
-        _LOGGER.info("the next time will be as slow as this one: %s", error)
+        _LOGGER.info("the arrays cannot be kept, so loading stays slow: %s", error)
     return arrays
 
 
@@ -107,7 +106,7 @@ def _write(file: BinaryIO, sources: list[dict[str, Any]], arrays: Arrays) -> Non
 
 
 def _kept(path: Path, sources: Sequence[Source]) -> Arrays | None:
-    """What is kept, if it is whole and stems from these files."""
+    """The prepared arrays, if they are complete and come from these files."""
     try:
         with path.open("rb") as file:
             header = _header(file)
@@ -116,7 +115,7 @@ def _kept(path: Path, sources: Sequence[Source]) -> Arrays | None:
             return _arrays(file, header["arrays"])
     except FileNotFoundError:
         return None
-    # whatever is wrong with it, the source files are there to read it anew
+    # Any damage is recoverable: the arrays are read from the sources again.
     except (
         OSError,
         EOFError,
@@ -127,7 +126,7 @@ def _kept(path: Path, sources: Sequence[Source]) -> Arrays | None:
         MemoryError,
         RecursionError,
     ) as error:
-        _LOGGER.info("%s cannot be used, so the original files are read again: %s", path, error)
+        _LOGGER.info("%s cannot be used, so the source files are read again: %s", path, error)
         return None
 
 
@@ -144,7 +143,7 @@ def _header(file: BinaryIO) -> dict[str, Any]:
 def _arrays(file: BinaryIO, entries: list[dict[str, Any]]) -> Arrays:
     arrays = {entry["name"]: _array(file, entry) for entry in entries}
     if file.read(1):
-        raise ValueError("there is something behind the last array")
+        raise ValueError("there are bytes after the last array")
     return arrays
 
 

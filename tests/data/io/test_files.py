@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_data.files import Source, data_directory, obtain, whole_file
+from hypnet_data._io.downloads import data_file
+from hypnet_data._io.files import Source, data_directory, obtain
 
 CONTENT = bytes(range(256)) * 1000
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -302,7 +303,7 @@ def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
     path.write_bytes(b"old")
 
     def interrupted() -> None:
-        with whole_file(path) as file:
+        with data_file(path) as file:
             file.write(b"half")
             file.flush()
             assert path.read_bytes() == b"old"
@@ -316,7 +317,7 @@ def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
 
 def test_a_new_file_may_be_read_by_others_as_the_umask_says(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with whole_file(path) as file:
+    with data_file(path) as file:
         file.write(b"new")
     reference = tmp_path / "reference"
     reference.write_bytes(b"new")
@@ -327,7 +328,7 @@ def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path
     (tmp_path / "in the way").write_bytes(b"")
     with (
         pytest.raises(DataError, match=r"cannot write .*in the way/file: "),
-        whole_file(tmp_path / "in the way" / "file"),
+        data_file(tmp_path / "in the way" / "file"),
     ):
         pass
 
@@ -335,7 +336,7 @@ def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path) -> None:
     def written() -> None:
-        with whole_file(tmp_path / "file") as file, Path("/dev/full").open("wb") as full:
+        with data_file(tmp_path / "file") as file, Path("/dev/full").open("wb") as full:
             os.dup2(full.fileno(), file.fileno())
             file.write(CONTENT)
 
@@ -347,7 +348,7 @@ def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path) -> None:
 FETCH = """
 import sys
 from pathlib import Path
-from hypnet_data.files import obtain
+from hypnet_data._io.files import obtain
 obtain(Path(sys.argv[1]), [sys.argv[2]], md5=sys.argv[3], download=True)
 """
 

@@ -1,4 +1,4 @@
-"""Images and labels in IDX files, the format of MNIST and its relatives."""
+"""Images and labels in IDX files, the format of MNIST."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from hypnet_core.errors import DataError
 
 _CHUNK = 1 << 20
 _BYTES = 8
-"""The code of unsigned bytes among the types of IDX."""
+"""IDX's code for unsigned bytes."""
 _LARGEST_RATIO = 1100
-"""Gzip packs at most 1,032 bytes into one: an archive that says it holds more is damaged."""
+"""Gzip compresses at most 1,032 bytes to one, so a larger claim means damage."""
 
 
 class _FormatError(Exception):
-    """The content of an archive is not what it should be."""
+    """The content of an archive has another format."""
 
 
 def read_images(
     images: Path, labels: Path, *, size: tuple[int, int], classes: int
 ) -> Mapping[str, NDArray[np.uint8]]:
-    """Grey images and their labels from two gzip archives of IDX files, raw: both stay bytes.
+    """Read grey images and their labels, as bytes, from two compressed IDX files.
 
     Args:
         images: Archive of an array of bytes `[N, height, width]`.
@@ -40,7 +40,7 @@ def read_images(
         `x`, of shape `[N, 1, height, width]`, and `y`, of shape `[N]`.
 
     Raises:
-        DataError: A file is damaged, is no IDX file, or holds something else.
+        DataError: A file is damaged, is not an IDX file, or holds something else.
     """
     x, y = _read(images, size, "images"), _read(labels, (), "labels")
     if len(x) != len(y):
@@ -62,32 +62,28 @@ def _read(archive: Path, size: tuple[int, ...], what: str) -> NDArray[np.uint8]:
             return _array(packed, _shape(packed, archive, size))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
-            f"{archive} is no whole gzip archive ({error}): delete it, and download it again"
+            f"{archive} is not a complete gzip archive ({error}): delete it, and download it again"
         ) from error
     except (_FormatError, MemoryError) as error:
         raise DataError(
-            f"{archive} is no IDX file of {what}, or holds none ({error}): delete it, and download"
-            " it again"
+            f"{archive} is not an IDX file of {what}, or holds none ({error}): delete it, and"
+            " download it again"
         ) from error
     except OSError as error:
         raise DataError(f"cannot read {archive}: {error.strerror or error}") from error
 
 
 def _shape(packed: gzip.GzipFile, archive: Path, size: tuple[int, ...]) -> tuple[int, ...]:
-    """The sizes in the header; each entry of the array should have `size`."""
+    """Read the sizes in the header; each entry of the array must have `size`."""
     dimensions = 1 + len(size)
     header = packed.read(4 + 4 * dimensions)
     if len(header) < 4 + 4 * dimensions or tuple(header[:4]) != (0, 0, _BYTES, dimensions):
-        raise _FormatError(
-            f"it does not begin as an array of bytes in {dimensions} dimensions does"
-        )
+        raise _FormatError(f"it does not start like an array of bytes in {dimensions} dimensions")
     shape = struct.unpack(f">{dimensions}I", header[4:])
     if not math.prod(shape):
-        raise _FormatError(f"it says that its sizes are {_by(*shape)}")
+        raise _FormatError(f"it claims the sizes {_by(*shape)}")
     if math.prod(shape) > _LARGEST_RATIO * archive.stat().st_size:
-        raise _FormatError(
-            f"it says that its sizes are {_by(*shape)}, for which it is far too small"
-        )
+        raise _FormatError(f"it claims the sizes {_by(*shape)}, but is far too small for them")
     if shape[1:] != size:
         raise DataError(
             f"{archive} holds images of {_by(*shape[1:])} pixels, should be {_by(*size)}: it is"
@@ -97,7 +93,7 @@ def _shape(packed: gzip.GzipFile, archive: Path, size: tuple[int, ...]) -> tuple
 
 
 def _array(packed: gzip.GzipFile, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The array in an IDX file, read piece by piece into its place: no second copy is ever in memory."""
+    """Read the array piece by piece into place, so that memory holds only one copy."""
     values = np.empty(math.prod(shape), dtype=np.uint8)
     filled = 0
     while chunk := packed.read(_CHUNK):

@@ -11,8 +11,7 @@ import torch
 from hypnet_core.errors import ConfigError, HypnetError
 from hypnet_core.plugins import DatasetChoice, registry
 from hypnet_core.tasks import TaskSequence
-from hypnet_data.continual.any import permuted, split
-from hypnet_data.continual.images import permuted_digits, split_digits
+from hypnet_data import permuted, permuted_digits, split, split_digits
 
 
 def built(name: str, **options: Any) -> TaskSequence:

@@ -11,13 +11,14 @@ import torch
 from PIL import Image
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_data.toy.regression import RegressionTask, toy_regression
-from hypnet_data.toy.regression_plots import (
-    plot_dataset,
-    plot_datasets,
-    plot_predictions,
-    plot_samples,
+from hypnet_data import toy_regression
+from hypnet_data.plots import (
+    plot_regression,
+    plot_regression_predictions,
+    plot_regression_samples,
+    plot_regressions,
 )
+from hypnet_data.toy import RegressionTask
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def task() -> RegressionTask:
 
 
 def test_a_dataset_shows_the_samples_of_all_splits_and_the_function(task: RegressionTask) -> None:
-    axes = plot_dataset(task).axes[0]
+    axes = plot_regression(task).axes[0]
     lines = {line.get_label(): line for line in axes.lines}
     assert set(lines) == {"function", "train", "test", "val"}
     for name, split in task.splits.items():
@@ -45,7 +46,7 @@ def test_predictions_are_drawn_from_left_to_right_whatever_their_order(
     task: RegressionTask,
 ) -> None:
     x = torch.tensor([[3.0], [1.0], [2.0]], requires_grad=True)
-    axes = plot_predictions(task, x, x * 10, label="network").axes[0]
+    axes = plot_regression_predictions(task, x, x * 10, label="network").axes[0]
     lines = {line.get_label(): line for line in axes.lines}
     assert set(lines) == {"function", "train", "test", "network"}
     assert np.asarray(lines["network"].get_xdata()).tolist() == [1, 2, 3]
@@ -58,9 +59,9 @@ def test_predictions_are_drawn_from_left_to_right_whatever_their_order(
 def test_samples_beside_predictions_are_shown_as_asked(
     task: RegressionTask, show_train: bool, show_test: bool
 ) -> None:
-    axes = plot_predictions(task, [0, 1], [0, 1], show_train=show_train, show_test=show_test).axes[
-        0
-    ]
+    axes = plot_regression_predictions(
+        task, [0, 1], [0, 1], show_train=show_train, show_test=show_test
+    ).axes[0]
     labels = {line.get_label() for line in axes.lines}
     assert ("train" in labels, "test" in labels) == (show_train, show_test)
 
@@ -68,7 +69,7 @@ def test_samples_beside_predictions_are_shown_as_asked(
 def test_several_tasks_have_a_colour_and_a_label_each() -> None:
     tasks = [toy_regression(function=name) for name in ("sine", "absolute", "identity")]
     x = [[0.0, 1.0]] * 3
-    axes = plot_datasets(
+    axes = plot_regressions(
         tasks,
         inputs=x,
         predictions=x,
@@ -80,12 +81,12 @@ def test_several_tasks_have_a_colour_and_a_label_each() -> None:
     assert len({by_label[name].get_color() for name in "abc"}) == 3
     assert by_label["a"].get_color() == by_label["a, predicted"].get_color()
     assert [np.asarray(by_label[name].get_xdata()).max() for name in "abc"] == [1, 2, 3]
-    assert plot_datasets(tasks[:1]).axes[0].lines[0].get_label() == "task 1"
+    assert plot_regressions(tasks[:1]).axes[0].lines[0].get_label() == "task 1"
 
 
 def test_publication_style_is_larger_and_has_no_title() -> None:
-    plain = plot_datasets([toy_regression()]).axes[0]
-    for_print = plot_datasets([toy_regression()], publication_style=True).axes[0]
+    plain = plot_regressions([toy_regression()]).axes[0]
+    for_print = plot_regressions([toy_regression()], publication_style=True).axes[0]
     assert plain.get_title()
     assert not for_print.get_title()
     assert for_print.lines[0].get_linewidth() > plain.lines[0].get_linewidth()
@@ -94,21 +95,23 @@ def test_publication_style_is_larger_and_has_no_title() -> None:
 
 
 def test_samples_are_drawn_with_targets_predictions_or_both() -> None:
-    figure = plot_samples("Some", [1, 2], targets=torch.tensor([[3.0], [4.0]]), predictions=[5, 6])
+    figure = plot_regression_samples(
+        "Some", [1, 2], targets=torch.tensor([[3.0], [4.0]]), predictions=[5, 6]
+    )
     axes = figure.axes[0]
     assert axes.get_title() == "Some"
     assert [(line.get_label(), np.asarray(line.get_ydata()).tolist()) for line in axes.lines] == [
         ("target", [3, 4]),
         ("prediction", [5, 6]),
     ]
-    assert len(plot_samples("Some", [1], targets=[2]).axes[0].lines) == 1
+    assert len(plot_regression_samples("Some", [1], targets=[2]).axes[0].lines) == 1
     with pytest.raises(ConfigError, match="nothing to draw"):
-        plot_samples("None", [1])
+        plot_regression_samples("None", [1])
 
 
 def test_a_figure_is_saved_as_png_pdf_or_svg(task: RegressionTask, tmp_path: Path) -> None:
     for ending in ("png", "pdf", "svg", "PNG"):
-        plot_dataset(task, path=tmp_path / f"figure.{ending}", figsize=(4, 3))
+        plot_regression(task, path=tmp_path / f"figure.{ending}", figsize=(4, 3))
     with Image.open(tmp_path / "figure.png") as image:
         assert image.size == (400, 300)
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF-")
@@ -119,7 +122,7 @@ def test_a_figure_is_not_saved_unless_asked_for(
     task: RegressionTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    plot_dataset(task)
+    plot_regression(task)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -127,10 +130,10 @@ def test_another_ending_is_an_error_that_names_those_that_there_are(
     task: RegressionTask, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=r"saved as png, pdf, svg.*figure\.bmp has none"):
-        plot_dataset(task, path=tmp_path / "figure.bmp")
+        plot_regression(task, path=tmp_path / "figure.bmp")
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write"):
-        plot_dataset(task, path=tmp_path / "file" / "figure.png")
+        plot_regression(task, path=tmp_path / "file" / "figure.png")
 
 
 @pytest.mark.parametrize(
@@ -148,14 +151,14 @@ def test_what_does_not_fit_together_is_an_error(
     options: dict[str, list[list[float]]], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        plot_datasets([toy_regression()], **options)  # type: ignore[arg-type]
+        plot_regressions([toy_regression()], **options)  # type: ignore[arg-type]
 
 
 def test_drawing_needs_no_display_and_never_imports_pyplot() -> None:
     code = (
         "import sys; from hypnet_data.toy.regression import toy_regression; from hypnet_data.toy"
         " import regression_plots; assert 'matplotlib' not in sys.modules;"
-        " regression_plots.plot_dataset(toy_regression()); assert 'matplotlib.pyplot' not in"
+        " regression_plots.plot_regression(toy_regression()); assert 'matplotlib.pyplot' not in"
         " sys.modules"
     )
     subprocess.run(
@@ -170,8 +173,8 @@ def test_without_matplotlib_the_error_names_the_extra() -> None:
     code = (
         "import sys; sys.modules['matplotlib.figure'] = None; from hypnet_core.errors import"
         " HypnetError; from hypnet_data.toy.regression import toy_regression; from"
-        " hypnet_data.toy.regression_plots import plot_dataset\ntry:\n   "
-        " plot_dataset(toy_regression())\nexcept HypnetError as error:\n    print(error)"
+        " hypnet_data.plots.regression import plot_regression\ntry:\n   "
+        " plot_regression(toy_regression())\nexcept HypnetError as error:\n    print(error)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60

@@ -1,0 +1,1 @@
+"""Downloads, archives and prepared arrays: the files of datasets."""

@@ -1,0 +1,13 @@
+from .cifar import cifar10, cifar100
+from .digits import digits
+from .mnist import fashion_mnist, mnist
+from .svhn import svhn
+
+__all__ = [
+    "cifar10",
+    "cifar100",
+    "digits",
+    "fashion_mnist",
+    "mnist",
+    "svhn",
+]
