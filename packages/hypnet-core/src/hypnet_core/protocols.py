@@ -1,8 +1,10 @@
 """The architecture in one file: the contract of each part.
 
 Conditions go through a `HyperNetworkLike`, which gives weights; a `MainNetwork` runs a
-plain module with them; an `Experiment` trains the pair on the
-`TaskLike`s of a dataset, inside a run; a `Scheduler` starts many runs.
+plain module with them; an `Experiment` trains the pair on the `TaskLike`s of a dataset,
+inside a run; a `Scheduler` starts many runs.
+
+Contracts depend on specs alone, so that every room of the core may refer to them.
 """
 
 from __future__ import annotations
@@ -15,11 +17,43 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from torch import Tensor, nn
 
-    from hypnet_core.networks.weights import Weights
-    from hypnet_core.runs.run import Run
     from hypnet_core.runs.scheduling import JobSpec, JobState, Script
     from hypnet_core.specs import ConditionSpec, TargetSpec, TaskSpec
-    from hypnet_core.tasks.batch import Batch
+
+
+class WeightsLike(Protocol):
+    """Generated weights: named tensors over one flat tensor.
+
+    `hypnet_core.Weights` is the implementation.
+    """
+
+    @property
+    def flat(self) -> Tensor:
+        """All weights, `[*batch, numel]`."""
+        ...
+
+    @property
+    def spec(self) -> TargetSpec:
+        """Names and shapes."""
+        ...
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The leading dimensions; empty for one set of weights."""
+        ...
+
+    @property
+    def conditions(self) -> tuple[int, ...] | None:
+        """The id of each set's condition; `None` if unknown."""
+        ...
+
+    def __getitem__(self, name: str, /) -> Tensor:
+        """One tensor, `[*batch, *shape]`."""
+        ...
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, in the order of the spec."""
+        ...
 
 
 @runtime_checkable
@@ -35,7 +69,7 @@ class HyperNetworkLike(Protocol):
         *,
         cond_input: Tensor | Mapping[str, Tensor] | None = None,
         uncond_input: Tensor | None = None,
-    ) -> Weights:
+    ) -> WeightsLike:
         """Generate weights, with a batch dimension for several conditions."""
         ...
 
@@ -97,6 +131,34 @@ class GroupsParameters(Protocol):
         ...
 
 
+class BatchLike(Protocol):
+    """Samples of one batch. `hypnet_core.tasks.Batch` is the implementation."""
+
+    @property
+    def x(self) -> Tensor:
+        """Inputs `[B, *in_shape]`, or `[B, T, *in_shape]` for sequences."""
+        ...
+
+    @property
+    def y(self) -> Tensor:
+        """Targets, one per sample."""
+        ...
+
+    @property
+    def ids(self) -> Tensor:
+        """Ids `[B]` (int64) of the samples."""
+        ...
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """Number of frames `[B]` of each sequence; `None` for other samples."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        ...
+
+
 @runtime_checkable
 class SplitLike(Protocol):
     """The samples of one split: a map-style dataset that also gives whole batches.
@@ -121,7 +183,7 @@ class SplitLike(Protocol):
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         drop_last: bool = False,
-    ) -> Iterator[Batch]:
+    ) -> Iterator[BatchLike]:
         """One pass over the samples, in batches."""
         ...
 
@@ -218,7 +280,7 @@ class Experiment(Protocol):
         """The configuration: a pydantic model, usually a class attribute."""
         ...
 
-    def run(self, config: Any, run: Run) -> Mapping[str, Any]:
+    def run(self, config: Any, run: Any) -> Mapping[str, Any]:
         """Do the work and return the summary.
 
         Args:

@@ -34,7 +34,7 @@ def hypnet_components() -> Iterable[Component]:
     @hookimpl
     def hypnet_components():
         return [
-            Component.mainnet("tinynet", "mylab_nets:TinyNet", "A two-layer network.")
+            Component.mainnet("tinynet", "mylab_nets.tiny:TinyNet", "A two-layer network.")
         ]
     ```
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hypnet_core.errors import HypnetError
-from hypnet_core.protocols import SplitLike, TaskLike
+from hypnet_core.protocols import BatchLike, SplitLike, TaskLike
 from hypnet_core.tasks.loaded import LoadedSplit
 from hypnet_core.tasks.split import Split
 from hypnet_core.tasks.stream import Batchable, Stream
@@ -30,7 +30,6 @@ from hypnet_core.testing.kit import Check, NotApplicableError, Subject, expect
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
-    from hypnet_core.tasks.batch import Batch
 
 _TASKS = 3
 _BATCHES = 3
@@ -320,17 +319,17 @@ def _splits(subject: Subject, *only: str) -> list[_Named]:
     return found
 
 
-def _batches(subject: Subject) -> Iterator[tuple[str, TaskLike, Batch]]:
+def _batches(subject: Subject) -> Iterator[tuple[str, TaskLike, BatchLike]]:
     for name, task, split in _splits(subject):
         for batch in _some_batches(split):
             yield name, task, batch
 
 
-def _some_batches(split: SplitLike) -> Iterator[Batch]:
+def _some_batches(split: SplitLike) -> Iterator[BatchLike]:
     return chain(islice(split.batches(_SIZE), _BATCHES), islice(split.batches(256), 1))
 
 
-def _seeded_batches(split: SplitLike) -> Iterator[Batch]:
+def _seeded_batches(split: SplitLike) -> Iterator[BatchLike]:
     return islice(split.batches(_SIZE, shuffle=True, generator=_seeded(1)), _BATCHES)
 
 
@@ -346,7 +345,7 @@ def _seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _same(one: Batch, other: Batch) -> bool:
+def _same(one: BatchLike, other: BatchLike) -> bool:
     pairs = ((one.x, other.x), (one.y, other.y), (one.ids, other.ids))
     return all(torch.equal(here, there) for here, there in pairs)
 
