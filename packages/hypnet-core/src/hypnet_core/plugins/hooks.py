@@ -33,9 +33,8 @@ def hypnet_components() -> Iterable[Component]:
 
     @hookimpl
     def hypnet_components():
-        return [
-            Component.mainnet("tinynet", "mylab_nets.tiny:TinyNet", "A two-layer network.")
-        ]
+        tinynet = "mylab_nets.tiny:TinyNet"
+        return [Component.mainnet("tinynet", tinynet, "A two-layer network.")]
     ```
 
     and in its `pyproject.toml`:

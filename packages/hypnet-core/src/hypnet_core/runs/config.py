@@ -200,8 +200,8 @@ def difference(before: Any, after: Any) -> str:
     """The options in which two configurations differ, in words; no text if none does.
 
     Example:
-        >>> difference({"seed": 1, "train": {"lr": 0.1}}, {"seed": 2, "train": {"lr": 0.2}})
-        'seed was 1, is now 2; train.lr was 0.1, is now 0.2'
+        >>> difference({"seed": 1, "net": {"depth": 2}}, {"seed": 1, "net": {"depth": 3}})
+        'net.depth was 2, is now 3'
     """
     found = list(_differences(before, after, ()))
     more = [f"and {len(found) - 3} more"] if len(found) > 3 else []

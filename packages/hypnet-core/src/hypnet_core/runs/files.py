@@ -65,8 +65,8 @@ def write_json(path: Path, value: Any, *, new: bool = False) -> None:
     """Write a value as indented JSON, atomically.
 
     Raises:
-        RunError: The file cannot be written, or the value cannot be written as JSON (NaN
-            and infinity cannot).
+        RunError: The file cannot be written, or the value cannot be written as JSON
+            (NaN and infinity cannot).
         FileExistsError: The file exists, and `new` was asked for.
     """
     try:
@@ -106,9 +106,10 @@ def append_line(path: Path, line: str) -> None:
             if written != len(data):
                 # The disk is nearly full. The next record must not join half a line.
                 file.truncate(start)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
+    if written != len(data):
+        raise RunError(f"cannot write {path}: {os.strerror(errno.ENOSPC)}")
 
 
 def make_directory(path: Path) -> None:

@@ -17,10 +17,10 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress(Protocol):
-    """Told at each step how far the work is."""
+    """Receives the state of the work after each step."""
 
     def advance(self, done: int, *, description: str = "", **metrics: float) -> None:
-        """Say that `done` steps in all are done, what is being worked on, and the latest metrics."""
+        """Report the number of steps done so far, the current work and its metrics."""
         ...
 
 
