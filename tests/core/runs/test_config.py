@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
@@ -204,7 +204,7 @@ def test_a_wrong_override_is_one_line(override: str, message: str) -> None:
         ("c.yaml", "a: 1\nb: \x00\n", "{}:2: a character is not allowed in YAML"),
         ("c.yaml", b"a: 1\nb: \xff\n", "{}:2: is not UTF-8 text"),
         ("c.yaml", "&a {x: *a}", "{}: "),
-        ("c.yaml", "[" * 5000, "{}: is nested too deeply"),
+        ("c.yaml", "[" * 5000, "{}: is not well formed: it is nested too deeply"),
         ("c.toml", "seed = 1\nx = \n", "{}:2: Invalid value"),
         ("c.toml", "seed = 1\nseed = 2\n", "{}:2: Cannot overwrite a value"),
         ("c.toml", "x = [", "{}:1: "),
@@ -361,3 +361,74 @@ def test_a_printed_configuration_can_be_read_back(tmp_path: Path) -> None:
     )
     path = write(tmp_path, dump_config(config))
     assert load_config(Config, path) == config
+
+
+BAD = [
+    "seed=" + "9" * 5000,
+    "train.options=[!!int x]",
+    "train.options=[!!float x]",
+    "train.options=[!!bool x]",
+    "train.options=[!!timestamp 2026-13-45]",
+    "train.options=[!!map 3]",
+    "train.options=[!!python/object:os.system x]",
+    'title="\\U00110000"',
+    "seed=" + "[" * 1200,
+    "seed=" + "[" * 1200 + "]" * 1200,
+    "seed=" + "{a: " * 1200,
+    "seed=[&a [*a]]",
+    "seed=[&a {b: *a}]",
+    "seed=[&a [1, 2, 3, 4, 5, 6, 7, 8, 9], "
+    + ", ".join(
+        f"&{y} [*{x}, *{x}, *{x}, *{x}, *{x}, *{x}, *{x}, *{x}, *{x}]"
+        for x, y in zip("abcdefg", "bcdefgh", strict=True)
+    )
+    + "]",
+    "seed=[*b]",
+    "seed=[? [a] : b]",
+    "seed={<<: 3}",
+    "seed=[1, 2",
+    "k" * 5000 + "=1",
+    "net=" + "n" * 5000,
+    "seed=" + "x" * 5000,
+    "train.milestones=[" + ", ".join("x" * 1000) + "]",
+    "=1",
+    ".=1",
+    "a..b=1",
+    "seed=\x00",
+]
+
+
+@pytest.mark.parametrize("override", BAD, ids=lambda override: override[:24])
+def test_a_malformed_override_is_one_short_error_of_ours(override: str, tmp_path: Path) -> None:
+    with pytest.raises((ConfigError, ComponentError)) as caught:
+        load_config(Config, overrides=[override])
+    for line in str(caught.value).splitlines():
+        assert 0 < len(line) < 600
+    key, _, text = override.partition("=")
+    path = tmp_path / "c.yaml"
+    path.write_text(f"{json.dumps(key)}: {text}\n", encoding="utf-8")
+    with pytest.raises((ConfigError, ComponentError)) as caught:
+        load_config(Config, path)
+    assert len(str(caught.value).splitlines()[0]) < 600
+
+
+KEYS = st.sampled_from(["seed", "train.lr", "train.options", "net", "net.hidden", "title", "no"])
+SIGNS = [*"[]{}:,&*!?|>'\"%@`#-=. \n\t\\", "!!int ", "!!map ", "!!float ", "&a ", "*a", "<<: "]
+SCALARS = ["0x", "0o8", "1e999", ".inf", "-.nan", "true", "null", "~", "\ud800", "\x00", "9" * 400]
+PIECES = st.one_of(st.sampled_from(SIGNS + SCALARS), st.text(max_size=3))
+OVERRIDES = st.tuples(KEYS, st.lists(PIECES, max_size=8))
+
+
+@settings(max_examples=1_000)
+@given(overrides=st.lists(OVERRIDES, min_size=10, max_size=10))
+def test_whatever_is_typed_gives_a_configuration_or_an_error_of_ours(
+    overrides: list[tuple[str, list[str]]],
+) -> None:
+    """Ten thousand overrides, through the entry that the command uses."""
+    messages = []
+    for key, pieces in overrides:
+        try:
+            load_config(Config, overrides=[f"{key}={''.join(pieces)}"])
+        except (ConfigError, ComponentError) as error:
+            messages += str(error).splitlines()
+    assert all(len(line) < 600 for line in messages)

@@ -138,7 +138,7 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("before", [0, 1, 950, 999])
 def test_a_line_is_appended_whole_or_not_at_all(tmp_path: Path, before: int) -> None:
-    """On a nearly full disk a write takes a part; the rest of the line must not follow."""
+    """On a nearly full disk a write takes a part, which must not stay."""
     path = tmp_path / "x"
     path.write_text("o" * before)
     code = (

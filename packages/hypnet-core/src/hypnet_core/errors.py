@@ -119,3 +119,13 @@ def listed(names: Iterable[str], limit: int = 12) -> str:
     everything = list(names)
     shown = ", ".join(everything[:limit])
     return shown if len(everything) <= limit else f"{shown} and {len(everything) - limit} more"
+
+
+def clipped(text: str, limit: int = 80) -> str:
+    """Text for an error message, cut after `limit` characters.
+
+    Example:
+        >>> clipped("abcdefgh", limit=6)
+        'abc...'
+    """
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

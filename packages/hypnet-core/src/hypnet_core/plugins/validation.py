@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hypnet_core.errors import ComponentError, ConfigError, did_you_mean
+from hypnet_core.errors import ComponentError, ConfigError, clipped, did_you_mean
 
 Path: TypeAlias = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -59,15 +59,21 @@ class Mistake:
             if self.meant
             else ""
         )
-        return ": ".join(
-            part for part in (self.source, dotted(self.path), f"{self.text}{hint}") if part
-        )
+        # Whatever was typed, a message stays readable.
+        parts = (self.source, clipped(dotted(self.path)), clipped(f"{self.text}{hint}", 400))
+        return ": ".join(part for part in parts if part)
 
     def below(self, path: Path) -> Mistake:
         """The same mistake in an enclosing model."""
         return replace(
             self, path=path + self.path, meant=tuple(path + other for other in self.meant)
         )
+
+
+def _lines(mistakes: Sequence[Mistake]) -> str:
+    """One line per mistake, the first twenty."""
+    more = [f"and {len(mistakes) - 20} more mistakes"] if len(mistakes) > 20 else []
+    return "\n".join([*map(str, mistakes[:20]), *more])
 
 
 class InvalidOptionsError(ConfigError, ValueError):
@@ -81,7 +87,7 @@ class InvalidOptionsError(ConfigError, ValueError):
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = tuple(mistakes)
-        super().__init__("\n".join(map(str, self.mistakes)))
+        super().__init__(_lines(self.mistakes))
 
 
 class InvalidChoiceError(ComponentError, ValueError):
@@ -95,7 +101,7 @@ class InvalidChoiceError(ComponentError, ValueError):
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = tuple(mistakes)
-        super().__init__("\n".join(map(str, self.mistakes)))
+        super().__init__(_lines(self.mistakes))
 
 
 def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
@@ -295,5 +301,4 @@ def shown(value: Any) -> str:
         >>> shown([True, None, "a"])
         '[true, null, "a"]'
     """
-    text = json.dumps(value, default=repr, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return clipped(json.dumps(value, default=repr, ensure_ascii=False), 60)

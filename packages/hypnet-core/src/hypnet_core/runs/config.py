@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hypnet_core.errors import ConfigError
+from hypnet_core.errors import ConfigError, clipped
 from hypnet_core.plugins.choice import Choice, DefaultChoice
 from hypnet_core.plugins.validation import (
     InvalidChoiceError,
@@ -87,13 +87,15 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         parts = [part.strip() for part in key.split(".")]
         if not sign:
             # Refuse here: pydantic would report a missing key instead.
-            raise ConfigError(f"{override!r} is not an override: write key=value")
+            raise ConfigError(f"{clipped(repr(override))} is not an override: write key=value")
         if not all(parts):
-            raise ConfigError(f"{override!r}: the key {key!r} is not complete")
+            raise ConfigError(
+                f"{clipped(repr(override))}: the key {clipped(repr(key))} is not complete"
+            )
         try:
             value = parse_value(text)
         except ConfigError as error:
-            raise ConfigError(f"{key}: {error}") from error
+            raise ConfigError(f"{clipped(key)}: {error}") from error
         node = tree
         for part in parts[:-1]:
             inner = node.get(part)
@@ -200,7 +202,7 @@ def difference(before: Any, after: Any) -> str:
     """The options in which two configurations differ, in words; no text if none does.
 
     Example:
-        >>> difference({"seed": 1, "net": {"depth": 2}}, {"seed": 1, "net": {"depth": 3}})
+        >>> difference({"a": 1, "net": {"depth": 2}}, {"a": 1, "net": {"depth": 3}})
         'net.depth was 2, is now 3'
     """
     found = list(_differences(before, after, ()))

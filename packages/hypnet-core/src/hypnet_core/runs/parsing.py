@@ -15,9 +15,23 @@ from typing import Any
 
 import yaml
 
-from hypnet_core.errors import ConfigError
+from hypnet_core.errors import ConfigError, clipped
 
 _TAG = "tag:yaml.org,2002:"
+_MAX_DIGITS = 1_000
+_MAX_EXPANDED = 1_000_000
+"""Characters and values that aliases may expand to, at least."""
+
+# What PyYAML, tomllib, json and the constructors of numbers and characters raise.
+_UNREADABLE = (
+    yaml.YAMLError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 _SCALARS = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -62,6 +76,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     text = loader.construct_scalar(node)
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits is too long")
     return int(text, 0) if text[:2] in {"0x", "0o"} else int(text)
 
 
@@ -119,8 +135,8 @@ def parse_value(text: str) -> Any:
         loader: Any = _Loader("")
         tag = loader.resolve(yaml.ScalarNode, text, (True, False))
         return loader.construct_object(yaml.ScalarNode(tag, text))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{text!r} is not well formed: {_problem(error)}") from error
+    except _UNREADABLE as error:
+        raise ConfigError(f"{clipped(repr(text))} is not well formed: {_problem(error)}") from error
 
 
 def _load_flow(text: str) -> Any:
@@ -133,7 +149,7 @@ def _load_flow(text: str) -> Any:
     except (yaml.scanner.ScannerError, yaml.parser.ParserError) as error:
         try:
             return json.loads(text, parse_constant=_no_constant)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise error from None
 
 
@@ -178,8 +194,8 @@ def _read_toml(path: Path, text: str) -> Any:
         )
         problem, line = (found[1], found[2] or text.count("\n") + 1) if found else (str(error), 1)
         raise ConfigError(f"{path}:{line}: {problem}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path}: is nested too deeply") from error
+    except _UNREADABLE as error:
+        raise ConfigError(f"{path}: is not well formed: {_problem(error)}") from error
 
 
 def _read_yaml(path: Path, text: str) -> Any:
@@ -193,22 +209,42 @@ def _read_yaml(path: Path, text: str) -> Any:
         raise ConfigError(
             f"{path}:{line}: a character is not allowed in YAML: {error.reason}"
         ) from error
-    except (RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: is nested too deeply or not well formed") from error
+    except _UNREADABLE as error:
+        raise ConfigError(f"{path}: is not well formed: {_problem(error)}") from error
 
 
 def _load(text: str) -> Any:
     loader = _Loader(text)
     try:
-        return loader.get_single_data()
+        content = loader.get_single_data()
     finally:
         loader.dispose()
+    if "&" in text:
+        _check_aliases(content, max(_MAX_EXPANDED, 10 * len(text)))
+    return content
 
 
-def _problem(error: yaml.YAMLError) -> str:
+def _check_aliases(content: Any, limit: int) -> None:
+    """Refuse aliases of aliases that grow without bound, or into themselves."""
+    left, size = [content], 0
+    while left:
+        value = left.pop()
+        size += 1 + (len(value) if isinstance(value, str) else 0)
+        if size > limit:
+            raise ValueError("its aliases refer to themselves, or expand to over a megabyte")
+        if isinstance(value, dict):
+            left += [*value, *value.values()]
+        elif isinstance(value, list):
+            left += value
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     context = getattr(error, "context", None)
-    return " ".join(f"{context}, {problem}".split() if context else problem.split())
+    words = " ".join(f"{context}, {problem}".split() if context else str(problem).split())
+    return clipped(words or type(error).__name__, 200)
 
 
 def _kind_of(content: Any) -> str:
