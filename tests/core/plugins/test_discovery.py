@@ -57,6 +57,19 @@ BROKEN = {
         HOOK.format(body="return 'net'"),
         "returned 'net' (str), expected a list of Component",
     ),
+    "never ends": (
+        HOOK.format(body="return (Component.mainnet(str(i), 'a:b', 'x') for i in range(10**9))"),
+        "returned more than 10,000 components",
+    ),
+    "raises an error without a message": (
+        "class Evil(Exception):\n    def __str__(self):\n        raise RuntimeError\nraise Evil",
+        "Evil: (its message cannot be read)",
+    ),
+    "returns what cannot be shown": (
+        "class Evil:\n    def __repr__(self):\n        raise RuntimeError\n"
+        + HOOK.format(body="return [Evil()]"),
+        "returned a value that cannot be shown (Evil) in its list",
+    ),
     "returns nothing": (HOOK.format(body="pass"), "returned None, expected a list of Component"),
     "returns other things": (
         HOOK.format(body="return ['net']"),
@@ -128,7 +141,8 @@ def test_the_whole_story_of_a_broken_plugin_is_told_by_hypnet_plugins(
     )
     story = hypnet("plugins", "-v").stdout
     assert error in story
-    if "more than once" not in error and "expected a" not in error and "nonsense" not in error:
+    ours = ("more than", "expected a", "nonsense", "cannot be shown")  # raised by no plugin
+    if not any(words in error for words in ours):
         assert "Traceback (most recent call last)" in bad["traceback"]
         assert "stranger_bad" in story
 
@@ -169,7 +183,9 @@ def test_a_taken_name_is_ambiguous_and_both_stay_listed(install: Install, hypnet
 
 def test_a_slow_plugin_works_and_is_told_how_slow_it_is(install: Install, hypnet: Command) -> None:
     install("good", GOOD)
-    install("slow", f"import time\ntime.sleep(0.6)\n{HOOK.format(body='return []')}")
+    busy = "import time\nwhile time.process_time() - start < 0.6: pass\n"
+    code = busy.replace("while", "start = time.process_time()\nwhile")
+    install("slow", f"{code}{HOOK.format(body='return []')}")
     done = hypnet("list")
     assert done.stdout == "goodnet\n"
     (line,) = done.stderr.splitlines()
@@ -177,6 +193,12 @@ def test_a_slow_plugin_works_and_is_told_how_slow_it_is(install: Install, hypnet
     slow = loaded(hypnet("plugins", "--json"))[1]
     assert slow["status"] == "ok"
     assert slow["seconds"] >= 0.6
+
+
+def test_a_plugin_that_had_to_wait_is_not_called_slow(install: Install, hypnet: Command) -> None:
+    """On a busy machine time passes while others compute."""
+    install("waiting", f"import time\ntime.sleep(0.6)\n{HOOK.format(body='return []')}")
+    assert hypnet("list").stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -211,6 +233,75 @@ def test_what_a_plugin_prints_on_import_does_not_reach_stdout(
     done = hypnet("list", "--json")
     assert json.loads(done.stdout)["components"][0]["name"] == "goodnet"
     assert "hello" in done.stderr
+
+
+def test_what_a_plugin_writes_to_the_file_descriptor_does_not_reach_stdout(
+    install: Install, hypnet_process: Command
+) -> None:
+    install("good", GOOD)
+    install("loud", f"import os\nos.write(1, b'loud')\n{HOOK.format(body='return []')}")
+    done = hypnet_process("list", "--json")
+    assert [found["name"] for found in json.loads(done.stdout)["components"]] == ["goodnet"]
+    assert "loud" in done.stderr
+
+
+LEAVING = """
+    import os, sys
+    from hypnet_core import Component, hookimpl
+
+    @hookimpl
+    def hypnet_components():
+        return [
+            Component.mainnet("module", "stranger_leaving_module:x", "Leaves on import."),
+            Component.mainnet("leaver", "stranger_leaving:leaver", "Leaves when it is built."),
+        ]
+
+    def leaver(in_shape, out_features):
+        sys.exit(0)
+"""
+
+
+def test_a_component_that_leaves_the_program_is_one_line(
+    install: Install, site: Path, hypnet: Command
+) -> None:
+    install("leaving", LEAVING)
+    install("good", GOOD)
+    (site / "stranger_leaving_module.py").write_text("import sys\nprint('x')\nsys.exit(0)\n")
+    done = hypnet("show", "module", "--json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "cannot import stranger_leaving_module: SystemExit: 0" in done.stderr
+    pair = ("inspect", "--mainnet", "leaver", "--hypernet", "x", "--in-shape", "3", "--out", "2")
+    assert hypnet(*pair).returncode != 0
+    done = hypnet("check", "leaver")
+    assert done.returncode == 1
+    assert "SystemExit: 0" in done.stdout
+
+
+def test_a_plugin_that_ends_the_process_is_named_by_the_next_start(
+    install: Install, site: Path, hypnet_process: Command, tmp_path: Path
+) -> None:
+    install("good", GOOD)
+    install("fatal", "import os\nos._exit(3)\n")
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert hypnet_process("list", **cache).returncode == 3
+    again = hypnet_process("list", **cache)
+    assert again.returncode == 3
+    assert "plugin 'fatal': an earlier start ended while it was being loaded" in again.stderr
+    done = hypnet_process("list", plugins="good", **cache)
+    assert (done.returncode, done.stdout) == (0, "goodnet\n")
+    assert "HYPNET_PLUGINS takes the names of the others" in done.stderr
+    quiet = hypnet_process("list", plugins="good", **cache)
+    assert quiet.stderr == ""
+    assert list((tmp_path / "cache" / "hypnet").iterdir()) == []
+
+
+def test_a_home_that_cannot_be_written_stops_nobody(
+    install: Install, hypnet: Command, tmp_path: Path
+) -> None:
+    install("good", GOOD)
+    (tmp_path / "file").touch()
+    done = hypnet("list", XDG_CACHE_HOME=str(tmp_path / "file"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "goodnet\n", "")
 
 
 def test_quiet_silences_the_faults_of_plugins(install: Install, hypnet: Command) -> None:

@@ -129,3 +129,17 @@ def clipped(text: str, limit: int = 80) -> str:
         'abc...'
     """
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def message_of(error: BaseException) -> str:
+    r"""The message of an exception in one line, even if its `__str__` raises.
+
+    Example:
+        >>> message_of(ValueError("two\nlines"))
+        'two lines'
+    """
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  the class of an exception may be foreign code
+        text = "(its message cannot be read)"
+    return clipped(" ".join(text.split()), 300)

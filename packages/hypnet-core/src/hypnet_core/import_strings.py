@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from hypnet_core.errors import ImportStringError, did_you_mean
+from hypnet_core.errors import ImportStringError, did_you_mean, message_of
 
 PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 
@@ -36,9 +36,11 @@ def import_object(target: str) -> Any:
     module, _, path = target.partition(":")
     try:
         pkgutil.resolve_name(f"{module}:")
-    except Exception as error:  # a module may raise anything while it is imported
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may raise anything, SystemExit too
         raise ImportStringError(
-            f"cannot import {module}: {type(error).__name__}: {error}"
+            f"cannot import {module}: {type(error).__name__}: {message_of(error)}"
         ) from error
     try:
         return pkgutil.resolve_name(target)

@@ -20,7 +20,8 @@ from hypnet_core.cli.app import (
     make_command,
 )
 from hypnet_core.cli.settings import Settings, complain, start_logging
-from hypnet_core.errors import HypnetError
+from hypnet_core.errors import HypnetError, message_of
+from hypnet_core.plugins.containment import crash_reports
 from hypnet_core.plugins.registry import registry
 
 # The base of typer's usage errors. Newer versions of typer carry their own copy of
@@ -64,6 +65,8 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 def _run(arguments: Sequence[str], settings: Settings) -> int:
     start_logging(settings)
+    # Before anything is loaded, which may end this process too.
+    complain(crash_reports())
     try:
         command = make_command(registry(), settings)
         result = command.main(
@@ -83,7 +86,7 @@ def _run(arguments: Sequence[str], settings: Settings) -> int:
         where = f"{error.filename}: " if error.filename else ""
         _report(error, f"{where}{error.strerror or error}", settings)
         return 1
-    except Exception as error:  # noqa: BLE001  one line for the user; --debug shows the rest
+    except Exception as error:  # noqa: BLE001  one line; --debug shows the rest
         return _unforeseen(error, settings)
     return result if isinstance(result, int) else 0
 
@@ -100,7 +103,7 @@ def _unforeseen(error: Exception, settings: Settings) -> int:
             path = context.command_path if context is not None else "hypnet"
             _report(error, f"{message.strip().rstrip('.')} (see `{path} --help`)", settings)
         return int(getattr(error, "exit_code", 2))
-    text = " ".join(str(error).split())
+    text = message_of(error)
     _report(error, f"{type(error).__name__}: {text} (unforeseen; --debug shows where)", settings)
     return 1
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import sys
+import itertools
 import time
 import traceback
 from collections import Counter
@@ -22,9 +22,10 @@ from typing import Any
 
 import pluggy
 
-from hypnet_core.errors import PluginError, did_you_mean, listed, nearest
+from hypnet_core.errors import PluginError, did_you_mean, listed, message_of, nearest
 from hypnet_core.plugins import hooks
 from hypnet_core.plugins.component import Component
+from hypnet_core.plugins.containment import marked, output_to_stderr, shown_briefly
 
 VARIABLE = "HYPNET_PLUGINS"
 """Environment variable with the names of the plugins to load, separated by commas.
@@ -35,6 +36,10 @@ SLOW_SECONDS = 0.5
 """Seconds that the import of a plugin may take without a remark."""
 
 _HOOKS = tuple(name for name in vars(hooks) if name.startswith("hypnet_"))
+
+
+_MAX_COMPONENTS = 10_000
+"""More than this is a generator without an end."""
 
 
 class Status(StrEnum):
@@ -204,18 +209,19 @@ def _record(name: str, point: metadata.EntryPoint, status: Status, **facts: Any)
 
 def _load(name: str, point: metadata.EntryPoint) -> Plugin:
     """Import one plugin and collect its components."""
-    started = time.perf_counter()
+    # CPU time: on a busy machine a plugin must not look slower than it is.
+    started = time.process_time()
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the command's data
+        with output_to_stderr(), marked(name):
             module = point.load()
-            imported = time.perf_counter() - started
+            imported = time.process_time() - started
             manager = _register(module)
             components = _components(manager)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  a plugin may raise anything, SystemExit too, and must harm nobody
-        story = "" if isinstance(error, PluginError) else "".join(traceback.format_exception(error))
-        seconds = time.perf_counter() - started
+        story = "" if isinstance(error, PluginError) else _story(error)
+        seconds = time.process_time() - started
         return _record(
             name, point, Status.BROKEN, error=in_one_line(error), traceback=story, seconds=seconds
         )
@@ -224,12 +230,20 @@ def _load(name: str, point: metadata.EntryPoint) -> Plugin:
         name,
         point,
         Status.OK,
-        seconds=time.perf_counter() - started,
+        seconds=time.process_time() - started,
         components=components,
         unknown_hooks=unknown,
         notes=tuple(_notes(manager, unknown, imported)),
         hooks=manager,
     )
+
+
+def _story(error: BaseException) -> str:
+    """The traceback of foreign code, or the message alone if it cannot be formatted."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001  an exception whose methods raise
+        return in_one_line(error)
 
 
 def _register(module: Any) -> pluggy.PluginManager:
@@ -256,14 +270,17 @@ def _components(manager: pluggy.PluginManager) -> tuple[Component, ...]:
     answer = answers[0]
     if isinstance(answer, (str, bytes)) or not isinstance(answer, Iterable):
         raise PluginError(
-            f"hypnet_components returned {_brief(answer)}, expected a list of Component"
+            f"hypnet_components returned {shown_briefly(answer)}, expected a list of Component"
         )
     # A generator may raise while it is consumed; the caller catches it.
-    components = tuple(answer)
+    components = tuple(itertools.islice(answer, _MAX_COMPONENTS + 1))
+    if len(components) > _MAX_COMPONENTS:
+        raise PluginError(f"hypnet_components returned more than {_MAX_COMPONENTS:,} components")
     for component in components:
         if not isinstance(component, Component):
             raise PluginError(
-                f"hypnet_components returned {_brief(component)} in its list, expected a Component"
+                f"hypnet_components returned {shown_briefly(component)} in its list, expected a"
+                " Component"
             )
     twice = [
         f"{kind} {name!r}"
@@ -311,14 +328,7 @@ def _notes(manager: pluggy.PluginManager, unknown: Iterable[str], imported: floa
 
 def in_one_line(error: BaseException) -> str:
     """An exception as one line; the type is left out if the error is one of ours."""
-    text = " ".join(str(error).split())
-    # A stranger's message may be of any length.
-    text = text if len(text) <= 300 else f"{text[:297]}..."
+    text = message_of(error)
     if isinstance(error, PluginError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _brief(value: object) -> str:
-    text = repr(value)
-    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"

@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
 
-from hypnet_core.errors import ComponentError, PluginError, did_you_mean, listed, nearest
+from hypnet_core.errors import (
+    ComponentError,
+    PluginError,
+    did_you_mean,
+    listed,
+    message_of,
+    nearest,
+)
 from hypnet_core.plugins.component import Component, Kind
+from hypnet_core.plugins.containment import output_to_stderr
 from hypnet_core.plugins.discovery import VARIABLE, Found, Plugin, Status, discover
 
 if TYPE_CHECKING:
@@ -65,7 +73,8 @@ class Entry:
         Raises:
             PluginError: It cannot be imported, or cannot be called.
         """
-        found = self.component.load()
+        with output_to_stderr():
+            found = self.component.load()
         if not callable(found):
             raise PluginError(
                 f"{self.label}: {self.component.target} is not a class or function, but a"
@@ -100,9 +109,14 @@ class Entry:
         """
         from hypnet_core.plugins.options import validated, values_of
 
-        if self.kind is Kind.EXPERIMENT:
-            return self.load()()
-        return self.load()(*positional, **values_of(validated(self.options(), options)))
+        made = self.load()
+        values = {}
+        if self.kind is not Kind.EXPERIMENT:
+            values = values_of(validated(self.options(), options))
+        try:
+            return made(*positional, **values)
+        except SystemExit as error:  # it would end the command without a word
+            raise PluginError(f"{self.label}: SystemExit: {message_of(error)}") from error
 
     def source(self) -> str | None:
         """`file:line` of the object's definition; `None` if unknown.

@@ -1,0 +1,94 @@
+"""Containment of foreign code: its output, and the crashes it causes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from hypnet_core.errors import clipped
+
+
+@contextlib.contextmanager
+def output_to_stderr() -> Iterator[None]:
+    """Send what is written to stdout to stderr, also by file descriptor.
+
+    stdout belongs to the data of the command: a plugin that prints while it is imported
+    must not end up in JSON.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            sys.__stdout__.flush() if sys.__stdout__ else None
+            saved = os.dup(1)
+        except (OSError, ValueError):  # there is no stdout to protect
+            yield
+            return
+        try:
+            with contextlib.suppress(OSError):  # without stderr the output stays where it is
+                os.dup2(2, 1)
+            yield
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
+
+
+def shown_briefly(value: object) -> str:
+    """A value and its type for a message, even if its `__repr__` raises."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  the class is foreign code too
+        text = "a value that cannot be shown"
+    return f"{clipped(text, 60)} ({type(value).__name__})"
+
+
+@contextlib.contextmanager
+def marked(plugin: str) -> Iterator[None]:
+    """Leave a file behind if the process dies while a plugin is being loaded.
+
+    A segmentation fault or `os._exit` leaves no chance to say anything; the next start
+    finds the file, see `crash_reports`.
+    """
+    marker = _directory() / f"loading-{socket.gethostname()}-{os.getpid()}"
+    with contextlib.suppress(OSError):  # a read-only home is no reason not to start
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.write_text(plugin, encoding="utf-8")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            marker.unlink()
+
+
+def crash_reports() -> list[str]:
+    """One line for each process of this machine that died while it loaded a plugin."""
+    lines = []
+    prefix = f"loading-{socket.gethostname()}-"
+    with contextlib.suppress(OSError):
+        for marker in sorted(_directory().glob(f"{prefix}*")):
+            if _is_alive(marker.name.removeprefix(prefix)):
+                continue
+            name = clipped(marker.read_text(encoding="utf-8", errors="replace"))
+            marker.unlink()
+            lines.append(
+                f"plugin {name!r}: an earlier start ended while it was being loaded; if it does"
+                " so again, leave it out: HYPNET_PLUGINS takes the names of the others"
+            )
+    return lines
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError, OverflowError):
+        return True  # a process of somebody else, or not our file
+    return True
+
+
+def _directory() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "hypnet"
