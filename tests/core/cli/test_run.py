@@ -159,6 +159,38 @@ def test_a_resumed_run_cannot_be_changed(
     assert line.startswith(f"hypnet: {message}")
 
 
+def test_several_files_are_merged_in_order(hypnet: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("seed: 1\ntrain: {steps: 7, rate: 0.1}\n")
+    (tmp_path / "b.toml").write_text("[train]\nsteps = 2\n")
+    files = ("--config", "a.yaml", "--config", "b.toml")
+    assert hypnet("run", "count", *files, "--out", "here").returncode == 0
+    config = read(tmp_path / "here" / "config.json")["config"]
+    assert (config["seed"], config["train"]) == (1, {"steps": 2, "rate": 0.1})
+    (tmp_path / "a.yaml").write_text("seed: x\n")
+    done = hypnet("run", "count", *files)
+    assert (done.returncode, done.stderr.startswith("hypnet: a.yaml: seed:")) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--out", "a"), ("--seed", "3"), ("--device", "cpu"), ("--resume", "a")]
+)
+def test_a_flag_that_is_given_twice_is_refused(hypnet: Command, flag: str, value: str) -> None:
+    done = hypnet("run", "count", flag, value, flag, value)
+    assert (done.returncode, done.stderr) == (2, f"hypnet: {flag} is given 2 times: give it once\n")
+
+
+def test_a_tilde_is_the_home_directory(hypnet: Command, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "c.yaml").write_text("seed: 4\n")
+    arguments = ("run", "count", "--out=~/here", "--config=~/c.yaml")
+    done = hypnet(*arguments, HOME=str(tmp_path / "home"))
+    assert done.returncode == 0, done.stderr
+    assert read(tmp_path / "home" / "here" / "config.json")["config"]["seed"] == 4
+    assert not (tmp_path / "~").exists()
+    again = hypnet("run", "--resume=~/here", HOME=str(tmp_path / "home"))
+    assert again.returncode == 0
+
+
 def test_a_deliberate_change_needs_its_flag(hypnet: Command, tmp_path: Path) -> None:
     hypnet("run", "count", "fail=bug", "--out", "here")
     changed = ("run", "--resume", "here", "fail=", "train.steps=5")

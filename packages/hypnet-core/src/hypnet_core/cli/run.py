@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from pydantic import BaseModel
@@ -23,6 +24,8 @@ from hypnet_core.runs.config import difference, dump_config, load_config
 from hypnet_core.runs.experiment import execute
 from hypnet_core.runs.run import Run
 
+Given = TypeVar("Given")
+
 
 def run(
     experiment: Annotated[
@@ -37,18 +40,22 @@ def run(
     ] = None,
     *,
     config: Annotated[
-        Path | None, typer.Option(help="TOML or YAML file with options.", metavar="FILE")
+        list[Path] | None,
+        typer.Option(
+            help="TOML or YAML file with options; of several, later ones win.", metavar="FILE"
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Short for seed=N.")] = None,
+    # Lists, so that a flag that is given twice can be refused; click takes the last.
+    seed: Annotated[list[int] | None, typer.Option(help="Short for seed=N.")] = None,
     device: Annotated[
-        str | None, typer.Option(help="Short for device=NAME: cpu, cuda, cuda:1, ….")
+        list[str] | None, typer.Option(help="Short for device=NAME: cpu, cuda, cuda:1, ….")
     ] = None,
     out: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(help="The run's directory; below runs/ by default.", metavar="DIR"),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Resume the run in this directory.", metavar="DIR")
+        list[Path] | None, typer.Option(help="Resume the run in this directory.", metavar="DIR")
     ] = None,
     allow_changes: Annotated[
         bool,
@@ -66,7 +73,43 @@ def run(
 
     The last line of the output is the run's directory.
     """
-    given = list(overrides or [])
+    directories = _once("out", out), _once("resume", resume)
+    _run(
+        experiment,
+        list(overrides or []),
+        config or [],
+        seed=_once("seed", seed),
+        device=_once("device", device),
+        out=None if directories[0] is None else directories[0].expanduser(),
+        resume=None if directories[1] is None else directories[1].expanduser(),
+        allow_changes=allow_changes,
+        print_config=print_config,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+def _once(name: str, values: Sequence[Given] | None) -> Given | None:
+    """The value of a flag that may be given once."""
+    if values is not None and len(values) > 1:
+        raise UsageError(f"--{name} is given {len(values)} times: give it once")
+    return values[0] if values else None
+
+
+def _run(
+    experiment: str | None,
+    given: list[str],
+    config: Sequence[Path],
+    *,
+    seed: int | None,
+    device: str | None,
+    out: Path | None,
+    resume: Path | None,
+    allow_changes: bool,
+    print_config: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     if experiment is not None and "=" in experiment:
         given, experiment = [experiment, *given], None
     given += _from_flags(given, seed=seed, device=device)
@@ -168,7 +211,7 @@ def _check_directory(directory: Path) -> None:
 def _resumed(
     path: Path,
     experiment: str | None,
-    config: Path | None,
+    config: Sequence[Path],
     given: list[str],
     *,
     allow_changes: bool,

@@ -8,7 +8,7 @@ component.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,7 +35,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def load_config(
     model: type[Model],
-    file: Path | str | None = None,
+    file: Path | str | Sequence[Path] | None = None,
     overrides: Iterable[str] = (),
     *,
     base: Mapping[str, Any] | None = None,
@@ -44,7 +44,7 @@ def load_config(
 
     Args:
         model: Type of the configuration; its defaults are the lowest layer.
-        file: A TOML or YAML file, the layer above.
+        file: A TOML or YAML file, the layer above; several are merged in order.
         overrides: `"key=value"` with dotted keys; the highest layer.
         base: A resolved configuration to use in place of the defaults.
 
@@ -52,19 +52,23 @@ def load_config(
         ConfigError: The file cannot be read, or a key or value is wrong.
         ComponentError: A component is unknown, ambiguous or broken.
     """
-    written = {} if file is None else read_mapping(Path(file))
+    files = [] if file is None else [Path(file)] if isinstance(file, (str, Path)) else list(file)
+    written = [(path, read_mapping(path.expanduser())) for path in files]
     overridden = parse_overrides(overrides)
+    layers = [base or {}, *(content for _, content in written), overridden]
     try:
-        touched = _merged(_merged(base or {}, written, None), overridden, None)
+        touched: Any = {}
+        for layer in layers:
+            touched = _merged(touched, layer, None)
         values: Any = _defaults(model, touched)
-        for layer in (base or {}, written, overridden):
+        for layer in layers:
             values = _merged(values, layer, model)
         return validated(model, values)
     except RecursionError as error:
         raise ConfigError("the configuration is nested too deeply") from error
     except (InvalidOptionsError, InvalidChoiceError) as error:
         raise type(error)(
-            _located(mistake, written, overridden, file) for mistake in error.mistakes
+            _located(mistake, written, overridden) for mistake in error.mistakes
         ) from None
 
 
@@ -175,15 +179,14 @@ def _merged(lower: Any, upper: Any, annotation: Any) -> Any:
 
 
 def _located(
-    mistake: Mistake,
-    written: Mapping[str, Any],
-    overridden: Mapping[str, Any],
-    file: Path | str | None,
+    mistake: Mistake, written: Sequence[tuple[Path, Any]], overridden: Mapping[str, Any]
 ) -> Mistake:
     """The mistake with the name of the file, if it was made there."""
-    if _holds(overridden, mistake) or not _holds(written, mistake):
+    if _holds(overridden, mistake):
         return mistake
-    return replace(mistake, source=str(file))
+    found = (path for path, content in reversed(written) if _holds(content, mistake))
+    source = next(found, None)
+    return mistake if source is None else replace(mistake, source=str(source))
 
 
 def _holds(layer: Any, mistake: Mistake) -> bool:
