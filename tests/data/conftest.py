@@ -88,15 +88,16 @@ def small_photographs(count: int, seed: int) -> Bytes:
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes text and bytes as Python 2 did, which made CIFAR's files: as strings of bytes without an encoding."""
+    """Writes text and bytes as Python 2 did for CIFAR: as bytes without an encoding."""
 
     dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)
 
     def save_string(self, content: str | bytes) -> None:
         """Write one string."""
         raw = content.encode("latin1") if isinstance(content, str) else content
-        self.write(b"T" + struct.pack("<i", len(raw)) + raw)  # type: ignore[attr-defined]
-        self.memoize(content)  # type: ignore[attr-defined]
+        untyped: Any = self  # typeshed knows neither method
+        untyped.write(b"T" + struct.pack("<i", len(raw)) + raw)
+        untyped.memoize(content)
 
     dispatch[str] = dispatch[bytes] = save_string
 

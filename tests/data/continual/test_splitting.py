@@ -125,7 +125,7 @@ def test_validation_samples_are_the_first_of_each_task_unless_told_otherwise() -
         assert task.val is not None
         assert task.val.ids.tolist() == together[:5]
         assert task.train.ids.tolist() == together[5:]
-    for task in split_tasks(whole_of(), validation_size=6, hold_out=stratified):
+    for task in split_tasks(whole_of(), validation_size=6, hold_out=hold_out_stratified):
         assert task.val is not None
         assert next(task.val.batches(6)).y.bincount().tolist() == [3, 3]
 
@@ -181,9 +181,9 @@ def test_groups_deal_out_every_label_once_or_say_that_they_do_not_come_out_even(
         ({"classes_per_task": 7}, "classes_per_task must be between 1 and 6"),
         ({"order": [0, 1, 6]}, r"no label 6 \(in order\): labels go from 0 to 5"),
         ({"order": [0, -1]}, "no label -1"),
-        ({"order": [0, 1, 0, 2]}, "label 0 stands twice in order"),
+        ({"order": [0, 1, 0, 2]}, "label 0 appears twice in order"),
         ({"labels": [[0, 1], [7]]}, r"no label 7 \(in the labels of task 1\)"),
-        ({"labels": [[0, 1], [2, 2]]}, "label 2 stands twice in the labels of task 1"),
+        ({"labels": [[0, 1], [2, 2]]}, "label 2 appears twice in the labels of task 1"),
         ({"labels": [[0, 1], []]}, "task 1 has no labels"),
         ({"labels": []}, "at least one task"),
         ({"labels": [[0], [1]], "tasks": 3}, "tasks must be between 1 and 2"),
@@ -236,7 +236,7 @@ def test_a_split_of_a_class_of_its_own_cannot_be_cut() -> None:
     elsewhere: Any = Elsewhere(whole.train)
     with pytest.raises(
         ConfigError,
-        match="no task sequence can be made of 'numbers': its samples are in a Elsewhere",
+        match="'numbers' cannot be cut or transformed: its samples are in a Elsewhere, not in a Split",
     ):
         split_tasks(Task(whole.spec, elsewhere, whole.test))
 

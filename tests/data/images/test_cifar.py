@@ -253,8 +253,8 @@ def test_a_batch_that_is_a_link_or_missing_is_named(cifars: Any, tmp_path: Path)
 def test_a_truncated_archive_is_named(cifars: Any, tmp_path: Path, keep: int) -> None:
     archive = tmp_path / "cifar.tar.gz"
     archive.write_bytes((cifars.root / "cifar-10-python.tar.gz").read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"cifar\.tar\.gz (is no whole tar archive|lacks)"):
+    with pytest.raises(DataError, match=r"cifar\.tar\.gz (is not a complete tar archive|lacks)"):
         read_batches(archive, cifars.published["cifar10"], classes=10)
     archive.write_bytes(gzip.compress(b"no tar at all"))
-    with pytest.raises(DataError, match=r"cifar\.tar\.gz is no whole tar archive"):
+    with pytest.raises(DataError, match=r"cifar\.tar\.gz is not a complete tar archive"):
         read_batches(archive, cifars.published["cifar10"], classes=10)

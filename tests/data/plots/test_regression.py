@@ -147,19 +147,16 @@ def test_another_ending_is_an_error_that_names_those_that_there_are(
         ({"inputs": [[1.0]], "predictions": [[1.0, 2.0]]}, "there are 1 inputs, but 2 values"),
     ],
 )
-def test_what_does_not_fit_together_is_an_error(
-    options: dict[str, list[list[float]]], message: str
-) -> None:
+def test_what_does_not_fit_together_is_an_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        plot_regressions([toy_regression()], **options)  # type: ignore[arg-type]
+        plot_regressions([toy_regression()], **options)
 
 
 def test_drawing_needs_no_display_and_never_imports_pyplot() -> None:
     code = (
-        "import sys; from hypnet_data.toy.regression import toy_regression; from hypnet_data.toy"
-        " import regression_plots; assert 'matplotlib' not in sys.modules;"
-        " regression_plots.plot_regression(toy_regression()); assert 'matplotlib.pyplot' not in"
-        " sys.modules"
+        "import sys; from hypnet_data import toy_regression; from hypnet_data.plots import"
+        " plot_regression; assert 'matplotlib' not in sys.modules;"
+        " plot_regression(toy_regression()); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run(
         [sys.executable, "-c", code],
@@ -172,8 +169,8 @@ def test_drawing_needs_no_display_and_never_imports_pyplot() -> None:
 def test_without_matplotlib_the_error_names_the_extra() -> None:
     code = (
         "import sys; sys.modules['matplotlib.figure'] = None; from hypnet_core.errors import"
-        " HypnetError; from hypnet_data.toy.regression import toy_regression; from"
-        " hypnet_data.plots.regression import plot_regression\ntry:\n   "
+        " HypnetError; from hypnet_data import toy_regression; from"
+        " hypnet_data.plots import plot_regression\ntry:\n   "
         " plot_regression(toy_regression())\nexcept HypnetError as error:\n    print(error)"
     )
     done = subprocess.run(

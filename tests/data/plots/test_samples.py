@@ -96,8 +96,8 @@ def test_nothing_is_shown_and_no_window_is_needed(batch: Any) -> None:
     import sys
 
     code = (
-        "import sys; from hypnet_data.images.digits import digits; from hypnet_data.plots.samples"
-        " import plot_samples;t = digits(); plot_samples(t.spec, next(t.test.batches(2)).x);"
+        "import sys; from hypnet_data import digits; from hypnet_data.plots import plot_samples;"
+        " t = digits(); plot_samples(t.spec, next(t.test.batches(2)).x);"
         " print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
