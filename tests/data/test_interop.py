@@ -73,7 +73,7 @@ def test_the_examples_of_the_page_run() -> None:
 
 
 def test_the_way_into_tf_data_is_a_python_program_whose_batches_fit_the_signature() -> None:
-    """TensorFlow itself is too large for the tests: its calls are checked against what they stand for."""
+    """TensorFlow is too large for the tests, so a stand-in checks its arguments."""
     text = PAGE.read_text(encoding="utf-8")
     code = text[text.index("import tensorflow as tf") :].partition("```")[0]
     compile(code, str(PAGE), "exec")

@@ -23,7 +23,7 @@ from hypnet_data import (
 
 @pytest.fixture
 def images() -> Tensor:
-    """Eight colour images of 6x5 pixels, none of them black anywhere."""
+    """Eight colour images of 6x5 pixels without black pixels."""
     return torch.randint(
         1, 256, (8, 3, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )

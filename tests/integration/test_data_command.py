@@ -1,4 +1,4 @@
-"""`hypnet data`, as a user runs it."""
+"""The command `hypnet data`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def idx(array: Any) -> bytes:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """A server on the loopback that gives a small MNIST."""
+    """A local server with a small MNIST."""
     folder = tmp_path / "served"
     folder.mkdir()
     random = np.random.default_rng(0)
@@ -56,7 +56,7 @@ def server(tmp_path: Path) -> Iterator[str]:
             super().__init__(*args, directory=str(folder))
 
         def log_message(self, *args: Any) -> None:
-            """Say nothing."""
+            """Stay silent."""
 
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()

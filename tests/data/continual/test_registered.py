@@ -15,7 +15,7 @@ from hypnet_data import permuted, permuted_digits, split, split_digits
 
 
 def built(name: str, **options: Any) -> TaskSequence:
-    """As a user's configuration builds it."""
+    """Build a dataset as a configuration does."""
     sequence: TaskSequence = DatasetChoice(name=name, **options).build()
     return sequence
 

@@ -18,7 +18,7 @@ from hypnet_data.continual import label_groups
 def whole_of(
     count: int = 120, classes: int = 6, *, val: bool = False, one_hot: bool = False
 ) -> Task:
-    """Samples that hold their own number, and labels that go round the classes."""
+    """Samples that hold their own number, with labels in turn."""
     everything = Split.of(torch.arange(count * 1.0)[:, None], torch.arange(count) % classes)
     if one_hot:
         everything = everything.with_target_transforms(OneHot(classes))
@@ -38,7 +38,7 @@ def test_tasks_are_the_samples_of_their_labels_relabelled(
     size = data.draw(st.integers(1, len(order)))
     tasks = data.draw(st.integers(1, len(order) // size))
     whole = whole_of(classes=len(order), val=True)
-    sequence = split_tasks(whole, classes_per_task=size, tasks=tasks, order=order)
+    sequence = split_tasks(whole, classes_per_task=size, tasks=tasks, order=tuple(order))
     assert len(sequence) == tasks
     for number, task in enumerate(sequence):
         labels = order[number * size : (number + 1) * size]
@@ -71,7 +71,7 @@ def test_disjoint_tasks_divide_the_samples_among_them() -> None:
 
 
 def test_labels_of_each_task_may_be_given_and_shared() -> None:
-    sequence = split_tasks(whole_of(), labels=[[5, 0], [0], [1, 2, 3]])
+    sequence = split_tasks(whole_of(), labels=((5, 0), (0,), (1, 2, 3)))
     assert [task.spec.labels for task in sequence] == [(5, 0), (0,), (1, 2, 3)]
     assert [task.spec.classes for task in sequence] == [2, 1, 3]
     assert set(sequence[0].train.ids.tolist()) > set(sequence[1].train.ids.tolist())
@@ -145,7 +145,7 @@ def test_validation_samples_are_not_augmented() -> None:
 
 
 def test_a_part_can_be_cut_again_and_remembers_the_first_labels() -> None:
-    part = split_tasks(whole_of(), labels=[[5, 3, 1, 0]])[0]
+    part = split_tasks(whole_of(), labels=((5, 3, 1, 0),))[0]
     assert [task.spec.labels for task in split_tasks(part)] == [(5, 3), (1, 0)]
     again = split_tasks(part)[1]
     batch = next(again.train.batches(1000))
@@ -236,7 +236,7 @@ def test_a_split_of_a_class_of_its_own_cannot_be_cut() -> None:
     elsewhere: Any = Elsewhere(whole.train)
     with pytest.raises(
         ConfigError,
-        match="'numbers' cannot be cut or transformed: its samples are in a Elsewhere, not in a Split",
+        match="'numbers' cannot be cut .*: its samples are in a Elsewhere, not in a Split",
     ):
         split_tasks(Task(whole.spec, elsewhere, whole.test))
 

@@ -23,7 +23,7 @@ from hypnet_data._io.published import CIFAR
 
 @pytest.fixture
 def as_published(cifars: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The small archives count as the published ones."""
+    """Publish the small archives."""
     monkeypatch.setattr("hypnet_data.images.cifar.CIFAR", cifars.published)
     return cifars
 
@@ -35,7 +35,7 @@ def split_of(task: Task, name: str) -> Split:
 
 
 def batches_in(archive: Path, label: str) -> dict[str, tuple[Any, list[int]]]:
-    """An independent reading of an archive that the test itself has written."""
+    """Read an archive independently; the test itself wrote it, so its pickles are safe."""
     with tarfile.open(archive) as tar:
         found = {}
         for member in tar:

@@ -230,7 +230,8 @@ def test_an_archive_of_something_else_is_named(
     with pytest.raises(
         DataError,
         match=(
-            rf"{which.replace('_', '-')}-idx\d-ubyte\.gz is not an IDX file of {what}, or holds none"
+            rf"{which.replace('_', '-')}-idx\d-ubyte\.gz is not an IDX file of {what}, or"
+            " holds none"
             r" .*: delete it"
         ),
     ):
@@ -324,7 +325,10 @@ def test_a_small_file_that_claims_to_be_huge_is_refused_before_there_is_memory_f
         few.write(tmp_path, **{which: header + bytes(100)})
         with pytest.raises(
             DataError,
-            match=rf"is not an IDX file of {what}, .*claims the sizes {'x'.join(map(str, shape))}.*too small",
+            match=(
+                rf"is not an IDX file of {what}, .*claims the sizes"
+                rf" {'x'.join(map(str, shape))}.*too small"
+            ),
         ):
             loaded(tmp_path)
         few.write(tmp_path)
@@ -381,7 +385,7 @@ def test_a_download_must_have_the_published_checksum(few: Any, server: Any, tmp_
 def test_verified_files_are_read_where_the_published_checksums_are_theirs(
     few: Any, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole path with verification, with the checksums that would be published, were these files MNIST's."""
+    """Verification, with the checksums that would be published for these files."""
     serve(few, server)
     table = tuple(
         (name, hashlib.md5((server.folder / name).read_bytes()).hexdigest())

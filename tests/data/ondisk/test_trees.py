@@ -1,4 +1,4 @@
-"""CUB-200, ImageNet, CelebA and Udacity's challenge, from small trees in their true layouts."""
+"""CUB-200, ImageNet, CelebA and Udacity's challenge, from small trees of files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_core.tasks import LoadedSplit, Task
+from hypnet_core.tasks import LoadedSplit, Stream, Task
 from hypnet_data import celeba, cub200, imagenet, permuted_tasks, split_tasks, udacity_ch2
 from hypnet_data._io.files import preparation
 
@@ -266,10 +266,10 @@ def test_batches_are_the_same_with_any_number_of_workers(trees: Any, tmp_path: P
 def test_a_stream_goes_on_where_it_was_saved(trees: Any, tmp_path: Path) -> None:
     trees.cub200_tree(tmp_path)
     train = cub200(data_dir=tmp_path, download=False).train
-    stream = train.stream(4, generator=torch.Generator().manual_seed(0))
+    stream = Stream(train, 4, generator=torch.Generator().manual_seed(0))
     for _ in range(4):
         next(stream)
-    other = train.stream(4, generator=torch.Generator().manual_seed(9))
+    other = Stream(train, 4, generator=torch.Generator().manual_seed(9))
     other.load_state_dict(stream.state_dict())
     assert all(torch.equal(next(stream).x, next(other).x) for _ in range(4))
 
@@ -277,7 +277,7 @@ def test_a_stream_goes_on_where_it_was_saved(trees: Any, tmp_path: Path) -> None
 def test_task_sequences_can_be_made_of_files_as_well(trees: Any, tmp_path: Path) -> None:
     trees.cub200_tree(tmp_path)
     whole = cub200(data_dir=tmp_path, download=False)
-    cut = split_tasks(whole, labels=[[2], [0, 1]], validation_size=1)
+    cut = split_tasks(whole, labels=((2,), (0, 1)), validation_size=1)
     assert [len(task.train) for task in cut] == [2, 5]
     assert next(cut[0].test.batches(3)).ids.tolist() == [12, 14, 16]
     permuted = permuted_tasks(whole, tasks=1)[0]

@@ -81,7 +81,9 @@ def test_a_networks_uncertainties_may_be_drawn_with_samples_and_components(
     ] == [100] * 4
     assert len(figure.axes[0].lines) == 8
     assert (tmp_path / "map.png").stat().st_size > 1000
-    with pytest.raises(ConfigError, match="one number per point of the grid: it has 100, but 7"):
+    with pytest.raises(
+        ConfigError, match="one number per point of the grid: it has 100 points, but got 7"
+    ):
         plot_uncertainty_map(task, grid=grid, uncertainties=np.arange(7))
 
 
