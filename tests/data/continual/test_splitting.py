@@ -236,7 +236,7 @@ def test_a_split_of_a_class_of_its_own_cannot_be_cut() -> None:
     elsewhere: Any = Elsewhere(whole.train)
     with pytest.raises(
         ConfigError,
-        match="'numbers' cannot be cut .*: its samples are in a Elsewhere, not in a Split",
+        match=r"'numbers' cannot be cut .*: its samples are in a Elsewhere, not in a Split",
     ):
         split_tasks(Task(whole.spec, elsewhere, whole.test))
 

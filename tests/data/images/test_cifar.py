@@ -35,7 +35,7 @@ def split_of(task: Task, name: str) -> Split:
 
 
 def batches_in(archive: Path, label: str) -> dict[str, tuple[Any, list[int]]]:
-    """Read an archive independently; the test itself wrote it, so its pickles are safe."""
+    """Read an archive independently; the test wrote it, so its pickles are safe."""
     with tarfile.open(archive) as tar:
         found = {}
         for member in tar:

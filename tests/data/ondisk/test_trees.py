@@ -20,7 +20,15 @@ from torchvision.transforms import v2
 
 from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.tasks import LoadedSplit, Stream, Task
-from hypnet_data import celeba, cub200, imagenet, permuted_tasks, split_tasks, udacity_ch2
+from hypnet_data import (
+    Scale,
+    celeba,
+    cub200,
+    imagenet,
+    permuted_tasks,
+    split_tasks,
+    udacity_ch2,
+)
 from hypnet_data._io.files import preparation
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -261,6 +269,19 @@ def test_batches_are_the_same_with_any_number_of_workers(trees: Any, tmp_path: P
             torch.equal(one.x, two.x) and torch.equal(one.y, two.y)
             for one, two in zip(found[0], other, strict=True)
         )
+
+
+def test_transforms_act_on_decoded_images_not_on_file_names(trees: Any, tmp_path: Path) -> None:
+    trees.cub200_tree(tmp_path)
+    train = cub200(data_dir=tmp_path, download=False).train
+    assert isinstance(train, LoadedSplit)
+    evaluated = train.unaugmented()
+    raw = evaluated.with_transforms().batch([0, 1]).x
+    assert raw.shape == (2, 3, 224, 224)
+    assert raw.dtype == torch.uint8
+    inputs = evaluated.with_transforms(Scale()).batch([0, 1]).x
+    assert torch.equal(inputs, raw.to(torch.float32) / 255)
+    assert len(raw.unique()) > 50  # a picture, not the bytes of a name
 
 
 def test_a_stream_goes_on_where_it_was_saved(trees: Any, tmp_path: Path) -> None:
