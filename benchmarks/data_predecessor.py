@@ -352,7 +352,7 @@ def loading(ours: Path, theirs: Path, rounds: int) -> None:
     our_mnist(ours)
 
 
-# Memory, each in a process of its own
+# Memory, each in a new process
 
 
 def holding(which: str, ours: Path, theirs: Path) -> Callable[[], object]:

@@ -27,7 +27,7 @@ Run: TypeAlias = Callable[..., Done]
 
 
 def hypnet_process(*arguments: str, cwd: Path) -> Done:
-    """Run the command in a process of its own."""
+    """Run the command in a new process."""
     return subprocess.run(
         [str(Path(sys.executable).parent / "hypnet"), *arguments],
         cwd=cwd,

@@ -8,8 +8,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from hypnet_core.errors import ConfigError
-from hypnet_data.toy import GaussianMixture
-from hypnet_data.toy.mixture_model import mesh
+from hypnet_data.toy import GaussianMixture, mesh
 
 MEANS = [[0.0, 0.0], [2.0, 1.0], [-1.0, 3.0]]
 COVARIANCES = [[[1.0, 0.3], [0.3, 0.5]], [[0.2, 0.0], [0.0, 2.0]], [[1.0, 0.0], [0.0, 1.0]]]
