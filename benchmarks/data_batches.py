@@ -1,4 +1,6 @@
-"""Shuffled batches of 128 from 60,000 byte images of 28x28 pixels: a `Split` against plain torch indexing.
+"""Shuffled batches of images: a `Split` against plain torch indexing.
+
+Batches have 128 of 60,000 images of 28x28 pixels, stored as bytes.
 
 Both sides give the same float32 numbers, which is checked first. They take turns in one
 process; the ratio of the medians is printed with the range of the ratios of single
@@ -38,7 +40,7 @@ def ours(split: Split) -> Batches:
 def plain(
     x: Tensor, y: Tensor, prepare: Callable[[Tensor], Tensor], *, select: bool = False
 ) -> Batches:
-    """An epoch as one writes it by hand: `x[chosen]`, or with the faster `index_select`."""
+    """A hand-written epoch: `x[chosen]`, or the faster `index_select`."""
 
     def run(generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(x), generator=generator)
@@ -50,7 +52,7 @@ def plain(
 
 
 def seconds_per_batch(batches: Batches) -> float:
-    """Mean time of one batch over the first ones of an epoch, the shuffling left out."""
+    """Mean time of a batch at the start of an epoch, without the shuffling."""
     epoch = batches(torch.Generator().manual_seed(0))
     next(epoch)
     started = time.perf_counter()
@@ -60,7 +62,7 @@ def seconds_per_batch(batches: Batches) -> float:
 
 
 def compare(name: str, one: Batches, other: Batches, *, same: bool = True) -> None:
-    """Print how the two sides compare."""
+    """Print the comparison of both sides."""
     if same:
         for (x, y), (other_x, other_y) in zip(
             one(torch.Generator().manual_seed(1)),

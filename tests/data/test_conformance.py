@@ -1,4 +1,4 @@
-"""Every registered dataset fulfils what is asked of its kind, under its defaults and under other options."""
+"""Every registered dataset passes the conformance suite, with several options."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def data_directory(
     trees: Any,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
-    """Datasets that need files find real ones, and defaults would find nothing to download from."""
+    """Provide real files, in the formats of the datasets that need files."""
     root = tmp_path_factory.mktemp("all")
     shutil.copytree(mnist_root / "MNIST", root / "MNIST")
     shutil.copytree(mnist_root / "MNIST", root / "FashionMNIST")

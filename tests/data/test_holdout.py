@@ -40,7 +40,7 @@ def test_stratified_spreads_its_choice_evenly_over_the_file() -> None:
     assert torch.nonzero(flags).flatten().tolist() == list(range(5, 100, 10))
 
 
-@pytest.mark.parametrize("hold_out", [first, stratified])
+@pytest.mark.parametrize("hold_out", [hold_out_first, hold_out_stratified])
 @pytest.mark.parametrize(
     ("count", "message"), [(10, "only 10"), (11, "only 10"), (-1, "must not be negative")]
 )

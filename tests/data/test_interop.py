@@ -55,7 +55,8 @@ def test_the_order_follows_the_seed_and_the_last_batch_may_be_left_out() -> None
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_dataloader_gives_every_sample_once(workers: int) -> None:
     task = digits()
-    loader: DataLoader[Any] = DataLoader(task.test, batch_size=50, num_workers=workers)  # type: ignore[arg-type]  # a protocol, not torch's class
+    dataset: Any = task.test  # a SplitLike, which a DataLoader takes without being a Dataset
+    loader: DataLoader[Any] = DataLoader(dataset, batch_size=50, num_workers=workers)
     x, y = (torch.cat(parts) for parts in zip(*loader, strict=True))
     expected = next(task.test.batches(360))
     assert torch.equal(x, expected.x)
@@ -72,7 +73,7 @@ def test_the_examples_of_the_page_run() -> None:
 
 
 def test_the_way_into_tf_data_is_a_python_program_whose_batches_fit_the_signature() -> None:
-    """TensorFlow itself is too large for the tests: its calls are checked against what they stand for."""
+    """TensorFlow is too large for the tests, so a stand-in checks its arguments."""
     text = PAGE.read_text(encoding="utf-8")
     code = text[text.index("import tensorflow as tf") :].partition("```")[0]
     compile(code, str(PAGE), "exec")

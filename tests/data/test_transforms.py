@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
 
+from hypnet_core.tasks import Augmentation
 from hypnet_data import (
     ClassIndex,
     Cutout,
@@ -22,7 +23,7 @@ from hypnet_data import (
 
 @pytest.fixture
 def images() -> Tensor:
-    """Eight colour images of 6x5 pixels, none of them black anywhere."""
+    """Eight colour images of 6x5 pixels without black pixels."""
     return torch.randint(
         1, 256, (8, 3, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
@@ -86,11 +87,13 @@ def test_random_crops_follow_from_the_generator(images: Tensor) -> None:
 
 
 def test_only_the_random_crop_is_for_training_alone() -> None:
-    augments = [
-        getattr(kind, "augments", False)
+    augmentations = [
+        issubclass(kind, Augmentation)
         for kind in (RandomCrop, Scale, Normalize, OneHot, Relabel, ClassIndex)
     ]
-    assert augments == [True, False, False, False, False, False]
+    assert augmentations == [True, False, False, False, False, False]
+    assert issubclass(RandomFlip, Augmentation)
+    assert issubclass(Cutout, Augmentation)
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=10, unique=True), st.data())

@@ -1,4 +1,4 @@
-"""Datasets of image files in miniature, in their true layouts and formats."""
+"""Miniature datasets of image files, in their real layouts and formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def picture(seed: int, size: tuple[int, int] = (40, 50)) -> Image.Image:
-    """An invented photograph of a height and a width; smooth, so that JPEG keeps it."""
+    """An invented photograph, smooth enough for JPEG to preserve it."""
     random = np.random.default_rng(seed)
     small = random.integers(0, 256, (4, 4, 3), dtype=np.uint8)
     return Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC)
@@ -24,7 +24,7 @@ def write_picture(path: Path, seed: int, size: tuple[int, int] = (40, 50)) -> No
 
 
 def cub200_tree(root: Path, *, classes: int = 3, per_class: int = 6) -> Path:
-    """Half of the images of each class are for training."""
+    """A small CUB-200; half of the images of each class are for training."""
     folder = root / "CUB_200_2011"
     lists: dict[str, list[str]] = {
         "images": [],
@@ -60,7 +60,7 @@ WORDNET_IDS = ("n03", "n01", "n02")
 
 
 def imagenet_tree(root: Path, *, per_class: int = 4, flat: bool = False) -> Path:
-    """Three classes and one class of classes; of the challenge's validation images two per class."""
+    """A small ImageNet: three classes and a group of classes; two test images each."""
     from scipy.io import savemat
 
     folder = root / "imagenet"
@@ -124,7 +124,8 @@ def udacity_tree(root: Path, *, test_angles: bool = True) -> Path:
                 if camera == "center":
                     write_picture(folder / part / file, number, (48, 64))
                 rows.append(
-                    f"t,{number},640,480,{camera}_camera,{file},{0.1 * number - 0.3:.6f},0,20.5,37.3,-122.1,40"
+                    f"t,{number},640,480,{camera}_camera,{file},{0.1 * number - 0.3:.6f}"
+                    ",0,20.5,37.3,-122.1,40"
                 )
         if part == "Ch2_002" or test_angles:
             (folder / part / "interpolated.csv").write_text("\n".join(rows) + "\n")

@@ -1,4 +1,4 @@
-"""`hypnet data`, as a user runs it."""
+"""The command `hypnet data`."""
 
 from __future__ import annotations
 
@@ -6,28 +6,63 @@ import gzip
 import hashlib
 import http.server
 import json
+import logging
 import os
+import signal
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 
+from hypnet_core.cli import main
 
-def hypnet(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+Done: TypeAlias = subprocess.CompletedProcess[str]
+Run: TypeAlias = Callable[..., Done]
+
+
+def hypnet_process(*arguments: str, cwd: Path) -> Done:
+    """Run the command in a new process."""
     return subprocess.run(
         [str(Path(sys.executable).parent / "hypnet"), *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "HYPNET_DATA": str(cwd / "data"), "no_proxy": "*", **environment},
+        env={**os.environ, "HYPNET_DATA": str(cwd / "data"), "no_proxy": "*"},
     )
+
+
+@pytest.fixture
+def hypnet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
+    """Runs the command in this process, which starts torch only once."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYPNET_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("no_proxy", "*")
+    loggers = [logging.getLogger(name) for name in ("hypnet", None)]
+    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str) -> Done:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        said = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return subprocess.CompletedProcess(arguments, end.value.code, said.out, said.err)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.propagate, logger.handlers = propagate, handlers
 
 
 def idx(array: Any) -> bytes:
@@ -39,7 +74,7 @@ def idx(array: Any) -> bytes:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """A server on the loopback that gives a small MNIST."""
+    """A local server with a small MNIST."""
     folder = tmp_path / "served"
     folder.mkdir()
     random = np.random.default_rng(0)
@@ -56,7 +91,7 @@ def server(tmp_path: Path) -> Iterator[str]:
             super().__init__(*args, directory=str(folder))
 
         def log_message(self, *args: Any) -> None:
-            """Say nothing."""
+            """Stay silent."""
 
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
@@ -65,7 +100,7 @@ def server(tmp_path: Path) -> Iterator[str]:
     running.server_close()
 
 
-def test_help_and_completion_load_neither_torch_nor_numpy(tmp_path: Path) -> None:
+def test_help_and_completion_load_neither_torch_nor_numpy(hypnet: Run, tmp_path: Path) -> None:
     code = (
         "import sys; import hypnet_data.plugin as p, hypnet_data.cli.app; p.hypnet_components();"
         "print([m for m in ('torch', 'numpy', 'matplotlib', 'torchvision') if m in sys.modules])"
@@ -73,13 +108,13 @@ def test_help_and_completion_load_neither_torch_nor_numpy(tmp_path: Path) -> Non
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     for command in ([], ["plot"], ["prepare"], ["info"]):
-        shown = hypnet("data", *command, "--help", cwd=tmp_path)
+        shown = hypnet("data", *command, "--help")
         assert shown.returncode == 0
         assert "dataset" in shown.stdout
 
 
-def test_info_prints_shapes_sizes_classes_memory_and_labels(tmp_path: Path) -> None:
-    done = hypnet("data", "info", "split_digits", "--json", cwd=tmp_path)
+def test_info_prints_shapes_sizes_classes_memory_and_labels(hypnet: Run, tmp_path: Path) -> None:
+    done = hypnet("data", "info", "split_digits", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["name"] == "data:split_digits"
@@ -101,7 +136,8 @@ def test_info_prints_shapes_sizes_classes_memory_and_labels(tmp_path: Path) -> N
         "labels": [0, 1],
         "sizes": None,
     }
-    text = hypnet("data", "info", "digits", "validation_size=0", cwd=tmp_path).stdout.splitlines()
+    shown = hypnet_process("data", "info", "digits", "validation_size=0", cwd=tmp_path)
+    text = shown.stdout.splitlines()
     assert text[1].split("\t") == [
         "digits",
         "classification",
@@ -115,46 +151,47 @@ def test_info_prints_shapes_sizes_classes_memory_and_labels(tmp_path: Path) -> N
     assert "memory   116.8 kB" in text[3]
 
 
-def test_a_dataset_is_prepared_described_and_drawn(server: str, tmp_path: Path) -> None:
+def test_a_dataset_is_prepared_described_and_drawn(
+    hypnet: Run, server: str, tmp_path: Path
+) -> None:
     options = [f"mirrors=[{server}]", "verify=false", "validation_size=0"]
-    first = hypnet("data", "prepare", "mnist", *options, cwd=tmp_path)
+    first = hypnet_process("data", "prepare", "mnist", *options, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert first.stdout.strip() == str(tmp_path / "data")
     assert first.stderr.count("downloading ") == 4
     assert "mnist is ready" in first.stderr
-    again = hypnet("data", "prepare", "mnist", *options, cwd=tmp_path)
+    again = hypnet("data", "prepare", "mnist", *options)
     assert (again.returncode, again.stderr.count("downloading ")) == (0, 0)
     described = json.loads(
-        hypnet(
-            "data", "info", "mnist", "verify=false", "validation_size=0", "--json", cwd=tmp_path
-        ).stdout
+        hypnet("data", "info", "mnist", "verify=false", "validation_size=0", "--json").stdout
     )
     assert described["tasks"][0]["sizes"] == {"train": 60, "test": 20}
     assert len(described["files"]) == 5
     assert all(Path(file["path"]).stat().st_size == file["size"] for file in described["files"])
-    figure = hypnet(
-        "data", "plot", "mnist", "verify=false", "validation_size=0", "--out", "m.pdf", cwd=tmp_path
+    figure = hypnet_process(
+        *("data", "plot", "mnist", "verify=false", "validation_size=0", "--out", "m.pdf"),
+        cwd=tmp_path,
     )
     assert figure.stdout.strip() == "m.pdf"
     assert (tmp_path / "m.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_preparing_looks_at_every_file_even_if_it_was_read_before(
-    server: str, tmp_path: Path
+    hypnet: Run, server: str, tmp_path: Path
 ) -> None:
     options = [f"mirrors=[{server}]", "verify=false", "validation_size=0"]
-    assert hypnet("data", "prepare", "mnist", *options, cwd=tmp_path).returncode == 0
+    assert hypnet("data", "prepare", "mnist", *options).returncode == 0
     path = tmp_path / "data" / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
     state = path.stat()
     path.write_bytes(bytes(state.st_size))
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-    done = hypnet("data", "prepare", "mnist", *options, cwd=tmp_path)
+    done = hypnet("data", "prepare", "mnist", *options)
     assert done.returncode == 1
-    assert "t10k-labels-idx1-ubyte.gz is no whole gzip archive" in done.stderr
+    assert "t10k-labels-idx1-ubyte.gz is not a complete gzip archive" in done.stderr
 
 
-def test_info_downloads_nothing_unless_asked(tmp_path: Path) -> None:
-    done = hypnet("data", "info", "mnist", cwd=tmp_path)
+def test_info_downloads_nothing_unless_asked(hypnet: Run, tmp_path: Path) -> None:
+    done = hypnet("data", "info", "mnist")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "train-images-idx3-ubyte.gz is missing: set download=true to get it" in done.stderr
@@ -165,16 +202,16 @@ def test_info_downloads_nothing_unless_asked(tmp_path: Path) -> None:
     "arguments", [["info", "split", "data=mnist"], ["plot", "permuted", "data.data=mnist"]]
 )
 def test_nothing_is_downloaded_for_a_wrapped_dataset_either(
-    arguments: list[str], tmp_path: Path
+    hypnet: Run, arguments: list[str], tmp_path: Path
 ) -> None:
-    done = hypnet("data", *arguments, cwd=tmp_path)
+    done = hypnet("data", *arguments)
     assert done.returncode == 1
     assert "train-images-idx3-ubyte.gz is missing: set download=true to get it" in done.stderr
     assert not (tmp_path / "data").exists()
 
 
 def test_a_wrapped_dataset_is_downloaded_where_that_is_asked_for(
-    server: str, tmp_path: Path
+    hypnet: Run, server: str, tmp_path: Path
 ) -> None:
     options = [
         "data=mnist",
@@ -183,34 +220,32 @@ def test_a_wrapped_dataset_is_downloaded_where_that_is_asked_for(
         "data.validation_size=0",
         "data.download=true",
     ]
-    done = hypnet("data", "info", "split", *options, "--json", cwd=tmp_path)
+    done = hypnet("data", "info", "split", *options, "--json")
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["tasks"]) == 5
 
 
-def test_options_may_be_written_as_behind_run(tmp_path: Path) -> None:
+def test_options_may_be_written_as_behind_run(hypnet: Run, tmp_path: Path) -> None:
     plain, prefixed = (
-        hypnet("data", "info", "digits", f"{prefix}validation_size=0", "--json", cwd=tmp_path)
+        hypnet("data", "info", "digits", f"{prefix}validation_size=0", "--json")
         for prefix in ("", "data.")
     )
     assert json.loads(plain.stdout) == json.loads(prefixed.stdout)
-    done = hypnet("data", "info", "digits", "foo=1", cwd=tmp_path)
+    done = hypnet("data", "info", "digits", "foo=1")
     assert done.stderr.startswith("hypnet: foo: there is no such option")
 
 
-def test_preparation_is_told_as_json(server: str, tmp_path: Path) -> None:
+def test_preparation_is_told_as_json(hypnet: Run, server: str, tmp_path: Path) -> None:
     options = [f"mirrors=[{server}]", "verify=false", "validation_size=0"]
-    document = json.loads(
-        hypnet("data", "prepare", "mnist", *options, "--json", cwd=tmp_path).stdout
-    )
+    document = json.loads(hypnet("data", "prepare", "mnist", *options, "--json").stdout)
     assert (document["name"], document["folder"]) == ("data:mnist", str(tmp_path / "data"))
     assert len(document["files"]) == 5
-    without = json.loads(hypnet("data", "prepare", "digits", "--json", cwd=tmp_path).stdout)
+    without = json.loads(hypnet("data", "prepare", "digits", "--json").stdout)
     assert without == {"name": "data:digits", "folder": None, "files": []}
 
 
-def test_no_network_is_one_line(tmp_path: Path) -> None:
-    done = hypnet("data", "prepare", "mnist", "mirrors=[http://127.0.0.1:1/]", cwd=tmp_path)
+def test_no_network_is_one_line(hypnet: Run, tmp_path: Path) -> None:
+    done = hypnet("data", "prepare", "mnist", "mirrors=[http://127.0.0.1:1/]")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "cannot download train-images-idx3-ubyte.gz" in done.stderr
@@ -218,7 +253,7 @@ def test_no_network_is_one_line(tmp_path: Path) -> None:
 
 
 def test_two_processes_that_prepare_the_same_dataset_at_once_both_succeed(
-    server: str, tmp_path: Path
+    hypnet: Run, server: str, tmp_path: Path
 ) -> None:
     options = [f"mirrors=[{server}]", "verify=false", "validation_size=0"]
     command = [str(Path(sys.executable).parent / "hypnet"), "data", "prepare", "mnist", *options]
@@ -244,14 +279,14 @@ def test_two_processes_that_prepare_the_same_dataset_at_once_both_succeed(
 
 
 @pytest.mark.parametrize("name", ["gaussian_mixture", "split_digits"])
-def test_a_dataset_is_drawn_for_print(name: str, tmp_path: Path) -> None:
-    done = hypnet("data", "plot", name, "--count", "8", "--publication-style", cwd=tmp_path)
+def test_a_dataset_is_drawn_for_print(hypnet: Run, name: str, tmp_path: Path) -> None:
+    done = hypnet("data", "plot", name, "--count", "8", "--publication-style")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"{name}.png"
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
+def test_mistakes_are_one_line_each(hypnet: Run, tmp_path: Path) -> None:
     for arguments, message in (
         (["info", "didgits"], "there is no dataset 'didgits'"),
         (["info", "digits", "validation_sise=3"], "validation_size"),
@@ -259,7 +294,7 @@ def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
         (["plot", "digits", "--out", "figure.gif"], "png, pdf, svg"),
         (["plot", "digits", "--out", "."], "is a folder"),
     ):
-        done = hypnet("data", *arguments, cwd=tmp_path)
+        done = hypnet("data", *arguments)
         assert message in done.stderr, done.stderr
         assert done.stderr.count("\n") == 1, done.stderr
         assert done.returncode in {1, 2}

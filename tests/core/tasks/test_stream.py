@@ -191,3 +191,9 @@ def test_a_stream_draws_from_anything_that_gives_batches() -> None:
     stream = Stream(Numbers(), 2, generator=seeded(3))
     ids = torch.cat([next(stream).ids for _ in range(3)])
     assert ids.tolist() == torch.randperm(5, generator=seeded(3)).tolist()
+
+
+def test_a_split_without_batches_at_indices_cannot_be_streamed() -> None:
+    numbers: Any = [1, 2, 3]
+    with pytest.raises(SpecError, match=r"a list has no method batch\(indices, …\)"):
+        Stream(numbers, 2)

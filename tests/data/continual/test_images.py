@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.tasks import Split
+from hypnet_core.tasks import Split, Stream
 from hypnet_data import cifar10, cifar100, digits, mnist, split_cifar, split_digits, split_mnist
 
 
@@ -101,13 +101,13 @@ def test_too_large_a_validation_split_is_an_error(mnist_root: Path) -> None:
 
 
 def test_a_linear_classifier_learns_a_task_of_real_digits(mnist_root: Path) -> None:
-    """The whole way from the files to a network that works: labels and images belong together."""
+    """From the files to a trained network: labels belong to their images."""
     task = split_mnist(normalize=True, **mnist_options(mnist_root))[1]
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 2))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-    stream = task.train.stream(32, generator=torch.Generator().manual_seed(0))
+    stream = Stream(task.train, 32, generator=torch.Generator().manual_seed(0))
     for _ in range(150):
         batch = next(stream)
         optimizer.zero_grad()

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.specs import TaskSpec
-from hypnet_core.tasks import Split, Task, TaskSequence
+from hypnet_core.tasks import Split, Stream, Task, TaskSequence
 from hypnet_data import (
     digits,
     mnist,
@@ -142,11 +142,13 @@ def test_targets_are_padded_one_hot_or_of_separate_heads() -> None:
 
 def test_all_tasks_may_be_used_at_the_same_time_and_in_other_processes(mnist_root: Path) -> None:
     tasks = mnist_tasks(mnist_root, tasks=3)
-    streams = [task.train.stream(16, generator=torch.Generator().manual_seed(0)) for task in tasks]
+    streams = [Stream(task.train, 16, generator=torch.Generator().manual_seed(0)) for task in tasks]
     alone = [
         next(
-            mnist_tasks(mnist_root, tasks=3)[n].train.stream(
-                16, generator=torch.Generator().manual_seed(0)
+            Stream(
+                mnist_tasks(mnist_root, tasks=3)[n].train,
+                16,
+                generator=torch.Generator().manual_seed(0),
             )
         ).x
         for n in range(3)

@@ -1,4 +1,4 @@
-"""permuted_mnist and split_mnist for real: a small network learns 5,000 digits of MNIST."""
+"""A small network learns 5,000 real digits, permuted and split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILES: dict[str, Any] = {"download": False, "verify": False}
 
 
 def accuracy(task: Task) -> float:
-    """Of a linear network after three passes over the training images."""
+    """Test accuracy of a linear network after three passes over the training images."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = torch.nn.Linear(torch.Size(task.spec.in_shape).numel(), task.spec.classes)

@@ -15,7 +15,7 @@ from hypnet_data import permuted, permuted_digits, split, split_digits
 
 
 def built(name: str, **options: Any) -> TaskSequence:
-    """As a user's configuration builds it."""
+    """Build a dataset as a configuration does."""
     sequence: TaskSequence = DatasetChoice(name=name, **options).build()
     return sequence
 
@@ -64,10 +64,12 @@ def test_a_mistake_in_the_options_of_the_wrapped_dataset_is_named() -> None:
 
 
 def test_only_single_classification_tasks_can_be_wrapped() -> None:
+    regression: Any = "toy_regression"
+    sequence: Any = "split_digits"
     with pytest.raises(ConfigError, match="'toy_regression' is a regression task"):
-        split(data="toy_regression")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="'split_digits' is no single task, but a TaskSequence"):
-        permuted(data="split_digits")  # type: ignore[arg-type]
+        split(data=regression)
+    with pytest.raises(ConfigError, match="'split_digits' is a TaskSequence, not a single task"):
+        permuted(data=sequence)
 
 
 def test_the_options_can_be_written_down_and_read_again() -> None:

@@ -23,7 +23,7 @@ from hypnet_data._io.published import CIFAR
 
 @pytest.fixture
 def as_published(cifars: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The small archives count as the published ones."""
+    """Publish the small archives."""
     monkeypatch.setattr("hypnet_data.images.cifar.CIFAR", cifars.published)
     return cifars
 
@@ -35,7 +35,7 @@ def split_of(task: Task, name: str) -> Split:
 
 
 def batches_in(archive: Path, label: str) -> dict[str, tuple[Any, list[int]]]:
-    """An independent reading of an archive that the test itself has written."""
+    """Read an archive independently; the test wrote it, so its pickles are safe."""
     with tarfile.open(archive) as tar:
         found = {}
         for member in tar:
@@ -253,8 +253,8 @@ def test_a_batch_that_is_a_link_or_missing_is_named(cifars: Any, tmp_path: Path)
 def test_a_truncated_archive_is_named(cifars: Any, tmp_path: Path, keep: int) -> None:
     archive = tmp_path / "cifar.tar.gz"
     archive.write_bytes((cifars.root / "cifar-10-python.tar.gz").read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"cifar\.tar\.gz (is no whole tar archive|lacks)"):
+    with pytest.raises(DataError, match=r"cifar\.tar\.gz (is not a complete tar archive|lacks)"):
         read_batches(archive, cifars.published["cifar10"], classes=10)
     archive.write_bytes(gzip.compress(b"no tar at all"))
-    with pytest.raises(DataError, match=r"cifar\.tar\.gz is no whole tar archive"):
+    with pytest.raises(DataError, match=r"cifar\.tar\.gz is not a complete tar archive"):
         read_batches(archive, cifars.published["cifar10"], classes=10)

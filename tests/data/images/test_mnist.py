@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ def test_an_empty_file_is_named(few: Any, tmp_path: Path, name: str) -> None:
 def test_a_truncated_archive_is_named(few: Any, tmp_path: Path, name: str) -> None:
     path = few.write(tmp_path) / f"{name}.gz"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match=rf"{name}\.gz is no whole gzip archive"):
+    with pytest.raises(DataError, match=rf"{name}\.gz is not a complete gzip archive"):
         loaded(tmp_path)
 
 
@@ -229,7 +230,8 @@ def test_an_archive_of_something_else_is_named(
     with pytest.raises(
         DataError,
         match=(
-            rf"{which.replace('_', '-')}-idx\d-ubyte\.gz is no IDX file of {what}, or holds none"
+            rf"{which.replace('_', '-')}-idx\d-ubyte\.gz is not an IDX file of {what}, or"
+            " holds none"
             r" .*: delete it"
         ),
     ):
@@ -243,7 +245,7 @@ def test_an_archive_with_values_too_few_or_too_many_is_named(few: Any, tmp_path:
     for content in (whole[:-1], whole + b"x"):
         path.write_bytes(gzip.compress(content))
         with pytest.raises(
-            DataError, match=r"train-images-idx3-ubyte\.gz is no IDX file of images"
+            DataError, match=r"train-images-idx3-ubyte\.gz is not an IDX file of images"
         ):
             loaded(tmp_path)
 
@@ -253,7 +255,7 @@ def test_a_flipped_bit_is_noticed(few: Any, tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match="is no whole gzip archive"):
+    with pytest.raises(DataError, match="is not a complete gzip archive"):
         loaded(tmp_path)
 
 
@@ -323,7 +325,10 @@ def test_a_small_file_that_claims_to_be_huge_is_refused_before_there_is_memory_f
         few.write(tmp_path, **{which: header + bytes(100)})
         with pytest.raises(
             DataError,
-            match=rf"is no IDX file of {what}, .*sizes are {'x'.join(map(str, shape))}.*too small",
+            match=(
+                rf"is not an IDX file of {what}, .*claims the sizes"
+                rf" {'x'.join(map(str, shape))}.*too small"
+            ),
         ):
             loaded(tmp_path)
         few.write(tmp_path)
@@ -341,7 +346,7 @@ def test_a_file_that_packs_as_well_as_gzip_can_is_read(few: Any, tmp_path: Path)
 def test_no_images_at_all_are_an_error(few: Any, tmp_path: Path) -> None:
     few.write(tmp_path, train_images=np.zeros((0, 28, 28), dtype=np.uint8))
     with pytest.raises(
-        DataError, match=r"train-images-idx3-ubyte\.gz is no IDX file of images, or holds none"
+        DataError, match=r"train-images-idx3-ubyte\.gz is not an IDX file of images, or holds none"
     ):
         loaded(tmp_path)
 
@@ -380,13 +385,14 @@ def test_a_download_must_have_the_published_checksum(few: Any, server: Any, tmp_
 def test_verified_files_are_read_where_the_published_checksums_are_theirs(
     few: Any, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole path with verification, with the checksums that would be published, were these files MNIST's."""
+    """Verification, with the checksums that would be published for these files."""
     serve(few, server)
     table = tuple(
         (name, hashlib.md5((server.folder / name).read_bytes()).hexdigest())
         for name, _ in MNIST.resources
     )
-    monkeypatch.setattr("hypnet_data.images.mnist.IDX", {"MNIST": Published((server.url,), table)})
+    module = import_module("hypnet_data.images.mnist")
+    monkeypatch.setattr(module, "IDX", {"MNIST": Published((server.url,), table)})
     task = mnist(data_dir=tmp_path / "data", validation_size=10)
     assert len(task.train) == 20
     damaged = tmp_path / "data" / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"

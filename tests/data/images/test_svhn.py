@@ -11,7 +11,7 @@ from torchvision.datasets import SVHN as THEIRS
 
 from hypnet_core.errors import DataError
 from hypnet_core.tasks import Split, Task
-from hypnet_data import svhn
+from hypnet_data import Cutout, svhn
 from hypnet_data._io.published import SVHN
 
 
@@ -68,7 +68,7 @@ def test_images_stay_bytes_and_are_not_mirrored(written: Any, tmp_path: Path) ->
     assert split_of(task, "train").samples.x.dtype == torch.uint8
     steps = [type(step).__name__ for step in split_of(task, "train").transforms]
     assert steps == ["RandomCrop", "Scale", "Normalize", "Cutout"]
-    assert split_of(task, "train").transforms[-1].length == 20  # type: ignore[attr-defined]
+    assert split_of(task, "train").transforms[-1] == Cutout(20)
 
 
 def test_missing_and_unverified_files_are_named(written: Any, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def images(count: int, size: int = 32) -> Any:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"y": np.ones((3, 1))}, "is no MATLAB file of images X and labels y"),
+        ({"y": np.ones((3, 1))}, "is not a MATLAB file of images X and labels y"),
         ({"X": images(3), "y": np.ones((2, 1))}, "does not hold colour images"),
         ({"X": images(3, 28), "y": np.ones((3, 1))}, "does not hold colour images"),
         (
@@ -107,7 +107,7 @@ def test_a_file_of_something_else_is_named(
 def test_a_truncated_file_is_named(written: Any, tmp_path: Path, keep: int) -> None:
     path = tmp_path / "train_32x32.mat"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"train_32x32\.mat is no MATLAB file"):
+    with pytest.raises(DataError, match=r"train_32x32\.mat is not a MATLAB file"):
         loaded(tmp_path)
 
 

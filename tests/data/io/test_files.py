@@ -45,7 +45,7 @@ def leftovers(folder: Path) -> list[str]:
 
 
 def seen(folder: Path) -> list[str]:
-    """What is in a folder, apart from locks."""
+    """The names of the files in a folder, apart from locks."""
     return [
         path.name
         for path in folder.iterdir()
@@ -392,7 +392,7 @@ def test_a_process_that_is_killed_while_it_downloads_stops_nobody(
 def test_a_disk_that_is_full_in_mid_download_is_an_error_and_leaves_nothing_behind(
     served: Any, target: Path
 ) -> None:
-    """The size of files is limited, as on a full disk: the system refuses what goes beyond."""
+    """A limit on the size of files acts like a full disk."""
     code = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         " resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
@@ -414,15 +414,6 @@ def test_a_disk_that_is_full_in_mid_download_is_an_error_and_leaves_nothing_behi
 def test_on_a_terminal_a_bar_counts_the_bytes(served: Any, target: Path) -> None:
     import pty
 
-    def slowly(handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
-        for start in range(0, len(content), 64_000):
-            handler.wfile.write(content[start : start + 64_000])
-            time.sleep(0.15)
-
-    served.behaviour = slowly
     ours, theirs = pty.openpty()
     code = "import logging; logging.getLogger('hypnet').setLevel(logging.INFO)" + FETCH
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}

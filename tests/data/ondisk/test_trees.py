@@ -1,4 +1,4 @@
-"""CUB-200, ImageNet, CelebA and Udacity's challenge, from small trees in their true layouts."""
+"""CUB-200, ImageNet, CelebA and Udacity's challenge, from small trees of files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import io
 import shutil
 import tarfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,16 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_core.tasks import LoadedSplit, Task
-from hypnet_data import celeba, cub200, imagenet, permuted_tasks, split_tasks, udacity_ch2
+from hypnet_core.tasks import LoadedSplit, Stream, Task
+from hypnet_data import (
+    Scale,
+    celeba,
+    cub200,
+    imagenet,
+    permuted_tasks,
+    split_tasks,
+    udacity_ch2,
+)
 from hypnet_data._io.files import preparation
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -88,7 +97,7 @@ def test_the_archive_is_downloaded_and_unpacked_once(
     from hypnet_data._io.published import Published
 
     entry = Published((server.url,), (("CUB_200_2011.tgz", hashlib.md5(archive).hexdigest()),))
-    monkeypatch.setattr("hypnet_data.ondisk.cub200.CUB200", entry)
+    monkeypatch.setattr(import_module("hypnet_data.ondisk.cub200"), "CUB200", entry)
     for _ in range(2):
         assert len(cub200(data_dir=tmp_path / "data").test) == 9
     assert server.requests == ["CUB_200_2011.tgz"]
@@ -128,7 +137,7 @@ def test_an_archive_with_paths_that_climb_out_or_links_is_refused(
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "CUB_200_2011.tgz").write_bytes(archive)
     with pytest.raises(
-        DataError, match=r"CUB_200_2011\.tgz holds '.*', a link or a path that leads out"
+        DataError, match=r"CUB_200_2011\.tgz holds '.*', a link or a path out of the archive"
     ):
         cub200(data_dir=tmp_path / "data", download=False, verify=False)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
@@ -142,7 +151,7 @@ def test_a_truncated_archive_is_named_and_nothing_is_left(
     archive = trees.tar_of_tree(trees.cub200_tree(tmp_path / "source"))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "CUB_200_2011.tgz").write_bytes(archive[:keep])
-    with pytest.raises(DataError, match=r"CUB_200_2011\.tgz is no whole tar archive"):
+    with pytest.raises(DataError, match=r"CUB_200_2011\.tgz is not a complete tar archive"):
         cub200(data_dir=tmp_path / "data", download=False, verify=False)
     assert [path.name for path in (tmp_path / "data").glob("[!.]*")] == ["CUB_200_2011.tgz"]
 
@@ -175,7 +184,7 @@ def test_a_list_that_leads_out_of_the_folder_is_refused(
     path = trees.cub200_tree(tmp_path) / "images.txt"
     path.write_text(path.read_text().replace("001.Bird_1/Bird_1_0000.jpg", name))
     with pytest.raises(
-        DataError, match=r"images\.txt names '.*secret\.jpg', which leads out of the folder"
+        DataError, match=r"images\.txt names '.*secret\.jpg', a path out of the folder"
     ):
         cub200(data_dir=tmp_path, download=False)
 
@@ -202,7 +211,7 @@ def test_gzip_that_goes_on_as_something_else_is_a_damaged_archive_and_old_leftov
     tar = gzip.decompress(trees.tar_of_tree(trees.cub200_tree(tmp_path / "source")))
     (tmp_path / "data" / ".CUB_200_2011.killed").mkdir(parents=True)
     (tmp_path / "data" / "CUB_200_2011.tgz").write_bytes(gzip.compress(tar[:6000]) + b"no gzip")
-    with pytest.raises(DataError, match=r"CUB_200_2011\.tgz is no whole tar archive"):
+    with pytest.raises(DataError, match=r"CUB_200_2011\.tgz is not a complete tar archive"):
         cub200(data_dir=tmp_path / "data", download=False, verify=False)
     left = sorted(path.name for path in (tmp_path / "data").iterdir())
     assert left == [".CUB_200_2011.lock", "CUB_200_2011.tgz"]
@@ -228,7 +237,7 @@ def test_an_image_that_does_not_decode_is_named(
     path.write_bytes(path.read_bytes()[:-200] if content is None else content)
     task = cub200(data_dir=tmp_path, download=False, workers=workers)
     with pytest.raises(
-        DataError, match=r"Bird_1_0002\.jpg is no image that can be decoded"
+        DataError, match=r"Bird_1_0002\.jpg is not an image that can be decoded"
     ) as caught:
         list(task.test.batches(4))
     assert "\n" not in str(caught.value)
@@ -262,13 +271,26 @@ def test_batches_are_the_same_with_any_number_of_workers(trees: Any, tmp_path: P
         )
 
 
+def test_transforms_act_on_decoded_images_not_on_file_names(trees: Any, tmp_path: Path) -> None:
+    trees.cub200_tree(tmp_path)
+    train = cub200(data_dir=tmp_path, download=False).train
+    assert isinstance(train, LoadedSplit)
+    evaluated = train.unaugmented()
+    raw = evaluated.with_transforms().batch([0, 1]).x
+    assert raw.shape == (2, 3, 224, 224)
+    assert raw.dtype == torch.uint8
+    inputs = evaluated.with_transforms(Scale()).batch([0, 1]).x
+    assert torch.equal(inputs, raw.to(torch.float32) / 255)
+    assert len(raw.unique()) > 50  # a picture, not the bytes of a name
+
+
 def test_a_stream_goes_on_where_it_was_saved(trees: Any, tmp_path: Path) -> None:
     trees.cub200_tree(tmp_path)
     train = cub200(data_dir=tmp_path, download=False).train
-    stream = train.stream(4, generator=torch.Generator().manual_seed(0))
+    stream = Stream(train, 4, generator=torch.Generator().manual_seed(0))
     for _ in range(4):
         next(stream)
-    other = train.stream(4, generator=torch.Generator().manual_seed(9))
+    other = Stream(train, 4, generator=torch.Generator().manual_seed(9))
     other.load_state_dict(stream.state_dict())
     assert all(torch.equal(next(stream).x, next(other).x) for _ in range(4))
 
@@ -276,7 +298,7 @@ def test_a_stream_goes_on_where_it_was_saved(trees: Any, tmp_path: Path) -> None
 def test_task_sequences_can_be_made_of_files_as_well(trees: Any, tmp_path: Path) -> None:
     trees.cub200_tree(tmp_path)
     whole = cub200(data_dir=tmp_path, download=False)
-    cut = split_tasks(whole, labels=[[2], [0, 1]], validation_size=1)
+    cut = split_tasks(whole, labels=((2,), (0, 1)), validation_size=1)
     assert [len(task.train) for task in cut] == [2, 5]
     assert next(cut[0].test.batches(3)).ids.tolist() == [12, 14, 16]
     permuted = permuted_tasks(whole, tasks=1)[0]

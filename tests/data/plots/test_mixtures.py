@@ -42,8 +42,9 @@ def test_the_joint_uncertainty_is_the_entropy_of_component_and_input(task: Mixtu
         uncertainty(task.mixture, points, "joint"), -(joint * np.log(joint)).sum(axis=1)
     )
     assert np.allclose(uncertainty(task.mixture, points, "density"), task.mixture.density(points))
+    unknown: Any = "all"
     with pytest.raises(ConfigError, match="'class', 'density' or 'joint', got 'all'"):
-        uncertainty(task.mixture, points, "all")  # type: ignore[arg-type]
+        uncertainty(task.mixture, points, unknown)
 
 
 def test_a_single_component_leaves_no_doubt() -> None:
@@ -80,7 +81,9 @@ def test_a_networks_uncertainties_may_be_drawn_with_samples_and_components(
     ] == [100] * 4
     assert len(figure.axes[0].lines) == 8
     assert (tmp_path / "map.png").stat().st_size > 1000
-    with pytest.raises(ConfigError, match="one number per point of the grid: it has 100, but 7"):
+    with pytest.raises(
+        ConfigError, match="one number per point of the grid: it has 100 points, but got 7"
+    ):
         plot_uncertainty_map(task, grid=grid, uncertainties=np.arange(7))
 
 

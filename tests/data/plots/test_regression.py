@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hypnet_core.errors import ConfigError, DataError
+from hypnet_core.errors import ConfigError, DataError, HypnetError
 from hypnet_data import toy_regression
 from hypnet_data.plots import (
     plot_regression,
@@ -147,20 +148,24 @@ def test_another_ending_is_an_error_that_names_those_that_there_are(
         ({"inputs": [[1.0]], "predictions": [[1.0, 2.0]]}, "there are 1 inputs, but 2 values"),
     ],
 )
-def test_what_does_not_fit_together_is_an_error(
-    options: dict[str, list[list[float]]], message: str
-) -> None:
+def test_what_does_not_fit_together_is_an_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        plot_regressions([toy_regression()], **options)  # type: ignore[arg-type]
+        plot_regressions([toy_regression()], **options)
 
 
 def test_drawing_needs_no_display_and_never_imports_pyplot() -> None:
-    code = (
-        "import sys; from hypnet_data.toy.regression import toy_regression; from hypnet_data.toy"
-        " import regression_plots; assert 'matplotlib' not in sys.modules;"
-        " regression_plots.plot_regression(toy_regression()); assert 'matplotlib.pyplot' not in"
-        " sys.modules"
-    )
+    """One process for functions and for images, as each takes seconds to start."""
+    code = """
+import sys
+from hypnet_data import digits, toy_regression
+from hypnet_data.plots import plot_regression, plot_samples
+
+assert "matplotlib" not in sys.modules
+plot_regression(toy_regression())
+task = digits()
+plot_samples(task.spec, next(task.test.batches(2)).x)
+assert "matplotlib.pyplot" not in sys.modules
+"""
     subprocess.run(
         [sys.executable, "-c", code],
         check=True,
@@ -169,17 +174,11 @@ def test_drawing_needs_no_display_and_never_imports_pyplot() -> None:
     )
 
 
-def test_without_matplotlib_the_error_names_the_extra() -> None:
-    code = (
-        "import sys; sys.modules['matplotlib.figure'] = None; from hypnet_core.errors import"
-        " HypnetError; from hypnet_data.toy.regression import toy_regression; from"
-        " hypnet_data.plots.regression import plot_regression\ntry:\n   "
-        " plot_regression(toy_regression())\nexcept HypnetError as error:\n    print(error)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
-    )
+def test_without_matplotlib_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(HypnetError) as caught:
+        plot_regression(toy_regression())
     assert (
-        done.stdout.strip()
+        str(caught.value)
         == "plots need matplotlib: install hypnet-data with its extra, hypnet-data[plots]"
     )

@@ -91,19 +91,6 @@ def test_a_figure_is_saved_as_its_ending_says(
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
 
 
-def test_nothing_is_shown_and_no_window_is_needed(batch: Any) -> None:
-    import subprocess
-    import sys
-
-    code = (
-        "import sys; from hypnet_data.images.digits import digits; from hypnet_data.plots.samples"
-        " import plot_samples;t = digits(); plot_samples(t.spec, next(t.test.batches(2)).x);"
-        " print('matplotlib.pyplot' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
 def test_what_cannot_be_drawn_is_an_error(batch: Any, tmp_path: Path) -> None:
     spec = digits().spec
     with pytest.raises(ConfigError, match="there are 10 inputs, but 3 values"):

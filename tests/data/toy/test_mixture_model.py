@@ -8,8 +8,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from hypnet_core.errors import ConfigError
-from hypnet_data.toy import GaussianMixture
-from hypnet_data.toy.mixture_model import mesh
+from hypnet_data.toy import GaussianMixture, mesh
 
 MEANS = [[0.0, 0.0], [2.0, 1.0], [-1.0, 3.0]]
 COVARIANCES = [[[1.0, 0.3], [0.3, 0.5]], [[0.2, 0.0], [0.0, 2.0]], [[1.0, 0.0], [0.0, 1.0]]]
@@ -67,21 +66,23 @@ def test_coverage_counts_the_components_that_some_sample_reaches(mixture: Gaussi
     assert given.responsibilities.tolist() == [[0.1, 5.0, 0.0], [3.0, 0.0, 0.0]]
 
 
-@pytest.mark.parametrize(("method", "options"), [("histogram", {}), ("kernel", {"bandwidth": 0.3})])
+@pytest.mark.parametrize(
+    ("method", "size", "options"), [("histogram", 5000, {}), ("kernel", 1000, {"bandwidth": 0.3})]
+)
 def test_samples_of_the_mixture_are_nearer_to_it_than_others(
-    mixture: GaussianMixture, method: Any, options: Any
+    mixture: GaussianMixture, method: Any, size: int, options: Any
 ) -> None:
-    real = drawn(5000, 0)
-    near = mixture.symmetric_kl(drawn(5000, 1), real, method=method, **options)
-    shifted = mixture.symmetric_kl(drawn(5000, 1) + 1.0, real, method=method, **options)
-    far = mixture.symmetric_kl(drawn(5000, 1) + 4.0, real, method=method, **options)
+    real = drawn(size, 0)
+    near = mixture.symmetric_kl(drawn(size, 1), real, method=method, **options)
+    shifted = mixture.symmetric_kl(drawn(size, 1) + 1.0, real, method=method, **options)
+    far = mixture.symmetric_kl(drawn(size, 1) + 4.0, real, method=method, **options)
     assert near < shifted < far
 
 
 def test_the_kernel_estimate_comes_near_the_exact_divergence_of_two_gaussians() -> None:
     standard = GaussianMixture.of([[0.0]], [[1.0]])
     random = np.random.default_rng(0)
-    fake, real = random.normal(1.0, 1.0, (4000, 1)), random.normal(0.0, 1.0, (4000, 1))
+    fake, real = random.normal(1.0, 1.0, (2000, 1)), random.normal(0.0, 1.0, (2000, 1))
     estimate = standard.symmetric_kl(fake, real, method="kernel", bandwidth=0.15)
     assert abs(estimate - 1.0) < 0.12  # KL is one half each way
 
@@ -103,7 +104,7 @@ def test_a_mesh_has_all_its_points_in_rows() -> None:
     assert grid.x1.tolist() == [[0, 1]] * 3
     assert grid.x2.tolist() == [[-2, -2], [0, 0], [2, 2]]
     assert grid.points.tolist() == [[0, -2], [1, -2], [0, 0], [1, 0], [0, 2], [1, 2]]
-    with pytest.raises(ConfigError, match="two points at least"):
+    with pytest.raises(ConfigError, match="at least two points"):
         mesh((0, 1), (0, 1), 1)
 
 
@@ -116,9 +117,9 @@ def test_a_mesh_has_all_its_points_in_rows() -> None:
         ((MEANS, COVARIANCES, [0.5, 0.5, 0.5]), "sum to 1"),
         ((MEANS, COVARIANCES, [1.0, 0.0, 0.0]), "positive weights"),
         ((MEANS, COVARIANCES, [0.5, 0.5]), "as many positive weights"),
-        (([[0], [1, 1]], [[1.0]]), "means must be numbers, in rows that are equally long"),
+        (([[0], [1, 1]], [[1.0]]), "means must be numbers, in rows of equal length"),
         (([["a"]], [[1.0]]), "means must be numbers"),
-        (([], [[1.0]]), "one component at least"),
+        (([], [[1.0]]), "at least one component"),
         (([[[0.0]]], [[1.0]]), r"shape \[components, size\], got \[1, 1, 1\]"),
         (([[0.0]], [[1.0], [1.0, 2.0]]), "covariances must be numbers"),
         ((MEANS, COVARIANCES, [[0.5], [0.5, 1]]), "weights must be numbers"),
@@ -132,8 +133,9 @@ def test_what_is_no_mixture_is_an_error(arguments: Any, message: str) -> None:
 def test_inputs_and_methods_that_do_not_fit_are_named(mixture: GaussianMixture) -> None:
     with pytest.raises(ConfigError, match=r"shape \[n, 2\] were expected, got \[1, 3\]"):
         mixture.density([[1.0, 2.0, 3.0]])
+    unknown: Any = "kde"
     with pytest.raises(ConfigError, match="'histogram' or 'kernel', got 'kde'"):
-        mixture.symmetric_kl(MEANS, MEANS, method="kde")  # type: ignore[arg-type]
+        mixture.symmetric_kl(MEANS, MEANS, method=unknown)
     with pytest.raises(ConfigError, match="must be positive"):
         mixture.symmetric_kl(MEANS, MEANS, floor=0)
     with pytest.raises(ConfigError, match="choose method='kernel'"):

@@ -153,10 +153,10 @@ def test_all_splits_share_one_storage_of_float32() -> None:
         ({"function": "numpy:nothing"}, "cannot import the function 'numpy:nothing'"),
         ({"function": "no_such_module:f"}, "cannot import the function 'no_such_module:f'"),
         ({"function": ":f"}, "cannot import the function ':f'"),
-        ({"function": "math:pi"}, "'math:pi' is no function, but a float"),
+        ({"function": "math:pi"}, "math:pi is not a function or class, but a float"),
         (
             {"function": lambda x: x.sum()},
-            r"the function must give one number per place: \[\] values came",
+            r"the function must return one number per place, but returned shape \[\]",
         ),
         ({"function": lambda x: x / 0}, "the function gives"),
         ({"std": -0.1}, "std must be 0 or a positive number, got -0.1"),

@@ -65,7 +65,7 @@ class TargetOptions(TypedDict, total=False):
 
 
 class InputOptions(TypedDict, total=False):
-    """How stored images become inputs."""
+    """Preprocessing of images."""
 
     augmentation: Annotated[
         bool,
@@ -86,7 +86,7 @@ class InputOptions(TypedDict, total=False):
 
 
 class CutoutOptions(InputOptions, total=False):
-    """How stored images become inputs, with cutout."""
+    """Preprocessing of images, with cutout."""
 
     cutout: Annotated[
         bool,
@@ -98,7 +98,7 @@ class CutoutOptions(InputOptions, total=False):
 
 
 class ReadingOptions(TypedDict, total=False):
-    """How batches are read from image files."""
+    """Reading of batches from image files."""
 
     workers: Annotated[
         int,
@@ -155,7 +155,7 @@ class HeadOptions(TargetOptions, total=False):
 
 
 class SplitOptions(HeadOptions, total=False):
-    """How a classification dataset is split into tasks by its labels."""
+    """Splitting of a classification dataset into tasks by its labels."""
 
     classes_per_task: Annotated[int, Field(default=2, description="Number of labels per task.")]
     tasks: Annotated[
@@ -193,7 +193,7 @@ class SplitOptions(HeadOptions, total=False):
 
 
 class PermutationOptions(HeadOptions, total=False):
-    """How a dataset becomes a sequence of tasks with permuted pixels."""
+    """Permutation of a dataset into a sequence of tasks."""
 
     tasks: Annotated[int, Field(default=10, description="Number of tasks.")]
     first_unpermuted: Annotated[
@@ -210,7 +210,7 @@ class PermutationOptions(HeadOptions, total=False):
 
 
 class PaddedPermutationOptions(PermutationOptions, total=False):
-    """How a dataset becomes a sequence of tasks with padded and permuted pixels."""
+    """Padding and permutation of a dataset into a sequence of tasks."""
 
     padding: Annotated[
         int,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hypnet_core.errors import CheckpointError, DataError, SpecError
+from hypnet_core.protocols import SplitLike
 from hypnet_core.tasks.batch import Batch
 
 
@@ -52,7 +53,8 @@ class Stream(Iterator[Batch]):
         drop_last: Whether to leave out the smaller batch at the end of a pass.
 
     Raises:
-        SpecError: `batch_size` is not positive, or `drop_last` would leave nothing.
+        SpecError: `batch_size` is not positive, `drop_last` would leave nothing, or
+            `split` has no `batch(indices, …)`.
         DataError: There are no samples.
 
     Example:
@@ -65,13 +67,18 @@ class Stream(Iterator[Batch]):
 
     def __init__(
         self,
-        split: Batchable,
+        split: Batchable | SplitLike,
         batch_size: int,
         *,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         drop_last: bool = False,
     ) -> None:
+        if not isinstance(split, Batchable):
+            raise SpecError(
+                f"a stream needs batches at given indices, but a {type(split).__name__} has no"
+                " method batch(indices, …)"
+            )
         if not len(split):
             raise DataError("a stream needs samples, but the split is empty")
         check_batch_size(batch_size)
@@ -80,7 +87,7 @@ class Stream(Iterator[Batch]):
                 f"with drop_last, {len(split)} samples give no batch of {batch_size}: choose a"
                 " smaller batch size"
             )
-        self.split = split
+        self.split: Batchable = split
         self.batch_size = batch_size
         self.generator = (
             torch.Generator().manual_seed(fresh_seed()) if generator is None else generator

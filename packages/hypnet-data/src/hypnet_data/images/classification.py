@@ -18,7 +18,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How the stored images of a dataset become inputs.
+    """The steps from the stored images of a dataset to inputs.
 
     Attributes:
         mean: Mean of each channel over the training images, scaled to [0, 1].
@@ -77,7 +77,7 @@ def image_task(
         name: The task's name.
         images: The splits.
         classes: Number of classes.
-        preprocessing: How images become inputs.
+        preprocessing: The steps from images to inputs.
         one_hot: Whether targets are one-hot rows instead of class indices.
         augmentation: Whether training images are augmented.
         normalize: Whether inputs are normalised; `None` for the value of

@@ -5,7 +5,6 @@ from .mixtures import (
     plot_gaussians,
     plot_real_fake,
     plot_uncertainty_map,
-    uncertainty,
 )
 from .regression import (
     plot_regression,
@@ -14,6 +13,7 @@ from .regression import (
     plot_regressions,
 )
 from .samples import plot_samples
+from .uncertainty import uncertainty
 
 __all__ = [
     "FigureOptions",

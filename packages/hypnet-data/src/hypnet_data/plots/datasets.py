@@ -15,7 +15,7 @@ from hypnet_data.plots.figures import FigureOptions, array_of, finished, new_fig
 from hypnet_data.plots.mixtures import plot_classification_map, plot_gaussians
 from hypnet_data.plots.regression import plot_regression, plot_regressions
 from hypnet_data.plots.samples import check_grid, plot_samples
-from hypnet_data.toy.gaussian import MixtureTask, inputs
+from hypnet_data.toy.mixture_task import MixtureTask, inputs
 from hypnet_data.toy.regression import RegressionTask
 
 if TYPE_CHECKING:

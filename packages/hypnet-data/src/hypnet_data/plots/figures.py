@@ -47,7 +47,7 @@ _BESIDE, _COLUMN = 4, 280
 
 
 class FigureOptions(TypedDict, total=False):
-    """How a figure looks, and where it is saved."""
+    """Style and file of a figure."""
 
     publication_style: Annotated[
         bool,
@@ -67,7 +67,7 @@ class FigureOptions(TypedDict, total=False):
 
 
 class SizedFigureOptions(FigureOptions, total=False):
-    """How a figure looks, its size, and where it is saved."""
+    """Style, size and file of a figure."""
 
     figsize: Annotated[
         Size, Field(default=(10, 6), description="Width and height of the figure in inches.")

@@ -1,8 +1,10 @@
 from .bimodal import bimodal_regression
 from .donuts import donuts
 from .functions import Function, function_named
-from .gaussian import MixtureTask, gaussian, gaussian_mixture, gaussian_tasks
-from .mixture_model import Coverage, GaussianMixture, Mesh
+from .gaussian import gaussian, gaussian_mixture, gaussian_tasks
+from .mesh import Mesh, mesh
+from .mixture_model import Coverage, GaussianMixture
+from .mixture_task import MixtureTask
 from .regression import Interval, RegressionTask, regression_task, toy_regression
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "gaussian",
     "gaussian_mixture",
     "gaussian_tasks",
+    "mesh",
     "regression_task",
     "toy_regression",
 ]

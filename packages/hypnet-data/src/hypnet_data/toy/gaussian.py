@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict, Unpack
 
 import numpy as np
@@ -11,15 +10,14 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
-from torch import Tensor
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.plugins import with_defaults
-from hypnet_core.protocols import SplitLike
 from hypnet_core.specs import TaskSpec
-from hypnet_core.tasks import Samples, Split, Task, TaskSequence
+from hypnet_core.tasks import Samples, Split, TaskSequence
 from hypnet_data.toy.functions import import_function
-from hypnet_data.toy.mixture_model import GaussianMixture, Mesh, mesh
+from hypnet_data.toy.mixture_model import GaussianMixture
+from hypnet_data.toy.mixture_task import MixtureTask
 from hypnet_data.transforms import OneHot
 
 Vector: TypeAlias = tuple[float, ...]
@@ -35,60 +33,6 @@ MEANS: Matrix = tuple(
     (float(first), float(second)) for first in range(-4, 5, 2) for second in range(-4, 5, 2)
 )
 """Twenty-five points of a grid."""
-
-
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class MixtureTask(Task):
-    """A task that knows the mixture of Gaussians that its inputs are drawn from.
-
-    Attributes:
-        mixture: The distribution of the inputs; it has densities, responsibilities,
-            mode coverage and divergences.
-    """
-
-    mixture: GaussianMixture
-
-    def symmetric_kl(self, fake: Any, **options: Any) -> float:
-        """Divergence of samples from the training inputs.
-
-        See `GaussianMixture.symmetric_kl`.
-        """
-        return self.mixture.symmetric_kl(fake, inputs(self.train), **options)
-
-    def input_mesh(
-        self,
-        first: tuple[float, float] | None = None,
-        second: tuple[float, float] | None = None,
-        *,
-        size: int | tuple[int, int] = 1000,
-    ) -> Mesh:
-        """An even grid of inputs.
-
-        Args:
-            first: Limits of the first coordinate; by default those of all training and
-                test inputs, with a margin of a twentieth.
-            second: Limits of the second coordinate, likewise.
-            size: Number of points along each coordinate.
-
-        Raises:
-            ConfigError: Inputs are not two-dimensional, or there are fewer than two
-                points.
-        """
-        if self.spec.in_shape != (2,):
-            raise ConfigError(
-                f"a grid needs inputs of shape [2], {self.spec.name!r} has"
-                f" {list(self.spec.in_shape)}"
-            )
-        points = torch.cat([inputs(self.train), inputs(self.test)]).numpy().astype(np.float64)
-        low, high = points.min(axis=0), points.max(axis=0)
-        margin = (high - low) / 20
-        ranges = [(float(a), float(b)) for a, b in zip(low - margin, high + margin, strict=True)]
-        return mesh(first or ranges[0], second or ranges[1], size)
-
-
-def inputs(split: SplitLike) -> Tensor:
-    """All inputs of a split `[n, D]`."""
-    return next(split.batches(len(split))).x
 
 
 class DrawOptions(TypedDict, total=False):
@@ -311,7 +255,7 @@ def _drawn(
     parts = []
     for part, counts in enumerate(sizes):
         for number, size in enumerate(counts):
-            # A seed of its own, so that other components and sizes change nothing here.
+            # Seeded separately, so that other components and sizes change nothing here.
             random = np.random.default_rng([seed, part, first + number])
             normal = random.standard_normal((size, mixture.means.shape[1]))
             parts.append(mixture.means[number] + normal @ factors[number].T)

@@ -140,8 +140,8 @@ def regression_task(
     Args:
         name: The task's name.
         function: The function, or its name.
-        noise: Gives what is added to the function's values: from the places `[n]` and
-            the source of randomness to `n` numbers.
+        noise: Draws the noise of the targets: a function from the places `[n]` and the
+            source of randomness to `n` numbers.
         **options: See `RegressionOptions`.
 
     Raises:
