@@ -21,8 +21,8 @@ from measure import interleaved, median_ms, peak_memory, ratio
 
 from hypnet_core import ConditionSpec, MainNetwork, TaskSpec
 from hypnet_core.tasks import Batch
-from hypnet_zoo.experiments.hypercl_config import ContinualConfig, TrainConfig
-from hypnet_zoo.experiments.training import TaskTrainer
+from hypnet_zoo.experiments._hypercl.config import ContinualConfig, TrainConfig
+from hypnet_zoo.experiments._hypercl.training import TaskTrainer
 from hypnet_zoo.hypernets.chunked import ChunkedHMLP
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.mainnets.mlp import MLP

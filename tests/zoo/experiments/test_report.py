@@ -8,7 +8,7 @@ from rich.console import Console
 
 from hypnet_core import TaskSpec
 from hypnet_core.tasks import Split, Task
-from hypnet_zoo.experiments.report import results_table, save_scores_plot, summarize
+from hypnet_zoo.experiments._hypercl.report import results_table, save_scores_plot, summarize
 
 
 def tasks(kind: str, count: int) -> list[Task]:

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from hypnet_core import ConditionSpec, MainNetwork, TaskSpec
 from hypnet_core.errors import DivergedError
 from hypnet_core.tasks import Batch, Split
-from hypnet_zoo.experiments.hypercl_config import ContinualConfig, TrainConfig
-from hypnet_zoo.experiments.setup import cpu_threads
-from hypnet_zoo.experiments.training import (
+from hypnet_zoo.experiments._hypercl.config import ContinualConfig, TrainConfig
+from hypnet_zoo.experiments._hypercl.setup import cpu_threads
+from hypnet_zoo.experiments._hypercl.training import (
     Losses,
     TaskTrainer,
     check_finite,

@@ -14,7 +14,7 @@ from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.plugins import HypernetChoice
 from hypnet_zoo.hypernets.chunked import Chunked, ChunkedHMLP
 from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.hypernets.shared import SharedHMLP
+from hypnet_zoo.hypernets.shared_hmlp import SharedHMLP
 from hypnet_zoo.init.chunks import wanted_per_chunk
 from hypnet_zoo.mainnets.mlp import MLP
 

@@ -18,14 +18,14 @@ from hypnet_zoo.hypernets.chunked import ChunkedHMLP
 from hypnet_zoo.hypernets.container import Container, Part, container
 from hypnet_zoo.hypernets.delta import Delta, delta
 from hypnet_zoo.hypernets.encoded import CosineSine, Encoded, magnitude_invariant
-from hypnet_zoo.hypernets.helpers import (
+from hypnet_zoo.hypernets.hmlp import HMLP
+from hypnet_zoo.hypernets.low_rank import LowRank, low_rank_factors
+from hypnet_zoo.hypernets.perturbation import Inputs, Perturbed
+from hypnet_zoo.init.embeddings import (
     init_chunk_embeddings,
     init_condition_embeddings,
     unconditional_weights,
 )
-from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.hypernets.low_rank import LowRank, low_rank_factors
-from hypnet_zoo.hypernets.perturbed import Inputs, Perturbed
 
 NAMES = ["fc.weight", "fc.bias", "norm.weight", "norm.bias", "out.weight"]
 TARGET = TargetSpec.from_shapes([[10, 5], [10], [10], [10], [5, 10]], names=NAMES)

@@ -9,13 +9,13 @@ import torch
 
 from hypnet_core import ConditionSpec, HyperNetwork, MainNetwork, TargetSpec
 from hypnet_core.networks import weights_of
+from hypnet_zoo._chunking.recipes import by_shape
 from hypnet_zoo.hypernets.chunked import ChunkedHMLP
-from hypnet_zoo.hypernets.chunkings import by_shape
 from hypnet_zoo.hypernets.hdeconv import ChunkedHDeconv, HDeconv
 from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.hypernets.several import SeveralTargets
-from hypnet_zoo.hypernets.shared import SharedHMLP
-from hypnet_zoo.hypernets.structured import StructuredHMLP
+from hypnet_zoo.hypernets.several_targets import SeveralTargets
+from hypnet_zoo.hypernets.shared_hmlp import SharedHMLP
+from hypnet_zoo.hypernets.structured_hmlp import StructuredHMLP
 from hypnet_zoo.mainnets.mlp import MLP
 from hypnet_zoo.mainnets.resnet import ResNet
 from hypnet_zoo.mainnets.zenkenet import ZenkeNet

@@ -13,8 +13,8 @@ from hypnet_core import ConditionSpec, MainNetwork, TargetSpec
 from hypnet_core.errors import SpecError
 from hypnet_zoo.hypernets.chunked import Chunked
 from hypnet_zoo.hypernets.low_rank import LowRank
-from hypnet_zoo.hypernets.several import SeveralTargets
-from hypnet_zoo.hypernets.shared import SharedHMLP, depths_of, pattern_of
+from hypnet_zoo.hypernets.several_targets import SeveralTargets
+from hypnet_zoo.hypernets.shared_hmlp import SharedHMLP, depths_of, pattern_of
 from hypnet_zoo.mainnets.resnet import ResNet
 
 DEEP = nn.Sequential(

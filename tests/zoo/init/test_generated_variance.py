@@ -18,7 +18,7 @@ from hypnet_zoo.hypernets.chunked import ChunkedHMLP
 from hypnet_zoo.hypernets.hdeconv import HDeconv
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.init.chunks import wanted_per_chunk
-from hypnet_zoo.init.hyperfan import init_by_bias
+from hypnet_zoo.init.heads import init_by_bias
 from hypnet_zoo.init.trunk import gain_of, init_trunk, second_moment, xavier_fan_in_
 from hypnet_zoo.mainnets.mlp import MLP
 
@@ -195,7 +195,7 @@ def test_by_bias_every_condition_starts_at_one_conventional_draw() -> None:
     "activation", ["relu", "tanh", "gelu", "sigmoid", "elu", "softplus", "leaky_relu", "silu", None]
 )
 def test_second_moments_and_gains_agree_with_samples(activation: Any) -> None:
-    from hypnet_zoo.layers.activations import activation_module
+    from hypnet_zoo._activations import activation_module
 
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(2_000_000, generator=generator)

@@ -8,7 +8,7 @@ from torch import nn
 
 from hypnet_core import TargetSpec
 from hypnet_core.errors import SpecError
-from hypnet_zoo.init.wanted import Start, scalars_of, wanted_starts
+from hypnet_zoo.init.moments import Start, scalars_of, wanted_starts
 
 LAYERS = nn.Sequential(
     nn.Linear(200, 50), nn.BatchNorm1d(50), nn.Conv2d(4, 8, 3, bias=False), nn.Embedding(5, 3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hypnet_core import TargetSpec
-from hypnet_zoo.init.wanted import Start
+from hypnet_zoo.init.moments import Start
 from hypnet_zoo.layers.per_tensor import PerTensor
 
 TARGET = TargetSpec.from_shapes([[4, 5], [0], [3]])

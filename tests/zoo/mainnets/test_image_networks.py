@@ -11,9 +11,9 @@ from torch import nn
 from hypnet_core import MainNetwork, TargetSpec, Weights
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import weights_of
+from hypnet_zoo.init.mainnet import start_from, xavier_
 from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.images import FromFlatHWC
-from hypnet_zoo.layers.initial import start_from, xavier_
 from hypnet_zoo.layers.local_conv2d import LocalConv2d
 from hypnet_zoo.layers.modulation import Modulation
 from hypnet_zoo.mainnets.bio_conv_net import BioConvNet

@@ -89,7 +89,7 @@ HYPERNETS = [
     ),
     Component.hypernet(
         "structured_hmlp",
-        "hypnet_zoo.hypernets.structured:structured_hmlp",
+        "hypnet_zoo.hypernets.structured_hmlp:structured_hmlp",
         "MLPs that write chunks which respect the layers of the target.",
     ),
     Component.hypernet(
@@ -106,7 +106,7 @@ HYPERNETS = [
     ),
     Component.hypernet(
         "shared_hmlp",
-        "hypnet_zoo.hypernets.shared:SharedHMLP",
+        "hypnet_zoo.hypernets.shared_hmlp:SharedHMLP",
         "An MLP with one head for all tensors of a shape.",
     ),
     Component.hypernet(
@@ -126,7 +126,7 @@ HYPERNETS = [
     ),
     Component.hypernet(
         "perturbation",
-        "hypnet_zoo.hypernets.perturbed:perturbation",
+        "hypnet_zoo.hypernets.perturbation:perturbation",
         "A hypernetwork whose weights get noise on top.",
     ),
     Component.hypernet(

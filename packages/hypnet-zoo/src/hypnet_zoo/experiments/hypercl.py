@@ -15,10 +15,10 @@ from hypnet_core.errors import CheckpointError
 from hypnet_core.protocols import TaskLike
 from hypnet_core.runs import Progress, Run, progress
 from hypnet_core.tasks import Batch
-from hypnet_zoo.experiments.hypercl_config import HyperCLConfig
-from hypnet_zoo.experiments.metrics import Metrics
-from hypnet_zoo.experiments.report import results_table, save_scores_plot, summarize
-from hypnet_zoo.experiments.setup import (
+from hypnet_zoo.experiments._hypercl.config import HyperCLConfig
+from hypnet_zoo.experiments._hypercl.metrics import Metrics
+from hypnet_zoo.experiments._hypercl.report import results_table, save_scores_plot, summarize
+from hypnet_zoo.experiments._hypercl.setup import (
     build_networks,
     cpu_threads,
     load_tasks,
@@ -26,7 +26,12 @@ from hypnet_zoo.experiments.setup import (
     seed_of,
     seeded,
 )
-from hypnet_zoo.experiments.training import TaskTrainer, check_finite, check_networks, evaluate
+from hypnet_zoo.experiments._hypercl.training import (
+    TaskTrainer,
+    check_finite,
+    check_networks,
+    evaluate,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -16,9 +16,10 @@ from torch.nn.utils.parametrize import is_parametrized
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import EMBEDDING, HyperNetwork
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
+from hypnet_zoo._activations import ActivationName
+from hypnet_zoo._chunking.products import generate_product
+from hypnet_zoo.hypernets._inner import HypernetChoice, build_inner
 from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
-from hypnet_zoo.hypernets.products import generate_product
 from hypnet_zoo.init.chunks import (
     chunk_scales,
     init_inner,
@@ -26,10 +27,9 @@ from hypnet_zoo.init.chunks import (
     start_embeddings,
     wanted_per_chunk,
 )
-from hypnet_zoo.init.hyperfan import calibration_inputs
+from hypnet_zoo.init.heads import calibration_inputs
+from hypnet_zoo.init.moments import BiasStart, Fan, Scheme, Start, wanted_starts
 from hypnet_zoo.init.trunk import TrunkStart
-from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, wanted_starts
-from hypnet_zoo.layers.activations import ActivationName
 
 __all__ = ["CHUNK_EMBEDDINGS", "Chunked", "ChunkedHMLP", "chunked"]
 
@@ -166,7 +166,7 @@ class Chunked(HyperNetwork):
         them apart: see `hypnet_zoo.init.chunks`.
 
         Args:
-            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias`
+            fan: See `hypnet_zoo.init.moments.wanted_starts`, likewise `scheme`, `bias`
                 and `overrides`.
             scheme: As above.
             bias: As above.

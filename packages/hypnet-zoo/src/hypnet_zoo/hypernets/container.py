@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hypnet_core.errors import ConditionError, SpecError, did_you_mean, listed
 from hypnet_core.networks import HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec, ParamSpec, Spec, TargetSpec
-from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
+from hypnet_zoo.hypernets._inner import HypernetChoice, build_inner
 from hypnet_zoo.hypernets.wrapper import check_hypernetwork
 from hypnet_zoo.init.draw import drawn_weights
 

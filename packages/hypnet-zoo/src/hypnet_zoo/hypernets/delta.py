@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.networks import HyperNetwork, Weights, check_tensors
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
+from hypnet_zoo.hypernets._inner import HypernetChoice, build_inner
 from hypnet_zoo.hypernets.wrapper import Wrapper, check_hypernetwork
 from hypnet_zoo.init.draw import drawn_weights
-from hypnet_zoo.init.wanted import Fan
+from hypnet_zoo.init.moments import Fan
 
 
 class Delta(Wrapper):
@@ -123,7 +123,7 @@ def delta(
         trainable: Whether the shared weights are trained too.
         zero: Start the difference at exactly zero.
         fan: How the shared weights are drawn without a file: see
-            `hypnet_zoo.init.wanted.wanted_starts`.
+            `hypnet_zoo.init.moments.wanted_starts`.
 
     Raises:
         SpecError: The file cannot be read, or lacks a tensor.

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
+from hypnet_zoo.hypernets._inner import HypernetChoice, build_inner
 from hypnet_zoo.hypernets.delta import Delta
-from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
 from hypnet_zoo.hypernets.wrapper import check_hypernetwork
 from hypnet_zoo.init.draw import drawn_weights
 

@@ -15,11 +15,11 @@ from torch.nn.utils.parametrize import is_parametrized
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
+from hypnet_zoo._activations import ActivationName, activation_module
 from hypnet_zoo.hypernets.chunked import Chunked
-from hypnet_zoo.init.hyperfan import calibration_inputs
+from hypnet_zoo.init.heads import calibration_inputs
+from hypnet_zoo.init.moments import BiasStart, Fan, Scheme, Start, check_choice, wanted_starts
 from hypnet_zoo.init.trunk import TrunkStart, as_at_start, gain_of
-from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, check_choice, wanted_starts
-from hypnet_zoo.layers.activations import ActivationName, activation_module
 from hypnet_zoo.layers.per_tensor import PerTensor
 from hypnet_zoo.layers.self_attention import SelfAttention
 
@@ -162,7 +162,7 @@ class HDeconv(HyperNetwork):
         The pixels are measured, and the gain of each tensor is set accordingly.
 
         Args:
-            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias`
+            fan: See `hypnet_zoo.init.moments.wanted_starts`, likewise `scheme`, `bias`
                 and `overrides`.
             scheme: As above.
             bias: As above.

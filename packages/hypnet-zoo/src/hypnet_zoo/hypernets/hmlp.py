@@ -12,11 +12,11 @@ from torch.nn.utils.parametrize import is_parametrized
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets.products import pairs
-from hypnet_zoo.init.hyperfan import calibration_inputs, init_heads, zero_heads
+from hypnet_zoo._activations import ActivationName
+from hypnet_zoo._chunking.products import pairs
+from hypnet_zoo.init.heads import calibration_inputs, init_heads, zero_heads
+from hypnet_zoo.init.moments import BiasStart, Fan, Scheme, Start, wanted_starts
 from hypnet_zoo.init.trunk import TrunkStart, as_at_start, init_trunk
-from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, wanted_starts
-from hypnet_zoo.layers.activations import ActivationName
 from hypnet_zoo.layers.hidden import hidden_layers
 
 # C libraries hand blocks of 32 MiB and more back to the system at once, and every new
@@ -127,7 +127,7 @@ class HMLP(HyperNetwork):
         """Start so that the generated weights have the means and variances that the main network should have (hyperfan).
 
         Args:
-            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias`
+            fan: See `hypnet_zoo.init.moments.wanted_starts`, likewise `scheme`, `bias`
                 and `overrides`.
             scheme: As above.
             bias: As above.

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
-from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
+from hypnet_zoo.hypernets._inner import HypernetChoice, build_inner
 from hypnet_zoo.hypernets.wrapper import Wrapper, check_hypernetwork
-from hypnet_zoo.init.hyperfan import calibration_inputs
-from hypnet_zoo.init.wanted import Fan, Scheme, Start, wanted_starts
+from hypnet_zoo.init.heads import calibration_inputs
+from hypnet_zoo.init.moments import Fan, Scheme, Start, wanted_starts
 
 __all__ = ["LowRank", "low_rank", "low_rank_factors"]
 
@@ -166,7 +166,7 @@ class LowRank(Wrapper):
         no matrix as wanted.
 
         Args:
-            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme` and
+            fan: See `hypnet_zoo.init.moments.wanted_starts`, likewise `scheme` and
                 `overrides`.
             scheme: As above.
             overrides: As above; a matrix has no mean of its own.

@@ -28,9 +28,9 @@ from torch.nn.utils.parametrize import is_parametrized
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import HyperNetwork
 from hypnet_core.specs import TargetSpec
-from hypnet_zoo.hypernets.products import WritesProducts, generate_product
+from hypnet_zoo._chunking.products import WritesProducts, generate_product
+from hypnet_zoo.init.moments import Start, scalars_of
 from hypnet_zoo.init.trunk import TrunkStart
-from hypnet_zoo.init.wanted import Start, scalars_of
 
 _logger = logging.getLogger(__name__)
 _LONGEST = 64.0

@@ -6,7 +6,7 @@ import torch
 
 from hypnet_core.networks import Weights
 from hypnet_core.specs import TargetSpec
-from hypnet_zoo.init.wanted import Fan, Scheme, scalars_of, wanted_starts
+from hypnet_zoo.init.moments import Fan, Scheme, scalars_of, wanted_starts
 
 
 def drawn_weights(target: TargetSpec, *, fan: Fan = "in", scheme: Scheme = "kaiming") -> Weights:
@@ -14,7 +14,7 @@ def drawn_weights(target: TargetSpec, *, fan: Fan = "in", scheme: Scheme = "kaim
 
     Args:
         target: The tensors.
-        fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`.
+        fan: See `hypnet_zoo.init.moments.wanted_starts`, likewise `scheme`.
         scheme: As above.
 
     Example:

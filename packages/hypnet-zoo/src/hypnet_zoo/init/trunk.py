@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
-from hypnet_zoo.init.wanted import check_choice
-from hypnet_zoo.layers.activations import ActivationName, activation_module
+from hypnet_zoo._activations import ActivationName, activation_module
+from hypnet_zoo.init.moments import check_choice
 
 TrunkStart = Literal["kaiming", "xavier_fan_in", "orthogonal"]
 

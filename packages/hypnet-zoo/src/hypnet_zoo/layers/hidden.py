@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from hypnet_core.errors import SpecError
-from hypnet_zoo.layers.activations import ActivationName, activation_module
+from hypnet_zoo._activations import ActivationName, activation_module
 
 
 def hidden_layers(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, model_validator
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_zoo.layers.activations import ACTIVATIONS
+from hypnet_zoo._activations import ACTIVATIONS
 from hypnet_zoo.layers.context_mod import ContextMod, StepwiseContextMod
 from hypnet_zoo.layers.local_conv2d import LocalConv2d
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.specs import TargetSpec
-from hypnet_zoo.init.wanted import Start
+from hypnet_zoo.init.moments import Start
 
 
 class PerTensor(nn.Module):

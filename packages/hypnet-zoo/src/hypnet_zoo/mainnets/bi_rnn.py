@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_zoo.layers.activations import ActivationName
+from hypnet_zoo._activations import ActivationName
 from hypnet_zoo.layers.modulation import Modulation
 from hypnet_zoo.layers.recurrent import Cell, ContextAt, RecurrentInit
 from hypnet_zoo.mainnets.imports import imported

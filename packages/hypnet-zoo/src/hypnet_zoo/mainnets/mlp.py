@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from hypnet_core.errors import SpecError
-from hypnet_zoo.layers.activations import ActivationName, activation_module
+from hypnet_zoo._activations import ActivationName, activation_module
 from hypnet_zoo.layers.batched import batched_linear
 from hypnet_zoo.layers.context_mod import context_layers
 from hypnet_zoo.layers.hidden import hidden_layers

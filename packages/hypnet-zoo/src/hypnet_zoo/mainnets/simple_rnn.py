@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, overload
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_zoo.layers.activations import ActivationName, activation_module
+from hypnet_zoo._activations import ActivationName, activation_module
 from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.modulation import Modulation, attach
 from hypnet_zoo.layers.recurrent import Cell, ContextAt, Recurrent, RecurrentInit

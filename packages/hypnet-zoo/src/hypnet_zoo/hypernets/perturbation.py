@@ -12,7 +12,7 @@ from torch import Tensor
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
+from hypnet_zoo.hypernets._inner import HypernetChoice, build_inner
 from hypnet_zoo.hypernets.wrapper import Wrapper, check_hypernetwork
 
 __all__ = ["Inputs", "Perturbed", "perturbation"]

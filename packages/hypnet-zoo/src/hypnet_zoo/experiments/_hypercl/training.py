@@ -14,7 +14,7 @@ from hypnet_core.networks import HyperNetwork, MainNetwork, Weights
 from hypnet_core.protocols import SplitLike
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks import Batch
-from hypnet_zoo.experiments.hypercl_config import ContinualConfig, TrainConfig
+from hypnet_zoo.experiments._hypercl.config import ContinualConfig, TrainConfig
 from hypnet_zoo.optim.choose import make_optimizer
 from hypnet_zoo.optim.lookahead import lookahead
 from hypnet_zoo.regularizers.output import OutputRegularizer

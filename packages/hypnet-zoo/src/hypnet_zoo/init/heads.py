@@ -25,7 +25,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import EMBEDDING, UNCONDITIONAL, HyperNetwork, Weights
 from hypnet_core.specs import TargetSpec
-from hypnet_zoo.init.wanted import Start
+from hypnet_zoo.init.moments import Start
 
 _SAMPLES = 512
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets.products import pairs
-from hypnet_zoo.init.hyperfan import calibration_inputs
+from hypnet_zoo._activations import ActivationName
+from hypnet_zoo._chunking.products import pairs
+from hypnet_zoo.init.heads import calibration_inputs
+from hypnet_zoo.init.moments import BiasStart, Fan, Scheme, Start, wanted_starts
 from hypnet_zoo.init.trunk import TrunkStart, as_at_start, init_trunk
-from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, wanted_starts
-from hypnet_zoo.layers.activations import ActivationName
 from hypnet_zoo.layers.hidden import hidden_layers
 from hypnet_zoo.layers.per_tensor import PerTensor
 
@@ -135,7 +135,7 @@ class SharedHMLP(HyperNetwork):
         measured.
 
         Args:
-            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias`
+            fan: See `hypnet_zoo.init.moments.wanted_starts`, likewise `scheme`, `bias`
                 and `overrides`.
             scheme: As above.
             bias: As above.

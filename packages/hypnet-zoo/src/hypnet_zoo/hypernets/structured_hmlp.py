@@ -12,15 +12,15 @@ from hypnet_core.errors import SpecError
 from hypnet_core.networks import HyperNetwork
 from hypnet_core.plugins import POSITIONAL, Kind, options_from_signature, validated, values_of
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets.assembly import Assemble, Assembler
-from hypnet_zoo.hypernets.chunking import Chunking, Piece
-from hypnet_zoo.hypernets.chunkings import chunking_of
+from hypnet_zoo._chunking.assembly import Assemble, Assembler
+from hypnet_zoo._chunking.documents import Chunking, Piece
+from hypnet_zoo._chunking.products import pairs
+from hypnet_zoo._chunking.recipes import chunking_of
 from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.hypernets.products import pairs
 from hypnet_zoo.init.chunks import chunk_scales, start_embeddings
-from hypnet_zoo.init.hyperfan import calibration_inputs, init_heads
+from hypnet_zoo.init.heads import calibration_inputs, init_heads
+from hypnet_zoo.init.moments import BiasStart, Fan, Scheme, Start, wanted_starts
 from hypnet_zoo.init.trunk import TrunkStart
-from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, wanted_starts
 
 __all__ = ["StructuredHMLP", "structured_hmlp"]
 
@@ -66,7 +66,7 @@ class StructuredHMLP(HyperNetwork):
         sharing. ICLR 2019, arXiv:1902.09701.
 
     Example:
-        >>> from hypnet_zoo.hypernets.chunkings import by_shape
+        >>> from hypnet_zoo._chunking.recipes import by_shape
         >>> target = TargetSpec.from_shapes([[6, 6], [6, 6], [6, 6], [2, 6]])
         >>> hnet = StructuredHMLP(target, ConditionSpec(count=2, size=4), by_shape(target))
         >>> hnet.num_chunks, [len(group) for group in hnet.all_chunk_embeddings()], hnet(1)["3"].shape
@@ -168,7 +168,7 @@ class StructuredHMLP(HyperNetwork):
         the head starts with the average, and chunk embeddings are stretched or shrunk.
 
         Args:
-            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias`
+            fan: See `hypnet_zoo.init.moments.wanted_starts`, likewise `scheme`, `bias`
                 and `overrides`.
             scheme: As above.
             bias: As above.

@@ -11,7 +11,7 @@ from torch import Tensor
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import Weights
 from hypnet_core.specs import ParamSpec, TargetSpec
-from hypnet_zoo.hypernets.chunking import Chunking, Piece, pieces_of
+from hypnet_zoo._chunking.documents import Chunking, Piece, pieces_of
 
 Assemble: TypeAlias = Callable[[list[list[Tensor]]], "Sequence[Tensor] | Mapping[str, Tensor]"]
 """From a list of chunks, each a list of tensors `[B, *shape]`, to the tensors `[B, *shape]` of the target, in order or by name."""

@@ -14,7 +14,7 @@ from hypnet_core.networks import HyperNetwork, MainNetwork
 from hypnet_core.plugins import DatasetChoice
 from hypnet_core.protocols import TaskLike
 from hypnet_core.specs import ConditionSpec
-from hypnet_zoo.experiments.hypercl_config import HyperCLConfig
+from hypnet_zoo.experiments._hypercl.config import HyperCLConfig
 
 _SMALL = 1_000_000
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
-from hypnet_zoo.hypernets.chunking import Assembled, ChunkGroup, Chunking, Piece
+from hypnet_zoo._chunking.documents import Assembled, ChunkGroup, Chunking, Piece
 from hypnet_zoo.mainnets.imports import imported
 
 Layer: TypeAlias = Sequence[ParamSpec]

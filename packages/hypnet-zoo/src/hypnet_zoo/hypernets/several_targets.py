@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.networks import HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.init.hyperfan import calibration_inputs, init_heads, zero_heads
+from hypnet_zoo._activations import ActivationName
+from hypnet_zoo.init.heads import calibration_inputs, init_heads, zero_heads
+from hypnet_zoo.init.moments import BiasStart, Fan, Scheme, Start, wanted_starts
 from hypnet_zoo.init.trunk import TrunkStart, as_at_start, init_trunk
-from hypnet_zoo.init.wanted import BiasStart, Fan, Scheme, Start, wanted_starts
-from hypnet_zoo.layers.activations import ActivationName
 from hypnet_zoo.layers.hidden import hidden_layers
 
 
@@ -90,7 +90,7 @@ class SeveralTargets(HyperNetwork):
         """Start so that the generated weights have the means and variances that the networks should have; see `HMLP.initialize`.
 
         Args:
-            fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`, `bias`
+            fan: See `hypnet_zoo.init.moments.wanted_starts`, likewise `scheme`, `bias`
                 and `overrides`.
             scheme: As above.
             bias: As above.
