@@ -9,7 +9,7 @@ import torch
 
 from hypnet_core import ConditionSpec, HyperNetwork, MainNetwork, TargetSpec
 from hypnet_core.networks import weights_of
-from hypnet_zoo._chunking.recipes import by_shape
+from hypnet_zoo.hypernets._chunking.recipes import by_shape
 from hypnet_zoo.hypernets.chunked import ChunkedHMLP
 from hypnet_zoo.hypernets.hdeconv import ChunkedHDeconv, HDeconv
 from hypnet_zoo.hypernets.hmlp import HMLP

@@ -14,8 +14,8 @@ from torch import Tensor
 from hypnet_core import ConditionSpec, MainNetwork, TargetSpec
 from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.plugins import HypernetChoice
-from hypnet_zoo._chunking.documents import Chunking
-from hypnet_zoo._chunking.recipes import by_shape, economical_ensemble, resnet, wide_resnet
+from hypnet_zoo.hypernets._chunking.documents import Chunking
+from hypnet_zoo.hypernets._chunking.recipes import by_shape, economical_ensemble, resnet, wide_resnet
 from hypnet_zoo.hypernets.structured_hmlp import StructuredHMLP, structured_hmlp
 from hypnet_zoo.mainnets.resnet import ResNet
 from hypnet_zoo.mainnets.wide_resnet import WideResNet
@@ -297,7 +297,7 @@ def test_a_configuration_holds_the_document_or_the_name() -> None:
     own = structured_hmlp(
         TARGET,
         ConditionSpec(),
-        chunking="hypnet_zoo._chunking.recipes:by_shape",
+        chunking="hypnet_zoo.hypernets._chunking.recipes:by_shape",
         chunking_options={"embedding_size": 3},
     )
     assert own.all_chunk_embeddings()[0].shape == (2, 3)

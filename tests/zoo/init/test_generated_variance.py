@@ -195,7 +195,7 @@ def test_by_bias_every_condition_starts_at_one_conventional_draw() -> None:
     "activation", ["relu", "tanh", "gelu", "sigmoid", "elu", "softplus", "leaky_relu", "silu", None]
 )
 def test_second_moments_and_gains_agree_with_samples(activation: Any) -> None:
-    from hypnet_zoo._activations import activation_module
+    from hypnet_zoo.layers.activations import activation_module
 
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(2_000_000, generator=generator)

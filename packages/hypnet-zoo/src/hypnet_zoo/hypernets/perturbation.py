@@ -1,25 +1,25 @@
-"""Implicit distributions over weights, inflated with noise, and hooks before and after a hypernetwork."""
+"""Implicit distributions over weights, inflated with noise."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Unpack
 
 import torch
 from torch import Tensor
 
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import HyperNetwork, Weights
+from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._inner import HypernetChoice, build_inner
-from hypnet_zoo.hypernets.wrapper import Wrapper, check_hypernetwork
-
-__all__ = ["Inputs", "Perturbed", "perturbation"]
+from hypnet_zoo.hypernets._inner import InnerOption, build_inner, check_hypernetwork
+from hypnet_zoo.hypernets.wrapper import Wrapper
+from hypnet_zoo.init.options import Init
 
 
 class Inputs(NamedTuple):
-    """What a hypernetwork is called with."""
+    """The arguments of a call of a hypernetwork."""
 
     condition: int | Sequence[int] | Tensor | None = None
     cond_input: Tensor | Mapping[str, Tensor] | None = None
@@ -27,7 +27,7 @@ class Inputs(NamedTuple):
 
 
 class InputHandler(Protocol):
-    """Turns what the wrapper is called with into what the hypernetwork inside is called with."""
+    """Maps the arguments of the wrapper to those of the inner hypernetwork."""
 
     def __call__(self, inputs: Inputs, /) -> Inputs:
         """The inner inputs."""
@@ -35,7 +35,7 @@ class InputHandler(Protocol):
 
 
 class OutputHandler(Protocol):
-    """Turns generated weights into others of the same target."""
+    """Maps generated weights to others of the same target."""
 
     def __call__(self, weights: Weights, inputs: Inputs, /) -> Weights:
         """The final weights."""
@@ -43,17 +43,18 @@ class OutputHandler(Protocol):
 
 
 class Perturbed(Wrapper):
-    r"""Adds noise to what a hypernetwork generates, so that an implicit distribution has a density everywhere.
+    r"""Adds noise to generated weights, so that their distribution has a density.
 
-    A hypernetwork that maps a short noise vector to weights reaches a thin surface in
-    the space of all weights only. With one noise value per weight, $z \in
-    \mathbb{R}^P$, of which the inner hypernetwork sees the first $n$,
+    A hypernetwork that maps a short noise vector to weights reaches only a thin surface
+    in the space of all weights. With one noise value per weight, $z \in \mathbb{R}^P$,
+    of which the inner hypernetwork sees the first $n$, the density is positive
+    everywhere:
 
     $$ \omega = h(c, z_{1:n}; \theta) + \sigma z, \qquad z \sim \mathcal{N}(0, I) $$
 
     The unconditional input of this hypernetwork is $z$. Handlers replace either part:
-    what the inner hypernetwork is called with, and what is done with its weights; then
-    `input_size` says how long the unconditional input is.
+    the arguments of the inner hypernetwork, and the transformation of its weights;
+    `input_size` is then the length of the unconditional input.
 
     Args:
         inner: The hypernetwork; $n$ is the size of its unconditional input.
@@ -72,9 +73,10 @@ class Perturbed(Wrapper):
         neural networks. arXiv:1810.00555, for implicit distributions over weights.
 
     Example:
-        >>> from hypnet_zoo.hypernets.hmlp import HMLP
+        >>> from hypnet_zoo.hypernets import HMLP
         >>> target = TargetSpec.from_shapes([[10, 5], [10]])
-        >>> hnet = Perturbed(HMLP(target, ConditionSpec(count=0, size=0, input_size=8)), noise_std=0.02)
+        >>> inner = HMLP(target, ConditionSpec(count=0, size=0, input_size=8))
+        >>> hnet = Perturbed(inner, noise_std=0.02)
         >>> hnet(uncond_input=hnet.noise(100)).batch_shape
         torch.Size([100])
     """
@@ -126,12 +128,12 @@ class Perturbed(Wrapper):
 
         Args:
             condition: One id, or a batch of ids.
-            cond_input: See the inner hypernetwork.
+            cond_input: As the inner hypernetwork takes it.
             uncond_input: The noise `[input_size]` or `[B, input_size]`.
 
         Raises:
             ConditionError: The noise is missing or has the wrong size.
-            SpecError: A handler gives something else than weights of the target.
+            SpecError: A handler returns something other than weights of the target.
         """
         size = self.conditions.input_size
         if size and uncond_input is None:
@@ -164,7 +166,7 @@ class Perturbed(Wrapper):
     def noise(
         self, count: int | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        r"""A draw of $z$: `[input_size]`, or `[count, input_size]`, on the device of the parameters."""
+        r"""Draw $z$: `[input_size]`, or `[count, input_size]`, on the parameters' device."""
         like = next(self.parameters())
         shape = (
             (self.conditions.input_size,) if count is None else (count, self.conditions.input_size)
@@ -179,25 +181,30 @@ class Perturbed(Wrapper):
         )
 
     def _add_noise(self, weights: Weights, inputs: Inputs) -> Weights:
-        noise: Any = inputs.uncond_input
-        return Weights(weights.flat + self.noise_std * noise, weights.spec)
+        if inputs.uncond_input is None:
+            raise ConditionError("the noise z is missing")  # `forward` refuses it before
+        return Weights(weights.flat + self.noise_std * inputs.uncond_input, weights.spec)
 
 
 def perturbation(
     target: TargetSpec,
     conditions: ConditionSpec,
     *,
-    inner: HypernetChoice | None = None,
     noise_std: float = 0.02,
+    init: Init | None = None,
+    **options: Unpack[InnerOption],
 ) -> Perturbed:
-    """Adds noise to what a hypernetwork generates.
+    """Make a `Perturbed` around any registered hypernetwork.
 
     Args:
-        target: What to generate.
-        conditions: Ids with embeddings, embedding size, and how many noise values the
-            inner hypernetwork sees. The unconditional input of the whole is as long as
-            the target.
-        inner: The hypernetwork; an `hmlp` by default.
+        target: The parameters to generate.
+        conditions: Number of conditions, embedding size, and number of noise values
+            that the inner hypernetwork sees. The unconditional input of the whole is as
+            long as the target.
         noise_std: Standard deviation of the noise.
+        init: How the inner hypernetwork starts, instead of its own `init`.
+        **options: See `InnerOption`.
     """
-    return Perturbed(build_inner(inner, target, conditions), noise_std=noise_std)
+    chosen = with_defaults(InnerOption, options)
+    inner = build_inner(chosen["inner"], target, conditions, init)
+    return Perturbed(inner, noise_std=noise_std)

@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
-from hypnet_core.networks import HyperNetwork, Weights
+from hypnet_core.networks import Weights
+from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo._activations import ActivationName
-from hypnet_zoo.init.heads import calibration_inputs, init_heads, zero_heads
-from hypnet_zoo.init.moments import BiasStart, Fan, Scheme, Start, wanted_starts
-from hypnet_zoo.init.trunk import TrunkStart, as_at_start, init_trunk
-from hypnet_zoo.layers.hidden import hidden_layers
+from hypnet_zoo.hypernets._base import InitializedHyperNetwork
+from hypnet_zoo.init.heads import calibration_inputs, initialize_heads, zero_heads
+from hypnet_zoo.init.options import Init, InitOption
+from hypnet_zoo.init.trunk import as_at_start, initialize_trunk
+from hypnet_zoo.layers.activations import activation_type
+from hypnet_zoo.layers.hidden import HiddenOptions, hidden_layers
 
 
-class SeveralTargets(HyperNetwork):
-    """An MLP that writes the weights of several networks, which share conditions and hidden layers; each has a head of its own.
+class SeveralTargetsOptions(HiddenOptions, InitOption, total=False):
+    """Options of `SeveralTargets`."""
 
-    `hnet(condition, target="decoder")` gives the weights of one network and computes
-    its head alone. Without `target` all are written, as one set of weights with
-    prefixed names (`decoder.0.weight`).
+
+class SeveralTargets(InitializedHyperNetwork):
+    """An MLP that writes the weights of several networks, with a head for each.
+
+    The networks share conditions and hidden layers. `hnet(condition, target="decoder")`
+    gives the weights of one network and computes its head alone. Without `target` all
+    are written, as one set of weights with prefixed names (`decoder.0.weight`).
 
     Args:
-        targets: What to generate, by the name of the network. A name holds no dot.
-        conditions: Ids with embeddings, embedding size, size of the unconditional
-            input.
-        hidden: Width of each hidden layer; empty for linear heads alone.
-        activation: Nonlinearity of the hidden layers; `None` for none.
-        bias: Whether the layers have biases.
-        dropout: Probability that a hidden activation is set to zero in training.
-        fan: Start with weights that keep the size of the networks' activations
-            (`"in"`), of their gradients (`"out"`), or between (`"harmonic"`);
-            `initialize` offers more.
+        targets: The parameters to generate, by the name of the network. A name holds no
+            dot.
+        conditions: Number of conditions and sizes of embedding and unconditional input.
+        **options: See `SeveralTargetsOptions`.
 
     Raises:
         SpecError: There is no target, a name has a dot, or there is no input.
 
     Example:
-        >>> encoder, decoder = TargetSpec.from_shapes([[4, 9], [4]]), TargetSpec.from_shapes([[9, 4], [9]])
+        >>> encoder = TargetSpec.from_shapes([[4, 9], [4]])
+        >>> decoder = TargetSpec.from_shapes([[9, 4], [9]])
         >>> hnet = SeveralTargets({"encoder": encoder, "decoder": decoder}, ConditionSpec(count=3))
         >>> hnet(1, target="decoder")["0"].shape, hnet([0, 2])["decoder.0"].shape
         (torch.Size([9, 4]), torch.Size([2, 9, 4]))
@@ -50,68 +52,32 @@ class SeveralTargets(HyperNetwork):
         self,
         targets: Mapping[str, TargetSpec],
         conditions: ConditionSpec,
-        *,
-        hidden: tuple[int, ...] = (100, 100),
-        activation: ActivationName | None = "relu",
-        bias: bool = True,
-        dropout: float = 0.0,
-        fan: Fan = "in",
+        **options: Unpack[SeveralTargetsOptions],
     ) -> None:
-        super().__init__(union(targets), conditions)
+        chosen = with_defaults(SeveralTargetsOptions, options)
+        super().__init__(union(targets), conditions, chosen["init"])
         self.targets = dict(targets)
-        in_features = sum(self.input_sizes.values())
-        if in_features == 0:
-            raise SpecError(
-                "the hypernetwork has no input: give the conditions a size, or an input_size"
-            )
-        self.trunk = hidden_layers(
-            in_features, hidden, activation=activation, bias=bias, dropout=dropout
-        )
-        self.activation = activation
-        width = hidden[-1] if hidden else in_features
+        in_features = self._in_features()
+        self.trunk = hidden_layers(in_features, chosen)
+        self.activation = chosen["activation"]
+        width = chosen["hidden"][-1] if chosen["hidden"] else in_features
         self.heads = nn.ModuleDict(
-            {name: nn.Linear(width, target.numel, bias=bias) for name, target in targets.items()}
+            {
+                name: nn.Linear(width, target.numel, bias=chosen["bias"])
+                for name, target in targets.items()
+            }
         )
-        self.starts: tuple[Start, ...] = ()
-        self.initialize(fan=fan)
+        self.initialize()
 
-    @torch.no_grad()
-    def initialize(
-        self,
-        *,
-        fan: Fan = "in",
-        scheme: Scheme = "kaiming",
-        bias: BiasStart = "zero",
-        trunk: TrunkStart = "kaiming",
-        overrides: Mapping[str, Start | tuple[float, float]] | None = None,
-        cond_var: float = 1.0,
-        uncond_var: float = 1.0,
-    ) -> None:
-        """Start so that the generated weights have the means and variances that the networks should have; see `HMLP.initialize`.
-
-        Args:
-            fan: See `hypnet_zoo.init.moments.wanted_starts`, likewise `scheme`, `bias`
-                and `overrides`.
-            scheme: As above.
-            bias: As above.
-            trunk: How the hidden layers start.
-            overrides: As above.
-            cond_var: Variance of embeddings, if they come from the caller.
-            uncond_var: Variance of unconditional inputs.
-        """
-        self.starts = wanted_starts(
-            self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides
-        )
-        init_trunk(self.trunk, self.activation, start=trunk)
+    def _initialize(self, init: Init) -> None:
+        initialize_trunk(self.trunk, activation_type(self.activation), scheme=init.trunk)
         with as_at_start(self.trunk):
-            features = self.trunk(
-                calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var)
-            )
+            features = self.trunk(calibration_inputs(self, init))
         heads = [head for head in self.heads.values() if isinstance(head, nn.Linear)]
-        init_heads(heads, features, self.target, self.starts)
+        initialize_heads(heads, features, self.target, self.starts)
 
     def start_at_zero(self) -> None:
-        """Start anew so that every generated weight is exactly zero: the heads are."""
+        """Set the heads to zero, so that every generated weight is exactly zero."""
         zero_heads(self.heads.values())
 
     def forward(
@@ -125,10 +91,9 @@ class SeveralTargets(HyperNetwork):
         """Generate weights.
 
         Args:
-            condition: See `HyperNetwork.forward`, likewise `cond_input` and
-                `uncond_input`.
-            cond_input: As above.
-            uncond_input: As above.
+            condition: One id, or a batch of ids.
+            cond_input: An embedding in place of a learned one.
+            uncond_input: The unconditional input.
             target: Name of the network; all of them by default.
 
         Raises:
@@ -151,14 +116,15 @@ class SeveralTargets(HyperNetwork):
 
 
 def union(targets: Mapping[str, TargetSpec]) -> TargetSpec:
-    """All targets as one, with prefixed names.
+    """Join all targets into one, with prefixed names.
 
     Raises:
-        SpecError: There is none, or a name is empty, has a dot, or is that of an
+        SpecError: There is no target, or a name is empty, has a dot, or is that of an
             attribute of torch's modules.
 
     Example:
-        >>> union({"a": TargetSpec.from_shapes([[2, 3]]), "b": TargetSpec.from_shapes([[2]])}).names
+        >>> a, b = TargetSpec.from_shapes([[2, 3]]), TargetSpec.from_shapes([[2]])
+        >>> union({"a": a, "b": b}).names
         ('a.0', 'b.0')
     """
     if not targets:

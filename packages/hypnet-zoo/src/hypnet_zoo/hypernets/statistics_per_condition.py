@@ -1,4 +1,4 @@
-"""Hypernetworks whose batch norms keep running statistics of each condition."""
+"""Running statistics of a hypernetwork's batch norms for each condition."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ from hypnet_zoo.hypernets.wrapper import Wrapper
 
 
 class StatisticsPerCondition(Wrapper):
-    """A hypernetwork with batch norm, and one set of running statistics for each of its conditions.
+    """A hypernetwork whose batch norms have running statistics for each condition.
 
     Batch norm makes the weights of one row depend on the other rows of its batch; it
     suits batches of noise (`uncond_input`) under one condition. A call with one
-    condition reads and, in training, updates that condition's statistics alone. Of a
-    batch of conditions, the rows of each are a batch of their own. A condition that has
-    not been trained has the statistics that the hypernetwork itself holds.
+    condition reads and, in training, updates that condition's statistics alone. In a
+    batch of conditions, the rows of each condition are normalised by themselves. A
+    condition that has not been trained uses the statistics of the hypernetwork itself.
 
     Args:
         inner: The hypernetwork.
 
     Raises:
-        SpecError: It has no running statistics.
+        SpecError: The hypernetwork has no running statistics.
 
     Example:
         >>> from hypnet_core.specs import ConditionSpec
-        >>> from hypnet_zoo.hypernets.hmlp import HMLP
-        >>> inner = HMLP(TargetSpec.from_shapes([[3, 2]]), ConditionSpec(count=2, input_size=4), batch_norm=True)
+        >>> from hypnet_zoo.hypernets import HMLP
+        >>> conditions = ConditionSpec(count=2, input_size=4)
+        >>> inner = HMLP(TargetSpec.from_shapes([[3, 2]]), conditions, batch_norm=True)
         >>> hnet = StatisticsPerCondition(inner)
         >>> hnet(1, uncond_input=torch.randn(32, 4)).batch_shape
         torch.Size([32])
@@ -58,7 +59,7 @@ class StatisticsPerCondition(Wrapper):
         self.bank = StatisticsBank(inner)
 
     def statistics(self, condition: int) -> Weights:
-        """A copy of the running means and variances of one condition: targets for whoever distils them.
+        """A copy of the running means and variances of one condition, to be distilled.
 
         Raises:
             ConditionError: The condition is negative.
@@ -78,15 +79,14 @@ class StatisticsPerCondition(Wrapper):
         """Generate weights.
 
         Args:
-            condition: See `HyperNetwork.forward`, likewise `cond_input` and
-                `uncond_input`.
-            cond_input: As above.
-            uncond_input: As above.
-            statistics_of: Whose statistics to use for the whole batch; by default each
-                condition's own, and where `cond_input` stands in for it, those of the
+            condition: One id, or a batch of ids.
+            cond_input: As the inner hypernetwork takes it.
+            uncond_input: `[input_size]` or `[B, input_size]`.
+            statistics_of: Condition whose statistics to use for the whole batch; by
+                default each condition's own, and for `cond_input` those of the
                 hypernetwork itself.
-            stats: Statistics to use instead, distilled ones for instance: one tensor
-                per name of `self.stats`. They are not changed.
+            stats: Statistics to use instead, for example distilled ones: one tensor per
+                name of `self.stats`. They are not changed.
 
         Raises:
             WeightsError: Names or shapes of `stats` are not those expected.
@@ -111,7 +111,7 @@ class StatisticsPerCondition(Wrapper):
         return self._run(self.bank.rows(which, own), ids if batched else condition, given)
 
     def _each(self, ids: list[int], given: Mapping[str, Any]) -> Weights:
-        """The rows of each condition by themselves, put back in order."""
+        """Generate the rows of each condition by themselves, and put them back in order."""
         noise = given["uncond_input"]
         if given["cond_input"] is not None:
             raise ConditionError(

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Unpack
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks import HyperNetwork
-from hypnet_core.plugins import POSITIONAL, Kind, options_from_signature, validated, values_of
+from hypnet_core.plugins import (
+    POSITIONAL,
+    Kind,
+    options_from_signature,
+    validated,
+    values_of,
+    with_defaults,
+)
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo._chunking.assembly import Assemble, Assembler
-from hypnet_zoo._chunking.documents import Chunking, Piece
-from hypnet_zoo._chunking.products import pairs
-from hypnet_zoo._chunking.recipes import chunking_of
+from hypnet_zoo.hypernets._base import InitializedHyperNetwork
+from hypnet_zoo.hypernets._chunking.assembly import Assemble, Assembly
+from hypnet_zoo.hypernets._chunking.documents import ChunkGroup, Chunking, Piece
+from hypnet_zoo.hypernets._chunking.recipes import chunking_of
 from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.init.chunks import chunk_scales, start_embeddings
-from hypnet_zoo.init.heads import calibration_inputs, init_heads
-from hypnet_zoo.init.moments import BiasStart, Fan, Scheme, Start, wanted_starts
-from hypnet_zoo.init.trunk import TrunkStart
+from hypnet_zoo.init.chunks import chunk_scales
+from hypnet_zoo.init.embeddings import draw_unit_rows
+from hypnet_zoo.init.heads import calibration_inputs, initialize_heads
+from hypnet_zoo.init.moments import Moments
+from hypnet_zoo.init.options import Init, InitOption
+from hypnet_zoo.init.products import pairs
 
-__all__ = ["StructuredHMLP", "structured_hmlp"]
-
-_ROWS = 2048
+_ROWS = 2048  # pairs of conditions and chunks to measure the start with
 
 
-class StructuredHMLP(HyperNetwork):
-    r"""Several MLPs, each of which writes chunks of one shape; an assembly makes the target's tensors of them.
+class StructuredOptions(InitOption, total=False):
+    """Options that `StructuredHMLP` shares with its component `structured_hmlp`."""
+
+    conditional_chunks: Annotated[
+        bool,
+        Field(default=False, description="Each condition has chunk embeddings of its own."),
+    ]
+
+
+class StructuredHMLP(InitializedHyperNetwork):
+    r"""Several MLPs, each of which writes the chunks of one shape.
 
     Group $g$ has $K_g$ chunks of the same tensors. Its own network $h_g$ writes them
-    all, told by an embedding $c_{g,k}$ which one:
+    all, each by its embedding $c_{g,k}$, and an assembly makes the target's tensors of
+    the chunks:
 
     $$ t_{g,k} = h_g(e, u, c_{g,k}), \qquad \omega = \mathrm{assembly}(t_{1,1}, \ldots,
     t_{G,K_G}) $$
@@ -40,21 +57,19 @@ class StructuredHMLP(HyperNetwork):
     $t_{g,k} = \sum_j c_{g,k,j} T_j$: soft sharing of layers, with the embeddings as
     coefficients. All chunks of a group and all conditions make one batch.
 
+    Conditional chunk embeddings are named `chunks_0`, `chunks_1`, … by group. Without
+    ids (`conditions.count=0`) they come from the caller: `cond_input={"chunks_0": …}`
+    of shape `[K, size]` or `[B, K, size]`.
+
     Args:
-        target: What to generate.
-        conditions: Ids with embeddings, embedding size, size of the unconditional
-            input.
+        target: The parameters to generate.
+        conditions: Number of conditions and sizes of embedding and unconditional input.
         chunking: The groups, and how their chunks are assembled.
-        assemble: Assembles in the chunking's stead: from a list of chunks, group by
-            group, each a list of tensors `[B, *shape]`, to the target's tensors `[B,
-            *shape]`, as a list or by name. It may cut, lay end to end and leave out.
-        conditional_chunks: Each condition has chunk embeddings of its own, of names
-            `chunks_0`, `chunks_1`, … by group. With `conditions.count=0` they come from
-            the caller: `cond_input={"chunks_0": …}` of shape `[K, size]` or `[B, K,
-            size]`.
-        fan: Start with weights that keep the size of the main network's activations
-            (`"in"`), of its gradients (`"out"`), or between (`"harmonic"`);
-            `initialize` offers more.
+        assemble: Function that assembles instead of the chunking: from a list of
+            chunks, group by group, each a list of tensors `[B, *shape]`, to the
+            target's tensors `[B, *shape]`, as a list or by name. It may cut, lay end to
+            end and leave out.
+        **options: See `StructuredOptions`.
 
     Raises:
         SpecError: The assembly does not fill the target exactly, or a group has no
@@ -66,11 +81,13 @@ class StructuredHMLP(HyperNetwork):
         sharing. ICLR 2019, arXiv:1902.09701.
 
     Example:
-        >>> from hypnet_zoo._chunking.recipes import by_shape
+        >>> from hypnet_zoo.hypernets import by_shape
         >>> target = TargetSpec.from_shapes([[6, 6], [6, 6], [6, 6], [2, 6]])
         >>> hnet = StructuredHMLP(target, ConditionSpec(count=2, size=4), by_shape(target))
-        >>> hnet.num_chunks, [len(group) for group in hnet.all_chunk_embeddings()], hnet(1)["3"].shape
-        (4, [3, 1], torch.Size([2, 6]))
+        >>> hnet.num_chunks, [len(group) for group in hnet.all_chunk_embeddings()]
+        (4, [3, 1])
+        >>> hnet(1)["3"].shape
+        torch.Size([2, 6])
     """
 
     def __init__(
@@ -80,17 +97,23 @@ class StructuredHMLP(HyperNetwork):
         chunking: Chunking,
         *,
         assemble: Assemble | None = None,
-        conditional_chunks: bool = False,
-        fan: Fan = "in",
+        **options: Unpack[StructuredOptions],
     ) -> None:
+        chosen = with_defaults(StructuredOptions, options)
+        conditional_chunks = chosen["conditional_chunks"]
         embedded = {
             f"chunks_{g}": (group.count, group.embedding_size)
             for g, group in enumerate(chunking.groups)
             if group.embedding_size
         }
-        super().__init__(target, conditions, conditional=embedded if conditional_chunks else None)
+        super().__init__(
+            target,
+            conditions,
+            chosen["init"],
+            conditional=embedded if conditional_chunks else None,
+        )
         self.chunking = chunking
-        self.assembler = Assembler(target, chunking, assemble)
+        self.assembly = Assembly(target, chunking, assemble)
         self.conditional_chunks = conditional_chunks
         self.own_chunks = nn.ParameterDict(
             {
@@ -99,23 +122,12 @@ class StructuredHMLP(HyperNetwork):
                 if not conditional_chunks
             }
         )
-        self.inner = nn.ModuleList()
         shared = conditions.size + conditions.input_size
-        for number, group in enumerate(chunking.groups):
-            if shared + group.embedding_size == 0:
-                raise SpecError(
-                    f"group {number} has no input: give it an embedding_size, or the conditions a"
-                    " size"
-                )
-            options = values_of(
-                validated(
-                    options_from_signature(HMLP, POSITIONAL[Kind.HYPERNET], "hmlp"), group.options
-                )
-            )
-            inputs = ConditionSpec(count=0, size=shared + group.embedding_size)
-            self.inner.append(HMLP(TargetSpec.from_shapes(group.shapes), inputs, **options))
-        self.starts: tuple[Start, ...] = ()
-        self.initialize(fan=fan)
+        self.writers = nn.ModuleList(
+            _writer(number, group, shared + group.embedding_size)
+            for number, group in enumerate(chunking.groups)
+        )
+        self.initialize()
 
     @property
     def num_chunks(self) -> int:
@@ -124,10 +136,13 @@ class StructuredHMLP(HyperNetwork):
 
     def hmlps(self) -> list[HMLP]:
         """The networks that write the chunks, one per group."""
-        return [inner for inner in self.inner if isinstance(inner, HMLP)]
+        return [writer for writer in self.writers if isinstance(writer, HMLP)]
 
     def all_chunk_embeddings(self) -> list[nn.Parameter]:
-        """The chunk embeddings `[K, size]` that are kept here, group by group; of all conditions, if each has its own."""
+        """The chunk embeddings `[K, size]` that are kept here, group by group.
+
+        Where each condition has its own, those of all conditions.
+        """
         return [
             one
             for number in range(len(self.chunking.groups))
@@ -135,116 +150,103 @@ class StructuredHMLP(HyperNetwork):
         ]
 
     def chunk_embeddings(self, condition: int) -> list[nn.Parameter]:
-        """The chunk embeddings `[K, size]` that a condition is generated with, one tensor per group that has any.
+        """The chunk embeddings `[K, size]` of a condition, for each group that has any.
 
         Raises:
             ConditionError: There is no such condition.
         """
         if not self.conditional_chunks:
             return self.all_chunk_embeddings()
-        self.conditional_parameters(condition)
+        self.conditional_parameters(condition)  # refuses an unknown id
         return [
             self.parameters_of(name)[condition]
             for name in self.conditional_shapes
             if name.startswith("chunks_")
         ]
 
-    @torch.no_grad()
-    def initialize(
-        self,
-        *,
-        fan: Fan = "in",
-        scheme: Scheme = "kaiming",
-        bias: BiasStart = "zero",
-        trunk: TrunkStart = "kaiming",
-        overrides: Mapping[str, Start | tuple[float, float]] | None = None,
-        min_variance: float = 1e-5,
-        cond_var: float = 1.0,
-        uncond_var: float = 1.0,
-    ) -> None:
-        """Start so that what the heads write has the mean and variance that the tensors want which it is a part of.
+    def _initialize(self, init: Init) -> None:
+        """Bring each head to the average moments of the tensors that it writes a part of.
 
-        Where chunks of one group are parts of tensors that want different variances,
-        the head starts with the average, and chunk embeddings are stretched or shrunk.
-
-        Args:
-            fan: See `hypnet_zoo.init.moments.wanted_starts`, likewise `scheme`, `bias`
-                and `overrides`.
-            scheme: As above.
-            bias: As above.
-            trunk: How the hidden layers start.
-            overrides: As above.
-            min_variance: Smallest variance that a chunk embedding may get.
-            cond_var: Variance of embeddings, if they come from the caller.
-            uncond_var: Variance of unconditional inputs.
+        Where chunks of one group belong to tensors of different variances, their
+        embeddings are stretched or shrunk.
         """
-        self.starts = wanted_starts(
-            self.target, fan=fan, scheme=scheme, bias=bias, overrides=overrides
-        )
+        std = init.chunk_embedding_std
         for embeddings in self.all_chunk_embeddings():
-            start_embeddings(embeddings, uniform=False)
-        inputs = self._split(calibration_inputs(self, cond_var=cond_var, uncond_var=uncond_var))
+            if std is None:
+                draw_unit_rows(embeddings, uniform=init.uniform_chunks)
+            else:
+                embeddings.normal_(0.0, std)
+        inputs = self._split(calibration_inputs(self, init))
         wanted = dict(zip(self.target.names, self.starts, strict=True))
-        for number, (inner, (shared, chunks)) in enumerate(zip(self.hmlps(), inputs, strict=True)):
-            starts = self._starts_of(number, wanted)
-            average = tuple(_mean(of_tensor) for of_tensor in zip(*starts, strict=True))
-            rows = shared[: max(8, _ROWS // len(starts))]
-            if chunks is None:
-                inner.start(average, rows, trunk=trunk)
-                continue
-            some = chunks if chunks.ndim == 2 else chunks[: len(rows)]
-            inner.start(average, pairs(rows, some).flatten(0, 1), trunk=trunk)
-            squares = self._squares(number, starts, average)
-            if float(squares.max()) > 1.01 * float(squares.min()):
-                size = inner.target.numel
-                scales = chunk_scales(
-                    inner, rows, some, squares, kept=size, min_variance=min_variance
-                )
-                for embeddings in self._embeddings_of(number):
-                    embeddings.mul_(scales.unsqueeze(1))
-                features = inner.features_product(rows, scales.unsqueeze(1) * some)
-                used = (
-                    [k for k, chunk in enumerate(starts) if chunk[t] is not None]
-                    for t in range(len(average))
-                )
-                init_heads(
-                    inner.linear_heads(),
-                    [features[:, k].flatten(0, 1) for k in used],
-                    inner.target,
-                    average,
-                )
+        for number, (rows, chunks) in enumerate(inputs):
+            self._initialize_group(number, wanted, rows, chunks, init)
 
-    def _starts_of(self, group: int, wanted: Mapping[str, Start]) -> list[list[Start | None]]:
-        """What each tensor of each chunk should start with; `None` if it is not used."""
-        document = self.chunking.groups[group]
+    def _initialize_group(
+        self,
+        number: int,
+        wanted: Mapping[str, Moments],
+        shared: Tensor,
+        chunks: Tensor | None,
+        init: Init,
+    ) -> None:
+        writer = self.hmlps()[number]
+        per_chunk = self._moments_of(number, wanted)
+        average = tuple(_mean(of_tensor) for of_tensor in zip(*per_chunk, strict=True))
+        rows = shared[: max(8, _ROWS // len(per_chunk))]
+        if chunks is None:
+            writer.initialize_to(average, rows, trunk=init.trunk)
+            return
+        some = chunks if chunks.ndim == 2 else chunks[: len(rows)]
+        writer.initialize_to(average, pairs(rows, some).flatten(0, 1), trunk=init.trunk)
+        squares = self._squares(number, per_chunk, average)
+        alike = float(squares.max()) <= 1.01 * float(squares.min())
+        if alike or init.chunk_embedding_std is not None:
+            return
+        size = writer.target.numel
+        scales = chunk_scales(
+            writer, rows, some, squares, kept=size, min_variance=init.min_variance
+        )
+        for embeddings in self._embeddings_of(number):
+            embeddings.mul_(scales.unsqueeze(1))
+        features = writer.features_product(rows, scales.unsqueeze(1) * some)
+        # A tensor that some chunks write in vain must not be measured there.
+        used = (
+            [k for k, chunk in enumerate(per_chunk) if chunk[t] is not None]
+            for t in range(len(average))
+        )
+        initialize_heads(
+            writer.linear_heads(),
+            [features[:, k].flatten(0, 1) for k in used],
+            writer.target,
+            average,
+        )
+
+    def _moments_of(self, group: int, wanted: Mapping[str, Moments]) -> list[list[Moments | None]]:
+        """Moments that each tensor of each chunk should have; `None` if it is not used."""
+        document, parts = self.chunking.groups[group], self.assembly.parts
+
+        def moments(piece: Piece) -> Moments | None:
+            return _mean(wanted[param.name] for param in parts[piece]) if piece in parts else None
+
         return [
-            [
-                (
-                    _mean(
-                        [
-                            wanted[param.name]
-                            for param in self.assembler.parts.get(Piece(group, chunk, tensor), [])
-                        ]
-                    )
-                    if Piece(group, chunk, tensor) in self.assembler.parts
-                    else None
-                )
-                for tensor in range(len(document.shapes))
-            ]
+            [moments(Piece(group, chunk, tensor)) for tensor in range(len(document.shapes))]
             for chunk in range(document.count)
         ]
 
     def _squares(
-        self, group: int, starts: list[list[Start | None]], average: tuple[Start, ...]
+        self, group: int, per_chunk: list[list[Moments | None]], average: tuple[Moments, ...]
     ) -> Tensor:
-        """The variance that each chunk of a group wants on average, `[K]`; means are written by biases."""
+        """Average variance that each chunk of a group should have, `[K]`.
+
+        Means do not count, since biases write them.
+        """
         sizes = self.chunking.groups[group].sizes
         chunks = (
             sum(
                 n * (one or other).variance
                 for n, one, other in zip(sizes, chunk, average, strict=True)
             )
-            for chunk in starts
+            for chunk in per_chunk
         )
         return torch.tensor(list(chunks)) / sum(sizes)
 
@@ -255,24 +257,24 @@ class StructuredHMLP(HyperNetwork):
         return [self.own_chunks[name]] if name in self.own_chunks else []
 
     def start_at_zero(self) -> None:
-        """Start anew so that every generated weight is exactly zero: the heads of all groups are."""
-        for inner in self.hmlps():
-            inner.start_at_zero()
+        """Set the heads of all groups to zero, so that every weight is exactly zero."""
+        for writer in self.hmlps():
+            writer.start_at_zero()
 
     def generate(self, inputs: Tensor) -> Tensor:
         """Map `[B, n]` to flat weights `[B, numel]`."""
         outputs = [
             (
-                inner.generate(rows).unsqueeze(1)
+                writer.generate(rows).unsqueeze(1)
                 if chunks is None
-                else inner.generate_product(rows, chunks)
+                else writer.generate_product(rows, chunks)
             )
-            for inner, (rows, chunks) in zip(self.hmlps(), self._split(inputs), strict=True)
+            for writer, (rows, chunks) in zip(self.hmlps(), self._split(inputs), strict=True)
         ]
-        return self.assembler(outputs)
+        return self.assembly(outputs)
 
     def _split(self, inputs: Tensor) -> list[tuple[Tensor, Tensor | None]]:
-        """For each group the part of the inputs that its chunks share, and its chunk embeddings."""
+        """For each group the inputs that its chunks share, and its chunk embeddings."""
         names = [f"chunks_{number}" for number in range(len(self.chunking.groups))]
         sizes = self.input_sizes
         parts = (
@@ -291,14 +293,26 @@ class StructuredHMLP(HyperNetwork):
         return [(rows, chunks.get(name)) for name in names]
 
 
-def _mean(starts: Any) -> Start:
-    """The average of what is wanted; nothing where nothing is."""
-    known = [start for start in starts if start is not None]
+def _writer(number: int, group: ChunkGroup, in_features: int) -> HMLP:
+    """The network that writes the chunks of a group."""
+    if in_features == 0:
+        raise SpecError(
+            f"group {number} has no input: give it an embedding_size, or the conditions a size"
+        )
+    model = options_from_signature(HMLP, POSITIONAL[Kind.HYPERNET], "hmlp")
+    options = values_of(validated(model, group.options))
+    inputs = ConditionSpec(count=0, size=in_features)
+    return HMLP(TargetSpec.from_shapes(group.shapes), inputs, **options)
+
+
+def _mean(moments: Iterable[Moments | None]) -> Moments:
+    """The average of those that are known; zero if none is."""
+    known = [one for one in moments if one is not None]
     if not known:
-        return Start(0.0, 0.0)
-    return Start(
-        sum(start.mean for start in known) / len(known),
-        sum(start.variance for start in known) / len(known),
+        return Moments(0.0, 0.0)
+    return Moments(
+        sum(one.mean for one in known) / len(known),
+        sum(one.variance for one in known) / len(known),
     )
 
 
@@ -308,24 +322,21 @@ def structured_hmlp(
     *,
     chunking: Chunking | str = "by_shape",
     chunking_options: dict[str, Any] | None = None,
-    conditional_chunks: bool = False,
-    fan: Fan = "in",
+    **options: Unpack[StructuredOptions],
 ) -> StructuredHMLP:
-    """Several MLPs, each of which writes chunks of one shape; an assembly makes the target's tensors of them.
+    """Make a `StructuredHMLP` by a chunking document or recipe.
 
     Args:
-        target: What to generate.
-        conditions: Ids with embeddings, embedding size, size of the unconditional
-            input.
+        target: The parameters to generate.
+        conditions: Number of conditions and sizes of embedding and unconditional input.
         chunking: The groups of chunks and their assembly, as a document; or `by_shape`,
             `resnet`, `wide_resnet`, `economical_ensemble`; or an import string
             `module:function` of your own, from a `TargetSpec` to a `Chunking`.
         chunking_options: Options of a chunking that is chosen by name.
-        conditional_chunks: Each condition has chunk embeddings of its own.
-        fan: Start with weights that keep the size of the main network's activations
-            (in), of its gradients (out), or between (harmonic).
+        **options: See `StructuredOptions`.
+
+    Raises:
+        SpecError: There is no such recipe, or it does not suit the target.
     """
     document = chunking_of(target, chunking, chunking_options or {})
-    return StructuredHMLP(
-        target, conditions, document, conditional_chunks=conditional_chunks, fan=fan
-    )
+    return StructuredHMLP(target, conditions, document, **options)

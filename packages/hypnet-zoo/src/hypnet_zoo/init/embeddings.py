@@ -1,41 +1,40 @@
-"""Small things that are done to any hypernetwork: starting its embeddings, moving its unconditional parameters."""
+"""Initial values of the embeddings of conditions and chunks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hypnet_core.networks import EMBEDDING, HyperNetwork, Weights, weights_of
-from hypnet_core.specs import TargetSpec
-
-__all__ = ["init_chunk_embeddings", "init_condition_embeddings", "unconditional_weights"]
+from hypnet_core.networks import EMBEDDING, HyperNetwork
+from hypnet_zoo.init.protocols import HasChunkEmbeddings
 
 
 @torch.no_grad()
-def init_condition_embeddings(
+def initialize_condition_embeddings(
     hypernet: HyperNetwork,
-    start: Callable[[Tensor, int], object] | None = None,
+    fill: Callable[[Tensor, int], object] | None = None,
     *,
     mean: float = 0.0,
     std: float = 1.0,
 ) -> None:
-    r"""Start the embeddings of conditions anew, wherever inside a hypernetwork they are kept.
+    r"""Draw the embeddings of all conditions anew, also those inside wrappers.
 
     Args:
-        hypernet: The hypernetwork, changed in place. Without embeddings of its own it
-            stays as it is.
-        start: Called with each embedding `[size]` and the id of its condition, fills it
+        hypernet: The hypernetwork, changed in place. Without embeddings it stays as it
+            is.
+        fill: Called with each embedding `[size]` and the id of its condition, fills it
             in place.
-        mean: Without `start`, mean of the normal distribution that is drawn from.
-        std: Without `start`, its standard deviation.
+        mean: Mean of the normal distribution that is drawn from without `fill`.
+        std: Its standard deviation.
 
     Example:
         >>> from hypnet_core.specs import ConditionSpec, TargetSpec
-        >>> from hypnet_zoo.hypernets.hmlp import HMLP
+        >>> from hypnet_zoo.hypernets import HMLP
         >>> hnet = HMLP(TargetSpec.from_shapes([[3, 2]]), ConditionSpec(count=2, size=4))
-        >>> init_condition_embeddings(hnet, lambda embedding, condition: embedding.fill_(condition))
+        >>> initialize_condition_embeddings(hnet, lambda embedding, id: embedding.fill_(id))
         >>> hnet.embedding(1)
         Parameter containing: tensor([1., 1., 1., 1.], requires_grad=True)
     """
@@ -43,51 +42,41 @@ def init_condition_embeddings(
         if EMBEDDING not in part.conditional_shapes:
             continue
         for condition, embedding in enumerate(part.parameters_of(EMBEDDING)):
-            embedding.normal_(mean, std) if start is None else start(embedding, condition)
+            embedding.normal_(mean, std) if fill is None else fill(embedding, condition)
 
 
 @torch.no_grad()
-def init_chunk_embeddings(
+def initialize_chunk_embeddings(
     hypernet: HyperNetwork,
-    start: Callable[[Tensor], object] | None = None,
+    fill: Callable[[Tensor], object] | None = None,
     *,
     mean: float = 0.0,
     std: float = 1.0,
 ) -> None:
-    """Start the embeddings of chunks anew; a hypernetwork without chunks stays as it is.
+    """Draw the embeddings of chunks anew; a hypernetwork without chunks is left alone.
 
     Args:
         hypernet: The hypernetwork, changed in place.
-        start: Called with each tensor of chunk embeddings `[chunks, size]`, fills it in
-            place. Where every condition has chunk embeddings of its own, it is called
-            for one condition after the other.
-        mean: Without `start`, mean of the normal distribution that is drawn from.
-        std: Without `start`, its standard deviation.
+        fill: Called with each tensor of chunk embeddings `[chunks, size]`, fills it in
+            place; once per condition where each has chunk embeddings of its own.
+        mean: Mean of the normal distribution that is drawn from without `fill`.
+        std: Its standard deviation.
     """
     for part in _hypernetworks(hypernet):
-        kept: Callable[[], list[nn.Parameter]] = getattr(part, "all_chunk_embeddings", list)
-        for embeddings in kept():
-            embeddings.normal_(mean, std) if start is None else start(embeddings)
+        if not isinstance(part, HasChunkEmbeddings):
+            continue
+        for embeddings in part.all_chunk_embeddings():
+            embeddings.normal_(mean, std) if fill is None else fill(embeddings)
 
 
-def unconditional_weights(hypernet: HyperNetwork) -> Weights:
-    r"""A copy of the unconditional parameters $\theta$ as weights, for arithmetic.
-
-    `MainNetwork(hypernet, generate="unconditional")` runs the hypernetwork with them:
-
-    Example:
-        >>> from hypnet_core import MainNetwork
-        >>> from hypnet_core.specs import ConditionSpec, TargetSpec
-        >>> from hypnet_zoo.hypernets.hmlp import HMLP
-        >>> hnet = HMLP(TargetSpec.from_shapes([[3, 2]]), ConditionSpec(count=2, size=4), hidden=())
-        >>> theta = unconditional_weights(hnet)
-        >>> moved = MainNetwork(hnet, generate="unconditional")(1, weights=theta + 0.01)
-        >>> moved.flat.shape
-        torch.Size([6])
-    """
-    spec = TargetSpec.of(hypernet)
-    names = set(hypernet.parameter_groups()["unconditional"])
-    return weights_of(hypernet, spec.select(where=lambda param: param.name in names))
+@torch.no_grad()
+def draw_unit_rows(embeddings: Tensor, *, uniform: bool) -> None:
+    """Draw chunk embeddings in place; every row then has mean square 1 exactly."""
+    if uniform:
+        embeddings.uniform_(-math.sqrt(3.0), math.sqrt(3.0))
+    else:
+        embeddings.normal_()
+    embeddings /= embeddings.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-6)
 
 
 def _hypernetworks(hypernet: HyperNetwork) -> Iterator[HyperNetwork]:

@@ -1,18 +1,40 @@
-"""What a network starts from: Xavier or normal draws, spectral norm, or weights from outside."""
+"""Initial values of a main network's own parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
-from torch.nn.utils.parametrize import is_parametrized
 
-from hypnet_core.errors import SpecError, WeightsError
+from hypnet_core.errors import WeightsError
 from hypnet_core.networks import Weights, check_tensors
 from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
-from hypnet_zoo.layers.modulation import LINEAR
+
+
+class MainnetInit(BaseModel):
+    """How the main network's own parameters start: those that are not generated.
+
+    Attributes:
+        scheme: Keep the network's own draw (`own`), or draw all weights by Glorot and
+            Bengio's rule (`xavier`) or from one normal distribution (`normal`), with
+            zero biases.
+        std: Standard deviation of the scheme `normal`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scheme: Literal["own", "xavier", "normal"] = "own"
+    std: float = Field(default=0.02, ge=0)
+
+    def apply(self, module: nn.Module) -> None:
+        """Draw the weights of a network anew, in place."""
+        if self.scheme == "xavier":
+            xavier_(module)
+        elif self.scheme == "normal":
+            normal_(module, std=self.std)
 
 
 @torch.no_grad()
@@ -46,11 +68,11 @@ def normal_(module: nn.Module, *, std: float = 0.02, zero_bias: bool = True) -> 
 
 @torch.no_grad()
 def start_from(module: nn.Module, weights: Weights | Mapping[str, Tensor]) -> None:
-    """Copy weights into a network, a draw from a hypernetwork, say.
+    """Copy weights into a network, for example a draw from a hypernetwork.
 
     Args:
         module: The network, changed in place.
-        weights: One tensor for each of its parameters. Gradients are not followed.
+        weights: One tensor for each of its parameters. Gradients are not tracked.
 
     Raises:
         WeightsError: Names or shapes differ, or there is more than one set of weights.
@@ -62,29 +84,6 @@ def start_from(module: nn.Module, weights: Weights | Mapping[str, Tensor]) -> No
         )
     for name, parameter in module.named_parameters():
         parameter.copy_(weights[name])
-
-
-def with_spectral_norms(module: nn.Module) -> None:
-    """Divide the weight of every linear layer and convolution by an estimate of its largest singular value, in place.
-
-    Layers that have it already stay as they are.
-
-    Raises:
-        SpecError: A weight comes from outside.
-
-    References:
-        Miyato et al., Spectral Normalization for Generative Adversarial Networks, ICLR
-        2018, arXiv:1802.05957.
-    """
-    for layer in list(module.modules()):
-        if not isinstance(layer, LINEAR) or is_parametrized(layer, "weight"):
-            continue
-        if not isinstance(layer.weight, nn.Parameter):
-            raise SpecError(
-                "a weight comes from outside: put spectral norm in before MainNetwork takes the"
-                " network over"
-            )
-        spectral_norm(layer)
 
 
 def _of_layers(module: nn.Module, *, zero_bias: bool) -> Iterator[tuple[ParamSpec, Tensor]]:

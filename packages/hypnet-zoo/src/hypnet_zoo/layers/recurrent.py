@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
-from hypnet_zoo._activations import ActivationName, activation_module
+from hypnet_zoo.layers.activations import ActivationName, activation_module
 from hypnet_zoo.layers.context_mod import ContextMod, StepwiseContextMod
 from hypnet_zoo.layers.modulation import Modulation
 
@@ -110,7 +110,7 @@ class Recurrent(nn.Module):
         # backward pass is slower.
         self._fused = cell == "lstm"
 
-    def initialise(self, init: RecurrentInit) -> None:
+    def initialize(self, init: RecurrentInit) -> None:
         """Start from torch's uniform draw, orthogonal hidden-to-hidden matrices (one per gate), or Kaiming's draw of all weights.
 
         Raises:

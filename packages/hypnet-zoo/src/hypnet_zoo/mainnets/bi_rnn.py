@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypnet_core.errors import SpecError
-from hypnet_zoo._activations import ActivationName
+from hypnet_core.errors import ImportStringError, SpecError
+from hypnet_core.import_strings import import_callable
+from hypnet_zoo.layers.activations import ActivationName
 from hypnet_zoo.layers.modulation import Modulation
 from hypnet_zoo.layers.recurrent import Cell, ContextAt, RecurrentInit
-from hypnet_zoo.mainnets.imports import imported
 from hypnet_zoo.mainnets.mlp import MLP
 from hypnet_zoo.mainnets.simple_rnn import SimpleRNN, check_sequences
 
@@ -97,7 +97,7 @@ class BiRNN(nn.Module):
             )
         self.in_shape = tuple(in_shape)
         self.preprocess: Preprocess | None = (
-            None if preprocess is None else imported(preprocess, "preprocess")
+            None if preprocess is None else _imported(preprocess)
         )
         options: dict[str, Any] = {
             "before": before,
@@ -196,3 +196,10 @@ def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 def _take(x: Tensor, order: Tensor) -> Tensor:
     return x.gather(1, order.unsqueeze(2).expand(-1, -1, math.prod(x.shape[2:])))
+
+
+def _imported(path: str) -> Preprocess:
+    try:
+        return import_callable(path)
+    except ImportStringError as error:
+        raise SpecError(f"preprocess: {error}") from error

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_zoo._activations import ActivationName, activation_module
+from hypnet_zoo.layers.activations import ActivationName, activation_module
 from hypnet_zoo.layers.modulation import Modulation
 from hypnet_zoo.mainnets.mlp import MLP
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, overload
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_zoo._activations import ActivationName, activation_module
+from hypnet_zoo.layers.activations import ActivationName, activation_module
 from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.modulation import Modulation, attach
 from hypnet_zoo.layers.recurrent import Cell, ContextAt, Recurrent, RecurrentInit
@@ -116,7 +116,7 @@ class SimpleRNN(nn.Module):
                 context_at=context_at,
                 context_steps=context_steps,
             )
-            layer.initialise(recurrent_init)
+            layer.initialize(recurrent_init)
             self.recurrent.append(layer)
             features = units
         self.after = _hidden(features, after, activation, bias=bias)

@@ -1,20 +1,17 @@
-"""Chunkings of networks: functions from a `TargetSpec` to a `Chunking`."""
+"""Recipes of chunkings: functions from a `TargetSpec` to a `Chunking`."""
 
 from __future__ import annotations
 
 import inspect
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from hypnet_core.errors import SpecError, did_you_mean
-from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
-from hypnet_zoo._chunking.documents import Assembled, ChunkGroup, Chunking, Piece
-from hypnet_zoo.mainnets.imports import imported
-
-Layer: TypeAlias = Sequence[ParamSpec]
-"""A weight, and the vectors that are written together with it."""
+from hypnet_core.errors import ImportStringError, SpecError, did_you_mean
+from hypnet_core.import_strings import import_callable
+from hypnet_core.specs import ParamSpec, TargetSpec
+from hypnet_zoo.hypernets._chunking.cuts import Cuts, ResidualLayers
+from hypnet_zoo.hypernets._chunking.documents import Chunking
 
 
 def by_shape(
@@ -24,7 +21,9 @@ def by_shape(
     hidden: tuple[int, ...] = (100, 100),
     bias: bool = True,
 ) -> Chunking:
-    """One group for all tensors of the same shape and kind, one chunk per tensor; for any network.
+    """One group for all tensors of the same shape and kind, one chunk per tensor.
+
+    It suits any network.
 
     Args:
         target: The target.
@@ -41,7 +40,7 @@ def by_shape(
     for param in target.params:
         if param.numel:
             alike.setdefault((param.shape, param.kind), []).append(param)
-    cuts = _Cuts()
+    cuts = Cuts()
     for params in alike.values():
         cuts.whole([[param] for param in params])
     return cuts.chunking(embedding_size, hidden=hidden, bias=bias)
@@ -74,10 +73,10 @@ def resnet(
         SpecError: These are not the weights of a `resnet`, or the number of embedding
             sizes is wrong.
     """
-    net = _ResidualNet(
+    net = ResidualLayers(
         target, lambda convolutions: [name.replace("conv", "norm") for name in convolutions]
     )
-    cuts = _Cuts()
+    cuts = Cuts()
     cuts.whole([net.first])
     if gcd:
         size = math.gcd(net.first[0].shape[0], *(stage[0][0].shape[0] for stage in net.stages))
@@ -124,11 +123,11 @@ def wide_resnet(
     """
     # The norm before a convolution is that of its inputs; the one after it stands
     # before the next.
-    net = _ResidualNet(
+    net = ResidualLayers(
         target,
         lambda convolutions: [*(name.replace("conv", "norm") for name in convolutions[1:]), "norm"],
     )
-    cuts = _Cuts()
+    cuts = Cuts()
     cuts.whole([net.first])
     for stage in net.stages:
         outputs, inputs = stage[0][0].shape[:2]
@@ -184,11 +183,11 @@ CHUNKINGS: Mapping[str, Callable[..., Chunking]] = {
 def chunking_of(
     target: TargetSpec, chunking: Chunking | str, options: Mapping[str, Any]
 ) -> Chunking:
-    """A chunking as given: a document, or the name or import string of a function from a `TargetSpec` to one.
+    """The chunking that a document, the name of a recipe or an import string describes.
 
     Raises:
-        SpecError: There is no such function, it has no such option, or it returns
-            something else.
+        SpecError: There is no such recipe, it has no such option, or it does not return
+            a `Chunking`.
     """
     if isinstance(chunking, Chunking):
         if options:
@@ -199,10 +198,10 @@ def chunking_of(
         return chunking
     if ":" not in chunking and chunking not in CHUNKINGS:
         raise SpecError(
-            f"there is no chunking {chunking!r} (one of your own is given as"
+            f"there is no chunking {chunking!r} (name one of your own as"
             f" module:function){did_you_mean(chunking, CHUNKINGS)}"
         )
-    function = imported(chunking, "chunking") if ":" in chunking else CHUNKINGS[chunking]
+    function = CHUNKINGS.get(chunking) or _imported(chunking)
     try:
         inspect.signature(function).bind(target, **options)
     except TypeError as error:
@@ -223,111 +222,8 @@ def chunking_of(
     return made
 
 
-class _Cuts:
-    """Groups of chunks and their assembly, while they are collected."""
-
-    def __init__(self) -> None:
-        self._groups: list[tuple[tuple[tuple[int, ...], ...], int]] = []
-        self._assembly: dict[str, Assembled] = {}
-
-    def whole(self, layers: Sequence[Layer]) -> None:
-        """A group for layers of the same shapes, one chunk each."""
-        if layers:
-            first = layers[0][0].shape
-            self.add(layers, first[0] if first else 1, dim=0)
-
-    def add(self, layers: Sequence[Layer], size: int, *, dim: int) -> None:
-        """A group for layers whose weights are cut along a dimension into chunks of `size`.
-
-        Vectors are cut with the outputs (dimension 0); along another dimension every
-        chunk holds all of them, and the first one's are used.
-        """
-        shapes = tuple(_cut(param.shape, size, dim) for param in layers[0])
-        group, chunk = len(self._groups), 0
-        for layer in layers:
-            if tuple(_cut(param.shape, size, dim) for param in layer) != shapes:
-                raise SpecError(
-                    f"{layer[0].name} and {layers[0][0].name} cannot share chunks: their layers"
-                    " differ"
-                )
-            weight = layer[0].shape
-            pieces = weight[dim] // size if weight else 1
-            for tensor, param in enumerate(layer):
-                parts = pieces if dim < max(1, len(param.shape)) else 1
-                self._assembly[param.name] = Assembled(
-                    pieces=tuple(Piece(group, chunk + part, tensor) for part in range(parts)),
-                    dim=dim if parts > 1 else 0,
-                )
-            chunk += pieces
-        self._groups.append((shapes, chunk))
-
-    def chunking(self, embedding_size: int | Sequence[int], **options: object) -> Chunking:
-        """The document."""
-        count = len(self._groups)
-        sizes: list[Any] = (
-            [embedding_size] * count if isinstance(embedding_size, int) else list(embedding_size)
-        )
-        if not count:
-            raise SpecError("there is nothing to cut: the target holds no weights")
-        if any(not isinstance(size, int) or size < 0 for size in sizes):
-            raise SpecError(
-                "embedding_size must be a number from 0, or one for each group of chunks, got"
-                f" {embedding_size!r}"
-            )
-        if len(sizes) != count:
-            raise SpecError(f"there are {count} groups of chunks, but {len(sizes)} embedding sizes")
-        groups = tuple(
-            ChunkGroup(shapes=shapes, count=chunks, embedding_size=size, options=options)
-            for (shapes, chunks), size in zip(self._groups, sizes, strict=True)
-        )
-        return Chunking(groups=groups, assembly=self._assembly)
-
-
-def _cut(shape: tuple[int, ...], size: int, dim: int) -> tuple[int, ...]:
-    """The shape of a piece; a shape without that dimension stays whole."""
-    return (*shape[:dim], size, *shape[dim + 1 :]) if dim < len(shape) else shape
-
-
-class _ResidualNet:
-    """The layers of a residual network of this package, read off the names of its parameters.
-
-    Args:
-        target: Its weights.
-        norms: From the names of its convolutions, in order, to those of the norms after
-            them.
-    """
-
-    def __init__(self, target: TargetSpec, norms: Callable[[list[str]], list[str]]) -> None:
-        self._layers: dict[str, list[ParamSpec]] = {}
-        for param in target.params:
-            self._layers.setdefault(param.layer, []).append(param)
-        names = [
-            name
-            for name in self._layers
-            if self._weight(name) and re.fullmatch(r"(groups\.\d+\.\d+\.)?conv[12]", name)
-        ]
-        stages = [
-            [name for name in names if name.startswith(f"groups.{stage}.")] for stage in range(3)
-        ]
-        if names[:1] != ["conv1"] or not all(len(stage) > 1 for stage in stages):
-            raise SpecError(
-                "these are not the weights of a residual network: expected the weights of conv1"
-                f" and of groups.I.J.conv1 and conv2 for I = 0, 1, 2, got {len(target)} tensors,"
-                f" the first of them {target.names[0] if target.names else 'missing'}"
-            )
-        after = dict(zip(names, norms(names), strict=True))
-        self.stages: list[list[Layer]] = [
-            [self._layer(name, after[name]) for name in stage] for stage in stages
-        ]
-        self.first = self._layer("conv1", after["conv1"])
-        shortcuts = (f"groups.{stage}.0.shortcut" for stage in range(3))
-        self.shortcuts: list[Layer] = [
-            self._layers[name] for name in shortcuts if name in self._layers
-        ]
-        self.output: list[Layer] = [self._layers["out"]] if "out" in self._layers else []
-
-    def _weight(self, name: str) -> bool:
-        return self._layers[name][0].kind is ParamKind.WEIGHT
-
-    def _layer(self, name: str, norm: str) -> Layer:
-        return [*self._layers[name], *self._layers.get(norm, [])]
+def _imported(path: str) -> Callable[..., Chunking]:
+    try:
+        return import_callable(path)
+    except ImportStringError as error:
+        raise SpecError(f"chunking: {error}") from error

@@ -1,4 +1,4 @@
-"""How a target is cut into chunks that respect its layers: a document, and its check against the target."""
+"""Chunking documents: how chunks make up a target, checked against the target."""
 
 from __future__ import annotations
 
@@ -34,13 +34,12 @@ class Piece(NamedTuple):
 
 
 class ChunkGroup(Spec):
-    """Chunks of the same shapes, which one network writes.
+    """Chunks of the same shapes, written by one network.
 
     Attributes:
         shapes: Shapes of the tensors that make up a chunk.
-        count: How many chunks.
-        embedding_size: Length of the embedding that tells which chunk to write; may be
-            0 if there is one.
+        count: Number of chunks.
+        embedding_size: Length of a chunk's embedding; may be 0 if there is one chunk.
         options: Options of the `hmlp` that writes the chunks.
     """
 
@@ -55,11 +54,11 @@ class ChunkGroup(Spec):
         return tuple(math.prod(shape) for shape in self.shapes)
 
 
-class Assembled(Spec):
-    """A tensor of the target as a row of pieces.
+class Layout(Spec):
+    """The pieces that make up a tensor of the target.
 
     Attributes:
-        pieces: `[group, chunk, tensor]` of each.
+        pieces: `[group, chunk, tensor]` of each piece.
         dim: The dimension along which they are laid end to end.
     """
 
@@ -68,12 +67,12 @@ class Assembled(Spec):
 
 
 class Chunking(Spec):
-    """How a target is made of chunks.
+    """A document that describes how chunks make up a target.
 
     Attributes:
-        groups: What is written, and how often.
-        assembly: What each tensor of the target is made of, by name; empty if a
-            function assembles.
+        groups: The chunks that are generated.
+        assembly: The pieces of each tensor of the target, by name; empty if a function
+            assembles.
 
     Example:
         >>> chunking = Chunking(
@@ -85,13 +84,15 @@ class Chunking(Spec):
         ...         "3": {"pieces": [[0, 1, 1], [0, 2, 1]]},
         ...     },
         ... )
-        >>> chunking.num_chunks, Chunking.model_validate_json(chunking.model_dump_json()) == chunking
-        (3, True)
+        >>> chunking.num_chunks
+        3
+        >>> Chunking.model_validate_json(chunking.model_dump_json()) == chunking
+        True
         >>> chunking.check(TargetSpec.from_shapes([[10, 5], [10], [20, 5], [20]]))
     """
 
     groups: tuple[ChunkGroup, ...] = Field(min_length=1)
-    assembly: dict[str, Assembled] = Field(default_factory=dict)
+    assembly: dict[str, Layout] = Field(default_factory=dict)
 
     @property
     def num_chunks(self) -> int:
@@ -99,7 +100,7 @@ class Chunking(Spec):
         return sum(group.count for group in self.groups)
 
     def all_pieces(self) -> Iterator[Piece]:
-        """Everything that is written, group by group and chunk by chunk."""
+        """All pieces that are generated, group by group and chunk by chunk."""
         for number, group in enumerate(self.groups):
             for chunk in range(group.count):
                 for tensor in range(len(group.shapes)):
@@ -111,25 +112,20 @@ class Chunking(Spec):
         Raises:
             SpecError: There is no such piece.
         """
-        for what, index, count in (
+        known = piece.group < len(self.groups)
+        group = self.groups[piece.group] if known else None
+        limits = (
             ("groups", piece.group, len(self.groups)),
-            (
-                "chunks",
-                piece.chunk,
-                self.groups[piece.group].count if piece.group < len(self.groups) else 0,
-            ),
-            (
-                "tensors",
-                piece.tensor,
-                len(self.groups[piece.group].shapes) if piece.group < len(self.groups) else 0,
-            ),
-        ):
+            ("chunks", piece.chunk, group.count if group else 0),
+            ("tensors", piece.tensor, len(group.shapes) if group else 0),
+        )
+        for plural, index, count in limits:
             if index >= count:
-                raise SpecError(f"there is no piece {piece}: of {what} there are {count}")
+                raise SpecError(f"there is no piece {piece}: there are {count} {plural}")
         return self.groups[piece.group].shapes[piece.tensor]
 
     def check_groups(self) -> None:
-        """Whether every chunk can be told from its neighbours.
+        """Check that embeddings distinguish the chunks of a group.
 
         Raises:
             SpecError: A group of several chunks has no embeddings.
@@ -141,11 +137,12 @@ class Chunking(Spec):
                 )
 
     def check(self, target: TargetSpec) -> None:
-        """Whether the assembly fills a target exactly; what is written in vain is warned of.
+        """Check that the assembly fills a target exactly, and warn of unused chunks.
 
         Raises:
-            SpecError: It names an unknown tensor or piece, leaves a tensor out, fills
-                one with too little or too much, or a piece does not fit.
+            SpecError: The assembly names an unknown tensor or piece, leaves a tensor
+                out, fills one with too few or too many weights, or a piece does not
+                fit.
         """
         self.check_groups()
         for name in self.assembly:
@@ -163,45 +160,40 @@ class Chunking(Spec):
                 f"the assembly leaves {len(missing)} of {len(target)} tensors empty, {total:,}"
                 f" weights: {listed(map(str, missing))}"
             )
-        for name, made in self.assembly.items():
-            self._check_tensor(target[name], made)
-        self.warn_of_unused(piece for made in self.assembly.values() for piece in made.pieces)
+        for name, layout in self.assembly.items():
+            self._check_tensor(target[name], layout)
+        self.warn_of_unused(piece for layout in self.assembly.values() for piece in layout.pieces)
 
-    def _check_tensor(self, param: ParamSpec, made: Assembled) -> None:
-        if made.dim >= max(1, len(param.shape)):
-            raise SpecError(f"{param} has no dimension {made.dim} to lay pieces along")
+    def _check_tensor(self, param: ParamSpec, layout: Layout) -> None:
+        if layout.dim >= max(1, len(param.shape)):
+            raise SpecError(f"{param} has no dimension {layout.dim} to lay pieces along")
         filled = 0
-        for piece in made.pieces:
+        for piece in layout.pieces:
             shape = self.shape_of(piece)
             fits = len(shape) == len(param.shape) and all(
                 a == b
                 for i, (a, b) in enumerate(zip(shape, param.shape, strict=True))
-                if i != made.dim
+                if i != layout.dim
             )
             if not fits:
                 raise SpecError(
                     f"{param}: the piece {piece} of shape {list(shape)} does not fit along"
-                    f" dimension {made.dim}, its other dimensions must agree"
+                    f" dimension {layout.dim}, its other dimensions must agree"
                 )
-            filled += shape[made.dim] if shape else 1
-        wanted = param.shape[made.dim] if param.shape else 1
+            filled += shape[layout.dim] if shape else 1
+        wanted = param.shape[layout.dim] if param.shape else 1
         if filled != wanted:
-            surplus = (filled - wanted) * param.numel // max(wanted, 1)
-            excess = (
-                f"{surplus:,} weights too many"
-                if surplus > 0
-                else f"{-surplus:,} weights are missing"
-            )
+            excess = excess_of((filled - wanted) * param.numel // max(wanted, 1))
             raise SpecError(
-                f"{param}: its pieces fill {filled} of {wanted} along dimension {made.dim}:"
+                f"{param}: its pieces fill {filled} of {wanted} along dimension {layout.dim}:"
                 f" {excess}"
             )
 
     def warn_of_unused(self, used: Iterable[Piece]) -> None:
-        """Warn of what is written and not used.
+        """Warn of chunks and pieces that are generated but not used.
 
-        Vectors may repeat silently where the rest of their chunk is used: a layer cut
-        into several chunks needs one of their biases.
+        Unused vectors of a used chunk are normal: a layer cut into several chunks needs
+        only one of their biases.
         """
         counted = Counter(used)
         unused: dict[tuple[int, int], list[Piece]] = {}
@@ -220,9 +212,14 @@ class Chunking(Spec):
 
 
 def pieces_of(chunking: Chunking, target: TargetSpec) -> Mapping[Piece, list[ParamSpec]]:
-    """Which tensors of the target each piece is a part of."""
+    """The tensors of the target that each piece is a part of."""
     parts: dict[Piece, list[ParamSpec]] = {}
-    for name, made in chunking.assembly.items():
-        for piece in made.pieces:
+    for name, layout in chunking.assembly.items():
+        for piece in layout.pieces:
             parts.setdefault(piece, []).append(target[name])
     return parts
+
+
+def excess_of(surplus: int) -> str:
+    """How many weights are too many or missing, for messages."""
+    return f"{surplus:,} weights too many" if surplus > 0 else f"{-surplus:,} weights are missing"

@@ -1,4 +1,4 @@
-"""All pairs of two partial inputs through one hypernetwork: conditions times chunks."""
+"""Products of conditions and chunks: all pairs through one hypernetwork."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from hypnet_core.networks import HyperNetwork
 
 @runtime_checkable
 class WritesProducts(Protocol):
-    """A hypernetwork that multiplies what pairs have in common only once, and ends in linear heads."""
+    """A hypernetwork with linear heads that shares the computation between pairs."""
 
     def generate_product(self, rows: Tensor, chunks: Tensor) -> Tensor:
-        """The weights for all pairs; see the function of this name."""
+        """Generate for all pairs; see the function of this name."""
         ...
 
     def features_product(self, rows: Tensor, chunks: Tensor) -> Tensor:
-        """What reaches the heads for all pairs: `[B, K, d]`."""
+        """Inputs of the heads for all pairs: `[B, K, d]`."""
         ...
 
     def linear_heads(self) -> list[nn.Linear]:
-        """The output layers, in the order of what they write."""
+        """The output layers, in the order of the weights that they write."""
         ...
 
 
 def generate_product(inner: HyperNetwork, rows: Tensor, chunks: Tensor) -> Tensor:
-    """The weights for all pairs of a row and a chunk, in one batch.
+    """Generate for all pairs of a row and a chunk, in one batch.
 
     Args:
         inner: Reads `[row; chunk]`.
@@ -46,6 +46,6 @@ def generate_product(inner: HyperNetwork, rows: Tensor, chunks: Tensor) -> Tenso
 
 
 def pairs(rows: Tensor, chunks: Tensor) -> Tensor:
-    """Rows `[B, r]` and chunks `[K, c]` or `[B, K, c]`, side by side: `[B, K, r + c]`."""
+    """Concatenate rows `[B, r]` with chunks `[K, c]` or `[B, K, c]`: `[B, K, r + c]`."""
     chunks = chunks.expand(len(rows), -1, -1)
     return torch.cat([rows.unsqueeze(1).expand(-1, chunks.shape[1], -1), chunks], dim=2)

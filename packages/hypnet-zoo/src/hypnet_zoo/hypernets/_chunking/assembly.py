@@ -1,4 +1,4 @@
-"""From chunks to the flat weights of a target."""
+"""Assembly of a target's flat weights from chunks."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from torch import Tensor
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import Weights
 from hypnet_core.specs import ParamSpec, TargetSpec
-from hypnet_zoo._chunking.documents import Chunking, Piece, pieces_of
+from hypnet_zoo.hypernets._chunking.documents import Chunking, Piece, excess_of, pieces_of
 
 Assemble: TypeAlias = Callable[[list[list[Tensor]]], "Sequence[Tensor] | Mapping[str, Tensor]"]
-"""From a list of chunks, each a list of tensors `[B, *shape]`, to the tensors `[B, *shape]` of the target, in order or by name."""
+"""From chunks, each a list of tensors `[B, *shape]`, to the target's tensors.
+
+The result is in the order of the target, or by name.
+"""
 
 
-class Assembler:
-    """Puts chunks together, by a document or by a function.
+class Assembly:
+    """Assembles a target from chunks, by a document or by a function.
 
     Args:
-        target: What to put together.
-        chunking: What is generated, and how it is assembled unless a function does it.
-        function: Assembles in its stead. It may cut, lay end to end and leave out, not
+        target: The parameters to assemble.
+        chunking: The chunks, and how they are assembled unless a function does it.
+        function: Assembles instead. It may cut, lay end to end and leave out, but not
             change values.
 
     Raises:
@@ -35,7 +38,7 @@ class Assembler:
         self.chunking = chunking
         self.function = function
         self.parts: Mapping[Piece, list[ParamSpec]]
-        """Which tensors of the target each piece is a part of."""
+        """The tensors of the target that each piece is a part of."""
         if function is None:
             chunking.check(target)
             self.parts = pieces_of(chunking, target)
@@ -80,16 +83,16 @@ class Assembler:
     def _laid(
         self, param: ParamSpec, written: Mapping[tuple[int, int], Sequence[Tensor]]
     ) -> list[Tensor]:
-        """What a tensor is made of, flat: rows laid end to end need not be put together before all others are."""
-        made = self.chunking.assembly[param.name]
-        flat = [written[group, tensor][chunk] for group, chunk, tensor in made.pieces]
-        if made.dim == 0 or len(flat) == 1:
-            return flat
+        """The flat pieces of a tensor, in order."""
+        layout = self.chunking.assembly[param.name]
+        flat = [written[group, tensor][chunk] for group, chunk, tensor in layout.pieces]
+        if layout.dim == 0 or len(flat) == 1:
+            return flat  # the caller joins the rows of all tensors at once
         pieces = [
             rows.unflatten(1, self.chunking.shape_of(piece))
-            for rows, piece in zip(flat, made.pieces, strict=True)
+            for rows, piece in zip(flat, layout.pieces, strict=True)
         ]
-        return [torch.cat(pieces, dim=1 + made.dim).flatten(1)]
+        return [torch.cat(pieces, dim=1 + layout.dim).flatten(1)]
 
     def _named(self, result: Sequence[Tensor] | Mapping[str, Tensor]) -> Weights:
         if not isinstance(result, Mapping):
@@ -107,19 +110,14 @@ class Assembler:
             if param.name in result and tuple(result[param.name].shape[1:]) != param.shape:
                 found = result[param.name]
                 surplus = found[0].numel() - param.numel
-                excess = (
-                    f"{surplus:,} weights too many"
-                    if surplus > 0
-                    else f"{-surplus:,} weights are missing"
-                )
                 raise SpecError(
                     f"{param}: the assembly gives a tensor of shape {list(found.shape[1:])}"
-                    + (f": {excess}" if surplus else "")
+                    + (f": {excess_of(surplus)}" if surplus else "")
                 )
         return Weights.of(self.target, result)
 
     def _trace(self, function: Assemble) -> Mapping[Piece, list[ParamSpec]]:
-        """Run the function on numbered pieces to see where each of them goes."""
+        """Run the function on numbered pieces to see which tensor each of them reaches."""
         pieces = list(self.chunking.all_pieces())
         chunks: dict[tuple[int, int], list[Tensor]] = {}
         for number, piece in enumerate(pieces):

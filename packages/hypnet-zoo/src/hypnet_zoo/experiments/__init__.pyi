@@ -1,0 +1,7 @@
+from ._hypercl.config import HyperCLConfig
+from .hypercl import HyperCL
+
+__all__ = [
+    "HyperCL",
+    "HyperCLConfig",
+]
