@@ -21,8 +21,7 @@ from hypercl_step import copy_parameters
 from measure import interleaved, median_ms, peak_memory, ratio
 
 from hypnet_core import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets.chunked import ChunkedHMLP
-from hypnet_zoo.hypernets.hmlp import HMLP
+from hypnet_zoo.hypernets import HMLP, ChunkedHMLP
 
 MLP_SHAPES = [[100, 784], [100], [100, 100], [100], [10, 100], [10]]
 CASES: list[tuple[str, int | None, int, float | None]] = [

@@ -21,11 +21,9 @@ from measure import interleaved, median_ms, peak_memory, ratio
 
 from hypnet_core import ConditionSpec, MainNetwork, TaskSpec
 from hypnet_core.tasks import Batch
-from hypnet_zoo.experiments._hypercl.config import ContinualConfig, TrainConfig
-from hypnet_zoo.experiments._hypercl.training import TaskTrainer
-from hypnet_zoo.hypernets.chunked import ChunkedHMLP
-from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.mainnets.mlp import MLP
+from hypnet_zoo.experiments import ContinualConfig, TaskTrainer, TrainConfig
+from hypnet_zoo.hypernets import HMLP, ChunkedHMLP
+from hypnet_zoo.mainnets import MLP
 
 BETA, LR, BATCH = 0.01, 1e-3, 32
 GOALS = {

@@ -23,8 +23,8 @@ from measure import interleaved, median_ms, peak_memory, ratio  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from hypnet_core import MainNetwork, Weights  # noqa: E402
-from hypnet_zoo.layers.local_conv2d import LocalConv2d  # noqa: E402
-from hypnet_zoo.mainnets.bio_conv_net import BioConvNet  # noqa: E402
+from hypnet_zoo.layers import LocalConv2d  # noqa: E402
+from hypnet_zoo.mainnets import BioConvNet  # noqa: E402
 
 Sides = dict[str, Callable[[], object]]
 

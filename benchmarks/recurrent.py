@@ -25,8 +25,8 @@ from measure import interleaved, median_ms, ratio  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from hypnet_core import MainNetwork, Weights  # noqa: E402
-from hypnet_zoo.layers.modulation import Modulation  # noqa: E402
-from hypnet_zoo.mainnets.simple_rnn import SimpleRNN  # noqa: E402
+from hypnet_zoo.layers import Modulation  # noqa: E402
+from hypnet_zoo.mainnets import SimpleRNN  # noqa: E402
 
 INPUTS, UNITS, OUTPUTS, STEPS = 32, 128, 10, 100
 

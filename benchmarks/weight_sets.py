@@ -25,8 +25,10 @@ from torch import nn  # noqa: E402
 from hypnet_core import MainNetwork, Weights  # noqa: E402
 from hypnet_core.plugins import registry  # noqa: E402
 from hypnet_core.specs import ParamKind  # noqa: E402
-from hypnet_zoo.mainnets.lenet import LeNet  # noqa: E402
-from hypnet_zoo.mainnets.mlp import MLP  # noqa: E402
+from hypnet_zoo.mainnets import (
+    MLP,  # noqa: E402
+    LeNet,  # noqa: E402
+)
 
 SETS = 20
 NETWORKS: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [

@@ -11,10 +11,8 @@ from torch import nn
 from hypnet_core import ConditionSpec, MainNetwork
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import weights_of
-from hypnet_zoo.adapters.lora import delta_state_dict, peft_state_dict, save_peft
-from hypnet_zoo.hypernets.delta import Delta
-from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.hypernets.low_rank import LowRank
+from hypnet_zoo.adapters import delta_state_dict, peft_state_dict, save_peft
+from hypnet_zoo.hypernets import HMLP, Delta, LowRank
 
 
 class Pretrained(nn.Module):

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from hypnet_core import ConditionSpec, MainNetwork, TargetSpec
 from hypnet_core.errors import SpecError
-from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.layers.batch_norm import BatchNorm
+from hypnet_zoo.hypernets import HMLP
+from hypnet_zoo.layers import BatchNorm
 
 GIVEN = "given"
 

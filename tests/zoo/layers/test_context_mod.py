@@ -9,9 +9,8 @@ from torch import nn
 
 from hypnet_core import MainNetwork, Weights, materialize
 from hypnet_core.errors import ConditionError, SpecError
-from hypnet_zoo.layers.context_mod import ContextMod, checkpoint_contexts, context_layers
-from hypnet_zoo.layers.modulation import Modulation, modulate
-from hypnet_zoo.mainnets.mlp import MLP
+from hypnet_zoo.layers import ContextMod, Modulation, checkpoint_contexts, context_layers, modulate
+from hypnet_zoo.mainnets import MLP
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,7 @@ from torch import nn
 from hypnet_core import MainNetwork, TargetSpec, Weights
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import weights_of
-from hypnet_zoo.mainnets.bi_rnn import BiRNN
-from hypnet_zoo.mainnets.lenet import LeNet
-from hypnet_zoo.mainnets.mlp import MLP
+from hypnet_zoo.mainnets import MLP, BiRNN, LeNet
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,8 @@ from torch import Tensor, nn
 from hypnet_core import MainNetwork, Weights
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import weights_of
-from hypnet_zoo.layers.context_mod import ContextMod
-from hypnet_zoo.layers.modulation import Modulation
-from hypnet_zoo.mainnets.bi_rnn import BiRNN
-from hypnet_zoo.mainnets.simple_rnn import SimpleRNN
+from hypnet_zoo.layers import ContextMod, Modulation
+from hypnet_zoo.mainnets import BiRNN, SimpleRNN
 
 CELLS = ["elman", "lstm"]
 

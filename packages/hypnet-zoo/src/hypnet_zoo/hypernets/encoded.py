@@ -34,6 +34,7 @@ class Encoded(HyperNetwork):
             input of another size.
 
     Example:
+        >>> from hypnet_core.specs import TargetSpec
         >>> from hypnet_zoo.hypernets import HMLP
         >>> class MeanOfSet(nn.Module):
         ...     def forward(self, samples):  # [n, 5], a batch of data, to one embedding

@@ -96,9 +96,7 @@ class BiRNN(nn.Module):
                 f" {list(recurrent)}"
             )
         self.in_shape = tuple(in_shape)
-        self.preprocess: Preprocess | None = (
-            None if preprocess is None else _imported(preprocess)
-        )
+        self.preprocess: Preprocess | None = None if preprocess is None else _imported(preprocess)
         options: dict[str, Any] = {
             "before": before,
             "fc_out": False,

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean, listed
-from hypnet_zoo.layers.spectral_norms import with_spectral_norms
 from hypnet_zoo.layers.batch_norm import Statistics
 from hypnet_zoo.layers.images import check_images, image_shape
 from hypnet_zoo.layers.modulation import Modulation, modulate
 from hypnet_zoo.layers.norms import PaddedShortcut, norm_of
+from hypnet_zoo.layers.spectral_norms import with_spectral_norms
 
 Variant = Literal[18, 34, 50, 101, 152]
 Shortcut = Literal["projection", "padding"]

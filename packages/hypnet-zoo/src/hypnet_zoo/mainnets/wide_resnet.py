@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_zoo.layers.spectral_norms import with_spectral_norms
 from hypnet_zoo.layers.batch_norm import Statistics
 from hypnet_zoo.layers.images import check_images, image_shape
 from hypnet_zoo.layers.modulation import Modulation, modulate
 from hypnet_zoo.layers.norms import norm_of
+from hypnet_zoo.layers.spectral_norms import with_spectral_norms
 from hypnet_zoo.mainnets.resnet import group_widths
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_zoo.layers.spectral_norms import with_spectral_norms
 from hypnet_zoo.layers.images import check_images, halved, image_shape
 from hypnet_zoo.layers.modulation import Modulation, modulate
+from hypnet_zoo.layers.spectral_norms import with_spectral_norms
 
 
 class ZenkeNet(nn.Module):

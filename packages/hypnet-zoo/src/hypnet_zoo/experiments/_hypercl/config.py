@@ -17,6 +17,7 @@ from pydantic import (
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.plugins import DatasetChoice, HypernetChoice, MainnetChoice
+from hypnet_zoo.init.mainnet import MainnetInit
 
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop", "adadelta", "adagrad"]
 
@@ -31,7 +32,7 @@ class TrainConfig(Section):
     """How each task is trained."""
 
     optimizer: Optimizer = Field(
-        "adam", description="Which optimiser; each task starts with a new one."
+        "adam", description="The optimiser; each task starts with a new one."
     )
     lr: PositiveFloat = Field(1e-3, description="Learning rate.")
     optimizer_options: dict[str, Any] = Field(
@@ -56,8 +57,8 @@ class TrainConfig(Section):
     patience: PositiveInt | None = Field(
         None,
         description=(
-            "Stop a task early after so many validations without an improvement, and go back to the"
-            " best one."
+            "Stop a task early after this many validations without an improvement, and restore the"
+            " best networks."
         ),
     )
     eval_batch_size: PositiveInt = Field(
@@ -67,7 +68,7 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _one_clipping(self) -> TrainConfig:
         if self.clip_norm is not None and self.clip_value is not None:
-            raise ValueError("clip_norm and clip_value exclude each other")
+            raise ValueError("clip_norm and clip_value are mutually exclusive")
         return self
 
     @model_validator(mode="after")
@@ -104,8 +105,7 @@ class ContinualConfig(Section):
     tasks_per_step: PositiveInt | None = Field(
         None,
         description=(
-            "Regularise a random batch of so many earlier tasks in each step, instead of all of"
-            " them."
+            "Regularise a random batch of this many earlier tasks in each step, instead of all."
         ),
     )
     recompute_targets: bool = Field(
@@ -119,7 +119,7 @@ class ContinualConfig(Section):
         False, description="Regularise the weights that the optimiser's next step would lead to."
     )
     train_previous_embeddings: bool = Field(
-        False, description="Whether embeddings of earlier tasks go on learning."
+        False, description="Whether embeddings of earlier tasks continue to be trained."
     )
 
 
@@ -128,14 +128,16 @@ class HyperCLConfig(Section):
 
     data: DatasetChoice = DatasetChoice.default("split_digits")
     """The sequence of tasks, and its options."""
-    tasks: PositiveInt | None = Field(None, description="Learn only the first so many tasks.")
+    tasks: PositiveInt | None = Field(None, description="Number of tasks to learn; all by default.")
     mnet: MainnetChoice = MainnetChoice.default("mlp")
     """The main network, and its options."""
+    mnet_init: MainnetInit = MainnetInit()
+    """How the main network's own parameters start: those that are not generated."""
     generate: tuple[str, ...] | str | None = Field(
         None,
         description=(
             "Kinds or globs of the main network's parameters that are generated; all by default."
-            " The rest is shared by all tasks and trained on each, which nothing protects from"
+            " The rest is shared by all tasks and trained on each, without protection from"
             " forgetting."
         ),
     )
@@ -146,7 +148,7 @@ class HyperCLConfig(Section):
     """How each task is trained."""
     cl: ContinualConfig = ContinualConfig()
     """How earlier tasks are protected."""
-    seed: int = Field(0, ge=0, lt=2**32, description="Seed of everything random.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of all randomness.")
     device: str = Field(
         "auto",
         description=(

@@ -1,4 +1,4 @@
-"""Where an experiment's metrics go: `metrics.jsonl`, and TensorBoard if wanted."""
+"""Metrics of a run: `metrics.jsonl`, and optionally TensorBoard."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from hypnet_core.runs import Run
 
 
 class Metrics:
-    """Writes metrics to a run's `metrics.jsonl` and to TensorBoard event files in its directory `tensorboard/`.
+    """Writes metrics to a run's `metrics.jsonl` and to TensorBoard event files.
+
+    The event files are in the run's directory `tensorboard/`.
 
     Args:
         run: The run.
         tensorboard: Whether to write event files.
-        step: From which step on; what TensorBoard saw of later steps before an
-            interruption is hidden.
+        step: First step. TensorBoard hides events of later steps that an interrupted
+            run has written.
     """
 
     def __init__(self, run: Run, *, tensorboard: bool, step: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What is said about a finished continual-learning run: a summary, a table, a picture."""
+"""Reports of a finished continual-learning run: summary, table, plot."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Scores = Sequence[Sequence[float]]
-"""Row `t`: the score of tasks `0` to `t` after task `t` was learned."""
+"""Row `t`: the scores of tasks `0` to `t` after task `t` was learned."""
 
 
 def summarize(
     scores: Scores, tasks: Sequence[TaskLike], *, generated: int, parameters: int
 ) -> dict[str, Any]:
-    """The summary of a run.
+    """Summarise a run.
 
     Args:
         scores: Accuracies in percent, or mean squared errors.
@@ -28,8 +28,8 @@ def summarize(
         parameters: Number of parameters of the hypernetwork.
 
     Returns:
-        `accuracy` (or `mse`) and `forgetting` are means over tasks; forgetting is how
-        much worse the final score is than that right after learning.
+        `accuracy` (or `mse`) and `forgetting` are means over tasks; forgetting is the
+        loss of score since the task was learned.
     """
     classification = tasks[0].spec.kind == "classification"
     during = [row[-1] for row in scores]
@@ -52,7 +52,7 @@ def summarize(
 
 
 def results_table(summary: Mapping[str, Any]) -> Table:
-    """Scores during and after, per task and on average."""
+    """Scores right after learning and at the end, per task and on average."""
     from rich.table import Table
 
     metric = summary["metric"]
@@ -69,7 +69,7 @@ def results_table(summary: Mapping[str, Any]) -> Table:
 
 
 def save_scores_plot(path: Path, scores: Scores, tasks: Sequence[TaskLike]) -> None:
-    """A picture (PNG) of the score of each task (columns) after each task was learned (rows).
+    """Plot (PNG) the score of each task (columns) after each task was learned (rows).
 
     Raises:
         RunError: The file cannot be written.

@@ -1,4 +1,4 @@
-"""What an experiment needs before it starts: a device, tasks, networks, and seeds."""
+"""Setup of an experiment: device, tasks, networks and seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SMALL = 1_000_000
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; `"auto"` is a GPU if there is one.
+    """The device of a name; `"auto"` is a GPU if there is one.
 
     Raises:
         ConfigError: There is no such device here.
@@ -40,7 +40,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def seed_of(*numbers: int) -> int:
-    """A seed that depends on all the numbers, so that neighbouring seeds and tasks share no random stream.
+    """A seed that depends on all the numbers.
+
+    Neighbouring seeds and tasks therefore share no random stream.
 
     Example:
         >>> seed_of(0, 1) == seed_of(0, 1), seed_of(0, 1) == seed_of(1, 0)
@@ -52,7 +54,7 @@ def seed_of(*numbers: int) -> int:
 
 @contextlib.contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Seed torch's generators for a block, and put their states back afterwards."""
+    """Seed torch's generators for a block, and restore their states afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(*numbers))
         yield
@@ -60,12 +62,12 @@ def seeded(*numbers: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cpu_threads(count: int | None, parameters: int) -> Iterator[int]:
-    """Use some threads for a block, and go back to torch's number afterwards.
+    """Set the number of CPU threads for a block.
 
     Args:
-        count: How many. By default one for small networks, whose operations are shorter
-            than it takes to share them out (on a busy machine much shorter), and
-            torch's own number for large ones.
+        count: Number of threads. By default one for small networks, whose operations
+            take less time than their distribution to threads, and torch's own number
+            for large ones.
         parameters: Number of parameters of all networks together.
     """
     before = torch.get_num_threads()
@@ -77,11 +79,11 @@ def cpu_threads(count: int | None, parameters: int) -> Iterator[int]:
 
 
 def load_tasks(choice: DatasetChoice, limit: int | None = None) -> Sequence[TaskLike]:
-    """The tasks of a dataset in order; a single task is a sequence of one.
+    """Load the tasks of a dataset in order; a single task is a sequence of one.
 
     Args:
         choice: The dataset.
-        limit: Keep only the first so many.
+        limit: Number of tasks to keep; all by default.
 
     Raises:
         ConfigError: There are fewer tasks, or they differ in kind or in the shape of
@@ -90,7 +92,7 @@ def load_tasks(choice: DatasetChoice, limit: int | None = None) -> Sequence[Task
     built = choice.build()
     tasks: Sequence[TaskLike] = built if isinstance(built, Sequence) else [built]
     if limit is not None and limit > len(tasks):
-        raise ConfigError(f"tasks: {limit} were asked for, {choice.name} has {len(tasks)}")
+        raise ConfigError(f"tasks: {limit} were requested, but {choice.name} has {len(tasks)}")
     tasks = tasks[:limit]
     first = tasks[0].spec
     for task in tasks:
@@ -111,13 +113,14 @@ def load_tasks(choice: DatasetChoice, limit: int | None = None) -> Sequence[Task
 def build_networks(
     config: HyperCLConfig, tasks: Sequence[TaskLike], device: torch.device
 ) -> tuple[MainNetwork, HyperNetwork]:
-    """The main network and a hypernetwork with one condition per task.
+    """Build the main network and a hypernetwork with one condition per task.
 
     Raises:
         ConfigError: The main network cannot be wrapped as the configuration says.
     """
     out_features = max(math.prod(task.spec.out_shape) for task in tasks)
     module = config.mnet.build(tasks[0].spec.in_shape, out_features)
+    config.mnet_init.apply(module)  # before MainNetwork takes out the generated parameters
     net = MainNetwork(module, generate=config.generate)
     hypernet: HyperNetwork = config.hnet.build(
         net.target, ConditionSpec(count=len(tasks), size=config.embedding_size)

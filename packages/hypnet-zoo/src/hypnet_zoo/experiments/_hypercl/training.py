@@ -1,4 +1,4 @@
-"""Training a main network through a hypernetwork on one task, while earlier tasks are kept."""
+"""Training of one task through a hypernetwork, with earlier tasks protected."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from hypnet_zoo.regularizers.output import OutputRegularizer
 
 
 class Losses(NamedTuple):
-    """What one step computed: scalars without history."""
+    """The losses of one step: scalars without gradient history."""
 
     task: Tensor
     penalty: Tensor
 
 
 class TaskTrainer:
-    """Trains one task with a condition of its own.
+    """Trains one task with its own condition.
 
     Args:
         net: The main network.
         hypernet: Its hypernetwork.
         condition: The task's condition.
-        spec: What the task asks of the network.
-        train: How to train.
-        continual: How to protect earlier tasks; their conditions are `0` to `condition
+        spec: The specification of the task.
+        train: Options of training.
+        continual: Options of the protection of earlier tasks, whose conditions are `0` to `condition
             - 1`.
         generator: Chooses random subsets of earlier tasks.
     """
@@ -130,15 +130,18 @@ class TaskTrainer:
     def _losses_together(
         self, batch: Batch, regularizer: OutputRegularizer, first: list[int], total: int
     ) -> tuple[Tensor, Tensor]:
-        # A function of its own, so that nothing but the graph holds the generated
-        # weights during the backward pass, which then frees them before it fills the
-        # head's gradient: a third less memory with many earlier tasks.
+        # In a function of its own, so that only the graph holds the generated weights
+        # during the backward pass, which then frees them before it fills the head's
+        # gradient: a third less memory with many earlier tasks.
         own, earlier = self.hypernet([self.condition, *first]).flat.split([1, len(first)])
         penalty = regularizer.penalty(earlier, first, total=total)
         return self.loss(batch, Weights(own.view(-1), self.hypernet.target)), penalty
 
     def _backward_ahead(self, batch: Batch, regularizer: OutputRegularizer) -> Losses:
-        """Gradients where the penalty looks at the weights after the step that the task loss alone would take."""
+        """Gradients with the penalty on the weights after the next step.
+
+        The next step is the one that the task loss alone would take.
+        """
         losses = self._backward_free(batch)
         gradients = [None if p.grad is None else p.grad.clone() for p in self.parameters]
         self._clip()
@@ -147,9 +150,8 @@ class TaskTrainer:
             {name: p for name, p in self.hypernet.named_parameters() if p.requires_grad},
         )
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = (
-                gradient  # the penalty joins the task's own gradient, and both are clipped together
-            )
+            # The penalty adds to the task's own gradient; both are clipped together.
+            parameter.grad = gradient
         penalty = regularizer(delta=delta, generator=self.generator)
         (self.beta * penalty).backward()
         return Losses(losses.task, penalty.detach())
@@ -162,14 +164,14 @@ class TaskTrainer:
 
 
 def task_loss(outputs: Tensor, targets: Tensor, spec: TaskSpec) -> Tensor:
-    """Cross-entropy (class indices, or probabilities such as one-hot rows), or the mean squared error."""
+    """Cross-entropy with labels or probabilities, or the mean squared error."""
     if spec.kind == "classification":
         return F.cross_entropy(outputs[:, : spec.classes], targets)
     return F.mse_loss(outputs.reshape(targets.shape), targets)
 
 
 def check_finite(losses: Losses, where: str) -> None:
-    """Stop before damage is saved.
+    """Refuse losses that are not finite, before a checkpoint is written.
 
     Raises:
         DivergedError: A loss is NaN or infinite.
@@ -183,7 +185,9 @@ def check_finite(losses: Losses, where: str) -> None:
 
 
 def check_networks(networks: Iterable[nn.Module], where: str) -> None:
-    """Stop before a checkpoint is written that no run could go on from: the last step of a task may have gone too far.
+    """Refuse networks that are not finite, before a checkpoint is written.
+
+    The last step of a task may have diverged after its losses were checked.
 
     Raises:
         DivergedError: A parameter or a running statistic is NaN or infinite.
