@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -186,5 +187,6 @@ def test_an_adapter_that_would_not_be_the_same_network_is_refused(
 
 def test_an_adapter_holds_one_condition(adapted: tuple[Pretrained, MainNetwork, Delta]) -> None:
     _, net, hnet = adapted
+    two: Any = [0, 1]
     with pytest.raises(ConditionError, match=r"one condition, got \[0, 1\]"):
-        peft_state_dict(hnet, net.module, [0, 1])  # type: ignore[arg-type]
+        peft_state_dict(hnet, net.module, two)

@@ -610,8 +610,9 @@ def test_a_low_rank_needs_a_positive_alpha(alpha: float) -> None:
 
 
 def test_a_delta_from_a_module_says_how_to_get_its_weights() -> None:
+    module: Any = nn.Linear(3, 4)
     with pytest.raises(SpecError, match=r"such as weights_of\(module\), got Linear"):
-        Delta(HMLP(TargetSpec.from_shapes([[4, 3]]), ConditionSpec(count=1)), nn.Linear(3, 4))  # type: ignore[arg-type]
+        Delta(HMLP(TargetSpec.from_shapes([[4, 3]]), ConditionSpec(count=1)), module)
 
 
 @pytest.mark.parametrize(

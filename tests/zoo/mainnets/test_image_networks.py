@@ -59,7 +59,8 @@ def test_parameter_counts(
 def test_outputs_equal_torchvisions_with_its_weights(name: str) -> None:
     torch.manual_seed(0)
     theirs = torchvision.models.get_model(name, num_classes=7)
-    ours = ResNetImageNet((3, 64, 96), 7, variant=int(name.removeprefix("resnet")))  # type: ignore[arg-type]
+    variant: Any = int(name.removeprefix("resnet"))
+    ours = ResNetImageNet((3, 64, 96), 7, variant=variant)
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 3, 64, 96)
     for training in (True, False):

@@ -52,11 +52,7 @@ def peft_state_dict(hypernet: HyperNetwork, module: nn.Module, condition: int) -
         ConditionError: The id is not a single one, or there is no such condition.
     """
     low_rank = _low_rank_of(hypernet)
-    if not isinstance(condition, SupportsIndex) or (
-        isinstance(condition, Tensor) and condition.ndim
-    ):
-        raise ConditionError(f"an adapter holds one condition, got {condition!r}")
-    factors = low_rank.factors(operator.index(condition))
+    factors = low_rank.factors(_single_id(condition))
     _check_module(module, low_rank.matrices)
     tensors: dict[str, Tensor] = {}
     for name, (down, up) in factors.items():
@@ -105,13 +101,21 @@ def save_peft(
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
-        # PEFT takes a list for suffixes of names, and a suffix may fit other layers too.
+        # PEFT takes a list for suffixes of names, and a suffix may fit other layers
+        # too.
         "target_modules": "|".join(re.escape(layer) for layer in layers),
     }
     folder = Path(directory)
     make_directory(folder)
     write_atomic(folder / "adapter_model.safetensors", save(tensors))
     write_json(folder / "adapter_config.json", config)
+
+
+def _single_id(condition: object) -> int:
+    one = not isinstance(condition, Tensor) or condition.ndim == 0
+    if not isinstance(condition, SupportsIndex) or not one:
+        raise ConditionError(f"an adapter holds one condition, got {condition!r}")
+    return operator.index(condition)
 
 
 def _low_rank_of(hypernet: HyperNetwork) -> LowRank:

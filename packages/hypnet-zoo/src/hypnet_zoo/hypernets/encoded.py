@@ -67,7 +67,7 @@ class Encoded(HyperNetwork):
         super().__init__(inner.target, outer)
         self.inner = inner
         self.encoder = encoder
-        self.conditions_per_call = inner.conditions_per_call  # the encoder costs little
+        self.conditions_per_call = inner.conditions_per_call  # type: ignore[misc]  # per instance
 
     def forward(
         self,

@@ -16,6 +16,7 @@ are correlated, so each drawn tensor is then scaled to the variance $v$ exactly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -51,7 +52,8 @@ def calibration_inputs(
     rows = -(-samples // count) * count if count else samples
 
     def drawn(size: int, variance: float) -> Tensor:
-        return variance**0.5 * torch.randn(rows, size, device=like.device, dtype=like.dtype)
+        noise = torch.randn(rows, size, device=like.device, dtype=like.dtype)
+        return noise * math.sqrt(variance)
 
     parts = []
     for name, size in hypernet.input_sizes.items():

@@ -39,7 +39,6 @@ def second_moment(activation: type[nn.Module] | None, scale: float = 1.0) -> flo
     return float((weights * values).sum() / weights.sum())
 
 
-@functools.cache
 def gain_of(activation: type[nn.Module] | None) -> float:
     r"""The gain $g$ at which a layer keeps the mean square of its input.
 
@@ -55,6 +54,16 @@ def gain_of(activation: type[nn.Module] | None) -> float:
         return 1.0
     if activation in {nn.Tanh, nn.Sigmoid}:
         return nn.init.calculate_gain("tanh" if activation is nn.Tanh else "sigmoid")
+    if activation not in _GAINS:
+        _GAINS[activation] = _solved_gain(activation)
+    return _GAINS[activation]
+
+
+# Every hypernetwork needs the gain of its activation, and finding one takes milliseconds.
+_GAINS: dict[type[nn.Module], float] = {}
+
+
+def _solved_gain(activation: type[nn.Module]) -> float:
     low, high = 0.0, 16.0
     for _ in range(60):  # the second moment grows with the gain
         middle = (low + high) / 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,4 +44,4 @@ def batched_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, *, padding: i
         padding=padding,
         groups=1 if shared else sets,
     )
-    return y.unflatten(1, (sets, -1))  # type: ignore[no-any-return]
+    return cast("Tensor", y.unflatten(1, (sets, -1)))

@@ -156,7 +156,8 @@ class _PixelProduct(torch.autograd.Function):
         return torch.bmm(x, weight.transpose(1, 2))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG004  torch's signature
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        del output  # torch passes it
         ctx.save_for_backward(*inputs)
 
     @staticmethod

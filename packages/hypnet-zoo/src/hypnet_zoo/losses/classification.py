@@ -73,7 +73,8 @@ def distillation(
     $\mathrm{softmax}(z^* / T)$.
 
     A teacher may know fewer classes: `mapping` assigns each of its outputs to one of
-    the student, whose other classes have a target probability of zero. The factor $T^2$ keeps gradients as large as without a temperature.
+    the student, whose other classes have a target probability of zero. The factor $T^2$
+    keeps gradients as large as without a temperature.
 
     Args:
         logits: $z$ of the student, `[N, classes]`.

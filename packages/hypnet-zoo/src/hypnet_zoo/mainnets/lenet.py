@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
+from hypnet_core.plugins import with_defaults
 from hypnet_zoo.layers.batched import batched_conv2d, batched_linear
 from hypnet_zoo.layers.context_mod import context_layers
 from hypnet_zoo.layers.images import channels_last, check_images, halved, image_shape
-from hypnet_zoo.layers.modulation import Modulation, modulate
+from hypnet_zoo.layers.modulation import modulate
 from hypnet_zoo.layers.spectral_norms import with_spectral_norms
+from hypnet_zoo.mainnets._options import ImageOptions
 
 Arch = Literal["mnist_small", "mnist_large", "cifar"]
 
@@ -49,9 +51,7 @@ class LeNet(nn.Module):
         arch: Which size.
         dropout: Probability that an activation is set to zero in training: after each
             convolution, before pooling, and after the hidden layer.
-        spectral_norm: Divide each weight by an estimate of its largest singular value.
-        context_mod: Where and how gains and shifts modulate the layers, see
-            `Modulation`; none by default.
+        **options: See `ImageOptions`.
 
     Raises:
         SpecError: `arch` does not exist, images are too small, or `dropout` is not in
@@ -74,10 +74,10 @@ class LeNet(nn.Module):
         *,
         arch: Arch = "mnist_large",
         dropout: float = 0.0,
-        spectral_norm: bool = False,
-        context_mod: Modulation | None = None,
+        **options: Unpack[ImageOptions],
     ) -> None:
         super().__init__()
+        chosen = with_defaults(ImageOptions, options)
         if arch not in _SIZES:
             raise SpecError(f"arch: there is no LeNet {arch!r}{did_you_mean(arch, get_args(Arch))}")
         if not 0.0 <= dropout < 1.0:
@@ -98,10 +98,10 @@ class LeNet(nn.Module):
         self.relu3 = nn.ReLU()
         self.out = nn.Linear(hidden, out_features)
         self.dropout = nn.Dropout(dropout)
-        self._plain = not spectral_norm
-        if spectral_norm:
+        self._plain = not chosen["spectral_norm"]
+        if chosen["spectral_norm"]:
             with_spectral_norms(self)
-        modulate(self, self.in_shape, context_mod)
+        modulate(self, self.in_shape, chosen["context_mod"])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images `[N, C, H, W]` to outputs `[N, out_features]`."""
@@ -109,7 +109,8 @@ class LeNet(nn.Module):
         h = self.relu1(halved(self.dropout(self.conv1(channels_last(x)))))
         h = self.relu2(halved(self.dropout(self.conv2(h))))
         h = self.dropout(self.relu3(self.fc1(h.flatten(1))))
-        return self.out(h)  # type: ignore[no-any-return]
+        y: Tensor = self.out(h)
+        return y
 
     def forward_batched(self, x: Tensor, *, weights: Mapping[str, Tensor], paired: bool) -> Any:
         """The same for many sets of weights at once: grouped convolutions and batched matrix products.

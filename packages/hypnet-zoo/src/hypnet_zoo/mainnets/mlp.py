@@ -41,7 +41,8 @@ class MLPOptions(NormedLayerOptions, HiddenOptions, total=False):
 class MLP(nn.Module):
     r"""A fully connected network with a linear output layer.
 
-    Hidden layers compute $h_l = \phi(W_l h_{l-1} + b_l)$. Inputs of any shape are flattened.
+    Hidden layers compute $h_l = \phi(W_l h_{l-1} + b_l)$. Inputs of any shape are
+    flattened.
 
     Shapes:
         - Input: `[N, *in_shape]`

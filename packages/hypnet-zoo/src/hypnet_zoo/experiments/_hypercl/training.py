@@ -36,7 +36,8 @@ class TaskTrainer:
         condition: The task's condition.
         spec: The specification of the task.
         train: Options of training.
-        continual: Options of the protection of earlier tasks, whose conditions are `0` to `condition
+        continual: Options of the protection of earlier tasks, whose conditions are `0`
+            to `condition
             - 1`.
         generator: Chooses random subsets of earlier tasks.
     """
