@@ -1,4 +1,4 @@
-"""Export of a condition's low-rank factors as files and state dicts of other libraries."""
+"""Export of a condition's low-rank factors to other libraries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PREFIX = "base_model.model."  # PEFT's wrapper around the module that it adapts
 
 @torch.no_grad()
 def delta_state_dict(hypernet: HyperNetwork, condition: int) -> dict[str, Tensor]:
-    r"""The change of each shared weight under one condition, by name, without hypnet types.
+    r"""The change of each shared weight under one condition, by name.
 
     Args:
         hypernet: A `Delta`, for $\omega - \omega_0$; any other hypernetwork gives the
@@ -38,7 +38,7 @@ def delta_state_dict(hypernet: HyperNetwork, condition: int) -> dict[str, Tensor
 
 @torch.no_grad()
 def peft_state_dict(hypernet: HyperNetwork, module: nn.Module, condition: int) -> dict[str, Tensor]:
-    """The factors of one condition under the names and in the shapes of PEFT's LoRA layers.
+    """The factors of one condition, named and shaped like PEFT's LoRA layers.
 
     Args:
         hypernet: A `LowRank`, or a `Delta` around one.
@@ -135,7 +135,7 @@ def _low_rank_of(hypernet: HyperNetwork) -> LowRank:
 
 
 def _check_module(module: nn.Module, matrices: Sequence[ParamSpec]) -> None:
-    """Refuse a module without some matrix, or where PEFT would not change all of them."""
+    """Refuse a module in which PEFT could not change all matrices."""
     places = dict(_tensors_of(module))
     for param in matrices:
         found = places.get(param.name)
@@ -162,7 +162,7 @@ def _check_module(module: nn.Module, matrices: Sequence[ParamSpec]) -> None:
 
 
 def _tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """All parameters, also those that a `MainNetwork` took out, under each of their names."""
+    """All parameters under all names, also those that a `MainNetwork` took out."""
     for owner_name, owner in module.named_modules():
         for attribute, value in (
             *owner.named_parameters(recurse=False, remove_duplicate=False),
@@ -173,7 +173,7 @@ def _tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _as_peft(layer: nn.Module, name: str, down: Tensor, up: Tensor) -> dict[str, Tensor]:
-    """The factors `[r, in · kernel]` and `[out, r]` of one weight, as PEFT stores them."""
+    """The factors `[r, in · kernel]` and `[out, r]` of a weight as PEFT stores them."""
     if not name.endswith("weight"):
         raise SpecError(f"PEFT adapts the weight of a layer, not {name}")
     if isinstance(layer, nn.Embedding):

@@ -62,7 +62,7 @@ class HyperCL:
     Config: ClassVar[type[HyperCLConfig]] = HyperCLConfig
 
     def run(self, config: HyperCLConfig, run: Run) -> Mapping[str, Any]:
-        """Learn all tasks, and summarise the score of each right after learning and at the end."""
+        """Learn all tasks, and summarise their scores after learning and at the end."""
         learner = Learner(config, run)
         learner.restore()
         parameters = sum(p.numel() for p in learner.hypernet.parameters())

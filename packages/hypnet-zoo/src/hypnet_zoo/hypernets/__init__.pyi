@@ -19,6 +19,7 @@ from .unconditional_weights import unconditional_weights
 from .wrapper import Wrapper
 
 __all__ = [
+    "HMLP",
     "ChunkGroup",
     "Chunked",
     "ChunkedHDeconv",
@@ -29,7 +30,6 @@ __all__ = [
     "Delta",
     "Encoded",
     "HDeconv",
-    "HMLP",
     "Inputs",
     "Layout",
     "LowRank",

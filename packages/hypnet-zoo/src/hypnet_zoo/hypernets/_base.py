@@ -39,7 +39,7 @@ class InitializedHyperNetwork(HyperNetwork):
         super().__init__(target, conditions, conditional=conditional)
         self.init = init
         self.starts: tuple[Moments, ...] = ()
-        """Moments that the tensors were initialised to have; empty after a plain normal start."""
+        """Moments of the tensors at the start; empty after a plain normal start."""
 
     @torch.no_grad()
     def initialize(self, init: Init | None = None) -> None:
@@ -63,7 +63,7 @@ class InitializedHyperNetwork(HyperNetwork):
         initialize_chunk_embeddings(self, std=1.0 if chunk_std is None else chunk_std)
 
     def add_condition(self) -> int:
-        """Make room for one more condition, whose embedding has `init.embedding_std`."""
+        """Make room for one more condition; its embedding has `init.embedding_std`."""
         new = super().add_condition()
         std = self.init.embedding_std
         if std is not None and EMBEDDING in self.conditional_shapes:

@@ -180,7 +180,7 @@ class Chunked(InitializedHyperNetwork):
             embeddings.mul_(scales.unsqueeze(1))
 
     def _scale_to_average(self, rows: Tensor, chunks: Tensor, wanted: Tensor, kept: int) -> None:
-        """Scale the output as a whole: embeddings of a given size cannot tell chunks apart."""
+        """Scale the whole output: embeddings of one size leave chunks alike."""
         if isinstance(self.inner, Scalable):
             found = mean_squares(self.inner, rows, chunks, kept=kept).mean()
             self.inner.scale_outputs((wanted.mean() / found.clamp_min(1e-30)).sqrt())
@@ -190,7 +190,7 @@ class Chunked(InitializedHyperNetwork):
         self.inner.start_at_zero()
 
     def all_chunk_embeddings(self) -> list[nn.Parameter]:
-        """The chunk embeddings `[K, chunk_embedding_size]`, one tensor or one per condition."""
+        """The chunk embeddings `[K, size]`: one tensor, or one per condition."""
         if self.chunk_embeddings is not None:
             return [self.chunk_embeddings]
         return list(self.parameters_of(CHUNK_EMBEDDINGS))

@@ -42,7 +42,8 @@ class ChunkedHDeconv(Chunked):
     Example:
         >>> target = TargetSpec.from_shapes([[30, 20], [30]])
         >>> conditions = ConditionSpec(count=2)
-        >>> hnet = ChunkedHDeconv(target, conditions, image_shape=(16, 16), filters=(32, 16, 16, 8))
+        >>> sizes = {"image_shape": (16, 16), "filters": (32, 16, 16, 8)}
+        >>> hnet = ChunkedHDeconv(target, conditions, **sizes)
         >>> hnet.num_chunks, hnet(0).flat.shape
         (3, torch.Size([630]))
     """

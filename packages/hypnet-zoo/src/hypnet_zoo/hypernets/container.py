@@ -21,7 +21,7 @@ from hypnet_zoo.init.options import Init, InitOption
 OWN = "own"
 
 Combine = Callable[[Sequence[Weights], Weights | None, Weights | None], Mapping[str, Tensor]]
-"""From the members' weights, the shared tensors and those of the condition to the target."""
+"""From members' weights, shared and own tensors to the tensors of the target."""
 
 
 class Container(HyperNetwork):
@@ -55,7 +55,8 @@ class Container(HyperNetwork):
 
         >>> from hypnet_zoo.hypernets import HMLP
         >>> names = ["fc.weight", "fc.bias", "norm.weight", "norm.bias", "out.weight"]
-        >>> target = TargetSpec.from_shapes([[10, 5], [10], [10], [10], [5, 10]], names=names)
+        >>> shapes = [[10, 5], [10], [10], [10], [5, 10]]
+        >>> target = TargetSpec.from_shapes(shapes, names=names)
         >>> hnet = Container(
         ...     target,
         ...     [HMLP(target.select(names="fc.*"), ConditionSpec(count=5, size=8))],
@@ -163,7 +164,7 @@ class Container(HyperNetwork):
         )
 
     def add_condition(self) -> int:
-        """Make room for one more condition, with a new draw of the tensors that it owns."""
+        """Make room for one more condition, with a new draw of its own tensors."""
         new = super().add_condition()
         if self.own_spec is not None:
             self._draw_own(new)
@@ -264,7 +265,7 @@ class Container(HyperNetwork):
 
 
 def _check_by_name(target: TargetSpec, specs: Mapping[str, TargetSpec]) -> None:
-    """Refuse parts that do not, together, hold every tensor of the target exactly once."""
+    """Refuse parts that do not hold every tensor of the target exactly once."""
     writers: dict[str, str] = {}
     for part, spec in specs.items():
         for param in spec.params:
@@ -292,7 +293,7 @@ def _check_by_name(target: TargetSpec, specs: Mapping[str, TargetSpec]) -> None:
 def _common_conditions(
     members: Sequence[HyperNetwork], conditions: ConditionSpec | None
 ) -> ConditionSpec:
-    """The conditions that all members serve, and the size of their unconditional input."""
+    """The conditions of all members, and the size of their unconditional input."""
     if conditions is None and not members:
         raise SpecError("a container without hypernetworks needs conditions=")
     specs = [member.conditions for member in members]

@@ -15,7 +15,7 @@ from hypnet_zoo.init.options import Init
 
 
 class Encoded(HyperNetwork):
-    r"""Generates $\omega = h(E(x), \theta)$ with an encoder $E$ before the hypernetwork.
+    r"""A hypernetwork behind an encoder $E$: $\omega = h(E(x), \theta)$.
 
     The encoder is any module: of a batch of data, a text embedding or a position on a
     curve, for example. It gets `cond_input` as it is, and its output is the embedding
@@ -107,7 +107,7 @@ class Encoded(HyperNetwork):
         return weights
 
     def embeddings(self, condition: int | Sequence[int] | Tensor) -> Tensor:
-        """The learned inputs of the encoder for one id `[size]`, or for several `[B, size]`."""
+        """The learned inputs of the encoder: `[size]` for one id, else `[B, size]`."""
         if not self.conditional_shapes:
             raise ConditionError(
                 "this hypernetwork keeps no inputs for its encoder: pass cond_input"

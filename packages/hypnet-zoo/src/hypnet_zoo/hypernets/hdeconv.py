@@ -107,7 +107,8 @@ class HDeconv(InitializedHyperNetwork):
 
     Example:
         >>> target = TargetSpec.from_shapes([[30, 20], [30]])
-        >>> hnet = HDeconv(target, ConditionSpec(count=2, size=8), filters=(32, 16, 16, 8))
+        >>> conditions = ConditionSpec(count=2, size=8)
+        >>> hnet = HDeconv(target, conditions, filters=(32, 16, 16, 8))
         >>> hnet.image_shape, hnet([0, 1])["0"].shape
         ((1, 26, 26), torch.Size([2, 30, 20]))
         >>> hnet.sizes

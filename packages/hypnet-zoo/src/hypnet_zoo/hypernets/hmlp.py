@@ -202,9 +202,9 @@ class HMLP(InitializedHyperNetwork):
 
 
 def _head_sizes(target: TargetSpec, most: int) -> list[int]:
-    """Number of scalars that each head writes: neighbouring tensors together, up to `most`.
+    """Number of scalars that each head writes.
 
-    No tensor is divided.
+    Heads write neighbouring tensors up to `most` scalars; no tensor is divided.
     """
     sizes: list[int] = []
     for size in filter(None, target.sizes):

@@ -44,7 +44,8 @@ def low_rank_factors(target: TargetSpec, rank: int) -> TargetSpec:
         SpecError: The rank is not positive, or the target has no matrix.
 
     Example:
-        >>> low_rank_factors(TargetSpec.from_shapes([[20, 3, 5, 5], [20]]), rank=2).shapes
+        >>> target = TargetSpec.from_shapes([[20, 3, 5, 5], [20]])
+        >>> low_rank_factors(target, rank=2).shapes
         ((2, 75), (20, 2), (20,))
     """
     if rank < 1:
@@ -173,7 +174,7 @@ class LowRank(Wrapper):
 
     @torch.no_grad()
     def initialize(self, init: Init | None = None) -> None:
-        r"""Start so that the products have the moments that the main network should have.
+        r"""Start so that the products have the moments that the main network needs.
 
         The generated $A(c)$ gets twice the variance of $A_0$, $1 / in$ in total, and
         $B(c)$ makes up for the rest: over independent factors $E[W^2] = (\alpha/r)^2\,
@@ -210,7 +211,7 @@ class LowRank(Wrapper):
     def _init_of_factors(
         self, wanted: Mapping[str, Moments], variances: Mapping[str, float]
     ) -> Init:
-        """The start of the inner hypernetwork, with given variances of the factors B."""
+        """Rules for the inner hypernetwork, with given variances of the factors B."""
         overrides: dict[str, tuple[float, float]] = {
             glob_escape(name): moments for name, moments in wanted.items() if name not in variances
         }

@@ -22,10 +22,12 @@ class CosineSine(nn.Module):
 
     The length of an encoding is then the same for all inputs:
 
-    $$ E(\gamma) = \bigl[\cos \tfrac{\pi}{2} \gamma,\; \sin \tfrac{\pi}{2} \gamma\bigr], \qquad \lVert E(\gamma) \rVert^2 = d
-       \quad \text{for } \gamma \in [0, 1]^d $$
+    $$ E(\gamma) = \bigl[\cos \tfrac{\pi}{2} \gamma,\;
+    \sin \tfrac{\pi}{2} \gamma\bigr], \qquad
+    \lVert E(\gamma) \rVert^2 = d \quad \text{for } \gamma \in [0, 1]^d $$
 
-    A hypernetwork that reads $\gamma$ itself scales its output with $\lVert\gamma\rVert$, which makes training slow and unstable.
+    The output of a hypernetwork that reads $\gamma$ itself scales with
+    $\lVert\gamma\rVert$, which makes training slow and unstable.
 
     Args:
         low: Smallest value of the inputs, encoded like $\gamma = 0$.
@@ -35,8 +37,8 @@ class CosineSine(nn.Module):
         SpecError: The interval is empty.
 
     References:
-        J. J. G. Ortiz, J. Guttag, A. Dalca: Magnitude invariant parametrizations improve hypernetwork learning. ICLR 2024,
-        arXiv:2304.07645, equation 4.
+        J. J. G. Ortiz, J. Guttag, A. Dalca: Magnitude invariant parametrizations
+        improve hypernetwork learning. ICLR 2024, arXiv:2304.07645, equation 4.
 
     Example:
         >>> CosineSine()(torch.tensor([0.0, 1.0])).round(decimals=4).abs()

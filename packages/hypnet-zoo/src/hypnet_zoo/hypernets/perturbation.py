@@ -166,7 +166,7 @@ class Perturbed(Wrapper):
     def noise(
         self, count: int | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        r"""Draw $z$: `[input_size]`, or `[count, input_size]`, on the parameters' device."""
+        r"""Draw $z$, `[input_size]` or `[count, input_size]`."""
         like = next(self.parameters())
         shape = (
             (self.conditions.input_size,) if count is None else (count, self.conditions.input_size)

@@ -43,7 +43,8 @@ class SeveralTargets(InitializedHyperNetwork):
     Example:
         >>> encoder = TargetSpec.from_shapes([[4, 9], [4]])
         >>> decoder = TargetSpec.from_shapes([[9, 4], [9]])
-        >>> hnet = SeveralTargets({"encoder": encoder, "decoder": decoder}, ConditionSpec(count=3))
+        >>> targets = {"encoder": encoder, "decoder": decoder}
+        >>> hnet = SeveralTargets(targets, ConditionSpec(count=3))
         >>> hnet(1, target="decoder")["0"].shape, hnet([0, 2])["decoder.0"].shape
         (torch.Size([9, 4]), torch.Size([2, 9, 4]))
     """

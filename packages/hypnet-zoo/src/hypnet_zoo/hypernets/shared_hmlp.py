@@ -142,7 +142,7 @@ class SharedHMLP(InitializedHyperNetwork):
         return weights
 
     def _written(self, inputs: Tensor) -> Tensor:
-        """Outputs of the heads for all tensors, in the order of the target: `[B, numel]`."""
+        """Outputs of the heads for all tensors, in order: `[B, numel]`."""
         tags = torch.cat([self.tags[name][places] for name, places in self._places.items()], dim=1)
         features = self.trunk(pairs(inputs, tags))
         written: dict[int, Tensor] = {}

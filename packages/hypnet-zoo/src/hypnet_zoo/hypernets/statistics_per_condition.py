@@ -111,7 +111,7 @@ class StatisticsPerCondition(Wrapper):
         return self._run(self.bank.rows(which, own), ids if batched else condition, given)
 
     def _each(self, ids: list[int], given: Mapping[str, Any]) -> Weights:
-        """Generate the rows of each condition by themselves, and put them back in order."""
+        """Generate the rows of each condition by themselves, and restore the order."""
         noise = given["uncond_input"]
         if given["cond_input"] is not None:
             raise ConditionError(

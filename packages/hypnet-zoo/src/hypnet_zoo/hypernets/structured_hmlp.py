@@ -83,7 +83,8 @@ class StructuredHMLP(InitializedHyperNetwork):
     Example:
         >>> from hypnet_zoo.hypernets import by_shape
         >>> target = TargetSpec.from_shapes([[6, 6], [6, 6], [6, 6], [2, 6]])
-        >>> hnet = StructuredHMLP(target, ConditionSpec(count=2, size=4), by_shape(target))
+        >>> conditions = ConditionSpec(count=2, size=4)
+        >>> hnet = StructuredHMLP(target, conditions, by_shape(target))
         >>> hnet.num_chunks, [len(group) for group in hnet.all_chunk_embeddings()]
         (4, [3, 1])
         >>> hnet(1)["3"].shape
@@ -165,7 +166,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         ]
 
     def _initialize(self, init: Init) -> None:
-        """Bring each head to the average moments of the tensors that it writes a part of.
+        """Bring each head to the average moments of the tensors that it contributes to.
 
         Where chunks of one group belong to tensors of different variances, their
         embeddings are stretched or shrunk.
@@ -222,7 +223,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         )
 
     def _moments_of(self, group: int, wanted: Mapping[str, Moments]) -> list[list[Moments | None]]:
-        """Moments that each tensor of each chunk should have; `None` if it is not used."""
+        """Moments for each tensor of each chunk; `None` if it is not used."""
         document, parts = self.chunking.groups[group], self.assembly.parts
 
         def moments(piece: Piece) -> Moments | None:

@@ -88,7 +88,7 @@ def initialize_writer(inner: HyperNetwork, rows: Tensor, wanted: Tensor, init: I
 
 
 def _first_layer(inner: HyperNetwork, in_features: int) -> nn.Linear | None:
-    """The layer that reads the inputs, if its weights can be adapted column by column."""
+    """The layer that reads the inputs, if its columns can be scaled."""
     for layer in inner.modules():
         if isinstance(layer, nn.Linear) and layer.in_features >= in_features:
             return None if is_parametrized(layer) else layer
@@ -181,7 +181,7 @@ def chunk_scales(
 
 
 def _bisect(squares: Callable[[Tensor], Tensor], wanted: Tensor, shortest: float) -> Tensor:
-    """Lengths at which an increasing function reaches the wanted values, chunk by chunk."""
+    """Lengths at which an increasing function reaches the wanted values."""
     low, high = torch.full_like(wanted, shortest), torch.full_like(wanted, _LONGEST)
     for _ in range(_HALVINGS):
         middle = (low * high).sqrt()
@@ -196,7 +196,7 @@ def _bisect_on_curve(
     wanted: Tensor,
     shortest: float,
 ) -> Tensor:
-    """The same on a curve, with a factor for each chunk that is measured a few times."""
+    """Bisect on a curve, times a factor for each chunk that is measured repeatedly."""
     factor = torch.ones_like(wanted)
 
     def corrected(scales: Tensor) -> Tensor:

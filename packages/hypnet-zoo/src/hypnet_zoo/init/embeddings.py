@@ -33,8 +33,9 @@ def initialize_condition_embeddings(
     Example:
         >>> from hypnet_core.specs import ConditionSpec, TargetSpec
         >>> from hypnet_zoo.hypernets import HMLP
-        >>> hnet = HMLP(TargetSpec.from_shapes([[3, 2]]), ConditionSpec(count=2, size=4))
-        >>> initialize_condition_embeddings(hnet, lambda embedding, id: embedding.fill_(id))
+        >>> conditions = ConditionSpec(count=2, size=4)
+        >>> hnet = HMLP(TargetSpec.from_shapes([[3, 2]]), conditions)
+        >>> initialize_condition_embeddings(hnet, lambda e, number: e.fill_(number))
         >>> hnet.embedding(1)
         Parameter containing: tensor([1., 1., 1., 1.], requires_grad=True)
     """

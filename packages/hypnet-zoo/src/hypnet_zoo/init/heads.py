@@ -109,7 +109,7 @@ def initialize_heads(
 
 
 def _rows_of_variance(features: Tensor, count: int, variance: float) -> Tensor:
-    """Rows `[count, d]` whose products with the features have exactly this mean square."""
+    """Rows `[count, d]` whose products with the features have this mean square."""
     rows = torch.randn(count, features.shape[1], device=features.device, dtype=features.dtype)
     # The mean of (G z)^2 over rows and samples follows from the second moments of z,
     # without a product as large as the target.

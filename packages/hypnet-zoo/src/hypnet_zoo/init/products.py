@@ -46,6 +46,6 @@ def generate_product(inner: HyperNetwork, rows: Tensor, chunks: Tensor) -> Tenso
 
 
 def pairs(rows: Tensor, chunks: Tensor) -> Tensor:
-    """Concatenate rows `[B, r]` with chunks `[K, c]` or `[B, K, c]`: `[B, K, r + c]`."""
+    """Concatenate rows `[B, r]` with chunks `[(B,) K, c]`: `[B, K, r + c]`."""
     chunks = chunks.expand(len(rows), -1, -1)
     return torch.cat([rows.unsqueeze(1).expand(-1, chunks.shape[1], -1), chunks], dim=2)

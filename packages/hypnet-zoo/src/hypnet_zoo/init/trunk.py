@@ -59,7 +59,7 @@ def gain_of(activation: type[nn.Module] | None) -> float:
     return _GAINS[activation]
 
 
-# Every hypernetwork needs the gain of its activation, and finding one takes milliseconds.
+# Every hypernetwork needs the gain of its activation; one takes milliseconds to find.
 _GAINS: dict[type[nn.Module], float] = {}
 
 

@@ -26,7 +26,7 @@ class BatchNorm(_BatchNorm):
     | `running` | of the batch; running ones are updated | running |
     | `batch` | of the batch | of the batch |
     | `frozen` | 0 and 1 | 0 and 1 |
-    | `learnable` | of the batch; the parameters are moved towards them | the parameters |
+    | `learnable` | of the batch; the parameters move towards them | the parameters |
 
     Statistics given to `forward` have priority: in training those of the batch are used
     and the given ones are updated in place, in evaluation the given ones are used.

@@ -10,7 +10,7 @@ _SMALLEST = 4
 
 
 class Enlarge(nn.ConvTranspose2d):
-    """A transposed convolution from one size of image to another, the same or about twice as large.
+    """A transposed convolution to an image of the same or about twice the size.
 
     Args:
         before: Channels and `(height, width)` of the input.

@@ -70,7 +70,7 @@ def hidden_layers(
     batch_norm: bool = False,
     track_statistics: bool = True,
 ) -> nn.Sequential:
-    """Linear layers, each followed by batch norm, the activation and dropout, as chosen.
+    """Linear layers, each followed by batch norm, activation and dropout, as chosen.
 
     Args:
         in_features: Length of the input.

@@ -130,10 +130,11 @@ def modulate(
             modulated (put `modulation.layer_for(in_shape)` in front of it instead).
 
     Example:
-        >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+        >>> layers = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)
+        >>> net = nn.Sequential(*layers)
         >>> modulate(net, (1, 6, 6), Modulation(output=False))
-        >>> [(name, tuple(p.shape)) for name, p in net.named_parameters() if "context" in name]
-        [('0.context.gain', (4, 1, 1)), ('0.context.shift', (4, 1, 1))]
+        >>> {name: tuple(p.shape) for name, p in layers[0].context.named_parameters()}
+        {'gain': (4, 1, 1), 'shift': (4, 1, 1)}
     """
     if modulation is None:
         return
@@ -200,7 +201,7 @@ def _modulate_input(network: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...
 def _calls(
     network: nn.Module, in_shape: Sequence[int], like: Tensor
 ) -> list[tuple[nn.Module, tuple[int, ...]]]:
-    """Layers that a forward pass runs, in order, with the shape of one sample's output."""
+    """Layers in the order of a forward pass, with the shape of one sample's output."""
     calls: list[tuple[nn.Module, tuple[int, ...]]] = []
 
     def note(layer: nn.Module, _args: Any, output: Tensor) -> None:

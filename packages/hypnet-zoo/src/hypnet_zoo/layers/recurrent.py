@@ -241,7 +241,7 @@ class Recurrent(nn.Module):
     def _stepped(
         self, x: Tensor, state: State | None, *, context: ContextMod | None = None, start: int = 0
     ) -> tuple[Tensor, Tensor | None, State]:
-        """Run step by step; the products with the inputs are computed for all at once."""
+        """Run step by step, with the products with all inputs computed at once."""
         weight, recurrent = self._tensor("weight_ih_l0"), self._tensor("weight_hh_l0")
         bias = None
         if self.rnn.bias:

@@ -17,6 +17,7 @@ class TanhScan(torch.autograd.Function):
 
     @staticmethod
     def forward(z: Tensor, weight: Tensor, h: Tensor) -> Tensor:
+        """All states `[N, T, units]` from the first state `h`."""
         transposed = weight.t()
         states = []
         for z_t in z.unbind(1):
@@ -26,10 +27,12 @@ class TanhScan(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        """Keep what the backward pass needs."""
         ctx.save_for_backward(*inputs[1:], output)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of `z`, `weight` and `h`."""
         weight, start, states = ctx.saved_tensors
         slopes = (1 - states.square()).unbind(1)
         of_outputs = gradient.unbind(1)

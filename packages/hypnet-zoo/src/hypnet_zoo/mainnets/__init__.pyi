@@ -11,11 +11,11 @@ from .wide_resnet import WideResNet
 from .zenkenet import ZenkeNet
 
 __all__ = [
+    "MLP",
     "BiRNN",
     "BioConvNet",
     "ChunkedMLP",
     "LeNet",
-    "MLP",
     "ResNet",
     "ResNetImageNet",
     "SimpleRNN",

@@ -50,8 +50,10 @@ class ChunkedMLP(nn.Module):
     Example:
         >>> sizes = {"chunk_size": 10, "chunk_features": 3, "embedding_size": 4}
         >>> net = ChunkedMLP((25,), 2, chunk_hidden=(), hidden=(), **sizes)
-        >>> {name: tuple(p.shape) for name, p in net.named_parameters() if "weight" in name}
-        {'embeddings.weight': (3, 4), 'reduce.out.weight': (3, 14), 'mlp.out.weight': (2, 9)}
+        >>> net.embeddings.weight.shape, net.reduce.out.weight.shape
+        (torch.Size([3, 4]), torch.Size([3, 14]))
+        >>> net.mlp.out.weight.shape
+        torch.Size([2, 9])
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""LeNet, in the three sizes that are common today."""
+"""LeNet, in three common sizes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hypnet_zoo.mainnets._options import ImageOptions
 
 Arch = Literal["mnist_small", "mnist_large", "cifar"]
 
-# Up to so many images one grouped convolution for all sets of weights beats one
+# Up to this number of images one grouped convolution for all sets of weights beats one
 # convolution per set, on a CPU; its backward pass is slow.
 _FEW_IMAGES, _FEW_IMAGES_TO_LEARN_FROM = 16, 4
 
@@ -33,7 +33,9 @@ _SIZES: dict[str, tuple[int, int, int]] = {
 
 
 class LeNet(nn.Module):
-    """Two 5x5 convolutions, each followed by max pooling and a ReLU, a hidden layer and a linear output layer.
+    """LeNet: two 5x5 convolutions, a hidden layer and a linear output layer.
+
+    Each convolution is followed by max pooling and a ReLU.
 
     | arch | filters | hidden | parameters |
     | --- | --- | --- | --- |
@@ -48,7 +50,7 @@ class LeNet(nn.Module):
     Args:
         in_shape: `(C, H, W)`, at least 16 pixels in each direction.
         out_features: Number of outputs.
-        arch: Which size.
+        arch: The size.
         dropout: Probability that an activation is set to zero in training: after each
             convolution, before pooling, and after the hidden layer.
         **options: See `ImageOptions`.
@@ -58,7 +60,8 @@ class LeNet(nn.Module):
             [0, 1).
 
     Example:
-        >>> sum(p.numel() for p in LeNet((1, 28, 28), 10, arch="mnist_small").parameters())
+        >>> net = LeNet((1, 28, 28), 10, arch="mnist_small")
+        >>> sum(p.numel() for p in net.parameters())
         21840
 
     References:
@@ -113,7 +116,7 @@ class LeNet(nn.Module):
         return y
 
     def forward_batched(self, x: Tensor, *, weights: Mapping[str, Tensor], paired: bool) -> Any:
-        """The same for many sets of weights at once: grouped convolutions and batched matrix products.
+        """Run many sets of weights at once: grouped convolutions, batched products.
 
         Args:
             x: `[N, C, H, W]` for all sets, or `[B, N, C, H, W]` if `paired`.
@@ -138,7 +141,7 @@ class LeNet(nn.Module):
         return batched_linear(h, weights["out.weight"], weights["out.bias"])
 
     def _grouped(self, x: Tensor, weights: Mapping[str, Tensor], *, paired: bool) -> Tensor:
-        """What the hidden layer sees, `[B, N, features]`, by grouped convolutions."""
+        """Inputs of the hidden layer, `[B, N, features]`, by grouped convolutions."""
         h = x.transpose(0, 1) if paired else x
         for conv, relu in (("conv1", self.relu1), ("conv2", self.relu2)):
             h = self.dropout(batched_conv2d(h, weights[f"{conv}.weight"], weights[f"{conv}.bias"]))
@@ -146,7 +149,7 @@ class LeNet(nn.Module):
         return h.flatten(2).transpose(0, 1)
 
     def _one_by_one(self, x: Tensor, weights: Mapping[str, Tensor], *, paired: bool) -> Tensor:
-        """The same by one convolution per set, which is faster for more than a few images."""
+        """The same by one convolution per set: faster for more than a few images."""
         names = ("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias")
         inputs = (
             [channels_last(one) for one in x.unbind(0)]
@@ -163,5 +166,5 @@ class LeNet(nn.Module):
 
 
 def _after_convolutions(pixels: int) -> int:
-    """Height or width after two convolutions of 5 without padding, each followed by pooling by 2."""
+    """Height or width after two convolutions of 5, each followed by pooling by 2."""
     return ((pixels - 4) // 2 - 4) // 2

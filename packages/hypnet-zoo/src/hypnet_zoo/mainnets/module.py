@@ -37,9 +37,8 @@ def module(
 
     Example:
         >>> arguments = {"num_classes": "$out_features"}
-        >>> resnet = module(
-        ...     (3, 32, 32), 10, factory="torchvision.models:resnet18", arguments=arguments
-        ... )
+        >>> factory = "torchvision.models:resnet18"
+        >>> resnet = module((3, 32, 32), 10, factory=factory, arguments=arguments)
         >>> resnet.fc.out_features
         10
     """

@@ -99,7 +99,7 @@ class ResNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, and a shortcut around them that is added before the last ReLU."""
+    """Two 3x3 convolutions, and a shortcut that is added before the last ReLU."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[N, in_channels, H, W]` to `[N, out_channels, H / stride, W / stride]`."""
+        """Map `[N, C, H, W]` to `[N, out_channels, H / stride, W / stride]`."""
         h = self.relu1(self.norm1(self.conv1(x)))
         h = self.norm2(self.conv2(h))
         y: Tensor = self.relu2(h + self.shortcut(x))

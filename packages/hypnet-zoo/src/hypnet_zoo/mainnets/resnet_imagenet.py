@@ -31,12 +31,12 @@ _VARIANTS: dict[int, tuple[tuple[int, ...], bool]] = {
 
 
 class ResNetImageNet(nn.Module):
-    """A residual network of four groups: ResNet-18, 34, 50, 101, 152 and whatever lies between.
+    """A residual network of four groups: ResNet-18, 34, 50, 101, 152 and others.
 
     A 7x7 convolution of stride 2 with max pooling (the stem), four groups of blocks,
     the last three of which halve the resolution, global average pooling and a linear
-    layer. Parameters are named and shaped as in `torchvision.models`, so `state_dict`s
-    of the one fit the other, and outputs are equal.
+    layer. Parameters are named and shaped as in `torchvision.models`, so a `state_dict`
+    of one fits the other, and outputs are equal.
 
     Shapes:
         - Input: `[N, C, H, W]`
@@ -50,8 +50,8 @@ class ResNetImageNet(nn.Module):
         bottleneck: Blocks of 1x1, 3x3 and 1x1 convolutions with four times the feature
             maps at the end, instead of two 3x3 ones, if there is no `variant`.
         feature_maps: Feature maps of the stem and of the four groups.
-        shortcut: What changes the shape along a shortcut: a 1x1 convolution with batch
-            norm (`projection`), or subsampling and feature maps of zeros (`padding`).
+        shortcut: How a shortcut changes the shape: by a 1x1 convolution with batch norm
+            (`projection`), or by subsampling and feature maps of zeros (`padding`).
         small_images: A 3x3 convolution of stride 1 without pooling as stem, for images
             like CIFAR's.
         **options: See `ResidualOptions`.
@@ -61,7 +61,8 @@ class ResNetImageNet(nn.Module):
             `blocks` or `feature_maps` has the wrong length.
 
     Example:
-        >>> sum(p.numel() for p in ResNetImageNet((3, 224, 224), 1000, variant=18).parameters())
+        >>> net = ResNetImageNet((3, 224, 224), 1000, variant=18)
+        >>> sum(p.numel() for p in net.parameters())
         11689512
 
     References:

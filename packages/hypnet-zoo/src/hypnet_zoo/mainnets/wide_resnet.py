@@ -19,7 +19,7 @@ from hypnet_zoo.mainnets.resnet import group_widths
 
 
 class WideResNet(nn.Module):
-    r"""The wide residual network WRN-$(6n + 4)$-$k$ with blocks of two 3x3 convolutions.
+    r"""The wide residual network WRN-$(6n + 4)$-$k$ with two convolutions per block.
 
     Batch norm and ReLU stand before each convolution. Where a block changes the number
     of feature maps or the resolution, its shortcut is a 1x1 convolution of the
@@ -131,7 +131,7 @@ class WideBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[N, in_channels, H, W]` to `[N, out_channels, H / stride, W / stride]`."""
+        """Map `[N, C, H, W]` to `[N, out_channels, H / stride, W / stride]`."""
         activated = self.relu1(self.norm1(x))
         h = self.dropout(self.conv1(activated))
         h = self.conv2(self.relu2(self.norm2(h)))

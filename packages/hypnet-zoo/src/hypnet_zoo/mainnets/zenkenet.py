@@ -16,10 +16,11 @@ from hypnet_zoo.mainnets._options import ImageOptions
 
 
 class ZenkeNet(nn.Module):
-    """Four 3x3 convolutions in two groups, each group with pooling and dropout, a hidden layer of 512 units and a linear output layer.
+    """The network of four 3x3 convolutions from the synaptic-intelligence paper.
 
-    The first convolution of each group is padded, the second is not; 32 filters in the
-    first group, 64 in the second.
+    The convolutions form two groups, each with pooling and dropout; a hidden layer of
+    512 units and a linear output layer follow. The first convolution of each group is
+    padded, the second is not; 32 filters in the first group, 64 in the second.
 
     Shapes:
         - Input: `[N, C, H, W]`
@@ -95,5 +96,5 @@ class ZenkeNet(nn.Module):
 
 
 def _after_convolutions(pixels: int) -> int:
-    """Height or width after two groups that each lose two pixels and are pooled by 2."""
+    """Height or width after two groups that lose two pixels and are pooled by 2."""
     return ((pixels - 2) // 2 - 2) // 2

@@ -16,10 +16,10 @@ from hypnet_core.networks import HyperNetwork, Weights
 class OutputRegularizer:
     r"""Penalises changes of the weights generated for earlier conditions.
 
-    $$ R(\theta) = \frac{1}{T} \sum_{j=1}^{T} s_j \sum_i F_{ji}\,\bigl(h_i(e_j, \theta) -
-    \omega^*_{ji}\bigr)^2 $$
+    $$ R(\theta) = \frac{1}{T} \sum_{j=1}^{T} s_j \sum_i F_{ji}\,
+    \bigl(h_i(e_j, \theta) - \omega^*_{ji}\bigr)^2 $$
 
-    where $\omega^*_j$ are the weights of condition $j$ when this object was made, before
+    where $\omega^*_j$ are the weights of condition $j$ when this object is made, before
     the new task is learned. The importances $F$ and the scales $s$ are 1 unless given.
 
     Targets are generated in evaluation mode, and compared with weights generated in the
@@ -105,7 +105,7 @@ class OutputRegularizer:
         ).sum()
 
     def blocks(self, *, generator: torch.Generator | None = None) -> list[list[int]]:
-        """The conditions of this step, in blocks for one call of the hypernetwork each."""
+        """The conditions of this step, in blocks of one call each."""
         chosen = self.conditions
         if self.max_conditions is not None and self.max_conditions < len(chosen):
             picks = torch.randperm(len(chosen), generator=generator)[: self.max_conditions].tolist()
@@ -134,7 +134,7 @@ class OutputRegularizer:
         return (sums if self._scale is None else sums * self._scale[rows]).sum() / total
 
     def targets(self, conditions: Sequence[int]) -> Tensor:
-        r"""The weights of some conditions at the start: $\omega^*$, `[len(conditions), numel]`."""
+        r"""The weights $\omega^*$ of some conditions, `[len(conditions), numel]`."""
         if self._targets is None:
             return self._generate_fixed(conditions)
         rows = self._rows(conditions)
@@ -167,7 +167,7 @@ class OutputRegularizer:
 
     @torch.no_grad()
     def _generate_fixed(self, conditions: Sequence[int]) -> Tensor:
-        """Generate in evaluation mode, with the parameters of the start if they were kept."""
+        """Generate in evaluation mode, with the kept parameters if there are any."""
         was_training = self.hypernet.training
         self.hypernet.eval()
         try:

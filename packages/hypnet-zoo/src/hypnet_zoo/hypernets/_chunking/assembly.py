@@ -52,7 +52,7 @@ class Assembly:
         chunking.warn_of_unused(self.parts)
 
     def __call__(self, outputs: Sequence[Tensor]) -> Tensor:
-        """Flat weights `[B, numel]` from one tensor `[B, chunks, scalars]` per group."""
+        """Map one tensor `[B, chunks, scalars]` per group to weights `[B, numel]`."""
         written = {
             (number, tensor): rows.unbind(1)
             for number, (group, output) in enumerate(
@@ -117,7 +117,7 @@ class Assembly:
         return Weights.of(self.target, result)
 
     def _trace(self, function: Assemble) -> Mapping[Piece, list[ParamSpec]]:
-        """Run the function on numbered pieces to see which tensor each of them reaches."""
+        """Run the function on numbered pieces to see which tensors they reach."""
         pieces = list(self.chunking.all_pieces())
         chunks: dict[tuple[int, int], list[Tensor]] = {}
         for number, piece in enumerate(pieces):

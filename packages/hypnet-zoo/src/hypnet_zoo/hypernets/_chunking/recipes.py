@@ -54,7 +54,7 @@ def resnet(
     hidden: tuple[int, ...] = (100, 100),
     bias: bool = True,
 ) -> Chunking:
-    """Chunks of a `resnet`, layer by layer: weight and bias of a layer, and the norm that follows it.
+    """Chunks of a `resnet`: weight and bias of a layer, and the norm after it.
 
     Eight groups: the first layer; of each of the three parts of the network its first
     convolution, then all others; the output layer. With n blocks they have 1, 1, 2n -
@@ -99,7 +99,7 @@ def wide_resnet(
     hidden: tuple[int, ...] = (100, 100),
     bias: bool = True,
 ) -> Chunking:
-    """Chunks of a `wide_resnet`, layer by layer: weight and bias of a convolution, and the norm that follows it.
+    """Chunks of a `wide_resnet`: a convolution, and the norm after it.
 
     Up to eleven groups: the first layer; of each of the three parts of the network its
     first convolution, then all others; the shortcuts, each by itself; the output layer.
@@ -143,7 +143,9 @@ def wide_resnet(
 
 
 def economical_ensemble(target: TargetSpec) -> Chunking:
-    """The chunking of WRN-28-10 of the paper: eight linear generators without bias, and 42 chunks.
+    """The chunking of WRN-28-10 in the paper on economical ensembles.
+
+    It has eight linear generators without bias, and 42 chunks.
 
     Its target is the convolutions alone (`generate=["*conv*", "*shortcut*"]`). Use it
     with `conditional_chunks` and conditions of size 0: the chunk embeddings are all
@@ -183,7 +185,7 @@ CHUNKINGS: Mapping[str, Callable[..., Chunking]] = {
 def chunking_of(
     target: TargetSpec, chunking: Chunking | str, options: Mapping[str, Any]
 ) -> Chunking:
-    """The chunking that a document, the name of a recipe or an import string describes.
+    """The chunking of a document, the name of a recipe or an import string.
 
     Raises:
         SpecError: There is no such recipe, it has no such option, or it does not return
