@@ -17,7 +17,8 @@ from hypnet_core.networks import HyperNetwork
 from hypnet_core.runs import make_directory, write_atomic, write_json
 from hypnet_core.specs import ParamSpec
 from hypnet_zoo.hypernets.delta import Delta
-from hypnet_zoo.hypernets.low_rank import LowRank, is_matrix
+from hypnet_zoo.hypernets.low_rank import LowRank
+from hypnet_zoo.hypernets.low_rank_factors import is_matrix
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _PREFIX = "base_model.model."  # PEFT's wrapper around the module that it adapts

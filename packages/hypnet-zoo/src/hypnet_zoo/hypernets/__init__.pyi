@@ -1,14 +1,16 @@
 from ._chunking.documents import ChunkGroup, Chunking, Layout, Piece
 from ._chunking.recipes import by_shape, economical_ensemble, resnet, wide_resnet
+from ._parts import Part
 from .chunked import Chunked, chunked
 from .chunked_hdeconv import ChunkedHDeconv
 from .chunked_hmlp import ChunkedHMLP
-from .container import Container, Part, container
+from .container import Container, container
 from .delta import Delta, delta, read_weights
 from .encoded import Encoded
 from .hdeconv import HDeconv
 from .hmlp import HMLP
-from .low_rank import LowRank, low_rank, low_rank_factors
+from .low_rank import LowRank, low_rank
+from .low_rank_factors import low_rank_factors
 from .magnitude_invariant import CosineSine, magnitude_invariant
 from .perturbation import Inputs, Perturbed, perturbation
 from .several_targets import SeveralTargets

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
-from typing import Literal, TypeAlias, Unpack
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from hypnet_core.errors import ConditionError, SpecError, did_you_mean, listed
+from hypnet_core.errors import ConditionError, SpecError, listed
 from hypnet_core.networks import HyperNetwork, Weights
 from hypnet_core.plugins import HypernetChoice, with_defaults
-from hypnet_core.specs import ConditionSpec, ParamSpec, Spec, TargetSpec
+from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._inner import build_inner, check_hypernetwork, initializable
+from hypnet_zoo.hypernets._parts import Part, check_by_name, chosen_parts, common_conditions, joined
 from hypnet_zoo.init.draw import drawn_weights
 from hypnet_zoo.init.moments import restricted, wanted_moments
 from hypnet_zoo.init.options import Init, InitOption
@@ -91,10 +91,10 @@ class Container(HyperNetwork):
             name: spec for name, spec in (("shared", shared), ("own", own)) if spec is not None
         }
         if combine is None:
-            _check_by_name(target, specs)
+            check_by_name(target, specs)
         super().__init__(
             target,
-            _common_conditions(members, conditions),
+            common_conditions(members, conditions),
             conditional={OWN: (own.numel,)} if own else None,
             embeddings=False,
         )
@@ -264,72 +264,6 @@ class Container(HyperNetwork):
             raise SpecError(f"combine does not give the target: {error}") from error
 
 
-def _check_by_name(target: TargetSpec, specs: Mapping[str, TargetSpec]) -> None:
-    """Refuse parts that do not hold every tensor of the target exactly once."""
-    writers: dict[str, str] = {}
-    for part, spec in specs.items():
-        for param in spec.params:
-            if param.name not in target:
-                raise SpecError(
-                    f"{part} generates {param.name!r}, which the target"
-                    f" lacks{did_you_mean(param.name, target.names)}"
-                )
-            if param.name in writers:
-                raise SpecError(f"{param.name} comes from both {writers[param.name]} and {part}")
-            if param.shape != target[param.name].shape:
-                raise SpecError(
-                    f"{part} generates {param.name} with shape {list(param.shape)}, the target's is"
-                    f" {list(target[param.name].shape)}"
-                )
-            writers[param.name] = part
-    missing = [name for name in target.names if name not in writers]
-    if missing:
-        raise SpecError(
-            f"nothing generates {len(missing)} of the target's {len(target)} tensors:"
-            f" {listed(missing)}"
-        )
-
-
-def _common_conditions(
-    members: Sequence[HyperNetwork], conditions: ConditionSpec | None
-) -> ConditionSpec:
-    """The conditions of all members, and the size of their unconditional input."""
-    if conditions is None and not members:
-        raise SpecError("a container without hypernetworks needs conditions=")
-    specs = [member.conditions for member in members]
-    first = specs[0] if conditions is None else conditions
-    for i, spec in enumerate(specs):
-        if spec.count != first.count:
-            other = "the container" if conditions is not None else "members[0]"
-            raise SpecError(
-                f"members[{i}] has {spec.count} conditions, {other} has {first.count}: they must"
-                " agree"
-            )
-    inputs = sorted({spec.input_size for spec in specs if spec.input_size})
-    if len(inputs) > 1:
-        raise SpecError(
-            f"the members take unconditional inputs of different sizes: {listed(map(str, inputs))}"
-        )
-    return first.model_copy(update={"input_size": inputs[0] if inputs else 0})
-
-
-Source: TypeAlias = Literal["shared", "own"] | HypernetChoice
-
-
-class Part(Spec):
-    """The source of some of a target's tensors.
-
-    Attributes:
-        names: Globs over names of tensors, or kinds such as `"norm_scale"`. A tensor
-            belongs to the first part that matches.
-        source: `"shared"` for one tensor for all conditions, `"own"` for one per
-            condition, or a hypernetwork with its options.
-    """
-
-    names: tuple[str, ...]
-    source: Source
-
-
 def container(
     target: TargetSpec,
     conditions: ConditionSpec,
@@ -354,7 +288,7 @@ def container(
     """
     init = with_defaults(InitOption, options)["init"]
     wanted_moments(target, init)  # refuses overrides that match nothing
-    chosen, left = _chosen_parts(target, parts)
+    chosen, left = chosen_parts(target, parts)
     members = [
         build_inner(source, spec, conditions)
         for spec, source in chosen
@@ -366,35 +300,8 @@ def container(
     return Container(
         target,
         members,
-        shared=_joined([spec for spec, source in chosen if source == "shared"]),
-        own=_joined([spec for spec, source in chosen if source == OWN]),
+        shared=joined([spec for spec, source in chosen if source == "shared"]),
+        own=joined([spec for spec, source in chosen if source == OWN]),
         conditions=conditions,
         init=init,
     )
-
-
-def _chosen_parts(
-    target: TargetSpec, parts: Sequence[Part]
-) -> tuple[list[tuple[TargetSpec, Source]], TargetSpec | None]:
-    """The tensors of each part, and those that no part names."""
-    left = target
-    chosen: list[tuple[TargetSpec, Source]] = []
-    for part in parts:
-        found = tuple(param for param in left.params if _matches(param, part.names))
-        if not found:
-            raise SpecError(
-                f"parts: {listed(part.names)} matches no tensor that is left: {listed(left.names)}"
-            )
-        spec = TargetSpec(params=found)
-        chosen.append((spec, part.source))
-        left = TargetSpec(params=tuple(param for param in left.params if param.name not in spec))
-    return chosen, left if left.params else None
-
-
-def _matches(param: ParamSpec, names: Sequence[str]) -> bool:
-    return any(name == param.kind.value or fnmatchcase(param.name, name) for name in names)
-
-
-def _joined(specs: Sequence[TargetSpec]) -> TargetSpec | None:
-    params = tuple(param for spec in specs for param in spec.params)
-    return TargetSpec(params=params) if params else None

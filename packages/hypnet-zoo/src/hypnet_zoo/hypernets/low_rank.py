@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import HyperNetwork, Weights
 from hypnet_core.plugins import with_defaults
-from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
+from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo._options import only
 from hypnet_zoo.hypernets._inner import (
     InnerOption,
@@ -23,73 +23,14 @@ from hypnet_zoo.hypernets._inner import (
     initializable,
     refuse_inner_init,
 )
+from hypnet_zoo.hypernets.low_rank_factors import A, B, is_matrix, low_rank_factors, sides
 from hypnet_zoo.hypernets.wrapper import Wrapper
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.moments import Moments, wanted_moments
 from hypnet_zoo.init.options import Init, InitOption
 from hypnet_zoo.init.protocols import Initializable
 
-A, B = "lora_A", "lora_B"
 _SAMPLES = 512  # conditions to measure the start with
-
-
-def low_rank_factors(target: TargetSpec, rank: int) -> TargetSpec:
-    r"""The factors to generate so that every matrix of a target has rank `rank`.
-
-    A weight or embedding `[out, in, *kernel]` counts as a matrix `[out, in · kernel]`
-    and is replaced by its factors `NAME.lora_A` of shape `[rank, in · kernel]` and
-    `NAME.lora_B` of shape `[out, rank]`; everything else stays as it is.
-
-    Raises:
-        SpecError: The rank is not positive, or the target has no matrix.
-
-    Example:
-        >>> target = TargetSpec.from_shapes([[20, 3, 5, 5], [20]])
-        >>> low_rank_factors(target, rank=2).shapes
-        ((2, 75), (20, 2), (20,))
-    """
-    if rank < 1:
-        raise SpecError(f"the rank must be positive, got {rank}")
-    params: list[ParamSpec] = []
-    for param in target.params:
-        if not is_matrix(param):
-            params.append(param)
-            continue
-        rows, columns = _sides(param)
-        params.append(
-            ParamSpec(
-                name=f"{param.name}.{A}",
-                shape=(rank, columns),
-                kind=ParamKind.WEIGHT,
-                layer=param.layer,
-            )
-        )
-        params.append(
-            ParamSpec(
-                name=f"{param.name}.{B}",
-                shape=(rows, rank),
-                kind=ParamKind.WEIGHT,
-                layer=param.layer,
-            )
-        )
-    if len(params) == len(target):
-        raise SpecError(
-            "the target holds no weight of two or more dimensions: there is nothing to factorise"
-        )
-    return TargetSpec(params=tuple(params))
-
-
-def is_matrix(param: ParamSpec) -> bool:
-    """Whether a parameter is the product of two factors."""
-    return (
-        len(param.shape) > 1
-        and param.kind in {ParamKind.WEIGHT, ParamKind.EMBEDDING}
-        and param.numel > 0
-    )
-
-
-def _sides(param: ParamSpec) -> tuple[int, int]:
-    return param.shape[0], math.prod(param.shape[1:])
 
 
 class LowRankOptions(InitOption, total=False):
@@ -164,7 +105,7 @@ class LowRank(Wrapper):
         self.rank = rank
         self.alpha = float(rank if alpha is None else alpha)
         self.matrices = [param for param in target.params if is_matrix(param)]
-        widths = [_sides(param)[1] for param in self.matrices]
+        widths = [sides(param)[1] for param in self.matrices]
         self.shared_A = nn.Parameter(torch.cat([_like_linear(rank, width) for width in widths]))
         self.starts: tuple[Moments, ...] = ()
         self.init = chosen["init"]
@@ -196,7 +137,7 @@ class LowRank(Wrapper):
             return
         self.starts = wanted_moments(self.target, self.init)
         wanted = dict(zip(self.target.names, self.starts, strict=True))
-        widths = {param.name: _sides(param)[1] for param in self.matrices}
+        widths = {param.name: sides(param)[1] for param in self.matrices}
         variances = {
             name: wanted[name].mean_square * width / (self.scale**2 * self.rank)
             for name, width in widths.items()
@@ -216,7 +157,7 @@ class LowRank(Wrapper):
             glob_escape(name): moments for name, moments in wanted.items() if name not in variances
         }
         for param in self.matrices:
-            overrides[f"{glob_escape(param.name)}.{A}"] = (0.0, 2.0 / (3.0 * _sides(param)[1]))
+            overrides[f"{glob_escape(param.name)}.{A}"] = (0.0, 2.0 / (3.0 * sides(param)[1]))
         for name, variance in variances.items():
             overrides[f"{glob_escape(name)}.{B}"] = (0.0, variance)
         return self.init.model_copy(update={"overrides": overrides})
@@ -273,7 +214,7 @@ class LowRank(Wrapper):
         )
 
     def _factors(self, generated: Weights) -> dict[str, tuple[Tensor, Tensor]]:
-        shared = self.shared_A.split([self.rank * _sides(param)[1] for param in self.matrices])
+        shared = self.shared_A.split([self.rank * sides(param)[1] for param in self.matrices])
         return {
             param.name: (
                 generated[f"{param.name}.{A}"] + own.view(self.rank, -1),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Unpack
 
 import torch
@@ -21,7 +21,12 @@ from hypnet_core.plugins import (
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._base import InitializedHyperNetwork
 from hypnet_zoo.hypernets._chunking.assembly import Assemble, Assembly
-from hypnet_zoo.hypernets._chunking.documents import ChunkGroup, Chunking, Piece
+from hypnet_zoo.hypernets._chunking.documents import ChunkGroup, Chunking
+from hypnet_zoo.hypernets._chunking.moments import (
+    mean_moments,
+    moments_of_chunks,
+    variances_of_chunks,
+)
 from hypnet_zoo.hypernets._chunking.recipes import chunking_of
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.init.chunks import chunk_scales
@@ -191,15 +196,15 @@ class StructuredHMLP(InitializedHyperNetwork):
         init: Init,
     ) -> None:
         writer = self.hmlps()[number]
-        per_chunk = self._moments_of(number, wanted)
-        average = tuple(_mean(of_tensor) for of_tensor in zip(*per_chunk, strict=True))
+        per_chunk = moments_of_chunks(self.assembly, number, wanted)
+        average = tuple(mean_moments(of_tensor) for of_tensor in zip(*per_chunk, strict=True))
         rows = shared[: max(8, _ROWS // len(per_chunk))]
         if chunks is None:
             writer.initialize_to(average, rows, trunk=init.trunk)
             return
         some = chunks if chunks.ndim == 2 else chunks[: len(rows)]
         writer.initialize_to(average, pairs(rows, some).flatten(0, 1), trunk=init.trunk)
-        squares = self._squares(number, per_chunk, average)
+        squares = variances_of_chunks(self.chunking.groups[number].sizes, per_chunk, average)
         alike = float(squares.max()) <= 1.01 * float(squares.min())
         if alike or init.chunk_embedding_std is not None:
             return
@@ -221,35 +226,6 @@ class StructuredHMLP(InitializedHyperNetwork):
             writer.target,
             average,
         )
-
-    def _moments_of(self, group: int, wanted: Mapping[str, Moments]) -> list[list[Moments | None]]:
-        """Moments for each tensor of each chunk; `None` if it is not used."""
-        document, parts = self.chunking.groups[group], self.assembly.parts
-
-        def moments(piece: Piece) -> Moments | None:
-            return _mean(wanted[param.name] for param in parts[piece]) if piece in parts else None
-
-        return [
-            [moments(Piece(group, chunk, tensor)) for tensor in range(len(document.shapes))]
-            for chunk in range(document.count)
-        ]
-
-    def _squares(
-        self, group: int, per_chunk: list[list[Moments | None]], average: tuple[Moments, ...]
-    ) -> Tensor:
-        """Average variance that each chunk of a group should have, `[K]`.
-
-        Means do not count, since biases write them.
-        """
-        sizes = self.chunking.groups[group].sizes
-        chunks = (
-            sum(
-                n * (one or other).variance
-                for n, one, other in zip(sizes, chunk, average, strict=True)
-            )
-            for chunk in per_chunk
-        )
-        return torch.tensor(list(chunks)) / sum(sizes)
 
     def _embeddings_of(self, group: int) -> list[nn.Parameter]:
         name = f"chunks_{group}"
@@ -304,17 +280,6 @@ def _writer(number: int, group: ChunkGroup, in_features: int) -> HMLP:
     options = values_of(validated(model, group.options))
     inputs = ConditionSpec(count=0, size=in_features)
     return HMLP(TargetSpec.from_shapes(group.shapes), inputs, **options)
-
-
-def _mean(moments: Iterable[Moments | None]) -> Moments:
-    """The average of those that are known; zero if none is."""
-    known = [one for one in moments if one is not None]
-    if not known:
-        return Moments(0.0, 0.0)
-    return Moments(
-        sum(one.mean for one in known) / len(known),
-        sum(one.variance for one in known) / len(known),
-    )
 
 
 def structured_hmlp(

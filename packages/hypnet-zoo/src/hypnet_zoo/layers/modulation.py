@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
 from hypnet_zoo.layers.activations import ACTIVATIONS
-from hypnet_zoo.layers.context_mod import ContextMod, StepwiseContextMod
+from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.local_conv2d import LocalConv2d
+from hypnet_zoo.layers.stepwise_context_mod import StepwiseContextMod
 
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, LocalConv2d)
 """Layers whose outputs are modulated."""

@@ -7,23 +7,20 @@ layers run as a loop over time.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, NamedTuple, TypedDict, Unpack, cast, get_args
+from typing import NamedTuple, Unpack, cast, get_args
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.plugins import with_defaults
-from hypnet_zoo.layers.activations import ActivationName, activation_module
-from hypnet_zoo.layers.context_mod import ContextMod, StepwiseContextMod
+from hypnet_zoo.layers.activations import activation_module
+from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.modulation import Modulation
+from hypnet_zoo.layers.recurrent_options import RecurrentInit, RecurrentLayerOptions, check_options
+from hypnet_zoo.layers.stepwise_context_mod import StepwiseContextMod
 from hypnet_zoo.layers.tanh_scan import TanhScan
-
-Cell = Literal["elman", "lstm"]
-RecurrentInit = Literal["uniform", "orthogonal", "kaiming"]
-ContextAt = Literal["every_step", "last_step"]
 
 State = tuple[Tensor, Tensor | None]
 
@@ -39,56 +36,6 @@ class Sequence(NamedTuple):
 
     outputs: Tensor
     internal: Tensor | None
-
-
-class RecurrentLayerOptions(TypedDict, total=False):
-    """Options of a recurrent layer."""
-
-    cell: Annotated[
-        Cell, Field(default="lstm", description="Kind of recurrent layer: `elman` or `lstm`.")
-    ]
-    activation: Annotated[
-        ActivationName,
-        Field(default="tanh", description="Nonlinearity of Elman and fully connected layers."),
-    ]
-    bias: Annotated[bool, Field(default=True, description="Whether layers have biases.")]
-    output_step: Annotated[
-        bool,
-        Field(
-            default=False,
-            description=(
-                "Whether an Elman layer computes an output from its hidden state with a matrix of"
-                " its own."
-            ),
-        ),
-    ]
-    bptt_depth: Annotated[
-        int | None,
-        Field(
-            default=None,
-            description=(
-                "Number of last time steps that gradients flow through, in each direction; all by"
-                " default."
-            ),
-        ),
-    ]
-    context_at: Annotated[
-        ContextAt,
-        Field(
-            default="every_step",
-            description="Modulate recurrent layers at every time step, or at the last one only.",
-        ),
-    ]
-    context_steps: Annotated[
-        int,
-        Field(
-            default=0,
-            description=(
-                "Number of time steps with gains and shifts of their own, the most that a sequence"
-                " may have; 0 for the same at all time steps."
-            ),
-        ),
-    ]
 
 
 class Recurrent(nn.Module):
@@ -123,7 +70,7 @@ class Recurrent(nn.Module):
     ) -> None:
         super().__init__()
         chosen = with_defaults(RecurrentLayerOptions, options)
-        _check(in_features, units, chosen)
+        check_options(in_features, units, chosen)
         cell, activation, bias = chosen["cell"], chosen["activation"], chosen["bias"]
         self.cell, self.bptt_depth = cell, chosen["bptt_depth"]
         self.context_at = chosen["context_at"]
@@ -343,22 +290,3 @@ def _modulated(x: Tensor, factor: Tensor | None, shift: Tensor | None) -> Tensor
     if factor is None:
         return x if shift is None else x + shift
     return x * factor if shift is None else torch.addcmul(shift, x, factor)
-
-
-def _check(in_features: int, units: int, options: RecurrentLayerOptions) -> None:
-    if in_features < 1 or units < 1:
-        raise SpecError(f"a recurrent layer needs inputs and units, got {in_features} and {units}")
-    cell, context_at = options["cell"], options["context_at"]
-    if cell not in get_args(Cell):
-        raise SpecError(f"cell: there is no {cell!r}{did_you_mean(cell, get_args(Cell))}")
-    depth = options["bptt_depth"]
-    if depth is not None and depth < 1:
-        raise SpecError(f"bptt_depth must be at least 1, got {depth}")
-    if context_at not in get_args(ContextAt):
-        raise SpecError(
-            f"context_at: there is no {context_at!r}{did_you_mean(context_at, get_args(ContextAt))}"
-        )
-    if options["context_steps"] < 0:
-        raise SpecError(f"context_steps must not be negative, got {options['context_steps']}")
-    if options["output_step"] and cell != "elman":
-        raise SpecError("output_step belongs to Elman layers: an LSTM has an output gate")

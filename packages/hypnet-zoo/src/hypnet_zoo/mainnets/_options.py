@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hypnet_zoo.layers.batch_norm import Statistics
 from hypnet_zoo.layers.modulation import ContextOption
-from hypnet_zoo.layers.recurrent import RecurrentInit, RecurrentLayerOptions
+from hypnet_zoo.layers.recurrent_options import RecurrentInit, RecurrentLayerOptions
 
 
 class SpectralOption(TypedDict, total=False):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.plugins import with_defaults
 from hypnet_zoo.layers.batched import batched_conv2d, batched_linear
-from hypnet_zoo.layers.context_mod import context_layers
+from hypnet_zoo.layers.contexts import context_layers
 from hypnet_zoo.layers.images import channels_last, check_images, halved, image_shape
 from hypnet_zoo.layers.modulation import modulate
 from hypnet_zoo.layers.spectral_norms import with_spectral_norms

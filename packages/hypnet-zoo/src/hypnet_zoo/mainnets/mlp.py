@@ -14,7 +14,7 @@ from hypnet_core.errors import SpecError
 from hypnet_core.plugins import with_defaults
 from hypnet_zoo.layers.activations import ActivationName, activation_module
 from hypnet_zoo.layers.batched import batched_linear
-from hypnet_zoo.layers.context_mod import context_layers
+from hypnet_zoo.layers.contexts import context_layers
 from hypnet_zoo.layers.hidden import HiddenOptions, LayerOptions, NormOptions, hidden_layers
 from hypnet_zoo.layers.modulation import ContextOption, modulate
 

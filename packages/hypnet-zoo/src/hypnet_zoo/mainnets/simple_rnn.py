@@ -14,7 +14,8 @@ from hypnet_zoo._options import only
 from hypnet_zoo.layers.activations import ActivationName, activation_module
 from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.modulation import Modulation, attach
-from hypnet_zoo.layers.recurrent import Recurrent, RecurrentLayerOptions
+from hypnet_zoo.layers.recurrent import Recurrent
+from hypnet_zoo.layers.recurrent_options import RecurrentLayerOptions
 from hypnet_zoo.mainnets._options import RecurrentOptions
 
 
