@@ -15,14 +15,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from hypercl_step import copy_parameters
-from measure import interleaved, median_ms, peak_memory, ratio
+from measure import interleaved, median_ms, peak_memory, predecessor, ratio
 
 from hypnet_core import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets.chunked import ChunkedHMLP
-from hypnet_zoo.hypernets.hmlp import HMLP
+from hypnet_zoo.hypernets import HMLP, ChunkedHMLP
 
 MLP_SHAPES = [[100, 784], [100], [100, 100], [100], [10, 100], [10]]
 CASES: list[tuple[str, int | None, int, float | None]] = [
@@ -72,9 +70,8 @@ def ours(target: str, chunk: int | None, count: int) -> tuple[Callable[[], torch
 
 
 def theirs(target: str, chunk: int | None, count: int, like: Any) -> Callable[[], torch.Tensor]:
-    np.int = int  # type: ignore[attr-defined]  # hypnettorch predates numpy 1.24
-    from hypnettorch.hnets import HMLP as TheirHMLP
-    from hypnettorch.hnets import ChunkedHMLP as TheirChunkedHMLP
+    TheirHMLP = predecessor("hypnettorch.hnets:HMLP")
+    TheirChunkedHMLP = predecessor("hypnettorch.hnets:ChunkedHMLP")
 
     options = {"cond_in_size": 8, "layers": (100, 100), "num_cond_embs": count, "verbose": False}
     shapes = shapes_of(target)

@@ -14,18 +14,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from measure import interleaved, median_ms, peak_memory, ratio
+from measure import interleaved, median_ms, peak_memory, predecessor, ratio
 
 from hypnet_core import ConditionSpec, MainNetwork, TaskSpec
 from hypnet_core.tasks import Batch
-from hypnet_zoo.experiments.hypercl_config import ContinualConfig, TrainConfig
-from hypnet_zoo.experiments.training import TaskTrainer
-from hypnet_zoo.hypernets.chunked import ChunkedHMLP
-from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.mainnets.mlp import MLP
+from hypnet_zoo.experiments import ContinualConfig, TaskTrainer, TrainConfig
+from hypnet_zoo.hypernets import HMLP, ChunkedHMLP
+from hypnet_zoo.mainnets import MLP
 
 BETA, LR, BATCH = 0.01, 1e-3, 32
 GOALS = {
@@ -67,11 +64,11 @@ def ours(kind: str, tasks: int) -> tuple[Step, Any]:
 
 
 def theirs(kind: str, tasks: int, like: Any) -> tuple[Step, Any]:
-    np.int = int  # type: ignore[attr-defined]  # hypnettorch predates numpy 1.24
-    from hypnettorch.hnets import HMLP as TheirHMLP
-    from hypnettorch.hnets import ChunkedHMLP as TheirChunkedHMLP
-    from hypnettorch.mnets import MLP as TheirMLP
-    from hypnettorch.utils.hnet_regularizer import calc_fix_target_reg, get_current_targets
+    TheirHMLP = predecessor("hypnettorch.hnets:HMLP")
+    TheirChunkedHMLP = predecessor("hypnettorch.hnets:ChunkedHMLP")
+    TheirMLP = predecessor("hypnettorch.mnets:MLP")
+    calc_fix_target_reg = predecessor("hypnettorch.utils.hnet_regularizer:calc_fix_target_reg")
+    get_current_targets = predecessor("hypnettorch.utils.hnet_regularizer:get_current_targets")
 
     net = TheirMLP(n_in=784, n_out=10, hidden_layers=(100, 100), no_weights=True, verbose=False)
     options = {

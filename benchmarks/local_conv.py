@@ -12,19 +12,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-import numpy as np
+import torch
+from measure import interleaved, median_ms, peak_memory, predecessor, ratio
+from torch import Tensor
 
-np.int = int  # type: ignore[attr-defined]  # the predecessor was written for an older numpy
+from hypnet_core import MainNetwork, Weights
+from hypnet_zoo.layers import LocalConv2d
+from hypnet_zoo.mainnets import BioConvNet
 
-import torch  # noqa: E402
-from hypnettorch.mnets.bio_conv_net import BioConvNet as TheirNet  # noqa: E402
-from hypnettorch.utils.local_conv2d_layer import LocalConv2dLayer as TheirLayer  # noqa: E402
-from measure import interleaved, median_ms, peak_memory, ratio  # noqa: E402
-from torch import Tensor  # noqa: E402
-
-from hypnet_core import MainNetwork, Weights  # noqa: E402
-from hypnet_zoo.layers.local_conv2d import LocalConv2d  # noqa: E402
-from hypnet_zoo.mainnets.bio_conv_net import BioConvNet  # noqa: E402
+TheirNet = predecessor("hypnettorch.mnets.bio_conv_net:BioConvNet")
+TheirLayer = predecessor("hypnettorch.utils.local_conv2d_layer:LocalConv2dLayer")
 
 Sides = dict[str, Callable[[], object]]
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from hypnet_core import MainNetwork, Weights
 from hypnet_core.networks import weights_of
-from hypnet_zoo.mainnets.mlp import MLP
+from hypnet_zoo.mainnets import MLP
 
 SETS = 20
 

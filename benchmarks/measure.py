@@ -1,4 +1,4 @@
-"""Interleaved timing of two or more sides in one process, and peak memory in a child of its own."""
+"""Interleaved timing in one process, peak memory in a child process, the predecessor."""
 
 from __future__ import annotations
 
@@ -8,19 +8,32 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from hypnet_core.import_strings import import_object
 
 Side = Callable[[], object]
 
 
-BLOCK = 0.01  # seconds that a turn takes at least: a single short call would be timed with its code cold in the processor's caches
+# Seconds that a turn takes at least: a single short call would be timed with its code
+# cold in the processor's caches.
+BLOCK = 0.01
 MOST = 100  # calls per turn
+
+
+def predecessor(target: str) -> Any:
+    """Import an object of hypnettorch, which predates numpy 1.24 and needs `np.int`."""
+    vars(np)["int"] = int
+    return import_object(target)
 
 
 def interleaved(
     sides: Mapping[str, Side], *, rounds: int = 15, warm_up: int = 2
 ) -> dict[str, list[float]]:
-    """Seconds per call: the sides take turns, in alternating order, so that what disturbs the machine disturbs all.
+    """Seconds per call: the sides take turns, so that disturbances affect all of them.
 
     A turn is one call, or as many short ones as take 10 ms together; their mean is one
     measurement.
@@ -76,7 +89,7 @@ def _report_peak(
     run = work(*arguments)
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what the preparations freed goes back to the system
-    with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123
+    with Path("/proc/self/clear_refs").open("w") as file:
         file.write("5")  # the peak so far is that of the preparations
     before = _status("VmRSS")
     run()
@@ -84,5 +97,5 @@ def _report_peak(
 
 
 def _status(key: str) -> int:
-    with open("/proc/self/status") as file:  # noqa: PTH123
+    with Path("/proc/self/status").open() as file:
         return next(int(line.split()[1]) for line in file if line.startswith(key))

@@ -15,18 +15,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+import torch
+from measure import interleaved, median_ms, predecessor, ratio
+from torch import Tensor
 
-np.int = int  # type: ignore[attr-defined]  # the predecessor was written for an older numpy
+from hypnet_core import MainNetwork, Weights
+from hypnet_zoo.layers import Modulation
+from hypnet_zoo.mainnets import SimpleRNN
 
-import torch  # noqa: E402
-from hypnettorch.mnets.simple_rnn import SimpleRNN as Theirs  # noqa: E402
-from measure import interleaved, median_ms, ratio  # noqa: E402
-from torch import Tensor  # noqa: E402
-
-from hypnet_core import MainNetwork, Weights  # noqa: E402
-from hypnet_zoo.layers.modulation import Modulation  # noqa: E402
-from hypnet_zoo.mainnets.simple_rnn import SimpleRNN  # noqa: E402
+Theirs = predecessor("hypnettorch.mnets.simple_rnn:SimpleRNN")
 
 INPUTS, UNITS, OUTPUTS, STEPS = 32, 128, 10, 100
 
@@ -52,7 +49,7 @@ def sides(
         (INPUTS,),
         OUTPUTS,
         recurrent=(UNITS,),
-        cell=cell,  # type: ignore[arg-type]
+        cell="lstm" if lstm else "elman",
         output_step=not lstm,
         context_mod=Modulation(output=False) if modulated else None,
     )

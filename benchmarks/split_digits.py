@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from hypnet_core.runs import Run, execute, load_config
-from hypnet_zoo.experiments.hypercl import HyperCL
+from hypnet_zoo.experiments import HyperCL
 
 
 def summary_of(seed: int, *overrides: str) -> dict[str, Any]:

@@ -12,21 +12,20 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import numpy as np
+import torch
+from measure import interleaved, median_ms, predecessor, ratio
+from torch import nn
 
-np.int = int  # type: ignore[attr-defined]  # the predecessor was written for an older numpy
+from hypnet_core import MainNetwork, Weights
+from hypnet_core.plugins import registry
+from hypnet_core.specs import ParamKind
+from hypnet_zoo.mainnets import (
+    MLP,
+    LeNet,
+)
 
-import torch  # noqa: E402
-from hypnettorch.mnets.lenet import LeNet as TheirLeNet  # noqa: E402
-from hypnettorch.mnets.mlp import MLP as TheirMLP  # noqa: E402
-from measure import interleaved, median_ms, ratio  # noqa: E402
-from torch import nn  # noqa: E402
-
-from hypnet_core import MainNetwork, Weights  # noqa: E402
-from hypnet_core.plugins import registry  # noqa: E402
-from hypnet_core.specs import ParamKind  # noqa: E402
-from hypnet_zoo.mainnets.lenet import LeNet  # noqa: E402
-from hypnet_zoo.mainnets.mlp import MLP  # noqa: E402
+TheirLeNet = predecessor("hypnettorch.mnets.lenet:LeNet")
+TheirMLP = predecessor("hypnettorch.mnets.mlp:MLP")
 
 SETS = 20
 NETWORKS: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
@@ -110,6 +109,8 @@ def against_the_predecessor(rounds: int) -> None:
                 net: MainNetwork = net,
                 leaf: torch.Tensor = leaf,
                 fixed: Any = fixed,
+                theirs: Any = theirs,
+                flat_x: torch.Tensor = flat_x,
                 *,
                 backward: bool = backward,
             ) -> Any:
@@ -119,7 +120,7 @@ def against_the_predecessor(rounds: int) -> None:
                     else fixed
                 )
                 with torch.set_grad_enabled(backward):
-                    y = torch.stack([theirs(flat_x, weights=one) for one in sets])  # noqa: B023
+                    y = torch.stack([theirs(flat_x, weights=one) for one in sets])
                 return finish(y, [leaf], backward=backward)
 
             with torch.no_grad():

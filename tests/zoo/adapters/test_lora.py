@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +12,8 @@ from torch import nn
 from hypnet_core import ConditionSpec, MainNetwork
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import weights_of
-from hypnet_zoo.adapters.lora import delta_state_dict, peft_state_dict, save_peft
-from hypnet_zoo.hypernets.delta import Delta
-from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.hypernets.low_rank import LowRank
+from hypnet_zoo.adapters import delta_state_dict, peft_state_dict, save_peft
+from hypnet_zoo.hypernets import HMLP, Delta, LowRank
 
 
 class Pretrained(nn.Module):
@@ -188,5 +187,6 @@ def test_an_adapter_that_would_not_be_the_same_network_is_refused(
 
 def test_an_adapter_holds_one_condition(adapted: tuple[Pretrained, MainNetwork, Delta]) -> None:
     _, net, hnet = adapted
+    two: Any = [0, 1]
     with pytest.raises(ConditionError, match=r"one condition, got \[0, 1\]"):
-        peft_state_dict(hnet, net.module, [0, 1])  # type: ignore[arg-type]
+        peft_state_dict(hnet, net.module, two)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from hypnet_core import TaskSpec
 from hypnet_core.tasks import Split, Task
-from hypnet_zoo.experiments.report import results_table, save_scores_plot, summarize
+from hypnet_zoo.experiments._hypercl.report import results_table, save_scores_plot, summarize
 
 
 def tasks(kind: str, count: int) -> list[Task]:
@@ -48,7 +49,7 @@ def test_errors_forget_upwards() -> None:
     ("kind", "expected"), [("classification", "89.00 %"), ("regression", "89.0000")]
 )
 def test_the_table_has_a_row_per_task_and_the_average(kind: str, expected: str) -> None:
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(width=80, record=True, file=io.StringIO())
     console.print(results_table(summarize(SCORES, tasks(kind, 3), generated=1, parameters=1)))
     text = console.export_text()
     assert all(name in text for name in ("t0", "t1", "t2", "average", expected))

@@ -11,19 +11,17 @@ from pydantic import ValidationError
 from hypnet_core import ConditionSpec, MainNetwork, TaskSpec
 from hypnet_core.errors import DivergedError
 from hypnet_core.tasks import Batch, Split
-from hypnet_zoo.experiments.hypercl_config import ContinualConfig, TrainConfig
-from hypnet_zoo.experiments.setup import cpu_threads
-from hypnet_zoo.experiments.training import (
+from hypnet_zoo.experiments import ContinualConfig, TaskTrainer, TrainConfig
+from hypnet_zoo.experiments._hypercl.setup import cpu_threads
+from hypnet_zoo.experiments._hypercl.training import (
     Losses,
-    TaskTrainer,
     check_finite,
     check_networks,
     evaluate,
     task_loss,
 )
-from hypnet_zoo.hypernets.chunked import ChunkedHMLP
-from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.mainnets.mlp import MLP
+from hypnet_zoo.hypernets import HMLP, ChunkedHMLP
+from hypnet_zoo.mainnets import MLP
 
 SPEC = TaskSpec(name="t", kind="classification", in_shape=(4,), out_shape=(3,))
 
@@ -161,7 +159,7 @@ def test_wrong_options_of_an_optimiser_are_named(options: Any, message: str) -> 
 
 
 def test_settings_that_exclude_each_other_are_refused() -> None:
-    with pytest.raises(ValidationError, match="exclude each other"):
+    with pytest.raises(ValidationError, match="mutually exclusive"):
         TrainConfig(clip_norm=1.0, clip_value=1.0)
     with pytest.raises(ValidationError, match="patience needs validation"):
         TrainConfig(patience=1, validate_every=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any
 
 import pytest
@@ -12,11 +13,10 @@ from torch import Tensor, nn
 from hypnet_core import ConditionSpec, HyperNetwork, TargetSpec
 from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.plugins import HypernetChoice
-from hypnet_zoo.hypernets.chunked import Chunked, ChunkedHMLP
-from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.hypernets.shared import SharedHMLP
+from hypnet_zoo.hypernets import HMLP, Chunked, ChunkedHMLP, SharedHMLP
+from hypnet_zoo.init import Init
 from hypnet_zoo.init.chunks import wanted_per_chunk
-from hypnet_zoo.mainnets.mlp import MLP
+from hypnet_zoo.mainnets import MLP
 
 TARGET = TargetSpec.from_shapes([[10, 5], [10], [3, 10], [3]])  # 93 weights
 
@@ -32,13 +32,14 @@ class Plain(HyperNetwork):
 
     def generate(self, inputs: Tensor) -> Tensor:
         """Map `[B, n]` to `[B, numel]`."""
-        return self.layers(inputs)  # type: ignore[no-any-return]
+        weights: Tensor = self.layers(inputs)
+        return weights
 
 
 class Scalable(Plain):
     """One that says how it starts and how it is scaled."""
 
-    def initialize(self, *, trunk: str, overrides: dict[str, tuple[float, float]]) -> None:
+    def initialize(self, init: Init | None = None) -> None:
         """Keep the weights that torch draws, without biases."""
         for name, parameter in self.layers.named_parameters():
             if "bias" in name:
@@ -91,7 +92,8 @@ def test_very_many_pairs_are_written_in_several_batches(
         TARGET, ConditionSpec(count=5), chunk_size=20, conditional_chunks=conditional_chunks
     ).double()
     at_once = hypernet(list(range(5))).flat
-    monkeypatch.setattr("hypnet_zoo.hypernets.chunked._PAIRS", 2 * hypernet.num_chunks)
+    module = importlib.import_module("hypnet_zoo.hypernets.chunked")
+    monkeypatch.setattr(module, "_PAIRS", 2 * hypernet.num_chunks)
     sizes: list[int] = []
     hypernet.inner.trunk[-1].register_forward_hook(
         lambda _module, _inputs, output: sizes.append(len(output))
@@ -125,7 +127,7 @@ def test_an_inner_hypernetwork_without_linear_heads_starts_as_wanted(make: Any, 
     torch.manual_seed(0)
     target = TargetSpec.of(MLP((64,), 10, hidden=(100, 30)))
     hypernet = Chunked(target, ConditionSpec(count=100, size=8), make, chunk_size=500)
-    hypernet.initialize(fan=fan, bias="torch")
+    hypernet.initialize(Init(fan=fan, bias="torch"))
     flat = hypernet(list(range(100))).flat.square().mean(dim=0)
     wanted = wanted_per_chunk(target, hypernet.starts, 500)
     for k, chunk in enumerate(flat.split(500)):
@@ -183,4 +185,4 @@ def test_what_a_large_chunk_wastes_is_said(caplog: pytest.LogCaptureFixture) -> 
     ChunkedHMLP(TARGET, ConditionSpec(), chunk_size=93)
     assert not caplog.text
     ChunkedHMLP(TARGET, ConditionSpec(), chunk_size=94)
-    assert "chunk_size 94 is above the target's 93 weights: 1 are wasted" in caplog.text
+    assert "chunk_size 94 exceeds the target's 93 weights: 1 are wasted" in caplog.text

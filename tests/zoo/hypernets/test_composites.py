@@ -14,18 +14,24 @@ from hypnet_core import ConditionSpec, HyperNetwork, MainNetwork, TargetSpec, We
 from hypnet_core.errors import ConditionError, SpecError, WeightsError
 from hypnet_core.networks import weights_of
 from hypnet_core.plugins import HypernetChoice
-from hypnet_zoo.hypernets.chunked import ChunkedHMLP
-from hypnet_zoo.hypernets.container import Container, Part, container
-from hypnet_zoo.hypernets.delta import Delta, delta
-from hypnet_zoo.hypernets.encoded import CosineSine, Encoded, magnitude_invariant
-from hypnet_zoo.hypernets.helpers import (
-    init_chunk_embeddings,
-    init_condition_embeddings,
+from hypnet_zoo.hypernets import (
+    HMLP,
+    ChunkedHMLP,
+    Container,
+    CosineSine,
+    Delta,
+    Encoded,
+    Inputs,
+    LowRank,
+    Part,
+    Perturbed,
+    container,
+    delta,
+    low_rank_factors,
+    magnitude_invariant,
     unconditional_weights,
 )
-from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.hypernets.low_rank import LowRank, low_rank_factors
-from hypnet_zoo.hypernets.perturbed import Inputs, Perturbed
+from hypnet_zoo.init import Init, initialize_chunk_embeddings, initialize_condition_embeddings
 
 NAMES = ["fc.weight", "fc.bias", "norm.weight", "norm.bias", "out.weight"]
 TARGET = TargetSpec.from_shapes([[10, 5], [10], [10], [10], [5, 10]], names=NAMES)
@@ -197,7 +203,7 @@ def test_a_container_puts_hypernetworks_shared_and_own_tensors_together() -> Non
     reached = {name for name, is_there in gradients(hnet).items() if is_there}
     assert {name for name in reached if "conditional" in name} == {
         "conditional.own.1",
-        "inner.0.conditional.embedding.1",
+        "writers.0.conditional.embedding.1",
     }
     assert "shared" in reached
 
@@ -221,27 +227,25 @@ def test_a_container_of_two_hypernetworks_and_an_assembly_function() -> None:
         target,
         [first, last],
         shared=TargetSpec.from_shapes([[10]], names=["scale"]),
-        assembly=assembly,
+        combine=assembly,
     )
     weights = hnet([0, 2])
     torch.testing.assert_close(weights["w"], first([0, 2])["0"].mT)
     assert weights["scale"].shape == (2, 10)
     torch.testing.assert_close(hnet(2).flat, weights.flat[1])
     with pytest.raises(
-        SpecError, match="the assembly does not give the target: 1 of 3 weights are missing: b"
+        SpecError, match="combine does not give the target: 1 of 3 weights are missing: b"
     ):
         Container(
             target,
             [first],
-            assembly=lambda parts, _shared, _own: {"w": parts[0]["0"].mT, "scale": torch.ones(10)},
+            combine=lambda parts, _shared, _own: {"w": parts[0]["0"].mT, "scale": torch.ones(10)},
         )
-    with pytest.raises(
-        SpecError, match=r"the assembly does not give the target: w has shape \[10, 5\]"
-    ):
+    with pytest.raises(SpecError, match=r"combine does not give the target: w has shape \[10, 5\]"):
         Container(
             target,
             [first],
-            assembly=lambda parts, _shared, _own: {
+            combine=lambda parts, _shared, _own: {
                 "w": parts[0]["0"],
                 "b": torch.ones(10),
                 "scale": torch.ones(10),
@@ -277,7 +281,7 @@ def test_a_container_says_what_does_not_fit() -> None:
         Container(
             TARGET, [HMLP(fc, CONDITIONS), HMLP(norm, ConditionSpec(count=3, size=6))], shared=out
         )
-    with pytest.raises(SpecError, match="must be told its conditions"):
+    with pytest.raises(SpecError, match="without hypernetworks needs conditions="):
         Container(TARGET, [], shared=TARGET)
     with pytest.raises(SpecError, match="unconditional inputs of different sizes: 2, 3"):
         Container(
@@ -455,7 +459,7 @@ def test_ids_go_through_the_encoder_too() -> None:
 
 def test_an_encoder_says_what_does_not_fit() -> None:
     inner = HMLP(TARGET, ConditionSpec(count=0, size=6))
-    with pytest.raises(SpecError, match="keeps 4 conditions, behind an encoder it must keep none"):
+    with pytest.raises(SpecError, match="keeps 4 conditions; behind an encoder it must keep none"):
         Encoded(HMLP(TARGET, CONDITIONS), DeepSet())
     with pytest.raises(SpecError, match="unconditional input of size 0, not 3"):
         Encoded(inner, DeepSet(), ConditionSpec(count=1, size=2, input_size=3))
@@ -534,8 +538,8 @@ def test_embeddings_are_started_wherever_they_are_kept() -> None:
         ],
     )
     before = unconditional_weights(hnet)
-    init_condition_embeddings(hnet, lambda embedding, condition: embedding.fill_(condition))
-    init_chunk_embeddings(hnet, mean=7.0, std=0.0)
+    initialize_condition_embeddings(hnet, lambda embedding, condition: embedding.fill_(condition))
+    initialize_chunk_embeddings(hnet, mean=7.0, std=0.0)
     for i in range(4):
         embedding, *others = hnet.conditional_parameters(i)
         assert torch.equal(embedding, torch.full((6,), float(i)))
@@ -581,7 +585,11 @@ def test_products_start_with_the_mean_square_that_the_main_network_wants(
     target = TargetSpec.from_shapes([[40, 3, 5, 5], [40], [30, 200], [30]])
     conditions = ConditionSpec(count=150, size=10)
     hnet = LowRank(
-        target, lambda factors: HMLP(factors, conditions, hidden=hidden), rank=3, alpha=7.0, fan=fan
+        target,
+        lambda factors: HMLP(factors, conditions, hidden=hidden),
+        rank=3,
+        alpha=7.0,
+        init=Init(fan=fan),
     )
     with torch.no_grad():
         weights = hnet(list(range(150)))
@@ -602,8 +610,9 @@ def test_a_low_rank_needs_a_positive_alpha(alpha: float) -> None:
 
 
 def test_a_delta_from_a_module_says_how_to_get_its_weights() -> None:
+    module: Any = nn.Linear(3, 4)
     with pytest.raises(SpecError, match=r"such as weights_of\(module\), got Linear"):
-        Delta(HMLP(TargetSpec.from_shapes([[4, 3]]), ConditionSpec(count=1)), nn.Linear(3, 4))  # type: ignore[arg-type]
+        Delta(HMLP(TargetSpec.from_shapes([[4, 3]]), ConditionSpec(count=1)), module)
 
 
 @pytest.mark.parametrize(
@@ -622,7 +631,7 @@ def test_what_is_no_hypernetwork_is_named(make: Any) -> None:
 
 
 def test_a_low_rank_refuses_an_inner_hypernetwork_of_other_tensors() -> None:
-    with pytest.raises(SpecError, match="make_inner must return a hypernetwork whose target"):
+    with pytest.raises(SpecError, match="make_inner must return a hypernetwork for the target"):
         LowRank(TARGET, lambda _: HMLP(TARGET, CONDITIONS))
 
 

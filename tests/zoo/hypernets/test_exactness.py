@@ -9,17 +9,19 @@ import torch
 
 from hypnet_core import ConditionSpec, HyperNetwork, MainNetwork, TargetSpec
 from hypnet_core.networks import weights_of
-from hypnet_zoo.hypernets.chunked import ChunkedHMLP
-from hypnet_zoo.hypernets.chunkings import by_shape
-from hypnet_zoo.hypernets.hdeconv import ChunkedHDeconv, HDeconv
-from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.hypernets.several import SeveralTargets
-from hypnet_zoo.hypernets.shared import SharedHMLP
-from hypnet_zoo.hypernets.structured import StructuredHMLP
-from hypnet_zoo.mainnets.mlp import MLP
-from hypnet_zoo.mainnets.resnet import ResNet
-from hypnet_zoo.mainnets.zenkenet import ZenkeNet
-from hypnet_zoo.regularizers.output import OutputRegularizer
+from hypnet_zoo.hypernets import (
+    HMLP,
+    ChunkedHDeconv,
+    ChunkedHMLP,
+    HDeconv,
+    SeveralTargets,
+    SharedHMLP,
+    StructuredHMLP,
+    by_shape,
+)
+from hypnet_zoo.init import Initializable
+from hypnet_zoo.mainnets import MLP, ResNet, ZenkeNet
+from hypnet_zoo.regularizers import OutputRegularizer
 
 # Main network, hidden layers, embeddings of conditions and chunks, chunk size,
 # conditions; then parameters of both networks.
@@ -146,7 +148,8 @@ def test_devices_and_dtypes_are_passed_through(make: Any) -> None:
     hypernet: HyperNetwork = make(TARGET, ConditionSpec(count=2, size=3)).double()
     hypernet.start_at_zero()
     assert hypernet([0, 1]).flat.dtype == torch.float64
-    hypernet.initialize()  # type: ignore[operator]
+    assert isinstance(hypernet, Initializable)
+    hypernet.initialize()
     assert hypernet([0, 1]).flat.abs().max() > 0
     hypernet.add_condition()
     assert hypernet(2).flat.dtype == torch.float64

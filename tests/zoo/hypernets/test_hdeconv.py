@@ -14,10 +14,12 @@ from torch import nn
 
 from hypnet_core import ConditionSpec, TargetSpec
 from hypnet_core.errors import ConditionError, SpecError
-from hypnet_zoo.hypernets.hdeconv import ChunkedHDeconv, Enlarge, HDeconv, sizes_backwards
+from hypnet_zoo.hypernets import ChunkedHDeconv, HDeconv
+from hypnet_zoo.init import Init
 from hypnet_zoo.init.chunks import wanted_per_chunk
-from hypnet_zoo.layers.self_attention import SelfAttention
-from hypnet_zoo.mainnets.mlp import MLP
+from hypnet_zoo.layers import SelfAttention
+from hypnet_zoo.layers.enlarge import Enlarge, sizes_backwards
+from hypnet_zoo.mainnets import MLP
 
 TARGET = TargetSpec.from_shapes([[30, 20], [30], [10, 30], [10]])  # 940 weights
 SMALL: dict[str, Any] = {"filters": (16, 16, 8, 8)}
@@ -159,7 +161,7 @@ def test_generated_tensors_start_as_wanted(layers_before: int, fan: Any, bias: A
         filters=filters,
         attention_after=(),
     )
-    hypernet.initialize(fan=fan, bias=bias)
+    hypernet.initialize(Init(fan=fan, bias=bias))
     for (name, tensor), start in zip(
         hypernet(list(range(100))).items(), hypernet.starts, strict=True
     ):
@@ -175,7 +177,7 @@ def test_whatever_the_layers_start_with(start: Any, norm: bool) -> None:
     hypernet = HDeconv(
         TARGET, ConditionSpec(count=100), batch_norm=norm, activation="gelu", **SMALL
     )
-    hypernet.initialize(trunk=start, overrides={"bias": (0.2, 0.1)})
+    hypernet.initialize(Init(trunk=start, overrides={"bias": (0.2, 0.1)}))
     for (name, tensor), wanted in zip(
         hypernet(list(range(100))).items(), hypernet.starts, strict=True
     ):
@@ -195,7 +197,7 @@ def test_chunks_start_as_their_tensors_want_on_average(fan: Any, conditional_chu
         conditional_chunks=conditional_chunks,
         **SMALL,
     )
-    hypernet.initialize(fan=fan, bias="torch")
+    hypernet.initialize(Init(fan=fan, bias="torch"))
     flat = hypernet(list(range(100))).flat.square().mean(dim=0)
     wanted = wanted_per_chunk(target, hypernet.starts, 400)
     for k, chunk in enumerate(flat.split(400)):

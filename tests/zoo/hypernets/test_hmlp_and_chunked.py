@@ -8,9 +8,8 @@ from torch import nn
 
 from hypnet_core import ConditionSpec, HyperNetwork, MainNetwork, TargetSpec
 from hypnet_core.errors import ConditionError, SpecError
-from hypnet_zoo.hypernets.chunked import ChunkedHMLP
-from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.mainnets.mlp import MLP
+from hypnet_zoo.hypernets import HMLP, ChunkedHMLP
+from hypnet_zoo.mainnets import MLP
 
 TARGET = TargetSpec.from_shapes([[10, 5], [10], [3, 10], [3]])  # 93 weights
 OPTIONS: list[dict[str, Any]] = [

@@ -11,11 +11,10 @@ from torch import nn
 
 from hypnet_core import ConditionSpec, MainNetwork, TargetSpec
 from hypnet_core.errors import SpecError
-from hypnet_zoo.hypernets.chunked import Chunked
-from hypnet_zoo.hypernets.low_rank import LowRank
-from hypnet_zoo.hypernets.several import SeveralTargets
-from hypnet_zoo.hypernets.shared import SharedHMLP, depths_of, pattern_of
-from hypnet_zoo.mainnets.resnet import ResNet
+from hypnet_zoo.hypernets import Chunked, LowRank, SeveralTargets, SharedHMLP
+from hypnet_zoo.hypernets.shared_hmlp import depths_of, pattern_of
+from hypnet_zoo.init import Init
+from hypnet_zoo.mainnets import ResNet
 
 DEEP = nn.Sequential(
     *(nn.Sequential(nn.Linear(12, 12), nn.LayerNorm(12)) for _ in range(4)), nn.Linear(12, 5)
@@ -92,7 +91,7 @@ def test_a_deeper_network_needs_no_larger_head() -> None:
 def test_shared_heads_give_every_tensor_what_it_wants(depth: int, fan: Any, bias: Any) -> None:
     torch.manual_seed(depth)
     hypernet = SharedHMLP(TARGET, ConditionSpec(count=100), hidden=(50,) * depth)
-    hypernet.initialize(fan=fan, bias=bias, overrides={"2.0.weight": (0.5, 0.1)})
+    hypernet.initialize(Init(fan=fan, bias=bias, overrides={"2.0.weight": (0.5, 0.1)}))
     for (name, tensor), start in zip(
         hypernet(list(range(100))).items(), hypernet.starts, strict=True
     ):
@@ -191,7 +190,7 @@ def test_every_target_starts_as_wanted(depth: int, fan: Any) -> None:
     torch.manual_seed(depth)
     targets = {"a": TARGET, "b": TargetSpec.of(DECODER)}
     hypernet = SeveralTargets(targets, ConditionSpec(count=100), hidden=(40,) * depth)
-    hypernet.initialize(fan=fan, bias="torch")
+    hypernet.initialize(Init(fan=fan, bias="torch"))
     for (name, tensor), start in zip(
         hypernet(list(range(100))).items(), hypernet.starts, strict=True
     ):

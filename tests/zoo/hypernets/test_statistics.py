@@ -11,10 +11,7 @@ import torch
 from hypnet_core import ConditionSpec, HyperNetwork, TargetSpec
 from hypnet_core.errors import ConditionError, SpecError, WeightsError
 from hypnet_core.networks import named_statistics
-from hypnet_zoo.hypernets.chunked import ChunkedHMLP
-from hypnet_zoo.hypernets.hdeconv import HDeconv
-from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.hypernets.statistics import StatisticsPerCondition
+from hypnet_zoo.hypernets import HMLP, ChunkedHMLP, HDeconv, StatisticsPerCondition
 
 TARGET = TargetSpec.from_shapes([[10, 5], [10]])
 CONDITIONS = ConditionSpec(count=3, size=4, input_size=6)

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from hypnet_core import TargetSpec
-from hypnet_core.errors import SpecError
-from hypnet_zoo.init.wanted import Start, scalars_of, wanted_starts
+from hypnet_core.errors import ConfigError, SpecError
+from hypnet_zoo.init import Init, Moments, wanted_moments
+from hypnet_zoo.init.moments import scalar_moments
 
 LAYERS = nn.Sequential(
     nn.Linear(200, 50), nn.BatchNorm1d(50), nn.Conv2d(4, 8, 3, bias=False), nn.Embedding(5, 3)
@@ -16,8 +17,8 @@ LAYERS = nn.Sequential(
 TARGET = TargetSpec.of(LAYERS)
 
 
-def starts(**options: Any) -> dict[str, Start]:
-    return dict(zip(TARGET.names, wanted_starts(TARGET, **options), strict=True))
+def starts(**options: Any) -> dict[str, Moments]:
+    return dict(zip(TARGET.names, wanted_moments(TARGET, Init(**options)), strict=True))
 
 
 def test_kaiming_and_xavier_variances_are_those_of_torch() -> None:
@@ -32,7 +33,7 @@ def test_kaiming_and_xavier_variances_are_those_of_torch() -> None:
     ]
     for fill, options in cases:
         fill()
-        assert wanted_starts(target, **options)[0].variance == pytest.approx(
+        assert wanted_moments(target, Init(**options))[0].variance == pytest.approx(
             weight.var().item(), rel=0.02
         )
 
@@ -52,7 +53,7 @@ def test_shared_biases_keep_the_size_of_activations_or_gradients(fan: Any) -> No
     torch.manual_seed(0)
     n, m = (300, 600) if fan == "in" else (300, 900)
     target = TargetSpec.of(nn.Linear(n, m))
-    w, b = wanted_starts(target, fan=fan, bias="share")
+    w, b = wanted_moments(target, Init(fan=fan, bias="share"))
     x = torch.randn(400, n)
     y = x @ (torch.randn(n, m) * w.variance**0.5) + torch.randn(m) * b.variance**0.5
     assert y.square().mean().item() == pytest.approx(2.0, rel=0.1)
@@ -71,31 +72,31 @@ def test_a_layer_without_a_bias_keeps_all_its_variance() -> None:
 def test_biases_may_start_like_torchs() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(30, 20000)
-    _, bias = wanted_starts(TargetSpec.of(layer), bias="torch")
+    _, bias = wanted_moments(TargetSpec.of(layer), Init(bias="torch"))
     assert bias.variance == pytest.approx(layer.bias.var().item(), rel=0.05)
 
 
 def test_norms_gains_and_embeddings_start_as_usual() -> None:
     found = starts()
-    assert found["1.weight"] == Start(1.0, 0.0)
-    assert found["1.bias"] == Start(0.0, 0.0)
-    assert found["3.weight"] == Start(0.0, 1.0)
+    assert found["1.weight"] == Moments(1.0, 0.0)
+    assert found["1.bias"] == Moments(0.0, 0.0)
+    assert found["3.weight"] == Moments(0.0, 1.0)
 
 
 def test_overrides_go_by_kind_and_by_name_and_the_last_wins() -> None:
     found = starts(
-        overrides={"norm_scale": (0.5, 0.1), "*.weight": Start(0.0, 7.0), "0.weight": (2.0, 0.0)}
+        overrides={"norm_scale": (0.5, 0.1), "*.weight": Moments(0.0, 7.0), "0.weight": (2.0, 0.0)}
     )
-    assert found["1.weight"] == Start(0.0, 7.0)
-    assert found["0.weight"] == Start(2.0, 0.0)
+    assert found["1.weight"] == Moments(0.0, 7.0)
+    assert found["0.weight"] == Moments(2.0, 0.0)
     with pytest.raises(SpecError, match="did you mean 'norm_scale'"):
         starts(overrides={"norm_scal": (1.0, 0.0)})
-    with pytest.raises(SpecError, match="must not be negative"):
+    with pytest.raises(ConfigError, match="overrides.bias.1: .*greater than or equal to 0"):
         starts(overrides={"bias": (0.0, -1.0)})
 
 
 def test_scalars_repeat_what_their_tensor_wants() -> None:
-    means, variances = scalars_of(TARGET, wanted_starts(TARGET))
+    means, variances = scalar_moments(TARGET, wanted_moments(TARGET))
     assert means.shape == variances.shape == (TARGET.numel,)
     assert means[TARGET.slice_of("1.weight")].eq(1).all()
     assert variances[TARGET.slice_of("2.weight")].sub(2 / 36).abs().max() < 1e-7

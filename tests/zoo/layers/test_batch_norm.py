@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from hypnet_core import ConditionSpec, MainNetwork, TargetSpec
 from hypnet_core.errors import SpecError
-from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.layers.batch_norm import BatchNorm
+from hypnet_zoo.hypernets import HMLP
+from hypnet_zoo.layers import BatchNorm
 
 GIVEN = "given"
 
@@ -104,7 +104,7 @@ def test_each_condition_has_statistics_of_its_own() -> None:
     ("call", "message"),
     [
         (lambda: BatchNorm(0), "num_features must be positive, got 0"),
-        (lambda: BatchNorm(3, statistics="runing"), "did you mean 'running'"),  # type: ignore[arg-type]
+        (lambda: BatchNorm(3, **cast("Any", {"statistics": "runing"})), "did you mean 'running'"),
         (lambda: BatchNorm(3)(torch.zeros(2, 4)), r"expects inputs \[N, 3, ...\], got \[2, 4\]"),
         (lambda: BatchNorm(3)(torch.zeros(2, 3), torch.zeros(3)), "given together"),
     ],

@@ -10,10 +10,10 @@ from torch import nn
 from hypnet_core import MainNetwork, TargetSpec
 from hypnet_core.errors import SpecError, WeightsError
 from hypnet_core.networks import weights_of
-from hypnet_zoo.layers.images import FromFlatHWC, halved
-from hypnet_zoo.layers.initial import normal_, start_from, with_spectral_norms, xavier_
-from hypnet_zoo.layers.local_conv2d import LocalConv2d
-from hypnet_zoo.mainnets.mlp import MLP
+from hypnet_zoo.init import normal_, start_from, xavier_
+from hypnet_zoo.layers import FromFlatHWC, LocalConv2d, with_spectral_norms
+from hypnet_zoo.layers.images import halved
+from hypnet_zoo.mainnets import MLP
 
 
 def test_flat_hwc_images_become_chw() -> None:

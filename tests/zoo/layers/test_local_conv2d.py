@@ -8,7 +8,7 @@ from torch import nn
 
 from hypnet_core import MainNetwork, TargetSpec, Weights
 from hypnet_core.errors import SpecError
-from hypnet_zoo.layers.local_conv2d import LocalConv2d
+from hypnet_zoo.layers import LocalConv2d
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from hypnet_core import TargetSpec
-from hypnet_zoo.init.wanted import Start
-from hypnet_zoo.layers.per_tensor import PerTensor
+from hypnet_zoo.init import Moments
+from hypnet_zoo.layers import PerTensor
 
 TARGET = TargetSpec.from_shapes([[4, 5], [0], [3]])
 
@@ -24,7 +24,7 @@ def test_each_tensor_has_its_own_gain_and_shift() -> None:
 def test_means_and_variances_are_reached_exactly_on_the_sample() -> None:
     torch.manual_seed(0)
     layer, sample = PerTensor(TARGET), 3 * torch.randn(50, 23) + 1
-    layer.start((Start(0.0, 4.0), Start(0.0, 1.0), Start(-2.0, 0.25)), sample)
+    layer.fit((Moments(0.0, 4.0), Moments(0.0, 1.0), Moments(-2.0, 0.25)), sample)
     first, second = layer(sample)[:, :20], layer(sample)[:, 20:]
     assert first.square().mean().item() == pytest.approx(4.0, rel=1e-4)
     assert second.mean().item() == pytest.approx(-2.0, rel=1e-4)

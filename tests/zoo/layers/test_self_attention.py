@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hypnet_core.errors import SpecError
-from hypnet_zoo.layers.self_attention import SelfAttention
+from hypnet_zoo.layers import SelfAttention
 
 
 def test_it_starts_as_the_identity() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hypnet_core.errors import SpecError
-from hypnet_zoo.losses.classification import accuracy, cross_entropy, distillation
+from hypnet_zoo.losses import accuracy, cross_entropy, distillation
 
 
 def test_accuracy_counts_labels_one_hot_and_soft_targets_alike() -> None:

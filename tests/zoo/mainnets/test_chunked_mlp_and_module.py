@@ -8,8 +8,7 @@ from torch import nn
 
 from hypnet_core import MainNetwork
 from hypnet_core.errors import SpecError
-from hypnet_zoo.mainnets.chunked_mlp import ChunkedMLP
-from hypnet_zoo.mainnets.module import module
+from hypnet_zoo.mainnets import ChunkedMLP, module
 
 
 def test_each_chunk_goes_through_the_shared_network_with_the_embedding_of_its_place() -> None:
@@ -80,11 +79,14 @@ def test_a_class_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"factory": "torch.nn.Linear"}, "looks like module:name"),
+        ({"factory": "torch.nn.Linear"}, "is not an import string: write package.module:attribute"),
         ({"factory": "no_such_package:net"}, "factory: cannot import no_such_package"),
         ({"factory": "torch.nn:Lineer"}, "did you mean 'Linear'"),
-        ({"factory": "math:pi"}, "cannot be called"),
-        ({"factory": "math:isfinite", "arguments": {}}, "cannot be called with them"),
+        ({"factory": "math:pi"}, "is not a function or class, but a float"),
+        (
+            {"factory": "math:isfinite", "arguments": {}},
+            "cannot be called with them",
+        ),
         ({"factory": "builtins:dict"}, "must return an nn.Module, returned a dict"),
         ({"arguments": {"in_features": "$inputs"}}, "in_features is '\\$inputs'; there is"),
     ],

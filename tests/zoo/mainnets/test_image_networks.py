@@ -11,18 +11,9 @@ from torch import nn
 from hypnet_core import MainNetwork, TargetSpec, Weights
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import weights_of
-from hypnet_zoo.layers.context_mod import ContextMod
-from hypnet_zoo.layers.images import FromFlatHWC
-from hypnet_zoo.layers.initial import start_from, xavier_
-from hypnet_zoo.layers.local_conv2d import LocalConv2d
-from hypnet_zoo.layers.modulation import Modulation
-from hypnet_zoo.mainnets.bio_conv_net import BioConvNet
-from hypnet_zoo.mainnets.lenet import LeNet
-from hypnet_zoo.mainnets.mlp import MLP
-from hypnet_zoo.mainnets.resnet import ResNet
-from hypnet_zoo.mainnets.resnet_imagenet import ResNetImageNet
-from hypnet_zoo.mainnets.wide_resnet import WideResNet
-from hypnet_zoo.mainnets.zenkenet import ZenkeNet
+from hypnet_zoo.init import start_from, xavier_
+from hypnet_zoo.layers import ContextMod, FromFlatHWC, LocalConv2d, Modulation
+from hypnet_zoo.mainnets import MLP, BioConvNet, LeNet, ResNet, ResNetImageNet, WideResNet, ZenkeNet
 
 MNIST, CIFAR, IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 SMALL_IMAGENET = {"variant": None, "blocks": (1, 1, 1, 1), "feature_maps": (4, 4, 4, 6, 8)}
@@ -68,7 +59,8 @@ def test_parameter_counts(
 def test_outputs_equal_torchvisions_with_its_weights(name: str) -> None:
     torch.manual_seed(0)
     theirs = torchvision.models.get_model(name, num_classes=7)
-    ours = ResNetImageNet((3, 64, 96), 7, variant=int(name.removeprefix("resnet")))  # type: ignore[arg-type]
+    variant: Any = int(name.removeprefix("resnet"))
+    ours = ResNetImageNet((3, 64, 96), 7, variant=variant)
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 3, 64, 96)
     for training in (True, False):

@@ -9,9 +9,7 @@ from torch import nn
 from hypnet_core import MainNetwork, TargetSpec, Weights
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import weights_of
-from hypnet_zoo.mainnets.bi_rnn import BiRNN
-from hypnet_zoo.mainnets.lenet import LeNet
-from hypnet_zoo.mainnets.mlp import MLP
+from hypnet_zoo.mainnets import MLP, BiRNN, LeNet
 
 
 @pytest.mark.parametrize(
@@ -141,19 +139,27 @@ def test_initial_weights_may_be_a_draw_from_outside() -> None:
     torch.testing.assert_close(weights_of(net, TargetSpec.of(net)).flat, draw.flat)
 
 
+def wrong(value: Any) -> Any:
+    """A value of a type that checkers would refuse."""
+    return value
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MLP(784, 10), r"in_shape must be a sequence of sizes such as \(784,\), got 784"),  # type: ignore[arg-type]
         (
-            lambda: MLP((784,), 10, hidden=100),
+            lambda: MLP(wrong(784), 10),
+            r"in_shape must be a sequence of sizes such as \(784,\), got 784",
+        ),
+        (
+            lambda: MLP((784,), 10, hidden=wrong(100)),
             r"hidden must be a sequence of widths such as \(100,\), got 100",
-        ),  # type: ignore[arg-type]
-        (lambda: LeNet(28, 10), r"in_shape must be \(C, H, W\), got 28"),  # type: ignore[arg-type]
+        ),
+        (lambda: LeNet(wrong(28), 10), r"in_shape must be \(C, H, W\), got 28"),
         (
-            lambda: BiRNN((3,), 2, recurrent=(10,)),
+            lambda: BiRNN((3,), 2, recurrent=wrong((10,))),
             "each bidirectional layer needs at least one recurrent layer",
-        ),  # type: ignore[arg-type]
+        ),
     ],
 )
 def test_a_number_for_a_sequence_is_named(make: Any, message: str) -> None:

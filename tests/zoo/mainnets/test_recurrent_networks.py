@@ -9,12 +9,19 @@ from torch import Tensor, nn
 from hypnet_core import MainNetwork, Weights
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import weights_of
-from hypnet_zoo.layers.context_mod import ContextMod
-from hypnet_zoo.layers.modulation import Modulation
-from hypnet_zoo.mainnets.bi_rnn import BiRNN
-from hypnet_zoo.mainnets.simple_rnn import SimpleRNN
+from hypnet_zoo.layers import ContextMod, Modulation, Recurrent
+from hypnet_zoo.mainnets import BiRNN, SimpleRNN
 
 CELLS = ["elman", "lstm"]
+
+
+def layers_of(net: SimpleRNN) -> list[Recurrent]:
+    return [layer for layer in net.recurrent if isinstance(layer, Recurrent)]
+
+
+def wrong(value: Any) -> Any:
+    """A value of a type that checkers would refuse."""
+    return value
 
 
 def torchs(cell: str, *sizes: Any, **options: Any) -> Any:
@@ -35,9 +42,9 @@ def test_recurrent_layers_equal_torchs(cell: Any, bias: bool, activation: Any) -
     net = SimpleRNN((3,), 2, recurrent=(5, 4), cell=cell, bias=bias, activation=activation)
     options = {} if cell == "lstm" else {"nonlinearity": activation}
     h = x = torch.randn(6, 7, 3)
-    for layer, sizes in zip(net.recurrent, ((3, 5), (5, 4)), strict=True):
+    for layer, sizes in zip(layers_of(net), ((3, 5), (5, 4)), strict=True):
         reference = torchs(cell, *sizes, bias=bias, **options)
-        reference.load_state_dict(layer.rnn.state_dict())  # type: ignore[union-attr]
+        reference.load_state_dict(layer.rnn.state_dict())
         h, _ = reference(h)
     torch.testing.assert_close(net(x), net.out(h))
 
@@ -59,8 +66,12 @@ def test_neutral_modulation_changes_nothing(cell: Any, options: Any, at: Any) ->
     torch.testing.assert_close(net(x), plain(x))
     shake_contexts(net)
     assert not torch.allclose(net(x), plain(x))
-    (gradient,) = torch.autograd.grad(net(x).square().sum(), next(iter(net.recurrent)).context.gain)  # type: ignore[union-attr, arg-type]
-    assert gradient.any()
+    net(x).square().sum().backward()
+    context = layers_of(net)[0].context
+    assert context is not None
+    assert context.gain is not None
+    assert context.gain.grad is not None
+    assert context.gain.grad.any()
 
 
 @pytest.mark.parametrize("position", ["before", "after"])
@@ -210,23 +221,25 @@ def test_hidden_states_of_every_layer_on_request() -> None:
         [4, 8, 6],
         None,
     ]
-    _, (_, cells) = net.recurrent[1].rnn(hidden.outputs[1])  # type: ignore[operator]
+    _, (_, cells) = layers_of(net)[1].rnn(hidden.outputs[1])
     internal = hidden.internal[2]
     assert internal is not None
     torch.testing.assert_close(internal[:, -1], cells[0])
     elman = SimpleRNN((3,), 2, recurrent=(5,), cell="elman", output_step=True)
     _, hidden = elman(x, return_hidden=True)
-    outer = torch.tanh(elman.recurrent[0].output(hidden.internal[0]))  # type: ignore[operator]
+    output = layers_of(elman)[0].output
+    assert output is not None
+    outer = torch.tanh(output(hidden.internal[0]))
     torch.testing.assert_close(hidden.outputs[0], outer)
 
 
 def test_recurrent_initialisation() -> None:
     torch.manual_seed(0)
     net = SimpleRNN((3,), 2, recurrent=(8,), recurrent_init="orthogonal")
-    for gate in net.recurrent[0].rnn.weight_hh_l0.split(8):  # type: ignore[operator, union-attr]
+    for gate in layers_of(net)[0].rnn.get_parameter("weight_hh_l0").split(8):
         torch.testing.assert_close(gate @ gate.T, torch.eye(8))
     kaiming = SimpleRNN((300,), 2, recurrent=(50,), recurrent_init="kaiming")
-    weight: Any = kaiming.recurrent[0].rnn.weight_ih_l0  # type: ignore[union-attr]
+    weight = layers_of(kaiming)[0].rnn.get_parameter("weight_ih_l0")
     assert weight.abs().max().item() == pytest.approx(300**-0.5, rel=0.01)
 
 
@@ -259,7 +272,9 @@ def test_without_padding_it_equals_torchs_bidirectional_layers(cell: Any) -> Non
     state = {}
     for layer in range(2):
         for suffix, direction in (("", net.forwards), ("_reverse", net.backwards)):
-            for name, parameter in direction[layer].recurrent[0].rnn.named_parameters():  # type: ignore[index, union-attr]
+            network = direction[layer]
+            assert isinstance(network, SimpleRNN)
+            for name, parameter in layers_of(network)[0].rnn.named_parameters():
                 state[name.replace("_l0", f"_l{layer}{suffix}")] = parameter.data
     reference.load_state_dict(state)
     x = torch.randn(4, 6, 3)
@@ -298,7 +313,8 @@ def test_inputs_are_preprocessed() -> None:
     torch.testing.assert_close(net(x), expected)
     with pytest.raises(SpecError, match="preprocess: cannot import no_such"):
         BiRNN((2,), 3, preprocess="no_such:function")
-    assert BiRNN((2,), 3, preprocess="torch:relu").preprocess is torch.relu  # type: ignore[comparison-overlap]
+    relu: Any = torch.relu
+    assert BiRNN((2,), 3, preprocess="torch:relu").preprocess is relu
 
 
 def test_context_modulation_of_a_bidirectional_network() -> None:
@@ -325,11 +341,14 @@ def test_context_modulation_of_a_bidirectional_network() -> None:
         (lambda: SimpleRNN((3,), 0), "must be positive"),
         (lambda: SimpleRNN((3,), 2, fc_out=False), "must have 2 units, has 10"),
         (lambda: SimpleRNN((3,), 2, fc_out=False, after=(2,)), "no layers after"),
-        (lambda: SimpleRNN((3,), 2, cell="gru"), "cell: there is no 'gru'"),  # type: ignore[arg-type]
+        (lambda: SimpleRNN((3,), 2, cell=wrong("gru")), "cell: there is no 'gru'"),
         (lambda: SimpleRNN((3,), 2, bptt_depth=0), "bptt_depth must be at least 1"),
         (lambda: SimpleRNN((3,), 2, output_step=True), "belongs to Elman"),
-        (lambda: SimpleRNN((3,), 2, recurrent_init="orthogonl"), "did you mean 'orthogonal'"),  # type: ignore[arg-type]
-        (lambda: SimpleRNN((3,), 2, context_at="end"), "context_at: there is no 'end'"),  # type: ignore[arg-type]
+        (
+            lambda: SimpleRNN((3,), 2, recurrent_init=wrong("orthogonl")),
+            "did you mean 'orthogonal'",
+        ),
+        (lambda: SimpleRNN((3,), 2, context_at=wrong("end")), "context_at: there is no 'end'"),
         (
             lambda: BiRNN((3,), 2, recurrent=((4,), (3, 0))),
             r"recurrent: a layer must have at least one unit, got \[3, 0\]",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hypnet_zoo.optim.lookahead import lookahead
+from hypnet_zoo.optim import lookahead
 
 OPTIMIZERS: dict[str, Any] = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),

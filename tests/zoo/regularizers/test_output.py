@@ -8,9 +8,8 @@ import torch
 
 from hypnet_core import ConditionSpec, HyperNetwork, TargetSpec
 from hypnet_core.errors import SpecError
-from hypnet_zoo.hypernets.chunked import ChunkedHMLP
-from hypnet_zoo.hypernets.hmlp import HMLP
-from hypnet_zoo.regularizers.output import OutputRegularizer
+from hypnet_zoo.hypernets import HMLP, ChunkedHMLP
+from hypnet_zoo.regularizers import OutputRegularizer
 
 TARGET = TargetSpec.from_shapes(
     [[6, 4], [6], [5, 6], [5]], names=["0.weight", "0.bias", "1.weight", "1.bias"]
@@ -186,7 +185,7 @@ def test_what_does_not_fit_is_named(hypernet: HyperNetwork, options: Any, messag
 
 def test_unknown_conditions_and_parameters_are_named(hypernet: HyperNetwork) -> None:
     regularizer = OutputRegularizer(hypernet, range(2))
-    with pytest.raises(SpecError, match="condition 5 is none of those"):
+    with pytest.raises(SpecError, match="condition 5 is not regularised; these are"):
         regularizer.targets([5])
     with pytest.raises(
         SpecError, match="delta names parameters that the hypernetwork does not have: nothing"

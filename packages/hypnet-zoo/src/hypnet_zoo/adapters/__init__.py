@@ -1,1 +1,5 @@
-"""Export of what was generated for one condition, for use without hypnet."""
+"""Export of generated low-rank factors."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""One condition's low-rank factors as files and state dicts of other libraries."""
+"""Export of a condition's low-rank factors to other libraries."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import operator
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import SupportsIndex
 
 import torch
 from safetensors.torch import save
@@ -16,9 +17,8 @@ from hypnet_core.networks import HyperNetwork
 from hypnet_core.runs import make_directory, write_atomic, write_json
 from hypnet_core.specs import ParamSpec
 from hypnet_zoo.hypernets.delta import Delta
-from hypnet_zoo.hypernets.low_rank import LowRank, is_matrix
-
-__all__ = ["delta_state_dict", "peft_state_dict", "save_peft"]
+from hypnet_zoo.hypernets.low_rank import LowRank
+from hypnet_zoo.hypernets.low_rank_factors import is_matrix
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _PREFIX = "base_model.model."  # PEFT's wrapper around the module that it adapts
@@ -26,12 +26,12 @@ _PREFIX = "base_model.model."  # PEFT's wrapper around the module that it adapts
 
 @torch.no_grad()
 def delta_state_dict(hypernet: HyperNetwork, condition: int) -> dict[str, Tensor]:
-    r"""What one condition adds to each of the shared weights, by name: copies that need no hypnet.
+    r"""The change of each shared weight under one condition, by name.
 
     Args:
-        hypernet: A `Delta`, for $\omega - \omega_0$; of any other hypernetwork the
+        hypernet: A `Delta`, for $\omega - \omega_0$; any other hypernetwork gives the
             weights themselves.
-        condition: Whose.
+        condition: Id of the condition.
     """
     weights = hypernet.delta(condition) if isinstance(hypernet, Delta) else hypernet(condition)
     return {name: tensor.detach().clone() for name, tensor in weights.items()}
@@ -39,23 +39,21 @@ def delta_state_dict(hypernet: HyperNetwork, condition: int) -> dict[str, Tensor
 
 @torch.no_grad()
 def peft_state_dict(hypernet: HyperNetwork, module: nn.Module, condition: int) -> dict[str, Tensor]:
-    """The factors of one condition under the names and in the shapes of PEFT's LoRA layers.
+    """The factors of one condition, named and shaped like PEFT's LoRA layers.
 
     Args:
         hypernet: A `LowRank`, or a `Delta` around one.
-        module: The main network's module: it tells linear layers, convolutions and
-            embeddings apart.
-        condition: Whose.
+        module: The main network's module, whose layers are linear layers, convolutions
+            and embeddings.
+        condition: Id of the condition.
 
     Raises:
-        SpecError: There are no factors, PEFT has no such layer, or they are not those
-            of the module.
-        ConditionError: It is not one condition, or there is no such condition.
+        SpecError: There are no factors, PEFT has no such layer, or the factors do not
+            belong to the module.
+        ConditionError: The id is not a single one, or there is no such condition.
     """
     low_rank = _low_rank_of(hypernet)
-    if not hasattr(condition, "__index__") or (isinstance(condition, Tensor) and condition.ndim):
-        raise ConditionError(f"an adapter holds one condition, got {condition!r}")
-    factors = low_rank.factors(operator.index(condition))
+    factors = low_rank.factors(_single_id(condition))
     _check_module(module, low_rank.matrices)
     tensors: dict[str, Tensor] = {}
     for name, (down, up) in factors.items():
@@ -74,22 +72,21 @@ def save_peft(
     *,
     base_model: str | None = None,
 ) -> None:
-    """Write the factors of one condition as an adapter that `peft.PeftModel.from_pretrained(module, directory)` loads.
+    """Write the factors of one condition as an adapter of PEFT.
 
-    The directory then holds `adapter_model.safetensors` and `adapter_config.json`.
+    `peft.PeftModel.from_pretrained(module, directory)` loads it. The directory then
+    holds `adapter_model.safetensors` and `adapter_config.json`.
 
     Args:
         hypernet: A `LowRank`, or a `Delta` around one.
         module: The main network's module, as `MainNetwork.module` holds it or with its
             weights.
-        condition: Whose.
-        directory: Where to write; made if it is not there.
-        base_model: What the adapter says it belongs to: a name on a model hub, or a
-            path.
+        condition: Id of the condition.
+        directory: Where to write; it is made if necessary.
+        base_model: Base model that the adapter names: a name on a model hub, or a path.
 
     Raises:
-        SpecError: There are no factors, or PEFT has no place for something that is
-            generated.
+        SpecError: There are no factors, or PEFT has no place for a generated tensor.
         RunError: The directory cannot be written.
     """
     tensors = peft_state_dict(hypernet, module, condition)
@@ -105,7 +102,7 @@ def save_peft(
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
-        # A list would be taken for endings of names, and an ending may fit other layers
+        # PEFT takes a list for suffixes of names, and a suffix may fit other layers
         # too.
         "target_modules": "|".join(re.escape(layer) for layer in layers),
     }
@@ -113,6 +110,13 @@ def save_peft(
     make_directory(folder)
     write_atomic(folder / "adapter_model.safetensors", save(tensors))
     write_json(folder / "adapter_config.json", config)
+
+
+def _single_id(condition: object) -> int:
+    one = not isinstance(condition, Tensor) or condition.ndim == 0
+    if not isinstance(condition, SupportsIndex) or not one:
+        raise ConditionError(f"an adapter holds one condition, got {condition!r}")
+    return operator.index(condition)
 
 
 def _low_rank_of(hypernet: HyperNetwork) -> LowRank:
@@ -132,7 +136,7 @@ def _low_rank_of(hypernet: HyperNetwork) -> LowRank:
 
 
 def _check_module(module: nn.Module, matrices: Sequence[ParamSpec]) -> None:
-    """Refuse a module that lacks a matrix, or has one where PEFT's adapter would not change all that the hypernetwork does."""
+    """Refuse a module in which PEFT could not change all matrices."""
     places = dict(_tensors_of(module))
     for param in matrices:
         found = places.get(param.name)
@@ -159,7 +163,7 @@ def _check_module(module: nn.Module, matrices: Sequence[ParamSpec]) -> None:
 
 
 def _tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """All parameters, and those that a `MainNetwork` took out, at each of their places."""
+    """All parameters under all names, also those that a `MainNetwork` took out."""
     for owner_name, owner in module.named_modules():
         for attribute, value in (
             *owner.named_parameters(recurse=False, remove_duplicate=False),
@@ -170,7 +174,7 @@ def _tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _as_peft(layer: nn.Module, name: str, down: Tensor, up: Tensor) -> dict[str, Tensor]:
-    """The factors `[r, in · kernel]` and `[out, r]` of one weight, as PEFT stores them."""
+    """The factors `[r, in · kernel]` and `[out, r]` of a weight as PEFT stores them."""
     if not name.endswith("weight"):
         raise SpecError(f"PEFT adapts the weight of a layer, not {name}")
     if isinstance(layer, nn.Embedding):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
-from itertools import chain, islice, repeat
+from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -14,11 +14,11 @@ from torch import nn
 from hypnet_core.errors import CheckpointError
 from hypnet_core.protocols import TaskLike
 from hypnet_core.runs import Progress, Run, progress
-from hypnet_core.tasks import Batch
-from hypnet_zoo.experiments.hypercl_config import HyperCLConfig
-from hypnet_zoo.experiments.metrics import Metrics
-from hypnet_zoo.experiments.report import results_table, save_scores_plot, summarize
-from hypnet_zoo.experiments.setup import (
+from hypnet_core.tasks import Stream
+from hypnet_zoo.experiments._hypercl.config import HyperCLConfig
+from hypnet_zoo.experiments._hypercl.metrics import Metrics
+from hypnet_zoo.experiments._hypercl.report import results_table, save_scores_plot, summarize
+from hypnet_zoo.experiments._hypercl.setup import (
     build_networks,
     cpu_threads,
     load_tasks,
@@ -26,14 +26,19 @@ from hypnet_zoo.experiments.setup import (
     seed_of,
     seeded,
 )
-from hypnet_zoo.experiments.training import TaskTrainer, check_finite, check_networks, evaluate
+from hypnet_zoo.experiments._hypercl.training import (
+    TaskTrainer,
+    check_finite,
+    check_networks,
+    evaluate,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 class HyperCL:
-    r"""Learns the tasks of a sequence one after the other, without forgetting and without old data.
+    r"""Learns a sequence of tasks without forgetting and without old data.
 
     Each task $t$ has an embedding $e_t$; a hypernetwork generates the main network's
     weights $h(e_t, \theta)$. While task $t$ is learned, a regulariser holds what it
@@ -42,12 +47,12 @@ class HyperCL:
     $$ \mathcal{L}_t(\theta, e_t) + \frac{\beta}{t - 1} \sum_{t' < t} \lVert h(e_{t'},
     \theta) - h(e_{t'}, \theta^*) \rVert^2 $$
 
-    with $\theta^*$ the parameters before task $t$. Which task a test sample belongs to
-    is told (task-incremental learning).
+    with $\theta^*$ the parameters before task $t$. The task of a test sample is known
+    (task-incremental learning).
 
-    A checkpoint is written after each task. A run that was killed and is resumed ends
-    with the same results, to the bit, as one that never stopped: all randomness of a
-    task comes from the configuration's seed and the task's number.
+    A checkpoint is written after each task. An interrupted run that is resumed ends
+    with exactly the results of one that never stopped: all randomness of a task comes
+    from the configuration's seed and the task's number.
 
     References:
         J. von Oswald, C. Henning, B. F. Grewe, J. Sacramento: Continual learning with
@@ -57,7 +62,7 @@ class HyperCL:
     Config: ClassVar[type[HyperCLConfig]] = HyperCLConfig
 
     def run(self, config: HyperCLConfig, run: Run) -> Mapping[str, Any]:
-        """Learn all tasks, and summarise how well each is done during and after."""
+        """Learn all tasks, and summarise their scores after learning and at the end."""
         learner = Learner(config, run)
         learner.restore()
         parameters = sum(p.numel() for p in learner.hypernet.parameters())
@@ -94,10 +99,10 @@ class Learner:
         self.scores: list[list[float]] = []
 
     def restore(self) -> None:
-        """Take up where the latest checkpoint left off, if there is one.
+        """Load the latest checkpoint, if there is one.
 
         Raises:
-            CheckpointError: It is damaged, or belongs to other networks.
+            CheckpointError: The checkpoint is damaged, or belongs to other networks.
         """
         checkpoint = self.run.restore(device=str(self.device))
         if checkpoint is None:
@@ -114,7 +119,7 @@ class Learner:
         self.run.logger.info("resumed after task %d of %d", len(self.scores), len(self.tasks))
 
     def learn_all(self) -> None:
-        """Learn the tasks that are left, testing all so far after each."""
+        """Learn the remaining tasks; test all tasks so far after each."""
         done = sum(self.steps[: len(self.scores)])
         with (
             Metrics(self.run, tensorboard=self.config.tensorboard, step=done) as metrics,
@@ -154,7 +159,7 @@ class Learner:
             generator=torch.Generator().manual_seed(seed_of(self.config.seed, t, 1)),
         )
         best = Best(train.patience, higher_is_better=task.spec.kind == "classification")
-        for step, batch in enumerate(islice(self._batches(t), self.steps[t]), start=1):
+        for step, batch in enumerate(islice(self._stream(t), self.steps[t]), start=1):
             losses = trainer.step(batch)
             if step % self.config.log_every == 0 or step == self.steps[t]:
                 check_finite(losses, f"task {t + 1}, step {step}")
@@ -171,14 +176,10 @@ class Learner:
                     break
         best.restore(self.net, self.hypernet)
 
-    def _batches(self, t: int) -> Iterator[Batch]:
+    def _stream(self, t: int) -> Stream:
         generator = torch.Generator().manual_seed(seed_of(self.config.seed, t, 2))
-        train, size = self.tasks[t].train, self.config.train.batch_size
-        passes = (
-            train.batches(size, shuffle=True, generator=generator, device=self.device)
-            for _ in repeat(None)
-        )
-        return chain.from_iterable(passes)
+        size = self.config.train.batch_size
+        return self.tasks[t].train.stream(size, generator=generator, device=self.device)
 
     def _steps(self, task: TaskLike) -> int:
         train = self.config.train
@@ -203,11 +204,11 @@ class Learner:
 
 
 class Best:
-    """Remembers the networks of the best validation, and when to give up.
+    """Early stopping: remembers the networks of the best validation.
 
     Args:
-        patience: Validations without an improvement before giving up; `None` never
-            gives up and remembers nothing.
+        patience: Validations without an improvement before stopping; `None` never stops
+            and remembers nothing.
         higher_is_better: Whether a larger score is better.
     """
 
@@ -219,7 +220,7 @@ class Best:
         self.states: list[dict[str, Any]] | None = None
 
     def no_longer_improves(self, score: float, *networks: nn.Module) -> bool:
-        """Take note of a validation; true once patience has run out."""
+        """Record a validation score; true once patience has run out."""
         if self.patience is None:
             return False
         if self.sign * score > self.score:
@@ -230,6 +231,6 @@ class Best:
         return self.without_improvement >= self.patience
 
     def restore(self, *networks: nn.Module) -> None:
-        """Go back to the best validation, if any was remembered."""
+        """Load the networks of the best validation, if there was one."""
         for network, state in zip(networks, self.states or [], strict=False):
             network.load_state_dict(state)

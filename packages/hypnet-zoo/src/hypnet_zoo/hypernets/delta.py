@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from safetensors import SafetensorError
@@ -12,11 +13,12 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.networks import HyperNetwork, Weights, check_tensors
+from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
-from hypnet_zoo.hypernets.wrapper import Wrapper, check_hypernetwork
+from hypnet_zoo.hypernets._inner import InnerOption, build_inner, check_hypernetwork
+from hypnet_zoo.hypernets.wrapper import Wrapper
 from hypnet_zoo.init.draw import drawn_weights
-from hypnet_zoo.init.wanted import Fan
+from hypnet_zoo.init.options import Init, InitOption
 
 
 class Delta(Wrapper):
@@ -28,7 +30,7 @@ class Delta(Wrapper):
     training starts at the pretrained network exactly, whatever the condition.
 
     Args:
-        inner: What generates the difference. It serves the conditions.
+        inner: Generates the difference; it keeps the conditions.
         base: The shared weights $\omega_0$, such as `weights_of(module)`; they are
             copied.
         trainable: Whether $\omega_0$ is a parameter of this hypernetwork, or a buffer
@@ -38,12 +40,12 @@ class Delta(Wrapper):
     Raises:
         WeightsError: The base is not a set of weights of the inner hypernetwork's
             target.
-        SpecError: The base is no mapping, or the inner hypernetwork cannot start at
+        SpecError: The base is not a mapping, or the inner hypernetwork cannot start at
             zero.
 
     Example:
         >>> from hypnet_core.networks import weights_of
-        >>> from hypnet_zoo.hypernets.hmlp import HMLP
+        >>> from hypnet_zoo.hypernets import HMLP
         >>> pretrained = nn.Linear(3, 2)
         >>> base = weights_of(pretrained)
         >>> hnet = Delta(HMLP(base.spec, ConditionSpec(count=4, size=8)), base)
@@ -68,14 +70,28 @@ class Delta(Wrapper):
                 f"the base must be weights, such as weights_of(module), got {type(base).__name__}"
             )
         if check_tensors(inner.target, base):
-            raise SpecError("the base is one set of weights, it has a batch dimension")
+            raise SpecError("the base must be one set of weights, but it has a batch dimension")
         flat = Weights.of(inner.target, base).flat.detach().clone()
         if trainable:
             self.base = nn.Parameter(flat)
         else:
             self.register_buffer("base", flat)
+        self.zero = zero
         if zero:
             inner.start_at_zero()
+
+    def initialize(self, init: Init | None = None) -> None:
+        """Start the difference anew, at zero if it was built so; the base stays.
+
+        Args:
+            init: How to start the inner hypernetwork; by default as it was built.
+
+        Raises:
+            SpecError: The inner hypernetwork cannot start by an `Init`.
+        """
+        super().initialize(init)
+        if self.zero:
+            self.inner.start_at_zero()
 
     def transform(self, generated: Weights) -> Weights:
         """Add the shared weights."""
@@ -95,45 +111,48 @@ class Delta(Wrapper):
         return difference
 
     def start_at_zero(self) -> None:
-        """Let the difference start at zero, and the shared weights be zero too."""
+        """Set both the difference and the shared weights to zero."""
         super().start_at_zero()
         with torch.no_grad():
             self.base.zero_()
+
+
+class DeltaOptions(InnerOption, InitOption, total=False):
+    """Options `inner` and `init` of the component `delta`."""
 
 
 def delta(
     target: TargetSpec,
     conditions: ConditionSpec,
     *,
-    inner: HypernetChoice | None = None,
     base: Path | None = None,
     trainable: bool = False,
     zero: bool = True,
-    fan: Fan = "in",
+    **options: Unpack[DeltaOptions],
 ) -> Delta:
-    """A hypernetwork of differences from shared weights.
+    """Make a `Delta` around any registered hypernetwork.
 
     Args:
-        target: What to generate.
-        conditions: Ids with embeddings, embedding size, size of the unconditional
-            input.
-        inner: What generates the difference, such as `low_rank`; an `hmlp` by default.
+        target: The parameters to generate.
+        conditions: Number of conditions and sizes of embedding and unconditional input.
         base: Safetensors file with the shared weights, a `state_dict` of the main
             network; a conventional draw by default.
         trainable: Whether the shared weights are trained too.
         zero: Start the difference at exactly zero.
-        fan: How the shared weights are drawn without a file: see
-            `hypnet_zoo.init.wanted.wanted_starts`.
+        **options: See `DeltaOptions`; `init` says how the shared weights are drawn
+            without a file. The inner hypernetwork has its own.
 
     Raises:
         SpecError: The file cannot be read, or lacks a tensor.
     """
-    shared = drawn_weights(target, fan=fan) if base is None else read_weights(base, target)
-    return Delta(build_inner(inner, target, conditions), shared, trainable=trainable, zero=zero)
+    chosen = with_defaults(DeltaOptions, options)
+    shared = drawn_weights(target, chosen["init"]) if base is None else read_weights(base, target)
+    inner = build_inner(chosen["inner"], target, conditions)
+    return Delta(inner, shared, trainable=trainable, zero=zero)
 
 
 def read_weights(path: Path, target: TargetSpec) -> Weights:
-    """The tensors of a target from a safetensors file, which may hold others too.
+    """Read the tensors of a target from a safetensors file, which may hold others too.
 
     Raises:
         SpecError: The file cannot be read, lacks a tensor, or holds one of another

@@ -1,8 +1,7 @@
-"""Hypernetworks whose condition is computed from something else: a batch of data, a text embedding, a position on a curve."""
+"""Hypernetworks whose embedding is computed by an encoder."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,37 +9,33 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import HyperNetwork, Weights
-from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets.delta import Delta
-from hypnet_zoo.hypernets.inner import HypernetChoice, build_inner
-from hypnet_zoo.hypernets.wrapper import check_hypernetwork
-from hypnet_zoo.init.draw import drawn_weights
-
-__all__ = ["CosineSine", "Encoded", "magnitude_invariant"]
+from hypnet_core.specs import ConditionSpec
+from hypnet_zoo.hypernets._inner import check_hypernetwork, initializable
+from hypnet_zoo.init.options import Init
 
 
 class Encoded(HyperNetwork):
-    r"""Generates weights for $\omega = h(E(x), \theta)$ with an encoder $E$ before the hypernetwork.
+    r"""A hypernetwork behind an encoder $E$: $\omega = h(E(x), \theta)$.
 
-    The encoder is a module of the user's own. What is passed as `cond_input` goes to it
-    as it is, and its output is the embedding that the inner hypernetwork gets. Ids are
-    possible too, if `conditions` are given: then what belongs to a condition is the
-    encoder's input, learned.
+    The encoder is any module: of a batch of data, a text embedding or a position on a
+    curve, for example. It gets `cond_input` as it is, and its output is the embedding
+    that the inner hypernetwork reads. Ids are possible too, if `conditions` are given:
+    each condition then owns a learned input of the encoder.
 
     Args:
         inner: The hypernetwork. It keeps no conditions itself (`count=0`); its
             embedding size is the size of the encoder's output.
         encoder: Maps `cond_input` to an embedding `[size]`, or to a batch of them `[B,
             size]`.
-        conditions: How many ids there are, and how long the encoder's input is; none by
-            default.
+        conditions: Number of ids and length of the encoder's input; no ids by default.
 
     Raises:
         SpecError: The inner hypernetwork keeps conditions, or takes an unconditional
             input of another size.
 
     Example:
-        >>> from hypnet_zoo.hypernets.hmlp import HMLP
+        >>> from hypnet_core.specs import TargetSpec
+        >>> from hypnet_zoo.hypernets import HMLP
         >>> class MeanOfSet(nn.Module):
         ...     def forward(self, samples):  # [n, 5], a batch of data, to one embedding
         ...         return samples.mean(dim=0)
@@ -61,7 +56,7 @@ class Encoded(HyperNetwork):
         )
         if inner.conditions.count:
             raise SpecError(
-                f"the inner hypernetwork keeps {inner.conditions.count} conditions, behind an"
+                f"the inner hypernetwork keeps {inner.conditions.count} conditions; behind an"
                 " encoder it must keep none"
             )
         if outer.input_size != inner.conditions.input_size:
@@ -72,7 +67,7 @@ class Encoded(HyperNetwork):
         super().__init__(inner.target, outer)
         self.inner = inner
         self.encoder = encoder
-        self.conditions_per_call = inner.conditions_per_call  # type: ignore[misc]  # as fast as what is inside
+        self.conditions_per_call = inner.conditions_per_call  # type: ignore[misc]  # per instance
 
     def forward(
         self,
@@ -85,7 +80,7 @@ class Encoded(HyperNetwork):
 
         Args:
             condition: One id, or a batch of ids.
-            cond_input: The encoder's input instead: anything that it takes.
+            cond_input: The encoder's input instead, of any type.
             uncond_input: `[input_size]` or `[B, input_size]`.
 
         Raises:
@@ -112,7 +107,7 @@ class Encoded(HyperNetwork):
         return weights
 
     def embeddings(self, condition: int | Sequence[int] | Tensor) -> Tensor:
-        """The learned inputs of the encoder for one id `[size]`, or for several `[B, size]`."""
+        """The learned inputs of the encoder: `[size]` for one id, else `[B, size]`."""
         if not self.conditional_shapes:
             raise ConditionError(
                 "this hypernetwork keeps no inputs for its encoder: pass cond_input"
@@ -125,77 +120,13 @@ class Encoded(HyperNetwork):
         """Let the inner hypernetwork start at zero."""
         self.inner.start_at_zero()
 
+    def initialize(self, init: Init | None = None) -> None:
+        """Start the inner hypernetwork anew; the encoder stays.
 
-class CosineSine(nn.Module):
-    r"""Encodes each number as a point on the unit circle, so that the length of an encoding never depends on what is encoded.
+        Args:
+            init: How to start; by default as the inner hypernetwork was built.
 
-    $$ E(\gamma) = \bigl[\cos \tfrac{\pi}{2} \gamma,\; \sin \tfrac{\pi}{2} \gamma\bigr], \qquad \lVert E(\gamma) \rVert^2 = d
-       \quad \text{for } \gamma \in [0, 1]^d $$
-
-    A hypernetwork that reads $\gamma$ itself scales its output with $\lVert\gamma\rVert$, which makes training slow and unstable.
-
-    Args:
-        low: Smallest value of the numbers, encoded like $\gamma = 0$.
-        high: Largest value, encoded like $\gamma = 1$.
-
-    Raises:
-        SpecError: The interval is empty.
-
-    References:
-        J. J. G. Ortiz, J. Guttag, A. Dalca: Magnitude invariant parametrizations improve hypernetwork learning. ICLR 2024,
-        arXiv:2304.07645, equation 4.
-
-    Example:
-        >>> CosineSine()(torch.tensor([0.0, 1.0])).round(decimals=4).abs()
-        tensor([1., 0., 0., 1.])
-    """
-
-    def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
-        super().__init__()
-        if not -math.inf < low < high < math.inf:
-            raise SpecError(f"low must be below high, both finite, got {low} and {high}")
-        self.low, self.high = low, high
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Encode `[*, d]` as `[*, 2 d]`: all cosines, then all sines."""
-        angles = (inputs - self.low) * (torch.pi / (2 * (self.high - self.low)))
-        return torch.cat([angles.cos(), angles.sin()], dim=-1)
-
-
-def magnitude_invariant(
-    target: TargetSpec,
-    conditions: ConditionSpec,
-    *,
-    inner: HypernetChoice | None = None,
-    low: float = 0.0,
-    high: float = 1.0,
-    zero: bool = True,
-) -> Delta:
-    r"""A hypernetwork in the magnitude invariant parametrisation: $\omega = \omega_0 + h(E(\gamma))$.
-
-    The condition $\gamma$ is encoded by `CosineSine`; $\omega_0$ is trained, is shared
-    by all conditions and starts at a conventional draw, so the hypernetwork generates
-    differences from it. Both parts can be had alone: `Encoded` and `Delta`.
-
-    Args:
-        target: What to generate.
-        conditions: Ids with learned inputs, size $d$ of an input; usually no ids, and
-            inputs from the caller.
-        inner: The hypernetwork behind the encoding; an `hmlp` by default.
-        low: Smallest value of the inputs.
-        high: Largest value of the inputs.
-        zero: Start the differences at zero, so that every condition starts at the
-            conventional draw exactly.
-
-    Raises:
-        SpecError: The conditions have no size.
-
-    References:
-        J. J. G. Ortiz, J. Guttag, A. Dalca: Magnitude invariant parametrizations
-        improve hypernetwork learning. ICLR 2024, arXiv:2304.07645.
-    """
-    if not conditions.size:
-        raise SpecError("there is nothing to encode: the conditions have size 0")
-    encoded = ConditionSpec(count=0, size=2 * conditions.size, input_size=conditions.input_size)
-    hypernet = Encoded(build_inner(inner, target, encoded), CosineSine(low, high), conditions)
-    return Delta(hypernet, drawn_weights(target), trainable=True, zero=zero)
+        Raises:
+            SpecError: The inner hypernetwork cannot start by an `Init`.
+        """
+        initializable(self.inner, "inner").initialize(init)

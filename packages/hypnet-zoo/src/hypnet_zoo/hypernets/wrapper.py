@@ -1,4 +1,4 @@
-"""The base of hypernetworks that do something to what another one generates."""
+"""The base of hypernetworks that transform another hypernetwork's output."""
 
 from __future__ import annotations
 
@@ -6,19 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from hypnet_core.errors import SpecError
 from hypnet_core.networks import HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
-
-
-def check_hypernetwork(given: object, name: str) -> None:
-    """Refuse what is no hypernetwork, by the name of its argument.
-
-    Raises:
-        SpecError: It is none.
-    """
-    if not isinstance(given, HyperNetwork):
-        raise SpecError(f"{name} must be a hypernetwork, got {type(given).__name__}")
+from hypnet_zoo.hypernets._inner import initializable
+from hypnet_zoo.init.options import Init
 
 
 class Wrapper(HyperNetwork):
@@ -27,10 +18,10 @@ class Wrapper(HyperNetwork):
     A subclass implements `transform`.
 
     Args:
-        target: What is generated in the end.
-        inner: The hypernetwork; its conditions are those of the whole.
-        conditions: What the whole takes, if it is not what the inner hypernetwork
-            takes.
+        target: The parameters that are generated in the end.
+        inner: The hypernetwork; it keeps the conditions of the whole.
+        conditions: Inputs of the whole, if they differ from those of the inner
+            hypernetwork.
     """
 
     def __init__(
@@ -40,11 +31,22 @@ class Wrapper(HyperNetwork):
             target, inner.conditions if conditions is None else conditions, embeddings=False
         )
         self.inner = inner
-        self.conditions_per_call = inner.conditions_per_call  # type: ignore[misc]  # the wrapper costs little
+        self.conditions_per_call = inner.conditions_per_call  # type: ignore[misc]  # per instance
 
     def members(self) -> list[HyperNetwork]:
-        """The hypernetwork inside."""
+        """The inner hypernetwork."""
         return [self.inner]
+
+    def initialize(self, init: Init | None = None) -> None:
+        """Start the inner hypernetwork anew.
+
+        Args:
+            init: How to start; by default as the inner hypernetwork was built.
+
+        Raises:
+            SpecError: The inner hypernetwork cannot start by an `Init`.
+        """
+        initializable(self.inner, "inner").initialize(init)
 
     def forward(
         self,
@@ -59,7 +61,7 @@ class Wrapper(HyperNetwork):
         )
 
     def transform(self, generated: Weights) -> Weights:
-        """What becomes of the weights that the inner hypernetwork generates, with or without a batch dimension."""
+        """Transform the inner weights, with or without a batch dimension."""
         raise NotImplementedError(f"{type(self).__name__} must implement transform(generated)")
 
     def start_at_zero(self) -> None:

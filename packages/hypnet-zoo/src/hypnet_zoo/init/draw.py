@@ -1,4 +1,4 @@
-"""Weights as a network of one's own would start with."""
+"""Weights as a conventional initialisation of the main network draws them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import torch
 
 from hypnet_core.networks import Weights
 from hypnet_core.specs import TargetSpec
-from hypnet_zoo.init.wanted import Fan, Scheme, scalars_of, wanted_starts
+from hypnet_zoo.init.moments import scalar_moments, wanted_moments
+from hypnet_zoo.init.options import Init
 
 
-def drawn_weights(target: TargetSpec, *, fan: Fan = "in", scheme: Scheme = "kaiming") -> Weights:
+def drawn_weights(target: TargetSpec, init: Init | None = None) -> Weights:
     """One normal draw with the mean and variance that each tensor should start with.
 
     Args:
         target: The tensors.
-        fan: See `hypnet_zoo.init.wanted.wanted_starts`, likewise `scheme`.
-        scheme: As above.
+        init: The rules; the defaults of `Init` if not given.
 
     Example:
         >>> draw = drawn_weights(TargetSpec.from_shapes([[50, 200], [50]]))
         >>> round(draw["0"].square().mean().item(), 2), draw["1"].abs().max().item()
         (0.01, 0.0)
     """
-    means, variances = scalars_of(target, wanted_starts(target, fan=fan, scheme=scheme))
+    means, variances = scalar_moments(target, wanted_moments(target, init))
     return Weights(torch.normal(means, variances.sqrt()), target)

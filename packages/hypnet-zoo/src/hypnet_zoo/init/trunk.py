@@ -1,4 +1,4 @@
-"""Initial values of the layers before a hypernetwork's heads."""
+"""Initial values of a hypernetwork's hidden layers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,81 +13,83 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
-from hypnet_zoo.init.wanted import check_choice
-from hypnet_zoo.layers.activations import ActivationName, activation_module
-
-TrunkStart = Literal["kaiming", "xavier_fan_in", "orthogonal"]
-
+from hypnet_zoo.init.options import TrunkScheme
 
 _nodes_and_weights = functools.cache(np.polynomial.hermite_e.hermegauss)
 
 
-def second_moment(activation: ActivationName | None, scale: float = 1.0) -> float:
+def second_moment(activation: type[nn.Module] | None, scale: float = 1.0) -> float:
     r"""$E[\phi(\sigma g)^2]$ of a standard normal $g$, by Gauss-Hermite quadrature.
 
     Args:
-        activation: $\phi$; `None` is the identity.
+        activation: Module class of $\phi$; `None` is the identity.
         scale: $\sigma$.
 
     Example:
-        >>> round(second_moment("relu", 2.0), 6), second_moment(None)
+        >>> round(second_moment(nn.ReLU, 2.0), 6), second_moment(None)
         (2.0, 1.0)
     """
     if activation is None:
         return scale**2
-    if activation == "relu":  # its kink is what quadrature is worst at
+    if activation is nn.ReLU:  # quadrature converges slowly at the kink
         return scale**2 / 2
     nodes, weights = _nodes_and_weights(200)
     with torch.no_grad():
-        values = activation_module(activation)(scale * torch.from_numpy(nodes)).square().numpy()
+        values = activation()(scale * torch.from_numpy(nodes)).square().numpy()
     return float((weights * values).sum() / weights.sum())
 
 
-@functools.cache
-def gain_of(activation: ActivationName | None) -> float:
-    r"""The gain $g$ with which a layer keeps the mean square of its input: $E[\phi(g z)^2] = 1$ for a standard normal $z$.
+def gain_of(activation: type[nn.Module] | None) -> float:
+    r"""The gain $g$ at which a layer keeps the mean square of its input.
 
-    Where no gain reaches 1 (`tanh`, `sigmoid`), torch's conventional one; heads allow
-    for what is then missing, because they are scaled by what reaches them.
+    That is $E[\phi(g z)^2] = 1$ for a standard normal $z$. No gain reaches 1 for tanh
+    and sigmoid, so they get torch's conventional one; the heads make up for the rest,
+    because they are scaled by the features that reach them.
 
     Example:
-        >>> round(gain_of("relu"), 4), gain_of(None)
+        >>> round(gain_of(nn.ReLU), 4), gain_of(None)
         (1.4142, 1.0)
     """
     if activation is None:
         return 1.0
-    if activation in {"tanh", "sigmoid"}:
-        return nn.init.calculate_gain("tanh" if activation == "tanh" else "sigmoid")
+    if activation in {nn.Tanh, nn.Sigmoid}:
+        return nn.init.calculate_gain("tanh" if activation is nn.Tanh else "sigmoid")
+    if activation not in _GAINS:
+        _GAINS[activation] = _solved_gain(activation)
+    return _GAINS[activation]
+
+
+# Every hypernetwork needs the gain of its activation; one takes milliseconds to find.
+_GAINS: dict[type[nn.Module], float] = {}
+
+
+def _solved_gain(activation: type[nn.Module]) -> float:
     low, high = 0.0, 16.0
-    for _ in range(60):
+    for _ in range(60):  # the second moment grows with the gain
         middle = (low + high) / 2
         low, high = (middle, high) if second_moment(activation, middle) < 1.0 else (low, middle)
     return (low + high) / 2
 
 
 @torch.no_grad()
-def init_trunk(
-    trunk: nn.Module, activation: ActivationName | None, *, start: TrunkStart = "kaiming"
+def initialize_trunk(
+    trunk: nn.Module, activation: type[nn.Module] | None, *, scheme: TrunkScheme = "kaiming"
 ) -> None:
-    """Weights that keep mean squares from layer to layer, biases zero.
+    """Draw weights that keep mean squares from layer to layer; biases become zero.
 
     Args:
-        trunk: Linear layers and what stands between them. Layers with spectral norm set
+        trunk: Linear layers and the modules between them. Layers with spectral norm set
             their scale themselves and are left alone.
-        activation: What follows each linear layer.
-        start: Normal with variance $g^2 / fan_in$; uniform with variance $1 / fan_in$;
+        activation: Module class of the nonlinearity after each linear layer.
+        scheme: Normal with variance $g^2 / fan_in$; uniform with variance $1 / fan_in$;
             or orthogonal, times $g$.
-
-    Raises:
-        SpecError: There is no such start.
     """
-    check_choice("trunk", start, get_args(TrunkStart))
     gain = gain_of(activation)
     fill: Callable[[Tensor], object] = {
         "kaiming": lambda weight: nn.init.normal_(weight, std=gain / math.sqrt(weight.shape[1])),
         "xavier_fan_in": xavier_fan_in_,
         "orthogonal": lambda weight: nn.init.orthogonal_(weight, gain),
-    }[start]
+    }[scheme]
     for layer in trunk.modules():
         if not isinstance(layer, nn.Linear) or is_parametrized(layer):
             continue
@@ -99,7 +100,10 @@ def init_trunk(
 
 @contextmanager
 def as_at_start(module: nn.Module) -> Iterator[None]:
-    """Within it, a module runs as in its first training step, but without dropout; what batch norms note meanwhile is forgotten."""
+    """Run a module as in its first training step, but without dropout.
+
+    Batch norms use the statistics of the batch; the running ones are reset afterwards.
+    """
     modes = {layer: layer.training for layer in module.modules()}
     norms = [layer for layer in modes if isinstance(layer, _BatchNorm)]
     module.eval()
@@ -118,7 +122,7 @@ def as_at_start(module: nn.Module) -> Iterator[None]:
 def xavier_fan_in_(tensor: Tensor) -> Tensor:
     r"""Fill in place from the uniform distribution of variance $1 / \mathrm{fan_{in}}$.
 
-    `torch.nn.init.xavier_uniform_` takes the mean of both fans instead.
+    `torch.nn.init.xavier_uniform_` uses the mean of both fans instead.
 
     Args:
         tensor: `[out, in, *kernel]`.

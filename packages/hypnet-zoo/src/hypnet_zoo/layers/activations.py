@@ -35,10 +35,20 @@ def activation_module(name: ActivationName | None) -> nn.Module:
         >>> activation_module("tanh")
         Tanh()
     """
+    kind = activation_type(name)
+    return nn.Identity() if kind is None else kind()
+
+
+def activation_type(name: ActivationName | None) -> type[nn.Module] | None:
+    """The class of an activation; `None` is the identity.
+
+    Raises:
+        SpecError: There is no activation of that name.
+    """
     if name is None:
-        return nn.Identity()
+        return None
     if name not in _MODULES:
         raise SpecError(
             f"there is no activation {name!r}{did_you_mean(name, get_args(ActivationName))}"
         )
-    return _MODULES[name]()
+    return _MODULES[name]

@@ -1,8 +1,8 @@
-"""Batch norm whose statistics are running, those of the batch, frozen, or learned."""
+"""Batch norm with running, batch, frozen or learned statistics."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -26,14 +26,13 @@ class BatchNorm(_BatchNorm):
     | `running` | of the batch; running ones are updated | running |
     | `batch` | of the batch | of the batch |
     | `frozen` | 0 and 1 | 0 and 1 |
-    | `learnable` | of the batch; the parameters are moved towards them | the parameters |
+    | `learnable` | of the batch; the parameters move towards them | the parameters |
 
     Statistics given to `forward` have priority: in training those of the batch are used
     and the given ones are updated in place, in evaluation the given ones are used.
-    Statistics that something computes, a hypernetwork say, are never updated: there is
-    no place to keep the update. With `running` it is torch's own batch norm. Running
-    statistics of a condition of its own come from `MainNetwork`, which passes them as
-    buffers.
+    Computed statistics, from a hypernetwork for example, are never updated, since there
+    is no place to keep the update. With `running` it is torch's own batch norm.
+    `MainNetwork` passes the running statistics of a condition as buffers.
 
     Shapes:
         - Input: `[N, num_features]` or `[N, num_features, *space]`
@@ -42,14 +41,14 @@ class BatchNorm(_BatchNorm):
     Args:
         num_features: Number of features, the size of dimension 1.
         eps: $\epsilon$, added to the variance.
-        momentum: How much of the batch's statistics goes into the running ones; `None`
-            for the plain mean over all batches, where the layer keeps them as
-            `running`, and 0.1 elsewhere.
+        momentum: Weight of the batch's statistics in the running ones; `None` for the
+            plain mean over all batches, where the layer keeps them as `running`, and
+            0.1 elsewhere.
         affine: Whether there are gains $\gamma$ and shifts $\beta$.
-        statistics: Where $m$ and $v$ come from, see above.
+        statistics: Source of $m$ and $v$, see above.
 
     Raises:
-        SpecError: `num_features` is not positive, or `statistics` is none of the four.
+        SpecError: `num_features` is not positive, or there are no such `statistics`.
 
     Example:
         >>> x = torch.tensor([[1.0], [3.0]])
@@ -96,7 +95,7 @@ class BatchNorm(_BatchNorm):
     def forward(
         self, x: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None
     ) -> Tensor:
-        """Normalise `x`, with statistics `[num_features]` of one's own if they are given.
+        """Normalise `x`, with given statistics `[num_features]` or the layer's own.
 
         Raises:
             SpecError: `x` does not have `num_features` features, or only one of the two
@@ -111,8 +110,9 @@ class BatchNorm(_BatchNorm):
             if self.statistics == "frozen":
                 zeros = x.new_zeros(self.num_features)
                 return self._normalise(x, zeros, zeros + 1)
-            kept = isinstance(self.running_mean, nn.Parameter)  # and not generated
-            return self._with(x, self.running_mean, self.running_var, update=kept)  # type: ignore[arg-type]
+            mean, var = cast("Tensor", self.running_mean), cast("Tensor", self.running_var)
+            # Generated statistics have no place to keep an update.
+            return self._with(x, mean, var, update=isinstance(mean, nn.Parameter))
         return self._with(
             x,
             running_mean,

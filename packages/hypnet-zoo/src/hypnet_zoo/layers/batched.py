@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def batched_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`x W^T + b` for `B` sets: `[N, in]` or `[B, N, in]`, with `[B, out, in]` and `[B, out]`, to `[B, N, out]`."""
+    """A linear layer `x W^T + b` with `B` sets of weights.
+
+    Args:
+        x: `[N, in]` for all sets, or `[B, N, in]`.
+        weight: `[B, out, in]`.
+        bias: `[B, out]`.
+
+    Returns:
+        `[B, N, out]`.
+    """
     x = x.expand(len(weight), -1, -1)
     if torch.is_grad_enabled() and weight.requires_grad:
-        # W x^T: the gradient of W comes out in the layout of W, without a transposed
-        # copy.
+        # With W x^T the gradient of W has the layout of W and needs no transposed copy.
         y = torch.bmm(weight, x.transpose(1, 2)).transpose(1, 2)
         return y if bias is None else y + bias.unsqueeze(1)
     if bias is None:
@@ -42,4 +52,4 @@ def batched_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, *, padding: i
         padding=padding,
         groups=1 if shared else sets,
     )
-    return y.unflatten(1, (sets, -1))  # type: ignore[no-any-return]
+    return cast("Tensor", y.unflatten(1, (sets, -1)))

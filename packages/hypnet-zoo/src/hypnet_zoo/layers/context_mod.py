@@ -1,4 +1,4 @@
-"""Modulation of activations by gains and shifts that a context chooses."""
+"""Context modulation: gains and shifts of activations."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hypnet_core.errors import ConditionError, SpecError
 class ContextMod(nn.Module):
     r"""Gains and shifts of activations, $y = x \odot g + s$.
 
-    `shape` broadcasts against the activations `[N, *]`, so it says what shares a gain:
-    `(F,)` one per unit of a vector, `(C, 1, 1)` one per feature map, `(C, H, W)` one
-    per pixel, `(T, F)` one per time step and unit. Gains start at 1 (at 0 with
+    `shape` broadcasts against the activations `[N, *]`, so it decides what shares a
+    gain: `(F,)` one per unit of a vector, `(C, 1, 1)` one per feature map, `(C, H, W)`
+    one per pixel, `(T, F)` one per time step and unit. Gains start at 1 (at 0 with
     `gain_offset`), shifts at 0.
 
     A **checkpoint** keeps the current gains and shifts under the next number;
@@ -41,7 +41,8 @@ class ContextMod(nn.Module):
 
     Example:
         >>> layer = ContextMod((2,))
-        >>> layer(torch.ones(1, 2), gain=torch.tensor([2.0, 3.0]), shift=torch.tensor([0.0, 1.0]))
+        >>> gain, shift = torch.tensor([2.0, 3.0]), torch.tensor([0.0, 1.0])
+        >>> layer(torch.ones(1, 2), gain=gain, shift=shift)
         tensor([[2., 4.]])
 
     References:
@@ -83,7 +84,10 @@ class ContextMod(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Start again: shifts 0, and gains 1, or 0 with an offset, which is no modulation unless a softplus bends the gains."""
+        """Reset shifts to 0, and gains to 1, or to 0 with an offset.
+
+        Activations then stay as they are, unless a softplus bends the gains.
+        """
         if self.gain is not None:
             self.gain.fill_(0.0 if self.gain_offset else 1.0)
         if self.shift is not None:
@@ -91,26 +95,25 @@ class ContextMod(nn.Module):
 
     @torch.no_grad()
     def normal_(self, std: float = 1.0) -> None:
-        """Draw gains and shifts from $N(0, std^2)$, gains around their neutral value."""
+        """Draw shifts from $N(0, std^2)$, and gains around their neutral value."""
         self.reset_parameters()
         for parameter in self.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=std)
 
     @torch.no_grad()
     def uniform_(self, bound: float = 1.0) -> None:
-        """Draw gains and shifts from $U(-bound, bound)$, gains around their neutral value."""
+        """Draw shifts from $U(-bound, bound)$, and gains around their neutral value."""
         self.reset_parameters()
         for parameter in self.parameters():
             parameter.add_(torch.empty_like(parameter).uniform_(-bound, bound))
 
     @torch.no_grad()
     def sparse_(self, sparsity: float = 0.8) -> None:
-        """Switch a random share of the units off: their gain is 0 (-1 with an offset), all others' is what layers start with.
+        """Switch off a random share of the units, and reset the others.
 
-        With a softplus, which is never 0, units are not switched off but made weaker.
-
-        Without gains a random share of the shifts is drawn from $N(0, 1)$ and the rest
-        is zero.
+        The gain of a unit that is off is 0 (-1 with an offset). A softplus is never 0,
+        so it makes units weaker instead. Without gains, the shifts of the other units
+        are drawn from $N(0, 1)$.
 
         Args:
             sparsity: Share of the units that are switched off.
@@ -135,7 +138,7 @@ class ContextMod(nn.Module):
 
     @property
     def num_checkpoints(self) -> int:
-        """How many checkpoints there are."""
+        """Number of checkpoints."""
         kept = self.kept_gains if self.gain is not None else self.kept_shifts
         return 0 if kept is None else len(kept)
 
@@ -159,7 +162,9 @@ class ContextMod(nn.Module):
         return number
 
     def tensors_at(self, condition: int) -> dict[str, Tensor]:
-        """Gains and shifts of a checkpoint by name; the current ones if there is no such checkpoint yet.
+        """Gains and shifts of a checkpoint by name.
+
+        The number of the next checkpoint, and all after it, stand for the current ones.
 
         Raises:
             ConditionError: The condition is negative.
@@ -214,13 +219,13 @@ class ContextMod(nn.Module):
         )
 
     def modulate(self, x: Tensor, gain: Tensor | None, shift: Tensor | None) -> Tensor:
-        """The computation itself, for gains and shifts that broadcast against `x`."""
+        """Apply gains and shifts that broadcast against `x`."""
         if gain is not None:
             x = x * self.factor(gain)
         return x if shift is None else x + shift
 
     def factor(self, gain: Tensor) -> Tensor:
-        """What activations are multiplied by: the gain after softplus and offset."""
+        """The factor of the activations: the gain after softplus and offset."""
         if self.softplus:
             gain = F.softplus(gain * self.softplus_scale) / self.softplus_scale
         return 1.0 + gain if self.gain_offset else gain
@@ -269,57 +274,3 @@ class ContextMod(nn.Module):
             f"{self.shape}, gains={self.gain is not None}, shifts={self.shift is not None},"
             f" gain_offset={self.gain_offset}"
         )
-
-
-class StepwiseContextMod(ContextMod):
-    """Context modulation `(T, F)` with gains and shifts of each time step's own; sequences may be shorter than `T`."""
-
-    def _check_activations(self, x: Tensor) -> None:
-        if x.ndim < 2 or self.shape[1] not in {1, x.shape[-1]}:
-            raise SpecError(
-                f"context modulation of shape {list(self.shape)} does not fit activations"
-                f" {list(x.shape)}"
-            )
-
-    def modulate(self, x: Tensor, gain: Tensor | None, shift: Tensor | None) -> Tensor:
-        """Modulate `[*, t, F]` with the first `t` rows.
-
-        Raises:
-            SpecError: The sequence is longer than `T`.
-        """
-        steps = x.shape[-2]
-        if steps > self.shape[0]:
-            raise SpecError(
-                f"the sequence has {steps} time steps, there is context modulation for"
-                f" {self.shape[0]}"
-            )
-        first = slice(0, steps)
-        return super().modulate(
-            x,
-            None if gain is None else gain[..., first, :],
-            None if shift is None else shift[..., first, :],
-        )
-
-
-def context_layers(module: nn.Module) -> list[ContextMod]:
-    """All layers of a network that modulate."""
-    return [layer for layer in module.modules() if isinstance(layer, ContextMod)]
-
-
-def checkpoint_contexts(module: nn.Module, *, reset: bool = True) -> int:
-    """Keep the current context of a whole network, after a task was learned, say.
-
-    Args:
-        module: The network.
-        reset: Whether gains and shifts start anew.
-
-    Returns:
-        The number of the checkpoint.
-
-    Raises:
-        SpecError: The network has no context modulation.
-    """
-    numbers = [layer.checkpoint(reset=reset) for layer in context_layers(module)]
-    if not numbers:
-        raise SpecError("the network has no context modulation to keep")
-    return numbers[0]

@@ -1,9 +1,11 @@
-"""The hidden layers of a fully connected network."""
+"""Hidden layers of a fully connected network."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, TypedDict
 
+from pydantic import Field
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
@@ -11,27 +13,69 @@ from hypnet_core.errors import SpecError
 from hypnet_zoo.layers.activations import ActivationName, activation_module
 
 
+class ActivationOptions(TypedDict, total=False):
+    """Activation and biases."""
+
+    activation: Annotated[
+        ActivationName | None,
+        Field(default="relu", description="Nonlinearity of the hidden layers; `None` for none."),
+    ]
+    bias: Annotated[bool, Field(default=True, description="Whether the layers have biases.")]
+
+
+class LayerOptions(ActivationOptions, total=False):
+    """Options of the layers of a fully connected network."""
+
+    dropout: Annotated[
+        float,
+        Field(
+            default=0.0,
+            description="Probability that a hidden activation is set to zero in training.",
+        ),
+    ]
+
+
+class HiddenOptions(LayerOptions, total=False):
+    """Options of a fully connected network."""
+
+    hidden: Annotated[
+        tuple[int, ...],
+        Field(
+            default=(100, 100),
+            description="Width of each hidden layer; empty for a linear network.",
+        ),
+    ]
+
+
+class NormOptions(TypedDict, total=False):
+    """Spectral norm and batch norm of a fully connected network."""
+
+    spectral_norm: Annotated[
+        bool,
+        Field(
+            default=False,
+            description="Divide each weight by an estimate of its largest singular value.",
+        ),
+    ]
+    batch_norm: Annotated[
+        bool, Field(default=False, description="Batch norm before each hidden activation.")
+    ]
+
+
 def hidden_layers(
     in_features: int,
-    hidden: Sequence[int],
+    options: HiddenOptions,
     *,
-    activation: ActivationName | None = "relu",
-    bias: bool = True,
-    dropout: float = 0.0,
     spectral_norm: bool = False,
     batch_norm: bool = False,
     track_statistics: bool = True,
 ) -> nn.Sequential:
-    """Linear layers, each followed by batch norm (if asked for), the activation, and dropout (if asked for).
+    """Linear layers, each followed by batch norm, activation and dropout, as chosen.
 
     Args:
         in_features: Length of the input.
-        hidden: Width of each layer; empty for none.
-        activation: Applied after every layer; `None` for none.
-        bias: Whether linear layers have biases.
-        dropout: Probability that an activation is set to zero in training.
-        spectral_norm: Divide each weight matrix by an estimate of its largest singular
-            value.
+        options: Widths, activation, bias and dropout, all of them.
+        spectral_norm: Divide each weight by an estimate of its largest singular value.
         batch_norm: Normalise before the activation.
         track_statistics: Whether batch norm uses running statistics in evaluation, or
             those of the batch.
@@ -39,6 +83,7 @@ def hidden_layers(
     Raises:
         SpecError: A width is not positive, or `dropout` is not in [0, 1).
     """
+    hidden, dropout = options["hidden"], options["dropout"]
     if not 0.0 <= dropout < 1.0:
         raise SpecError(f"dropout must lie in [0, 1), got {dropout}")
     if not isinstance(hidden, Sequence):
@@ -47,12 +92,12 @@ def hidden_layers(
     for width in hidden:
         if width < 1:
             raise SpecError(f"hidden: a layer must have at least one unit, got {list(hidden)}")
-        linear = nn.Linear(in_features, width, bias=bias)
+        linear = nn.Linear(in_features, width, bias=options["bias"])
         layers.append(with_spectral_norm(linear) if spectral_norm else linear)
         if batch_norm:
             layers.append(nn.BatchNorm1d(width, track_running_stats=track_statistics))
-        if activation is not None:
-            layers.append(activation_module(activation))
+        if options["activation"] is not None:
+            layers.append(activation_module(options["activation"]))
         if dropout:
             layers.append(nn.Dropout(dropout))
         in_features = width

@@ -1,4 +1,4 @@
-"""Images: their shape, checked, and the adapter for flat ones."""
+"""Images: checks of their shape, pooling, and an adapter for flat ones."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hypnet_core.errors import SpecError
 
 
 def image_shape(in_shape: Sequence[int], out_features: int) -> tuple[int, int, int]:
-    """`in_shape` as `(C, H, W)`, once it is known to be one.
+    """Check that `in_shape` is `(C, H, W)`.
 
     Args:
         in_shape: Shape of one sample.
         out_features: Number of outputs, checked as well.
 
     Raises:
-        SpecError: It is no image, or a size is not positive.
+        SpecError: It is not the shape of an image, or a size is not positive.
     """
     if not isinstance(in_shape, Sequence):
         raise SpecError(f"in_shape must be (C, H, W), got {in_shape!r}")
@@ -33,7 +33,7 @@ def image_shape(in_shape: Sequence[int], out_features: int) -> tuple[int, int, i
 
 
 def check_images(x: Tensor, in_shape: Sequence[int]) -> None:
-    """Inputs must be `[N, *in_shape]`.
+    """Check that inputs are `[N, *in_shape]`.
 
     Raises:
         SpecError: They are not.
@@ -45,24 +45,21 @@ def check_images(x: Tensor, in_shape: Sequence[int]) -> None:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The same images with channels next to each other in memory, where a CPU convolves and, above all, pools twice as fast.
+    """The same images with the channels of a pixel next to each other in memory.
 
+    A CPU then convolves and, above all, pools twice as fast.
     `Tensor.to(memory_format=...)` leaves images of one channel as they are, and their
-    feature maps would then have the slow layout.
+    feature maps would have the slow layout.
     """
-    return (
-        x.permute(0, 2, 3, 1)
-        .flatten(1)
-        .unflatten(1, (*x.shape[2:], x.shape[1]))
-        .permute(0, 3, 1, 2)
-    )  # type: ignore[no-any-return]
+    pixels: Tensor = x.permute(0, 2, 3, 1).flatten(1).unflatten(1, (*x.shape[2:], x.shape[1]))
+    return pixels.permute(0, 3, 1, 2)
 
 
 def halved(x: Tensor) -> Tensor:
-    """Max pooling of 2x2 pixels without overlap: `F.max_pool2d(x, 2)`, an odd last row or column dropped.
+    """Max pooling of 2x2 pixels without overlap, as `F.max_pool2d(x, 2)`.
 
-    Without gradients three comparisons of whole images do it, 4 (channels last) to 12
-    times as fast as torch's kernel on a CPU.
+    Without gradients three comparisons of whole images replace torch's kernel, which is
+    4 (channels last) to 12 times slower on a CPU. An odd last row or column is dropped.
     """
     if x.device.type != "cpu" or (torch.is_grad_enabled() and x.requires_grad):
         return F.max_pool2d(x, 2)
@@ -72,16 +69,16 @@ def halved(x: Tensor) -> Tensor:
 
 
 class FromFlatHWC(nn.Module):
-    """An adapter for flat images in the order height, width, channel: `[N, H·W·C]` becomes `[N, C, H, W]`.
+    """An adapter for flat images: `[N, H·W·C]` becomes `[N, C, H, W]`.
 
-    Networks take images as `(C, H, W)`. Put this in front of one for data in the other
-    order: `nn.Sequential(FromFlatHWC((3, 32, 32)), network)`.
+    Networks take images as `(C, H, W)`. Put this in front of one for data in the order
+    height, width, channel: `nn.Sequential(FromFlatHWC((3, 32, 32)), network)`.
 
     Args:
         shape: `(C, H, W)` of the images.
 
     Raises:
-        SpecError: `shape` is no image.
+        SpecError: `shape` is not the shape of an image.
 
     Example:
         >>> import torch

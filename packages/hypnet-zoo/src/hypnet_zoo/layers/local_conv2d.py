@@ -15,7 +15,9 @@ Size = int | tuple[int, int]
 
 
 class LocalConv2d(nn.Module):
-    r"""A locally connected layer: a convolution in which every output pixel has filters of its own.
+    r"""A locally connected layer: a convolution without weight sharing.
+
+    Every output pixel has filters of its own:
 
     $$ y_{n,o,h,w} = b_{h,w,o} + \sum_{i,k,l} W_{h,w,o,i,k,l} \; x_{n,\,i,\,h s + k -
     p,\,w s + l - p} $$
@@ -81,7 +83,7 @@ class LocalConv2d(nn.Module):
 
     @property
     def fan_in(self) -> int:
-        """How many inputs feed one output."""
+        """Number of inputs of one output."""
         return self.in_channels * math.prod(self.kernel_size)
 
     @property
@@ -113,7 +115,7 @@ class LocalConv2d(nn.Module):
         return free // self.stride[axis] + 1
 
     def reset_parameters(self) -> None:
-        r"""Draw from $U(-1/\sqrt{f}, 1/\sqrt{f})$ with the fan-in $f$, as torch's convolutions do."""
+        r"""Draw from $U(-1/\sqrt{f}, 1/\sqrt{f})$ with fan-in $f$, as torch does."""
         bound = 1 / math.sqrt(self.fan_in)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
@@ -147,7 +149,10 @@ class LocalConv2d(nn.Module):
 
 
 class _PixelProduct(torch.autograd.Function):
-    """`bmm(x, W^T)` whose gradient of `W` comes out in the layout of `W`: torch's own makes a transposed copy as large as `W`."""
+    """`bmm(x, W^T)` whose gradient of `W` has the layout of `W`.
+
+    Torch's own makes a transposed copy as large as `W`.
+    """
 
     generate_vmap_rule = True
 
@@ -156,7 +161,8 @@ class _PixelProduct(torch.autograd.Function):
         return torch.bmm(x, weight.transpose(1, 2))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG004  torch's signature
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        del output  # torch passes it
         ctx.save_for_backward(*inputs)
 
     @staticmethod

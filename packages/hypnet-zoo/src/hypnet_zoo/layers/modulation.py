@@ -1,25 +1,28 @@
-"""Context modulation of any network, put in from outside."""
+"""Context modulation of any network, added from outside."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypedDict
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
 from hypnet_zoo.layers.activations import ACTIVATIONS
-from hypnet_zoo.layers.context_mod import ContextMod, StepwiseContextMod
+from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.local_conv2d import LocalConv2d
+from hypnet_zoo.layers.stepwise_context_mod import StepwiseContextMod
 
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, LocalConv2d)
 """Layers whose outputs are modulated."""
 
+_CONTEXT = "context"
+
 
 class Modulation(BaseModel):
-    """Where a network is modulated, and how.
+    """Where and how gains and shifts modulate a network.
 
     Attributes:
         inputs: Whether the network's inputs are modulated too.
@@ -57,7 +60,12 @@ class Modulation(BaseModel):
         return self
 
     def layer(self, shape: Sequence[int], *, steps: int = 0) -> ContextMod:
-        """A layer whose gains and shifts have this shape, or one set of them for each of so many time steps."""
+        """Make a layer whose gains and shifts have this shape.
+
+        Args:
+            shape: Their shape.
+            steps: Number of time steps with a set of their own; 0 for one set.
+        """
         kind, full_shape = (
             (StepwiseContextMod, (steps, *shape)) if steps else (ContextMod, tuple(shape))
         )
@@ -71,10 +79,29 @@ class Modulation(BaseModel):
         )
 
     def layer_for(self, sample_shape: Sequence[int]) -> ContextMod:
-        """A layer for activations of this shape: vectors `(F,)`, feature maps `(C, *space)`, time series `(T, F)` as vectors."""
+        """Make a layer for activations of this shape.
+
+        Vectors are `(F,)` and feature maps `(C, *space)`; time series `(T, F)` count as
+        vectors.
+        """
         if len(sample_shape) < 3 or self.pixelwise:
             return self.layer(sample_shape)
         return self.layer((sample_shape[0], *(1 for _ in sample_shape[1:])))
+
+
+class ContextOption(TypedDict, total=False):
+    """The option `context_mod` of main networks."""
+
+    context_mod: Annotated[
+        Modulation | None,
+        Field(
+            default=None,
+            description=(
+                "Where and how gains and shifts modulate the layers, see `Modulation`; none by"
+                " default."
+            ),
+        ),
+    ]
 
 
 def modulate(
@@ -83,26 +110,20 @@ def modulate(
     modulation: Modulation | None,
     *,
     input_context: Sequence[int] | None = None,
-    sequences: bool = False,
-    steps: int = 0,
 ) -> None:
-    """Put context modulation into a network that knows nothing of it, in place.
+    """Add context modulation to a network, in place.
 
     Each modulated layer gets a child `context`, a `ContextMod`, that a hook applies to
-    its output; so the other parameters keep their names. One forward pass of zeros
-    tells which layers run in which order, and the sizes of feature maps.
+    its output; the other parameters keep their names. One forward pass of zeros finds
+    the order of the layers and the sizes of feature maps.
 
     Args:
         network: The network. Activations must be modules of their own, one for each
             place.
         in_shape: Shape of one sample.
-        modulation: Where and how; nothing happens with `None`.
-        input_context: Shape of the gains of the inputs, if they are not those of
+        modulation: Where and how; `None` leaves the network alone.
+        input_context: Shape of the gains of the inputs, if they differ from those of
             feature maps.
-        sequences: Whether activations are `[N, T, F]`, with gains `(F,)`; `in_shape`
-            begins with a `T` to try it with.
-        steps: With sequences: gains and shifts of their own for each of so many time
-            steps; 0 for the same at all.
 
     Raises:
         SpecError: The network has no linear layer or is modulated already, one module
@@ -110,14 +131,15 @@ def modulate(
             modulated (put `modulation.layer_for(in_shape)` in front of it instead).
 
     Example:
-        >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+        >>> layers = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)
+        >>> net = nn.Sequential(*layers)
         >>> modulate(net, (1, 6, 6), Modulation(output=False))
-        >>> [(name, tuple(p.shape)) for name, p in net.named_parameters() if "context" in name]
-        [('0.context.gain', (4, 1, 1)), ('0.context.shift', (4, 1, 1))]
+        >>> {name: tuple(p.shape) for name, p in layers[0].context.named_parameters()}
+        {'gain': (4, 1, 1), 'shift': (4, 1, 1)}
     """
     if modulation is None:
         return
-    if any(isinstance(getattr(layer, "context", None), ContextMod) for layer in network.modules()):
+    if any(isinstance(_context_of(layer), ContextMod) for layer in network.modules()):
         raise SpecError(f"{type(network).__name__} is modulated already")
     like = next(network.parameters(), torch.empty(0))
     calls = _calls(network, in_shape, like)
@@ -125,7 +147,7 @@ def modulate(
     if not linear:
         raise SpecError(f"{type(network).__name__} has no linear layer or convolution to modulate")
     last = next(i for i in reversed(range(len(calls))) if isinstance(calls[i][0], LINEAR))
-    # An activation behind the last layer is one of the outputs.
+    # An activation after the last layer belongs to the outputs.
     hidden = (
         linear[:-1]
         if modulation.position == "before"
@@ -139,10 +161,7 @@ def modulate(
             " of its own"
         )
     for layer, shape in chosen:
-        context = (
-            modulation.layer(shape[-1:], steps=steps) if sequences else modulation.layer_for(shape)
-        )
-        attach(layer, context.to(like.device, like.dtype))
+        attach(layer, modulation.layer_for(shape).to(like.device, like.dtype))
     if modulation.inputs:
         if isinstance(network, nn.Sequential):
             raise SpecError(
@@ -152,48 +171,53 @@ def modulate(
         layer = (
             modulation.layer_for(in_shape)
             if input_context is None
-            else modulation.layer(input_context, steps=steps)
+            else modulation.layer(input_context)
         )
-        network.add_module("context", layer.to(like.device, like.dtype))
+        network.add_module(_CONTEXT, layer.to(like.device, like.dtype))
         network.register_forward_pre_hook(_modulate_input)
 
 
 def attach(layer: nn.Module, context: ContextMod) -> None:
-    """Let a layer's output be modulated by a new child `context` of it."""
-    layer.add_module("context", context)
+    """Modulate a layer's output by a new child `context`."""
+    layer.add_module(_CONTEXT, context)
     layer.register_forward_hook(_modulate_output)
 
 
-def _modulate_output(layer: nn.Module, args: Any, output: Tensor) -> Tensor:  # noqa: ARG001  the hook's signature is torch's
-    return layer.context(output)  # type: ignore[operator, no-any-return]
+def _context_of(layer: nn.Module) -> nn.Module | None:
+    return dict(layer.named_children()).get(_CONTEXT)
+
+
+# Hooks look their layer up instead of holding it, so that copies of a network use their
+# own.
+def _modulate_output(layer: nn.Module, _args: Any, output: Tensor) -> Tensor:
+    modulated: Tensor = layer.get_submodule(_CONTEXT)(output)
+    return modulated
 
 
 def _modulate_input(network: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (network.context(args[0]), *args[1:])  # type: ignore[operator]
+    return (network.get_submodule(_CONTEXT)(args[0]), *args[1:])
 
 
 @torch.no_grad()
 def _calls(
     network: nn.Module, in_shape: Sequence[int], like: Tensor
 ) -> list[tuple[nn.Module, tuple[int, ...]]]:
-    """The leaf layers that a forward pass runs, in order, with the shape of one sample's output."""
+    """Layers in the order of a forward pass, with the shape of one sample's output."""
     calls: list[tuple[nn.Module, tuple[int, ...]]] = []
 
-    def note(layer: nn.Module, args: Any, output: Tensor) -> None:  # noqa: ARG001  the hook's signature is torch's
+    def note(layer: nn.Module, _args: Any, output: Tensor) -> None:
         calls.append((layer, tuple(output.shape[1:])))
 
     kinds = (*LINEAR, *ACTIVATIONS)
     hooks = [
         layer.register_forward_hook(note) for layer in network.modules() if isinstance(layer, kinds)
     ]
-    # A norm that sees this pass in training mode would take the zeros into its
-    # statistics.
+    # In training mode the zeros of this pass would enter the statistics of norms.
     modes = {module: module.training for module in network.modules()}
     try:
         network.eval()
-        network(
-            like.new_zeros(2, *in_shape)
-        )  # two samples: a norm with the batch's statistics needs more than one
+        # Two samples: a norm with the batch's statistics needs more than one.
+        network(like.new_zeros(2, *in_shape))
     finally:
         for module, training in modes.items():
             module.training = training

@@ -14,10 +14,10 @@ def norm_of(features: int, statistics: Statistics | None) -> nn.Module:
 
 
 class PaddedShortcut(nn.Module):
-    """A shortcut without parameters: every `stride`-th pixel, and feature maps of zeros for those that are missing.
+    """A shortcut without parameters: strided pixels, padded with feature maps of zeros.
 
-    Half of the new feature maps stand before the old ones and half after them; the
-    larger half after.
+    Half of the new feature maps are before the old ones and half after them; the larger
+    half after.
 
     Args:
         in_channels: Feature maps of the input.
@@ -36,5 +36,5 @@ class PaddedShortcut(nn.Module):
         self.before, self.after = missing // 2, missing - missing // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[N, in_channels, H, W]` to `[N, out_channels, H / stride, W / stride]`, rounded up."""
+        """Map `[N, C, H, W]` to `[N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]`."""
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))

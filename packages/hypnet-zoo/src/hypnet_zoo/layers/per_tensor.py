@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.specs import TargetSpec
-from hypnet_zoo.init.wanted import Start
+from hypnet_zoo.init.moments import Moments
 
 
 class PerTensor(nn.Module):
-    r"""$\omega_t = a_t v_t + b_t$: brings what one network writes for all tensors to the size that each of them needs.
+    r"""A learned gain and shift for each tensor: $\omega_t = a_t v_t + b_t$.
 
-    Gain $a_t$ and shift $b_t$ are two learned numbers per tensor. Where both are zero,
-    the tensor is zero and still learns: its gradient reaches the gain first.
+    It brings the output of a network that several tensors share to the size that each
+    tensor needs. Where gain $a_t$ and shift $b_t$ are both zero, the tensor is zero and
+    still learns: its gradient reaches the gain first.
 
     Shapes:
         - Input and output: `[B, numel]`
@@ -36,7 +37,7 @@ class PerTensor(nn.Module):
         self.register_buffer("sizes", torch.tensor(target.sizes), persistent=False)
 
     def forward(self, flat: Tensor) -> Tensor:
-        """Stretch and shift `[B, numel]`."""
+        """Scale and shift `[B, numel]`."""
         gain, shift = (
             one.repeat_interleave(self.sizes, dim=0, output_size=self.numel)
             for one in (self.gain, self.shift)
@@ -44,23 +45,26 @@ class PerTensor(nn.Module):
         return torch.addcmul(shift, flat, gain)
 
     @torch.no_grad()
-    def start(self, starts: tuple[Start, ...], sample: Tensor) -> None:
-        """Give every tensor the mean and variance that it should start with.
+    def fit(self, moments: tuple[Moments, ...], sample: Tensor) -> None:
+        """Set gains and shifts so that every tensor has given moments.
 
         Args:
-            starts: One per tensor.
-            sample: What will come in: `[B, numel]`.
+            moments: Mean and variance of each tensor.
+            sample: Sample inputs: `[B, numel]`.
         """
-        means, variances = (torch.tensor(values).to(sample) for values in zip(*starts, strict=True))
+        means, variances = (
+            torch.tensor(values).to(sample) for values in zip(*moments, strict=True)
+        )
         squares, found = self._mean_per_tensor(sample.square()), self._mean_per_tensor(sample)
-        # Where a mean is wanted, what comes in has one of its own, small but not zero.
+        # Inputs have a mean of their own, small but not zero; it matters where a mean
+        # is wanted.
         found = torch.where(means == 0, 0.0, found)
         self.gain.copy_((variances / (squares - found.square()).clamp_min(1e-30)).sqrt())
         self.shift.copy_(means - self.gain * found)
 
     @torch.no_grad()
     def zero_(self) -> None:
-        """Let all weights be zero."""
+        """Set gains and shifts to zero, and with them all weights."""
         self.gain.zero_()
         self.shift.zero_()
 

@@ -1,31 +1,35 @@
-"""One recurrent layer: torch's fused kernel for an LSTM that nothing modulates inside the recurrence, a loop over time elsewhere."""
+"""A recurrent layer with context modulation.
+
+An LSTM without modulation inside the recurrence runs as torch's fused kernel; all other
+layers run as a loop over time.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple, Unpack, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
-from hypnet_zoo.layers.activations import ActivationName, activation_module
-from hypnet_zoo.layers.context_mod import ContextMod, StepwiseContextMod
+from hypnet_core.plugins import with_defaults
+from hypnet_zoo.layers.activations import activation_module
+from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.modulation import Modulation
-
-Cell = Literal["elman", "lstm"]
-RecurrentInit = Literal["uniform", "orthogonal", "kaiming"]
-ContextAt = Literal["every_step", "last_step"]
+from hypnet_zoo.layers.recurrent_options import RecurrentInit, RecurrentLayerOptions, check_options
+from hypnet_zoo.layers.stepwise_context_mod import StepwiseContextMod
+from hypnet_zoo.layers.tanh_scan import TanhScan
 
 State = tuple[Tensor, Tensor | None]
 
 
 class Sequence(NamedTuple):
-    """What a recurrent layer gives.
+    """Outputs and states of a recurrent layer.
 
     Attributes:
-        outputs: `[N, T, units]`, what the next layer sees.
+        outputs: `[N, T, units]`, the inputs of the next layer.
         internal: `[N, T, units]`, cell states of an LSTM, hidden states of an Elman
             layer; `None` unless asked for.
     """
@@ -35,12 +39,12 @@ class Sequence(NamedTuple):
 
 
 class Recurrent(nn.Module):
-    r"""A recurrent layer with the parameters of `nn.RNN` (Elman) or `nn.LSTM`, with context modulation inside if asked for.
+    r"""A recurrent layer like `nn.RNN` (Elman) or `nn.LSTM`, with context modulation.
 
     An Elman layer computes $h_t = \phi(W_{ih} x_t + b_{ih} + W_{hh} h_{t-1} + b_{hh})$
     and, with `output_step`, $y_t = \phi(W_o h_t + b_o)$. Modulation $m(z) = z \odot g +
-    s$ stands in $\phi(m(\cdot))$ (`before`) or $m(\phi(\cdot))$ (`after`) of both; in
-    an LSTM it is $h_t = o_t \odot \tanh(m(c_t))$ or $m(o_t \odot \tanh(c_t))$.
+    s$ acts as $\phi(m(\cdot))$ (`before`) or $m(\phi(\cdot))$ (`after`) in both; in
+    an LSTM as $h_t = o_t \odot \tanh(m(c_t))$ or $m(o_t \odot \tanh(c_t))$.
 
     Shapes:
         - Input: `[N, T, in_features]`
@@ -49,16 +53,8 @@ class Recurrent(nn.Module):
     Args:
         in_features: Length of one frame.
         units: Number of units.
-        cell: `elman` or `lstm`.
-        activation: Nonlinearity of an Elman layer.
-        bias: Whether there are biases.
-        output_step: Whether an Elman layer computes an output from its hidden state.
-        bptt_depth: Gradients flow through the last so many time steps only; through all
-            by default.
         modulation: How gains and shifts modulate; none by default.
-        context_at: Modulate at every time step or at the last one only.
-        context_steps: Gains and shifts of their own for each of so many time steps; 0
-            for the same at all.
+        **options: See `RecurrentLayerOptions`.
 
     Raises:
         SpecError: An option is impossible.
@@ -69,49 +65,41 @@ class Recurrent(nn.Module):
         in_features: int,
         units: int,
         *,
-        cell: Cell = "elman",
-        activation: ActivationName = "tanh",
-        bias: bool = True,
-        output_step: bool = False,
-        bptt_depth: int | None = None,
         modulation: Modulation | None = None,
-        context_at: ContextAt = "every_step",
-        context_steps: int = 0,
+        **options: Unpack[RecurrentLayerOptions],
     ) -> None:
         super().__init__()
-        _check(
-            in_features,
-            units,
-            cell=cell,
-            bptt_depth=bptt_depth,
-            context_at=context_at,
-            context_steps=context_steps,
-            output_step=output_step,
-        )
-        self.cell, self.bptt_depth, self.context_at = cell, bptt_depth, context_at
+        chosen = with_defaults(RecurrentLayerOptions, options)
+        check_options(in_features, units, chosen)
+        cell, activation, bias = chosen["cell"], chosen["activation"], chosen["bias"]
+        self.cell, self.bptt_depth = cell, chosen["bptt_depth"]
+        self.context_at = chosen["context_at"]
         self.rnn: nn.RNNBase
         if cell == "lstm":
             self.rnn = nn.LSTM(in_features, units, bias=bias, batch_first=True)
         else:
+            nonlinearity = "relu" if activation == "relu" else "tanh"
             self.rnn = nn.RNN(
-                in_features,
-                units,
-                bias=bias,
-                batch_first=True,
-                nonlinearity="relu" if activation == "relu" else "tanh",
+                in_features, units, bias=bias, batch_first=True, nonlinearity=nonlinearity
             )
         self.activation = activation_module(activation)
-        self.output = nn.Linear(units, units, bias=bias) if output_step else None
+        self.output = nn.Linear(units, units, bias=bias) if chosen["output_step"] else None
         self.position = "before" if modulation is None else modulation.position
         self.context = (
-            None if modulation is None else modulation.layer((units,), steps=context_steps)
+            None
+            if modulation is None
+            else modulation.layer((units,), steps=chosen["context_steps"])
         )
         # torch has no faster kernel for an Elman layer than the loop below, and its
         # backward pass is slower.
         self._fused = cell == "lstm"
 
-    def initialise(self, init: RecurrentInit) -> None:
-        """Start from torch's uniform draw, orthogonal hidden-to-hidden matrices (one per gate), or Kaiming's draw of all weights.
+    def initialize(self, init: RecurrentInit) -> None:
+        """Draw the weights anew.
+
+        Args:
+            init: Torch's uniform draw, the same with orthogonal hidden-to-hidden
+                matrices (one per gate), or Kaiming's draw of all weights.
 
         Raises:
             SpecError: There is no such initialisation.
@@ -161,7 +149,11 @@ class Recurrent(nn.Module):
     def _run(
         self, x: Tensor, state: State | None, start: int, steps: int, *, want_internal: bool
     ) -> tuple[Tensor, Tensor | None, State]:
-        """Part of a sequence of `steps` time steps that begins at `start`: outputs, internal states, last state."""
+        """Run over a part of a sequence of `steps` time steps that begins at `start`.
+
+        Returns:
+            Outputs, internal states, and the last state.
+        """
         needs_steps = not self._fused or want_internal
         if self.context is None or self.context_at == "last_step":
             end = start + x.shape[1]
@@ -184,7 +176,10 @@ class Recurrent(nn.Module):
         return self._stepped(x, state, context=self.context, start=start)
 
     def _run_fused(self, x: Tensor, state: State | None) -> tuple[Tensor, Tensor | None, State]:
-        initial = None if state is None else (state[0].unsqueeze(0), state[1].unsqueeze(0))  # type: ignore[union-attr]
+        initial = None
+        if state is not None:
+            last_h, last_c = state
+            initial = (last_h.unsqueeze(0), cast("Tensor", last_c).unsqueeze(0))
         outputs, (h, c) = self.rnn(x, initial)
         # The kernel works time first; a linear layer on its transposed view would be a
         # slow batched product.
@@ -193,9 +188,11 @@ class Recurrent(nn.Module):
     def _stepped(
         self, x: Tensor, state: State | None, *, context: ContextMod | None = None, start: int = 0
     ) -> tuple[Tensor, Tensor | None, State]:
-        """One time step after the other; the products with the inputs are taken for all at once."""
-        weight, recurrent = self.rnn.weight_ih_l0, self.rnn.weight_hh_l0
-        bias = self.rnn.bias_ih_l0 + self.rnn.bias_hh_l0 if self.rnn.bias else None  # type: ignore[operator]
+        """Run step by step, with the products with all inputs computed at once."""
+        weight, recurrent = self._tensor("weight_ih_l0"), self._tensor("weight_hh_l0")
+        bias = None
+        if self.rnn.bias:
+            bias = self._tensor("bias_ih_l0") + self._tensor("bias_hh_l0")
         h, c = state if state is not None else (x.new_zeros(len(x), self.rnn.hidden_size), None)
         if (
             context is None
@@ -203,14 +200,14 @@ class Recurrent(nn.Module):
             and self.cell == "elman"
             and x.device.type == "cpu"
         ):
-            stacked = _TanhScan.apply(F.linear(x, weight, bias), recurrent, h)  # type: ignore[arg-type]
+            stacked: Tensor = TanhScan.apply(F.linear(x, weight, bias), recurrent, h)
             return stacked, stacked, (stacked[:, -1], None)
-        inputs = F.linear(x, weight, bias).unbind(1)  # type: ignore[arg-type]
-        recurrent_t = recurrent.t()  # type: ignore[operator]
+        inputs = F.linear(x, weight, bias).unbind(1)
+        recurrent_t = recurrent.t()
         modulations = _rows(context, start, len(inputs))
         outputs, internals = [], []
-        for z, (factor, shift) in zip(inputs, modulations, strict=True):
-            z = torch.addmm(z, h, recurrent_t)  # noqa: PLW2901  the input of this time step
+        for frame, (factor, shift) in zip(inputs, modulations, strict=True):
+            z = torch.addmm(frame, h, recurrent_t)
             if self.cell == "lstm":
                 h, c = self._lstm_step(z, c, factor, shift)
                 internals.append(c)
@@ -219,8 +216,12 @@ class Recurrent(nn.Module):
             else:
                 h = _modulated(self.activation(z), factor, shift)
             outputs.append(h)
-        stacked = torch.stack(outputs, 1)
-        return stacked, torch.stack(internals, 1) if internals else stacked, (h, c)
+        joined = torch.stack(outputs, 1)
+        return joined, torch.stack(internals, 1) if internals else joined, (h, c)
+
+    def _tensor(self, name: str) -> Tensor:
+        # An ordinary attribute: weights from outside are not in the parameters.
+        return cast("Tensor", getattr(self.rnn, name))
 
     def _lstm_step(
         self, z: Tensor, c: Tensor | None, factor: Tensor | None, shift: Tensor | None
@@ -259,50 +260,15 @@ class Recurrent(nn.Module):
             None if part[0] is None else torch.stack(part) for part in zip(*rows, strict=True)
         )
         if self.position == "before":
-            return self.activation(_modulated(z, factor, shift))  # type: ignore[no-any-return]
+            activated: Tensor = self.activation(_modulated(z, factor, shift))
+            return activated
         return _modulated(self.activation(z), factor, shift)
-
-
-class _TanhScan(torch.autograd.Function):
-    r"""$h_t = \tanh(z_t + W h_{t-1})$ for all time steps of `z` `[N, T, units]`.
-
-    The gradient of $W$ is one product over all time steps, where torch's own would be
-    one small product and one sum per step.
-    """
-
-    @staticmethod
-    def forward(z: Tensor, weight: Tensor, h: Tensor) -> Tensor:
-        transposed = weight.t()
-        states = []
-        for z_t in z.unbind(1):
-            h = torch.addmm(z_t, h, transposed).tanh_()
-            states.append(h)
-        return torch.stack(states, 1)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:], output)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        weight, start, states = ctx.saved_tensors
-        slopes = (1 - states.square()).unbind(1)
-        of_outputs = gradient.unbind(1)
-        delta = of_outputs[-1] * slopes[-1]
-        deltas = [delta]
-        for t in range(len(slopes) - 2, -1, -1):
-            delta = torch.addmm(of_outputs[t], delta, weight) * slopes[t]
-            deltas.append(delta)
-        stacked = torch.stack(deltas[::-1], 1)
-        before = torch.cat([start.unsqueeze(1), states[:, :-1]], 1)
-        of_weight = stacked.flatten(0, 1).t() @ before.flatten(0, 1)
-        return stacked, of_weight, delta @ weight
 
 
 def _rows(
     context: ContextMod | None, start: int, count: int
 ) -> list[tuple[Tensor | None, Tensor | None]]:
-    """Factor and shift of each time step from `start`."""
+    """Factor and shift of each time step from `start` on."""
     if context is None:
         return [(None, None)] * count
     factor = None if context.gain is None else context.factor(context.gain)
@@ -324,29 +290,3 @@ def _modulated(x: Tensor, factor: Tensor | None, shift: Tensor | None) -> Tensor
     if factor is None:
         return x if shift is None else x + shift
     return x * factor if shift is None else torch.addcmul(shift, x, factor)
-
-
-def _check(
-    in_features: int,
-    units: int,
-    *,
-    cell: str,
-    bptt_depth: int | None,
-    context_at: str,
-    context_steps: int,
-    output_step: bool,
-) -> None:
-    if in_features < 1 or units < 1:
-        raise SpecError(f"a recurrent layer needs inputs and units, got {in_features} and {units}")
-    if cell not in get_args(Cell):
-        raise SpecError(f"cell: there is no {cell!r}{did_you_mean(cell, get_args(Cell))}")
-    if bptt_depth is not None and bptt_depth < 1:
-        raise SpecError(f"bptt_depth must be at least 1, got {bptt_depth}")
-    if context_at not in get_args(ContextAt):
-        raise SpecError(
-            f"context_at: there is no {context_at!r}{did_you_mean(context_at, get_args(ContextAt))}"
-        )
-    if context_steps < 0:
-        raise SpecError(f"context_steps must not be negative, got {context_steps}")
-    if output_step and cell != "elman":
-        raise SpecError("output_step belongs to Elman layers: an LSTM has an output gate")

@@ -14,12 +14,12 @@ Reduction = Literal["mean", "sum", "none"]
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Share of samples whose largest output is that of their label.
+    """Share of samples whose largest output is at their label.
 
     Args:
         outputs: Logits or probabilities `[N, classes]`.
         targets: Labels `[N]`, or one-hot or soft targets `[N, classes]`, of which the
-            largest counts.
+            largest is the label.
 
     Returns:
         A scalar between 0 and 1.
@@ -67,11 +67,14 @@ def distillation(
     temperature: float = 2.0,
     mapping: Sequence[int] | None = None,
 ) -> Tensor:
-    r"""Knowledge distillation, $T^2$ times the cross-entropy of $\mathrm{softmax}(z / T)$ under $\mathrm{softmax}(z^* / T)$.
+    r"""Knowledge distillation from the logits of a teacher.
 
-    A teacher may know fewer classes: `mapping` says which output of the student each of
-    its outputs is, and the student's other classes have a target probability of zero.
-    The factor $T^2$ keeps gradients as large as without a temperature.
+    It is $T^2$ times the cross-entropy of $\mathrm{softmax}(z / T)$ under
+    $\mathrm{softmax}(z^* / T)$.
+
+    A teacher may know fewer classes: `mapping` assigns each of its outputs to one of
+    the student, whose other classes have a target probability of zero. The factor $T^2$
+    keeps gradients as large as without a temperature.
 
     Args:
         logits: $z$ of the student, `[N, classes]`.

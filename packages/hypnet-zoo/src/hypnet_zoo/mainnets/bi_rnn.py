@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Unpack, cast
 
 import torch
 from torch import Tensor, nn
 
-from hypnet_core.errors import SpecError
-from hypnet_zoo.layers.activations import ActivationName
-from hypnet_zoo.layers.modulation import Modulation
-from hypnet_zoo.layers.recurrent import Cell, ContextAt, RecurrentInit
-from hypnet_zoo.mainnets.imports import imported
+from hypnet_core.errors import ImportStringError, SpecError
+from hypnet_core.import_strings import import_callable
+from hypnet_core.plugins import with_defaults
+from hypnet_zoo.mainnets._options import RecurrentOptions
 from hypnet_zoo.mainnets.mlp import MLP
 from hypnet_zoo.mainnets.simple_rnn import SimpleRNN, check_sequences
 
@@ -24,9 +23,9 @@ class BiRNN(nn.Module):
     r"""Bidirectional recurrent layers and an MLP, with one output per time step.
 
     Each bidirectional layer runs one recurrent network forwards and one backwards over
-    its input and joins what they give: $h_t = [h_t^{f}; h_t^{b}]$. With `lengths`, only
-    the real frames of a padded sequence are reversed, so outputs at real frames do not
-    depend on the padding.
+    its input and concatenates their outputs: $h_t = [h_t^{f}; h_t^{b}]$. With
+    `lengths`, only the real frames of a padded sequence are reversed, so outputs at
+    real frames do not depend on the padding.
 
     Shapes:
         - Input: `[N, T, *in_shape]`
@@ -37,28 +36,13 @@ class BiRNN(nn.Module):
         out_features: Number of outputs per time step.
         recurrent: For each bidirectional layer, the units of the recurrent layers that
             each of its directions stacks.
-        before: Units of fully connected layers in front of the recurrent ones, in each
-            direction of each bidirectional layer.
         head: Units of each hidden layer of the MLP; `None` for no MLP, so that twice
             the last units must be `out_features`.
         head_dropout: Dropout probability of the MLP.
-        cell: `elman` or `lstm`.
-        activation: Nonlinearity of Elman and fully connected layers.
-        bias: Whether layers have biases.
-        output_step: Whether an Elman layer computes an output from its hidden state
-            with a matrix of its own.
-        bptt_depth: Gradients flow through the last so many time steps of each direction
-            only; through all by default.
-        recurrent_init: Start recurrent layers from torch's uniform draw, with
-            `orthogonal` hidden-to-hidden matrices, or from Kaiming's draw.
         preprocess: `module:function` that gets `(x, lengths)` and returns the input;
             the attribute `preprocess` takes any function.
-        context_mod: Where and how gains and shifts modulate the recurrent networks and
-            the MLP, see `Modulation`; none by default.
-        context_at: Modulate recurrent layers at every time step, or at the last one
-            only.
-        context_steps: Gains and shifts of their own for each of so many time steps in
-            the recurrent networks; 0 for the same at all.
+        **options: See `RecurrentOptions`. They apply to the recurrent network of each
+            direction; activation, biases and context modulation also to the MLP.
 
     Raises:
         SpecError: A size is not positive, there is no layer, sizes contradict each
@@ -75,42 +59,17 @@ class BiRNN(nn.Module):
         out_features: int,
         *,
         recurrent: tuple[tuple[int, ...], ...] = ((10,),),
-        before: tuple[int, ...] = (),
         head: tuple[int, ...] | None = (),
         head_dropout: float = 0.0,
-        cell: Cell = "lstm",
-        activation: ActivationName = "tanh",
-        bias: bool = True,
-        output_step: bool = False,
-        bptt_depth: int | None = None,
-        recurrent_init: RecurrentInit = "uniform",
         preprocess: str | None = None,
-        context_mod: Modulation | None = None,
-        context_at: ContextAt = "every_step",
-        context_steps: int = 0,
+        **options: Unpack[RecurrentOptions],
     ) -> None:
         super().__init__()
-        if not recurrent or not all(isinstance(units, Sequence) and units for units in recurrent):  # type: ignore[redundant-expr]
-            raise SpecError(
-                "recurrent: each bidirectional layer needs at least one recurrent layer, got"
-                f" {list(recurrent)}"
-            )
+        chosen = with_defaults(RecurrentOptions, options)
+        _check_units(recurrent)
         self.in_shape = tuple(in_shape)
-        self.preprocess: Preprocess | None = (
-            None if preprocess is None else imported(preprocess, "preprocess")
-        )
-        options: dict[str, Any] = {
-            "before": before,
-            "fc_out": False,
-            "cell": cell,
-            "activation": activation,
-            "bias": bias,
-            "output_step": output_step,
-            "bptt_depth": bptt_depth,
-            "recurrent_init": recurrent_init,
-            "context_at": context_at,
-            "context_steps": context_steps,
-        }
+        self.preprocess: Preprocess | None = None if preprocess is None else _imported(preprocess)
+        context_mod = chosen["context_mod"]
         hidden = (
             None
             if context_mod is None
@@ -125,9 +84,9 @@ class BiRNN(nn.Module):
                 else hidden
             )
             for direction in (self.forwards, self.backwards):
-                direction.append(
-                    SimpleRNN(shape, units[-1], recurrent=units, context_mod=modulation, **options)
-                )
+                chosen["context_mod"] = modulation
+                network = SimpleRNN(shape, units[-1], recurrent=units, fc_out=False, **chosen)
+                direction.append(network)
             shape = (2 * units[-1],)
         if head is None and shape[0] != out_features:
             raise SpecError(
@@ -144,8 +103,8 @@ class BiRNN(nn.Module):
                 shape,
                 out_features,
                 hidden=head,
-                activation=activation,
-                bias=bias,
+                activation=chosen["activation"],
+                bias=chosen["bias"],
                 dropout=head_dropout,
                 context_mod=modulation,
             )
@@ -174,11 +133,23 @@ class BiRNN(nn.Module):
             ahead = forwards(shaped)
             back = _take(backwards(_take(shaped.flatten(2), order).view_as(shaped)), order)
             h = torch.cat([ahead, back], 2)
-        return self.head(h.flatten(0, 1)).unflatten(0, h.shape[:2])  # type: ignore[no-any-return]
+        outputs: Tensor = self.head(h.flatten(0, 1))
+        return cast("Tensor", outputs.unflatten(0, h.shape[:2]))
+
+
+def _check_units(recurrent: object) -> None:
+    layers = list(recurrent) if isinstance(recurrent, Sequence) else []
+    if not layers or not all(isinstance(units, Sequence) and units for units in layers):
+        raise SpecError(
+            f"recurrent: each bidirectional layer needs at least one recurrent layer, got {layers}"
+        )
 
 
 def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Which frame stands at each place of the reversed sequence, `[N, T]`; padding stays where it is."""
+    """Index of the frame at each place of the reversed sequence, `[N, T]`.
+
+    Padding stays where it is.
+    """
     count, steps = x.shape[:2]
     places = torch.arange(steps, device=x.device).expand(count, steps)
     if lengths is None:
@@ -196,3 +167,10 @@ def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 def _take(x: Tensor, order: Tensor) -> Tensor:
     return x.gather(1, order.unsqueeze(2).expand(-1, -1, math.prod(x.shape[2:])))
+
+
+def _imported(path: str) -> Preprocess:
+    try:
+        return import_callable(path)
+    except ImportStringError as error:
+        raise SpecError(f"preprocess: {error}") from error

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
+from hypnet_core.plugins import with_defaults
 from hypnet_zoo.layers.images import check_images, image_shape
 from hypnet_zoo.layers.local_conv2d import LocalConv2d
-from hypnet_zoo.layers.modulation import Modulation, modulate
+from hypnet_zoo.layers.modulation import ContextOption, modulate
 
 
 class BioConvNet(nn.Module):
-    """Three locally connected layers, a hidden layer of 1,024 units, each with tanh, and a linear output layer.
+    """A network of three locally connected layers and a hidden layer of 1,024 units.
+
+    Each is followed by tanh; the output layer is linear.
 
     | layer | kernel | filters per pixel | stride | padding |
     | --- | --- | --- | --- | --- |
@@ -30,8 +34,7 @@ class BioConvNet(nn.Module):
     Args:
         in_shape: `(C, H, W)`, at least 13 pixels in each direction.
         out_features: Number of outputs.
-        context_mod: Where and how gains and shifts modulate the layers, see
-            `Modulation`; none by default.
+        **options: See `ContextOption`.
 
     Raises:
         SpecError: Images are too small.
@@ -42,9 +45,10 @@ class BioConvNet(nn.Module):
     """
 
     def __init__(
-        self, in_shape: Sequence[int], out_features: int, *, context_mod: Modulation | None = None
+        self, in_shape: Sequence[int], out_features: int, **options: Unpack[ContextOption]
     ) -> None:
         super().__init__()
+        chosen = with_defaults(ContextOption, options)
         self.in_shape = image_shape(in_shape, out_features)
         channels, height, width = self.in_shape
         if min(height, width) < 13:
@@ -60,14 +64,17 @@ class BioConvNet(nn.Module):
         self.fc1 = nn.Linear(256 * self.local3.out_size[0] * self.local3.out_size[1], 1024)
         self.tanh4 = nn.Tanh()
         self.out = nn.Linear(1024, out_features)
-        modulate(self, self.in_shape, context_mod)
+        modulate(self, self.in_shape, chosen["context_mod"])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images `[N, C, H, W]` to outputs `[N, out_features]`."""
         return self.activations(x)[-1]
 
     def activations(self, x: Tensor) -> list[Tensor]:
-        """The activations of all layers, the outputs last; learning rules other than back-propagation need them."""
+        """The activations of all layers, the outputs last.
+
+        Learning rules other than back-propagation need them.
+        """
         check_images(x, self.in_shape)
         first = self.tanh1(self.local1(x))
         second = self.tanh2(self.local2(first))

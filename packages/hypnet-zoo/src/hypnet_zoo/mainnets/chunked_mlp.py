@@ -1,26 +1,29 @@
-"""An MLP for large inputs, which it reads chunk by chunk."""
+"""An MLP that reads large inputs chunk by chunk."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_zoo.layers.activations import ActivationName, activation_module
-from hypnet_zoo.layers.modulation import Modulation
-from hypnet_zoo.mainnets.mlp import MLP
+from hypnet_core.plugins import with_defaults
+from hypnet_zoo._options import only
+from hypnet_zoo.layers.activations import activation_module
+from hypnet_zoo.layers.hidden import LayerOptions
+from hypnet_zoo.mainnets.mlp import MLP, NormedLayerOptions
 
 
 class ChunkedMLP(nn.Module):
-    r"""An MLP that shrinks its input chunk by chunk with one small shared network, and maps the results with another.
+    r"""An MLP that first reduces its input chunk by chunk.
 
     The flat input is cut into $K = \lceil D / n \rceil$ chunks $x_k$ of $n$ numbers,
-    the last one filled up with zeros. A shared MLP $r$ is told by a learned embedding
-    $c_k$ which chunk it reads, and a second MLP $f$ sees all that it writes:
+    the last one padded with zeros. A shared MLP $r$ reads each chunk beside a learned
+    embedding $c_k$ of its place, and a second MLP $f$ reads all of its outputs:
 
     $$ y = f\bigl(\phi\bigl[\, r(x_1, c_1) \;\cdots\; r(x_K, c_K) \,\bigr]\bigr) $$
 
@@ -34,29 +37,23 @@ class ChunkedMLP(nn.Module):
         in_shape: Shape of one sample.
         out_features: Number of outputs.
         chunk_size: Numbers per chunk, $n$.
-        chunk_features: Numbers that $r$ writes per chunk.
+        chunk_features: Outputs of $r$ per chunk.
         embedding_size: Length of a chunk's embedding.
         chunk_hidden: Width of each hidden layer of $r$.
         hidden: Width of each hidden layer of $f$.
-        activation: Nonlinearity $\phi$ of the hidden layers and between the two
-            networks; `None` for none.
-        bias: Whether layers have biases.
-        dropout: Probability that a hidden activation is set to zero in training.
-        spectral_norm: Divide each weight matrix by an estimate of its largest singular
-            value.
-        batch_norm: Batch norm before each hidden activation of $f$.
-        track_statistics: Whether batch norm keeps running statistics for evaluation;
-            otherwise those of the batch are used.
-        context_mod: Where and how gains and shifts modulate $f$, see `Modulation`; none
-            by default.
+        **options: See `NormedLayerOptions`. The activation is $\phi$; batch norm and
+            context modulation apply to $f$ alone.
 
     Raises:
         SpecError: A size is not positive, or `dropout` is not in [0, 1).
 
     Example:
-        >>> net = ChunkedMLP((25,), 2, chunk_size=10, chunk_features=3, embedding_size=4, chunk_hidden=(), hidden=())
-        >>> {name: tuple(p.shape) for name, p in net.named_parameters() if "weight" in name}
-        {'embeddings.weight': (3, 4), 'reduce.out.weight': (3, 14), 'mlp.out.weight': (2, 9)}
+        >>> sizes = {"chunk_size": 10, "chunk_features": 3, "embedding_size": 4}
+        >>> net = ChunkedMLP((25,), 2, chunk_hidden=(), hidden=(), **sizes)
+        >>> net.embeddings.weight.shape, net.reduce.out.weight.shape
+        (torch.Size([3, 4]), torch.Size([3, 14]))
+        >>> net.mlp.out.weight.shape
+        torch.Size([2, 9])
     """
 
     def __init__(
@@ -69,15 +66,10 @@ class ChunkedMLP(nn.Module):
         embedding_size: int = 8,
         chunk_hidden: tuple[int, ...] = (10, 10),
         hidden: tuple[int, ...] = (10, 10),
-        activation: ActivationName | None = "relu",
-        bias: bool = True,
-        dropout: float = 0.0,
-        spectral_norm: bool = False,
-        batch_norm: bool = False,
-        track_statistics: bool = True,
-        context_mod: Modulation | None = None,
+        **options: Unpack[NormedLayerOptions],
     ) -> None:
         super().__init__()
+        chosen = with_defaults(NormedLayerOptions, options)
         self.in_shape = tuple(in_shape)
         self.in_features = math.prod(self.in_shape)
         sizes = {
@@ -97,24 +89,11 @@ class ChunkedMLP(nn.Module):
             (chunk_size + embedding_size,),
             chunk_features,
             hidden=chunk_hidden,
-            activation=activation,
-            bias=bias,
-            dropout=dropout,
-            spectral_norm=spectral_norm,
+            spectral_norm=chosen["spectral_norm"],
+            **only(LayerOptions, chosen),
         )
-        self.activation = activation_module(activation)
-        self.mlp = MLP(
-            (self.chunks * chunk_features,),
-            out_features,
-            hidden=hidden,
-            activation=activation,
-            bias=bias,
-            dropout=dropout,
-            spectral_norm=spectral_norm,
-            batch_norm=batch_norm,
-            track_statistics=track_statistics,
-            context_mod=context_mod,
-        )
+        self.activation = activation_module(chosen["activation"])
+        self.mlp = MLP((self.chunks * chunk_features,), out_features, hidden=hidden, **chosen)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs `[N, *in_shape]` to outputs `[N, out_features]`.
@@ -131,4 +110,5 @@ class ChunkedMLP(nn.Module):
         chunks = flat.unflatten(1, (self.chunks, self.chunk_size))
         places = self.embeddings.weight.expand(len(x), -1, -1)
         reduced = self.reduce(torch.cat([chunks, places], 2).flatten(0, 1))
-        return self.mlp(self.activation(reduced).view(len(x), -1))  # type: ignore[no-any-return]
+        y: Tensor = self.mlp(self.activation(reduced).view(len(x), -1))
+        return y

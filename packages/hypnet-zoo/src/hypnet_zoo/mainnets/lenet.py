@@ -1,24 +1,26 @@
-"""LeNet, in the three sizes that are common today."""
+"""LeNet, in three common sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
+from hypnet_core.plugins import with_defaults
 from hypnet_zoo.layers.batched import batched_conv2d, batched_linear
-from hypnet_zoo.layers.context_mod import context_layers
+from hypnet_zoo.layers.contexts import context_layers
 from hypnet_zoo.layers.images import channels_last, check_images, halved, image_shape
-from hypnet_zoo.layers.initial import with_spectral_norms
-from hypnet_zoo.layers.modulation import Modulation, modulate
+from hypnet_zoo.layers.modulation import modulate
+from hypnet_zoo.layers.spectral_norms import with_spectral_norms
+from hypnet_zoo.mainnets._options import ImageOptions
 
 Arch = Literal["mnist_small", "mnist_large", "cifar"]
 
-# Up to so many images one grouped convolution for all sets of weights beats one
+# Up to this number of images one grouped convolution for all sets of weights beats one
 # convolution per set, on a CPU; its backward pass is slow.
 _FEW_IMAGES, _FEW_IMAGES_TO_LEARN_FROM = 16, 4
 
@@ -31,7 +33,9 @@ _SIZES: dict[str, tuple[int, int, int]] = {
 
 
 class LeNet(nn.Module):
-    """Two 5x5 convolutions, each followed by max pooling and a ReLU, a hidden layer and a linear output layer.
+    """LeNet: two 5x5 convolutions, a hidden layer and a linear output layer.
+
+    Each convolution is followed by max pooling and a ReLU.
 
     | arch | filters | hidden | parameters |
     | --- | --- | --- | --- |
@@ -46,19 +50,18 @@ class LeNet(nn.Module):
     Args:
         in_shape: `(C, H, W)`, at least 16 pixels in each direction.
         out_features: Number of outputs.
-        arch: Which size.
+        arch: The size.
         dropout: Probability that an activation is set to zero in training: after each
             convolution, before pooling, and after the hidden layer.
-        spectral_norm: Divide each weight by an estimate of its largest singular value.
-        context_mod: Where and how gains and shifts modulate the layers, see
-            `Modulation`; none by default.
+        **options: See `ImageOptions`.
 
     Raises:
         SpecError: `arch` does not exist, images are too small, or `dropout` is not in
             [0, 1).
 
     Example:
-        >>> sum(p.numel() for p in LeNet((1, 28, 28), 10, arch="mnist_small").parameters())
+        >>> net = LeNet((1, 28, 28), 10, arch="mnist_small")
+        >>> sum(p.numel() for p in net.parameters())
         21840
 
     References:
@@ -74,10 +77,10 @@ class LeNet(nn.Module):
         *,
         arch: Arch = "mnist_large",
         dropout: float = 0.0,
-        spectral_norm: bool = False,
-        context_mod: Modulation | None = None,
+        **options: Unpack[ImageOptions],
     ) -> None:
         super().__init__()
+        chosen = with_defaults(ImageOptions, options)
         if arch not in _SIZES:
             raise SpecError(f"arch: there is no LeNet {arch!r}{did_you_mean(arch, get_args(Arch))}")
         if not 0.0 <= dropout < 1.0:
@@ -98,10 +101,10 @@ class LeNet(nn.Module):
         self.relu3 = nn.ReLU()
         self.out = nn.Linear(hidden, out_features)
         self.dropout = nn.Dropout(dropout)
-        self._plain = not spectral_norm
-        if spectral_norm:
+        self._plain = not chosen["spectral_norm"]
+        if chosen["spectral_norm"]:
             with_spectral_norms(self)
-        modulate(self, self.in_shape, context_mod)
+        modulate(self, self.in_shape, chosen["context_mod"])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images `[N, C, H, W]` to outputs `[N, out_features]`."""
@@ -109,10 +112,11 @@ class LeNet(nn.Module):
         h = self.relu1(halved(self.dropout(self.conv1(channels_last(x)))))
         h = self.relu2(halved(self.dropout(self.conv2(h))))
         h = self.dropout(self.relu3(self.fc1(h.flatten(1))))
-        return self.out(h)  # type: ignore[no-any-return]
+        y: Tensor = self.out(h)
+        return y
 
     def forward_batched(self, x: Tensor, *, weights: Mapping[str, Tensor], paired: bool) -> Any:
-        """The same for many sets of weights at once: grouped convolutions and batched matrix products.
+        """Run many sets of weights at once: grouped convolutions, batched products.
 
         Args:
             x: `[N, C, H, W]` for all sets, or `[B, N, C, H, W]` if `paired`.
@@ -137,7 +141,7 @@ class LeNet(nn.Module):
         return batched_linear(h, weights["out.weight"], weights["out.bias"])
 
     def _grouped(self, x: Tensor, weights: Mapping[str, Tensor], *, paired: bool) -> Tensor:
-        """What the hidden layer sees, `[B, N, features]`, by grouped convolutions."""
+        """Inputs of the hidden layer, `[B, N, features]`, by grouped convolutions."""
         h = x.transpose(0, 1) if paired else x
         for conv, relu in (("conv1", self.relu1), ("conv2", self.relu2)):
             h = self.dropout(batched_conv2d(h, weights[f"{conv}.weight"], weights[f"{conv}.bias"]))
@@ -145,7 +149,7 @@ class LeNet(nn.Module):
         return h.flatten(2).transpose(0, 1)
 
     def _one_by_one(self, x: Tensor, weights: Mapping[str, Tensor], *, paired: bool) -> Tensor:
-        """The same by one convolution per set, which is faster for more than a few images."""
+        """The same by one convolution per set: faster for more than a few images."""
         names = ("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias")
         inputs = (
             [channels_last(one) for one in x.unbind(0)]
@@ -162,5 +166,5 @@ class LeNet(nn.Module):
 
 
 def _after_convolutions(pixels: int) -> int:
-    """Height or width after two convolutions of 5 without padding, each followed by pooling by 2."""
+    """Height or width after two convolutions of 5, each followed by pooling by 2."""
     return ((pixels - 4) // 2 - 4) // 2

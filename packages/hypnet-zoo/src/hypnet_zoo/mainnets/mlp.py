@@ -4,23 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Unpack
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from hypnet_core.errors import SpecError
+from hypnet_core.plugins import with_defaults
 from hypnet_zoo.layers.activations import ActivationName, activation_module
 from hypnet_zoo.layers.batched import batched_linear
-from hypnet_zoo.layers.context_mod import context_layers
-from hypnet_zoo.layers.hidden import hidden_layers
-from hypnet_zoo.layers.modulation import Modulation, modulate
+from hypnet_zoo.layers.contexts import context_layers
+from hypnet_zoo.layers.hidden import HiddenOptions, LayerOptions, NormOptions, hidden_layers
+from hypnet_zoo.layers.modulation import ContextOption, modulate
+
+
+class NormedLayerOptions(LayerOptions, NormOptions, ContextOption, total=False):
+    """Options of `MLP` except for its widths."""
+
+    track_statistics: Annotated[
+        bool,
+        Field(
+            default=True,
+            description=(
+                "Whether batch norm keeps running statistics for evaluation; otherwise those of the"
+                " batch are used."
+            ),
+        ),
+    ]
+
+
+class MLPOptions(NormedLayerOptions, HiddenOptions, total=False):
+    """Options of `MLP`."""
 
 
 class MLP(nn.Module):
-    r"""A fully connected network: hidden layers $h_l = \phi(W_l h_{l-1} + b_l)$ and a linear output layer.
+    r"""A fully connected network with a linear output layer.
 
-    Inputs of any shape are flattened.
+    Hidden layers compute $h_l = \phi(W_l h_{l-1} + b_l)$. Inputs of any shape are
+    flattened.
 
     Shapes:
         - Input: `[N, *in_shape]`
@@ -29,18 +51,9 @@ class MLP(nn.Module):
     Args:
         in_shape: Shape of one sample.
         out_features: Number of outputs.
-        hidden: Width of each hidden layer; empty for a linear model.
-        activation: Nonlinearity of the hidden layers; `None` for none.
-        bias: Whether layers have biases.
-        dropout: Probability that a hidden activation is set to zero in training.
-        spectral_norm: Divide each weight matrix by an estimate of its largest singular
-            value (Miyato et al., ICLR 2018).
-        batch_norm: Batch norm before each hidden activation.
-        track_statistics: Whether batch norm keeps running statistics for evaluation;
-            otherwise those of the batch are used.
         out_activation: Nonlinearity of the outputs; none by default.
-        context_mod: Where and how gains and shifts modulate the layers, see
-            `Modulation`; none by default. Inputs have one gain each.
+        **options: See `MLPOptions`. Context modulation gives each input a gain of its
+            own.
 
     Raises:
         SpecError: A size is not positive, or `dropout` is not in [0, 1).
@@ -59,15 +72,8 @@ class MLP(nn.Module):
         in_shape: Sequence[int],
         out_features: int,
         *,
-        hidden: tuple[int, ...] = (100, 100),
-        activation: ActivationName | None = "relu",
-        bias: bool = True,
-        dropout: float = 0.0,
-        spectral_norm: bool = False,
-        batch_norm: bool = False,
-        track_statistics: bool = True,
         out_activation: ActivationName | None = None,
-        context_mod: Modulation | None = None,
+        **options: Unpack[MLPOptions],
     ) -> None:
         super().__init__()
         if not isinstance(in_shape, Sequence):
@@ -80,29 +86,29 @@ class MLP(nn.Module):
                 f"in_shape and out_features must be positive, got {list(in_shape)} and"
                 f" {out_features}"
             )
+        chosen = with_defaults(MLPOptions, options)
+        hidden, spectral_norm = chosen["hidden"], chosen["spectral_norm"]
         self.in_shape = tuple(in_shape)
         self.hidden = hidden_layers(
             in_features,
-            hidden,
-            activation=activation,
-            bias=bias,
-            dropout=dropout,
+            chosen,
             spectral_norm=spectral_norm,
-            batch_norm=batch_norm,
-            track_statistics=track_statistics,
+            batch_norm=chosen["batch_norm"],
+            track_statistics=chosen["track_statistics"],
         )
-        out = nn.Linear(hidden[-1] if hidden else in_features, out_features, bias=bias)
+        out = nn.Linear(hidden[-1] if hidden else in_features, out_features, bias=chosen["bias"])
         self.out = with_spectral_norm(out) if spectral_norm else out
         self.out_activation = activation_module(out_activation)
-        self._plain = not (spectral_norm or batch_norm)
-        modulate(self, self.in_shape, context_mod, input_context=self.in_shape)
+        self._plain = not (spectral_norm or chosen["batch_norm"])
+        modulate(self, self.in_shape, chosen["context_mod"], input_context=self.in_shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs `[N, *in_shape]` to outputs `[N, out_features]`."""
-        return self.out_activation(self.out(self.hidden(self._flat(x, 1))))  # type: ignore[no-any-return]
+        outputs: Tensor = self.out_activation(self.out(self.hidden(self._flat(x, 1))))
+        return outputs
 
     def forward_batched(self, x: Tensor, *, weights: Mapping[str, Tensor], paired: bool) -> Any:
-        """The same for many sets of weights at once: one batched matrix product per layer.
+        """Run with many sets of weights at once: one batched matrix product per layer.
 
         Args:
             x: `[N, *in_shape]` for all sets, or `[B, N, *in_shape]` if `paired`.

@@ -1,4 +1,4 @@
-"""Any module of the user's."""
+"""A main network by import string."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from hypnet_core.errors import SpecError
-from hypnet_zoo.mainnets.imports import imported
+from hypnet_core.errors import ImportStringError, SpecError
+from hypnet_core.import_strings import import_callable
 
 
 def module(
@@ -19,11 +19,10 @@ def module(
     factory: str = "torch.nn:Linear",
     arguments: dict[str, Any] | None = None,
 ) -> nn.Module:
-    """A network that a function or class of somebody else's makes: a torchvision or timm model, or one's own.
+    """Build a network by a function or class: a torchvision or timm model, or your own.
 
-    Values of `arguments` may be `$in_shape`, `$in_features` (their product),
-    `$channels` (its first size) and `$out_features`, which stand for what the task asks
-    for.
+    Values of `arguments` may be `$in_shape`, `$in_features` (its product), `$channels`
+    (its first size) and `$out_features`; the sizes of the task replace them.
 
     Args:
         in_shape: Shape of one sample.
@@ -33,11 +32,13 @@ def module(
             model unless given.
 
     Raises:
-        SpecError: It cannot be imported or called with these arguments, a `$name` does
-            not exist, or it returns no module.
+        SpecError: The factory cannot be imported or called with these arguments, a
+            `$name` does not exist, or it does not return a module.
 
     Example:
-        >>> resnet = module((3, 32, 32), 10, factory="torchvision.models:resnet18", arguments={"num_classes": "$out_features"})
+        >>> arguments = {"num_classes": "$out_features"}
+        >>> factory = "torchvision.models:resnet18"
+        >>> resnet = module((3, 32, 32), 10, factory=factory, arguments=arguments)
         >>> resnet.fc.out_features
         10
     """
@@ -53,17 +54,21 @@ def module(
         "$channels": in_shape[0] if in_shape else 1,
         "$out_features": out_features,
     }
+    try:
+        function = import_callable(factory)
+    except ImportStringError as error:
+        raise SpecError(f"factory: {error}") from error
     return made(
-        imported(factory, "factory"),
+        function,
         {key: _value(key, value, values) for key, value in arguments.items()},
     )
 
 
 def made(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> nn.Module:
-    """What the factory returns, once it is known to be a module.
+    """Call the factory, and check that it returns a module.
 
     Raises:
-        SpecError: The arguments are wrong, or it returns something else.
+        SpecError: The arguments are wrong, or the result is not a module.
     """
     try:
         network = factory(**arguments)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
+from hypnet_core.plugins import with_defaults
 from hypnet_zoo.layers.batch_norm import Statistics
 from hypnet_zoo.layers.images import check_images, image_shape
-from hypnet_zoo.layers.initial import with_spectral_norms
-from hypnet_zoo.layers.modulation import Modulation, modulate
+from hypnet_zoo.layers.modulation import modulate
 from hypnet_zoo.layers.norms import PaddedShortcut, norm_of
+from hypnet_zoo.layers.spectral_norms import with_spectral_norms
+from hypnet_zoo.mainnets._options import CifarResidualOptions
 
 
 class ResNet(nn.Module):
@@ -30,15 +33,7 @@ class ResNet(nn.Module):
         out_features: Number of outputs.
         n: Blocks per group: 3, 5, 7, 9 and 18 in the paper.
         k: Widening factor of the three groups.
-        feature_maps: Feature maps of the first convolution and of the three groups,
-            before widening.
-        conv_bias: Whether convolutions have biases; batch norm makes them superfluous.
-        out_bias: Whether the linear layer has a bias.
-        statistics: Statistics of the batch norm after each convolution: `running`,
-            `batch`, `frozen` or `learnable`; `None` for no batch norm.
-        spectral_norm: Divide each weight by an estimate of its largest singular value.
-        context_mod: Where and how gains and shifts modulate the layers, see
-            `Modulation`; none by default.
+        **options: See `CifarResidualOptions`.
 
     Raises:
         SpecError: `n`, `k` or a number of feature maps is not positive, or there are
@@ -60,18 +55,14 @@ class ResNet(nn.Module):
         *,
         n: int = 5,
         k: int = 1,
-        feature_maps: tuple[int, ...] = (16, 16, 32, 64),
-        conv_bias: bool = False,
-        out_bias: bool = True,
-        statistics: Statistics | None = "running",
-        spectral_norm: bool = False,
-        context_mod: Modulation | None = None,
+        **options: Unpack[CifarResidualOptions],
     ) -> None:
         super().__init__()
+        chosen = with_defaults(CifarResidualOptions, options)
         self.in_shape = image_shape(in_shape, out_features)
-        first, *widths = group_widths(n, k, feature_maps)
-        self.conv1 = nn.Conv2d(self.in_shape[0], first, 3, padding=1, bias=conv_bias)
-        self.norm1 = norm_of(first, statistics)
+        first, *widths = group_widths(n, k, chosen["feature_maps"])
+        self.conv1 = nn.Conv2d(self.in_shape[0], first, 3, padding=1, bias=chosen["conv_bias"])
+        self.norm1 = norm_of(first, chosen["statistics"])
         self.relu = nn.ReLU()
         self.groups = nn.Sequential()
         channels = first
@@ -81,29 +72,34 @@ class ResNet(nn.Module):
                 stride = 2 if group and not block else 1
                 blocks.append(
                     ResidualBlock(
-                        channels, width, stride=stride, bias=conv_bias, statistics=statistics
+                        channels,
+                        width,
+                        stride=stride,
+                        bias=chosen["conv_bias"],
+                        statistics=chosen["statistics"],
                     )
                 )
                 channels = width
             self.groups.append(blocks)
-        self.out = nn.Linear(channels, out_features, bias=out_bias)
+        self.out = nn.Linear(channels, out_features, bias=chosen["out_bias"])
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        if spectral_norm:
+        if chosen["spectral_norm"]:
             with_spectral_norms(self)
-        modulate(self, self.in_shape, context_mod)
+        modulate(self, self.in_shape, chosen["context_mod"])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images `[N, C, H, W]` to outputs `[N, out_features]`."""
         check_images(x, self.in_shape)
         h = self.relu(self.norm1(self.conv1(x)))
         h = self.groups(h)
-        return self.out(h.mean((2, 3)))  # type: ignore[no-any-return]
+        y: Tensor = self.out(h.mean((2, 3)))
+        return y
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, and a shortcut around them that is added before the last ReLU."""
+    """Two 3x3 convolutions, and a shortcut that is added before the last ReLU."""
 
     def __init__(
         self,
@@ -127,10 +123,11 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[N, in_channels, H, W]` to `[N, out_channels, H / stride, W / stride]`."""
+        """Map `[N, C, H, W]` to `[N, out_channels, H / stride, W / stride]`."""
         h = self.relu1(self.norm1(self.conv1(x)))
         h = self.norm2(self.conv2(h))
-        return self.relu2(h + self.shortcut(x))  # type: ignore[no-any-return]
+        y: Tensor = self.relu2(h + self.shortcut(x))
+        return y
 
 
 def group_widths(n: int, k: int, feature_maps: Sequence[int]) -> tuple[int, ...]:

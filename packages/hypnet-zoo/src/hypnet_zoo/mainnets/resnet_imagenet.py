@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, Unpack, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean, listed
+from hypnet_core.plugins import with_defaults
 from hypnet_zoo.layers.batch_norm import Statistics
 from hypnet_zoo.layers.images import check_images, image_shape
-from hypnet_zoo.layers.initial import with_spectral_norms
-from hypnet_zoo.layers.modulation import Modulation, modulate
+from hypnet_zoo.layers.modulation import modulate
 from hypnet_zoo.layers.norms import PaddedShortcut, norm_of
+from hypnet_zoo.layers.spectral_norms import with_spectral_norms
+from hypnet_zoo.mainnets._options import ResidualOptions
 
 Variant = Literal[18, 34, 50, 101, 152]
 Shortcut = Literal["projection", "padding"]
@@ -29,12 +31,12 @@ _VARIANTS: dict[int, tuple[tuple[int, ...], bool]] = {
 
 
 class ResNetImageNet(nn.Module):
-    """A residual network of four groups: ResNet-18, 34, 50, 101, 152 and whatever lies between.
+    """A residual network of four groups: ResNet-18, 34, 50, 101, 152 and others.
 
     A 7x7 convolution of stride 2 with max pooling (the stem), four groups of blocks,
     the last three of which halve the resolution, global average pooling and a linear
-    layer. Parameters are named and shaped as in `torchvision.models`, so `state_dict`s
-    of the one fit the other, and outputs are equal.
+    layer. Parameters are named and shaped as in `torchvision.models`, so a `state_dict`
+    of one fits the other, and outputs are equal.
 
     Shapes:
         - Input: `[N, C, H, W]`
@@ -48,24 +50,19 @@ class ResNetImageNet(nn.Module):
         bottleneck: Blocks of 1x1, 3x3 and 1x1 convolutions with four times the feature
             maps at the end, instead of two 3x3 ones, if there is no `variant`.
         feature_maps: Feature maps of the stem and of the four groups.
-        shortcut: What changes the shape along a shortcut: a 1x1 convolution with batch
-            norm (`projection`), or subsampling and feature maps of zeros (`padding`).
+        shortcut: How a shortcut changes the shape: by a 1x1 convolution with batch norm
+            (`projection`), or by subsampling and feature maps of zeros (`padding`).
         small_images: A 3x3 convolution of stride 1 without pooling as stem, for images
             like CIFAR's.
-        conv_bias: Whether convolutions have biases; shortcuts never have.
-        out_bias: Whether the linear layer has a bias.
-        statistics: Statistics of the batch norms: `running`, `batch`, `frozen` or
-            `learnable`; `None` for no batch norm.
-        spectral_norm: Divide each weight by an estimate of its largest singular value.
-        context_mod: Where and how gains and shifts modulate the layers, see
-            `Modulation`; none by default.
+        **options: See `ResidualOptions`.
 
     Raises:
         SpecError: `variant` or `shortcut` does not exist, a size is not positive, or
             `blocks` or `feature_maps` has the wrong length.
 
     Example:
-        >>> sum(p.numel() for p in ResNetImageNet((3, 224, 224), 1000, variant=18).parameters())
+        >>> net = ResNetImageNet((3, 224, 224), 1000, variant=18)
+        >>> sum(p.numel() for p in net.parameters())
         11689512
 
     References:
@@ -90,13 +87,10 @@ class ResNetImageNet(nn.Module):
         feature_maps: tuple[int, ...] = (64, 64, 128, 256, 512),
         shortcut: Shortcut = "projection",
         small_images: bool = False,
-        conv_bias: bool = False,
-        out_bias: bool = True,
-        statistics: Statistics | None = "running",
-        spectral_norm: bool = False,
-        context_mod: Modulation | None = None,
+        **options: Unpack[ResidualOptions],
     ) -> None:
         super().__init__()
+        chosen = with_defaults(ResidualOptions, options)
         if variant is not None:
             if variant not in _VARIANTS:
                 raise SpecError(
@@ -110,9 +104,9 @@ class ResNetImageNet(nn.Module):
         stem = feature_maps[0]
         kernel, stride, padding = (3, 1, 1) if small_images else (7, 2, 3)
         self.conv1 = nn.Conv2d(
-            self.in_shape[0], stem, kernel, stride=stride, padding=padding, bias=conv_bias
+            self.in_shape[0], stem, kernel, stride=stride, padding=padding, bias=chosen["conv_bias"]
         )
-        self.bn1 = norm_of(stem, statistics)
+        self.bn1 = norm_of(stem, chosen["statistics"])
         self.relu = nn.ReLU()
         kind = Bottleneck if bottleneck else BasicBlock
         channels = stem
@@ -126,19 +120,19 @@ class ResNetImageNet(nn.Module):
                         width,
                         stride=stride,
                         shortcut=shortcut,
-                        bias=conv_bias,
-                        statistics=statistics,
+                        bias=chosen["conv_bias"],
+                        statistics=chosen["statistics"],
                     )
                 )
                 channels = width * kind.expansion
             self.add_module(f"layer{group + 1}", layer)  # the names that torchvision gives them
-        self.fc = nn.Linear(channels, out_features, bias=out_bias)
+        self.fc = nn.Linear(channels, out_features, bias=chosen["out_bias"])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if spectral_norm:
+        if chosen["spectral_norm"]:
             with_spectral_norms(self)
-        modulate(self, self.in_shape, context_mod)
+        modulate(self, self.in_shape, chosen["context_mod"])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images `[N, C, H, W]` to outputs `[N, out_features]`."""
@@ -148,7 +142,8 @@ class ResNetImageNet(nn.Module):
             h = F.max_pool2d(h, 3, stride=2, padding=1)
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             h = layer(h)
-        return self.fc(h.mean((2, 3)))  # type: ignore[no-any-return]
+        y: Tensor = self.fc(h.mean((2, 3)))
+        return y
 
 
 class BasicBlock(nn.Module):
@@ -179,7 +174,8 @@ class BasicBlock(nn.Module):
         """Map `[N, in_channels, H, W]` to `[N, width, H / stride, W / stride]`."""
         h = self.relu1(self.bn1(self.conv1(x)))
         h = self.bn2(self.conv2(h))
-        return self.relu2(h + self.downsample(x))  # type: ignore[no-any-return]
+        y: Tensor = self.relu2(h + self.downsample(x))
+        return y
 
 
 class Bottleneck(nn.Module):
@@ -216,7 +212,8 @@ class Bottleneck(nn.Module):
         h = self.relu1(self.bn1(self.conv1(x)))
         h = self.relu2(self.bn2(self.conv2(h)))
         h = self.bn3(self.conv3(h))
-        return self.relu3(h + self.downsample(x))  # type: ignore[no-any-return]
+        y: Tensor = self.relu3(h + self.downsample(x))
+        return y
 
 
 def _shortcut(

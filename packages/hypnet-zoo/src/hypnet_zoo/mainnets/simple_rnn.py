@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, overload
+from typing import Literal, NamedTuple, Unpack, overload
 
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
+from hypnet_core.plugins import with_defaults
+from hypnet_zoo._options import only
 from hypnet_zoo.layers.activations import ActivationName, activation_module
 from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.modulation import Modulation, attach
-from hypnet_zoo.layers.recurrent import Cell, ContextAt, Recurrent, RecurrentInit
+from hypnet_zoo.layers.recurrent import Recurrent
+from hypnet_zoo.layers.recurrent_options import RecurrentLayerOptions
+from hypnet_zoo.mainnets._options import RecurrentOptions
 
 
 class Hidden(NamedTuple):
-    """What hidden layers compute, first layer first.
+    """Activations of the hidden layers, first layer first.
 
     Attributes:
-        outputs: `[N, T, units]` of each hidden layer, what the next one sees.
+        outputs: `[N, T, units]` of each hidden layer, the inputs of the next one.
         internal: Cell states of LSTM layers and hidden states of Elman layers, `[N, T,
             units]`; `None` for fully connected ones.
     """
@@ -32,8 +36,8 @@ class SimpleRNN(nn.Module):
     r"""Recurrent layers between fully connected ones, with one output per time step.
 
     Recurrent layers have the parameters of torch's. LSTM layers run as its fused
-    kernel, unless context modulation stands inside the recurrence or their cell states
-    are asked for; Elman layers run step by step.
+    kernel, unless there is context modulation inside the recurrence or their cell
+    states are returned; Elman layers run step by step.
 
     Shapes:
         - Input: `[N, T, *in_shape]`
@@ -43,25 +47,10 @@ class SimpleRNN(nn.Module):
         in_shape: Shape of one frame.
         out_features: Number of outputs per time step.
         recurrent: Units of each recurrent layer; at least one.
-        before: Units of each fully connected hidden layer in front of them.
-        after: Units of each fully connected hidden layer behind them.
+        after: Units of each fully connected hidden layer after them.
         fc_out: Whether a linear layer gives the outputs. Otherwise the last recurrent
             layer does, which must have `out_features` units.
-        cell: `elman` or `lstm`.
-        activation: Nonlinearity of Elman and hidden layers.
-        bias: Whether layers have biases.
-        output_step: Whether an Elman layer computes an output from its hidden state
-            with a matrix of its own.
-        bptt_depth: Gradients flow through the last so many time steps only; through all
-            by default.
-        recurrent_init: Start recurrent layers from torch's uniform draw, with
-            `orthogonal` hidden-to-hidden matrices, or from Kaiming's draw.
-        context_mod: Where and how gains and shifts modulate the layers, see
-            `Modulation`; none by default.
-        context_at: Modulate recurrent layers at every time step, or at the last one
-            only.
-        context_steps: Gains and shifts of their own for each of so many time steps, the
-            most that a sequence may have; 0 for the same at all.
+        **options: See `RecurrentOptions`.
 
     Raises:
         SpecError: A size is not positive, there is no recurrent layer, or options
@@ -78,28 +67,23 @@ class SimpleRNN(nn.Module):
         out_features: int,
         *,
         recurrent: tuple[int, ...] = (10,),
-        before: tuple[int, ...] = (),
         after: tuple[int, ...] = (),
         fc_out: bool = True,
-        cell: Cell = "lstm",
-        activation: ActivationName = "tanh",
-        bias: bool = True,
-        output_step: bool = False,
-        bptt_depth: int | None = None,
-        recurrent_init: RecurrentInit = "uniform",
-        context_mod: Modulation | None = None,
-        context_at: ContextAt = "every_step",
-        context_steps: int = 0,
+        **options: Unpack[RecurrentOptions],
     ) -> None:
         super().__init__()
+        chosen = with_defaults(RecurrentOptions, options)
+        before, context_mod = chosen["before"], chosen["context_mod"]
+        activation, bias, steps = chosen["activation"], chosen["bias"], chosen["context_steps"]
         self.in_shape = tuple(in_shape)
         _check(self.in_shape, out_features, recurrent, before, after, fc_out=fc_out)
-        if context_mod is None and (context_steps > 0 or context_at == "last_step"):
+        if context_mod is None and (steps > 0 or chosen["context_at"] == "last_step"):
             raise SpecError(
                 "context_at and context_steps say where context_mod modulates, which is not given"
             )
         self.before = _hidden(math.prod(self.in_shape), before, activation, bias=bias)
         features = before[-1] if before else math.prod(self.in_shape)
+        # A last layer that gives the outputs is modulated only if outputs are.
         last = None if context_mod is None or context_mod.output else len(recurrent) - 1
         self.recurrent = nn.ModuleList()
         for number, units in enumerate(recurrent):
@@ -107,16 +91,10 @@ class SimpleRNN(nn.Module):
             layer = Recurrent(
                 features,
                 units,
-                cell=cell,
-                activation=activation,
-                bias=bias,
-                output_step=output_step,
-                bptt_depth=bptt_depth,
                 modulation=None if unmodulated else context_mod,
-                context_at=context_at,
-                context_steps=context_steps,
+                **only(RecurrentLayerOptions, chosen),
             )
-            layer.initialise(recurrent_init)
+            layer.initialize(chosen["recurrent_init"])
             self.recurrent.append(layer)
             features = units
         self.after = _hidden(features, after, activation, bias=bias)
@@ -126,13 +104,12 @@ class SimpleRNN(nn.Module):
             else nn.Identity()
         )
         self.context: ContextMod | None = None
-        self._modulate(context_mod, context_steps)
+        self._modulate(context_mod, steps)
 
     def _modulate(self, modulation: Modulation | None, steps: int) -> None:
         if modulation is None:
             return
-        # Recurrent layers modulate inside; the parts around them are modulated like any
-        # network.
+        # Recurrent layers modulate inside; the layers around them like any others.
         for layer in (*self.before, *self.after):
             if isinstance(layer, nn.Linear):
                 width = layer.out_features
@@ -154,7 +131,8 @@ class SimpleRNN(nn.Module):
 
         Args:
             x: The sequences.
-            return_hidden: Whether to return what the hidden layers compute as well.
+            return_hidden: Whether to return the activations of the hidden layers as
+                well.
 
         Raises:
             SpecError: `x` has another shape, or no time steps.
@@ -184,7 +162,7 @@ class SimpleRNN(nn.Module):
 
 
 def check_sequences(x: Tensor, in_shape: Sequence[int]) -> None:
-    """Inputs must be `[N, T, *in_shape]` with at least one time step.
+    """Check that inputs are `[N, T, *in_shape]` with at least one time step.
 
     Raises:
         SpecError: They are not.

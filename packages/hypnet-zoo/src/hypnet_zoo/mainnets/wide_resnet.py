@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
+from hypnet_core.plugins import with_defaults
 from hypnet_zoo.layers.batch_norm import Statistics
 from hypnet_zoo.layers.images import check_images, image_shape
-from hypnet_zoo.layers.initial import with_spectral_norms
-from hypnet_zoo.layers.modulation import Modulation, modulate
+from hypnet_zoo.layers.modulation import modulate
 from hypnet_zoo.layers.norms import norm_of
+from hypnet_zoo.layers.spectral_norms import with_spectral_norms
+from hypnet_zoo.mainnets._options import CifarResidualOptions
 from hypnet_zoo.mainnets.resnet import group_widths
 
 
 class WideResNet(nn.Module):
-    r"""The wide residual network WRN-$(6n + 4)$-$k$ with blocks of two 3x3 convolutions.
+    r"""The wide residual network WRN-$(6n + 4)$-$k$ with two convolutions per block.
 
     Batch norm and ReLU stand before each convolution. Where a block changes the number
     of feature maps or the resolution, its shortcut is a 1x1 convolution of the
@@ -31,17 +34,9 @@ class WideResNet(nn.Module):
         out_features: Number of outputs.
         n: Blocks per group: 4 for WRN-28, 6 for WRN-40, 2 for WRN-16.
         k: Widening factor of the three groups.
-        feature_maps: Feature maps of the first convolution and of the three groups,
-            before widening.
-        conv_bias: Whether convolutions have biases; shortcuts never have.
-        out_bias: Whether the linear layer has a bias.
         dropout: Probability that an activation is set to zero in training, after the
             first convolution of each block.
-        statistics: Statistics of the batch norms: `running`, `batch`, `frozen` or
-            `learnable`; `None` for no batch norm.
-        spectral_norm: Divide each weight by an estimate of its largest singular value.
-        context_mod: Where and how gains and shifts modulate the layers, see
-            `Modulation`; none by default.
+        **options: See `CifarResidualOptions`.
 
     Raises:
         SpecError: `n`, `k` or a number of feature maps is not positive, there are not
@@ -62,20 +57,16 @@ class WideResNet(nn.Module):
         *,
         n: int = 4,
         k: int = 10,
-        feature_maps: tuple[int, ...] = (16, 16, 32, 64),
-        conv_bias: bool = False,
-        out_bias: bool = True,
         dropout: float = 0.0,
-        statistics: Statistics | None = "running",
-        spectral_norm: bool = False,
-        context_mod: Modulation | None = None,
+        **options: Unpack[CifarResidualOptions],
     ) -> None:
         super().__init__()
+        chosen = with_defaults(CifarResidualOptions, options)
         if not 0.0 <= dropout < 1.0:
             raise SpecError(f"dropout must lie in [0, 1), got {dropout}")
         self.in_shape = image_shape(in_shape, out_features)
-        first, *widths = group_widths(n, k, feature_maps)
-        self.conv1 = nn.Conv2d(self.in_shape[0], first, 3, padding=1, bias=conv_bias)
+        first, *widths = group_widths(n, k, chosen["feature_maps"])
+        self.conv1 = nn.Conv2d(self.in_shape[0], first, 3, padding=1, bias=chosen["conv_bias"])
         self.groups = nn.Sequential()
         channels = first
         for group, width in enumerate(widths):
@@ -87,29 +78,30 @@ class WideResNet(nn.Module):
                         channels,
                         width,
                         stride=stride,
-                        bias=conv_bias,
+                        bias=chosen["conv_bias"],
                         dropout=dropout,
-                        statistics=statistics,
+                        statistics=chosen["statistics"],
                     )
                 )
                 channels = width
             self.groups.append(blocks)
-        self.norm = norm_of(channels, statistics)
+        self.norm = norm_of(channels, chosen["statistics"])
         self.relu = nn.ReLU()
-        self.out = nn.Linear(channels, out_features, bias=out_bias)
+        self.out = nn.Linear(channels, out_features, bias=chosen["out_bias"])
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        if spectral_norm:
+        if chosen["spectral_norm"]:
             with_spectral_norms(self)
-        modulate(self, self.in_shape, context_mod)
+        modulate(self, self.in_shape, chosen["context_mod"])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images `[N, C, H, W]` to outputs `[N, out_features]`."""
         check_images(x, self.in_shape)
         h = self.groups(self.conv1(x))
         h = self.relu(self.norm(h))
-        return self.out(h.mean((2, 3)))  # type: ignore[no-any-return]
+        y: Tensor = self.out(h.mean((2, 3)))
+        return y
 
 
 class WideBlock(nn.Module):
@@ -139,8 +131,9 @@ class WideBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[N, in_channels, H, W]` to `[N, out_channels, H / stride, W / stride]`."""
+        """Map `[N, C, H, W]` to `[N, out_channels, H / stride, W / stride]`."""
         activated = self.relu1(self.norm1(x))
         h = self.dropout(self.conv1(activated))
         h = self.conv2(self.relu2(self.norm2(h)))
-        return h + (x if self.shortcut is None else self.shortcut(activated))  # type: ignore[no-any-return]
+        y: Tensor = h + (x if self.shortcut is None else self.shortcut(activated))
+        return y

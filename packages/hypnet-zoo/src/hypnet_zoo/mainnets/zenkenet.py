@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
+from hypnet_core.plugins import with_defaults
 from hypnet_zoo.layers.images import check_images, halved, image_shape
-from hypnet_zoo.layers.initial import with_spectral_norms
-from hypnet_zoo.layers.modulation import Modulation, modulate
+from hypnet_zoo.layers.modulation import modulate
+from hypnet_zoo.layers.spectral_norms import with_spectral_norms
+from hypnet_zoo.mainnets._options import ImageOptions
 
 
 class ZenkeNet(nn.Module):
-    """Four 3x3 convolutions in two groups, each group with pooling and dropout, a hidden layer of 512 units and a linear output layer.
+    """The network of four 3x3 convolutions from the synaptic-intelligence paper.
 
-    The first convolution of each group is padded, the second is not; 32 filters in the
-    first group, 64 in the second.
+    The convolutions form two groups, each with pooling and dropout; a hidden layer of
+    512 units and a linear output layer follow. The first convolution of each group is
+    padded, the second is not; 32 filters in the first group, 64 in the second.
 
     Shapes:
         - Input: `[N, C, H, W]`
@@ -27,9 +31,7 @@ class ZenkeNet(nn.Module):
         out_features: Number of outputs.
         dropout: Probability that an activation is set to zero in training, after each
             group; twice that after the hidden layer.
-        spectral_norm: Divide each weight by an estimate of its largest singular value.
-        context_mod: Where and how gains and shifts modulate the layers, see
-            `Modulation`; none by default.
+        **options: See `ImageOptions`.
 
     Raises:
         SpecError: Images are too small, or `dropout` is not in [0, 0.5).
@@ -49,10 +51,10 @@ class ZenkeNet(nn.Module):
         out_features: int,
         *,
         dropout: float = 0.25,
-        spectral_norm: bool = False,
-        context_mod: Modulation | None = None,
+        **options: Unpack[ImageOptions],
     ) -> None:
         super().__init__()
+        chosen = with_defaults(ImageOptions, options)
         if not 0.0 <= dropout < 0.5:
             raise SpecError(
                 "dropout must lie in [0, 0.5), because the hidden layer has twice as much, got"
@@ -77,9 +79,9 @@ class ZenkeNet(nn.Module):
         self.out = nn.Linear(512, out_features)
         self.dropout = nn.Dropout(dropout)
         self.hidden_dropout = nn.Dropout(2 * dropout)
-        if spectral_norm:
+        if chosen["spectral_norm"]:
             with_spectral_norms(self)
-        modulate(self, self.in_shape, context_mod)
+        modulate(self, self.in_shape, chosen["context_mod"])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images `[N, C, H, W]` to outputs `[N, out_features]`."""
@@ -89,9 +91,10 @@ class ZenkeNet(nn.Module):
         h = self.relu4(self.conv4(self.relu3(self.conv3(h))))
         h = halved(self.dropout(h))
         h = self.hidden_dropout(self.relu5(self.fc1(h.flatten(1))))
-        return self.out(h)  # type: ignore[no-any-return]
+        y: Tensor = self.out(h)
+        return y
 
 
 def _after_convolutions(pixels: int) -> int:
-    """Height or width after two groups that each lose two pixels and are pooled by 2."""
+    """Height or width after two groups that lose two pixels and are pooled by 2."""
     return ((pixels - 2) // 2 - 2) // 2

@@ -26,16 +26,19 @@ _NOT_OFFERED = {"params", "lr", "differentiable"}
 def make_optimizer(
     parameters: Iterable[nn.Parameter], name: str, lr: float, options: Mapping[str, Any]
 ) -> torch.optim.Optimizer:
-    """An optimiser of torch's; fused where torch offers it, which is several times faster even on a CPU.
+    """Make one of torch's optimisers.
+
+    Where torch has a fused implementation it is used: several times faster even on a
+    CPU.
 
     Args:
-        parameters: What it changes.
+        parameters: The parameters to optimise.
         name: `adam`, `adamw`, `sgd`, `rmsprop`, `adadelta` or `adagrad`.
         lr: Learning rate.
         options: Its further arguments.
 
     Raises:
-        ConfigError: There is no such optimiser or option, or it refuses a value.
+        ConfigError: There is no such optimiser or option, or a value is refused.
     """
     if name not in _OPTIMIZERS:
         raise ConfigError(f"there is no optimiser {name!r}{did_you_mean(name, _OPTIMIZERS)}")

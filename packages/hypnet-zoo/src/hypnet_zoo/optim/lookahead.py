@@ -1,4 +1,4 @@
-"""The change that an optimiser is about to make, without making it."""
+"""Look-ahead: the next step of an optimiser, without taking it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 def lookahead(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
 ) -> dict[str, Tensor]:
-    r"""The step $\Delta\theta$ that `optimizer.step()` would take with the present gradients.
+    r"""The step $\Delta\theta$ that `optimizer.step()` would take now.
 
-    The optimiser takes its real step, which is then undone, so every optimiser of
-    torch's or one's own will do. Parameters and the optimiser's state are afterwards
-    what they were. It costs a step and a copy of both.
+    The optimiser takes its real step, which is then undone, so any optimiser will do.
+    Parameters and the optimiser's state are restored. The cost is one step and a copy
+    of both.
 
     Args:
         optimizer: The optimiser, after `backward()`.
@@ -29,7 +29,8 @@ def lookahead(
     Example:
         >>> layer = nn.Linear(1, 1, bias=False)
         >>> layer.weight.grad = torch.tensor([[2.0]])
-        >>> lookahead(torch.optim.SGD(layer.parameters(), lr=0.5), dict(layer.named_parameters()))
+        >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
+        >>> lookahead(optimizer, dict(layer.named_parameters()))
         {'weight': tensor([[-1.]])}
     """
     tensors = [tensor for group in optimizer.param_groups for tensor in group["params"]]

@@ -1,4 +1,4 @@
-"""The output regulariser: what a hypernetwork writes for earlier tasks must not change."""
+"""The output regulariser: protects the weights of earlier tasks from change."""
 
 from __future__ import annotations
 
@@ -10,40 +10,51 @@ from torch import Tensor
 from torch.func import functional_call
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks import HyperNetwork
+from hypnet_core.networks import HyperNetwork, Weights
 
 
 class OutputRegularizer:
-    r"""Penalises changes of the weights that a hypernetwork generates for earlier conditions $1, \dots, T$:
+    r"""Penalises changes of the weights generated for earlier conditions.
 
-    $$ R(\theta) = \frac{1}{T} \sum_{j=1}^{T} s_j \sum_i F_{ji}\,\bigl(h_i(e_j, \theta) - \omega^*_{ji}\bigr)^2 $$
+    $$ R(\theta) = \frac{1}{T} \sum_{j=1}^{T} s_j \sum_i F_{ji}\,
+    \bigl(h_i(e_j, \theta) - \omega^*_{ji}\bigr)^2 $$
 
-    where $\omega^*_j$ is what it generated (in evaluation mode) when this object was made, before the new task is learned. The
-    importances $F$ and the scales $s$ are 1 unless given.
+    where $\omega^*_j$ are the weights of condition $j$ when this object is made, before
+    the new task is learned. The importances $F$ and the scales $s$ are 1 unless given.
 
-    Targets are generated in evaluation mode, and compared with what the hypernetwork generates in the mode it is in. With dropout or
-    batch norm in the hypernetwork the penalty in training is therefore not zero even where nothing has changed.
+    Targets are generated in evaluation mode, and compared with weights generated in the
+    current mode. With dropout or batch norm in the hypernetwork the penalty in training
+    is therefore positive even if nothing has changed.
 
-    Make one for each task, then call it in each training step. All conditions go through the hypernetwork together, or in blocks of
-    the size that it is fastest with. `blocks` and `penalty` are for training loops that add conditions to a batch of their own.
+    Make one for each task, then call it in each training step. All conditions go
+    through the hypernetwork together, or in blocks of the size at which it is fastest.
+    `blocks` and `penalty` serve training loops that add conditions to a batch of their
+    own.
 
     Args:
         hypernet: The hypernetwork, as it is before the new task.
         conditions: Ids of the earlier conditions.
-        recompute: Keep a copy of all parameters instead of the generated weights, and generate the targets anew each time: constant
-            memory, for a second forward pass.
-        importance: `[T, numel]`: how much each weight matters to each task, such as a Fisher information.
-        scale: `[T]`: how much each task matters.
-        output_units: For each condition, the output units of the main network that its task uses; weights of the others are free.
-        max_conditions: Use a random subset of this many conditions in each call; the mean is then over the subset.
-        block_size: Conditions per call of the hypernetwork, by default its `conditions_per_call`.
+        recompute: Keep a copy of all parameters instead of the generated weights, and
+            generate the targets anew each time: constant memory, for a second forward
+            pass.
+        importance: Importance of each weight for each task, such as a Fisher
+            information: `[T, numel]`.
+        scale: Importance of each task: `[T]`.
+        output_units: For each condition, the output units of the main network that its
+            task uses; weights of the others are free.
+        max_conditions: Use a random subset of this many conditions in each call; the
+            mean is then over the subset.
+        block_size: Conditions per call of the hypernetwork, by default its
+            `conditions_per_call`.
 
     Raises:
-        SpecError: A shape does not fit, or the target has no output layer that `output_units` could mean.
+        SpecError: A shape does not fit, or `output_units` is given and the target has
+            no output layer.
 
     References:
-        J. von Oswald, C. Henning, B. F. Grewe, J. Sacramento: Continual learning with hypernetworks. ICLR 2020, arXiv:1906.00695, eq. 2.
-    """  # noqa: D415
+        J. von Oswald, C. Henning, B. F. Grewe, J. Sacramento: Continual learning with
+        hypernetworks. ICLR 2020, arXiv:1906.00695, eq. 2.
+    """
 
     def __init__(
         self,
@@ -94,7 +105,7 @@ class OutputRegularizer:
         ).sum()
 
     def blocks(self, *, generator: torch.Generator | None = None) -> list[list[int]]:
-        """The conditions to use in this step, in blocks for one call of the hypernetwork each."""
+        """The conditions of this step, in blocks of one call each."""
         chosen = self.conditions
         if self.max_conditions is not None and self.max_conditions < len(chosen):
             picks = torch.randperm(len(chosen), generator=generator)[: self.max_conditions].tolist()
@@ -104,14 +115,12 @@ class OutputRegularizer:
     def penalty(
         self, flat: Tensor, conditions: Sequence[int], *, total: int | None = None
     ) -> Tensor:
-        """The part of the penalty that belongs to some conditions.
+        """The penalty of some conditions.
 
         Args:
-            flat: What the hypernetwork generates for them now: `[len(conditions),
-                numel]`.
+            flat: The weights generated for them now: `[len(conditions), numel]`.
             conditions: Their ids.
-            total: Number of conditions that the mean is over; all of `conditions` by
-                default.
+            total: Number of conditions in the mean; all of `conditions` by default.
         """
         targets = self.targets(conditions)
         total = len(conditions) if total is None else total
@@ -125,13 +134,13 @@ class OutputRegularizer:
         return (sums if self._scale is None else sums * self._scale[rows]).sum() / total
 
     def targets(self, conditions: Sequence[int]) -> Tensor:
-        r"""What was generated for some conditions at the start: $\omega^*$, `[len(conditions), numel]`."""
+        r"""The weights $\omega^*$ of some conditions, `[len(conditions), numel]`."""
         if self._targets is None:
             return self._generate_fixed(conditions)
         rows = self._rows(conditions)
         first, count = rows[0], len(rows)
         if rows == list(range(first, first + count)):
-            return self._targets[first : first + count]  # neighbours: a view
+            return self._targets[first : first + count]  # neighbours need no copy
         return self._targets[rows]
 
     def _rows(self, conditions: Sequence[int]) -> list[int]:
@@ -139,12 +148,13 @@ class OutputRegularizer:
             return [self._place[condition] for condition in conditions]
         except KeyError as error:
             raise SpecError(
-                f"condition {error} is none of those that are regularised: {self.conditions}"
+                f"condition {error} is not regularised; these are: {self.conditions}"
             ) from None
 
     def _generate(self, conditions: Sequence[int], delta: Mapping[str, Tensor] | None) -> Tensor:
         if delta is None:
-            return self.hypernet(conditions).flat  # type: ignore[no-any-return]
+            weights: Weights = self.hypernet(conditions)
+            return weights.flat
         parameters = dict(self.hypernet.named_parameters())
         unknown = [name for name in delta if name not in parameters]
         if unknown:
@@ -152,15 +162,17 @@ class OutputRegularizer:
                 f"delta names parameters that the hypernetwork does not have: {', '.join(unknown)}"
             )
         moved = {name: parameters[name] + change for name, change in delta.items()}
-        return functional_call(self.hypernet, moved, (conditions,)).flat  # type: ignore[no-any-return]
+        ahead: Weights = functional_call(self.hypernet, moved, (conditions,))
+        return ahead.flat
 
     @torch.no_grad()
     def _generate_fixed(self, conditions: Sequence[int]) -> Tensor:
-        """Generate in evaluation mode, with the parameters of the start if they were kept."""
+        """Generate in evaluation mode, with the kept parameters if there are any."""
         was_training = self.hypernet.training
         self.hypernet.eval()
         try:
-            return functional_call(self.hypernet, self._start or {}, (conditions,)).flat  # type: ignore[no-any-return]
+            fixed: Weights = functional_call(self.hypernet, self._start or {}, (conditions,))
+            return fixed.flat
         finally:
             self.hypernet.train(was_training)
 

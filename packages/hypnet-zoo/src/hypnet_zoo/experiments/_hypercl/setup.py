@@ -1,0 +1,128 @@
+"""Setup of an experiment: device, tasks, networks and seeds."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from hypnet_core.errors import ConfigError, did_you_mean
+from hypnet_core.networks import HyperNetwork, MainNetwork
+from hypnet_core.plugins import DatasetChoice
+from hypnet_core.protocols import TaskLike
+from hypnet_core.specs import ConditionSpec
+from hypnet_zoo.experiments._hypercl.config import HyperCLConfig
+
+_SMALL = 1_000_000
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; `"auto"` is a GPU if there is one.
+
+    Raises:
+        ConfigError: There is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"device: {name!r} cannot be used here{did_you_mean(name, ['auto', 'cpu', 'cuda'])}"
+            f" ({reason})"
+        ) from error
+    return device
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed that depends on all the numbers.
+
+    Neighbouring seeds and tasks therefore share no random stream.
+
+    Example:
+        >>> seed_of(0, 1) == seed_of(0, 1), seed_of(0, 1) == seed_of(1, 0)
+        (True, False)
+    """
+    digest = hashlib.sha256(repr(numbers).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+@contextlib.contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Seed torch's generators for a block, and restore their states afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_of(*numbers))
+        yield
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int | None, parameters: int) -> Iterator[int]:
+    """Set the number of CPU threads for a block.
+
+    Args:
+        count: Number of threads. By default one for small networks, whose operations
+            take less time than their distribution to threads, and torch's own number
+            for large ones.
+        parameters: Number of parameters of all networks together.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or (1 if parameters < _SMALL else before))
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+def load_tasks(choice: DatasetChoice, limit: int | None = None) -> Sequence[TaskLike]:
+    """Load the tasks of a dataset in order; a single task is a sequence of one.
+
+    Args:
+        choice: The dataset.
+        limit: Number of tasks to keep; all by default.
+
+    Raises:
+        ConfigError: There are fewer tasks, or they differ in kind or in the shape of
+            their inputs.
+    """
+    built = choice.build()
+    tasks: Sequence[TaskLike] = built if isinstance(built, Sequence) else [built]
+    if limit is not None and limit > len(tasks):
+        raise ConfigError(f"tasks: {limit} were requested, but {choice.name} has {len(tasks)}")
+    tasks = tasks[:limit]
+    first = tasks[0].spec
+    for task in tasks:
+        if (task.spec.kind, task.spec.in_shape) != (first.kind, first.in_shape):
+            raise ConfigError(
+                f"data: all tasks need inputs of one kind and shape: {first.name} has {first.kind}"
+                f" {list(first.in_shape)}, {task.spec.name} {task.spec.kind}"
+                f" {list(task.spec.in_shape)}"
+            )
+        if first.kind == "regression" and task.spec.out_shape != first.out_shape:
+            raise ConfigError(
+                f"data: all tasks need targets of one shape: {list(first.out_shape)} and"
+                f" {list(task.spec.out_shape)}"
+            )
+    return tasks
+
+
+def build_networks(
+    config: HyperCLConfig, tasks: Sequence[TaskLike], device: torch.device
+) -> tuple[MainNetwork, HyperNetwork]:
+    """Build the main network and a hypernetwork with one condition per task.
+
+    Raises:
+        ConfigError: The main network cannot be wrapped as the configuration says.
+    """
+    out_features = max(math.prod(task.spec.out_shape) for task in tasks)
+    module = config.mnet.build(tasks[0].spec.in_shape, out_features)
+    config.mnet_init.apply(module)  # before MainNetwork takes out the generated parameters
+    net = MainNetwork(module, generate=config.generate)
+    hypernet: HyperNetwork = config.hnet.build(
+        net.target, ConditionSpec(count=len(tasks), size=config.embedding_size)
+    )
+    return net.to(device), hypernet.to(device)

@@ -1,0 +1,108 @@
+"""The base of hypernetworks that start with the right moments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from hypnet_core.errors import ConditionError, SpecError
+from hypnet_core.networks import EMBEDDING, HyperNetwork
+from hypnet_core.specs import ConditionSpec, TargetSpec
+from hypnet_zoo.init.embeddings import initialize_chunk_embeddings
+from hypnet_zoo.init.mainnet import normal_
+from hypnet_zoo.init.moments import Moments, wanted_moments
+from hypnet_zoo.init.options import Init
+
+
+class InitializedHyperNetwork(HyperNetwork):
+    """A hypernetwork that starts so that the weights it generates have given moments.
+
+    A subclass implements `_initialize`, and calls `initialize` at the end of its
+    constructor.
+
+    Args:
+        target: The parameters to generate.
+        conditions: Number of conditions and sizes of the inputs.
+        init: How it starts.
+        conditional: Shapes of further parameters that each condition owns, by name.
+    """
+
+    def __init__(
+        self,
+        target: TargetSpec,
+        conditions: ConditionSpec,
+        init: Init,
+        *,
+        conditional: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        super().__init__(target, conditions, conditional=conditional)
+        self.init = init
+        self.starts: tuple[Moments, ...] = ()
+        """Moments of the tensors at the start; empty after a plain normal start."""
+
+    @torch.no_grad()
+    def initialize(self, init: Init | None = None) -> None:
+        """Start anew.
+
+        Args:
+            init: How to start; by default as the hypernetwork was built.
+
+        Raises:
+            SpecError: An override matches no tensor of the target.
+        """
+        self.init = self.init if init is None else init
+        self._draw_embeddings()
+        if self.init.normal_std is None:
+            self.starts = wanted_moments(self.target, self.init)
+            self._initialize(self.init)
+            return
+        self.starts = ()
+        normal_(self, std=self.init.normal_std)
+        chunk_std = self.init.chunk_embedding_std
+        initialize_chunk_embeddings(self, std=1.0 if chunk_std is None else chunk_std)
+
+    def add_condition(self) -> int:
+        """Make room for one more condition; its embedding has `init.embedding_std`."""
+        new = super().add_condition()
+        std = self.init.embedding_std
+        if std is not None and EMBEDDING in self.conditional_shapes:
+            with torch.no_grad():
+                self.embedding(new).normal_(0.0, std)
+        return new
+
+    def _initialize(self, init: Init) -> None:
+        """Bring the generated weights to the moments in `self.starts`."""
+        raise NotImplementedError(f"{type(self).__name__} must implement _initialize(init)")
+
+    def _draw_embeddings(self) -> None:
+        std = self.init.embedding_std
+        if std is not None and EMBEDDING in self.conditional_shapes:
+            for embedding in self.parameters_of(EMBEDDING):
+                embedding.normal_(0.0, std)
+
+    def _in_features(self) -> int:
+        """Length of the input.
+
+        Raises:
+            SpecError: There is no input.
+        """
+        size = sum(self.input_sizes.values())
+        if size == 0:
+            raise SpecError(
+                "the hypernetwork has no input: give the conditions a size, or an input_size"
+            )
+        return size
+
+
+def check_batch(count: int, *, training: bool) -> None:
+    """Refuse a batch of one condition for batch norm in training.
+
+    Raises:
+        ConditionError: Fewer than two rows.
+    """
+    if training and count < 2:
+        raise ConditionError(
+            "batch norm needs at least two conditions in one call while training: pass a batch,"
+            " or call eval()"
+        )

@@ -1,0 +1,1 @@
+"""Chunks that respect the layers of a target: documents, recipes, assembly."""

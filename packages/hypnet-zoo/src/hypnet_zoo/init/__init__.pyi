@@ -1,0 +1,29 @@
+from .draw import drawn_weights
+from .embeddings import initialize_chunk_embeddings, initialize_condition_embeddings
+from .heads import initialize_by_bias
+from .mainnet import MainnetInit, normal_, start_from, xavier_
+from .moments import Moments, wanted_moments
+from .options import Init
+from .products import WritesProducts
+from .protocols import HasChunkEmbeddings, Initializable, Initialized, Scalable
+from .trunk import xavier_fan_in_
+
+__all__ = [
+    "HasChunkEmbeddings",
+    "Init",
+    "Initializable",
+    "Initialized",
+    "MainnetInit",
+    "Moments",
+    "Scalable",
+    "WritesProducts",
+    "drawn_weights",
+    "initialize_by_bias",
+    "initialize_chunk_embeddings",
+    "initialize_condition_embeddings",
+    "normal_",
+    "start_from",
+    "wanted_moments",
+    "xavier_",
+    "xavier_fan_in_",
+]

@@ -1,0 +1,84 @@
+"""Initial values of the embeddings of conditions and chunks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from hypnet_core.networks import EMBEDDING, HyperNetwork
+from hypnet_zoo.init.protocols import HasChunkEmbeddings
+
+
+@torch.no_grad()
+def initialize_condition_embeddings(
+    hypernet: HyperNetwork,
+    fill: Callable[[Tensor, int], object] | None = None,
+    *,
+    mean: float = 0.0,
+    std: float = 1.0,
+) -> None:
+    r"""Draw the embeddings of all conditions anew, also those inside wrappers.
+
+    Args:
+        hypernet: The hypernetwork, changed in place. Without embeddings it stays as it
+            is.
+        fill: Called with each embedding `[size]` and the id of its condition, fills it
+            in place.
+        mean: Mean of the normal distribution that is drawn from without `fill`.
+        std: Its standard deviation.
+
+    Example:
+        >>> from hypnet_core.specs import ConditionSpec, TargetSpec
+        >>> from hypnet_zoo.hypernets import HMLP
+        >>> conditions = ConditionSpec(count=2, size=4)
+        >>> hnet = HMLP(TargetSpec.from_shapes([[3, 2]]), conditions)
+        >>> initialize_condition_embeddings(hnet, lambda e, number: e.fill_(number))
+        >>> hnet.embedding(1)
+        Parameter containing: tensor([1., 1., 1., 1.], requires_grad=True)
+    """
+    for part in _hypernetworks(hypernet):
+        if EMBEDDING not in part.conditional_shapes:
+            continue
+        for condition, embedding in enumerate(part.parameters_of(EMBEDDING)):
+            embedding.normal_(mean, std) if fill is None else fill(embedding, condition)
+
+
+@torch.no_grad()
+def initialize_chunk_embeddings(
+    hypernet: HyperNetwork,
+    fill: Callable[[Tensor], object] | None = None,
+    *,
+    mean: float = 0.0,
+    std: float = 1.0,
+) -> None:
+    """Draw the embeddings of chunks anew; a hypernetwork without chunks is left alone.
+
+    Args:
+        hypernet: The hypernetwork, changed in place.
+        fill: Called with each tensor of chunk embeddings `[chunks, size]`, fills it in
+            place; once per condition where each has chunk embeddings of its own.
+        mean: Mean of the normal distribution that is drawn from without `fill`.
+        std: Its standard deviation.
+    """
+    for part in _hypernetworks(hypernet):
+        if not isinstance(part, HasChunkEmbeddings):
+            continue
+        for embeddings in part.all_chunk_embeddings():
+            embeddings.normal_(mean, std) if fill is None else fill(embeddings)
+
+
+@torch.no_grad()
+def draw_unit_rows(embeddings: Tensor, *, uniform: bool) -> None:
+    """Draw chunk embeddings in place; every row then has mean square 1 exactly."""
+    if uniform:
+        embeddings.uniform_(-math.sqrt(3.0), math.sqrt(3.0))
+    else:
+        embeddings.normal_()
+    embeddings /= embeddings.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-6)
+
+
+def _hypernetworks(hypernet: HyperNetwork) -> Iterator[HyperNetwork]:
+    return (module for module in hypernet.modules() if isinstance(module, HyperNetwork))

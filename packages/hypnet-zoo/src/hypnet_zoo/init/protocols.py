@@ -1,0 +1,47 @@
+"""Protocols between initialisation and the networks that it starts."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from hypnet_zoo.init.moments import Moments
+from hypnet_zoo.init.options import Init
+
+
+@runtime_checkable
+class Initializable(Protocol):
+    """A hypernetwork that can start anew by given rules."""
+
+    def initialize(self, init: Init | None = None) -> None:
+        """Start anew; `None` repeats the rules that it was built with."""
+        ...
+
+
+@runtime_checkable
+class Initialized(Protocol):
+    """A hypernetwork that knows the moments its tensors were initialised to have."""
+
+    @property
+    def starts(self) -> tuple[Moments, ...]:
+        """Mean and variance of each tensor of the target; empty if they are unknown."""
+        ...
+
+
+@runtime_checkable
+class Scalable(Initializable, Protocol):
+    """A hypernetwork whose output can be brought to a size, as chunks require."""
+
+    def scale_outputs(self, factor: Tensor) -> None:
+        """Multiply all generated weights by a factor, in place."""
+        ...
+
+
+@runtime_checkable
+class HasChunkEmbeddings(Protocol):
+    """A hypernetwork that writes its target chunk by chunk."""
+
+    def all_chunk_embeddings(self) -> list[nn.Parameter]:
+        """The chunk embeddings kept here, each `[chunks, size]`."""
+        ...

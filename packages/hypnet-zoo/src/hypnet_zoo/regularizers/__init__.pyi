@@ -1,0 +1,5 @@
+from .output import OutputRegularizer
+
+__all__ = [
+    "OutputRegularizer",
+]
