@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from numpy.typing import NDArray
 
-from hypnet_core.protocols import SplitLike
-from hypnet_core.tasks import Batch
+from hypnet_core.protocols import BatchLike, SplitLike
 
 
 class NumpyBatch(NamedTuple):
@@ -29,7 +28,7 @@ class NumpyBatch(NamedTuple):
     lengths: NDArray[Any] | None = None
 
 
-def to_numpy(batch: Batch, *, channels_last: bool = False) -> NumpyBatch:
+def to_numpy(batch: BatchLike, *, channels_last: bool = False) -> NumpyBatch:
     """A batch as numpy arrays.
 
     Args:

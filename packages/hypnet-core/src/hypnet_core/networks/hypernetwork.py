@@ -123,18 +123,15 @@ class HyperNetwork(nn.Module):
             ConditionError: An id is out of range, an input is missing, or a size is
                 wrong.
         """
-        ids = None if condition is None else self._ids(condition)
-        inputs, batched = self._inputs(ids, cond_input, uncond_input)
+        inputs, batched = self.inputs(condition, cond_input, uncond_input)
         flat = self.generate(inputs)
         if flat.shape != (len(inputs), self.target.numel):
             raise SpecError(
                 f"{type(self).__name__}.generate must return [{len(inputs)}, {self.target.numel}],"
                 f" got {list(flat.shape)}"
             )
-        # A single id may serve a whole batch of inputs.
-        known = None if ids is None else ids.ids * (len(inputs) if len(ids.ids) == 1 else 1)
-        flat = flat if batched else flat.view(self.target.numel)
-        return Weights(flat, self.target, conditions=known)
+        weights = Weights(flat if batched else flat.view(self.target.numel), self.target)
+        return weights.belonging_to(condition)
 
     def inputs(
         self,
@@ -143,15 +140,7 @@ class HyperNetwork(nn.Module):
         uncond_input: Tensor | None = None,
     ) -> tuple[Tensor, bool]:
         """The inputs `[B, n]` of `generate`, and whether a batch was asked for."""
-        ids = None if condition is None else self._ids(condition)
-        return self._inputs(ids, cond_input, uncond_input)
-
-    def _inputs(
-        self,
-        ids: ConditionIds | None,
-        cond_input: Tensor | Mapping[str, Tensor] | None,
-        uncond_input: Tensor | None,
-    ) -> tuple[Tensor, bool]:
+        ids = None if condition is None else self.ids_of(condition)
         given = self._given(ids, cond_input, uncond_input)
         batched = ids is not None and ids.batched
         parts = []
@@ -175,6 +164,25 @@ class HyperNetwork(nn.Module):
         if not rows:
             return next(self.parameters()).new_empty((count, 0)), batched
         return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1), batched
+
+    def ids_of(self, condition: Condition) -> ConditionIds:
+        """Normalise one id or a batch of ids, and check that the conditions exist.
+
+        Raises:
+            ConditionError: An id is not a whole number, or there is no such condition.
+        """
+        # Without embeddings every id is wrong; the range "0 to -1" would not help.
+        if not self.conditions.count:
+            raise ConditionError(
+                f"there is no condition {condition!r}: this hypernetwork has no embeddings: pass"
+                " cond_input"
+            )
+        ids = condition_ids(condition, self.conditions.count)
+        if len(ids.shape) > 1:
+            raise ConditionError(
+                f"a batch of conditions has one dimension, got shape {list(ids.shape)}"
+            )
+        return ids
 
     @property
     def input_sizes(self) -> dict[str, int]:
@@ -277,23 +285,8 @@ class HyperNetwork(nn.Module):
             raise SpecError(f"{name!r} is not a list of conditional parameters")
         return parameters
 
-    def _ids(self, condition: Condition) -> ConditionIds:
-        """The ids of conditions that exist, one or a flat batch of them."""
-        # Without embeddings every id is wrong; the range "0 to -1" would not help.
-        if not self.conditions.count:
-            raise ConditionError(
-                f"there is no condition {condition!r}: this hypernetwork has no embeddings: pass"
-                " cond_input"
-            )
-        ids = condition_ids(condition, self.conditions.count)
-        if len(ids.shape) > 1:
-            raise ConditionError(
-                f"a batch of conditions has one dimension, got shape {list(ids.shape)}"
-            )
-        return ids
-
     def _single_id(self, condition: SupportsIndex) -> int:
-        ids = self._ids(condition)
+        ids = self.ids_of(condition)
         if ids.batched:
             raise ConditionError(f"one condition is expected, got a batch of {len(ids.ids)}")
         return ids.ids[0]

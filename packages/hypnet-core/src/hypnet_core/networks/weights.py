@@ -211,6 +211,22 @@ class Weights(Mapping[str, Tensor]):
         start = range(len(self.flat))[index] * each
         return self.conditions[start : start + each]
 
+    def belonging_to(self, conditions: Condition | None) -> Self:
+        """The same weights as those of other conditions.
+
+        Args:
+            conditions: One id per set of weights, or one for all; `None` if unknown.
+
+        Raises:
+            WeightsError: The number of ids is not that of the sets.
+            ConditionError: An id is not a whole number from 0.
+        """
+        if conditions is None:
+            return self._with(self.flat, None)
+        found, count = condition_ids(conditions).ids, self.batch_shape.numel()
+        ids = found * count if len(found) == 1 else found
+        return type(self)(self.flat, self.spec, conditions=ids)
+
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move or cast, with the arguments of `Tensor.to`."""
         return self._with(self.flat.to(*args, **kwargs), self.conditions)

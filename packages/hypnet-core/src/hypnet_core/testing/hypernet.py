@@ -1,4 +1,4 @@
-"""What every hypernetwork must fulfil.
+"""Checks for hypernetworks.
 
 Hints: `shapes` (the target's shapes, `[[6, 4], [6], [3, 6], [3]]` by default),
 `conditions` (a `ConditionSpec` to build with, three conditions of size 4 by default)
@@ -7,13 +7,15 @@ and `options` (what to build with where nothing else is said: a large network, s
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from hypnet_core.errors import ConditionError
 from hypnet_core.networks.main_network import MainNetwork
 from hypnet_core.networks.weights import weights_of
-from hypnet_core.protocols import HyperNetworkLike
+from hypnet_core.protocols import GroupsParameters, HyperNetworkLike
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_core.testing.kit import Check, NotApplicableError, Subject, expect
 
@@ -33,7 +35,7 @@ def _build(subject: Subject) -> HyperNetworkLike:
 def _module(subject: Subject) -> torch.nn.Module:
     hypernet = _build(subject)
     if not isinstance(hypernet, torch.nn.Module):
-        raise NotApplicableError("it is no nn.Module")
+        raise NotApplicableError("it is not an nn.Module")
     return hypernet
 
 
@@ -52,7 +54,7 @@ def it_fulfils_the_protocol(subject: Subject) -> None:
 
 
 def it_generates_the_target(subject: Subject) -> None:
-    """One id gives every tensor of the target in its shape, finite; a batch of ids gives a batch."""
+    """An id gives all tensors of the target, finite; a batch of ids gives a batch."""
     hypernet = _build(subject)
     one = hypernet(0, **_uncond(hypernet))
     for param in hypernet.target.params:
@@ -72,8 +74,31 @@ def it_generates_the_target(subject: Subject) -> None:
     )
 
 
+def its_weights_know_their_conditions(subject: Subject) -> None:
+    """Generated weights carry the ids of their conditions."""
+    hypernet = _build(subject)
+    last = hypernet.conditions.count - 1
+    for condition, ids in ((last, (last,)), ([last, 0], (last, 0))):
+        known = hypernet(condition, **_uncond(hypernet)).conditions
+        expect(known == ids, f"weights of condition {condition} say that they are of {known}")
+
+
+def only_whole_numbers_are_ids(subject: Subject) -> None:
+    """Booleans, text, fractions and negative numbers are refused as ids, by name."""
+    hypernet = _build(subject)
+    wrong: list[Any] = [True, "1", 0.0, -1, [True], ["1"], [0.0], [0, -1]]
+    for condition in wrong:
+        try:
+            hypernet(condition, **_uncond(hypernet))
+        except ConditionError as error:
+            named = condition[-1] if isinstance(condition, list) else condition
+            expect(repr(named) in str(error), f"the error does not name {named!r}: {error}")
+        else:
+            raise AssertionError(f"the id {condition!r} was accepted")
+
+
 def a_batch_of_conditions_equals_one_by_one(subject: Subject) -> None:
-    """In evaluation, the weights of a condition do not depend on what else is in the batch."""
+    """In evaluation, a condition's weights do not depend on others in the batch."""
     hypernet = _build(subject)
     if isinstance(hypernet, torch.nn.Module):
         hypernet.eval()
@@ -84,7 +109,7 @@ def a_batch_of_conditions_equals_one_by_one(subject: Subject) -> None:
 
 
 def conditions_differ(subject: Subject) -> None:
-    """Different conditions give different weights, at the start or once the unconditional parameters have moved."""
+    """Different conditions give different weights, at least after a training step."""
     hypernet = _build(subject)
     if hypernet.conditions.count < 2 or not hypernet.conditional_parameters():
         raise NotApplicableError("it has fewer than two conditions with parameters of their own")
@@ -104,7 +129,7 @@ def conditions_differ(subject: Subject) -> None:
 def a_gradient_reaches_every_parameter_of_the_condition_and_no_other_condition(
     subject: Subject,
 ) -> None:
-    """A loss of one condition's weights reaches its own and all unconditional parameters, and no other condition's."""
+    """A gradient reaches the condition's own and all unconditional parameters alone."""
     hypernet = _build(subject)
     count = hypernet.conditions.count
     # In training mode batch norms need more than one row; the same condition twice is
@@ -150,7 +175,7 @@ def its_parameters_are_conditional_or_unconditional(subject: Subject) -> None:
 
 
 def a_condition_can_be_added(subject: Subject) -> None:
-    """`add_condition` gives the next id, leaves the weights of the others alone, and the new one can be generated."""
+    """`add_condition` gives the next id and leaves the other conditions unchanged."""
     hypernet = _build(subject)
     if isinstance(hypernet, torch.nn.Module):
         hypernet.eval()
@@ -182,8 +207,22 @@ def conditions_out_of_range_are_refused(subject: Subject) -> None:
         )
 
 
+def its_groups_of_parameters_are_true(subject: Subject) -> None:
+    """`parameter_groups` names the conditional and the unconditional parameters."""
+    hypernet = _module(subject)
+    if not isinstance(hypernet, GroupsParameters) or not isinstance(hypernet, HyperNetworkLike):
+        raise NotApplicableError("it does not group its parameters")
+    groups, parameters = hypernet.parameter_groups(), dict(hypernet.named_parameters())
+    for name, owned in (
+        ("conditional", hypernet.conditional_parameters()),
+        ("unconditional", hypernet.unconditional_parameters()),
+    ):
+        named = {id(parameters[key]) for key in groups[name]}
+        expect(named == set(map(id, owned)), f"the group {name!r} names other parameters")
+
+
 def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
-    """A second hypernetwork with the first one's `state_dict` generates the same weights."""
+    """A hypernetwork with the same `state_dict` generates the same weights."""
     first, second = _module(subject).eval(), _module(subject).eval()
     with torch.no_grad():
         for p in first.parameters():
@@ -197,7 +236,7 @@ def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
 
 
 def its_parameters_may_come_from_outside(subject: Subject) -> None:
-    """Wrapped in `MainNetwork` with its unconditional parameters from outside, it generates the same weights."""
+    """With its unconditional parameters from outside it generates the same weights."""
     hypernet = _module(subject).eval()
     inputs = _uncond(_build(subject))
     expected = hypernet(0, **inputs).flat.detach()
@@ -213,10 +252,13 @@ def its_parameters_may_come_from_outside(subject: Subject) -> None:
 CHECKS: tuple[Check, ...] = (
     it_fulfils_the_protocol,
     it_generates_the_target,
+    its_weights_know_their_conditions,
+    only_whole_numbers_are_ids,
     a_batch_of_conditions_equals_one_by_one,
     conditions_differ,
     a_gradient_reaches_every_parameter_of_the_condition_and_no_other_condition,
     its_parameters_are_conditional_or_unconditional,
+    its_groups_of_parameters_are_true,
     a_condition_can_be_added,
     conditions_out_of_range_are_refused,
     its_state_can_be_saved_and_loaded,

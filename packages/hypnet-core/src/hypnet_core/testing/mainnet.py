@@ -1,4 +1,4 @@
-"""What every main network must fulfil.
+"""Checks for main networks.
 
 Hints: `in_shapes` (shapes of one sample to try, `[(1, 8, 8)]` by default),
 `out_features` (numbers of outputs, `[3]`) and, for networks of sequences,
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from hypnet_core.networks.main_network import MainNetwork
 from hypnet_core.networks.weights import Weights, weights_of
+from hypnet_core.params import DeclaresFans, DeclaresKinds
+from hypnet_core.protocols import KeepsTensors
+from hypnet_core.specs import ParamKind
 from hypnet_core.testing.kit import Check, Subject, expect
 
 _BATCH = 4
@@ -39,12 +42,12 @@ def _cases(subject: Subject) -> Iterator[tuple[nn.Module, Tensor, int]]:
 def it_is_a_plain_module(subject: Subject) -> None:
     """It is an `nn.Module` with parameters."""
     for module, _, _ in _cases(subject):
-        expect(isinstance(module, nn.Module), f"{type(module).__name__} is no nn.Module")
+        expect(isinstance(module, nn.Module), f"{type(module).__name__} is not an nn.Module")
         expect(any(True for _ in module.parameters()), "it has no parameters to generate")
 
 
 def it_gives_one_row_of_outputs_per_sample(subject: Subject) -> None:
-    """Inputs `[N, *in_shape]` give outputs `[N, out_features]`, all finite; sequences give one such row per time step."""
+    """Inputs `[N, *in_shape]` give finite outputs `[N, out_features]`, per time step."""
     for module, x, out_features in _cases(subject):
         y = module.eval()(x)
         samples = x.shape[: 2 if subject.hint("sequence_length") else 1]
@@ -57,7 +60,7 @@ def it_gives_one_row_of_outputs_per_sample(subject: Subject) -> None:
 
 
 def it_equals_itself_with_its_weights_from_outside(subject: Subject) -> None:
-    """With the same weights from outside it gives the same outputs and gradients as with its own."""
+    """Its own weights from outside give the same outputs and gradients."""
     for module, x, _ in _cases(subject):
         module.eval()
         weights = weights_of(module)
@@ -76,7 +79,7 @@ def it_equals_itself_with_its_weights_from_outside(subject: Subject) -> None:
 
 
 def a_batch_of_weights_equals_one_by_one(subject: Subject) -> None:
-    """A batch of weights gives what the sets give one by one, with one input for all and with one each."""
+    """A batch of weights equals the sets one by one, with shared and paired inputs."""
     for module, x, _ in _cases(subject):
         start = weights_of(module)
         net = MainNetwork(module).eval()
@@ -93,7 +96,7 @@ def a_batch_of_weights_equals_one_by_one(subject: Subject) -> None:
 
 
 def a_gradient_reaches_every_parameter(subject: Subject) -> None:
-    """In training, a loss of the outputs has a gradient with respect to every parameter."""
+    """In training, a gradient reaches every parameter."""
     for module, x, _ in _cases(subject):
         module.train()(x).square().sum().backward()
         without = [
@@ -110,6 +113,26 @@ def every_parameter_has_a_kind(subject: Subject) -> None:
             not unknown,
             f"the kind of {', '.join(unknown)} is not known: let its layer say it in `param_kinds`",
         )
+
+
+def its_layers_declare_what_they_have(subject: Subject) -> None:
+    """Kinds, fans and tensors per condition that layers declare are of their parameters."""
+    for module, _, _ in _cases(subject):
+        for name, layer in module.named_modules():
+            shapes = {key: p.shape for key, p in layer.named_parameters(recurse=False)}
+            if isinstance(layer, DeclaresKinds):
+                unknown = set(layer.param_kinds.values()) - {kind.value for kind in ParamKind}
+                expect(not unknown, f"{name} declares the kinds {unknown}, which do not exist")
+            if isinstance(layer, DeclaresFans):
+                wrong = [key for key, fans in layer.param_fans.items() if min(fans) < 1]
+                expect(not wrong, f"{name} declares fans below 1 for {wrong}")
+            if isinstance(layer, KeepsTensors):
+                for key, tensor in layer.tensors_at(0).items():
+                    expect(
+                        tensor.shape == shapes.get(key),
+                        f"{name} keeps {key} {list(tensor.shape)} per condition, which is not"
+                        " the shape of a parameter",
+                    )
 
 
 def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
@@ -149,6 +172,7 @@ CHECKS: tuple[Check, ...] = (
     a_batch_of_weights_equals_one_by_one,
     a_gradient_reaches_every_parameter,
     every_parameter_has_a_kind,
+    its_layers_declare_what_they_have,
     its_state_can_be_saved_and_loaded,
     samples_do_not_touch_each_other_in_evaluation,
 )

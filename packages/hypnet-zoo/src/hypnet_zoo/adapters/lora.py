@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import SupportsIndex
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from hypnet_core.errors import ConditionError, SpecError, did_you_mean, listed
-from hypnet_core.networks import HyperNetwork
+from hypnet_core.networks import Condition, HyperNetwork, condition_ids
 from hypnet_core.runs import make_directory, write_atomic, write_json
 from hypnet_core.specs import ParamSpec
 from hypnet_zoo.hypernets.delta import Delta
@@ -112,11 +110,11 @@ def save_peft(
     write_json(folder / "adapter_config.json", config)
 
 
-def _single_id(condition: object) -> int:
-    one = not isinstance(condition, Tensor) or condition.ndim == 0
-    if not isinstance(condition, SupportsIndex) or not one:
+def _single_id(condition: Condition) -> int:
+    ids = condition_ids(condition)
+    if ids.batched:
         raise ConditionError(f"an adapter holds one condition, got {condition!r}")
-    return operator.index(condition)
+    return ids.ids[0]
 
 
 def _low_rank_of(hypernet: HyperNetwork) -> LowRank:

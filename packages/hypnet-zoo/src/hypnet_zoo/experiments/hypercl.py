@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import nn
 
-from hypnet_core.errors import CheckpointError
+from hypnet_core.errors import CheckpointError, DataError
 from hypnet_core.protocols import TaskLike
 from hypnet_core.runs import Progress, Run, progress
-from hypnet_core.tasks import Stream
+from hypnet_core.tasks import Batchable, Stream
 from hypnet_zoo.experiments._hypercl.config import HyperCLConfig
 from hypnet_zoo.experiments._hypercl.metrics import Metrics
 from hypnet_zoo.experiments._hypercl.report import results_table, save_scores_plot, summarize
@@ -179,7 +179,13 @@ class Learner:
     def _stream(self, t: int) -> Stream:
         generator = torch.Generator().manual_seed(seed_of(self.config.seed, t, 2))
         size = self.config.train.batch_size
-        return self.tasks[t].train.stream(size, generator=generator, device=self.device)
+        train = self.tasks[t].train
+        if not isinstance(train, Batchable):
+            raise DataError(
+                f"{self.tasks[t].spec.name}: a {type(train).__name__} gives no batch of chosen"
+                " samples; its class must implement hypnet_core.tasks.Batchable"
+            )
+        return Stream(train, size, generator=generator, device=self.device)
 
     def _steps(self, task: TaskLike) -> int:
         train = self.config.train

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import ConditionError, SpecError, listed
-from hypnet_core.networks import HyperNetwork, Weights
+from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.plugins import HypernetChoice, with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._inner import build_inner, check_hypernetwork, initializable
@@ -113,7 +113,7 @@ class Container(HyperNetwork):
 
     def forward(
         self,
-        condition: int | Sequence[int] | Tensor | None = None,
+        condition: Condition | None = None,
         *,
         cond_input: Tensor | Mapping[str, Tensor] | None = None,
         uncond_input: Tensor | None = None,
@@ -129,7 +129,7 @@ class Container(HyperNetwork):
         Raises:
             ConditionError: An id or an input is missing, or does not fit.
         """
-        _, batched = self._ids(condition)
+        ids = None if condition is None else self.ids_of(condition)
         if uncond_input is not None and not self.conditions.input_size:
             raise ConditionError("this hypernetwork takes no uncond_input")
         given = None if cond_input is not None else condition
@@ -155,13 +155,9 @@ class Container(HyperNetwork):
                 "the inputs have different batch sizes:"
                 f" {', '.join(str(shape[0]) for shape in sorted(shapes))}"
             )
-        count = len(condition) if batched and isinstance(condition, (Sequence, Tensor)) else None
-        return self._combined(
-            parts,
-            shared,
-            own,
-            next(iter(shapes), torch.Size() if count is None else torch.Size([count])),
-        )
+        batch = torch.Size() if ids is None else torch.Size(ids.shape)
+        weights = self._combined(parts, shared, own, next(iter(shapes), batch))
+        return weights.belonging_to(condition)
 
     def add_condition(self) -> int:
         """Make room for one more condition, with a new draw of its own tensors."""
@@ -203,12 +199,12 @@ class Container(HyperNetwork):
             ):
                 parameter.zero_()
 
-    def _own(self, condition: int | Sequence[int] | Tensor | None, spec: TargetSpec) -> Weights:
+    def _own(self, condition: Condition | None, spec: TargetSpec) -> Weights:
         if condition is None:
             raise ConditionError(f"{listed(spec.names)} belong to conditions: pass condition=")
-        ids, batched = self._ids(condition)
+        ids = self.ids_of(condition)
         flat = self._lookup(OWN, ids)
-        return Weights(flat if batched else flat[0], spec)
+        return Weights(flat if ids.batched else flat[0], spec)
 
     def _combined(
         self,

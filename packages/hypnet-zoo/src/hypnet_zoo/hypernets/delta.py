@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Unpack
 
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
-from hypnet_core.networks import HyperNetwork, Weights, check_tensors
+from hypnet_core.networks import Condition, HyperNetwork, Weights, check_tensors
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._inner import InnerOption, build_inner, check_hypernetwork
@@ -99,7 +99,7 @@ class Delta(Wrapper):
 
     def delta(
         self,
-        condition: int | Sequence[int] | Tensor | None = None,
+        condition: Condition | None = None,
         *,
         cond_input: Tensor | Mapping[str, Tensor] | None = None,
         uncond_input: Tensor | None = None,

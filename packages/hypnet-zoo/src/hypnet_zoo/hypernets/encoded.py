@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import ConditionError, SpecError
-from hypnet_core.networks import HyperNetwork, Weights
+from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec
 from hypnet_zoo.hypernets._inner import check_hypernetwork, initializable
 from hypnet_zoo.init.options import Init
@@ -71,7 +69,7 @@ class Encoded(HyperNetwork):
 
     def forward(
         self,
-        condition: int | Sequence[int] | Tensor | None = None,
+        condition: Condition | None = None,
         *,
         cond_input: object = None,
         uncond_input: Tensor | None = None,
@@ -104,17 +102,17 @@ class Encoded(HyperNetwork):
                 f"the encoder must give an embedding [{size}] or [B, {size}], it gave {got}"
             )
         weights: Weights = self.inner(cond_input=encoded, uncond_input=uncond_input)
-        return weights
+        return weights.belonging_to(condition)
 
-    def embeddings(self, condition: int | Sequence[int] | Tensor) -> Tensor:
+    def embeddings(self, condition: Condition) -> Tensor:
         """The learned inputs of the encoder: `[size]` for one id, else `[B, size]`."""
         if not self.conditional_shapes:
             raise ConditionError(
                 "this hypernetwork keeps no inputs for its encoder: pass cond_input"
             )
-        ids, batched = self._ids(condition)
-        rows = torch.stack([self.embedding(i) for i in ids or ()])
-        return rows if batched else rows[0]
+        ids = self.ids_of(condition)
+        rows = torch.stack([self.embedding(i) for i in ids.ids])
+        return rows if ids.batched else rows[0]
 
     def start_at_zero(self) -> None:
         """Let the inner hypernetwork start at zero."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from glob import escape as glob_escape
 from typing import Annotated, Unpack
 
@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks import HyperNetwork, Weights
+from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo._options import only
@@ -198,7 +198,7 @@ class LowRank(Wrapper):
 
     def factors(
         self,
-        condition: int | Sequence[int] | Tensor | None = None,
+        condition: Condition | None = None,
         *,
         cond_input: Tensor | Mapping[str, Tensor] | None = None,
         uncond_input: Tensor | None = None,

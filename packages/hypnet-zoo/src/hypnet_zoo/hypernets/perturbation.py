@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol, Unpack
 
 import torch
 from torch import Tensor
 
 from hypnet_core.errors import ConditionError, SpecError
-from hypnet_core.networks import HyperNetwork, Weights
+from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._inner import InnerOption, build_inner, check_hypernetwork
@@ -21,7 +21,7 @@ from hypnet_zoo.init.options import Init
 class Inputs(NamedTuple):
     """The arguments of a call of a hypernetwork."""
 
-    condition: int | Sequence[int] | Tensor | None = None
+    condition: Condition | None = None
     cond_input: Tensor | Mapping[str, Tensor] | None = None
     uncond_input: Tensor | None = None
 
@@ -119,7 +119,7 @@ class Perturbed(Wrapper):
 
     def forward(
         self,
-        condition: int | Sequence[int] | Tensor | None = None,
+        condition: Condition | None = None,
         *,
         cond_input: Tensor | Mapping[str, Tensor] | None = None,
         uncond_input: Tensor | None = None,
@@ -161,7 +161,8 @@ class Perturbed(Wrapper):
             raise SpecError(
                 f"the output handler must return weights of the target, got {weights!r}"
             )
-        return weights
+        # A handler may have made new weights, which do not know the ids.
+        return weights if condition is None else weights.belonging_to(condition)
 
     def noise(
         self, count: int | None = None, *, generator: torch.Generator | None = None
@@ -183,7 +184,7 @@ class Perturbed(Wrapper):
     def _add_noise(self, weights: Weights, inputs: Inputs) -> Weights:
         if inputs.uncond_input is None:
             raise ConditionError("the noise z is missing")  # `forward` refuses it before
-        return Weights(weights.flat + self.noise_std * inputs.uncond_input, weights.spec)
+        return weights + self.noise_std * inputs.uncond_input
 
 
 def perturbation(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
-from hypnet_core.networks import Weights
+from hypnet_core.networks import Condition, Weights
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._base import InitializedHyperNetwork
@@ -83,7 +83,7 @@ class SeveralTargets(InitializedHyperNetwork):
 
     def forward(
         self,
-        condition: int | Sequence[int] | Tensor | None = None,
+        condition: Condition | None = None,
         *,
         cond_input: Tensor | Mapping[str, Tensor] | None = None,
         uncond_input: Tensor | None = None,
@@ -108,7 +108,8 @@ class SeveralTargets(InitializedHyperNetwork):
             raise SpecError(f"there is no target {target!r}{did_you_mean(target, self.targets)}")
         inputs, batched = self.inputs(condition, cond_input, uncond_input)
         flat: Tensor = self.heads[target](self.trunk(inputs))
-        return Weights(flat if batched else flat.view(-1), self.targets[target])
+        weights = Weights(flat if batched else flat.view(-1), self.targets[target])
+        return weights.belonging_to(condition)
 
     def generate(self, inputs: Tensor) -> Tensor:
         """Map `[B, n]` to the flat weights of all targets `[B, numel]`."""

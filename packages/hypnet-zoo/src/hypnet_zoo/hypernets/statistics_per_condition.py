@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,10 +11,12 @@ from torch.func import functional_call
 
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import (
+    Condition,
     HyperNetwork,
     StatisticsBank,
     Weights,
     check_tensors,
+    condition_ids,
     named_statistics,
     statistics_spec,
 )
@@ -62,14 +64,15 @@ class StatisticsPerCondition(Wrapper):
         """A copy of the running means and variances of one condition, to be distilled.
 
         Raises:
-            ConditionError: The condition is negative.
+            ConditionError: The id is not a whole number from 0.
         """
-        rows = self.bank.rows(condition, dict(named_statistics(self.inner)))
+        (i,) = condition_ids(condition).ids
+        rows = self.bank.rows(i, dict(named_statistics(self.inner)))
         return Weights.of(self.stats, {name: rows[name] for name in self.stats.names})
 
     def forward(
         self,
-        condition: int | Sequence[int] | Tensor | None = None,
+        condition: Condition | None = None,
         *,
         cond_input: Tensor | Mapping[str, Tensor] | None = None,
         uncond_input: Tensor | None = None,
@@ -99,18 +102,21 @@ class StatisticsPerCondition(Wrapper):
             return self._run(
                 {name: tensor.detach().clone() for name, tensor in stats.items()}, condition, given
             )
-        ids, batched = self._ids(condition)
-        if statistics_of is None and ids is not None and len(set(ids)) > 1:
+        ids = () if condition is None else self.ids_of(condition).ids
+        if statistics_of is not None:
+            (which,) = condition_ids(statistics_of).ids
+        elif len(set(ids)) > 1:
             return self._each(ids, given)
-        which = statistics_of if statistics_of is not None or ids is None else ids[0]
-        if which is None:
+        elif ids:
+            which = ids[0]
+        else:
             return self._run({}, condition, given)
         own = dict(named_statistics(self.inner))
         if self.training:
-            self.bank.reserve(which, own)
-        return self._run(self.bank.rows(which, own), ids if batched else condition, given)
+            self.bank.reserve([which], own)
+        return self._run(self.bank.rows(which, own), condition, given)
 
-    def _each(self, ids: list[int], given: Mapping[str, Any]) -> Weights:
+    def _each(self, ids: tuple[int, ...], given: Mapping[str, Any]) -> Weights:
         """Generate the rows of each condition by themselves, and restore the order."""
         noise = given["uncond_input"]
         if given["cond_input"] is not None:
@@ -130,7 +136,7 @@ class StatisticsPerCondition(Wrapper):
                 places, self([one] * len(places), uncond_input=own).flat, strict=True
             ):
                 flat[place] = row
-        return Weights(torch.stack(flat), self.target)
+        return Weights(torch.stack(flat), self.target, conditions=ids)
 
     def _run(self, buffers: Mapping[str, Tensor], condition: Any, given: dict[str, Any]) -> Weights:
         weights: Weights = functional_call(self.inner, dict(buffers), (condition,), given)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from hypnet_core.networks import HyperNetwork, Weights
+from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._inner import initializable
 from hypnet_zoo.init.options import Init
@@ -50,15 +50,14 @@ class Wrapper(HyperNetwork):
 
     def forward(
         self,
-        condition: int | Sequence[int] | Tensor | None = None,
+        condition: Condition | None = None,
         *,
         cond_input: Tensor | Mapping[str, Tensor] | None = None,
         uncond_input: Tensor | None = None,
     ) -> Weights:
         """Generate weights; the arguments are those of the inner hypernetwork."""
-        return self.transform(
-            self.inner(condition, cond_input=cond_input, uncond_input=uncond_input)
-        )
+        generated: Weights = self.inner(condition, cond_input=cond_input, uncond_input=uncond_input)
+        return self.transform(generated).belonging_to(generated.conditions)
 
     def transform(self, generated: Weights) -> Weights:
         """Transform the inner weights, with or without a batch dimension."""
