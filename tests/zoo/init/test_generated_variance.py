@@ -1,4 +1,4 @@
-"""The promise: what is generated at the start has the mean square that the main network wants."""
+"""Generated weights start with the mean squares that the main network needs."""
 
 from __future__ import annotations
 
