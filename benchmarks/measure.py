@@ -72,7 +72,7 @@ def ratio(times: Mapping[str, list[float]], slow: str, fast: str) -> tuple[float
 
 
 def peak_memory(work: Callable[..., object], *arguments: Any) -> float:
-    """Peak memory in MiB of a call of the result of `work(*arguments)`, in a new process."""
+    """Peak memory in MiB of calling `work(*arguments)()` in a new process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_report_peak, args=(sender, work, arguments))

@@ -1,8 +1,8 @@
-"""What every hypernetwork must fulfil.
+"""Conformance checks of hypernetworks.
 
 Hints: `shapes` (the target's shapes, `[[6, 4], [6], [3, 6], [3]]` by default),
 `conditions` (a `ConditionSpec` to build with, three conditions of size 4 by default)
-and `options` (what to build with where nothing else is said: a large network, smaller).
+and `options` (options that make a large network smaller for the checks).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _build(subject: Subject) -> HyperNetworkLike:
 def _module(subject: Subject) -> torch.nn.Module:
     hypernet = _build(subject)
     if not isinstance(hypernet, torch.nn.Module):
-        raise NotApplicableError("it is no nn.Module")
+        raise NotApplicableError("it is not an nn.Module")
     return hypernet
 
 
@@ -52,7 +52,7 @@ def it_fulfils_the_protocol(subject: Subject) -> None:
 
 
 def it_generates_the_target(subject: Subject) -> None:
-    """One id gives every tensor of the target in its shape, finite; a batch of ids gives a batch."""
+    """An id gives finite tensors of the target; a batch of ids gives a batch."""
     hypernet = _build(subject)
     one = hypernet(0, **_uncond(hypernet))
     for param in hypernet.target.params:
@@ -73,7 +73,7 @@ def it_generates_the_target(subject: Subject) -> None:
 
 
 def a_batch_of_conditions_equals_one_by_one(subject: Subject) -> None:
-    """In evaluation, the weights of a condition do not depend on what else is in the batch."""
+    """In evaluation, the weights of a condition do not depend on the batch."""
     hypernet = _build(subject)
     if isinstance(hypernet, torch.nn.Module):
         hypernet.eval()
@@ -84,7 +84,7 @@ def a_batch_of_conditions_equals_one_by_one(subject: Subject) -> None:
 
 
 def conditions_differ(subject: Subject) -> None:
-    """Different conditions give different weights, at the start or once the unconditional parameters have moved."""
+    """Conditions give different weights, at least once the parameters have moved."""
     hypernet = _build(subject)
     if hypernet.conditions.count < 2 or not hypernet.conditional_parameters():
         raise NotApplicableError("it has fewer than two conditions with parameters of their own")
@@ -93,9 +93,8 @@ def conditions_differ(subject: Subject) -> None:
         flat = hypernet([0, 1], **_uncond(hypernet)).flat
         if not torch.equal(flat[0], flat[1]):
             return
-        with (
-            torch.no_grad()
-        ):  # what starts at zero, or with every condition alike, has to move first
+        # A start at zero, or with all conditions alike, has to be left first.
+        with torch.no_grad():
             for p in hypernet.unconditional_parameters():
                 p.add_(0.1 * torch.randn(p.shape, generator=generator))
     raise AssertionError("conditions 0 and 1 give the same weights")
@@ -104,11 +103,10 @@ def conditions_differ(subject: Subject) -> None:
 def a_gradient_reaches_every_parameter_of_the_condition_and_no_other_condition(
     subject: Subject,
 ) -> None:
-    """A loss of one condition's weights reaches its own and all unconditional parameters, and no other condition's."""
+    """A loss of one condition reaches its own and all unconditional parameters."""
     hypernet = _build(subject)
     count = hypernet.conditions.count
-    # In training mode batch norms need more than one row; the same condition twice is
-    # one condition still.
+    # In training mode batch norms need more than one row, so the condition comes twice.
     weights = hypernet([0, 0], **_uncond(hypernet))
     weights.flat.square().sum().backward()
     missing = [
@@ -129,7 +127,7 @@ def a_gradient_reaches_every_parameter_of_the_condition_and_no_other_condition(
 
 
 def its_parameters_are_conditional_or_unconditional(subject: Subject) -> None:
-    """Every parameter belongs to conditions or to none, never to both."""
+    """Every parameter is either conditional or unconditional."""
     hypernet = _module(subject)
     if not isinstance(hypernet, HyperNetworkLike):
         raise NotApplicableError("it does not fulfil the protocol")
@@ -150,7 +148,7 @@ def its_parameters_are_conditional_or_unconditional(subject: Subject) -> None:
 
 
 def a_condition_can_be_added(subject: Subject) -> None:
-    """`add_condition` gives the next id, leaves the weights of the others alone, and the new one can be generated."""
+    """`add_condition` gives the next id and leaves other weights alone."""
     hypernet = _build(subject)
     if isinstance(hypernet, torch.nn.Module):
         hypernet.eval()
@@ -183,7 +181,7 @@ def conditions_out_of_range_are_refused(subject: Subject) -> None:
 
 
 def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
-    """A second hypernetwork with the first one's `state_dict` generates the same weights."""
+    """A second hypernetwork with the same `state_dict` generates the same weights."""
     first, second = _module(subject).eval(), _module(subject).eval()
     with torch.no_grad():
         for p in first.parameters():
@@ -197,7 +195,7 @@ def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
 
 
 def its_parameters_may_come_from_outside(subject: Subject) -> None:
-    """Wrapped in `MainNetwork` with its unconditional parameters from outside, it generates the same weights."""
+    """With its parameters from outside it generates the same weights."""
     hypernet = _module(subject).eval()
     inputs = _uncond(_build(subject))
     expected = hypernet(0, **inputs).flat.detach()

@@ -1,4 +1,4 @@
-"""What every main network must fulfil.
+"""Conformance checks of main networks.
 
 Hints: `in_shapes` (shapes of one sample to try, `[(1, 8, 8)]` by default),
 `out_features` (numbers of outputs, `[3]`) and, for networks of sequences,
@@ -39,12 +39,12 @@ def _cases(subject: Subject) -> Iterator[tuple[nn.Module, Tensor, int]]:
 def it_is_a_plain_module(subject: Subject) -> None:
     """It is an `nn.Module` with parameters."""
     for module, _, _ in _cases(subject):
-        expect(isinstance(module, nn.Module), f"{type(module).__name__} is no nn.Module")
+        expect(isinstance(module, nn.Module), f"{type(module).__name__} is not an nn.Module")
         expect(any(True for _ in module.parameters()), "it has no parameters to generate")
 
 
 def it_gives_one_row_of_outputs_per_sample(subject: Subject) -> None:
-    """Inputs `[N, *in_shape]` give outputs `[N, out_features]`, all finite; sequences give one such row per time step."""
+    """Inputs give finite outputs `[N, out_features]`, sequences one row per step."""
     for module, x, out_features in _cases(subject):
         y = module.eval()(x)
         samples = x.shape[: 2 if subject.hint("sequence_length") else 1]
@@ -57,7 +57,7 @@ def it_gives_one_row_of_outputs_per_sample(subject: Subject) -> None:
 
 
 def it_equals_itself_with_its_weights_from_outside(subject: Subject) -> None:
-    """With the same weights from outside it gives the same outputs and gradients as with its own."""
+    """The same weights from outside give the same outputs and gradients."""
     for module, x, _ in _cases(subject):
         module.eval()
         weights = weights_of(module)
@@ -76,7 +76,7 @@ def it_equals_itself_with_its_weights_from_outside(subject: Subject) -> None:
 
 
 def a_batch_of_weights_equals_one_by_one(subject: Subject) -> None:
-    """A batch of weights gives what the sets give one by one, with one input for all and with one each."""
+    """A batch of weights equals its sets one by one, for one input and for one each."""
     for module, x, _ in _cases(subject):
         start = weights_of(module)
         net = MainNetwork(module).eval()
@@ -93,7 +93,7 @@ def a_batch_of_weights_equals_one_by_one(subject: Subject) -> None:
 
 
 def a_gradient_reaches_every_parameter(subject: Subject) -> None:
-    """In training, a loss of the outputs has a gradient with respect to every parameter."""
+    """In training, a loss of the outputs has a gradient for every parameter."""
     for module, x, _ in _cases(subject):
         module.train()(x).square().sum().backward()
         without = [
@@ -103,12 +103,13 @@ def a_gradient_reaches_every_parameter(subject: Subject) -> None:
 
 
 def every_parameter_has_a_kind(subject: Subject) -> None:
-    """Initialisation knows what each parameter is: none of them is of kind `other`."""
+    """Initialisation knows the kind of each parameter: none is `other`."""
     for module, _, _ in _cases(subject):
         unknown = [param.name for param in MainNetwork(module).spec.params if param.kind == "other"]
         expect(
             not unknown,
-            f"the kind of {', '.join(unknown)} is not known: let its layer say it in `param_kinds`",
+            f"the kind of {', '.join(unknown)} is not known: let its layer declare it in"
+            " `param_kinds`",
         )
 
 
@@ -123,7 +124,7 @@ def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
 
 
 def samples_do_not_touch_each_other_in_evaluation(subject: Subject) -> None:
-    """In evaluation, a sample's output does not depend on what else is in the batch."""
+    """In evaluation, a sample's output does not depend on the rest of the batch."""
     for module, x, _ in _cases(subject):
         module.train()(x)
         module.eval()
