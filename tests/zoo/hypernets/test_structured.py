@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -443,38 +441,14 @@ def test_the_recipe_of_economical_ensembles_has_its_published_numbers() -> None:
     )
 
 
-def test_the_recipe_is_launched_from_the_shell() -> None:
-    arguments = [
-        *(
-            "inspect",
-            "--mainnet",
-            "wide_resnet",
-            "--hypernet",
-            "structured_hmlp",
-            "--in-shape",
-            "3,32,32",
-            "--out",
-            "10",
-        ),
-        *(
-            "--generate",
-            "*conv*",
-            "--generate",
-            "*shortcut*",
-            "--conditions",
-            "10",
-            "--embedding-size",
-            "0",
-        ),
-        *("hypernet.chunking=economical_ensemble", "hypernet.conditional_chunks=true", "--json"),
-    ]
-    done = subprocess.run(
-        [sys.executable, "-m", "hypnet_core.cli.main", *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
+def test_the_recipe_is_launched_from_the_shell(inspected: Any) -> None:
+    found = inspected(
+        *("--mainnet", "wide_resnet", "--hypernet", "structured_hmlp"),
+        *("--in-shape", "3,32,32", "--out", "10"),
+        *("--generate", "*conv*", "--generate", "*shortcut*"),
+        *("--conditions", "10", "--embedding-size", "0"),
+        *("hypernet.chunking=economical_ensemble", "hypernet.conditional_chunks=true"),
     )
-    found = json.loads(done.stdout)
     assert found["conditional"] + found["unconditional"] == 37_462_680
     assert (found["conditional"], found["generated"]) == (5_560, 36_454_832)
 

@@ -1,15 +1,15 @@
 """Conformance checks of main networks.
 
 Hints: `in_shapes` (shapes of one sample to try, `[(1, 8, 8)]` by default),
-`out_features` (numbers of outputs, `[3]`) and, for networks of sequences,
-`sequence_length`: samples are then `[T, *in_shape]` and have one row of outputs per
-time step.
+`out_features` (numbers of outputs, `[3]`), `options` (options that make a large network
+smaller for the checks) and, for networks of sequences, `sequence_length`: samples are
+then `[T, *in_shape]` and have one row of outputs per time step.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,12 @@ from hypnet_core.testing.kit import Check, Subject, expect
 _BATCH = 4
 
 
+def _build(subject: Subject, in_shape: Sequence[int], out_features: int) -> nn.Module:
+    options = {**subject.hint("options", {}), **subject.options}
+    built: nn.Module = subject.build(tuple(in_shape), out_features, **options)
+    return built
+
+
 def _cases(subject: Subject) -> Iterator[tuple[nn.Module, Tensor, int]]:
     """A module, a batch of inputs, and the number of outputs, for each hinted shape."""
     steps = subject.hint("sequence_length")
@@ -28,7 +34,7 @@ def _cases(subject: Subject) -> Iterator[tuple[nn.Module, Tensor, int]]:
         for out_features in subject.hint("out_features", [3]):
             with torch.random.fork_rng():
                 torch.manual_seed(0)
-                module = subject.build(tuple(in_shape), out_features)
+                module = _build(subject, in_shape, out_features)
                 yield (
                     module,
                     torch.rand(_BATCH, *([steps] if steps else []), *in_shape),
@@ -116,9 +122,8 @@ def every_parameter_has_a_kind(subject: Subject) -> None:
 def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
     """A second module with the first one's `state_dict` gives the same outputs."""
     for module, x, out_features in _cases(subject):
-        twin = subject.build(
-            tuple(x.shape[2 if subject.hint("sequence_length") else 1 :]), out_features
-        )
+        in_shape = x.shape[2 if subject.hint("sequence_length") else 1 :]
+        twin = _build(subject, in_shape, out_features)
         twin.load_state_dict(module.state_dict())
         _expect_close(twin.eval()(x), module.eval()(x), "outputs")
 
