@@ -1,4 +1,4 @@
-"""Generating weights, forward and backward: hypnet against hypnettorch 0.0.4, in one run.
+"""Generating weights, forward and backward: hypnet against hypnettorch 0.0.4.
 
     pip install --no-deps hypnettorch==0.0.4
     python benchmarks/generation.py [THREADS] [ROUNDS]

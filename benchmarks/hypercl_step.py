@@ -1,4 +1,4 @@
-"""One training step of continual learning with many previous tasks: hypnet against hypnettorch 0.0.4, in one run.
+"""A training step with many previous tasks: hypnet against hypnettorch 0.0.4.
 
     pip install --no-deps hypnettorch==0.0.4
     python benchmarks/hypercl_step.py [THREADS] [ROUNDS]

@@ -27,7 +27,7 @@ Sides = dict[str, Callable[[], object]]
 
 
 def theirs_of(name: str, tensor: Tensor) -> Tensor:
-    """A tensor of ours, pixel by pixel, in the predecessor's order `[out, in * K * K, H * W]`."""
+    """Our tensor in the predecessor's order `[out, in * K * K, H * W]`."""
     if not name.startswith("local"):
         return tensor.clone()
     pixels = tensor.flatten(0, 1).flatten(2) if tensor.ndim == 6 else tensor.flatten(0, 1)

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -82,7 +83,8 @@ def output_of(result: object) -> torch.Tensor:
 
 def one_set(rounds: int) -> None:
     print(
-        f"\n{'one set, batch 32, forward + backward':<40}{'plain':>11}{'hypnet':>11}{'ratio':>8}{'from flat':>11}"
+        f"\n{'one set, batch 32, forward + backward':<40}{'plain':>11}{'hypnet':>11}"
+        f"{'ratio':>8}{'from flat':>11}"
         "   goal 1.10"
     )
     for name, (make, shape) in ONE_SET.items():
@@ -137,7 +139,8 @@ def tiny(rounds: int) -> None:
 
 def many_sets(rounds: int) -> None:
     print(
-        f"\n{f'{SETS} sets of weights':<24}{'batch':>6}{'':>10}{'loop':>11}{'hypnet':>11}{'faster':>8}"
+        f"\n{f'{SETS} sets of weights':<24}{'batch':>6}{'':>10}{'loop':>11}{'hypnet':>11}"
+        f"{'faster':>8}"
         "   way"
     )
     for name, (make, shape) in MANY_SETS.items():
@@ -161,7 +164,11 @@ def many_sets(rounds: int) -> None:
                         y.square().sum().backward()
 
                 times = interleaved(
-                    {"loop": lambda: call(loop), "hypnet": lambda: call(chosen)}, rounds=rounds
+                    {
+                        "loop": functools.partial(call, loop),
+                        "hypnet": functools.partial(call, chosen),
+                    },
+                    rounds=rounds,
                 )
                 what = "+ backward" if backward else "forward"
                 print(

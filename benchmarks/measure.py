@@ -1,4 +1,4 @@
-"""Interleaved timing in one process, peak memory in a child process, the predecessor."""
+"""Interleaved timing, peak memory in a child process, and the predecessor."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def median_ms(times: list[float]) -> float:
 
 
 def ratio(times: Mapping[str, list[float]], slow: str, fast: str) -> tuple[float, float, float]:
-    """How many times faster `fast` is than `slow`: ratio of medians, and the quartiles of the ratios round by round."""
+    """Ratio of the medians of `slow` and `fast`, and the quartiles over rounds."""
     pairs = sorted(a / b for a, b in zip(times[slow], times[fast], strict=True))
     quarter = len(pairs) // 4
     return median_ms(times[slow]) / median_ms(times[fast]), pairs[quarter], pairs[-1 - quarter]
 
 
 def peak_memory(work: Callable[..., object], *arguments: Any) -> float:
-    """MiB that what `work(*arguments)` returns adds, when it is called, to the resident memory of a new process."""
+    """Peak memory in MiB of calling `work(*arguments)()` in a new process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_report_peak, args=(sender, work, arguments))

@@ -53,7 +53,8 @@ def main() -> None:
         middle, low, high = ratio(times, "outside", "plain")
         print(
             f"{name}"
-            f" {options!s:<24}{median_ms(times['plain']):>9.1f}{median_ms(times['outside']):>9.1f}{middle:>8.3f}"
+            f" {options!s:<24}{median_ms(times['plain']):>9.1f}"
+            f"{median_ms(times['outside']):>9.1f}{middle:>8.3f}"
             f"   {low:.3f} to {high:.3f}   goal 1.1",
             flush=True,
         )

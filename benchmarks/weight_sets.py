@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -133,7 +134,8 @@ def against_the_predecessor(rounds: int) -> None:
             times = interleaved({"ours": ours, "theirs": loop}, rounds=rounds)
             middle, low, high = ratio(times, "theirs", "ours")
             print(
-                f"{name + (', backward' if backward else ', forward'):<34}{batch:>6}{median_ms(times['ours']):>9.2f}{median_ms(times['theirs']):>9.2f}{middle:>8.2f}"
+                f"{name + (', backward' if backward else ', forward'):<34}{batch:>6}"
+                f"{median_ms(times['ours']):>9.2f}{median_ms(times['theirs']):>9.2f}{middle:>8.2f}"
                 f"   {low:.2f} to {high:.2f}   {'' if backward else goal}",
                 flush=True,
             )
@@ -169,13 +171,17 @@ def against_our_own_loop(rounds: int) -> None:
                     return finish(y, [leaf], backward=backward)
 
                 times = interleaved(
-                    {"ours": lambda: call(net), "loop": lambda: call(loop)},
+                    {
+                        "ours": functools.partial(call, net),
+                        "loop": functools.partial(call, loop),
+                    },
                     rounds=rounds,
                     warm_up=1,
                 )
                 what = f"{name} {options or ''}{', backward' if backward else ''}"
                 print(
-                    f"{what:<64}{batch:>6}{median_ms(times['ours']):>9.2f}{median_ms(times['loop']):>9.2f}{ratio(times, 'loop', 'ours')[0]:>8.2f}"
+                    f"{what:<64}{batch:>6}{median_ms(times['ours']):>9.2f}"
+                    f"{median_ms(times['loop']):>9.2f}{ratio(times, 'loop', 'ours')[0]:>8.2f}"
                     f"   {net.batching_used}",
                     flush=True,
                 )

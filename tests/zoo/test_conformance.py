@@ -1,4 +1,4 @@
-"""Every component of hypnet-zoo passes the conformance kit; new ones are found through the registry."""
+"""Every registered component of hypnet-zoo passes the conformance kit."""
 
 from hypnet_core.testing import conformance
 

@@ -39,7 +39,7 @@ ADAPTED = ["embed.weight", "conv.weight", "fc.weight"]
 
 @pytest.fixture
 def adapted() -> tuple[Pretrained, MainNetwork, Delta]:
-    """A pretrained network, the same as a main network, and a trained hypernetwork of low-rank differences."""
+    """A pretrained network, its main network, and a trained low-rank hypernetwork."""
     torch.manual_seed(0)
     module = Pretrained()
     pretrained = Pretrained()

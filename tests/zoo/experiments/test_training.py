@@ -64,7 +64,7 @@ def trainer(
 def test_gradients_are_those_of_the_papers_loss_written_down_plainly(
     hypernet: str, options: Any
 ) -> None:
-    """Condition 12: the first block shares the task's pass, a second block of the chunked one follows."""
+    """Condition 12: the first block shares the task's pass, a second one follows."""
     net, hnet = networks(hypernet)
     start = copy.deepcopy(hnet)
     made = trainer(net, hnet, 12, {"optimizer": "sgd", "lr": 1e-9}, beta=0.7, **options)

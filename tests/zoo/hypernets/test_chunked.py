@@ -22,7 +22,7 @@ TARGET = TargetSpec.from_shapes([[10, 5], [10], [3, 10], [3]])  # 93 weights
 
 
 class Plain(HyperNetwork):
-    """A stranger's hypernetwork: one method, and nothing that a wrapper could make use of."""
+    """A third party's hypernetwork: one method, nothing that a wrapper could use."""
 
     def __init__(self, target: TargetSpec, conditions: ConditionSpec) -> None:
         super().__init__(target, conditions)

@@ -1,4 +1,4 @@
-"""Numbers from papers, and laws that hold for every hypernetwork that cuts or shares."""
+"""Numbers from papers, and laws of all hypernetworks that cut or share."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def noise(seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_statistics_are_those_of_one_hypernetwork_per_condition(make: Any) -> None:
-    """The oracle: a copy of the hypernetwork for each condition, which never sees another one."""
+    """The oracle: a copy of the hypernetwork for each condition."""
     torch.manual_seed(0)
     inner: HyperNetwork = make()
     alone = {condition: copy.deepcopy(inner) for condition in (0, 2)}

@@ -1,10 +1,8 @@
-"""Chunks that respect layers: assembly, templates, named chunkings and the recipe of a paper."""
+"""Chunks that respect layers: assembly, templates, recipes."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -213,20 +211,37 @@ def broken(**changes: Any) -> Any:
     ("make", "message"),
     [
         (broken(**{"4": None}), r"leaves 1 of 6 tensors empty, 100 weights: 4 \[20, 5\]"),
-        (broken(**{"4": {"pieces": [[1, 1, 0]]}}), r"4 \[20, 5\]: its pieces fill 10 of 20 along dimension 0: 50 weights are missing"),
-        (broken(**{"3": {"pieces": [[1, 0, 1], [1, 1, 1]]}}), r"3 \[10\]: its pieces fill 20 of 10 .*: 10 weights too many"),
-        (broken(**{"2": {"pieces": [[1, 0, 1]]}}), r"2 \[10, 5\]: the piece \(group 1, chunk 0, tensor 1\) of shape \[10\] does not fit"),
-        (broken(**{"2": {"pieces": [[2, 0, 0]]}}), r"there is no piece \(group 2, chunk 0, tensor 0\): there are 2 groups"),
+        (
+            broken(**{"4": {"pieces": [[1, 1, 0]]}}),
+            r"4 \[20, 5\]: its pieces fill 10 of 20 along .* 0: 50 weights are missing",
+        ),
+        (
+            broken(**{"3": {"pieces": [[1, 0, 1], [1, 1, 1]]}}),
+            r"3 \[10\]: its pieces fill 20 of 10 .*: 10 weights too many",
+        ),
+        (
+            broken(**{"2": {"pieces": [[1, 0, 1]]}}),
+            r"2 \[10, 5\]: the piece \(group 1, .* tensor 1\) of shape \[10\] does not fit",
+        ),
+        (
+            broken(**{"2": {"pieces": [[2, 0, 0]]}}),
+            r"no piece \(group 2, chunk 0, tensor 0\): there are 2 groups",
+        ),
         (broken(**{"2": {"pieces": [[1, 3, 0]]}}), "there are 3 chunks"),
         (broken(**{"2": {"pieces": [[1, 0, 2]]}}), "there are 2 tensors"),
         (broken(**{"2": {"pieces": [[1, 0, 0]], "dim": 2}}), "has no dimension 2"),
-        (broken(**{"44": {"pieces": [[1, 0, 0]]}}), "fills '44', which is not in the target; did you mean '4'"),
+        (
+            broken(**{"44": {"pieces": [[1, 0, 0]]}}),
+            "fills '44', which is not in the target; did you mean '4'",
+        ),
         (
             lambda: made([{"shapes": [[3]], "count": 2, "embedding_size": 0}]).check_groups(),
             "group 0 has 2 chunks: its embedding_size must be positive",
         ),
         (
-            lambda: StructuredHMLP(TARGET, ConditionSpec(), made(GROUPS), assemble=lambda chunks: chunks[0]),
+            lambda: StructuredHMLP(
+                TARGET, ConditionSpec(), made(GROUPS), assemble=lambda chunks: chunks[0]
+            ),
             "the assembly gives 1 tensors, the target has 6",
         ),
         (
@@ -234,13 +249,20 @@ def broken(**changes: Any) -> Any:
                 TARGET,
                 ConditionSpec(),
                 made(GROUPS),
-                assemble=lambda chunks: [*by_function(chunks)[:4], chunks[3][0], by_function(chunks)[5]],
+                assemble=lambda chunks: [
+                    *by_function(chunks)[:4],
+                    chunks[3][0],
+                    by_function(chunks)[5],
+                ],
             ),
             r"4 \[20, 5\]: the assembly gives a tensor of shape \[10, 5\]: 50 weights are missing",
         ),
         (
             lambda: StructuredHMLP(
-                TARGET, ConditionSpec(), made(GROUPS), assemble=lambda chunks: [2.5 * t for t in by_function(chunks)]
+                TARGET,
+                ConditionSpec(),
+                made(GROUPS),
+                assemble=lambda chunks: [2.5 * t for t in by_function(chunks)],
             ),
             "the assembly changes values",
         ),
@@ -248,31 +270,53 @@ def broken(**changes: Any) -> Any:
             lambda: StructuredHMLP(TARGET, ConditionSpec(), document(), assemble=by_function),
             "the assembly of the chunking must be empty",
         ),
-        (lambda: structured_hmlp(TARGET, ConditionSpec(), chunking="by_shap"), "did you mean 'by_shape'"),
-        (lambda: by_shape(TARGET, embedding_size=-3), "embedding_size must be a number from 0, .* got -3"),
-        (lambda: resnet(TargetSpec.of(ResNet((3, 8, 8), 2, n=1)), embedding_size=wrong("abc")), "embedding_size must be a number from 0"),
+        (
+            lambda: structured_hmlp(TARGET, ConditionSpec(), chunking="by_shap"),
+            "did you mean 'by_shape'",
+        ),
+        (
+            lambda: by_shape(TARGET, embedding_size=-3),
+            "embedding_size must be a number from 0, .* got -3",
+        ),
+        (
+            lambda: resnet(TargetSpec.of(ResNet((3, 8, 8), 2, n=1)), embedding_size=wrong("abc")),
+            "embedding_size must be a number from 0",
+        ),
         (lambda: by_shape(TargetSpec(params=())), "there is nothing to cut"),
         (
-            lambda: StructuredHMLP(TARGET, ConditionSpec(), made(GROUPS), assemble=wrong(lambda chunks: None)),
+            lambda: StructuredHMLP(
+                TARGET, ConditionSpec(), made(GROUPS), assemble=wrong(lambda chunks: None)
+            ),
             "must give a list of tensors or a mapping, gave a NoneType",
         ),
-        (lambda: structured_hmlp(TARGET, ConditionSpec(), chunking="math:nothing"), "math has no 'nothing'"),
         (
-            lambda: structured_hmlp(TARGET, ConditionSpec(), chunking="by_shape", chunking_options={"gcd": True}),
+            lambda: structured_hmlp(TARGET, ConditionSpec(), chunking="math:nothing"),
+            "math has no 'nothing'",
+        ),
+        (
+            lambda: structured_hmlp(
+                TARGET, ConditionSpec(), chunking="by_shape", chunking_options={"gcd": True}
+            ),
             "unexpected keyword argument 'gcd'; it has: embedding_size, hidden, bias",
         ),
-        (lambda: structured_hmlp(TARGET, ConditionSpec(), chunking="resnet"), "not the weights of a residual network"),
-        (lambda: structured_hmlp(TARGET, ConditionSpec(), chunking="wide_resnet"), "not the weights of a residual network"),
+        (
+            lambda: structured_hmlp(TARGET, ConditionSpec(), chunking="resnet"),
+            "not the weights of a residual network",
+        ),
+        (
+            lambda: structured_hmlp(TARGET, ConditionSpec(), chunking="wide_resnet"),
+            "not the weights of a residual network",
+        ),
         (
             lambda: resnet(TargetSpec.of(ResNet((3, 8, 8), 2, n=1)), embedding_size=(1, 2)),
             "there are 8 groups of chunks, but 2 embedding sizes",
         ),
         (
             lambda: economical_ensemble(TargetSpec.of(WideResNet((3, 8, 8), 2, n=1, k=2))),
-            r"expected groups of 1, 1, 7, 15, 15, 1, 1 and 1 chunks of one tensor, got 1, 3, 3, 3, 1, 1, 1, 1",
+            "expected groups of 1, 1, 7, .* of one tensor, got 1, 3, 3, 3, 1, 1, 1, 1",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused_by_name(make: Any, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         make()
@@ -397,38 +441,14 @@ def test_the_recipe_of_economical_ensembles_has_its_published_numbers() -> None:
     )
 
 
-def test_the_recipe_is_launched_from_the_shell() -> None:
-    arguments = [
-        *(
-            "inspect",
-            "--mainnet",
-            "wide_resnet",
-            "--hypernet",
-            "structured_hmlp",
-            "--in-shape",
-            "3,32,32",
-            "--out",
-            "10",
-        ),
-        *(
-            "--generate",
-            "*conv*",
-            "--generate",
-            "*shortcut*",
-            "--conditions",
-            "10",
-            "--embedding-size",
-            "0",
-        ),
-        *("hypernet.chunking=economical_ensemble", "hypernet.conditional_chunks=true", "--json"),
-    ]
-    done = subprocess.run(
-        [sys.executable, "-m", "hypnet_core.cli.main", *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
+def test_the_recipe_is_launched_from_the_shell(inspected: Any) -> None:
+    found = inspected(
+        *("--mainnet", "wide_resnet", "--hypernet", "structured_hmlp"),
+        *("--in-shape", "3,32,32", "--out", "10"),
+        *("--generate", "*conv*", "--generate", "*shortcut*"),
+        *("--conditions", "10", "--embedding-size", "0"),
+        *("hypernet.chunking=economical_ensemble", "hypernet.conditional_chunks=true"),
     )
-    found = json.loads(done.stdout)
     assert found["conditional"] + found["unconditional"] == 37_462_680
     assert (found["conditional"], found["generated"]) == (5_560, 36_454_832)
 

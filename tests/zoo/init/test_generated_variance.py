@@ -1,10 +1,7 @@
-"""The promise: what is generated at the start has the mean square that the main network wants."""
+"""Generated weights start with the mean squares that the main network needs."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -217,29 +214,11 @@ def test_xavier_fan_in_has_variance_one_over_fan_in() -> None:
         xavier_fan_in_(torch.empty(3))
 
 
-def test_the_command_shows_wanted_and_measured_mean_squares() -> None:
-    arguments = [
-        "inspect",
-        "--mainnet",
-        "mlp",
-        "--hypernet",
-        "hmlp",
-        "--in-shape",
-        "20",
-        "--out",
-        "3",
-        "--conditions",
-        "100",
-        "--init",
-        "--json",
-    ]
-    done = subprocess.run(
-        [sys.executable, "-m", "hypnet_core.cli.main", *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    tensors = json.loads(done.stdout)["target"]
+def test_the_command_shows_wanted_and_measured_mean_squares(inspected: Any) -> None:
+    tensors = inspected(
+        *("--mainnet", "mlp", "--hypernet", "hmlp", "--in-shape", "20", "--out", "3"),
+        *("--conditions", "100", "--init"),
+    )["target"]
     assert [tensor["wanted"] for tensor in tensors] == pytest.approx(
         [2 / 20, 0, 2 / 100, 0, 2 / 100, 0]
     )

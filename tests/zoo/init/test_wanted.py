@@ -49,7 +49,7 @@ def test_the_harmonic_mean_lies_between_the_two() -> None:
 
 @pytest.mark.parametrize("fan", ["in", "out"])
 def test_shared_biases_keep_the_size_of_activations_or_gradients(fan: Any) -> None:
-    """The paper's condition, with torch doing the layer's work: outputs have mean square 2 before the rectifier, from inputs of 1."""
+    """Inputs of mean square 1 give 2 before the rectifier, as in the paper."""
     torch.manual_seed(0)
     n, m = (300, 600) if fan == "in" else (300, 900)
     target = TargetSpec.of(nn.Linear(n, m))
@@ -91,7 +91,7 @@ def test_overrides_go_by_kind_and_by_name_and_the_last_wins() -> None:
     assert found["0.weight"] == Moments(2.0, 0.0)
     with pytest.raises(SpecError, match="did you mean 'norm_scale'"):
         starts(overrides={"norm_scal": (1.0, 0.0)})
-    with pytest.raises(ConfigError, match="overrides.bias.1: .*greater than or equal to 0"):
+    with pytest.raises(ConfigError, match=r"overrides.bias.1: .*greater than or equal to 0"):
         starts(overrides={"bias": (0.0, -1.0)})
 
 

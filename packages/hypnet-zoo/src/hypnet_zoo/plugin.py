@@ -20,18 +20,21 @@ MAINNETS = [
         "hypnet_zoo.mainnets:ResNet",
         "The residual network with 6n + 2 layers for CIFAR.",
         in_shapes=[(1, 8, 8), (3, 9, 6)],
+        options={"n": 2},
     ),
     Component.mainnet(
         "resnet_imagenet",
         "hypnet_zoo.mainnets:ResNetImageNet",
         "ResNet-18 to ResNet-152.",
         in_shapes=[(1, 32, 32)],
+        options={"feature_maps": [16, 16, 32, 32, 64]},
     ),
     Component.mainnet(
         "wide_resnet",
         "hypnet_zoo.mainnets:WideResNet",
         "The wide residual network.",
         in_shapes=[(1, 6, 6)],
+        options={"n": 1, "k": 2},
     ),
     Component.mainnet(
         "zenkenet",

@@ -2,7 +2,7 @@
 
 Hints: `shapes` (the target's shapes, `[[6, 4], [6], [3, 6], [3]]` by default),
 `conditions` (a `ConditionSpec` to build with, three conditions of size 4 by default)
-and `options` (what to build with where nothing else is said: a large network, smaller).
+and `options` (options that make a large network smaller for the checks).
 """
 
 from __future__ import annotations
@@ -118,9 +118,8 @@ def conditions_differ(subject: Subject) -> None:
         flat = hypernet([0, 1], **_uncond(hypernet)).flat
         if not torch.equal(flat[0], flat[1]):
             return
-        with (
-            torch.no_grad()
-        ):  # what starts at zero, or with every condition alike, has to move first
+        # A start at zero, or with all conditions alike, has to be left first.
+        with torch.no_grad():
             for p in hypernet.unconditional_parameters():
                 p.add_(0.1 * torch.randn(p.shape, generator=generator))
     raise AssertionError("conditions 0 and 1 give the same weights")
@@ -132,8 +131,7 @@ def a_gradient_reaches_every_parameter_of_the_condition_and_no_other_condition(
     """A gradient reaches the condition's own and all unconditional parameters alone."""
     hypernet = _build(subject)
     count = hypernet.conditions.count
-    # In training mode batch norms need more than one row; the same condition twice is
-    # one condition still.
+    # In training mode batch norms need more than one row, so the condition comes twice.
     weights = hypernet([0, 0], **_uncond(hypernet))
     weights.flat.square().sum().backward()
     missing = [
@@ -154,7 +152,7 @@ def a_gradient_reaches_every_parameter_of_the_condition_and_no_other_condition(
 
 
 def its_parameters_are_conditional_or_unconditional(subject: Subject) -> None:
-    """Every parameter belongs to conditions or to none, never to both."""
+    """Every parameter is either conditional or unconditional."""
     hypernet = _module(subject)
     if not isinstance(hypernet, HyperNetworkLike):
         raise NotApplicableError("it does not fulfil the protocol")

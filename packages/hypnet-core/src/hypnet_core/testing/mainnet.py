@@ -1,15 +1,15 @@
 """Checks for main networks.
 
 Hints: `in_shapes` (shapes of one sample to try, `[(1, 8, 8)]` by default),
-`out_features` (numbers of outputs, `[3]`) and, for networks of sequences,
-`sequence_length`: samples are then `[T, *in_shape]` and have one row of outputs per
-time step.
+`out_features` (numbers of outputs, `[3]`), `options` (options that make a large network
+smaller for the checks) and, for networks of sequences, `sequence_length`: samples are
+then `[T, *in_shape]` and have one row of outputs per time step.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,12 @@ from hypnet_core.testing.kit import Check, Subject, expect
 _BATCH = 4
 
 
+def _build(subject: Subject, in_shape: Sequence[int], out_features: int) -> nn.Module:
+    options = {**subject.hint("options", {}), **subject.options}
+    built: nn.Module = subject.build(tuple(in_shape), out_features, **options)
+    return built
+
+
 def _cases(subject: Subject) -> Iterator[tuple[nn.Module, Tensor, int]]:
     """A module, a batch of inputs, and the number of outputs, for each hinted shape."""
     steps = subject.hint("sequence_length")
@@ -31,7 +37,7 @@ def _cases(subject: Subject) -> Iterator[tuple[nn.Module, Tensor, int]]:
         for out_features in subject.hint("out_features", [3]):
             with torch.random.fork_rng():
                 torch.manual_seed(0)
-                module = subject.build(tuple(in_shape), out_features)
+                module = _build(subject, in_shape, out_features)
                 yield (
                     module,
                     torch.rand(_BATCH, *([steps] if steps else []), *in_shape),
@@ -106,12 +112,13 @@ def a_gradient_reaches_every_parameter(subject: Subject) -> None:
 
 
 def every_parameter_has_a_kind(subject: Subject) -> None:
-    """Initialisation knows what each parameter is: none of them is of kind `other`."""
+    """Initialisation knows the kind of each parameter: none is `other`."""
     for module, _, _ in _cases(subject):
         unknown = [param.name for param in MainNetwork(module).spec.params if param.kind == "other"]
         expect(
             not unknown,
-            f"the kind of {', '.join(unknown)} is not known: let its layer say it in `param_kinds`",
+            f"the kind of {', '.join(unknown)} is not known: let its layer declare it in"
+            " `param_kinds`",
         )
 
 
@@ -138,15 +145,14 @@ def its_layers_declare_what_they_have(subject: Subject) -> None:
 def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
     """A second module with the first one's `state_dict` gives the same outputs."""
     for module, x, out_features in _cases(subject):
-        twin = subject.build(
-            tuple(x.shape[2 if subject.hint("sequence_length") else 1 :]), out_features
-        )
+        in_shape = x.shape[2 if subject.hint("sequence_length") else 1 :]
+        twin = _build(subject, in_shape, out_features)
         twin.load_state_dict(module.state_dict())
         _expect_close(twin.eval()(x), module.eval()(x), "outputs")
 
 
 def samples_do_not_touch_each_other_in_evaluation(subject: Subject) -> None:
-    """In evaluation, a sample's output does not depend on what else is in the batch."""
+    """In evaluation, a sample's output does not depend on the rest of the batch."""
     for module, x, _ in _cases(subject):
         module.train()(x)
         module.eval()
