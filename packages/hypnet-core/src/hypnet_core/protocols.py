@@ -86,6 +86,28 @@ class HyperNetworkLike(Protocol):
         ...
 
 
+class MomentsLike(Protocol):
+    """Moments that a tensor was initialised to have."""
+
+    @property
+    def mean_square(self) -> float:
+        """Expected square of a scalar, the mean included."""
+        ...
+
+
+@runtime_checkable
+class Initialized(Protocol):
+    """A hypernetwork that knows which moments the tensors that it generates start with.
+
+    `hypnet inspect --init` compares them with the measured ones.
+    """
+
+    @property
+    def starts(self) -> Sequence[MomentsLike]:
+        """One entry per tensor of the target; empty if they are unknown."""
+        ...
+
+
 @runtime_checkable
 class BatchedForward(Protocol):
     """A module with a fast path of its own for batches of weights.

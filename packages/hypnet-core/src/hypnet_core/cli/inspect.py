@@ -14,7 +14,7 @@ from hypnet_core.cli.schemas import InspectDocument, TargetDocument
 from hypnet_core.errors import UsageError
 from hypnet_core.plugins.choice import DatasetChoice, HypernetChoice, MainnetChoice
 from hypnet_core.plugins.component import Kind
-from hypnet_core.protocols import TaskLike
+from hypnet_core.protocols import Initialized, TaskLike
 from hypnet_core.runs.config import load_config
 from hypnet_core.specs import ConditionSpec
 
@@ -152,9 +152,7 @@ def _document(
     unconditional = sum(parameter.numel() for parameter in hypernet.unconditional_parameters())
     generated = net.target.numel
     measured = _mean_squares(hypernet, conditions.count) if init else {}
-    # What a hypernetwork was initialised for, if it says so: one `Start` (mean and
-    # variance) per tensor.
-    starts = getattr(hypernet, "starts", ()) if init else ()
+    starts = hypernet.starts if init and isinstance(hypernet, Initialized) else ()
     wanted = {
         param.name: start.mean_square
         for param, start in zip(net.target.params, starts, strict=False)

@@ -15,7 +15,7 @@ from torch import Tensor
 from hypnet_core.errors import ConditionError
 from hypnet_core.networks.main_network import MainNetwork
 from hypnet_core.networks.weights import weights_of
-from hypnet_core.protocols import GroupsParameters, HyperNetworkLike
+from hypnet_core.protocols import GroupsParameters, HyperNetworkLike, Initialized
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_core.testing.kit import Check, NotApplicableError, Subject, expect
 
@@ -219,6 +219,18 @@ def its_groups_of_parameters_are_true(subject: Subject) -> None:
         expect(named == set(map(id, owned)), f"the group {name!r} names other parameters")
 
 
+def it_says_how_its_tensors_start(subject: Subject) -> None:
+    """Where it declares moments at the start, there is one entry per tensor."""
+    hypernet = _build(subject)
+    if not isinstance(hypernet, Initialized) or not hypernet.starts:
+        raise NotApplicableError("it does not say how its tensors start")
+    expect(
+        len(hypernet.starts) == len(hypernet.target),
+        f"{len(hypernet.starts)} starts are declared for {len(hypernet.target)} tensors",
+    )
+    expect(min(start.mean_square for start in hypernet.starts) >= 0, "a mean square is negative")
+
+
 def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
     """A hypernetwork with the same `state_dict` generates the same weights."""
     first, second = _module(subject).eval(), _module(subject).eval()
@@ -257,6 +269,7 @@ CHECKS: tuple[Check, ...] = (
     a_gradient_reaches_every_parameter_of_the_condition_and_no_other_condition,
     its_parameters_are_conditional_or_unconditional,
     its_groups_of_parameters_are_true,
+    it_says_how_its_tensors_start,
     a_condition_can_be_added,
     conditions_out_of_range_are_refused,
     its_state_can_be_saved_and_loaded,

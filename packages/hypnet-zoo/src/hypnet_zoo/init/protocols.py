@@ -6,7 +6,6 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from hypnet_zoo.init.moments import Moments
 from hypnet_zoo.init.options import Init
 
 
@@ -16,16 +15,6 @@ class Initializable(Protocol):
 
     def initialize(self, init: Init | None = None) -> None:
         """Start anew; `None` repeats the rules that it was built with."""
-        ...
-
-
-@runtime_checkable
-class Initialized(Protocol):
-    """A hypernetwork that knows the moments its tensors were initialised to have."""
-
-    @property
-    def starts(self) -> tuple[Moments, ...]:
-        """Mean and variance of each tensor of the target; empty if they are unknown."""
         ...
 
 
