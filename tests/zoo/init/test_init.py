@@ -13,6 +13,7 @@ from hypnet_core import ConditionSpec, HyperNetwork, MainNetwork, TargetSpec
 from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.networks import EMBEDDING
 from hypnet_core.plugins import Entry, HypernetChoice, describe, registry
+from hypnet_core.protocols import Initialized
 from hypnet_core.runs import load_config
 from hypnet_zoo.experiments import HyperCLConfig
 from hypnet_zoo.hypernets import (
@@ -34,7 +35,6 @@ from hypnet_zoo.init import (
     HasChunkEmbeddings,
     Init,
     Initializable,
-    Initialized,
     MainnetInit,
     drawn_weights,
     wanted_moments,

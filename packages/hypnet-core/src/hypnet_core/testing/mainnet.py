@@ -53,7 +53,7 @@ def it_is_a_plain_module(subject: Subject) -> None:
 
 
 def it_gives_one_row_of_outputs_per_sample(subject: Subject) -> None:
-    """Inputs `[N, *in_shape]` give finite outputs `[N, out_features]`, per time step."""
+    """Inputs `[N, *in_shape]` give finite outputs `[N, out_features]`."""
     for module, x, out_features in _cases(subject):
         y = module.eval()(x)
         samples = x.shape[: 2 if subject.hint("sequence_length") else 1]
@@ -123,7 +123,7 @@ def every_parameter_has_a_kind(subject: Subject) -> None:
 
 
 def its_layers_declare_what_they_have(subject: Subject) -> None:
-    """Kinds, fans and tensors per condition that layers declare are of their parameters."""
+    """Layers declare kinds, fans and tensors per condition of their own parameters."""
     for module, _, _ in _cases(subject):
         for name, layer in module.named_modules():
             shapes = {key: p.shape for key, p in layer.named_parameters(recurse=False)}
