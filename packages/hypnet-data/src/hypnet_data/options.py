@@ -233,5 +233,6 @@ def only(group: type[Group], options: Mapping[str, Any]) -> Group:
         >>> only(TargetOptions, {"one_hot": True, "workers": 2})
         {'one_hot': True}
     """
+    # Includes the options of the groups that it inherits from.
     names = group.__annotations__
     return cast("Group", {name: value for name, value in options.items() if name in names})

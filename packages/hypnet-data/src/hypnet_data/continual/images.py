@@ -87,6 +87,7 @@ def split_mnist(*, validation_size: int = 0, **options: Unpack[SplitMnistOptions
             downloaded.
     """
     chosen = with_defaults(SplitMnistOptions, options)
+    # One-hot rows are for the classes of a task, not of the dataset.
     whole = only(MnistOptions, {**chosen, "one_hot": False})
     return split_tasks(
         mnist(validation_size=0, **whole),
@@ -141,6 +142,7 @@ def split_cifar(
             f"tasks must be between 1 and {11 * of_ten}, as there are 110 classes, got {tasks}"
         )
     whole = only(CifarOptions, {**chosen, "one_hot": False})
+    # All of CIFAR-10 comes first; CIFAR-100 is read only if tasks remain.
     made: list[Task] = []
     for load, here, first_id in (
         (cifar10, min(tasks, of_ten), 0),

@@ -111,6 +111,7 @@ def _cifar(
 def _read(name: str, classes: int, options: DownloadOptions) -> tuple[Split, Split]:
     """The raw training and test images."""
     root, published = data_directory(options["data_dir"]), CIFAR[name]
+    # A list of one, as `prepared` takes several.
     [source] = sources = published.archive.sources(root, mirrors=options["mirrors"])
     arrays = prepared(
         root / "prepared" / f"{name}.arrays",

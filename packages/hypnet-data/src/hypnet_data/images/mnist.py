@@ -103,6 +103,7 @@ def _read(name: str, options: VerifiedDownloadOptions) -> tuple[Split, Split]:
         root / name / "raw", mirrors=options["mirrors"], verify=options["verify"]
     )
 
+    # Called only if there are no prepared arrays, or a source has changed.
     def read() -> dict[str, Array]:
         train_images, train_labels, test_images, test_labels = (source.path for source in sources)
         train = read_images(train_images, train_labels, size=(28, 28), classes=10)

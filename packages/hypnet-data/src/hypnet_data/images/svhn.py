@@ -145,4 +145,5 @@ def _read(file: Path) -> tuple[Array, Array]:
             f"{file} holds a label {wrong}, but there are only ten classes (1 to 9, and 10 for the"
             " digit 0)"
         )
+    # MATLAB stores images last, and the digit 0 as 10.
     return np.ascontiguousarray(x.transpose(3, 2, 0, 1)), (y % 10).astype(np.uint8)

@@ -261,6 +261,7 @@ def _on_top(axes: Axes, task: MixtureTask, options: MapOptions) -> None:
 
 def _sketch(axes: Axes, mixture: GaussianMixture) -> None:
     """Draw each component as its mean and an ellipse of two standard deviations."""
+    # A factor of the covariance maps the unit circle to one standard deviation.
     turn = np.linspace(0, 2 * np.pi, 60)
     circle = np.stack([np.cos(turn), np.sin(turn)])
     for mean, factor in zip(mixture.means, np.linalg.cholesky(mixture.covariances), strict=True):
