@@ -59,7 +59,7 @@ def plot_uncertainty_map(
     """Draw a map of the uncertainty of the mixture, or of a network.
 
     Args:
-        task: Where the inputs come from.
+        task: The task that the inputs come from.
         kind: Which uncertainty of the mixture is drawn; see `uncertainty`.
         uncertainties: A network's, in place of the mixture's: one number per point of
             the grid.
@@ -102,7 +102,7 @@ def plot_classification_map(
     """Draw a map of the optimal classes, or of the classes that a network predicts.
 
     Args:
-        task: Where the inputs come from.
+        task: The task that the inputs come from.
         classes: A network's classes, in place of the optimal ones: one per point of the
             grid.
         title: Title of the figure.
