@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -429,6 +430,16 @@ def test_on_a_terminal_a_bar_counts_the_bytes(served: Any, target: Path) -> None
     assert process.wait(60) == 0
     assert "downloading file.gz (0.3 MB)" in said.decode()
     assert re.search(r"file\.gz.*━.*256\.0 kB", said.decode(), re.DOTALL)
+
+
+def test_elsewhere_lines_count_the_bytes(
+    served: Any, target: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module("hypnet_core.runs.progress")
+    monkeypatch.setattr(module, "_SECONDS_BETWEEN_LINES", 0.0)
+    with caplog.at_level(logging.INFO, "hypnet.progress"):
+        obtain(target, [served.url], md5=MD5, download=True)
+    assert "file.gz  0.3 MB of 0.3 MB" in caplog.text
 
 
 def test_nobody_is_told_how_far_it_is_where_logging_is_off(served: Any, target: Path) -> None:

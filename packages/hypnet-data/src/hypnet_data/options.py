@@ -53,6 +53,32 @@ class VerifiedDownloadOptions(DownloadOptions, total=False):
     ]
 
 
+class ValidationOptions(TypedDict, total=False):
+    """Images held out for validation, none by default."""
+
+    validation_size: Annotated[
+        int,
+        Field(
+            default=0,
+            description="Number of validation images (of each task), the first ones of the training"
+            " images; 0 for no validation split.",
+        ),
+    ]
+
+
+class LargeValidationOptions(TypedDict, total=False):
+    """Images held out for validation, 5,000 by default."""
+
+    validation_size: Annotated[
+        int,
+        Field(
+            default=5000,
+            description="Number of validation images, the first ones of the training images; 0 for"
+            " no validation split.",
+        ),
+    ]
+
+
 class TargetOptions(TypedDict, total=False):
     """The form of classification targets."""
 
@@ -233,5 +259,6 @@ def only(group: type[Group], options: Mapping[str, Any]) -> Group:
         >>> only(TargetOptions, {"one_hot": True, "workers": 2})
         {'one_hot': True}
     """
+    # Includes the options of the groups that it inherits from.
     names = group.__annotations__
     return cast("Group", {name: value for name, value in options.items() if name in names})

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import typer
 
 
+# One line per dataset: the name, its function in a public room, a summary.
 @hookimpl
 def hypnet_components() -> list[Component]:
     """Every component of hypnet-data."""

@@ -79,6 +79,7 @@ class RandomCrop(Augmentation):
     def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The shifted batch."""
         size, _, height, width = values.shape
+        # Drawn on the CPU, so that a seed gives the same shifts on every device.
         places = torch.randint(2 * self.padding + 1, (2, size), generator=generator).to(
             values.device
         )
@@ -137,6 +138,7 @@ class Cutout(Augmentation):
 
     def _covered(self, images: int, size: int, generator: torch.Generator | None) -> Tensor:
         """Flags `[B, holes, size]` for the places on one side that squares cover."""
+        # The centre may be any pixel, so a square may reach over the border.
         start = torch.randint(size, (images, self.holes, 1), generator=generator) - self.length // 2
         places = torch.arange(size)
         return (places >= start) & (places < start + self.length)
@@ -200,6 +202,7 @@ class Permute:
                 shape,
             )
         channels, height, width = shape
+        # Padding the numbers of the places shows where each pixel comes from.
         numbered = F.pad(
             torch.arange(height * width).view(1, height, width), [padding] * 4, value=-1
         )[0]
@@ -210,6 +213,7 @@ class Permute:
 
     def __call__(self, values: Tensor, _generator: torch.Generator | None = None) -> Tensor:
         """The permuted batch."""
+        # All channels move alike: each becomes one row.
         inputs = values.flatten(2).flatten(0, 1) if values.ndim == 4 else values
         # In two dimensions, twice as fast as in three.
         moved = inputs.index_select(1, self.source.to(values.device))

@@ -95,7 +95,9 @@ class _Lines:
 
     def advance(self, done: int, *, description: str = "", **metrics: float) -> None:
         now = time.monotonic()
-        if now - self.last >= _SECONDS_BETWEEN_LINES or done == self.total:
+        # The end of a download needs no line: its caller reports it.
+        ends = done == self.total and self.unit == "step"
+        if now - self.last >= _SECONDS_BETWEEN_LINES or ends:
             self.last = now
             if self.unit == "byte":
                 _logger.info("%s  %s of %s", description, _size(done), _size(self.total))

@@ -66,6 +66,7 @@ class LoadedSplit(Split):
                 one by default.
             device: Device that the complete batch is moved to.
         """
+        # Read on the CPU; only the complete batch moves.
         return self.read(indices, self._seed(generator)).to(device)
 
     def read(self, indices: Indices, seed: int | None) -> Batch:
@@ -98,6 +99,8 @@ class LoadedSplit(Split):
             return
         order = shuffled(len(self), generator) if shuffle else torch.arange(len(self))
         end = len(self) - len(self) % batch_size if drop_last else len(self)
+        # All seeds are drawn here and in order, so that the timing of workers changes
+        # nothing.
         jobs: list[_Job] = [
             (order[start : start + batch_size], self._seed(generator))
             for start in range(0, end, batch_size)

@@ -122,12 +122,14 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
             device: Device of the batch. Samples are moved in their stored form and
                 transformed there.
         """
+        # index_select is faster than indexing with a tensor.
         rows = self.rows.index_select(0, torch.as_tensor(indices, dtype=torch.int64))
         raw = self.samples
         lengths = None if raw.lengths is None else raw.lengths.index_select(0, rows).long()
         stored = Batch(
             raw.x.index_select(0, rows), self._raw_targets(rows), rows + raw.first_id, lengths
         ).to(device)
+        # index_select has copied the samples, so transforms may work in place.
         x = self._inputs(stored.x, generator)
         y = _apply(self.target_transforms, stored.y, generator)
         return Batch(x, y, stored.ids, stored.lengths)
@@ -205,6 +207,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
             DataError: A sample is not in this split.
         """
         wanted = torch.as_tensor(ids, dtype=torch.int64)
+        # Ids may be in any order after a subset; a sorted copy makes the search fast.
         order = torch.argsort(self.ids, stable=True)
         known = self.ids[order]
         places = torch.searchsorted(known, wanted).clamp(max=max(len(self) - 1, 0))
@@ -260,7 +263,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
 
     def _raw_targets(self, rows: Tensor) -> Tensor:
         y = self.samples.y.index_select(0, rows)
-        return y if y.is_floating_point() else y.long()
+        return y if y.is_floating_point() else y.long()  # losses need int64 classes
 
 
 def _apply(

@@ -105,9 +105,11 @@ class Stream(Iterator[Batch]):
         return self
 
     def __next__(self) -> Batch:
+        # With drop_last, the rest of a pass is skipped.
         if self.position >= len(self._order) - (
             len(self._order) % self.batch_size if self.drop_last else 0
         ):
+            # Kept to draw the same order again after a restart.
             self._epoch_start = self.generator.get_state()
             self._order = shuffled(len(self.split), self.generator)
             self.epoch += 1
@@ -154,6 +156,7 @@ class Stream(Iterator[Batch]):
         before = self.generator.get_state()
         try:
             self.generator.set_state(state["epoch_start"])
+            # The order is not stored, but drawn again from the state at the start.
             order = shuffled(len(self.split), self.generator) if int(state["epoch"]) else _EMPTY
             self.generator.set_state(state["generator"])
         except (RuntimeError, TypeError) as error:

@@ -18,8 +18,8 @@ from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.runs import atomic_file, progress
 
 _LOGGER = logging.getLogger("hypnet.data")
-_CHUNK = 1 << 20
-_SECONDS = 30.0
+_CHUNK = 1 << 20  # few calls, and still frequent progress
+_SECONDS = 30.0  # without an answer, until the next mirror is tried
 
 
 class MirrorError(Exception):
@@ -58,6 +58,7 @@ def download(url: str, path: Path, *, md5: str | None = None) -> None:
                 shown.advance(received, description=path.name)
         if not received:
             raise MirrorError("the answer is empty")
+        # http.client does not notice every connection that breaks.
         if expected is not None and received != expected:
             raise MirrorError(f"the connection broke after {received} of {expected} bytes")
         if md5 is not None and digest.hexdigest() != md5:
@@ -81,8 +82,9 @@ def data_file(path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
+# urllib would also follow a redirection to ftp://.
 class _WebOnly(urllib.request.HTTPRedirectHandler):
-    """Follow redirections to web addresses only, never to local files."""
+    """Follow redirections to `http://` and `https://` addresses only."""
 
     def redirect_request(  # noqa: PLR0917  the signature of the base class
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
@@ -107,6 +109,7 @@ def _opened(url: str) -> http.client.HTTPResponse:
         raise MirrorError(_reason(error)) from error
     except ValueError as error:  # UnicodeError as well: an impossible host or port
         raise MirrorError(f"the address cannot be used: {error}") from error
+    # Other successes (206, 203, …) are not the complete original file.
     if response.status != http.HTTPStatus.OK:
         response.close()
         raise MirrorError(f"HTTP {response.status} {response.reason}")
@@ -132,7 +135,8 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP {error.code} {error.reason}"
-    return str(getattr(error, "reason", None) or error) or type(error).__name__
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    return str(reason) or type(error).__name__
 
 
 def _size(count: int | None) -> str:

@@ -17,8 +17,7 @@ from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.runs import Progress, progress
 from hypnet_data._io.downloads import MirrorError, download, new_md5
 
-_LARGE = 100_000_000
-"""Size in bytes from which a check shows its progress; it then takes a second."""
+_LARGE = 100_000_000  # bytes; checking such a file takes a second, so progress is shown
 _CHUNK = 1 << 20
 
 
@@ -62,6 +61,7 @@ class Preparation:
     used: list[Path] = field(default_factory=list)
 
 
+# A context variable, so that threads that build other datasets do not interfere.
 _CURRENT: ContextVar[Preparation | None] = ContextVar("preparation", default=None)
 
 
@@ -195,6 +195,7 @@ def locked(path: Path) -> Iterator[None]:
         raise DataError(
             f"cannot make the folder {folder}: {error.strerror or error}; choose another data_dir"
         ) from error
+    # Checked first, as the lock may be elsewhere and the download would fail late.
     if not os.access(folder, os.W_OK | os.X_OK):
         raise DataError(
             f"cannot write in the folder {folder}: you have no permission; choose another data_dir"
@@ -207,9 +208,11 @@ def _lock(path: Path) -> contextlib.AbstractContextManager[object]:
     from filelock import FileLock
 
     try:
+        # Writable for everybody, so that users can share a data folder.
         return FileLock(path.with_name(f".{path.name}.lock"), mode=0o666).acquire()
     except OSError:
         try:
+            # Named by the path of the file, since all files share this folder.
             return FileLock(
                 _folder_of_locks()
                 / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]}.lock"
@@ -228,6 +231,7 @@ def _folder_of_locks() -> Path:
         return Path(tempfile.gettempdir())
     folder = Path(tempfile.gettempdir()) / f"hypnet-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    # Another user may have made a folder of this name first.
     if folder.lstat().st_uid != os.getuid():
         raise PermissionError(errno.EACCES, f"{folder} belongs to another user")
     return folder

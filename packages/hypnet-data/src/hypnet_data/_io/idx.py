@@ -82,6 +82,7 @@ def _shape(packed: gzip.GzipFile, archive: Path, size: tuple[int, ...]) -> tuple
     shape = struct.unpack(f">{dimensions}I", header[4:])
     if not math.prod(shape):
         raise _FormatError(f"it claims the sizes {_by(*shape)}")
+    # Checked before memory is allocated for an array of this size.
     if math.prod(shape) > _LARGEST_RATIO * archive.stat().st_size:
         raise _FormatError(f"it claims the sizes {_by(*shape)}, but is far too small for them")
     if shape[1:] != size:
@@ -97,6 +98,7 @@ def _array(packed: gzip.GzipFile, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     values = np.empty(math.prod(shape), dtype=np.uint8)
     filled = 0
     while chunk := packed.read(_CHUNK):
+        # The archive may hold more than its header claims.
         if filled + len(chunk) > len(values):
             raise _FormatError(f"it has more than the {len(values)} values that it should have")
         values[filled : filled + len(chunk)] = np.frombuffer(chunk, dtype=np.uint8)

@@ -22,7 +22,9 @@ from hypnet_data._io.downloads import new_md5
 from hypnet_data._io.prepared import Array, Arrays
 from hypnet_data._io.published import PublishedBatches
 
+# Far above a real batch (30 MB): a bomb is never read into memory.
 _LARGEST = 1 << 28
+# All names in the pickles of arrays, for old and new versions of numpy.
 _ALLOWED = {
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
@@ -65,6 +67,7 @@ def read_batches(archive: Path, published: PublishedBatches, *, classes: int) ->
         raise DataError(
             f"{archive} lacks {published.folder}/{missing[0]}: delete it, and download it again"
         )
+    # Popped, so that the batches are freed as soon as they are joined.
     return _joined("train", [found.pop(name) for name, _ in published.train]) | _joined(
         "test", [found.pop(name) for name, _ in published.test]
     )
@@ -77,6 +80,7 @@ def _members(archive: Path, folder: str, wanted: Mapping[str, str]) -> Iterator[
             parent, _, name = member.name.rpartition("/")
             if parent != folder or name not in wanted or not member.isreg():
                 continue
+            # Checked before reading: the size is a claim of the archive.
             if member.size > _LARGEST:
                 raise DataError(
                     f"{archive} is damaged: {member.name} would be {member.size} bytes long"
@@ -106,6 +110,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 def _batch(content: bytes, label: str, classes: int, what: str) -> tuple[Array, Array]:
     try:
+        # Strings of Python 2 are bytes; latin1 maps each byte to one character.
         entry = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
         x = np.asarray(entry["data"])
         y = np.asarray(entry[label], dtype=np.int64)

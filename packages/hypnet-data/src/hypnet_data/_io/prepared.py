@@ -23,9 +23,8 @@ from hypnet_data._io.downloads import data_file
 from hypnet_data._io.files import Source, is_thorough, note_use
 
 _LOGGER = logging.getLogger("hypnet.data")
-_VERSION = 2
-_LONGEST = 1 << 20
-"""Upper bound of the length of a header in bytes."""
+_VERSION = 2  # of the format; files of other versions are prepared again
+_LONGEST = 1 << 20  # upper bound of the length of a header in bytes
 
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = dict[str, Array]
@@ -57,6 +56,7 @@ def prepared(
     for source in sources:
         note_use(source.path)
     note_use(path)
+    # A thorough preparation reads the sources even if the arrays are there.
     found = None if is_thorough() else _kept(path, sources)
     if found is not None:
         return found
@@ -87,6 +87,7 @@ def _entry(source: Source) -> dict[str, Any]:
 
 
 def _write(file: BinaryIO, sources: list[dict[str, Any]], arrays: Arrays) -> None:
+    # Flat views as bytes, so that checksums and writing copy nothing.
     parts = {
         name: np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         for name, array in arrays.items()
@@ -110,7 +111,7 @@ def _kept(path: Path, sources: Sequence[Source]) -> Arrays | None:
     try:
         with path.open("rb") as file:
             header = _header(file)
-            if not _stems_from(header["sources"], sources):
+            if not _comes_from(header["sources"], sources):
                 return None
             return _arrays(file, header["arrays"])
     except FileNotFoundError:
@@ -131,6 +132,7 @@ def _kept(path: Path, sources: Sequence[Source]) -> Arrays | None:
 
 
 def _header(file: BinaryIO) -> dict[str, Any]:
+    # Bounded, as a damaged file may have no line break.
     checksum, _, text = file.readline(_LONGEST).rstrip(b"\n").partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
         raise ValueError("its header is damaged, or of an older version")
@@ -149,6 +151,7 @@ def _arrays(file: BinaryIO, entries: list[dict[str, Any]]) -> Arrays:
 
 def _array(file: BinaryIO, entry: dict[str, Any]) -> Array:
     dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
+    # A damaged header may ask for anything, so the length is checked.
     flat = np.fromfile(file, dtype=np.uint8, count=math.prod(shape) * dtype.itemsize)
     if len(flat) != math.prod(shape) * dtype.itemsize or zlib.crc32(flat.data) != entry["crc32"]:
         raise ValueError(f"its array {entry['name']!r} is damaged")
@@ -156,7 +159,7 @@ def _array(file: BinaryIO, entry: dict[str, Any]) -> Array:
     return found
 
 
-def _stems_from(entries: list[dict[str, Any]], sources: Sequence[Source]) -> bool:
+def _comes_from(entries: list[dict[str, Any]], sources: Sequence[Source]) -> bool:
     return len(entries) == len(sources) and all(
         _is_of(entry, source) for entry, source in zip(entries, sources, strict=True)
     )
@@ -165,6 +168,7 @@ def _stems_from(entries: list[dict[str, Any]], sources: Sequence[Source]) -> boo
 def _is_of(entry: dict[str, Any], source: Source) -> bool:
     if entry["name"] != source.path.name:
         return False
+    # A deleted source is fine only if its content was verified.
     verified = source.md5 is not None and entry["md5"] == source.md5
     if not (verified or source.md5 is None):
         return False

@@ -38,6 +38,7 @@ def unpack(archive: Path, folder: str) -> Path:
         # Remains of a killed process: nobody else unpacks while we hold the lock.
         for left in archive.parent.glob(f".{glob.escape(folder)}.*/"):
             shutil.rmtree(left, ignore_errors=True)
+        # In the same folder, so that the final move is a rename.
         try:
             with tempfile.TemporaryDirectory(prefix=f".{folder}.", dir=archive.parent) as scratch:
                 _extract(archive, Path(scratch), folder)
@@ -67,6 +68,7 @@ def _extract(archive: Path, scratch: Path, folder: str) -> None:
     ):
         for member in tar:
             path = PurePosixPath(member.name)
+            # Checked for every member: such an archive is not the original.
             if path.is_absolute() or ".." in path.parts or not (member.isreg() or member.isdir()):
                 raise DataError(
                     f"{archive} holds {member.name!r}, a link or a path out of the archive: it"

@@ -117,6 +117,7 @@ def _choice(name: str, options: list[str] | None, *, local: bool = False) -> Dat
         local: Whether downloads are off by default, for it and for every dataset that
             it is made from.
     """
+    # `split` and `permuted` have an option `data`: only `data.data` is a prefix there.
     wraps = "data" in DatasetChoice.model_construct(name=name).entry.options().model_fields
     prefix = "data.data" if wraps else "data."
     given = [
@@ -143,6 +144,7 @@ def _local(value: Any, given: Any) -> Any:
     changed = {key: _local(one, known.get(key)) for key, one in inner.items()}
     if isinstance(value, dict):
         return changed
+    # An explicit download=true wins, also for a nested dataset.
     if "download" in changed and "download" not in known:
         changed["download"] = False
     return DatasetChoice(name=value.name, **changed)
@@ -161,6 +163,7 @@ def _print(document: DatasetDocument) -> None:
         for task in document.tasks
     ]
     columns = ("task", "kind", "input", "target", "train", "val", "test", "labels")
+    # Tabs for other programs, a table for people.
     if not is_terminal():
         print_lines("\t".join(row) for row in [columns, *rows])
     else:

@@ -75,6 +75,7 @@ def describe_preparation(name: str, used: Sequence[Path]) -> PreparedDocument:
         name: Name of the dataset.
         used: The files and folders that it is read from.
     """
+    # Some files are optional, such as prepared arrays in a read-only folder.
     there = [path for path in used if path.exists()]
     return PreparedDocument(
         name=name, folder=common_folder(there) if there else None, files=_files(there)

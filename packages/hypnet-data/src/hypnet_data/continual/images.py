@@ -18,28 +18,39 @@ from hypnet_data.options import (
     CutoutOptions,
     DownloadOptions,
     InputOptions,
+    LargeValidationOptions,
     PaddedPermutationOptions,
     PermutationOptions,
     SplitOptions,
     TargetOptions,
+    ValidationOptions,
     VerifiedDownloadOptions,
     only,
 )
+
+# One-hot rows and validation images belong to the tasks, not to the whole dataset.
+_WHOLE = {"one_hot": False, "validation_size": 0}
 
 
 class SplitDigitsOptions(SplitOptions, InputOptions, total=False):
     """Options of the split small digits."""
 
 
-class SplitMnistOptions(SplitOptions, InputOptions, VerifiedDownloadOptions, total=False):
+class SplitMnistOptions(
+    ValidationOptions, SplitOptions, InputOptions, VerifiedDownloadOptions, total=False
+):
     """Options of split MNIST."""
 
 
-class SplitCifarOptions(TargetOptions, CutoutOptions, DownloadOptions, total=False):
+class SplitCifarOptions(
+    ValidationOptions, TargetOptions, CutoutOptions, DownloadOptions, total=False
+):
     """Options of split CIFAR."""
 
 
-class PermutedMnistOptions(PermutationOptions, VerifiedDownloadOptions, total=False):
+class PermutedMnistOptions(
+    LargeValidationOptions, PermutationOptions, VerifiedDownloadOptions, total=False
+):
     """Options of permuted MNIST."""
 
 
@@ -69,15 +80,13 @@ def split_digits(
     )
 
 
-def split_mnist(*, validation_size: int = 0, **options: Unpack[SplitMnistOptions]) -> TaskSequence:
+def split_mnist(**options: Unpack[SplitMnistOptions]) -> TaskSequence:
     """Five tasks of two MNIST digits each (0 and 1, 2 and 3, …).
 
     By default, each task has about 12,000 training and 2,000 test images, and none for
     validation. See `mnist` for the images, their preprocessing and their files (12 MB).
 
     Args:
-        validation_size: Number of validation images of each task, the first ones of its
-            training images; 0 for no validation split.
         **options: See `SplitMnistOptions`.
 
     Raises:
@@ -87,10 +96,10 @@ def split_mnist(*, validation_size: int = 0, **options: Unpack[SplitMnistOptions
             downloaded.
     """
     chosen = with_defaults(SplitMnistOptions, options)
-    whole = only(MnistOptions, {**chosen, "one_hot": False})
+    whole = only(MnistOptions, {**chosen, **_WHOLE})
     return split_tasks(
-        mnist(validation_size=0, **whole),
-        validation_size=validation_size,
+        mnist(**whole),
+        validation_size=chosen["validation_size"],
         **only(SplitOptions, chosen),
     )
 
@@ -101,7 +110,6 @@ def split_cifar(
     classes_per_task: int = 10,
     full_out_dim: bool = False,
     target_padding: int = 0,
-    validation_size: int = 0,
     **options: Unpack[SplitCifarOptions],
 ) -> TaskSequence:
     """CIFAR-10, then slices of CIFAR-100: six tasks of ten classes each.
@@ -119,8 +127,6 @@ def split_cifar(
             original labels.
         target_padding: Number of classes without samples to append to the classes of
             each task.
-        validation_size: Number of validation images of each task; 0 for no validation
-            split.
         **options: See `SplitCifarOptions`.
 
     Raises:
@@ -140,7 +146,8 @@ def split_cifar(
         raise ConfigError(
             f"tasks must be between 1 and {11 * of_ten}, as there are 110 classes, got {tasks}"
         )
-    whole = only(CifarOptions, {**chosen, "one_hot": False})
+    whole = only(CifarOptions, {**chosen, **_WHOLE})
+    # All of CIFAR-10 comes first; CIFAR-100 is read only if tasks remain.
     made: list[Task] = []
     for load, here, first_id in (
         (cifar10, min(tasks, of_ten), 0),
@@ -149,12 +156,12 @@ def split_cifar(
         if here < 1:
             continue
         made += split_tasks(
-            _renumbered(load(validation_size=0, **whole), first_id),
+            _renumbered(load(**whole), first_id),
             classes_per_task=classes_per_task,
             tasks=here,
             full_out_dim=full_out_dim,
             target_padding=target_padding,
-            validation_size=validation_size,
+            validation_size=chosen["validation_size"],
             one_hot=chosen["one_hot"],
         )
     return TaskSequence("split_cifar", tuple(_named(made)))
@@ -203,7 +210,6 @@ def permuted_digits(
 def permuted_mnist(
     *,
     padding: int = 2,
-    validation_size: int = 5000,
     normalize: bool = False,
     **options: Unpack[PermutedMnistOptions],
 ) -> TaskSequence:
@@ -215,8 +221,6 @@ def permuted_mnist(
     Args:
         padding: Number of black pixels to add on each side of an image before it is
             permuted.
-        validation_size: Number of validation images, the first ones of the training
-            set; 0 for no validation split.
         normalize: Whether to subtract the training images' mean (0.1307) and divide by
             their standard deviation (0.3081).
         **options: See `PermutedMnistOptions`.
@@ -231,6 +235,6 @@ def permuted_mnist(
         Investigation of Catastrophic Forgetting in Gradient-Based Neural Networks*,
         2013, arXiv:1312.6211.
     """
-    files = only(VerifiedDownloadOptions, options)
-    whole = mnist(validation_size=validation_size, normalize=normalize, **files)
-    return permuted_tasks(whole, padding=padding, **only(PermutationOptions, options))
+    # One-hot rows belong to the tasks, not to the whole dataset.
+    whole = only(MnistOptions, {**options, "one_hot": False, "normalize": normalize})
+    return permuted_tasks(mnist(**whole), padding=padding, **only(PermutationOptions, options))

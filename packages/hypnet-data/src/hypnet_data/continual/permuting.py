@@ -60,6 +60,7 @@ def permuted_tasks(
         heads: list[Transform] = [Shift(number * classes)] if separate else []
         targets = [*heads, OneHot(outputs)] if chosen["one_hot"] else heads
         step = Permute.of(task.spec.in_shape, order, padding=padding, fill=_black(task))
+        # A task that is not changed costs nothing.
         inputs = [] if order is None and not padding else [step]
         spec = task.spec.model_copy(
             update={"name": f"{name}_{number}", "in_shape": shape, "out_shape": (outputs,)}
@@ -116,6 +117,7 @@ def _drawn(tasks: int, places: int, seed: int) -> list[Tensor | None]:
         raise ConfigError(f"tasks must be at least 1, got {tasks}")
     if seed < 0:
         raise ConfigError(f"seed must not be negative, got {seed}")
+    # Seeded by task, so that a task does not depend on the number of tasks.
     return [
         torch.from_numpy(np.random.default_rng([seed, number]).permutation(places))
         for number in range(tasks)
@@ -134,4 +136,5 @@ def _black(task: Task) -> tuple[float, ...]:
     if task.spec.normalization is None:
         return (0.0,)
     black = tuple(-mean / std for mean, std in zip(*task.spec.normalization, strict=True))
+    # One number is enough where all channels agree, as in a grey image.
     return black[:1] if all(math.isclose(value, black[0]) for value in black) else black

@@ -94,6 +94,7 @@ def polynomials(
             validation_interval=interval if validation_size else None,
             validation_size=validation_size,
             perturb_test_val=False,
+            # Independent seeds, so that tasks do not share their noise.
             seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]),
         )
 

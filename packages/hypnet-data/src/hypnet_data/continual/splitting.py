@@ -51,6 +51,7 @@ def split_tasks(
         order=chosen["order"],
         labels=chosen["labels"],
     )
+    # Both would be validation samples, and it would be unclear which are meant.
     if validation_size is not None and task.val is not None:
         raise ConfigError(
             f"{task.spec.name!r} has a validation split already: leave out validation_size, or"
@@ -66,6 +67,7 @@ def split_tasks(
         )
         splits = {key: with_labels(split, group) for key, split in task.views.items()}
         if validation_size:
+            # Held out per task, so that each task has the same number.
             splits |= _held_out(splits["train"], validation_size, hold_out)
         made.append(_part(splits, group, targets, spec))
     return TaskSequence(name, tuple(made))

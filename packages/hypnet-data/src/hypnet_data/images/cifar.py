@@ -18,7 +18,13 @@ from hypnet_data.images.classification import (
     held_out,
     image_task,
 )
-from hypnet_data.options import CutoutOptions, DownloadOptions, TargetOptions, only
+from hypnet_data.options import (
+    CutoutOptions,
+    DownloadOptions,
+    LargeValidationOptions,
+    TargetOptions,
+    only,
+)
 
 # ImageNet's mean and standard deviation, as in the predecessor, so that results can be
 # compared.
@@ -30,11 +36,13 @@ PREPROCESSING_100 = Preprocessing(
 )
 
 
-class CifarOptions(TargetOptions, CutoutOptions, DownloadOptions, total=False):
+class CifarOptions(
+    LargeValidationOptions, TargetOptions, CutoutOptions, DownloadOptions, total=False
+):
     """Options of CIFAR-10 and CIFAR-100."""
 
 
-def cifar10(*, validation_size: int = 5000, **options: Unpack[CifarOptions]) -> Task:
+def cifar10(**options: Unpack[CifarOptions]) -> Task:
     """CIFAR-10: 50,000 training and 10,000 test photographs, 32x32, ten classes.
 
     Inputs are `(3, 32, 32)` between 0 and 1; images stay bytes in memory (184 MB).
@@ -47,8 +55,6 @@ def cifar10(*, validation_size: int = 5000, **options: Unpack[CifarOptions]) -> 
     Its pickles are only opened if they have the published checksums.
 
     Args:
-        validation_size: Number of validation images, the first ones of the training
-            set; 0 for no validation split.
         **options: See `CifarOptions`.
 
     Raises:
@@ -62,10 +68,10 @@ def cifar10(*, validation_size: int = 5000, **options: Unpack[CifarOptions]) -> 
         DeVries and G. W. Taylor, *Improved Regularization of Convolutional Neural
         Networks with Cutout*, 2017, arXiv:1708.04552.
     """
-    return _cifar("cifar10", 10, PREPROCESSING, validation_size, options)
+    return _cifar("cifar10", 10, PREPROCESSING, options)
 
 
-def cifar100(*, validation_size: int = 5000, **options: Unpack[CifarOptions]) -> Task:
+def cifar100(**options: Unpack[CifarOptions]) -> Task:
     """CIFAR-100: 50,000 training and 10,000 test photographs, a hundred classes.
 
     Inputs are `(3, 32, 32)` between 0 and 1; images stay bytes in memory (184 MB). The
@@ -73,8 +79,6 @@ def cifar100(*, validation_size: int = 5000, **options: Unpack[CifarOptions]) ->
     of 8x8 pixels; all else is as for `cifar10`.
 
     Args:
-        validation_size: Number of validation images, the first ones of the training
-            set; 0 for no validation split.
         **options: See `CifarOptions`.
 
     Raises:
@@ -86,21 +90,20 @@ def cifar100(*, validation_size: int = 5000, **options: Unpack[CifarOptions]) ->
     References:
         A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009.
     """
-    return _cifar("cifar100", 100, PREPROCESSING_100, validation_size, options)
+    return _cifar("cifar100", 100, PREPROCESSING_100, options)
 
 
 def _cifar(
     name: str,
     classes: int,
     preprocessing: Preprocessing,
-    validation_size: int,
     options: CifarOptions,
 ) -> Task:
     chosen = with_defaults(CifarOptions, options)
     everything, test = _read(name, classes, only(DownloadOptions, chosen))
     return image_task(
         name,
-        held_out(everything, test, validation_size),
+        held_out(everything, test, chosen["validation_size"]),
         classes=classes,
         preprocessing=preprocessing,
         one_hot=chosen["one_hot"],
@@ -111,6 +114,7 @@ def _cifar(
 def _read(name: str, classes: int, options: DownloadOptions) -> tuple[Split, Split]:
     """The raw training and test images."""
     root, published = data_directory(options["data_dir"]), CIFAR[name]
+    # A list of one, as `prepared` takes several.
     [source] = sources = published.archive.sources(root, mirrors=options["mirrors"])
     arrays = prepared(
         root / "prepared" / f"{name}.arrays",

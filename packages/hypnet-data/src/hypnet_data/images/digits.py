@@ -45,6 +45,7 @@ def digits(*, validation_size: int = 180, **options: Unpack[DigitsOptions]) -> T
     from sklearn.datasets import load_digits
 
     raw = load_digits()
+    # Whole numbers up to 16, which scikit-learn gives as doubles.
     everything = Split.of(raw.images.astype(np.uint8)[:, None], raw.target.astype(np.uint8))
     in_test = hold_out_stratified(everything.targets, TEST_SIZE)
     rest, test = everything.subset(~in_test), everything.subset(in_test)

@@ -11,18 +11,33 @@ from hypnet_data._io.idx import read_images
 from hypnet_data._io.prepared import Array, prepared
 from hypnet_data._io.published import IDX
 from hypnet_data.images.classification import Preprocessing, array_split, held_out, image_task
-from hypnet_data.options import InputOptions, TargetOptions, VerifiedDownloadOptions, only
+from hypnet_data.options import (
+    InputOptions,
+    LargeValidationOptions,
+    TargetOptions,
+    ValidationOptions,
+    VerifiedDownloadOptions,
+    only,
+)
 
 PREPROCESSING = Preprocessing(mean=(0.1307,), std=(0.3081,), padding=4)
 # MNIST's statistics, as in the predecessor, so that results can be compared.
 FASHION_PREPROCESSING = Preprocessing(mean=(0.1307,), std=(0.3081,), padding=4, flips=True)
 
 
-class MnistOptions(TargetOptions, InputOptions, VerifiedDownloadOptions, total=False):
-    """Options of MNIST and Fashion-MNIST."""
+class IdxOptions(TargetOptions, InputOptions, VerifiedDownloadOptions, total=False):
+    """Options of all datasets in MNIST's format."""
 
 
-def mnist(*, validation_size: int = 5000, **options: Unpack[MnistOptions]) -> Task:
+class MnistOptions(LargeValidationOptions, IdxOptions, total=False):
+    """Options of MNIST."""
+
+
+class FashionMnistOptions(ValidationOptions, IdxOptions, total=False):
+    """Options of Fashion-MNIST."""
+
+
+def mnist(**options: Unpack[MnistOptions]) -> Task:
     """MNIST: 60,000 training and 10,000 test images of digits, 28x28 grey pixels.
 
     The first `validation_size` training images are held out for validation. Inputs are
@@ -36,8 +51,6 @@ def mnist(*, validation_size: int = 5000, **options: Unpack[MnistOptions]) -> Ta
     `DATA_DIR/prepared` (55 MB).
 
     Args:
-        validation_size: Number of validation images, the first ones of the training
-            set; 0 for no validation split.
         **options: See `MnistOptions`.
 
     Raises:
@@ -49,10 +62,11 @@ def mnist(*, validation_size: int = 5000, **options: Unpack[MnistOptions]) -> Ta
         Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, *Gradient-Based Learning Applied
         to Document Recognition*, Proceedings of the IEEE 86 (11), 1998.
     """
-    return _task("mnist", "MNIST", PREPROCESSING, validation_size, options)
+    chosen = with_defaults(MnistOptions, options)
+    return _task("mnist", "MNIST", PREPROCESSING, chosen["validation_size"], chosen)
 
 
-def fashion_mnist(*, validation_size: int = 0, **options: Unpack[MnistOptions]) -> Task:
+def fashion_mnist(**options: Unpack[FashionMnistOptions]) -> Task:
     """Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28x28 pixels.
 
     A harder drop-in replacement of `mnist`, with ten classes. Augmentation also mirrors
@@ -61,9 +75,7 @@ def fashion_mnist(*, validation_size: int = 0, **options: Unpack[MnistOptions]) 
     downloaded (31 MB), with a message.
 
     Args:
-        validation_size: Number of validation images, the first ones of the training
-            set; 0 for no validation split.
-        **options: See `MnistOptions`.
+        **options: See `FashionMnistOptions`.
 
     Raises:
         DataError: A file is missing, damaged or holds something else, and cannot be
@@ -74,7 +86,9 @@ def fashion_mnist(*, validation_size: int = 0, **options: Unpack[MnistOptions]) 
         H. Xiao, K. Rasul and R. Vollgraf, *Fashion-MNIST: a Novel Image Dataset for
         Benchmarking Machine Learning Algorithms*, 2017, arXiv:1708.07747.
     """
-    return _task("fashion_mnist", "FashionMNIST", FASHION_PREPROCESSING, validation_size, options)
+    chosen = with_defaults(FashionMnistOptions, options)
+    size = chosen["validation_size"]
+    return _task("fashion_mnist", "FashionMNIST", FASHION_PREPROCESSING, size, chosen)
 
 
 def _task(
@@ -82,17 +96,16 @@ def _task(
     folder: str,
     preprocessing: Preprocessing,
     validation_size: int,
-    options: MnistOptions,
+    options: IdxOptions,
 ) -> Task:
-    chosen = with_defaults(MnistOptions, options)
-    everything, test = _read(folder, only(VerifiedDownloadOptions, chosen))
+    everything, test = _read(folder, only(VerifiedDownloadOptions, options))
     return image_task(
         name,
         held_out(everything, test, validation_size),
         classes=10,
         preprocessing=preprocessing,
-        one_hot=chosen["one_hot"],
-        **only(InputOptions, chosen),
+        one_hot=options["one_hot"],
+        **only(InputOptions, options),
     )
 
 
@@ -103,6 +116,7 @@ def _read(name: str, options: VerifiedDownloadOptions) -> tuple[Split, Split]:
         root / name / "raw", mirrors=options["mirrors"], verify=options["verify"]
     )
 
+    # Called only if there are no prepared arrays, or a source has changed.
     def read() -> dict[str, Array]:
         train_images, train_labels, test_images, test_labels = (source.path for source in sources)
         train = read_images(train_images, train_labels, size=(28, 28), classes=10)

@@ -22,18 +22,26 @@ from hypnet_data.images.classification import (
     held_out,
     image_task,
 )
-from hypnet_data.options import CutoutOptions, TargetOptions, VerifiedDownloadOptions, only
+from hypnet_data.options import (
+    CutoutOptions,
+    TargetOptions,
+    ValidationOptions,
+    VerifiedDownloadOptions,
+    only,
+)
 
 # ImageNet's mean and standard deviation, as in the predecessor, so that results can be
 # compared.
 PREPROCESSING = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD, padding=4, cutout=20)
 
 
-class SvhnOptions(TargetOptions, CutoutOptions, VerifiedDownloadOptions, total=False):
+class SvhnOptions(
+    ValidationOptions, TargetOptions, CutoutOptions, VerifiedDownloadOptions, total=False
+):
     """Options of SVHN."""
 
 
-def svhn(*, validation_size: int = 0, extra: bool = False, **options: Unpack[SvhnOptions]) -> Task:
+def svhn(*, extra: bool = False, **options: Unpack[SvhnOptions]) -> Task:
     """SVHN: 73,257 training and 26,032 test photographs of house numbers, 32x32 pixels.
 
     Each image shows a digit. Inputs are `(3, 32, 32)` between 0 and 1; images stay
@@ -47,8 +55,6 @@ def svhn(*, validation_size: int = 0, extra: bool = False, **options: Unpack[Svh
     `DATA_DIR/prepared`.
 
     Args:
-        validation_size: Number of validation images, the first ones of the training
-            set; 0 for no validation split.
         extra: Whether 531,131 more, easier images are appended to the training set.
         **options: See `SvhnOptions`.
 
@@ -83,7 +89,7 @@ def svhn(*, validation_size: int = 0, extra: bool = False, **options: Unpack[Svh
     test = Split(samples, rows[ends[0] : ends[1]])
     return image_task(
         "svhn",
-        held_out(everything, test, validation_size),
+        held_out(everything, test, chosen["validation_size"]),
         classes=10,
         preprocessing=PREPROCESSING,
         one_hot=chosen["one_hot"],
@@ -145,4 +151,5 @@ def _read(file: Path) -> tuple[Array, Array]:
             f"{file} holds a label {wrong}, but there are only ten classes (1 to 9, and 10 for the"
             " digit 0)"
         )
+    # MATLAB stores images last, and the digit 0 as 10.
     return np.ascontiguousarray(x.transpose(3, 2, 0, 1)), (y % 10).astype(np.uint8)

@@ -116,6 +116,7 @@ def _listed(images: Path, attributes: dict[str, list[bool]], path: Path, ending:
             )
         parts[int(words[1])].append(number)
     names = [str(Path(words[0]).with_suffix(f".{ending}")) for words in lines]
+    # Only the ends are checked: 200,000 look-ups would take seconds.
     missing = next((name for name in (names[0], names[-1]) if not (images / name).is_file()), None)
     if missing is not None:
         raise DataError(

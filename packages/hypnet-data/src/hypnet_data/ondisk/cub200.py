@@ -59,6 +59,7 @@ def cub200(**options: Unpack[Cub200Options]) -> NamedClassesTask:
     chosen = with_defaults(Cub200Options, options)
     root = data_directory(chosen["data_dir"]) / _FOLDER
     [source] = CUB200.sources(root.parent, mirrors=chosen["mirrors"], verify=chosen["verify"])
+    # Unpacked files have no checksums; only the archive can be verified.
     if root.is_dir():
         if is_thorough() and source.path.exists():
             source.obtain(download=chosen["download"])
@@ -75,6 +76,7 @@ def _listed(root: Path, validation_per_class: int) -> tuple[Listing, tuple[str, 
     needed(root / "images", "the folder of images", _GUIDE)
     names = _table(root / "classes.txt", "the names of the classes")
     files = _table(root / "images.txt", "the list of images")
+    # The list may come from an untrusted archive.
     for name in files.values():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise DataError(
@@ -88,6 +90,7 @@ def _listed(root: Path, validation_per_class: int) -> tuple[Listing, tuple[str, 
             raise DataError(
                 f"{root / path} does not name the same images as images.txt: one of them is damaged"
             )
+    # Numbers start at 1, classes at 0.
     classes = {number: place for place, number in enumerate(names)}
     unknown = next((image for image, label in labels.items() if label not in classes), None)
     if unknown is not None:

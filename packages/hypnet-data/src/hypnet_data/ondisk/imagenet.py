@@ -52,6 +52,7 @@ class ImageNetTask(NamedClassesTask):
         Returns:
             The same labels in the order of the folders' names.
         """
+        # Position k holds the class whose folder comes k-th by name.
         order = sorted(range(len(self.wordnet_ids)), key=self.wordnet_ids.__getitem__)
         if labels.ndim == 2:
             return labels[:, order]
@@ -107,6 +108,7 @@ def _classes(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
+    # scipy raises many types of errors on damaged files.
     damage = (
         ValueError,
         TypeError,

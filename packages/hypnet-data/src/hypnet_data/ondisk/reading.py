@@ -19,9 +19,9 @@ from hypnet_core.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_SCALE, _RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
+_SCALE, _RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # area and proportions of random crops
 _TRIES = 10
-_MARGIN = 256 / 224
+_MARGIN = 256 / 224  # size before a centre crop, relative to the crop
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class ReadImages:
         names = file_names(values)
         if not names:
             return torch.empty(0, 3, *self.size, dtype=torch.uint8)
+        # All random numbers of a batch at once: threads must not share the generator.
         chances = (
             torch.rand(len(names), _TRIES, 4, generator=generator) if self.fit == "random" else None
         )
@@ -76,6 +77,7 @@ class ReadImages:
             for number, name in enumerate(names)
         ]
         if self.threads > 1:
+            # Decoders release the interpreter lock, so threads do help.
             with ThreadPoolExecutor(self.threads) as pool:
                 return torch.stack(list(pool.map(lambda job: self._read(*job), jobs)))
         return torch.stack([self._read(*job) for job in jobs])
@@ -93,6 +95,7 @@ class ReadImages:
         from PIL import Image, UnidentifiedImageError
 
         path = self.root / name
+        # Decoders raise many types of errors on damaged files.
         damage = (
             UnidentifiedImageError,
             Image.DecompressionBombError,
@@ -146,6 +149,7 @@ def rectangle(height: int, width: int, chances: Tensor) -> tuple[int, int, int, 
             top and left of each try. If no try fits, the result is the largest centred
             rectangle with possible proportions.
     """
+    # A crop that does not fit is drawn again, as in the paper.
     for area, proportion, top, left in chances.tolist():
         wanted = height * width * (_SCALE[0] + area * (_SCALE[1] - _SCALE[0]))
         ratio = math.exp(

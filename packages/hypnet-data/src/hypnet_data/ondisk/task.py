@@ -107,6 +107,7 @@ def _file_splits(
     workers: int,
     pin_memory: bool,
 ) -> Splits:
+    # For `hypnet data info`, which lists the files of a dataset.
     note_use(listing.root)
     train, test, val = listing.parts
     if not len(train) or not len(test):
@@ -123,6 +124,7 @@ def _file_splits(
         workers=workers,
         pin_memory=pin_memory,
     )
+    # All splits share one store of names, and so the ids of a dataset.
     plain = whole.unaugmented()
     return Splits(
         (whole if augmentation else plain).subset(train),
@@ -154,6 +156,7 @@ def first_of_each_class(labels: Tensor, count: int) -> Tensor:
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     if not count:
         return chosen
+    # The first files of a class, so that the choice is the same everywhere.
     for label in labels.unique().tolist():
         members = torch.nonzero(labels == label).flatten()
         if len(members) <= count:

@@ -72,6 +72,7 @@ def udacity_ch2(
         raise ConfigError(f"seed must not be negative, got {seed}")
     root = data_directory(chosen["data_dir"]) / "udacity_ch2"
     train_names, train_angles = _table(root, "Ch2_002", "the training images")
+    # The test images were first published without angles.
     known = (root / "Ch2_001" / "interpolated.csv").is_file()
     test_names, test_angles = (
         _table(root, "Ch2_001", "the test images") if known else _without_angles(root)
@@ -81,6 +82,7 @@ def udacity_ch2(
             f"validation_size must be at least 0 and below {len(train_names)}, got"
             f" {validation_size}"
         )
+    # Consecutive frames are alike, so validation images are spread at random.
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(train_names)))
     val, train = order[:validation_size].sort().values, order[validation_size:].sort().values
     targets = torch.tensor(train_angles + test_angles, dtype=torch.float32)[:, None]

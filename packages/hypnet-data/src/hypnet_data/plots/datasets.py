@@ -92,6 +92,7 @@ def _rows(tasks: Sequence[TaskLike], split: str, count: int, options: FigureOpti
                 f" {list(spec.in_shape)}"
             )
         batch = _some(_split(task, split), count)
+        # Drawn as one task first: pixels and captions are taken from there.
         one = plot_samples(spec, batch.x, targets=batch.y, columns=count)
         for number, drawn in enumerate(one.axes):
             axes = part.add_subplot(1, count, number + 1)
@@ -114,6 +115,7 @@ def _split(task: TaskLike, name: str) -> SplitLike:
 
 def _some(split: SplitLike, count: int) -> Batch:
     """The first samples of a shuffled pass, without augmentation."""
+    # Other classes of splits have no augmentation that we could leave out.
     plain = split.unaugmented() if isinstance(split, Split) else split
     generator = torch.Generator().manual_seed(0)
     batch = next(plain.batches(min(count, len(split)), shuffle=True, generator=generator))

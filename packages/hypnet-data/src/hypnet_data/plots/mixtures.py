@@ -59,7 +59,7 @@ def plot_uncertainty_map(
     """Draw a map of the uncertainty of the mixture, or of a network.
 
     Args:
-        task: Where the inputs come from.
+        task: The task that the inputs come from.
         kind: Which uncertainty of the mixture is drawn; see `uncertainty`.
         uncertainties: A network's, in place of the mixture's: one number per point of
             the grid.
@@ -102,7 +102,7 @@ def plot_classification_map(
     """Draw a map of the optimal classes, or of the classes that a network predicts.
 
     Args:
-        task: Where the inputs come from.
+        task: The task that the inputs come from.
         classes: A network's classes, in place of the optimal ones: one per point of the
             grid.
         title: Title of the figure.
@@ -261,6 +261,7 @@ def _on_top(axes: Axes, task: MixtureTask, options: MapOptions) -> None:
 
 def _sketch(axes: Axes, mixture: GaussianMixture) -> None:
     """Draw each component as its mean and an ellipse of two standard deviations."""
+    # A factor of the covariance maps the unit circle to one standard deviation.
     turn = np.linspace(0, 2 * np.pi, 60)
     circle = np.stack([np.cos(turn), np.sin(turn)])
     for mean, factor in zip(mixture.means, np.linalg.cholesky(mixture.covariances), strict=True):

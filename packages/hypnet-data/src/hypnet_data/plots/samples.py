@@ -65,6 +65,7 @@ def plot_samples(
         16
     """
     chosen = with_defaults(FigureOptions, options)
+    # Checked before the figure is made, as drawing many images takes seconds.
     samples = array_of(x)
     if samples.shape[1:] != spec.in_shape or not len(samples):
         raise ConfigError(
@@ -167,6 +168,7 @@ def _caption(what: str, value: Any, count: int) -> str:
 
 def _colour(said: dict[str, Any]) -> str:
     """Red where a prediction of a class is wrong."""
+    # Only classes can be wrong; numbers are merely more or less close.
     wrong = (
         len(said) == 2
         and not isinstance(said["target"], np.floating)

@@ -34,6 +34,7 @@ def uncertainty(
         ConfigError: There is no such kind.
     """
     shares = mixture.responsibilities(points)
+    # 0 log 0 is 0.
     entropy = -(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=1)
     if kind == "class":
         found: NDArray[np.float64] = entropy / max(np.log(len(mixture)), np.finfo(float).tiny)

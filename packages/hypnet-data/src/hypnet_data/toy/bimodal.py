@@ -60,6 +60,7 @@ def bimodal_regression(
             raise ConfigError(
                 f"a standard deviation must be 0 or a positive number, got {deviation}"
             )
+    # The first mode lies below the function, the second above.
     means, spreads = np.array([-distances[0], distances[1]]), np.array(deviations)
 
     def noise(x: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:

@@ -55,6 +55,7 @@ def donuts(
     if seed < 0:
         raise ConfigError(f"seed must not be negative, got {seed}")
     rings = list(zip(centers, radii, strict=True))
+    # Seeded by part and ring, so that rings and splits are independent.
     points = [
         annulus(center, ring, size, np.random.default_rng([seed, part, number]))
         for part, size in enumerate((train_size, test_size))

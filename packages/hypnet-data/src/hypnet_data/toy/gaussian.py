@@ -208,6 +208,7 @@ def _regression(
     x = _drawn(mixture, sizes, seed, first=first)
     component = np.concatenate([np.repeat(np.arange(len(mixture)), part) for part in sizes])
     y = np.empty(len(x))
+    # Each component has its own function, even in a mixture.
     for number, function in enumerate(functions):
         here = x[component == number]
         if len(here):
@@ -266,6 +267,7 @@ def _shares(weights: NDArray[np.float64], total: int) -> list[int]:
     """The integers nearest to the weights that sum to `total`."""
     exact = weights * total
     shares = np.floor(exact).astype(np.int64)
+    # The largest remainders get the samples that rounding down left over.
     shares[np.argsort(shares - exact, kind="stable")[: total - int(shares.sum())]] += 1
     return [int(share) for share in shares]
 

@@ -122,6 +122,7 @@ class GaussianMixture:
         logarithms, so that rows sum to 1 even far away from all components.
         """
         joint = self._log_densities(x) + np.log(self.weights)
+        # Subtracting the maximum avoids 0 / 0 far away from all components.
         joint = np.exp(joint - joint.max(axis=1, keepdims=True))
         found: Array = joint / joint.sum(axis=1, keepdims=True)
         return found
@@ -202,6 +203,7 @@ class GaussianMixture:
 
     def _log_densities(self, x: Any) -> Array:
         points = as_points(x, self.means.shape[1])
+        # Solving with Cholesky factors is stable; an inverse would not be.
         factors = np.linalg.cholesky(self.covariances)
         away = points[None] - self.means[:, None]  # [K, n, D]
         scaled = np.linalg.solve(factors, away.transpose(0, 2, 1))  # [K, D, n]
@@ -247,6 +249,7 @@ def _histogram(fakes: Array, reals: Array) -> tuple[Array, Array]:
             f"a histogram in {fakes.shape[1]} dimensions would be empty almost everywhere: choose"
             " method='kernel'"
         )
+    # The usual rule of thumb for the number of bins.
     bins = max(int(np.sqrt(len(fakes))), 1)
     counts, edges = np.histogramdd(fakes, bins=bins, density=True)
 

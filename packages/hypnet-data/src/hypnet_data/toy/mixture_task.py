@@ -28,7 +28,7 @@ class MixtureTask(Task):
     mixture: GaussianMixture
 
     def symmetric_kl(self, fake: Any, **options: Any) -> float:
-        """Divergence of samples from the training inputs.
+        """Estimate the symmetric divergence between samples and the training inputs.
 
         See `GaussianMixture.symmetric_kl`.
         """

@@ -157,6 +157,7 @@ def regression_task(
     target = function_named(function) if isinstance(function, str) else function
     intervals = _intervals(chosen["train_interval"])
     parts, added = _places(intervals, noise, chosen)
+    # One store for all splits, so that ids are unique.
     x = np.concatenate(parts)
     y = evaluate(target, x, "the function") + np.concatenate(added)
     samples = Samples(_column(x), _column(y))
@@ -218,6 +219,7 @@ def _drawn(intervals: tuple[Interval, ...], size: int, random: np.random.Generat
     """Uniform draws from the intervals, joined end to end."""
     lows, highs = np.array(intervals).T
     ends = np.cumsum(highs - lows)
+    # A place along the joined intervals decides both interval and input.
     along = random.uniform(0.0, ends[-1], size)
     which = np.searchsorted(ends[:-1], along, side="right")
     drawn: Array = highs[which] - (ends[which] - along)
