@@ -151,8 +151,8 @@ def in_child(work: Callable[[], Iterable[str]]) -> None:
 def million(directory: Path) -> Iterable[str]:
     """Open, hash and resume a grid of a million cells, of which 20,000 are done."""
     from hypnet_hpsearch.search import Search
-    from hypnet_hpsearch.spec import SearchSpec
-    from hypnet_hpsearch.store import Store
+    from hypnet_hpsearch.spec.spec import SearchSpec
+    from hypnet_hpsearch.state.store import Store
 
     grid = {name: list(range(10)) for name in "abcdef"}
     spec = SearchSpec(
@@ -170,7 +170,7 @@ def million(directory: Path) -> Iterable[str]:
 def finish(store: object, search: object, count: int) -> None:
     """Write the journal of a search of which `count` trials are done."""
     from hypnet_hpsearch.search import Search
-    from hypnet_hpsearch.store import Store
+    from hypnet_hpsearch.state.store import Store
 
     assert isinstance(store, Store)
     assert isinstance(search, Search)
@@ -209,8 +209,8 @@ def finish(store: object, search: object, count: int) -> None:
 def status_of_many(directory: Path) -> None:
     """Time `hypnet search status` of 10,000 finished trials."""
     from hypnet_hpsearch.search import Search
-    from hypnet_hpsearch.spec import SearchSpec
-    from hypnet_hpsearch.store import Store
+    from hypnet_hpsearch.spec.spec import SearchSpec
+    from hypnet_hpsearch.state.store import Store
 
     grid = {name: list(range(10)) for name in "abcd"}
     spec = SearchSpec(

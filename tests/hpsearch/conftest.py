@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec import SearchSpec
+from hypnet_hpsearch.spec.spec import SearchSpec
 
 TRIAL = """
 import json, os, sys, time

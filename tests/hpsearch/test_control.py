@@ -17,10 +17,11 @@ import pytest
 
 from hypnet_core.errors import SchedulerUnavailableError
 from hypnet_core.runs import JobSpec, JobState
-from hypnet_hpsearch import control, inhand
-from hypnet_hpsearch.presence import Presence
-from hypnet_hpsearch.schedulers.local import Local
-from hypnet_hpsearch.store import Store
+from hypnet_hpsearch.execution import control
+from hypnet_hpsearch.execution import tracker as inhand
+from hypnet_hpsearch.schedulers.local.scheduler import Local
+from hypnet_hpsearch.state.locks import Presence
+from hypnet_hpsearch.state.store import Store
 
 HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search"]
 

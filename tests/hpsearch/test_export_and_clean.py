@@ -15,9 +15,9 @@ import pytest
 from hypnet_core.errors import RunError
 from hypnet_core.runs import read_mapping
 from hypnet_core.testing.scheduler import HOSTILE
-from hypnet_hpsearch.cleaning import Criterion, remove, waste
-from hypnet_hpsearch.exporting import nested
-from hypnet_hpsearch.store import Store
+from hypnet_hpsearch.results.clean import Criterion, remove, waste
+from hypnet_hpsearch.results.export import nested
+from hypnet_hpsearch.state.store import Store
 
 HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search"]
 
@@ -224,7 +224,7 @@ def test_trials_that_run_stay(finished: Any) -> None:
 
 
 def test_a_directory_that_cannot_be_deleted_is_named(tmp_path: Path) -> None:
-    from hypnet_hpsearch.cleaning import Waste
+    from hypnet_hpsearch.results.clean import Waste
 
     one = Waste(trial="x", state="done", metric=1.0, directory=str(tmp_path / "gone"), size=0)  # type: ignore[arg-type]
     with pytest.raises(RunError, match=r"cannot delete .*gone: No such file"):

@@ -18,12 +18,12 @@ import pytest
 
 from hypnet_core.errors import ConfigError, RunError
 from hypnet_core.runs import JobSpec, JobState
-from hypnet_hpsearch.driver import Driver
-from hypnet_hpsearch.ledger import TrialState
-from hypnet_hpsearch.progress import Silent
+from hypnet_hpsearch.execution.display import Silent
+from hypnet_hpsearch.execution.driver import Driver
 from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec import SearchSpec
-from hypnet_hpsearch.store import Store
+from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.state.ledger import TrialState
+from hypnet_hpsearch.state.store import Store
 
 optuna = pytest.importorskip(
     "optuna", minversion="5", reason="pip install 'hypnet-hpsearch[optuna]'"
@@ -258,7 +258,7 @@ def test_hostile_reports_harm_nothing(workshop: Any) -> None:
 DRIVER = """
 import json, sys
 from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec import SearchSpec
+from hypnet_hpsearch.spec.spec import SearchSpec
 Search(SearchSpec(**json.loads(sys.argv[1])), sys.argv[2]).run()
 """
 

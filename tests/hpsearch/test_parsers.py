@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypnet_core.errors import ConfigError
-from hypnet_hpsearch.summaries import lines_in, numbers_in
+from hypnet_hpsearch.trial.summaries import lines_in, numbers_in
 
 SETTINGS: dict[str, Any] = {"grid": {"x": [1, 2]}, "summary": "results.txt", "metric": "acc_final"}
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hypnet_hpsearch.plan import Plan
-from hypnet_hpsearch.spec import SearchSpec
+from hypnet_hpsearch.propose.grid import Plan
+from hypnet_hpsearch.spec.spec import SearchSpec
 
 GRID: dict[str, list[Any]] = {"b": [1, 2, 3], "a.x": ["u", "v"]}
 

@@ -15,10 +15,10 @@ import pytest
 
 from hypnet_core.errors import RunError
 from hypnet_core.testing.scheduler import HOSTILE
-from hypnet_hpsearch import plots
-from hypnet_hpsearch.results import best_of, results_of
-from hypnet_hpsearch.spec import SearchSpec
-from hypnet_hpsearch.store import Store
+from hypnet_hpsearch.results import plots
+from hypnet_hpsearch.results.table import best_of, results_of
+from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.state.store import Store
 
 pytest.importorskip("matplotlib", reason="pip install 'hypnet-hpsearch[plot]'")
 
@@ -138,7 +138,7 @@ def test_huge_and_tiny_numbers(tmp_path: Path, huge: float) -> None:
 
 
 def axes_of(spec: SearchSpec, name: str, values: list[Any]) -> Any:
-    from hypnet_hpsearch.ledger import TrialRecord
+    from hypnet_hpsearch.state.ledger import TrialRecord
 
     return plots._axis(
         spec,

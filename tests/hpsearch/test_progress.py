@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from hypnet_hpsearch.ledger import TrialRecord, TrialState
-from hypnet_hpsearch.progress import Lines, Live
-from hypnet_hpsearch.watching import Progress, Start
+from hypnet_hpsearch.execution.display import Lines, Live
+from hypnet_hpsearch.execution.observers import Progress, Start
+from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 
 
 class Display:

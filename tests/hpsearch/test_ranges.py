@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypnet_core.errors import ConfigError
-from hypnet_hpsearch.plan import Plan
-from hypnet_hpsearch.ranges import RangeSpec
+from hypnet_hpsearch.propose.grid import Plan
 from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec import SearchSpec, load_spec
+from hypnet_hpsearch.spec.ranges import RangeSpec
+from hypnet_hpsearch.spec.spec import SearchSpec, load_spec
 
 PLACES = st.floats(0, 1, exclude_max=True)
 LEAST: dict[str, Any] = {

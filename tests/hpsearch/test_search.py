@@ -19,10 +19,10 @@ import pytest
 
 from hypnet_core.errors import ComponentError, ConfigError, RunError, SchedulerError
 from hypnet_core.testing.scheduler import HOSTILE
-from hypnet_hpsearch.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.execution.observers import Progress, Start
 from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec import SearchSpec
-from hypnet_hpsearch.watching import Progress, Start
+from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 
 TRIAL = """
 import json, os, sys

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import ConfigError
-from hypnet_hpsearch.seeds import source_of
-from hypnet_hpsearch.seeds_summary import as_text, summarise
-from hypnet_hpsearch.store import Store
+from hypnet_hpsearch.results.seeds import source_of
+from hypnet_hpsearch.results.seeds_summary import as_text, summarise
+from hypnet_hpsearch.state.store import Store
 
 HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search"]
 

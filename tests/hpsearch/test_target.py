@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypnet_core.errors import ConfigError
 from hypnet_core.runs import parse_overrides
 from hypnet_core.testing.scheduler import HOSTILE
-from hypnet_hpsearch.spec import SearchSpec
-from hypnet_hpsearch.target import argument_text, check_command, command_line, override
+from hypnet_hpsearch.spec.command import argument_text, check_command, command_line, override
+from hypnet_hpsearch.spec.spec import SearchSpec
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 VALUES = st.recursive(

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from hypnet_hpsearch import trial
-from hypnet_hpsearch.attempts import Attempt
+from hypnet_hpsearch.state.attempts import Attempt
+from hypnet_hpsearch.trial import wrapper as trial
 
 WRITE = (
     "import os, pathlib; pathlib.Path(os.environ['HYPNET_TRIAL_DIR'],"
@@ -316,7 +316,7 @@ def test_a_directory_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_wrapper_imports_nothing_heavy() -> None:
-    code = "import sys; from hypnet_hpsearch import trial; print(*sys.modules)"
+    code = "import sys; from hypnet_hpsearch.trial import wrapper as trial; print(*sys.modules)"
     modules = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
@@ -350,7 +350,7 @@ def test_the_lock_can_be_had_on_nfs_too(tmp_path: Path) -> None:
 def test_the_cores_are_given_back_before_the_result_is_written(tmp_path: Path) -> None:
     attempt = prepared(tmp_path, sys.executable, "-c", WRITE.format(b'{"score": 1}'))
     code = (
-        "import pathlib, sys; from hypnet_hpsearch import trial; place ="
+        "import pathlib, sys; from hypnet_hpsearch.trial import wrapper as trial; place ="
         " pathlib.Path(sys.argv[1]);seen = []; trial.main([place], lambda: seen.append(((place /"
         " 'run/summary.json').exists(), (place / 'result.json').exists())));print(seen)"
     )

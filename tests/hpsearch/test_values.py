@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypnet_core.errors import ConfigError
-from hypnet_hpsearch.values import flattened, sameness, text_of, value_of
+from hypnet_hpsearch.spec.values import flattened, sameness, text_of, value_of
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 VALUES = st.recursive(

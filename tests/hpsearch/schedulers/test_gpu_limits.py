@@ -19,8 +19,8 @@ import pytest
 from hypnet_core.errors import ConfigError, SchedulerError
 from hypnet_core.plugins import Kind, registry
 from hypnet_core.runs import JobSpec, JobState
-from hypnet_hpsearch.schedulers.local import Local
-from hypnet_hpsearch.schedulers.usage import Gauge, Limits, UsageError
+from hypnet_hpsearch.schedulers.local.scheduler import Local
+from hypnet_hpsearch.schedulers.local.usage import Gauge, Limits, UsageError
 
 PYNVML = """
 import json, pathlib

@@ -19,7 +19,7 @@ import pytest
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
 from hypnet_core.runs import JobSpec, JobState
 from hypnet_core.testing import conformance
-from hypnet_hpsearch.schedulers.lsf import Lsf
+from hypnet_hpsearch.schedulers.batch.lsf import Lsf
 
 pytestmark = pytest.mark.usefixtures("lsf")
 

@@ -20,7 +20,7 @@ from hypnet_core.errors import ConfigError, SchedulerError, SchedulerUnavailable
 from hypnet_core.plugins import Kind, registry
 from hypnet_core.runs import JobSpec, JobState
 from hypnet_core.testing.scheduler import HOSTILE
-from hypnet_hpsearch.schedulers.slurm import Slurm
+from hypnet_hpsearch.schedulers.batch.slurm import Slurm
 
 Cluster: TypeAlias = Any  # see conftest.py
 HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main"]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hypnet_hpsearch.reports import report
     from hypnet_hpsearch.search import Search
-    from hypnet_hpsearch.spec import SearchSpec
+    from hypnet_hpsearch.spec.spec import SearchSpec
+    from hypnet_hpsearch.trial.reports import report
 
 __version__ = "0.1.0"
 
@@ -18,8 +18,8 @@ __all__ = ["Search", "SearchSpec", "report"]
 
 _LAZY = {
     "Search": "hypnet_hpsearch.search",
-    "SearchSpec": "hypnet_hpsearch.spec",
-    "report": "hypnet_hpsearch.reports",
+    "SearchSpec": "hypnet_hpsearch.spec.spec",
+    "report": "hypnet_hpsearch.trial.reports",
 }
 
 

@@ -12,13 +12,12 @@ from hypnet_core.errors import ConfigError, RunError, SchedulerError
 from hypnet_core.plugins import Kind, registry
 from hypnet_core.protocols import BatchScheduler, Scheduler
 from hypnet_core.runs import Script
-from hypnet_hpsearch.attempts import Attempt
-from hypnet_hpsearch.driver import Driver
-from hypnet_hpsearch.jobs import job_of
-from hypnet_hpsearch.ledger import TrialRecord, TrialState
-from hypnet_hpsearch.plan import Plan, PlannedTrial
-from hypnet_hpsearch.progress import Silent
-from hypnet_hpsearch.results import (
+from hypnet_hpsearch.execution.display import Silent
+from hypnet_hpsearch.execution.driver import Driver
+from hypnet_hpsearch.execution.jobs import job_of
+from hypnet_hpsearch.execution.observers import Progress, Watcher
+from hypnet_hpsearch.propose.grid import Plan, PlannedTrial
+from hypnet_hpsearch.results.table import (
     ResultsFile,
     SearchStatus,
     TrialResult,
@@ -26,14 +25,15 @@ from hypnet_hpsearch.results import (
     results_of,
     status_of,
 )
-from hypnet_hpsearch.spec import SearchSpec, load_spec
-from hypnet_hpsearch.store import Store
-from hypnet_hpsearch.target import check_command, command_line
-from hypnet_hpsearch.watching import Progress, Watcher
+from hypnet_hpsearch.spec.command import check_command, command_line
+from hypnet_hpsearch.spec.spec import SearchSpec, load_spec
+from hypnet_hpsearch.state.attempts import Attempt
+from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.state.store import Store
 
 if TYPE_CHECKING:
-    from hypnet_hpsearch.adaptive import AdaptivePlan
-    from hypnet_hpsearch.dashboard import StudyFile
+    from hypnet_hpsearch.propose.optuna.dashboard import StudyFile
+    from hypnet_hpsearch.propose.optuna.proposer import AdaptivePlan
 
 __all__ = ["Search", "scheduler_of"]
 
@@ -58,7 +58,7 @@ class Search:
     Example:
         ```python
         from hypnet_hpsearch.search import Search
-        from hypnet_hpsearch.spec import SearchSpec
+        from hypnet_hpsearch.spec.spec import SearchSpec
 
         spec = SearchSpec(
             name="width", experiment="hypercl", grid={"hnet.hidden": [[50], [100, 100]], "train.lr": [1e-3, 1e-2]},
@@ -250,7 +250,7 @@ def scheduler_of(spec: SearchSpec) -> Scheduler:
 def _plan_of(spec: SearchSpec) -> Plan | AdaptivePlan:
     if not spec.adapts:
         return Plan(spec)
-    from hypnet_hpsearch.adaptive import AdaptivePlan
+    from hypnet_hpsearch.propose.optuna.proposer import AdaptivePlan
 
     return AdaptivePlan(spec)
 
@@ -258,7 +258,7 @@ def _plan_of(spec: SearchSpec) -> Plan | AdaptivePlan:
 def _study_file(store: Store, spec: SearchSpec) -> StudyFile | None:
     if not spec.adapts:
         return None
-    from hypnet_hpsearch.dashboard import StudyFile
+    from hypnet_hpsearch.propose.optuna.dashboard import StudyFile
 
     return StudyFile(store, spec)
 

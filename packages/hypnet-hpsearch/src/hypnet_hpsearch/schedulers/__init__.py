@@ -1,1 +1,1 @@
-"""What runs jobs: one module per scheduler."""
+"""Schedulers: where jobs run."""
