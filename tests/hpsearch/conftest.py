@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch import Search, SearchSpec
 
 TRIAL = """
 import json, os, sys, time

@@ -17,21 +17,19 @@ from typing import Any
 
 import pytest
 
+from hypnet_hpsearch import Search, SearchSpec, TrialState
 from hypnet_hpsearch.schedulers.local.processes import Identity
-from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec.spec import SearchSpec
-from hypnet_hpsearch.state.ledger import TrialState
 from hypnet_hpsearch.state.store import Store
 
 DRIVER = """
 import json, logging, sys
 from hypnet_hpsearch.execution.display import Lines
-from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch import Search
+from hypnet_hpsearch import SearchSpec
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 search = Search(SearchSpec(**json.loads(sys.argv[1])), sys.argv[2])
 try:
-    search.run(watcher=Lines())
+    search.run(observer=Lines())
 except KeyboardInterrupt:
     sys.exit(130)
 """

@@ -173,7 +173,7 @@ def test_odd_conditions_are_remarked(place: Path) -> None:
             2,
             "my.toml: condition 1 names 'axt', which is not in the grid; did you mean 'act'?",
         ),
-        (("{options}", "{option}"), 2, "my.toml: the command names {option}, which is no option"),
+        (("{options}", "{option}"), 2, "my.toml: the command names {option}, which is not an option"),
         (('metric = "end.loss"\n', ""), 2, "my.toml: metric: must be given"),
         (
             ("[grid]", "experiment = 'x'\n[grid]"),

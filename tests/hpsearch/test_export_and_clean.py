@@ -15,7 +15,7 @@ import pytest
 from hypnet_core.errors import RunError
 from hypnet_core.runs import read_mapping
 from hypnet_core.testing.scheduler import HOSTILE
-from hypnet_hpsearch.results.clean import Criterion, remove, waste
+from hypnet_hpsearch.results.clean import Criterion, removable, remove
 from hypnet_hpsearch.results.export import nested
 from hypnet_hpsearch.state.store import Store
 
@@ -161,8 +161,8 @@ def test_of_equal_trials_the_one_is_kept_that_everybody_names(workshop: Any) -> 
 def test_nothing_goes_without_being_asked_for(finished: Any) -> None:
     for arguments, message in [
         (("clean", "out"), "clean what? --worse-than METRIC, --keep COUNT or --failed"),
-        (("clean", "out", "--keep", "1"), "nobody is there to be asked: say --yes"),
-        (("clean", "out", "--worse-than", "nan", "--yes"), "worse than NaN"),
+        (("clean", "out", "--keep", "1"), "cannot ask for confirmation: pass --yes"),
+        (("clean", "out", "--worse-than", "nan", "--yes"), "compared with NaN"),
         (("clean", "out", "--keep", "-1", "--yes"), "--keep"),
     ]:
         assert message in command(finished, *arguments, code=2).stderr.splitlines()[-1]
@@ -187,7 +187,7 @@ def test_no_link_is_followed(finished: Any) -> None:
     store = Store(finished.out)
     store.glimpse()
     spec = store.spec
-    found = waste(store, spec, Criterion(keep=0, failed=True))
+    found = removable(store, spec, Criterion(keep=0, failed=True))
     assert {one.directory for one in found} == {str(runs[0]), str(runs[4])}
     remove(found)
     assert (elsewhere / "1" / "run" / "thesis.tex").exists()
@@ -220,12 +220,12 @@ def test_trials_that_run_stay(finished: Any) -> None:
     journal.write_text("\n".join(lines) + "\n")
     store = Store(finished.out)
     store.refresh()
-    assert waste(store, store.spec, Criterion(keep=0, failed=True)) == []
+    assert removable(store, store.spec, Criterion(keep=0, failed=True)) == []
 
 
 def test_a_directory_that_cannot_be_deleted_is_named(tmp_path: Path) -> None:
-    from hypnet_hpsearch.results.clean import Waste
+    from hypnet_hpsearch.results.clean import Removable
 
-    one = Waste(trial="x", state="done", metric=1.0, directory=str(tmp_path / "gone"), size=0)  # type: ignore[arg-type]
+    one = Removable(trial="x", state="done", metric=1.0, directory=str(tmp_path / "gone"), size=0)  # type: ignore[arg-type]
     with pytest.raises(RunError, match=r"cannot delete .*gone: No such file"):
         remove([one])

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from hypnet_core.errors import RunError
+from hypnet_hpsearch import TrialState
 from hypnet_hpsearch.state.journal import Journal
-from hypnet_hpsearch.state.ledger import Ledger, TrialState
+from hypnet_hpsearch.state.ledger import Ledger
 
 
 @pytest.fixture

@@ -18,11 +18,9 @@ import pytest
 
 from hypnet_core.errors import ConfigError, RunError
 from hypnet_core.runs import JobSpec, JobState
-from hypnet_hpsearch.execution.display import Silent
+from hypnet_hpsearch import Search, SearchSpec, TrialState
 from hypnet_hpsearch.execution.driver import Driver
-from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec.spec import SearchSpec
-from hypnet_hpsearch.state.ledger import TrialState
+from hypnet_hpsearch.execution.observers import Silent
 from hypnet_hpsearch.state.store import Store
 
 optuna = pytest.importorskip(
@@ -257,8 +255,8 @@ def test_hostile_reports_harm_nothing(workshop: Any) -> None:
 
 DRIVER = """
 import json, sys
-from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch import Search
+from hypnet_hpsearch import SearchSpec
 Search(SearchSpec(**json.loads(sys.argv[1])), sys.argv[2]).run()
 """
 
@@ -339,7 +337,7 @@ def test_the_sampler_may_change_but_not_to_one_that_does_not_learn() -> None:
         ({"max_trials": None}, "the sampler 'tpe' needs 'max_trials'"),
         ({"seeds": 3}, "runs each configuration once: give one seed"),
         ({"report": "loss"}, "'report' is for experiments"),
-        ({"order": "shuffled"}, "the order of trials is the sampler's"),
+        ({"order": "shuffled"}, "the sampler determines the order of trials"),
         ({"conditions": [{"when": {"x": 1}, "then": {"x": 2}}]}, "'x' is a range of real numbers"),
     ],
 )
@@ -412,7 +410,7 @@ def test_few_proposals_wait_in_a_queue(workshop: Any, at_once: int, proposed: in
     search = workshop.search(ranges={"x": {"low": 0.0, "high": 1.0}}, sampler="tpe", max_trials=30)
     scheduler = Busy(at_once)
     store = Store.create(search.directory, search.spec, 30)
-    driver = Driver(store, search.plan, search.spec, scheduler=scheduler, watcher=Silent())
+    driver = Driver(store, search.proposer, search.spec, scheduler=scheduler, observer=Silent())
     driver._begin()
     for _ in range(12):
         driver._work()

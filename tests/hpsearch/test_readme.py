@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hypnet_hpsearch.spec.spec import SearchSpec, load_spec
+from hypnet_hpsearch import SearchSpec, load_spec
 
 README = Path(__file__).parents[2] / "packages" / "hypnet-hpsearch" / "README.md"
 

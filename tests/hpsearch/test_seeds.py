@@ -166,15 +166,15 @@ def test_mistakes_are_one_clear_line(searched: Any) -> None:
     for arguments, code, message in [
         (("nowhere",), 2, "nowhere: a configuration file ends with .toml, .yaml or .yml"),
         (("empty",), 1, "empty holds neither a search nor a run"),
-        ((several,), 2, "'x' has several values, but seeds are gathered for one configuration"),
+        ((several,), 2, "'x' has several values, but only one configuration can be run"),
         (
             ("out", "--ignore", "othr"),
             2,
             "--ignore othr: there is no such option; did you mean 'other'?",
         ),
-        (("out", "x"), 2, "'x' is no option: write key=value"),
-        (("out", "seed=3"), 2, "the seed cannot be forced"),
-        (("out", "--key", "score:x"), 2, "'score:x': decimals are a number from 0 to 20"),
+        (("out", "x"), 2, "'x' is not an option: write key=value"),
+        (("out", "seed=3"), 2, "the seed cannot be changed"),
+        (("out", "--key", "score:x"), 2, "'score:x': decimals must be a number from 0 to 20"),
         (("out", "--scheduler", "loca"), 2, "there is no scheduler 'loca'"),
         (("out", "--count", "0"), 2, "--count"),
     ]:

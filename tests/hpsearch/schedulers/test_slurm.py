@@ -20,7 +20,7 @@ from hypnet_core.errors import ConfigError, SchedulerError, SchedulerUnavailable
 from hypnet_core.plugins import Kind, registry
 from hypnet_core.runs import JobSpec, JobState
 from hypnet_core.testing.scheduler import HOSTILE
-from hypnet_hpsearch.schedulers.batch.slurm import Slurm
+from hypnet_hpsearch.schedulers import Slurm
 
 Cluster: TypeAlias = Any  # see conftest.py
 HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main"]
@@ -81,7 +81,7 @@ def test_one_element_that_fails_does_not_concern_the_others() -> None:
 
 
 def test_jobs_of_different_needs_or_too_many_are_no_array() -> None:
-    with pytest.raises(SchedulerError, match="at most 50 jobs, which all need the same"):
+    with pytest.raises(SchedulerError, match="at most 50 jobs, which must all need the same"):
         Slurm().submit_many([python("pass"), python("pass", cpus=2)])
     with pytest.raises(SchedulerError, match="at most 2 jobs"):
         Slurm(array_size=2).submit_many([python("pass")] * 3)
@@ -591,7 +591,7 @@ def test_a_partition_that_does_not_exist_is_one_line_and_loses_nothing(searched:
     _, said = driver.communicate(timeout=60)
     assert driver.returncode == 1
     assert (
-        "Slurm does not take the job: sbatch: error: invalid partition specified: nowhere"
+        "Slurm does not accept the job: sbatch: error: invalid partition specified: nowhere"
         in said.splitlines()[-1]
     )
     searched.plan({"x": [0, 1]}, sleep=0)

@@ -1,6 +1,6 @@
 """The command `hypnet search`.
 
-What does the work is imported when a command runs, not when its help is shown.
+Modules that do the work are imported when a command runs, not when its help is shown.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hypnet_core.cli import Json, is_terminal, print_json, print_lines, print_table
-from hypnet_hpsearch.cli.manage import cancel, clean, export, plot, retry
-from hypnet_hpsearch.cli.output import Directory, carry_out, looked_at, print_pairs, with_scheduler
+from hypnet_hpsearch.cli.manage import cancel, clean, retry
+from hypnet_hpsearch.cli.options import Directory, MaxJobs, SchedulerName, Slots
+from hypnet_hpsearch.cli.output import opened, print_pairs, run_search, with_scheduler
+from hypnet_hpsearch.cli.publish import export, plot
 from hypnet_hpsearch.cli.seeds import seeds
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["search"]
 
 _logger = logging.getLogger("hypnet.search")
-_MANY = 20
+_MANY = 20  # command lines of a dry run that fit a terminal
 
 search = typer.Typer(name="search", no_args_is_help=True)
 
@@ -46,16 +48,9 @@ def run(
         Path | None,
         typer.Option(help="The search's directory; searches/NAME by default.", metavar="DIR"),
     ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Scheduler to use instead of the file's, with its defaults.")
-    ] = None,
-    slots: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many cores jobs may use together (scheduler local)."),
-    ] = None,
-    max_jobs: Annotated[
-        int | None, typer.Option(min=1, help="How many jobs may be queued or running at once.")
-    ] = None,
+    scheduler: SchedulerName = None,
+    slots: Slots = None,
+    max_jobs: MaxJobs = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -65,10 +60,10 @@ def run(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run what is missing or failed of a search.
+    """Run the trials of a search that are missing or have failed.
 
-    It may be interrupted or killed, and started again, at any time: nothing is lost,
-    and nothing is run twice. The last line of the output is the search's directory.
+    It may be interrupted or killed, and started again, at any time: no result is lost,
+    and no trial runs twice. The last line of the output is the search's directory.
     """
     from hypnet_hpsearch.search import Search
 
@@ -76,12 +71,12 @@ def run(
     spec = with_scheduler(found.spec, scheduler, slots)
     if spec != found.spec:
         found = Search(spec, found.directory)
-    for remark in found.plan.remarks:
+    for remark in found.proposer.remarks:
         _logger.warning(remark)
     if dry_run:
         _print_plan(found, as_json=as_json)
         return
-    status = carry_out(found, max_jobs)
+    status = run_search(found, max_jobs)
     _print_end(status, as_json=as_json)
     if status.done + status.pruned < status.total:
         raise typer.Exit(1)
@@ -89,8 +84,8 @@ def run(
 
 @search.command()
 def status(directory: Directory, *, as_json: Json = False) -> None:
-    """Show how a search stands, also while it runs elsewhere."""
-    store, spec = looked_at(directory)
+    """Show the status of a search, also while it runs elsewhere."""
+    store, spec = opened(directory)
     from hypnet_hpsearch.results.table import status_of
 
     found = status_of(store, spec)
@@ -104,16 +99,16 @@ def status(directory: Directory, *, as_json: Json = False) -> None:
 def table(directory: Directory, *, as_json: Json = False) -> None:
     """Show the trials of a search, best first.
 
-    Into a pipe, it prints a line of headings and one line per trial, separated by tabs.
+    In a pipe, it prints a header and one line per trial, separated by tabs.
     """
-    store, spec = looked_at(directory)
+    store, spec = opened(directory)
     from hypnet_hpsearch.results.table import results_of
 
     trials = results_of(store, spec)
     if as_json:
         from hypnet_hpsearch.cli.schemas import TableDocument
 
-        print_json(TableDocument(metric=spec.metric, direction=spec.direction, trials=trials))
+        print_json(TableDocument.of(spec, trials))
         return
     columns, rows = _table(spec, trials)
     if is_terminal():
@@ -125,7 +120,7 @@ def table(directory: Directory, *, as_json: Json = False) -> None:
 @search.command()
 def best(directory: Directory, *, as_json: Json = False) -> None:
     """Show the best trial of a search: its metric, options and directory."""
-    store, spec = looked_at(directory)
+    store, spec = opened(directory)
     from hypnet_hpsearch.results.table import best_of, results_of
 
     trial = best_of(results_of(store, spec), directory)
@@ -151,32 +146,22 @@ for _command in (export, plot, seeds, cancel, retry, clean):
 def _print_plan(found: Search, *, as_json: bool) -> None:
     found.check_experiment()
     if as_json:
-        from hypnet_hpsearch.cli.schemas import DryRunDocument, DryRunTrial
+        from hypnet_hpsearch.cli.schemas import DryRunDocument
 
-        trials = [
-            DryRunTrial(trial=trial.id, options=trial.options, argv=argv)
-            for trial, argv in found.command_lines()
-        ]
-        document = {
-            "directory": str(found.directory),
-            "remarks": found.plan.remarks,
-            "trials": trials,
-            "scripts": found.scripts(),
-        }
-        print_json(DryRunDocument.model_validate(document))
+        print_json(DryRunDocument.of(found))
         return
     scripts = found.scripts()
     for script in scripts:
         print_lines([f"# {shlex.join(script.argv)}", script.text])
     for number, (_, argv) in enumerate(() if scripts else found.command_lines()):
         if number == _MANY and is_terminal():
-            print_lines([f"… and {len(found.plan) - number} more"])
+            print_lines([f"… and {len(found.proposer) - number} more"])
             break
         print_lines([shlex.join(argv)])
     first = (
         ", of which this is the first; the others depend on results" if found.spec.adapts else ""
     )
-    _logger.info("would run %d trials in %s%s", len(found.plan), found.directory, first)
+    _logger.info("would run %d trials in %s%s", len(found.proposer), found.directory, first)
 
 
 def _print_status(found: SearchStatus) -> None:
@@ -224,6 +209,7 @@ def _rows(found: SearchStatus) -> list[tuple[str, str]]:
 def _table(
     spec: SearchSpec, trials: Iterable[TrialResult]
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The header and the rows of the table of trials."""
     from hypnet_hpsearch.execution.display import shown
 
     options = spec.searched

@@ -1,41 +1,35 @@
-"""`hypnet search cancel`, `retry`, `export`, `plot` and `clean`."""
+"""`hypnet search cancel`, `retry` and `clean`."""
 
 from __future__ import annotations
 
 import logging
+import math
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hypnet_core.cli import Json, is_terminal, print_json, print_lines, print_table
 from hypnet_core.errors import UsageError
-from hypnet_hpsearch.cli.output import Directory, looked_at
+from hypnet_hpsearch.cli.options import Directory, DryRun, Trials
+from hypnet_hpsearch.cli.output import opened
 
 if TYPE_CHECKING:
-    from hypnet_hpsearch.results.clean import Waste
+    from hypnet_hpsearch.results.clean import Removable
 
-__all__ = ["cancel", "clean", "export", "plot", "retry"]
+__all__ = ["cancel", "clean", "retry"]
 
 _logger = logging.getLogger("hypnet.search")
-
-Trials = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Ids of trials, or their beginnings; all by default.", metavar="[TRIAL]..."
-    ),
-]
 
 
 def cancel(directory: Directory, trials: Trials = None, *, as_json: Json = False) -> None:
     """Stop a search that runs elsewhere, or end some of its trials.
 
     Without trials, all drivers of the search stop, wherever they run, and their trials
-    are cancelled. So are trials that have outlived their driver. What is cancelled is
+    are cancelled, as are trials that have outlived their driver. Cancelled trials are
     run again when the search is started again.
     """
-    store, spec = looked_at(directory)
+    store, spec = opened(directory)
     from hypnet_hpsearch.execution import control
     from hypnet_hpsearch.search import scheduler_of
     from hypnet_hpsearch.state.store import Store
@@ -51,11 +45,11 @@ def cancel(directory: Directory, trials: Trials = None, *, as_json: Json = False
 
 
 def retry(directory: Directory, trials: Trials = None, *, as_json: Json = False) -> None:
-    """Have trials run again that have failed, were lost or were cancelled.
+    """Run trials again that have failed, were lost or were cancelled.
 
-    A driver at work runs them again at once; otherwise the next one does.
+    An active driver runs them at once; otherwise the next one does.
     """
-    store, _ = looked_at(directory)
+    store, _ = opened(directory)
     from hypnet_hpsearch.execution import control
     from hypnet_hpsearch.state.locks import present
 
@@ -66,89 +60,9 @@ def retry(directory: Directory, trials: Trials = None, *, as_json: Json = False)
 
         print_json(RetryDocument(trials=again, drivers=drivers))
         return
-    who = "a driver at work" if drivers else "the next `hypnet search run`"
+    who = "an active driver" if drivers else "the next `hypnet search run`"
     _logger.info("%d trials will be run again by %s", len(again), who)
     print_lines(again)
-
-
-def export(
-    directory: Directory,
-    *,
-    trial: Annotated[
-        str | None,
-        typer.Option(
-            help="Export the configuration of this trial, by its id, or of the 'best' one.",
-            metavar="TRIAL",
-        ),
-    ] = None,
-    to: Annotated[
-        Path | None, typer.Option(help="File to write; stdout by default.", metavar="FILE")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Export the results as CSV or JSON, or the configuration of one trial as YAML.
-
-    A configuration of an experiment is resolved, and what `hypnet run EXPERIMENT
-    --config FILE` takes.
-    """
-    store, spec = looked_at(directory)
-    from hypnet_hpsearch.results.export import configuration, results_as
-
-    kind = (
-        "json"
-        if as_json
-        else to.suffix.removeprefix(".")
-        if to is not None
-        else "yaml"
-        if trial
-        else "csv"
-    )
-    kinds = ("yaml", "yml", "json") if trial else ("csv", "json")
-    if kind not in kinds:
-        raise UsageError(f"--to {to}: the file's name must end with .{' or .'.join(kinds)}")
-    text = configuration(store, spec, trial, kind) if trial else results_as(store, spec, kind)
-    if to is None:
-        typer.echo(text, nl=False)
-        return
-    from hypnet_core.runs import write_atomic
-
-    write_atomic(to, text)
-    if trial and spec.experiment:
-        _logger.info("to run it: hypnet run %s --config %s", spec.experiment, to)
-    print_lines([str(to)])
-
-
-def plot(
-    directory: Directory,
-    *,
-    out: Annotated[
-        Path | None, typer.Option(help="Where the files go; DIR/plots by default.", metavar="DIR")
-    ] = None,
-    kind: Annotated[
-        list[str] | None,
-        typer.Option("--format", help="png or svg; both by default.", metavar="FORMAT"),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Draw the metric against each option, parallel coordinates, and the best result so far."""
-    for one in kind or ():
-        if one not in {"png", "svg"}:
-            raise UsageError(f"--format {one}: there is png and svg")
-    store, spec = looked_at(directory)
-    from hypnet_hpsearch.results.plots import save_plots
-
-    files = save_plots(
-        store,
-        spec,
-        directory / "plots" if out is None else out,
-        tuple(dict.fromkeys(kind or ("png", "svg"))),
-    )
-    if as_json:
-        from hypnet_hpsearch.cli.schemas import PlotDocument
-
-        print_json(PlotDocument(files=[str(file) for file in files]))
-        return
-    print_lines(map(str, files))
 
 
 def clean(
@@ -156,41 +70,38 @@ def clean(
     *,
     worse_than: Annotated[
         float | None,
-        typer.Option(
-            help="Trials whose metric is worse than this, or is no number.", metavar="METRIC"
-        ),
+        typer.Option(help="Trials whose metric is worse than this, or is NaN.", metavar="METRIC"),
     ] = None,
     keep: Annotated[
-        int | None, typer.Option(min=0, help="All trials but the best so many.", metavar="COUNT")
+        int | None,
+        typer.Option(min=0, help="All trials except this many of the best.", metavar="COUNT"),
     ] = None,
     failed: Annotated[
         bool, typer.Option("--failed", help="Trials that failed, were lost or were cancelled.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be deleted, and stop.")
-    ] = False,
+    dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete what trials wrote that are not good enough.
+    """Delete the output of trials that are not good enough.
 
-    Their results stay, in the journal and in all tables; only the directories go that
-    the trials could write to. Trials that run stay as they are, and symbolic links are
-    not followed.
+    Their results stay, in the journal and in all tables; only the directories that the
+    trials could write to are deleted. Running trials are left alone, and symbolic links
+    are not followed.
     """
-    from hypnet_hpsearch.results.clean import Criterion, remove, waste
+    from hypnet_hpsearch.results.clean import Criterion, removable, remove
 
     criterion = Criterion(worse_than, keep, failed)
     if criterion == Criterion():
         raise UsageError("clean what? --worse-than METRIC, --keep COUNT or --failed")
-    if worse_than is not None and worse_than != worse_than:  # noqa: PLR0124  NaN
-        raise UsageError("--worse-than: everything and nothing is worse than NaN")
-    store, spec = looked_at(directory)
-    found = waste(store, spec, criterion)
+    if worse_than is not None and math.isnan(worse_than):
+        raise UsageError("--worse-than: no metric can be compared with NaN")
+    store, spec = opened(directory)
+    found = removable(store, spec, criterion)
     if not as_json:
-        _print_waste(spec.metric, found)
+        _print_removable(spec.metric, found)
     if not dry_run and found:
-        _make_sure(len(found), yes=yes)
+        _confirm(len(found), yes=yes)
         remove(found)
     if as_json:
         from hypnet_hpsearch.cli.schemas import CleanDocument
@@ -203,7 +114,7 @@ def clean(
     )
 
 
-def _print_waste(metric: str, found: list[Waste]) -> None:
+def _print_removable(metric: str, found: list[Removable]) -> None:
     rows = [
         (
             one.trial,
@@ -219,9 +130,9 @@ def _print_waste(metric: str, found: list[Waste]) -> None:
         print_lines("\t".join(row) for row in rows)
 
 
-def _make_sure(count: int, *, yes: bool) -> None:
+def _confirm(count: int, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to be asked: say --yes, or see --dry-run first")
+        raise UsageError("cannot ask for confirmation: pass --yes, or look with --dry-run first")
     typer.confirm(f"Delete these {count} directories?", abort=True, err=True)

@@ -1,21 +1,23 @@
-"""What `hypnet search … --json` prints.
+"""Models of what `hypnet search … --json` prints.
 
-Each document names its schema and version in `schema`. Fields may be added; one that
-changes its meaning or goes makes a new version. A metric that is NaN or infinite is the
+Each document names its schema and version in `schema`. Fields may be added; removing
+one or changing its meaning makes a new version. A metric that is NaN or infinite is the
 text `"NaN"`, `"Infinity"` or `"-Infinity"`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field
 
 from hypnet_core.cli import Document
 from hypnet_core.runs import Script
-from hypnet_hpsearch.results.clean import Waste
+from hypnet_hpsearch.results.clean import Removable
 from hypnet_hpsearch.results.seeds_summary import SeedsSummary
 from hypnet_hpsearch.results.table import SearchStatus, TrialResult
+from hypnet_hpsearch.search import Search
+from hypnet_hpsearch.spec.spec import SearchSpec
 
 __all__ = [
     "BestDocument",
@@ -32,6 +34,8 @@ __all__ = [
 
 
 class _Document(Document):
+    """Base of the documents of searches: standard JSON has no NaN."""
+
     model_config = ConfigDict(ser_json_inf_nan="strings")
 
 
@@ -40,7 +44,7 @@ class StatusDocument(_Document):
 
     Attributes:
         schema_: `hypnet.search.status/1`.
-        search: How the search stands.
+        search: The status of the search.
     """
 
     schema_: Literal["hypnet.search.status/1"] = Field("hypnet.search.status/1", alias="schema")
@@ -52,7 +56,7 @@ class TableDocument(_Document):
 
     Attributes:
         schema_: `hypnet.search.table/1`.
-        metric: What says how good a trial is.
+        metric: The metric that rates a trial.
         direction: `maximize` or `minimize`.
         trials: All trials that were ever begun, best first.
     """
@@ -62,13 +66,18 @@ class TableDocument(_Document):
     direction: str
     trials: list[TrialResult]
 
+    @classmethod
+    def of(cls, spec: SearchSpec, trials: list[TrialResult]) -> Self:
+        """The document of some results that are in order."""
+        return cls(metric=spec.metric, direction=spec.direction, trials=trials)
+
 
 class BestDocument(_Document):
     """`hypnet search best DIR --json`.
 
     Attributes:
         schema_: `hypnet.search.best/1`.
-        metric: What says how good a trial is.
+        metric: The metric that rates a trial.
         trial: The best trial.
     """
 
@@ -81,7 +90,7 @@ class DryRunTrial(_Document):
     """A trial that would be run.
 
     Attributes:
-        trial: Its id.
+        trial: The trial's id.
         options: Its options.
         argv: Its command line.
     """
@@ -97,10 +106,10 @@ class DryRunDocument(_Document):
     Attributes:
         schema_: `hypnet.search.dry_run/1`.
         directory: The search's directory.
-        remarks: What is odd about the search's conditions.
+        remarks: Remarks about the search's conditions.
         trials: All trials, in their order.
-        scripts: What would be submitted to a batch system for all trials (`argv` would
-            read `text`, which stands for so many `jobs`); empty for other schedulers.
+        scripts: The scripts that a batch system would receive for all trials: `argv` would
+            read `text`, which stands for `jobs` jobs. Empty for other schedulers.
     """
 
     schema_: Literal["hypnet.search.dry_run/1"] = Field("hypnet.search.dry_run/1", alias="schema")
@@ -109,14 +118,27 @@ class DryRunDocument(_Document):
     trials: list[DryRunTrial]
     scripts: list[Script] = Field(default_factory=list)
 
+    @classmethod
+    def of(cls, search: Search) -> Self:
+        """The document of a search."""
+        return cls(
+            directory=str(search.directory),
+            remarks=search.proposer.remarks,
+            trials=[
+                DryRunTrial(trial=trial.id, options=trial.options, argv=argv)
+                for trial, argv in search.command_lines()
+            ],
+            scripts=search.scripts(),
+        )
+
 
 class CancelDocument(_Document):
     """`hypnet search cancel DIR --json`.
 
     Attributes:
         schema_: `hypnet.search.cancel/1`.
-        trials: The ids of the trials that were cancelled.
-        drivers: How many drivers were stopped.
+        trials: Ids of the trials that were cancelled.
+        drivers: Number of drivers that were stopped.
     """
 
     schema_: Literal["hypnet.search.cancel/1"] = Field("hypnet.search.cancel/1", alias="schema")
@@ -129,9 +151,9 @@ class RetryDocument(_Document):
 
     Attributes:
         schema_: `hypnet.search.retry/1`.
-        trials: The ids of the trials that will be run again.
-        drivers: How many drivers are at work, one of which runs them at once; with
-            none, the next one does.
+        trials: Ids of the trials that will be run again.
+        drivers: Number of active drivers, one of which runs them at once; without one, the
+            next driver does.
     """
 
     schema_: Literal["hypnet.search.retry/1"] = Field("hypnet.search.retry/1", alias="schema")
@@ -144,13 +166,13 @@ class CleanDocument(_Document):
 
     Attributes:
         schema_: `hypnet.search.clean/1`.
-        deleted: Whether the directories are gone; `false` after `--dry-run`.
-        attempts: Whose directories.
+        deleted: Whether the directories were deleted; `false` after `--dry-run`.
+        attempts: The attempts whose output was deleted.
     """
 
     schema_: Literal["hypnet.search.clean/1"] = Field("hypnet.search.clean/1", alias="schema")
     deleted: bool
-    attempts: list[Waste]
+    attempts: list[Removable]
 
 
 class PlotDocument(_Document):
@@ -170,7 +192,7 @@ class SeedsDocument(_Document):
 
     Attributes:
         schema_: `hypnet.search.seeds/1`.
-        summary: What the seeds say.
+        summary: The statistics over the seeds.
     """
 
     schema_: Literal["hypnet.search.seeds/1"] = Field("hypnet.search.seeds/1", alias="schema")

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from hypnet_core.cli import Json, print_json, print_lines
-from hypnet_hpsearch.cli.output import carry_out, with_scheduler
+from hypnet_hpsearch.cli.options import MaxJobs, SchedulerName, Slots
+from hypnet_hpsearch.cli.output import opened, run_search, with_scheduler
 
 __all__ = ["seeds"]
 
@@ -34,14 +35,13 @@ def seeds(
     *,
     count: Annotated[
         int,
-        typer.Option(
-            "--count", "-n", min=1, help="How many seeds, those of reused runs among them."
-        ),
+        typer.Option("--count", "-n", min=1, help="Number of seeds, including reused runs."),
     ] = 10,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Where they are gathered; searches/NAME-seeds by default.", metavar="DIR"
+            help="Directory of the search over the seeds; searches/NAME-seeds by default.",
+            metavar="DIR",
         ),
     ] = None,
     metric: Annotated[
@@ -50,36 +50,33 @@ def seeds(
     key: Annotated[
         list[str] | None,
         typer.Option(
-            help="A number to summarise, with its decimals: accuracy:2. Patterns will do.",
+            help="A number to summarise, with its decimals: accuracy:2. May be a pattern.",
             metavar="NAME[:DECIMALS]",
         ),
     ] = None,
     error: Annotated[
-        bool, typer.Option("--sem", help="Show the standard error of the mean, not the deviation.")
+        bool,
+        typer.Option(
+            "--sem", help="Show the standard error of the mean, not the standard deviation."
+        ),
     ] = False,
     ignore: Annotated[
         list[str] | None,
         typer.Option(
-            help="An option, or a group, to leave to the program's default.", metavar="KEY"
+            help="An option, or a group of options, to leave at the program's default.",
+            metavar="KEY",
         ),
     ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Scheduler to use, with its defaults.")
-    ] = None,
-    slots: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many cores jobs may use together (scheduler local)."),
-    ] = None,
-    max_jobs: Annotated[
-        int | None, typer.Option(min=1, help="How many jobs may be queued or running at once.")
-    ] = None,
+    scheduler: SchedulerName = None,
+    slots: Slots = None,
+    max_jobs: MaxJobs = None,
     as_json: Json = False,
 ) -> None:
-    """Run one configuration with several seeds, and summarise: mean, and standard deviation or error.
+    """Run one configuration with several seeds, and summarise the results.
 
-    Runs that there are already are reused. It is a search of its own: started again, it
-    goes on; with a larger --count, it adds seeds. The last line of the output is its
-    directory.
+    The summary holds the mean, with the standard deviation or error. Finished runs are
+    reused. This is a search of its own: when started again it goes on, and with a
+    larger --count it adds seeds. The last line of the output is its directory.
     """
     from hypnet_hpsearch.results import seeds as work
     from hypnet_hpsearch.results import seeds_summary as says
@@ -92,18 +89,16 @@ def seeds(
     name = f"{str(found.fields['name'])[:90]}-seeds"
     directory = (Path("searches", name) if out is None else out).absolute()
     spec, runs = work.seeds_spec(
-        found, count, ignore=ignore or (), force=options or (), before=_before(directory)
+        found, count, ignore=ignore or (), force=options or (), before=_earlier(directory)
     )
     search = Search(with_scheduler(spec, scheduler, slots), directory)
-    search.scheduler()  # refused before anything is written
-    store = Store.create(directory, search.spec, len(search.plan))
+    search.scheduler()  # refuse a wrong scheduler before anything is written
+    store = Store.create(directory, search.spec, len(search.proposer))
     adopted = work.adopt(store, search.spec, runs)
     if adopted:
         _logger.info("%d finished runs are reused", adopted)
-    status = carry_out(search, max_jobs)
-    store = Store(directory)
-    store.glimpse()
-    summary = says.summarise(store, search.spec, key or ())
+    status = run_search(search, max_jobs)
+    summary = says.summarise(opened(directory)[0], search.spec, key or ())
     says.write_summary(summary, error=error)
     if as_json:
         from hypnet_hpsearch.cli.schemas import SeedsDocument
@@ -115,8 +110,8 @@ def seeds(
         raise typer.Exit(1)
 
 
-def _before(directory: Path) -> tuple[int, ...]:
-    """The seeds that were gathered before."""
+def _earlier(directory: Path) -> tuple[int, ...]:
+    """The seeds of an earlier call."""
     from hypnet_hpsearch.state.store import Store
 
     return Store(directory).spec.seeds if (directory / "search.json").exists() else ()

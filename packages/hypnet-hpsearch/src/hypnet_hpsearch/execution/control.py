@@ -1,4 +1,4 @@
-"""What one process asks of the drivers of a search: to cancel trials, to stop, to try again."""
+"""Requests to the drivers of a search: cancel trials, stop, retry."""
 
 from __future__ import annotations
 
@@ -6,86 +6,58 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hypnet_core.errors import RunError, did_you_mean
+from hypnet_core.errors import RunError
 from hypnet_core.protocols import BatchScheduler, Scheduler
 from hypnet_hpsearch.execution.jobs import key_of
+from hypnet_hpsearch.state.events import Event, end_event, request_event, stop_event
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
-from hypnet_hpsearch.state.locks import Presence, present
-from hypnet_hpsearch.state.store import Event, Store, end_event
+from hypnet_hpsearch.state.locks import DriverLock, present
+from hypnet_hpsearch.state.store import Store
 
-__all__ = ["Cancelled", "cancel", "found", "retry"]
+__all__ = ["Cancelled", "cancel", "retry"]
 
-_POLL = 0.1
+_POLL = 0.05  # seconds between two looks
 
 
 @dataclass(frozen=True)
 class Cancelled:
-    """What `cancel` has done.
+    """The outcome of `cancel`.
 
     Attributes:
-        trials: The trials that were cancelled; those that ended by themselves at the
-            last moment are not among them.
-        drivers: How many drivers were stopped.
+        trials: The trials that were cancelled, without those that ended by themselves
+            at the last moment.
+        drivers: The number of drivers that were stopped.
     """
 
     trials: list[str]
     drivers: int
 
 
-def found(store: Store, names: Iterable[str]) -> list[TrialRecord]:
-    """The trials with some ids, of which the beginnings will do.
-
-    Raises:
-        RunError: There is no such trial, or several.
-    """
-    trials = store.ledger.trials
-    records: dict[str, TrialRecord] = {}
-    for name in names:
-        matching = [trial for trial in trials if trial.startswith(name)] if name else []
-        if len(matching) != 1:
-            several = (
-                f"{len(matching)} trials begin with {name!r}"
-                if matching
-                else f"there is no trial {name!r}"
-            )
-            raise RunError(
-                f"{store.directory}: {several}{'' if matching else did_you_mean(name, trials)}"
-            )
-        records[matching[0]] = trials[matching[0]]
-    return list(records.values())
-
-
 def cancel(
     store: Store, scheduler: Scheduler, names: Sequence[str] = (), *, patience: float = 90.0
 ) -> Cancelled:
-    """End trials that run or wait, whoever has started them, and wait until they have ended.
+    """End trials that run or wait, whichever driver has started them, and wait for their end.
 
     Args:
         store: The search.
-        scheduler: What ends the jobs of drivers that are dead.
-        names: The trials' ids. Without any, all of them, and the drivers stop.
+        scheduler: Ends the jobs of drivers that are dead.
+        names: Ids of the trials. Without any, all of them end, and the drivers stop.
         patience: Seconds to wait.
 
     Raises:
-        RunError: A trial is not known or does not run; or something does not end.
+        RunError: A trial is unknown or not running; or one does not end.
     """
     with store.locked():
-        chosen = (
-            found(store, names)
-            if names
-            else [store.ledger.trials[trial] for trial in store.ledger.running]
-        )
+        chosen = store.matching(names) if names else store.ledger.running_trials()
         for record in chosen:
             if record.state is not TrialState.RUNNING:
-                raise RunError(f"the trial {record.id} does not run: it is {record.state.value}")
+                raise RunError(f"the trial {record.id} is not running: it is {record.state.value}")
         drivers = present(store.directory)
-        events: list[Event] = [
-            {"event": "cancel", "trial": record.id, "attempt": record.attempt}
-            for record in chosen
-            if drivers
-        ]
+        # Without a driver there is nobody to read a request.
+        requests = chosen if drivers else []
+        events: list[Event] = [request_event("cancel", record) for record in requests]
         if drivers and not names:
-            events.append({"event": "stop", "drivers": drivers})
+            events.append(stop_event(drivers))
         store.write(events)
     _cancel_orphans(
         store, scheduler, {record.id for record in chosen if record.driver not in drivers}, patience
@@ -99,36 +71,35 @@ def cancel(
 
 
 def _cancel_orphans(store: Store, scheduler: Scheduler, trials: set[str], patience: float) -> None:
-    """End the trials of dead drivers, in their place."""
+    """End the trials of dead drivers, acting as their driver for a while."""
     if not trials:
         return
-    presence = Presence(store.directory)
+    lock = DriverLock(store.directory)
     try:
         with store.locked():
             mine = [record for record in store.orphans() if record.id in trials]
-            store.write([store.take_over(record, presence.name) for record in mine])
+            store.write([store.take_over(record, lock.name) for record in mine])
         scheduler.cancel(_jobs(store, scheduler, mine))
         end = time.monotonic() + patience
         while mine and time.monotonic() < end:
             mine = [record for record in mine if not _concluded(store, record)]
             time.sleep(_POLL * bool(mine))
     finally:
-        presence.end()
+        lock.release()
 
 
 def _jobs(store: Store, scheduler: Scheduler, records: Iterable[TrialRecord]) -> list[str]:
-    """The jobs of some trials; a batch system knows also those whose ids were never written down."""
+    """The jobs of some trials; a batch system also finds those whose ids were lost."""
     jobs = [record.job for record in records if record.job]
     if isinstance(scheduler, BatchScheduler):
-        keys = [
-            key_of(store.attempt(record.id, record.attempt)) for record in records if not record.job
-        ]
+        keys = [key_of(store.latest(record)) for record in records if not record.job]
         jobs += scheduler.find(keys).values() if keys else []
     return jobs
 
 
 def _concluded(store: Store, record: TrialRecord) -> bool:
-    attempt = store.attempt(record.id, record.attempt)
+    """Whether an attempt is over; its end is then in the journal."""
+    attempt = store.latest(record)
     result = attempt.conclude("it was cancelled")
     if result is None:
         return False
@@ -139,16 +110,14 @@ def _concluded(store: Store, record: TrialRecord) -> bool:
 
 
 def _wait(store: Store, attempts: dict[str, int], drivers: Sequence[str], patience: float) -> None:
+    """Wait until attempts and drivers have ended."""
     end = time.monotonic() + patience
     while True:
         store.refresh()
-        trials = store.ledger.trials
         running = [
-            trial
-            for trial, attempt in attempts.items()
-            if trial in trials
-            and trials[trial].state is TrialState.RUNNING
-            and trials[trial].attempt == attempt
+            record
+            for record in store.ledger.running_trials()
+            if attempts.get(record.id) == record.attempt
         ]
         left = set(drivers) & set(present(store.directory))
         if not running and not left:
@@ -162,20 +131,22 @@ def _wait(store: Store, attempts: dict[str, int], drivers: Sequence[str], patien
 
 
 def retry(store: Store, names: Sequence[str] = ()) -> list[str]:
-    """Have trials run again that have failed, were lost or were cancelled: by a driver at work, or else by the next.
+    """Ask for another attempt at trials that have failed, were lost or were cancelled.
+
+    An active driver runs them again; without one, the next driver does.
 
     Args:
         store: The search.
-        names: The trials' ids; all such trials if there are none.
+        names: Ids of the trials; all such trials if there are none.
 
     Returns:
-        The trials' ids.
+        Ids of the trials.
 
     Raises:
-        RunError: A trial is not known, runs, or has its result.
+        RunError: A trial is unknown, is running, or has its result.
     """
     with store.locked():
-        chosen = found(store, names) if names else list(store.ledger.trials.values())
+        chosen = store.matching(names) if names else list(store.ledger.trials.values())
         again = [
             record
             for record in chosen
@@ -184,10 +155,8 @@ def retry(store: Store, names: Sequence[str] = ()) -> list[str]:
         if names and len(again) < len(chosen):
             other = next(record for record in chosen if record not in again)
             raise RunError(
-                f"the trial {other.id} is {other.state.value}: only what has failed can be tried"
-                " again"
+                f"the trial {other.id} is {other.state.value}: only trials that have failed can be"
+                " retried"
             )
-        store.write(
-            [{"event": "retry", "trial": record.id, "attempt": record.attempt} for record in again]
-        )
+        store.write([request_event("retry", record) for record in again])
     return [record.id for record in again]

@@ -1,4 +1,4 @@
-"""Showing how a search goes: a live table on a terminal, plain lines elsewhere.
+"""Displays of a search: a live table on a terminal, plain lines elsewhere.
 
 Both go to stderr.
 """
@@ -12,30 +12,20 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from hypnet_hpsearch.execution.observers import Progress, Start, Watcher
-from hypnet_hpsearch.spec.command import argument_text
+from hypnet_hpsearch.execution.observers import (
+    Inventory,
+    SearchObserver,
+    SearchProgress,
+    Silent,
+)
+from hypnet_hpsearch.spec.values import argument_text
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 
-__all__ = ["Lines", "Silent", "described", "shown"]
+__all__ = ["Lines", "Live", "described", "display", "shown"]
 
 _logger = logging.getLogger("hypnet.search")
-_LONGEST = 60
-
-
-class Silent:
-    """Shows nothing."""
-
-    def started(self, start: Start) -> None:
-        """Nothing."""
-
-    def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
-        """Nothing."""
-
-    def working(self, progress: Callable[[], Progress]) -> None:
-        """Nothing."""
-
-    def warned(self, message: str) -> None:
-        """Nothing."""
+_LONGEST = 60  # characters of a value
+_NOT_FINAL = (TrialState.FAILED, TrialState.LOST, TrialState.CANCELLED)
 
 
 class Lines:
@@ -44,21 +34,24 @@ class Lines:
     def __init__(self) -> None:
         self._searched: tuple[str, ...] = ()
 
-    def started(self, start: Start) -> None:
-        """Say what is there and what will be run."""
-        self._searched = start.searched
-        _logger.info(described(start))
-        if start.damaged:
-            lines = "1 line" if start.damaged == 1 else f"{start.damaged} lines"
+    def started(self, inventory: Inventory) -> None:
+        """Print the counts of trials."""
+        self._searched = inventory.searched
+        _logger.info(described(inventory))
+        if inventory.damaged:
+            lines = "1 line" if inventory.damaged == 1 else f"{inventory.damaged} lines"
             _logger.warning(
-                "%s of the journal could not be read; what they said was found again where it"
-                " matters",
+                "%s of the journal could not be read; their content was recovered from the trials'"
+                " directories",
                 lines,
             )
 
-    def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
-        """Say what became of the trial."""
-        what = (
+    def ended(self, record: TrialRecord, progress: Callable[[], SearchProgress]) -> None:
+        """Print the outcome of the attempt."""
+        level = logging.INFO if record.state.final else logging.WARNING
+        if not _logger.isEnabledFor(level):
+            return
+        outcome = (
             f"{record.metric:.6g}"
             if record.metric is not None
             else record.reason or record.state.value
@@ -68,31 +61,28 @@ class Lines:
             for key, value in record.options.items()
             if key in self._searched
         )
-        level = logging.INFO if record.state.final else logging.WARNING
-        if _logger.isEnabledFor(level):
-            now = progress()
-            done = now.counts[TrialState.DONE]
-            _logger.log(
-                level,
-                "[%d/%d] %s %s: %s  (%s)",
-                done,
-                now.total,
-                record.id,
-                record.state.value,
-                what,
-                options,
-            )
+        now = progress()
+        _logger.log(
+            level,
+            "[%d/%d] %s %s: %s  (%s)",
+            now.counts[TrialState.DONE],
+            now.total,
+            record.id,
+            record.state.value,
+            outcome,
+            options,
+        )
 
-    def working(self, progress: Callable[[], Progress]) -> None:
-        """Nothing: no news."""
+    def working(self, progress: Callable[[], SearchProgress]) -> None:
+        """Print nothing: there is no news."""
 
     def warned(self, message: str) -> None:
-        """Say it."""
+        """Print the warning."""
         _logger.warning(message)
 
 
 class Live:
-    """A table that is drawn anew a few times a second.
+    """A table that is redrawn a few times a second.
 
     Args:
         live: The display, from rich.
@@ -103,35 +93,41 @@ class Live:
         self._began = time.monotonic()
         self._ended = 0
 
-    def started(self, start: Start) -> None:
-        """Say what is there and what will be run."""
-        self._lines.started(start)
+    def started(self, inventory: Inventory) -> None:
+        """Print the counts of trials above the table."""
+        self._lines.started(inventory)
 
-    def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
-        """Count it; a failure stays on the screen above the table."""
+    def ended(self, record: TrialRecord, progress: Callable[[], SearchProgress]) -> None:
+        """Count the attempt; a failure stays on the screen above the table."""
         self._ended += 1
         if not record.state.final:
             self._lines.ended(record, progress)
 
-    def working(self, progress: Callable[[], Progress]) -> None:
+    def working(self, progress: Callable[[], SearchProgress]) -> None:
         """Draw the table."""
         self._live.update(self._table(progress()))
 
     def warned(self, message: str) -> None:
-        """Say it."""
+        """Print the warning above the table."""
         _logger.warning(message)
 
-    def _table(self, progress: Progress) -> Any:
+    def _table(self, progress: SearchProgress) -> Any:
         from rich.table import Table
 
-        counts = progress.counts
-        failed = counts[TrialState.FAILED] + counts[TrialState.LOST] + counts[TrialState.CANCELLED]
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        cells = self._cells(progress)
+        for column in cells:
+            table.add_column(column, justify="left" if column == "best so far" else "right")
+        table.add_row(*cells.values())
+        return table
+
+    def _cells(self, progress: SearchProgress) -> dict[str, str]:
+        counts, best = progress.counts, progress.best
+        failed = sum(counts[state] for state in _NOT_FINAL)
         done, pruned = counts[TrialState.DONE], counts[TrialState.PRUNED]
         left = progress.total - done - pruned - failed
         seconds = (time.monotonic() - self._began) / max(1, self._ended) * left
-        best = progress.best
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        cells = {
+        return {
             "queued": str(progress.queued),
             "running": str(max(0, counts[TrialState.RUNNING] - progress.queued)),
             "done": str(done),
@@ -141,15 +137,15 @@ class Live:
             "best so far": "" if best is None else f"{best.metric:.6g}  ({best.id})",
             "time left": str(timedelta(seconds=round(seconds))) if self._ended else "",
         }
-        for column in cells:
-            table.add_column(column, justify="left" if column == "best so far" else "right")
-        table.add_row(*cells.values())
-        return table
 
 
 @contextmanager
-def watcher() -> Iterator[Watcher]:
-    """Who shows the progress while a block runs: a live table if stderr is a terminal; nobody if the command is to be quiet."""
+def display() -> Iterator[SearchObserver]:
+    """An observer that shows the progress of a search while a block runs.
+
+    It is a live table if stderr is a terminal, and silent if the command is to be
+    quiet.
+    """
     if not _logger.isEnabledFor(logging.INFO):
         yield Silent()
         return
@@ -161,25 +157,24 @@ def watcher() -> Iterator[Watcher]:
         return
     from rich.live import Live as Display
 
-    with Display(console=console, transient=True, refresh_per_second=4) as display:
-        yield Live(display)
+    with Display(console=console, transient=True, refresh_per_second=4) as live:
+        yield Live(live)
 
 
-def described(start: Start) -> str:
-    """What is there and what will be run, in one sentence."""
-    parts = [f"{start.total} trial{'s' * (start.total != 1)}", f"{start.done} done"]
-    parts += [f"{start.pruned} pruned"] if start.pruned else []
-    parts += [f"{start.running} running already"] if start.running else []
-    kinds = [f"{start.missing} missing", f"{start.failed} failed"]
-    kinds += [f"{start.interrupted} interrupted"] if start.interrupted else []
-    return (
-        f"{', '.join(parts)}; to run: {start.missing + start.failed + start.interrupted}"
-        f" ({', '.join(kinds)})"
-    )
+def described(inventory: Inventory) -> str:
+    """The counts of trials, in one sentence."""
+    total = inventory.total
+    parts = [f"{total} trial{'s' * (total != 1)}", f"{inventory.done} done"]
+    parts += [f"{inventory.pruned} pruned"] if inventory.pruned else []
+    parts += [f"{inventory.running} running already"] if inventory.running else []
+    kinds = [f"{inventory.missing} missing", f"{inventory.failed} failed"]
+    kinds += [f"{inventory.interrupted} interrupted"] if inventory.interrupted else []
+    to_run = inventory.missing + inventory.failed + inventory.interrupted
+    return f"{', '.join(parts)}; to run: {to_run} ({', '.join(kinds)})"
 
 
 def shown(value: Any) -> str:
-    """A value in one line, cut if it is long."""
+    """A value in one line, shortened if it is long."""
     text = argument_text(value)
     text = text if text.isprintable() else repr(text)[1:-1]
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

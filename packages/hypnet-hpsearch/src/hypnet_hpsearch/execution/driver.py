@@ -1,108 +1,103 @@
-"""The loop that carries a search out: claims trials, hands them to a scheduler, takes in their results."""
+"""The driver of a search: it claims trials, submits them to a scheduler, and collects their results."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, deque
 from functools import partial
-from typing import TYPE_CHECKING
 
 from hypnet_core.errors import RunError
 from hypnet_core.protocols import Scheduler
-from hypnet_hpsearch.execution.observers import Progress, Start, Watcher
-from hypnet_hpsearch.execution.tracker import InHand
-from hypnet_hpsearch.propose.grid import Plan, PlannedTrial
-from hypnet_hpsearch.spec.command import attempt_content
+from hypnet_hpsearch.execution.observers import Inventory, SearchObserver, SearchProgress
+from hypnet_hpsearch.execution.tracker import Tracker
+from hypnet_hpsearch.propose.base import Proposer
 from hypnet_hpsearch.spec.spec import SearchSpec
-from hypnet_hpsearch.state.attempts import Attempt
+from hypnet_hpsearch.spec.trials import PlannedTrial
+from hypnet_hpsearch.state.attempts import Attempt, attempt_record
+from hypnet_hpsearch.state.events import Event
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
-from hypnet_hpsearch.state.locks import Presence
-from hypnet_hpsearch.state.store import Event, Store
-
-if TYPE_CHECKING:
-    from hypnet_hpsearch.propose.optuna.proposer import AdaptivePlan
+from hypnet_hpsearch.state.locks import DriverLock
+from hypnet_hpsearch.state.store import Store
 
 __all__ = ["Driver", "StoppedError"]
 
-_LOOK_AROUND = 0.2  # seconds between two looks at what other drivers do, and at attempts that no job of ours stands for
-_LOSSES = (
-    5  # how often a trial may vanish, each time that the search is started, before it is given up
-)
+_LOOK_AROUND = 0.2  # seconds between two looks at other drivers, and at attempts without a job
+_LOSSES = 5  # how often a trial may vanish, per start of the search, before it is given up
 
 
 class StoppedError(RunError):
-    """Somebody has asked the driver to stop; its own jobs have been cancelled."""
+    """A user has asked the driver to stop; its own jobs have been cancelled."""
 
 
 class Driver:
-    """Runs what is missing or failed of a search, once.
+    """Runs all trials of a search that have no result.
 
-    Any number of drivers may work on one search, and each may be killed at any moment:
-    jobs go on without it, and the next driver takes over.
+    Any number of drivers may work on one search, and each may be killed at any moment: its
+    jobs go on, and the next driver takes over.
 
     Args:
         store: The search's directory.
-        plan: Its trials.
-        spec: The search, with the settings of today.
-        scheduler: What runs the jobs.
-        watcher: Who is told.
-        max_jobs: How many jobs may be queued or running at once; what the scheduler's
-            slots call for if `None`.
+        proposer: The trials.
+        spec: The search, with its current settings.
+        scheduler: Runs the jobs.
+        observer: Receives the events.
+        max_jobs: Limit of active jobs; by default it depends on the scheduler's slots.
     """
 
     def __init__(
         self,
         store: Store,
-        plan: Plan | AdaptivePlan,
+        proposer: Proposer,
         spec: SearchSpec,
         *,
         scheduler: Scheduler,
-        watcher: Watcher,
+        observer: SearchObserver,
         max_jobs: int | None = None,
     ) -> None:
-        self._store, self._plan, self._spec, self._watcher = store, plan, spec, watcher
-        self._hand = InHand(store, spec, scheduler, warned=watcher.warned, max_jobs=max_jobs)
-        self._presence = Presence(store.directory)
+        self._store, self._proposer, self._spec = store, proposer, spec
+        self._observer = observer
+        self._tracker = Tracker(store, spec, scheduler, warned=observer.warned, max_jobs=max_jobs)
+        self._lock = DriverLock(store.directory)
         self._todo: deque[int] = deque()
-        self._numbers: dict[
-            str, int
-        ] = {}  # of the trials that are begun, so that they can be tried again
+        self._numbers: dict[str, int] = {}  # of the trials that have begun
         self._failures: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
         self._best: TrialRecord | None = None
         self._last_look = 0.0
-        self._again: set[int] = set()  # trials among those to do that have failed before
-        self._outside = 0  # trials that were begun when the search asked for others: in another order, or for more
+        self._again: set[int] = set()  # numbers in `_todo` of trials that have failed before
+        # Trials that were begun under other settings, in another order or with a larger
+        # limit, and are not asked for now.
+        self._outside = 0
 
     def run(self) -> None:
         """Work until every trial has ended.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C was pressed. The driver's own jobs have been
+            KeyboardInterrupt: Ctrl-C was pressed. The driver's own jobs have been cancelled.
+            StoppedError: `hypnet search cancel` was used. The driver's own jobs have been
                 cancelled.
-            StoppedError: `hypnet search cancel` was used. Likewise.
             RunError: The directory cannot be written any more. Jobs go on.
-            SchedulerError: The scheduler refuses a job. Jobs that it had accepted go
-                on.
+            SchedulerError: The scheduler refuses a job. Jobs that it had accepted go on.
         """
         try:
             self._begin()
             while self._work():
-                time.sleep(self._hand.poll_interval)
+                time.sleep(self._tracker.poll_interval)
         except (KeyboardInterrupt, StoppedError):
-            self._hand.end_all()
+            self._tracker.end_all()
             raise
         finally:
-            self._presence.end()
+            self._lock.release()
 
     def _begin(self) -> None:
         with self._store.locked():
             self._recover()
-        self._store.ledger.requests()  # whatever was asked of earlier drivers: everything is tried again
-        self._plan.follow(self._store)
+        # Drop requests to earlier drivers: this one tries everything again anyway.
+        self._store.ledger.requests()
+        self._proposer.follow(self._store)
         trials = self._store.ledger.trials
         counts: Counter[TrialState | None] = Counter()
-        for number, trial in self._plan.ids():
+        for number, trial in self._proposer.ids():
             record = trials.get(trial)
             counts[None if record is None else record.state] += 1
             if record is None or not (record.state.final or record.state is TrialState.RUNNING):
@@ -112,14 +107,14 @@ class Driver:
                 self._note_best(record)
         self._outside = len(trials) - len(self._numbers)
         self._store.set_total(self.total)
-        self._watcher.started(
-            Start(
-                total=len(self._plan),
+        self._observer.started(
+            Inventory(
+                total=len(self._proposer),
                 done=counts[TrialState.DONE],
                 failed=counts[TrialState.FAILED],
                 interrupted=counts[TrialState.LOST] + counts[TrialState.CANCELLED],
                 running=counts[TrialState.RUNNING],
-                missing=counts[None] + self._plan.missing(),
+                missing=counts[None] + self._proposer.missing(),
                 damaged=self._store.damaged,
                 pruned=counts[TrialState.PRUNED],
                 searched=self._spec.searched,
@@ -127,54 +122,56 @@ class Driver:
         )
 
     def _recover(self) -> None:
-        """Find again what the journal has lost, and take over from dead drivers.
+        """Recover the events that the journal has lost, and take over from dead drivers.
 
         The caller holds the lock.
         """
         self._store.write(list(self._store.recovered()))
-        known = self._hand.attempts
-        claimed = self._store.running_of(self._presence.name)
-        lost = [
-            record
-            for record in claimed
-            if self._store.attempt(record.id, record.attempt) not in known
-        ]
-        self._hand.take_over([*self._store.orphans(), *lost], self._presence.name)
-        self._store.ledger.ended()  # what ended before is no news
+        known = self._tracker.attempts
+        claimed = self._store.running_of(self._lock.name)
+        lost = [record for record in claimed if self._store.latest(record) not in known]
+        self._tracker.take_over([*self._store.orphans(), *lost], self._lock.name)
+        self._store.ledger.ended()  # ends before now are not news
 
     def _work(self) -> bool:
-        """One round: take in what has ended, start what there is room for.
+        """Do one round: collect the attempts that have ended, start as many as there is room for.
 
         Returns whether there is more to do.
         """
-        self._hand.poll()
+        self._tracker.poll()
         looked = time.monotonic() - self._last_look > _LOOK_AROUND
         if looked:
             self._last_look = time.monotonic()
-            self._hand.look_at_jobless()
+            self._tracker.look_at_jobless()
             self._prune()
-        if self._hand.has_ends or ((self._todo or self._plan.missing()) and self._hand.room > 0):
+        if self._tracker.has_ends or (
+            (self._todo or self._proposer.missing()) and self._tracker.room > 0
+        ):
             with self._store.locked():
                 if self._store.was_cut:
                     self._recover()
-                self._store.write(self._hand.take_ends())
-                self._hand.add(self._claim(self._hand.room))
+                self._store.write(self._tracker.take_ends())
+                self._tracker.add(self._claim(self._tracker.room))
         elif looked:
             self._look_around()
-        self._hand.submit()
+        self._tracker.submit()
         self._obey()
         ended = self._store.ledger.ended()
         if looked or ended:
             self._numbers.update(
-                (trial, number) for number, trial in self._plan.follow(self._store)
+                (trial, number) for number, trial in self._proposer.follow(self._store)
             )
         for record in ended:
             self._take_in(record)
         if looked:
-            self._watcher.working(self.progress)
+            self._observer.working(self.progress)
         others = any(trial in self._numbers for trial in self._store.ledger.running)
         return bool(
-            self._todo or self._hand or self._hand.has_ends or others or self._plan.missing()
+            self._todo
+            or self._tracker
+            or self._tracker.has_ends
+            or others
+            or self._proposer.missing()
         )
 
     def _claim(self, room: int) -> list[Attempt]:
@@ -182,7 +179,7 @@ class Driver:
         events: list[Event] = []
         while len(begun) < room and (trial := self._next()) is not None:
             noted, attempt = self._store.begin(
-                trial, self._presence.name, partial(attempt_content, self._spec, trial.options)
+                trial, self._lock.name, partial(attempt_record, self._spec, trial.options)
             )
             events += noted
             if attempt is not None:
@@ -193,26 +190,26 @@ class Driver:
     def _next(self) -> PlannedTrial | None:
         """The next trial to begin; `None` if there is none, or none yet."""
         if not self._todo:
-            return self._plan.propose(self._store)
+            return self._proposer.propose(self._store)
         number = self._todo.popleft()
         self._again.discard(number)
-        trial = self._plan.trial(number)
+        trial = self._proposer.trial(number)
         self._numbers[trial.id] = number
         return trial
 
     def _prune(self) -> None:
         """End those of our jobs whose trials the pruner gives up."""
         for attempt in [
-            attempt for attempt in self._hand.with_job if attempt not in self._hand.unwanted
+            attempt for attempt in self._tracker.with_job if attempt not in self._tracker.unwanted
         ]:
-            verdict = self._plan.verdict(attempt.trial)
+            verdict = self._proposer.verdict(attempt.trial)
             if verdict is not None:
                 attempt.prune(*verdict)
-                self._hand.cancel([attempt])
+                self._tracker.cancel([attempt])
 
     def _obey(self) -> None:
-        """Do what people have asked for."""
-        if self._presence.name in self._store.ledger.stopped:
+        """Carry out the requests of users."""
+        if self._lock.name in self._store.ledger.stopped:
             raise StoppedError(
                 "the search was cancelled from another shell; to go on, run the same command again"
             )
@@ -222,7 +219,7 @@ class Driver:
                 unwanted.append(self._store.attempt(trial, number))
             else:
                 self._retry(trial, number)
-        self._hand.cancel(unwanted)
+        self._tracker.cancel(unwanted)
 
     def _retry(self, trial: str, number: int) -> None:
         record = self._store.ledger.trials.get(trial)
@@ -245,14 +242,14 @@ class Driver:
                 self._recover()
         elif self._store.orphans():
             with self._store.locked():
-                self._hand.take_over(self._store.orphans(), self._presence.name)
+                self._tracker.take_over(self._store.orphans(), self._lock.name)
 
     def _take_in(self, record: TrialRecord) -> None:
-        """Note that an attempt has ended, ours or another driver's, and try again what may be tried again."""
+        """Handle the end of an attempt, ours or another driver's; try it again if it may be."""
         if record.id not in self._numbers:
             return
         self._note_best(record)
-        self._watcher.ended(record, self.progress)
+        self._observer.ended(record, self.progress)
         if record.state in {
             TrialState.FAILED,
             TrialState.LOST,
@@ -262,7 +259,8 @@ class Driver:
 
     def _may_try_again(self, record: TrialRecord) -> bool:
         if record.state is TrialState.CANCELLED:
-            return self._store.attempt(record.id, record.attempt) not in self._hand.unwanted
+            # Without a request, another driver was interrupted: carry its trial on.
+            return self._store.latest(record) not in self._tracker.unwanted
         counter, limit = (
             (self._losses, _LOSSES)
             if record.state is TrialState.LOST
@@ -280,9 +278,11 @@ class Driver:
 
     @property
     def total(self) -> int:
-        """How many trials the search has: those that it asks for today, and whatever was begun before."""
-        return len(self._plan) + self._outside
+        """The number of trials: those that the search asks for now, and all that were begun before."""
+        return len(self._proposer) + self._outside
 
-    def progress(self) -> Progress:
-        """How far the search is."""
-        return Progress(self.total, self._store.ledger.counts(), self._hand.queued, self._best)
+    def progress(self) -> SearchProgress:
+        """The progress of the search."""
+        return SearchProgress(
+            self.total, self._store.ledger.counts(), self._tracker.queued, self._best
+        )

@@ -1,4 +1,4 @@
-"""From an attempt at a trial to the job that makes it."""
+"""Jobs of attempts."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from hashlib import blake2b
 from hypnet_core.runs import JobSpec
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.attempts import Attempt
+from hypnet_hpsearch.trial.wrapper import command
 
 __all__ = ["job_of", "key_of"]
 
 
 def job_of(attempt: Attempt, spec: SearchSpec) -> JobSpec:
-    """The job that makes an attempt, with what the search asks for."""
+    """The job that runs an attempt, with the resources that the search asks for."""
     return JobSpec(
-        argv=attempt.command,
+        argv=command(attempt.path),
         name=f"{spec.name}-{attempt.trial}",
         stdout=attempt.output,
         stderr=attempt.errors,
@@ -24,5 +25,5 @@ def job_of(attempt: Attempt, spec: SearchSpec) -> JobSpec:
 
 
 def key_of(attempt: Attempt) -> str:
-    """What a batch system may find the attempt's job by: a hash of its directory, which no other attempt has."""
+    """The key by which a batch system finds the attempt's job: a hash of its directory."""
     return blake2b(str(attempt.path).encode(errors="surrogateescape"), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""What a driver tells about its work, and whom."""
+"""Observers of a search: the driver tells them what happens."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Protocol
 
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 
-__all__ = ["Progress", "Start", "Watcher"]
+__all__ = ["Inventory", "SearchObserver", "SearchProgress", "Silent"]
 
 
 @dataclass(frozen=True)
-class Start:
-    """What a driver found when it began.
+class Inventory:
+    """The trials of a search at the time when a driver begins.
 
     Attributes:
-        total: Trials in all.
+        total: Number of trials.
         done: Those that have a result.
         failed: Those that failed; they are run again.
         interrupted: Those that were lost or cancelled, some perhaps before they began;
             they are run again.
-        running: Those that run now, started by another driver.
+        running: Those that another driver has started.
         missing: Those that were never begun.
         damaged: Lines of the journal that could not be read.
-        pruned: Those that a pruner has ended for good.
+        pruned: Those that a pruner has ended; they are not run again.
         searched: The options in which trials may differ.
     """
 
@@ -40,11 +40,11 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a search is.
+class SearchProgress:
+    """The progress of a search.
 
     Attributes:
-        total: Trials in all.
+        total: Number of trials.
         counts: How many of them are in each state.
         queued: How many of the running ones wait for a slot, as far as this driver
             knows.
@@ -57,21 +57,41 @@ class Progress:
     best: TrialRecord | None
 
 
-class Watcher(Protocol):
-    """Is told what a driver does; see `hypnet_hpsearch.execution.display`."""
+class SearchObserver(Protocol):
+    """Receives the events of a driver; see `hypnet_hpsearch.execution.display`.
 
-    def started(self, start: Start) -> None:
-        """The search begins."""
+    Progress comes as a function, because counting a million trials takes time that an
+    observer may not need to spend.
+    """
+
+    def started(self, inventory: Inventory) -> None:
+        """The driver begins."""
         ...
 
-    def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
+    def ended(self, record: TrialRecord, progress: Callable[[], SearchProgress]) -> None:
         """An attempt at a trial has ended."""
         ...
 
-    def working(self, progress: Callable[[], Progress]) -> None:
-        """The driver is still at work; told a few times a second."""
+    def working(self, progress: Callable[[], SearchProgress]) -> None:
+        """The driver is still at work; called a few times a second."""
         ...
 
     def warned(self, message: str) -> None:
-        """Something is odd."""
+        """The driver has a warning for the user."""
         ...
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def started(self, inventory: Inventory) -> None:
+        """Ignore it."""
+
+    def ended(self, record: TrialRecord, progress: Callable[[], SearchProgress]) -> None:
+        """Ignore it."""
+
+    def working(self, progress: Callable[[], SearchProgress]) -> None:
+        """Ignore it."""
+
+    def warned(self, message: str) -> None:
+        """Ignore it."""

@@ -1,54 +1,48 @@
-"""The attempts that a driver has in hand, and its dealings with the scheduler that makes them."""
+"""Tracking of a driver's active attempts and of their jobs in the scheduler."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 from hypnet_core.errors import RunError, SchedulerError, SchedulerUnavailableError
-from hypnet_core.protocols import BatchScheduler, Scheduler
+from hypnet_core.protocols import BatchScheduler, HasPollInterval, HasSlots, Scheduler
 from hypnet_core.runs import JobState
 from hypnet_hpsearch.execution.jobs import job_of, key_of
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.attempts import Attempt
+from hypnet_hpsearch.state.events import Event, end_event, job_event
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
-from hypnet_hpsearch.state.store import Event, Store, end_event
+from hypnet_hpsearch.state.store import Store
+from hypnet_hpsearch.trial.records import ResultRecord
 from hypnet_hpsearch.trial.wrapper import ENDED_FROM_OUTSIDE
 
-__all__ = ["InHand"]
+__all__ = ["Tracker"]
 
-_POLL = 1.0  # seconds between two polls of a scheduler that does not say how often it may be asked
-_SILENCE = (
-    5.0,
-    60.0,
-)  # seconds to leave a scheduler alone that did not answer: at first, and at most
-_AHEAD = (
-    4  # jobs that wait in the scheduler, so that a slot is never empty while the driver is busy
-)
-_AT_ONCE = 50  # jobs at once in a scheduler that does not say how many slots it has
+_POLL = 1.0  # seconds between two polls of a scheduler that recommends nothing
+_SILENCE = (5.0, 60.0)  # seconds to wait after a scheduler did not answer: at first, at most
+_AHEAD = 4  # jobs queued in the scheduler, so that no slot is idle while the driver is busy
+_AT_ONCE = 50  # active jobs in a scheduler that has no slots
 _PATIENCE = 60.0  # seconds for cancelled jobs to end
 
 
-class InHand:
-    """The attempts that a driver answers for, from the claim to the end.
+class Tracker:
+    """The active attempts of a driver, from the claim to the end.
 
-    One waits until the scheduler takes it, has a job, or lives although no job stands
-    for it, because its driver or its launcher was killed. What a scheduler says is
-    never a result: that is for the attempt's own directory to tell.
+    An attempt waits until the scheduler takes it, has a job, or is alive without a job
+    because its driver or its launcher was killed. The scheduler's word is never a result:
+    only the attempt's own directory tells how it ended.
 
     Args:
         store: The search's directory.
-        spec: The search, with the settings of today.
-        scheduler: What runs the jobs.
-        warned: Told when the scheduler does not answer.
-        max_jobs: How many attempts may be in hand at once; what the scheduler's slots
-            call for if `None`.
+        spec: The search, with its current settings.
+        scheduler: Runs the jobs.
+        warned: Called with a message when the scheduler does not answer.
+        max_jobs: Limit of active attempts; by default it depends on the scheduler's slots.
 
     Attributes:
         poll_interval: Seconds between two polls of the scheduler.
-        unwanted: Attempts that somebody has asked to cancel, or that a pruner has given
-            up.
+        unwanted: Attempts that a user has asked to cancel, or that a pruner has given up.
     """
 
     def __init__(
@@ -63,69 +57,73 @@ class InHand:
         self._store, self._spec, self._scheduler, self._warned = store, spec, scheduler, warned
         self._batch = scheduler if isinstance(scheduler, BatchScheduler) else None
         self._max_jobs = max_jobs or self._reasonable()
-        self.poll_interval = float(getattr(scheduler, "poll_interval", _POLL))
+        self.poll_interval = (
+            float(scheduler.poll_interval) if isinstance(scheduler, HasPollInterval) else _POLL
+        )
         self.unwanted: set[Attempt] = set()
         self._jobs: dict[str, Attempt] = {}
-        self._waiting: list[Attempt] = []  # the scheduler did not take them yet
+        self._waiting: list[Attempt] = []  # not yet accepted by the scheduler
         self._jobless: list[Attempt] = []
-        self._to_cancel: set[Attempt] = set()  # until the scheduler has heard it
+        self._to_cancel: set[Attempt] = set()  # until the scheduler has been told
         self._ends: list[Event] = []
         self._states: Mapping[str, JobState] = {}
         self._next_poll = 0.0
         self._silence = _SILENCE[0]
 
     def _reasonable(self) -> int:
-        slots: int | None = getattr(self._scheduler, "slots", None)
-        if slots:
-            return max(1, slots // self._spec.resources.cpus) + _AHEAD * (not self._spec.adapts)
+        """The default limit of active attempts."""
+        if isinstance(self._scheduler, HasSlots):
+            at_once = max(1, self._scheduler.slots // self._spec.resources.cpus)
+            return at_once + _AHEAD * (not self._spec.adapts)
         return self._batch.max_jobs if self._batch else _AT_ONCE
 
     def __len__(self) -> int:
-        """How many attempts are in hand."""
+        """The number of active attempts."""
         return len(self._jobs) + len(self._jobless) + len(self._waiting)
 
     @property
     def room(self) -> int:
-        """How many more there may be.
+        """How many more attempts may become active.
 
-        What a sampler learns from is worth waiting for: few of its proposals queue.
+        A sampler that learns proposes better the more results it knows, so few of its proposals
+        are queued ahead.
         """
         room = self._max_jobs - len(self)
         return min(room, _AHEAD - self.queued) if self._spec.adapts else room
 
     @property
     def attempts(self) -> set[Attempt]:
-        """The attempts."""
+        """The active attempts."""
         return {*self._jobs.values(), *self._jobless, *self._waiting}
 
     @property
     def with_job(self) -> Collection[Attempt]:
-        """Those that a job stands for."""
+        """The attempts that have a job."""
         return self._jobs.values()
 
     @property
     def queued(self) -> int:
-        """How many of them wait for their turn, as far as is known."""
+        """How many of them wait for a slot, as far as is known."""
         return len(self._waiting) + sum(
             self._states.get(job, JobState.QUEUED) is JobState.QUEUED for job in self._jobs
         )
 
     @property
     def has_ends(self) -> bool:
-        """Whether there are ends to be taken."""
+        """Whether there are ends to collect."""
         return bool(self._ends)
 
     def take_ends(self) -> list[Event]:
-        """The ends of attempts that are in hand no more, for the journal."""
+        """Collect the ends of attempts, for the journal."""
         ends, self._ends = self._ends, []
         return ends
 
     def add(self, attempts: Sequence[Attempt]) -> None:
-        """Take attempts in hand that have just been claimed."""
+        """Track attempts that have just been claimed."""
         self._waiting += attempts
 
     def submit(self) -> None:
-        """Hand over what waits; what the scheduler does not take just now goes on waiting.
+        """Submit the waiting attempts; those that the scheduler cannot take now go on waiting.
 
         Raises:
             SchedulerError: The scheduler refuses a job.
@@ -138,10 +136,10 @@ class InHand:
                 part = self._waiting[: self._batch.array_size if self._batch else 1]
                 for name, attempt in zip(self._submitted(part), part, strict=True):
                     self._jobs[name] = attempt
-                    events.append(_job_event(attempt, name))
+                    events.append(job_event(attempt, name))
                 del self._waiting[: len(part)]
         except SchedulerUnavailableError as error:
-            self._leave_alone(error)
+            self._back_off(error)
         except SchedulerError as error:
             for attempt in self._waiting:
                 result = attempt.conclude(f"it could not be submitted: {error}")
@@ -160,8 +158,8 @@ class InHand:
             else [self._scheduler.submit(job) for job in jobs]
         )
 
-    def _leave_alone(self, error: SchedulerError) -> None:
-        """Ask the scheduler nothing for a while; what cannot be asked has not changed."""
+    def _back_off(self, error: SchedulerError) -> None:
+        """Do not contact the scheduler for a while; until it answers, nothing has changed."""
         self._next_poll = time.monotonic() + self._silence
         self._silence = min(2 * self._silence, _SILENCE[1])
         self._warned(f"the scheduler does not answer: {error}")
@@ -174,7 +172,7 @@ class InHand:
             self._cancel_jobs()
             self._states = self._scheduler.poll(list(self._jobs))
         except SchedulerError as error:
-            self._leave_alone(error)
+            self._back_off(error)
             return
         self._silence = _SILENCE[0]
         for job, state in self._states.items():
@@ -186,14 +184,15 @@ class InHand:
                 )
 
     def look_at_jobless(self) -> None:
-        """See which attempts have ended that no job stands for."""
+        """Check which attempts without a job have ended."""
         jobless, self._jobless = self._jobless, []
         for attempt in jobless:
             self._end(attempt, "it was killed")
 
     def _end(self, attempt: Attempt, otherwise: str) -> None:
+        """Note the end of an attempt whose job is over; `otherwise` is the reason if it has no result."""
         result = attempt.conclude(otherwise)
-        if result is None:
+        if result is None:  # its command is alive though its job is over
             self._jobless.append(attempt)
             return
         if self._is_overdue(result):
@@ -204,10 +203,10 @@ class InHand:
         cancelled = attempt in self.unwanted and not TrialState(result.get("state", "lost")).final
         self._ends.append(end_event(attempt, result, TrialState.CANCELLED if cancelled else None))
 
-    def _is_overdue(self, result: Mapping[str, Any]) -> bool:
-        """Whether an attempt was ended when its time was over.
+    def _is_overdue(self, result: ResultRecord) -> bool:
+        """Whether an attempt was ended because it was over its time limit.
 
-        Its own clock tells, which started a little after the scheduler's.
+        Its own clock decides, which started a little after the scheduler's.
         """
         limit = self._spec.resources.time_limit
         if limit is None or not str(result.get("reason")).startswith(ENDED_FROM_OUTSIDE):
@@ -215,16 +214,13 @@ class InHand:
         return bool(result["ended"] - result["started"] >= 0.9 * limit.total_seconds())
 
     def cancel(self, attempts: Collection[Attempt]) -> None:
-        """End those of some attempts that are in hand, as soon as the scheduler can be told.
-
-        None of them is tried again.
-        """
+        """End some active attempts as soon as the scheduler can be told. They are not tried again."""
         self.unwanted.update(attempts)
         self._to_cancel.update(attempts)
         try:
             self._cancel_jobs()
         except SchedulerUnavailableError as error:
-            self._leave_alone(error)
+            self._back_off(error)
         for attempt in [attempt for attempt in self._waiting if attempt in attempts]:
             self._waiting.remove(attempt)
             self._end(attempt, "it was never submitted")
@@ -236,26 +232,26 @@ class InHand:
         self._to_cancel.clear()
 
     def take_over(self, orphans: Sequence[TrialRecord], driver: str) -> None:
-        """Take trials in hand that nobody looks after: some have ended, some run on, some are dead.
+        """Take over trials without a driver: some have ended, some are running, some are dead.
 
         The caller holds the lock.
 
         Args:
             orphans: The trials.
-            driver: What the journal calls this driver.
+            driver: Name of this driver in the journal.
         """
         ours = self.attempts
         jobs, states = self._known(orphans)
         events: list[Event] = []
         for record in orphans:
-            attempt = self._store.attempt(record.id, record.attempt)
+            attempt = self._store.latest(record)
             events.append(self._store.take_over(record, driver))
             if attempt in ours:  # the journal had lost our claim
                 continue
             job = jobs.get(record.id, "")
             if not states.get(job, JobState.LOST).ended:
                 self._jobs[job] = attempt
-                events += [] if record.job else [_job_event(attempt, job)]
+                events += [] if record.job else [job_event(attempt, job)]
                 continue
             result = attempt.conclude("its driver was killed, and it wrote no result")
             if result is None:
@@ -267,29 +263,33 @@ class InHand:
     def _known(
         self, orphans: Sequence[TrialRecord]
     ) -> tuple[dict[str, str], Mapping[str, JobState]]:
-        """The jobs of some trials by their ids, found again where they were not written down, and the jobs' states."""
+        """The jobs of some trials by trial id, and the states of these jobs.
+
+        A batch system also finds jobs whose ids were lost.
+        """
         jobs = {record.id: record.job for record in orphans if record.job}
         if not orphans:
             return jobs, {}
         try:
             if self._batch and len(jobs) < len(orphans):
                 keys = {
-                    key_of(self._store.attempt(record.id, record.attempt)): record.id
+                    key_of(self._store.latest(record)): record.id
                     for record in orphans
                     if not record.job
                 }
                 jobs |= {keys[key]: job for key, job in self._batch.find(keys).items()}
             return jobs, self._scheduler.poll(list(jobs.values()))
         except SchedulerUnavailableError as error:
-            self._leave_alone(error)
+            self._back_off(error)
             return jobs, dict.fromkeys(jobs.values(), JobState.QUEUED)
 
     def end_all(self) -> None:
-        """End all jobs, wait until they have ended, and say in the journal that they were cancelled.
+        """End all jobs, wait for their end, and record in the journal that they were cancelled.
 
         Raises:
-            RunError: Jobs do not end, or that cannot be written.
+            RunError: Jobs do not end, or the journal cannot be written.
         """
+        # Also when this driver was interrupted: nothing of it may run on.
         self.cancel(self.attempts)
         end = time.monotonic() + _PATIENCE
         while self._jobs and time.monotonic() < end:
@@ -300,7 +300,3 @@ class InHand:
             self._store.write(self.take_ends())
         if self._jobs:
             raise RunError(f"{len(self._jobs)} jobs do not end although they were cancelled")
-
-
-def _job_event(attempt: Attempt, job: str) -> Event:
-    return {"event": "job", "trial": attempt.trial, "attempt": attempt.number, "job": job}

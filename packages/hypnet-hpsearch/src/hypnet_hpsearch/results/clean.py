@@ -1,6 +1,6 @@
-"""Deleting what trials wrote that were not good enough.
+"""Deletion of the output of trials that are not good enough.
 
-The results stay: in the journal, in `result.json`, in all tables.
+The results stay: in the journal, in `result.json` and in all tables.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.state.store import Store
 
-__all__ = ["Criterion", "Waste", "remove", "waste"]
+__all__ = ["Criterion", "Removable", "removable", "remove"]
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """Whose output goes.
+    """The trials whose output is to be deleted.
 
-    A trial goes if any of this says so; one that runs or waits stays.
+    A trial is chosen if any of these fields says so; trials that run or wait are not.
 
     Attributes:
-        worse_than: Those whose metric is worse than this number, or is no number.
+        worse_than: Trials whose metric is worse than this number, or is NaN.
         keep: All but this many of the best.
-        failed: Those that failed, were lost or were cancelled.
+        failed: Trials that failed, were lost or were cancelled.
     """
 
     worse_than: float | None = None
@@ -39,15 +39,15 @@ class Criterion:
     failed: bool = False
 
 
-class Waste(BaseModel):
+class Removable(BaseModel):
     """The output of one attempt at a trial.
 
     Attributes:
         trial: The trial's id.
-        state: How the trial stands.
+        state: The trial's state.
         metric: Its metric.
-        directory: What would be deleted.
-        size: How much that holds, in bytes.
+        directory: The directory to delete.
+        size: Its size in bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -59,22 +59,23 @@ class Waste(BaseModel):
     size: int
 
 
-def waste(store: Store, spec: SearchSpec, criterion: Criterion) -> list[Waste]:
-    """What misses a criterion and is there to be deleted.
+def removable(store: Store, spec: SearchSpec, criterion: Criterion) -> list[Removable]:
+    """The directories that a criterion selects.
 
-    Directories that a symbolic link leads to, or that lie outside the search's
-    directory, are never among it.
+    Directories that a symbolic link leads to, or that lie outside the search's directory,
+    are never among them.
     """
     root = store.directory.resolve()
     found = []
     for record in _chosen(store, spec, criterion):
         for number in range(1, record.attempt + 1):
             path = store.attempt(record.id, number).run
+            # A link anywhere on the way would lead elsewhere.
             expected = root / path.relative_to(store.directory)
             if path.is_dir() and not path.is_symlink() and path.resolve() == expected:
                 size = sum(_sizes(path))
                 found.append(
-                    Waste(
+                    Removable(
                         trial=record.id,
                         state=record.state,
                         metric=record.metric,
@@ -116,11 +117,11 @@ def _sizes(directory: Path) -> Iterator[int]:
             yield from _sizes(Path(entry.path))
 
 
-def remove(found: Iterable[Waste]) -> None:
-    """Delete. Symbolic links are deleted, not what they lead to.
+def remove(found: Iterable[Removable]) -> None:
+    """Delete directories. A symbolic link in them is deleted, its target is not.
 
     Raises:
-        RunError: Something cannot be deleted; what came before it is.
+        RunError: A directory cannot be deleted; those before it have been.
     """
     for one in found:
         try:

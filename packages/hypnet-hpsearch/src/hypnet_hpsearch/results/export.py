@@ -8,41 +8,37 @@ from typing import Any
 
 from hypnet_core.errors import RunError
 from hypnet_core.runs import read_json, to_yaml
-from hypnet_hpsearch.cli.schemas import TableDocument
-from hypnet_hpsearch.execution.control import found
 from hypnet_hpsearch.results.table import as_csv, best_of, results_of
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.ledger import TrialState
 from hypnet_hpsearch.state.store import Store
 
-__all__ = ["configuration", "nested", "results_as"]
+__all__ = ["configuration", "csv_of", "nested"]
 
 
-def results_as(store: Store, spec: SearchSpec, kind: str) -> str:
-    """All trials that were ever begun, best first, as `csv` or as `json`."""
+def csv_of(store: Store, spec: SearchSpec) -> str:
+    """All trials that are not running, best first, as CSV."""
     results = results_of(store, spec)
-    if kind == "csv":
-        return as_csv(
-            [one for one in results if one.state is not TrialState.RUNNING], spec.searched
-        )
-    document = TableDocument(metric=spec.metric, direction=spec.direction, trials=results)
-    return document.model_dump_json(indent=2, by_alias=True) + "\n"
+    return as_csv([one for one in results if one.state is not TrialState.RUNNING], spec.searched)
 
 
 def configuration(store: Store, spec: SearchSpec, trial: str, kind: str) -> str:
-    """The configuration of a trial as `yaml` or `json`: as its run resolved it, or else the options that the search gave it.
+    """The configuration of a trial, as YAML or JSON.
+
+    For an experiment it is the configuration that the run has resolved, if that can still
+    be read; otherwise it is the options that the search gave the trial.
 
     Args:
         store: The search's directory.
         spec: The search.
-        trial: The trial's id, its beginning, or `best`.
+        trial: Id of the trial, a unique prefix of it, or `best`.
         kind: `yaml` or `json`.
 
     Raises:
         RunError: There is no such trial, or its options are lost.
     """
     name = best_of(results_of(store, spec), store.directory).trial if trial == "best" else trial
-    record = found(store, [name])[0]
+    record = store.matching([name])[0]
     values = _resolved(store, record.id, record.attempt) if spec.experiment else None
     if values is None:
         if not record.options:
@@ -64,7 +60,7 @@ def _resolved(store: Store, trial: str, attempt: int) -> dict[str, Any] | None:
 
 
 def nested(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with dotted names as tables in tables.
+    """Options with dotted names as nested tables.
 
     Raises:
         RunError: An option is a value as well as a table of others.
@@ -80,6 +76,6 @@ def nested(options: Mapping[str, Any]) -> dict[str, Any]:
         for part in path:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise RunError(f"{name!r} lies within another option that has a value of its own")
+                raise RunError(f"{name!r} lies within another option, which has a value itself")
         place[last] = value
     return tree

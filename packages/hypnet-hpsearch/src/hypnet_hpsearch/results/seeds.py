@@ -1,9 +1,8 @@
-"""The same configuration with several seeds: where it comes from, and which runs can be reused."""
+"""One configuration with several seeds: where it comes from, and which finished runs can be reused."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,27 +13,29 @@ from typing import Any
 
 from hypnet_core.errors import ConfigError, RunError, did_you_mean
 from hypnet_core.runs import parse_value, read_json
-from hypnet_hpsearch.propose.grid import Plan
+from hypnet_hpsearch.propose.grid import GridProposer
 from hypnet_hpsearch.results.table import TrialResult, best_of, results_of
-from hypnet_hpsearch.spec.command import RUN_SUMMARY, attempt_content
-from hypnet_hpsearch.spec.spec import SEED, SearchSpec, load_spec
+from hypnet_hpsearch.spec.load import load_spec
+from hypnet_hpsearch.spec.spec import SEED, SearchSpec
 from hypnet_hpsearch.spec.values import flattened, text_of
+from hypnet_hpsearch.state.attempts import attempt_record
 from hypnet_hpsearch.state.ledger import TrialState
 from hypnet_hpsearch.state.store import Store
+from hypnet_hpsearch.trial.files import RESULT, RUN_SUMMARY, write_once
+from hypnet_hpsearch.trial.records import ResultRecord, json_number
 from hypnet_hpsearch.trial.summaries import NoMetricError, metric_in, numbers_in, read_summary
-from hypnet_hpsearch.trial.wrapper import RESULT, write_once
 
 __all__ = ["SeedRun", "Source", "adopt", "seeds_spec", "source_of"]
 
 
 @dataclass(frozen=True)
 class SeedRun:
-    """A finished run that stands for one seed.
+    """A finished run with one seed.
 
     Attributes:
         seed: The seed.
         options: The other options.
-        directory: What it wrote.
+        directory: The directory that it wrote to.
     """
 
     seed: int
@@ -44,10 +45,10 @@ class SeedRun:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a configuration comes from.
+    """The configuration to run with several seeds.
 
     Attributes:
-        fields: What a search over it says beside the options; see `SearchSpec`.
+        fields: The fields of its search other than the options; see `SearchSpec`.
         options: Its options, without the seed.
         runs: Finished runs of it.
     """
@@ -58,17 +59,17 @@ class Source:
 
 
 def source_of(path: Path, *, metric: str | None = None) -> Source:
-    """The configuration that a path leads to.
+    """Read the configuration from a path.
 
     Args:
-        path: A search's directory, whose best trial is taken; the directory of a run;
-            or a search file that gives one configuration.
-        metric: The metric. A run's directory names none; the others do.
+        path: The directory of a search, whose best trial is taken; the directory of a run;
+            or a search file with one configuration.
+        metric: The metric. It must be given for the directory of a run, which names none.
 
     Raises:
-        ConfigError: The file is impossible, or gives several configurations; or there
-            is no metric.
-        RunError: There is nothing of the kind, or the search has no result yet.
+        ConfigError: The file is invalid, or has several configurations; or there is no
+            metric.
+        RunError: The path leads to none of these, or the search has no result yet.
     """
     if (path / "search.json").exists():
         return _of_search(path, metric)
@@ -88,8 +89,8 @@ def _of_file(path: Path, metric: str | None) -> Source:
     )
     if several is not None:
         raise ConfigError(
-            f"{path}: {several!r} has several values, but seeds are gathered for one configuration:"
-            " run the search first, and name its directory to take the best"
+            f"{path}: {several!r} has several values, but only one configuration can be run with"
+            " several seeds: run the search first, and give its directory to take the best trial"
         )
     return Source(
         _fields(spec), {**spec.base, **{key: values[0] for key, values in spec.grid.items()}}
@@ -97,8 +98,7 @@ def _of_file(path: Path, metric: str | None) -> Source:
 
 
 def _of_search(path: Path, metric: str | None) -> Source:
-    store = Store(path.absolute())
-    store.glimpse()
+    store = Store.glimpsed(path)
     spec = store.spec
     results = results_of(store, spec)
     best = best_of(results, path)
@@ -113,7 +113,7 @@ def _of_search(path: Path, metric: str | None) -> Source:
 
 
 def _seed_of(spec: SearchSpec, result: TrialResult) -> int | None:
-    """The seed of a trial: the one that it was given, or the default of its experiment."""
+    """The seed of a trial: the one that it was given, or its experiment's default."""
     seed = result.options.get(SEED)
     if seed is None and spec.experiment:
         with suppress(RunError, KeyError, TypeError):
@@ -182,21 +182,21 @@ def seeds_spec(
     force: Sequence[str] = (),
     before: Sequence[int] = (),
 ) -> tuple[SearchSpec, list[SeedRun]]:
-    """The search that gathers seeds.
+    """The search over several seeds.
 
     Args:
         source: The configuration.
-        number: How many seeds.
-        ignore: Options, or groups of them, to leave to the program's defaults.
+        number: The number of seeds.
+        ignore: Options, or groups of them, to leave at the program's defaults.
         force: Options to change, as `key=value`.
-        before: Seeds that were gathered before.
+        before: Seeds of an earlier call.
 
     Returns:
-        The search, and the runs of the source that can be reused. What is ignored may
-        have been different there.
+        The search, and the runs of the source that can be reused. Their ignored options may
+        differ.
 
     Raises:
-        ConfigError: There is no option of a name to ignore, or what to force is no
+        ConfigError: An option to ignore does not exist, or one to change is not given as
             `key=value`.
     """
     options = dict(source.options)
@@ -212,9 +212,9 @@ def seeds_spec(
     for text in force:
         key, sign, value = text.partition("=")
         if not sign or not key:
-            raise ConfigError(f"{text!r} is no option: write key=value")
+            raise ConfigError(f"{text!r} is not an option: write key=value")
         if key == SEED:
-            raise ConfigError("the seed cannot be forced: all seeds are to differ")
+            raise ConfigError("the seed cannot be changed: all seeds must differ")
         options[key] = parse_value(value)
     wanted = {key: text_of(value, key) for key, value in options.items()}
     runs = [
@@ -231,49 +231,48 @@ def seeds_spec(
 
 
 def adopt(store: Store, spec: SearchSpec, runs: Iterable[SeedRun]) -> int:
-    """Take over finished runs as trials of a search; those that have no such metric are left to be run anew.
+    """Take over finished runs as trials of a search.
+
+    Runs without the metric are left out, so that their seeds are run again.
 
     Returns:
-        How many were taken over.
+        The number of runs taken over.
     """
-    plan = Plan(spec)
-    by_seed = {trial.options[SEED]: trial for trial in map(plan.trial, plan.order())}
+    proposer = GridProposer(spec)
+    by_seed = {trial.options[SEED]: trial for trial in map(proposer.trial, proposer.order())}
     adopted = 0
     with store.locked():
         store.write(list(store.recovered()))
         for run in runs:
             trial = by_seed.get(run.seed)
-            result = _result(spec, run)
-            if trial is None or result is None or trial.id in store.ledger.trials:
+            if trial is None or trial.id in store.ledger.trials:
                 continue
+            result = _result(spec, run, trial.id)
             attempt = store.attempt(trial.id, 1)
-            if not attempt.create(attempt_content(spec, trial.options, attempt)):
+            if result is None or not attempt.create(attempt_record(spec, trial.options, attempt)):
                 continue
             with suppress(OSError):  # the link is a convenience
                 attempt.run.symlink_to(run.directory)
-            write_once(
-                attempt.path / RESULT, json.dumps({"trial": trial.id, "attempt": 1, **result})
-            )
+            write_once(attempt.path / RESULT, json.dumps(result))
             store.write(list(store.recovered_attempts(trial.id)))
             adopted += 1
     return adopted
 
 
-def _result(spec: SearchSpec, run: SeedRun) -> dict[str, Any] | None:
-    """What the `result.json` of a run says."""
+def _result(spec: SearchSpec, run: SeedRun, trial: str) -> ResultRecord | None:
+    """The result record of a finished run; `None` if it has no usable metric."""
     parser, file = (spec.parser, spec.summary) if spec.command else ("json", RUN_SUMMARY)
     try:
         summary = read_summary(run.directory / file, parser, str(spec.cwd))
         metric = metric_in(summary, spec.metric, file)
     except NoMetricError:
         return None
-    numbers = {
-        key: value if math.isfinite(value) else str(value) for key, value in numbers_in(summary)
-    }
     return {
+        "trial": trial,
+        "attempt": 1,
         "state": "done",
-        "metric": metric if math.isfinite(metric) else str(metric),
-        "numbers": numbers,
+        "metric": json_number(metric),
+        "numbers": {key: json_number(value) for key, value in numbers_in(summary)},
         "reason": None,
         "reused": str(run.directory),
         "ended": time.time(),

@@ -1,4 +1,4 @@
-"""What several seeds of one configuration say: means and deviations, as data, text and files."""
+"""Statistics over several seeds of one configuration, as data, text and files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict
 
 from hypnet_core.errors import ConfigError, did_you_mean
 from hypnet_core.runs import write_atomic
-from hypnet_hpsearch.propose.grid import Plan
-from hypnet_hpsearch.spec.command import argument_text
+from hypnet_hpsearch.propose.grid import GridProposer
 from hypnet_hpsearch.spec.spec import SEED, SearchSpec
-from hypnet_hpsearch.state.ledger import TrialState
+from hypnet_hpsearch.spec.values import argument_text
+from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.state.store import Store
 
 __all__ = [
@@ -31,18 +31,18 @@ __all__ = [
 
 
 class KeySummary(BaseModel):
-    """What several seeds say about one number.
+    """Statistics of one number over several seeds.
 
     Attributes:
-        key: Its name in the summaries.
-        mean: The mean; `None` if no seed has such a number.
+        key: Name of the number in the summaries.
+        mean: The mean; `None` if no seed has a finite value.
         deviation: Sample standard deviation; `None` for fewer than two seeds.
-        error: Standard error of the mean, the deviation divided by the root of the
+        error: Standard error of the mean: the deviation divided by the square root of the
             count.
-        values: The number of each seed.
-        without_number: Seeds that have none, or NaN or an infinity; they are in no
-            mean.
-        decimals: With how many decimals it is shown; four significant digits if `None`.
+        values: The value of each seed.
+        without_number: Seeds whose value is missing, NaN or infinite; the statistics leave
+            them out.
+        decimals: Number of decimals to show; four significant digits if `None`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -57,14 +57,14 @@ class KeySummary(BaseModel):
 
 
 class SeedsSummary(BaseModel):
-    """What several seeds of one configuration say.
+    """Statistics over several seeds of one configuration.
 
     Attributes:
-        directory: The search that has gathered them.
+        directory: The search over the seeds.
         options: The configuration.
-        seeds: Those that are done.
-        failed: Those that are not.
-        keys: What was asked for.
+        seeds: Seeds that are done.
+        failed: Seeds that are not.
+        keys: The statistics of each number.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -77,26 +77,24 @@ class SeedsSummary(BaseModel):
 
 
 def summarise(store: Store, spec: SearchSpec, keys: Sequence[str] = ()) -> SeedsSummary:
-    """Add up what has been gathered.
+    """Compute the statistics.
 
     Args:
-        store: The search that has gathered seeds.
-        spec: It.
-        keys: Names of numbers in the summaries, or patterns such as `acc*`, each with
-            `:DECIMALS` behind it if wanted; the metric if there are none.
+        store: The search over the seeds.
+        spec: The same search.
+        keys: Names of numbers in the summaries, or patterns such as `acc*`, each optionally
+            followed by `:DECIMALS`; the metric if there are none.
 
     Raises:
-        ConfigError: No summary has such a number, or the decimals are no number.
+        ConfigError: No summary has such a number, or the decimals are invalid.
     """
     numbers: dict[int, dict[str, float]] = {}
-    plan = Plan(spec)
-    for trial in map(plan.trial, plan.order()):
+    proposer = GridProposer(spec)
+    for trial in map(proposer.trial, proposer.order()):
         record = store.ledger.trials.get(trial.id)
         if record is None or record.state is not TrialState.DONE or record.metric is None:
             continue
-        result = store.attempt(trial.id, record.attempt).result() or {}
-        found = {key: float(value) for key, value in (result.get("numbers") or {}).items()}
-        numbers[trial.options[SEED]] = {**found, spec.metric: record.metric}
+        numbers[trial.options[SEED]] = {**_numbers(store, record), spec.metric: record.metric}
     known = list(dict.fromkeys(key for found in numbers.values() for key in found))
     chosen: dict[str, int | None] = {}
     for text in keys or [spec.metric]:
@@ -114,11 +112,18 @@ def summarise(store: Store, spec: SearchSpec, keys: Sequence[str] = ()) -> Seeds
     )
 
 
+def _numbers(store: Store, record: TrialRecord) -> dict[str, float]:
+    """The numbers in a trial's result."""
+    result = store.latest(record).result()
+    numbers = (None if result is None else result.get("numbers")) or {}
+    return {key: float(value) for key, value in numbers.items() if value is not None}
+
+
 def name_and_decimals(text: str) -> tuple[str, int | None]:
-    """What stands before and behind the colon.
+    """Split a text at its last colon.
 
     Raises:
-        ConfigError: What stands behind it is no number of decimals.
+        ConfigError: The part after the colon is not a number of decimals.
 
     Example:
         >>> name_and_decimals("accuracy:2"), name_and_decimals("loss")
@@ -128,7 +133,7 @@ def name_and_decimals(text: str) -> tuple[str, int | None]:
     if not sign:
         return text, None
     if not decimals.isdecimal() or int(decimals) > 20:
-        raise ConfigError(f"{text!r}: decimals are a number from 0 to 20, as in accuracy:2")
+        raise ConfigError(f"{text!r}: decimals must be a number from 0 to 20, as in accuracy:2")
     return name, int(decimals)
 
 
@@ -150,15 +155,15 @@ def _key_summary(
 
 
 def as_text(summary: SeedsSummary, *, error: bool = False) -> str:
-    """A summary for people: for each number the mean, and its standard deviation or the standard error of the mean."""
-    lines = [f"{_line(one, error=error)}" for one in summary.keys]
+    """A summary for people: the mean of each number, with its standard deviation or error."""
+    lines = [_line(one, error=error) for one in summary.keys]
     lines.append("")
     lines += [f"seeds: {' '.join(map(str, summary.seeds)) or 'none'}"]
     lines += [f"failed: {' '.join(map(str, summary.failed))}"] if summary.failed else []
-    lines += [
-        "options:"
-        f" {' '.join(f'{key}={shlex.quote(argument_text(value))}' for key, value in summary.options.items())}"
-    ]
+    options = (
+        f"{key}={shlex.quote(argument_text(value))}" for key, value in summary.options.items()
+    )
+    lines += [f"options: {' '.join(options)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -181,7 +186,7 @@ def write_summary(summary: SeedsSummary, *, error: bool = False) -> None:
     """Write `seeds_summary.txt` and `seeds_summary.json` into the search's directory.
 
     Raises:
-        RunError: That is not possible.
+        RunError: They cannot be written.
     """
     directory = Path(summary.directory)
     write_atomic(directory / "seeds_summary.txt", as_text(summary, error=error))

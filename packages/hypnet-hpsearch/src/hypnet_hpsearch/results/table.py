@@ -1,4 +1,4 @@
-"""The results of a search: rows, best first, and the CSV that holds them."""
+"""The table of results, best first, and the CSV file that holds it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 from hypnet_core.errors import RunError
 from hypnet_core.runs import write_atomic
-from hypnet_hpsearch.spec.command import argument_text
 from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.spec.values import argument_text
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.state.store import Store
 
@@ -26,14 +26,14 @@ class TrialResult(BaseModel):
     """One trial of a search, as tables and `--json` show it.
 
     Attributes:
-        trial: Its id.
+        trial: The trial's id.
         state: `running`, `done`, `pruned`, `failed`, `lost` or `cancelled`.
         metric: Its result; `None` if there is none.
-        options: All of its options.
+        options: All options.
         seconds: How long its latest attempt ran.
         attempt: Number of the latest attempt.
-        reason: Why it failed, or what is odd about its result.
-        directory: What the latest attempt wrote.
+        reason: Why it failed, or a remark about its result.
+        directory: The directory that the latest attempt wrote to.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -49,23 +49,23 @@ class TrialResult(BaseModel):
 
 
 class SearchStatus(BaseModel):
-    """How a search stands.
+    """The status of a search: how many trials are in each state, and the best one.
 
     Attributes:
-        name: Its name.
+        name: Name of the search.
         directory: Its directory.
-        metric: What says how good a trial is.
-        direction: Whether a large metric is good, or a small one.
-        total: Trials in all.
-        done: Those that have a result.
+        metric: The metric that rates a trial.
+        direction: `maximize` or `minimize`.
+        total: Number of trials.
+        done: Trials that have a result.
         without_number: Those among them whose metric is NaN or infinite.
-        pruned: Those that a pruner has ended early.
-        running: Those that a driver has claimed.
-        failed: Those whose latest attempt went wrong.
-        lost: Those whose latest attempt vanished.
-        cancelled: Those whose latest attempt was ended on request.
-        missing: Those that were never begun.
-        best: The best of those that are done.
+        pruned: Trials that a pruner has ended early.
+        running: Trials that a driver has claimed.
+        failed: Trials whose latest attempt failed.
+        lost: Trials whose latest attempt vanished.
+        cancelled: Trials whose latest attempt was ended on request.
+        missing: Trials that were never begun.
+        best: The best trial that is done.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -87,7 +87,7 @@ class SearchStatus(BaseModel):
 
 
 def results_of(store: Store, spec: SearchSpec) -> list[TrialResult]:
-    """All trials that were ever begun: those with a result first, best on top, then the others by their state."""
+    """All trials that were ever begun: those with a score first, best on top, then the others by state."""
     states = list(TrialState)
 
     def rank(record: TrialRecord) -> tuple[int, float, str]:
@@ -103,6 +103,7 @@ def results_of(store: Store, spec: SearchSpec) -> list[TrialResult]:
 
 
 def _result(store: Store, record: TrialRecord) -> TrialResult:
+    # Without validation, which would take seconds for a million trials.
     return TrialResult.model_construct(
         trial=record.id,
         state=record.state,
@@ -111,7 +112,7 @@ def _result(store: Store, record: TrialRecord) -> TrialResult:
         seconds=record.seconds,
         attempt=record.attempt,
         reason=record.reason,
-        directory=str(store.attempt(record.id, record.attempt).run),
+        directory=str(store.latest(record).run),
     )
 
 
@@ -119,7 +120,7 @@ def best_of(results: Sequence[TrialResult], directory: Path) -> TrialResult:
     """The best of some results that are in order.
 
     Raises:
-        RunError: None of them has a number for a metric.
+        RunError: None of them has a finite metric.
     """
     best = next(iter(results), None)
     if best is None or best.metric is None or not math.isfinite(best.metric):
@@ -128,7 +129,7 @@ def best_of(results: Sequence[TrialResult], directory: Path) -> TrialResult:
 
 
 def status_of(store: Store, spec: SearchSpec) -> SearchStatus:
-    """How a search stands, as of the store's latest refresh."""
+    """The status of a search, as of the store's latest refresh."""
     records = store.ledger.trials.values()
     counts = store.ledger.counts()
     with_score = (record for record in records if record.score is not None)
@@ -148,9 +149,9 @@ def status_of(store: Store, spec: SearchSpec) -> SearchStatus:
 
 
 class ResultsFile:
-    """Keeps `results.csv` up to date: best trial first, one column for each option that is searched.
+    """Keeps `results.csv` up to date: best trial first, one column for each searched option.
 
-    It is written anew at most every second, and less often where writing takes long.
+    It is written at most once a second, and less often if writing takes long.
 
     Args:
         store: The search's directory.
@@ -158,7 +159,7 @@ class ResultsFile:
 
     Attributes:
         path: The file.
-        outdated: Whether something has happened since it was written.
+        outdated: Whether anything has changed since it was written.
     """
 
     def __init__(self, store: Store, spec: SearchSpec) -> None:
@@ -168,15 +169,15 @@ class ResultsFile:
         self._next = 0.0
 
     def update(self) -> None:
-        """Write it if it is outdated, unless that was done just now."""
+        """Write the file if it is outdated, unless it was written just now."""
         if self.outdated and time.monotonic() >= self._next:
             self.write()
 
     def write(self) -> None:
-        """Write it.
+        """Write the file.
 
         Raises:
-            RunError: That is not possible.
+            RunError: It cannot be written.
         """
         started = time.monotonic()
         ended = [
@@ -186,12 +187,13 @@ class ResultsFile:
         ]
         write_atomic(self.path, as_csv(ended, self._spec.searched))
         self.outdated = False
+        # A million rows take long to write, so spend at most 5 % of the time on it.
         now = time.monotonic()
         self._next = now + max(1.0, 20 * (now - started))
 
 
 def as_csv(results: Iterable[TrialResult], options: Sequence[str]) -> str:
-    """Results as CSV, with a line of headings."""
+    """Results as CSV, with a header."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(

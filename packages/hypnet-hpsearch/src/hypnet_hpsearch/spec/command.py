@@ -1,4 +1,4 @@
-"""From a trial's options to the command line that runs it: always a list of arguments, never a shell string."""
+"""Command lines of trials: lists of arguments, without any shell."""
 
 from __future__ import annotations
 
@@ -12,22 +12,13 @@ from typing import Any
 
 from hypnet_core.errors import ConfigError, did_you_mean
 from hypnet_hpsearch.spec.spec import RESERVED, SearchSpec, Style
-from hypnet_hpsearch.state.attempts import Attempt
+from hypnet_hpsearch.spec.values import argument_text
 
-__all__ = ["argument_text", "attempt_content", "check_command", "command_line", "override"]
-
-DIRECTORY_VARIABLE = "HYPNET_TRIAL_DIR"
-"""Environment variable that names the directory that a trial may write to."""
-
-RUN_METRICS = "metrics.jsonl"
-"""Where a run of an experiment writes its metrics, step by step."""
-
-RUN_SUMMARY = "summary.json"
-"""What a run of an experiment calls its results."""
+__all__ = ["check_command", "command_line", "override", "written_options"]
 
 _OPTIONS = "{options}"
 _PLACEHOLDER = re.compile(r"\{\{|\{([^\W\d][^\s{}]*)\}")
-# What YAML takes for a line break or refuses, though JSON lets it stand.
+# Characters that YAML refuses or reads as line breaks, though JSON allows them.
 _NOT_FOR_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
@@ -41,19 +32,10 @@ def command_line(spec: SearchSpec, options: Mapping[str, Any], out: Path) -> tup
     """
     if spec.command is None:
         overrides = [override(key, value) for key, value in options.items()]
-        # -P: as with the command `hypnet` itself, nothing in the working directory is
-        # imported.
-        return (
-            sys.executable,
-            "-P",
-            "-m",
-            "hypnet_core.cli.main",
-            "run",
-            str(spec.experiment),
-            *overrides,
-            "--out",
-            str(out),
-        )
+        # -P, as for the command `hypnet` itself: modules in the working directory must
+        # not shadow installed ones.
+        hypnet = [sys.executable, "-P", "-m", "hypnet_core.cli.main"]
+        return (*hypnet, "run", str(spec.experiment), *overrides, "--out", str(out))
     used = _placeholders(spec.command)
     left = {key: value for key, value in options.items() if key not in used}
     argv: list[str] = []
@@ -64,31 +46,10 @@ def command_line(spec: SearchSpec, options: Mapping[str, Any], out: Path) -> tup
     return tuple(argv)
 
 
-def attempt_content(
-    spec: SearchSpec, options: Mapping[str, Any], attempt: Attempt
-) -> dict[str, Any]:
-    """What an attempt's `attempt.json` says.
-
-    Args:
-        spec: The search.
-        options: All options of the trial.
-        attempt: The attempt.
-    """
-    return {
-        "trial": attempt.trial,
-        "attempt": attempt.number,
-        "options": options,
-        "argv": command_line(spec, options, attempt.run),
-        "cwd": str(spec.cwd),
-        "env": {DIRECTORY_VARIABLE: str(attempt.run)},
-        "summary": str(attempt.run / (spec.summary if spec.command else RUN_SUMMARY)),
-        "metric": spec.metric,
-        "parser": spec.parser if spec.command else "json",
-    }
-
-
 def override(key: str, value: Any) -> str:
-    """An option as `hypnet run` takes it, `key=value`; text is quoted, so that any text arrives as it is.
+    """An option as `hypnet run` takes it, `key=value`.
+
+    Text is quoted, so that any text arrives unchanged.
 
     Example:
         >>> override("name", "yes"), override("lr", float("inf")), override("hidden", [50, None])
@@ -98,13 +59,14 @@ def override(key: str, value: Any) -> str:
 
 
 def _flow(value: Any) -> str:
-    """A value in YAML's flow style: JSON, but for NaN and infinities, which JSON lacks, and some rare characters."""
+    """A value in YAML's flow style.
+
+    It differs from JSON in NaN and the infinities, and in how some rare characters are
+    escaped.
+    """
     if isinstance(value, Mapping):
-        return (
-            "{"
-            + ", ".join(f"{_flow(str(key))}: {_flow(inner)}" for key, inner in value.items())
-            + "}"
-        )
+        items = (f"{_flow(str(key))}: {_flow(inner)}" for key, inner in value.items())
+        return "{" + ", ".join(items) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, float) and not math.isfinite(value):
@@ -137,23 +99,12 @@ def written_options(options: Mapping[str, Any], style: Style) -> list[str]:
     return arguments
 
 
-def argument_text(value: Any) -> str:
-    """A value as an external command gets it: text as it is, numbers as Python writes them (`nan`, `inf`), all else as JSON.
-
-    Example:
-        >>> [argument_text(value) for value in ("a b", 1e-5, float("nan"), True, None, [1, "x"])]
-        ['a b', '1e-05', 'nan', 'true', 'null', '[1, "x"]']
-    """
-    if isinstance(value, str):
-        return value
-    return str(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
-
-
 def check_command(spec: SearchSpec) -> None:
-    """Check that the command's template uses every option and names none that there is not.
+    """Check that the command uses every option, and has no unknown placeholder.
 
     Raises:
-        ConfigError: It does not.
+        ConfigError: It does not use an option, or a placeholder is unknown or
+            misplaced.
     """
     if spec.command is None:
         return
@@ -162,14 +113,15 @@ def check_command(spec: SearchSpec) -> None:
     for name in used:
         if name not in options and name not in RESERVED:
             raise ConfigError(
-                f"the command names {{{name}}}, which is no option of the"
-                f" search{did_you_mean(name, [*options, *RESERVED])} (write {{{{ for a plain brace)"
+                f"the command names {{{name}}}, which is not an option of the"
+                f" search{did_you_mean(name, [*options, *RESERVED])} (write {{{{ for a literal"
+                " brace)"
             )
     for item in spec.command:
         if "options" in _placeholders([item]) and item != _OPTIONS:
             raise ConfigError(
-                f"{_OPTIONS} stands for several arguments, so it must be one of its own, not part"
-                f" of {item!r}"
+                f"{_OPTIONS} stands for several arguments, so it must be an argument of its own,"
+                f" not part of {item!r}"
             )
     unused = [key for key in options if key not in used]
     if unused and "options" not in used:
@@ -184,6 +136,8 @@ def _placeholders(items: Iterable[str]) -> set[str]:
 
 
 def _filled(item: str, options: Mapping[str, Any], out: Path) -> str:
+    """An argument with its placeholders replaced, in one pass: values are not expanded again."""
+
     def value(found: re.Match[str]) -> str:
         name = found[1]
         if not name:

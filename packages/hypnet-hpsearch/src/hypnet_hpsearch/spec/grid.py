@@ -14,18 +14,18 @@ from hypnet_hpsearch.spec.values import sameness, text_of, value_of
 __all__ = ["Cell", "Condition", "Grid", "KnownTexts", "expand"]
 
 Cell: TypeAlias = tuple[str, ...]
-"""One configuration: the JSON text of each key's value, in the order of the grid's keys."""
+"""One configuration: the canonical text of each key's value, in the order of the keys."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """An exception from a grid: where a configuration has these values, other ones are searched instead.
+    """An exception from a grid: configurations with certain values are searched with others instead.
 
     Attributes:
         when: For each key the values that match; all keys must match.
         then: For each key the values to search instead.
-        optional: Skip the condition where the grid lacks one of its keys, rather than
-            refuse it.
+        optional: Skip the condition if the grid lacks one of its keys, rather than refuse
+            it.
     """
 
     when: Mapping[str, Sequence[Any]]
@@ -33,7 +33,7 @@ class Condition:
     optional: bool = False
 
     def reason_to_skip(self, number: int, keys: Sequence[str]) -> str:
-        """Why the condition does not apply where there are only these keys; empty if it does."""
+        """Why the condition does not apply to a grid with these keys; empty if it does."""
         missing = [key for key in (*self.when, *self.then) if key not in keys]
         if not (missing and self.optional):
             return ""
@@ -41,11 +41,10 @@ class Condition:
 
 
 class Grid:
-    r"""All combinations of some values, or what conditions made of them.
+    """All combinations of the values of some keys, or a list of configurations.
 
-    The cells of a plain grid are computed when they are asked for, so one of $10^6$
-    cells takes no more memory than its values. The last key varies fastest, as in
-    `itertools.product`.
+    The cells of a plain grid are computed on demand, so a grid of $10^6$ cells takes no
+    more memory than its values. The last key varies fastest, as in `itertools.product`.
 
     Args:
         values: For each key its values.
@@ -66,7 +65,7 @@ class Grid:
 
     @classmethod
     def of(cls, keys: Sequence[str], cells: Iterable[Cell]) -> Self:
-        """Exactly these cells."""
+        """A grid of exactly these cells."""
         grid = cls({})
         grid.keys, grid._explicit = tuple(keys), list(cells)
         return grid
@@ -100,12 +99,12 @@ def _axis(key: str, values: Sequence[Any]) -> tuple[str, ...]:
 
 
 def expand(grid: Grid, conditions: Sequence[Condition]) -> tuple[Grid, list[str]]:
-    """Apply conditions to a grid, one after the other.
+    """Apply conditions to a grid in order.
 
-    Each condition looks at the configurations that its predecessors left. One that
+    Each condition sees the configurations that its predecessors left. A configuration that
     matches is replaced by all combinations of the values of `then`; the others stay.
-    Configurations that become equal are one. A condition is not tested again: if a
-    later one makes configurations that it would match, they stay as they are, and a
+    Configurations that become equal are merged. A condition does not apply twice: if a
+    later one produces configurations that it would match, they stay as they are, and a
     remark says so.
 
     Args:
@@ -113,7 +112,7 @@ def expand(grid: Grid, conditions: Sequence[Condition]) -> tuple[Grid, list[str]
         conditions: In the order in which they apply.
 
     Returns:
-        The configurations, and remarks about conditions that do nothing or contradict
+        The configurations, and remarks about conditions that have no effect or contradict
         each other.
 
     Raises:
@@ -141,10 +140,10 @@ def expand(grid: Grid, conditions: Sequence[Condition]) -> tuple[Grid, list[str]
 
 
 class KnownTexts:
-    """The texts of all values that a key may have, so that 1 in a condition finds 1.0 in the grid.
+    """The texts of all values of each key, so that 1 in a condition finds 1.0 in the grid.
 
     Args:
-        axes: For each key the texts of its values; none where any number will do.
+        axes: For each key the texts of its values; none if any number is allowed.
     """
 
     def __init__(self, axes: Mapping[str, Sequence[str]]) -> None:
@@ -157,7 +156,7 @@ class KnownTexts:
         """The texts of the values in one part of a condition.
 
         Raises:
-            ConfigError: A key is unknown, or has no values; or there are no keys.
+            ConfigError: The part is empty, or a key is unknown or has no values.
         """
         if not values:
             raise ConfigError(f"condition {number}: {part!r} is empty")
@@ -168,8 +167,8 @@ class KnownTexts:
         if key not in self._axes:
             raise ConfigError(
                 f"condition {number} names {key!r}, which is not in the"
-                f" grid{did_you_mean(key, self._axes)} (give it there one value, its default, to"
-                " search others under a condition)"
+                f" grid{did_you_mean(key, self._axes)} (to search an option under a condition only,"
+                " list its default value in the grid)"
             )
         if not values:
             raise ConfigError(f"{where} has no values")
@@ -186,7 +185,7 @@ class KnownTexts:
 
 
 class _Applied:
-    """One condition, prepared for the cells of one grid."""
+    """A condition whose keys are resolved to positions in the cells of one grid."""
 
     def __init__(
         self, number: int, known: KnownTexts, condition: Condition, keys: Sequence[str]
@@ -212,6 +211,7 @@ class _Applied:
                 result[cell] = None
                 continue
             self._matched += 1
+            # Positions that `then` does not name keep their values.
             changed = list(cell)
             for replacement in replacements:
                 for place, text in zip(places, replacement, strict=True):
@@ -235,7 +235,5 @@ class _Applied:
         if not broken:
             return []
         count = f"{broken} configuration{'s' * (broken > 1)}"
-        return [
-            f"condition {self.number} is contradicted by later ones: {count} would match it again"
-            " and differ from it"
-        ]
+        remark = f"condition {self.number} is contradicted by later ones: {count} would match it"
+        return [f"{remark} again and differ from it"]

@@ -11,27 +11,27 @@ __all__ = ["RangeSpec"]
 
 Number: TypeAlias = int | Annotated[float, Field(allow_inf_nan=False)]
 
-_DIGITS = (
-    12  # enough for any range, and fewer than those in which two machines' logarithms may differ
-)
+# Significant digits: enough for any range, and few enough to hide how the logarithms of
+# two machines may differ.
+_DIGITS = 12
 
 
 class RangeSpec(BaseModel):
-    """All numbers from `low` to `high`, both of them included.
+    """All numbers from `low` to `high`, both included.
 
     Attributes:
         low: The smallest number.
         high: The largest.
-        log: Draw evenly from the logarithms, so that each power of ten is as likely as
-            any other.
-        integer: Only whole numbers.
+        log: Draw uniformly in the logarithm, so that every power of ten is equally likely.
+        integer: Only integers.
         step: Only `low`, `low + step`, `low + 2 step`, …
 
     Example:
         >>> rate = RangeSpec(low=1e-4, high=1e-2, log=True)
         >>> rate.at(0.0), rate.at(0.5)
         (0.0001, 0.001)
-        >>> [RangeSpec(low=16, high=64, integer=True, step=16).at(place / 4) for place in range(4)]
+        >>> width = RangeSpec(low=16, high=64, integer=True, step=16)
+        >>> [width.at(place / 4) for place in range(4)]
         [16, 32, 48, 64]
     """
 
@@ -56,13 +56,13 @@ class RangeSpec(BaseModel):
                 value = getattr(self, name)
                 if value is not None and value != int(value):
                     raise ValueError(
-                        f"{name} must be a whole number where 'integer' is true, is {value!r}"
+                        f"{name} must be an integer because 'integer' is true, is {value!r}"
                     )
         return self
 
     @property
     def count(self) -> int | None:
-        """How many numbers there are to choose from; `None` if that is no sensible question."""
+        """How many numbers there are to choose from; `None` for a continuous range."""
         if self.integer:
             return int((self.high - self.low) // (self.step or 1)) + 1
         return (
@@ -70,7 +70,7 @@ class RangeSpec(BaseModel):
         )
 
     def at(self, place: float) -> int | float:
-        """The number at a place from 0 (the smallest) to just below 1."""
+        """The number at a position from 0 (the smallest) to just below 1."""
         if self.log:
             return self._at_in_logarithms(place)
         if self.count is None:
@@ -79,9 +79,8 @@ class RangeSpec(BaseModel):
         return int(number) if self.integer else self._rounded(number)
 
     def _at_in_logarithms(self, place: float) -> int | float:
-        margin = (
-            0.5 if self.integer else 0.0
-        )  # a whole number stands for all that would be rounded to it
+        # An integer stands for all numbers that round to it, at the ends too.
+        margin = 0.5 if self.integer else 0.0
         low, high = math.log(self.low - margin), math.log(self.high + margin)
         number = math.exp(low + place * (high - low))
         return (

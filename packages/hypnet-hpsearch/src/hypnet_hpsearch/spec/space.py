@@ -1,31 +1,32 @@
-"""What samplers that do not go through a whole grid choose from."""
+"""Search spaces of samplers that do not run a whole grid."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from hypnet_core.errors import ConfigError
 from hypnet_hpsearch.spec.grid import Cell, Condition, Grid, KnownTexts
 from hypnet_hpsearch.spec.ranges import RangeSpec
+from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.spec.values import text_of
 
-__all__ = ["Choose", "Domain", "Space", "drawn"]
+__all__ = ["Choose", "Domain", "Space", "conditions_of", "drawn"]
 
 Domain: TypeAlias = tuple[str, ...] | RangeSpec
-"""The texts of some values, or a range."""
+"""The canonical texts of some values, or a range."""
 
 Choose: TypeAlias = Callable[[str, Domain], str]
-"""Chooses the text of a value, given the choice's name and what there is to choose from."""
+"""Chooses the text of a value, given the name of the choice and its domain."""
 
-_PATIENCE = 20
+_PATIENCE = 20  # draws without news per known configuration
 
 
 @dataclass
-class _Exception:
-    """A condition, resolved: the texts that match, and for each key the name of the choice and the texts to choose from instead."""
+class _Resolved:
+    """A condition with the texts that match, and the choice that replaces each key's."""
 
     when: dict[str, frozenset[str]]
     then: dict[str, tuple[str, tuple[str, ...]]]
@@ -33,12 +34,11 @@ class _Exception:
 
 
 class Space:
-    """Configurations of lists and ranges, one of which is chosen value by value.
+    """A space of lists and ranges, from which configurations are chosen value by value.
 
-    Conditions apply to each configuration as they do to a grid: one after the other,
-    each to what its predecessors left. Where a grid would be searched with all values
-    of `then`, one of them is chosen. A value that a condition replaces is not chosen at
-    all.
+    Conditions apply to each configuration as they do to a grid: in order, each to the
+    result of its predecessors. Where a grid would be searched with all values of `then`,
+    one of them is chosen. A value that a condition replaces is not chosen at all.
 
     Args:
         grid: The lists.
@@ -49,8 +49,8 @@ class Space:
         keys: Those of the lists, then those of the ranges.
 
     Raises:
-        ConfigError: A condition names a key that there is not, or asks when a range of
-            real numbers has a certain value.
+        ConfigError: A condition names an unknown key, or compares a range of real numbers
+            with a value.
     """
 
     def __init__(
@@ -65,15 +65,20 @@ class Space:
                 for key, domain in self.domains.items()
             }
         )
-        self._exceptions: dict[int, _Exception] = {}
+        self._conditions: dict[int, _Resolved] = {}
         for number, condition in enumerate(conditions, 1):
             reason = condition.reason_to_skip(number, self.keys)
             if reason:
                 self._skipped.append(reason)
             else:
-                self._exceptions[number] = self._resolved(number, condition, known)
+                self._conditions[number] = self._resolved(number, condition, known)
 
-    def _resolved(self, number: int, condition: Condition, known: KnownTexts) -> _Exception:
+    @classmethod
+    def of(cls, spec: SearchSpec) -> Self:
+        """The space of a search."""
+        return cls(Grid(spec.grid), spec.ranges, conditions_of(spec))
+
+    def _resolved(self, number: int, condition: Condition, known: KnownTexts) -> _Resolved:
         for key in condition.when:
             domain = self.domains.get(key)
             if isinstance(domain, RangeSpec) and not domain.integer:
@@ -89,13 +94,13 @@ class Space:
             )
             for part, values in (("when", condition.when), ("then", condition.then))
         )
-        return _Exception(
+        return _Resolved(
             {key: frozenset(texts) for key, texts in when.items()},
             {key: (f"{key} (condition {number})", texts) for key, texts in then.items()},
         )
 
     def _whole(self, key: str, value: Any) -> Any:
-        """The value, as an integer where the key has a range of them."""
+        """The value, as an integer if the key has a range of integers."""
         domain = self.domains.get(key)
         whole = (
             isinstance(domain, RangeSpec)
@@ -106,8 +111,8 @@ class Space:
         return int(value) if whole else value
 
     def remarks(self) -> list[str]:
-        """What is odd about the conditions, as far as configurations have been chosen."""
-        unused = [number for number, exception in self._exceptions.items() if not exception.matched]
+        """Conditions that have no effect, judging by the configurations chosen so far."""
+        unused = [number for number, condition in self._conditions.items() if not condition.matched]
         return [
             *self._skipped,
             *(f"condition {number} matches none of the configurations drawn" for number in unused),
@@ -123,33 +128,41 @@ class Space:
         def value(key: str) -> str:
             if key not in chosen:
                 name, domain = sources[key]
-                single = not isinstance(domain, RangeSpec) and len(domain) == 1
-                chosen[key] = domain[0] if single else choose(name, domain)  # type: ignore[index]
+                # A sampler need not know of an option without alternatives.
+                if not isinstance(domain, RangeSpec) and len(domain) == 1:
+                    chosen[key] = domain[0]
+                else:
+                    chosen[key] = choose(name, domain)
             return chosen[key]
 
-        for exception in self._exceptions.values():
-            if all(value(key) in texts for key, texts in exception.when.items()):
-                exception.matched = True
-                for key, source in exception.then.items():
+        for condition in self._conditions.values():
+            if all(value(key) in texts for key, texts in condition.when.items()):
+                condition.matched = True
+                for key, source in condition.then.items():
                     chosen.pop(key, None)
                     sources[key] = source
         return tuple(map(value, self.keys))
 
 
-def drawn(space: Space, seed: int, count: int) -> tuple[list[Cell], list[str]]:
-    """Different configurations, drawn at random.
+def conditions_of(spec: SearchSpec) -> list[Condition]:
+    """The conditions of a search."""
+    return [Condition(part.when, part.then, part.optional) for part in spec.conditions]
 
-    A value depends on nothing but the seed, the number of the draw and its key: neither
-    on how many are drawn, nor on other keys, nor on the version of Python. So a larger
-    count begins with the same configurations.
+
+def drawn(space: Space, seed: int, count: int) -> tuple[list[Cell], list[str]]:
+    """Draw different configurations at random.
+
+    A value depends only on the seed, the number of the draw and its key. The number of
+    draws, the other keys and the version of Python do not matter, so a larger count begins
+    with the same configurations.
 
     Args:
-        space: What is drawn from.
+        space: The space.
         seed: The seed.
         count: How many are wanted.
 
     Returns:
-        The configurations, fewer where there are no more; and remarks.
+        The configurations, fewer if the space is smaller; and remarks.
     """
     cells: dict[Cell, None] = {}
     number = misses = 0
@@ -165,7 +178,7 @@ def drawn(space: Space, seed: int, count: int) -> tuple[list[Cell], list[str]]:
 
 
 class _Draw:
-    """Chooses at random."""
+    """The random choices of one draw."""
 
     def __init__(self, seed: int, number: int) -> None:
         self._name = f"{seed}:{number}:"

@@ -1,8 +1,8 @@
-"""Option values as text: one value, one text.
+"""Option values as canonical text.
 
-A search never holds its configurations as dictionaries. Each value is turned into JSON
-once; a configuration is a tuple of such texts, which is small, compares and hashes
-fast, and gives the same trial id wherever and whenever it is computed.
+A search does not hold its configurations as dictionaries. Each value is converted to
+JSON once; a configuration is a tuple of such texts, which is small, compares and hashes
+fast, and gives the same trial id on every machine.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ from hypnet_core.errors import ConfigError
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
-__all__ = ["flattened", "sameness", "text_of", "value_of"]
+__all__ = ["argument_text", "flattened", "sameness", "text_of", "value_of"]
 
 
 def text_of(value: Any, where: str) -> str:
-    """The JSON of a value: keys sorted, no spaces, NaN and infinities as `NaN`, `Infinity`, `-Infinity`.
+    """The canonical JSON of a value.
+
+    Keys are sorted and there are no spaces; NaN and the infinities are written as `NaN`,
+    `Infinity` and `-Infinity`.
 
     Args:
-        value: What TOML, YAML or JSON can hold; no dates.
-        where: What the message about an impossible value begins with.
+        value: A value that TOML, YAML or JSON can hold, except dates.
+        where: Prefix of the error message.
 
     Raises:
-        ConfigError: The value is no such thing, or holds a NUL character, which no
-            process can be given.
+        ConfigError: The value cannot be written as JSON, or contains a NUL character,
+            which no process can receive.
 
     Example:
         >>> text_of({"b": [1, 2.0], "a": None}, "grid")
@@ -41,28 +44,46 @@ def text_of(value: Any, where: str) -> str:
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{where}: {type(value).__name__} {str(value)[:40]!r} is no text, number, list or"
-            f" table: {error}"
+            f"{where}: {type(value).__name__} {str(value)[:40]!r} is not text, a number, a list or"
+            f" a table: {error}"
         ) from None
     if _NUL.search(text):
         raise ConfigError(
-            f"{where}: {str(value)[:40]!r} holds a NUL character, which cannot be passed to a"
+            f"{where}: {str(value)[:40]!r} contains a NUL character, which cannot be passed to a"
             " process"
         )
     return text
 
 
 def value_of(text: str) -> Any:
-    """The value that `text_of` made a text of."""
+    """The value whose canonical text this is."""
     return json.loads(text)
 
 
+def argument_text(value: Any) -> str:
+    """A value as an argument of an external command.
+
+    Text stays as it is, floating-point numbers are written as Python does (`nan`,
+    `inf`), and all other values as JSON.
+
+    Example:
+        >>> values = ("a b", 1e-5, float("nan"), True, None, [1, "x"])
+        >>> [argument_text(value) for value in values]
+        ['a b', '1e-05', 'nan', 'true', 'null', '[1, "x"]']
+    """
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+
+
 def sameness(value: Any, text: str) -> Hashable:
-    """A key that is equal for equal values: 1 and 1.0 are one value, 1 and true are not, and NaN is equal to itself.
+    """A key that is equal for equal values.
+
+    1 and 1.0 are one value, 1 and true are not, and NaN is equal to itself.
 
     Args:
         value: A value.
-        text: Its text.
+        text: Its canonical text.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
         return text
@@ -75,17 +96,17 @@ def flattened(
     *,
     is_leaf: Callable[[Mapping[Any, Any]], bool] = operator.not_,
 ) -> dict[str, Any]:
-    """A table of tables as one table with dotted keys.
+    """Flatten nested tables into one table with dotted keys.
 
     Args:
         table: Options; TOML reads `train.lr = 0.1` as a table in a table.
-        where: What an error message begins with.
-        is_leaf: Which of the tables within are values rather than groups of options;
-            the empty ones by default.
+        where: Prefix of error messages.
+        is_leaf: Tells which inner tables are values rather than groups of options; the
+            empty ones by default.
 
     Raises:
-        ConfigError: A key is no text or empty, starts with a dash, holds `=` or a
-            space, or occurs twice.
+        ConfigError: A key is not text, is empty, starts with a dash, contains `=`, a brace
+            or a space, or occurs twice.
 
     Example:
         >>> flattened({"train": {"lr": 0.1, "steps": 5}, "seed": 1}, "base")
@@ -106,11 +127,11 @@ def flattened(
 
 def _check_key(key: Any, where: str) -> None:
     if not isinstance(key, str):
-        raise ConfigError(f"{where}: the key {key!r} is no text but a {type(key).__name__}")
+        raise ConfigError(f"{where}: the key {key!r} must be text, not {type(key).__name__}")
     if (
         not key
         or key.startswith("-")
         or not key.isprintable()
         or any(sign in key for sign in "= {}")
     ):
-        raise ConfigError(f"{where}: {key!r} is no name of an option")
+        raise ConfigError(f"{where}: {key!r} cannot be the name of an option")

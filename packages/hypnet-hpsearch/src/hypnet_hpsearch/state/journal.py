@@ -1,4 +1,4 @@
-"""A file that only grows: one event per line, written by several processes, readable after any crash."""
+"""An append-only journal: one event per line, written by several processes, readable after any crash."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from hypnet_core.errors import RunError
 
 __all__ = ["Journal"]
 
-_TAIL = 64
+_TAIL = 64  # bytes that are compared to notice that the file was replaced
 
 
 class Journal:
     """Events in a file, one JSON object per line.
 
-    Only who holds the lock may append. A line that a crash tore, or that somebody
-    damaged, is passed over and counted; the next event starts a new line. The lock is
-    one of the operating system's: it ends with the process that holds it.
+    Only a process that holds the lock may append. A line that a crash tore, or that was
+    damaged otherwise, is skipped and counted; the next event starts a new line. The lock is
+    the operating system's: it is released when its process ends.
 
     Args:
-        path: The file; it need not exist. Beside it, its lock is `PATH.lock`.
+        path: The file; it need not exist. Its lock is the file `PATH.lock` beside it.
 
     Attributes:
-        damaged: How many lines could not be read.
+        damaged: The number of lines that could not be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +40,7 @@ class Journal:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock; wait for it if need be.
+        """Hold the lock, after waiting for it if necessary.
 
         Raises:
             RunError: The lock file cannot be written, or the file system has no locks.
@@ -61,7 +61,10 @@ class Journal:
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Keep writers away for a moment, so that what is on disk fits together; as far as that can be had, for who only reads."""
+        """Keep writers away for a moment, so that a reader sees a consistent state.
+
+        This is best effort: a reader without access to the lock goes on without it.
+        """
         try:
             lock = os.open(self._lock, os.O_RDONLY)
         except OSError:
@@ -78,13 +81,14 @@ class Journal:
         """Add events; the caller holds the lock.
 
         Raises:
-            RunError: The file cannot be written. Some of the events may be there, the
-                last of them torn.
+            RunError: The file cannot be written. Some of the events may be in it, the last one
+                torn.
         """
         text = "".join(json.dumps(event, separators=(",", ":")) + "\n" for event in events)
         try:
             with self.path.open("a+b", buffering=0) as file:
                 end = file.seek(0, os.SEEK_END)
+                # Do not continue a line that a crash has torn: both would be lost.
                 torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"
                 remaining = ("\n" * torn + text).encode()
                 while remaining:
@@ -96,8 +100,8 @@ class Journal:
         """The events that were added since the last call.
 
         Returns:
-            Whether everything must be forgotten, because the file was cut or replaced
-            and the events are all that it holds now; and the events.
+            Whether the file was truncated or replaced, so that the caller must discard earlier
+            events and the events returned are all there are; and the events.
 
         Raises:
             RunError: The file cannot be read.
@@ -114,13 +118,14 @@ class Journal:
             return restarted, []
         except OSError as error:
             raise RunError(f"cannot read {self.path}: {error.strerror}") from None
+        # An incomplete last line may still be in the making: leave it to the next call.
         complete = data[: data.rfind(b"\n") + 1]
         self._offset += len(complete)
         self._tail = (self._tail + complete)[-_TAIL:]
         return restarted, list(self._parsed(complete))
 
     def _is_changed(self, file: int) -> bool:
-        """Whether what was read before is no longer there."""
+        """Whether the end of the part that was read before is different now."""
         return os.pread(file, len(self._tail), self._offset - len(self._tail)) != self._tail
 
     def _parsed(self, data: bytes) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What is known about each trial of a search, added up from the events of its journal."""
+"""The state of each trial of a search, derived from the events of its journal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ __all__ = ["Ledger", "TrialRecord", "TrialState"]
 
 
 class TrialState(StrEnum):
-    """How a trial stands. A trial that is in no ledger was never begun.
+    """The state of a trial. A trial that is in no ledger was never begun.
 
     Attributes:
-        RUNNING: A driver has claimed it; it waits, or runs.
-        DONE: It has its result, once and for all.
-        PRUNED: A pruner has ended it early, once and for all; its last report is its
-            metric.
-        FAILED: Its latest attempt went wrong.
+        RUNNING: A driver has claimed it; it is queued or running.
+        DONE: It has its result. This is final.
+        PRUNED: A pruner has ended it early; its last report is its metric. This is final.
+        FAILED: Its latest attempt failed.
         LOST: Its latest attempt vanished without a result.
         CANCELLED: Its latest attempt was ended on request.
     """
@@ -44,17 +43,17 @@ class TrialState(StrEnum):
 
 @dataclass(slots=True)
 class TrialRecord:
-    """What is known about a trial.
+    """The state of one trial, with the facts about its latest attempt.
 
     Attributes:
-        id: Its id.
-        state: How it stands.
+        id: The trial's id.
+        state: Its state.
         attempt: Number of the latest attempt.
         options: All options.
-        driver: Who has claimed it.
+        driver: Name of the driver that has claimed it.
         job: The scheduler's id of the latest attempt.
         metric: Its result; may be NaN or infinite.
-        reason: Why it failed, or what is odd about its result.
+        reason: Why it failed, or a remark about its result.
         seconds: How long the latest attempt ran.
         ended: When it ended, in seconds since 1970.
     """
@@ -72,7 +71,7 @@ class TrialRecord:
 
     @property
     def score(self) -> float | None:
-        """The metric if it is a number that can be compared."""
+        """The metric, if it is finite and the trial is done; `None` otherwise."""
         return (
             self.metric
             if self.state is TrialState.DONE
@@ -82,7 +81,7 @@ class TrialRecord:
         )
 
     def rank(self, direction: str) -> tuple[float, str]:
-        """What trials that have a score are sorted by, best first; of equal ones the smallest id comes first."""
+        """Sort key of trials that have a score: best first, and the smallest id among equal ones."""
         score = self.score or 0.0
         return (-score if direction == "maximize" else score), self.id
 
@@ -92,8 +91,8 @@ class Ledger:
 
     Attributes:
         trials: The records by trial id.
-        running: The ids of those that are running.
-        damaged: How many events made no sense.
+        running: The ids of the running trials.
+        damaged: The number of malformed events.
         stopped: The drivers that were asked to stop.
     """
 
@@ -106,10 +105,7 @@ class Ledger:
         self._requests: list[tuple[str, str, int]] = []
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Take in some events, in their order.
-
-        An event that makes no sense is passed over and counted.
-        """
+        """Take in some events, in their order. Malformed ones are skipped and counted."""
         for event in events:
             try:
                 self._add(event)
@@ -122,16 +118,20 @@ class Ledger:
         return [self.trials[trial] for trial in ended if trial in self.trials]
 
     def requests(self) -> list[tuple[str, str, int]]:
-        """What people have asked of the drivers since the last call: `cancel` or `retry`, the trial, and its attempt."""
+        """The requests of users since the last call: `cancel` or `retry`, the trial, and its attempt."""
         requests, self._requests = self._requests, []
         return requests
 
     def counts(self) -> dict[TrialState, int]:
-        """How many trials are in each state."""
+        """The number of trials in each state."""
         counts = dict.fromkeys(TrialState, 0)
         for record in self.trials.values():
             counts[record.state] += 1
         return counts
+
+    def running_trials(self) -> list[TrialRecord]:
+        """The running trials."""
+        return [self.trials[trial] for trial in self.running]
 
     def _add(self, event: Mapping[str, Any]) -> None:
         kind = event["event"]
@@ -142,20 +142,20 @@ class Ledger:
         elif kind in {"claim", "job", "end", "options"}:
             self._note(kind, str(event["trial"]), int(event["attempt"]), event)
         else:
-            raise ValueError(f"no event is called {kind!r}")
+            raise ValueError(f"there is no event {kind!r}")
 
     def _note(self, kind: str, trial: str, attempt: int, event: Mapping[str, Any]) -> None:
         if kind != "claim" and trial not in self.trials:
-            return  # the journal has lost the claim; what is on disk tells more
+            return  # the journal has lost the claim: the trial will be recovered from disk
         record = self.trials.get(trial) or TrialRecord(trial)
         if kind == "options":
             record.options = record.options or event["options"]
             return
         if record.state.final or attempt < record.attempt:
-            return  # a result is final, and an earlier attempt has nothing to say any more
+            return  # a result is final, and events of earlier attempts are stale
         if kind == "claim":
             if attempt == record.attempt and record.state is not TrialState.RUNNING:
-                return  # somebody took over what had just ended
+                return  # another driver took over an attempt that had just ended
             record.job = record.job if attempt == record.attempt else ""
             record.state, record.attempt, record.driver = (
                 TrialState.RUNNING,
@@ -166,28 +166,21 @@ class Ledger:
             self.running.add(trial)
         elif kind == "job":
             record.job = str(event["job"])
-        elif (
-            record.state is TrialState.RUNNING or attempt > record.attempt
-        ):  # of two ends of one attempt the first counts
-            self._end(record, attempt, event)
+        elif record.state is TrialState.RUNNING or attempt > record.attempt:
+            self._end(record, attempt, event)  # of two ends of one attempt the first counts
         self.trials[trial] = record
 
     def _end(self, record: TrialRecord, attempt: int, event: Mapping[str, Any]) -> None:
-        metric, seconds, state = (
-            event.get("metric"),
-            event.get("seconds"),
-            TrialState(event["state"]),
-        )
-        metric = None if metric is None else float(metric)
-        seconds = None if seconds is None else float(seconds)
-        record.state, record.attempt, record.metric, record.seconds = (
-            state,
-            attempt,
-            metric,
-            seconds,
-        )
+        # Convert everything before the record changes: a malformed event has no effect.
+        state = TrialState(event["state"])
+        metric, seconds = _number(event.get("metric")), _number(event.get("seconds"))
+        ended = _number(event.get("ended", event.get("time")))
+        record.state, record.attempt = state, attempt
+        record.metric, record.seconds, record.ended = metric, seconds, ended
         record.reason = event.get("reason")
-        ended = event.get("ended", event.get("time"))
-        record.ended = None if ended is None else float(ended)
         self.running.discard(record.id)
         self._ended.append(record.id)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

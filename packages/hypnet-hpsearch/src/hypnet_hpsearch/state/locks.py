@@ -1,4 +1,8 @@
-"""Who is at work on a search: one locked file per driver, which everybody can see is held only as long as the driver lives."""
+"""Lock files of the drivers of a search.
+
+A driver holds a lock on a file of its own. The operating system releases the lock when
+the driver's process ends, so any process can tell which drivers are alive.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +14,19 @@ from pathlib import Path
 from hypnet_core.errors import RunError
 from hypnet_core.runs import make_directory
 
-__all__ = ["Presence", "is_present", "present"]
+__all__ = ["DriverLock", "is_present", "present"]
 
 _DRIVERS = "drivers"
 
 
-class Presence:
-    """This process, as a driver of a search.
+class DriverLock:
+    """The lock of this process as a driver of a search.
 
     Args:
         directory: The search's directory.
 
     Attributes:
-        name: What the journal calls the driver.
+        name: Name of the driver in the journal.
 
     Raises:
         RunError: The directory cannot be written.
@@ -38,14 +42,14 @@ class Presence:
         except OSError as error:
             raise RunError(f"cannot write {self._path}: {error.strerror}") from None
 
-    def end(self) -> None:
-        """Say goodbye."""
+    def release(self) -> None:
+        """Release the lock and remove its file."""
         self._path.unlink(missing_ok=True)
         os.close(self._file)
 
 
 def is_present(directory: Path, name: str) -> bool:
-    """Whether a driver of a search lives."""
+    """Whether a driver of a search is alive."""
     try:
         file = os.open(directory / _DRIVERS / Path(name).name, os.O_RDONLY)
     except OSError:
@@ -60,9 +64,10 @@ def is_present(directory: Path, name: str) -> bool:
 
 
 def present(directory: Path) -> list[str]:
-    """The drivers of a search that live."""
+    """The names of the drivers of a search that are alive."""
     try:
-        names = sorted(os.listdir(directory / _DRIVERS))  # noqa: PTH208  the names are all that is needed
+        with os.scandir(directory / _DRIVERS) as entries:
+            names = sorted(entry.name for entry in entries)
     except FileNotFoundError:
         return []
     return [name for name in names if is_present(directory, name)]

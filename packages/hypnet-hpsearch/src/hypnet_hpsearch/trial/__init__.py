@@ -1,1 +1,4 @@
-"""The process around one trial. Only the standard library is imported here, because every trial pays for it."""
+"""The process around one trial, and the files that it shares with the driver.
+
+Every trial imports this package, so it uses nothing beyond the standard library.
+"""

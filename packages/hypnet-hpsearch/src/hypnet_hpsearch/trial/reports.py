@@ -1,7 +1,4 @@
-"""Intermediate results: what a trial reports while it runs, and how a driver reads that.
-
-Only the standard library is imported.
-"""
+"""Intermediate results: a trial reports them while it runs, and a driver reads them."""
 
 from __future__ import annotations
 
@@ -11,29 +8,29 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["REPORTS", "Reports", "report"]
+from hypnet_hpsearch.trial.files import DIRECTORY_VARIABLE, REPORTS
 
-REPORTS = "reports.jsonl"
+__all__ = ["Reports", "report"]
 
-_DIRECTORY = "HYPNET_TRIAL_DIR"
-_AT_ONCE = 1 << 20
+_AT_ONCE = 1 << 20  # bytes per read
 
 
 def report(step: int, value: float) -> None:
-    """Report how good the trial is so far, so that a pruner may end it early.
+    """Report an intermediate result of this trial, so that a pruner may end it early.
 
-    It adds the line `{"step": 3, "value": 0.5}` to `reports.jsonl` in the directory
-    that `HYPNET_TRIAL_DIR` names, which a program in any language can do. Outside a
-    search it does nothing.
+    This appends the line `{"step": 3, "value": 0.5}` to `reports.jsonl` in the
+    directory that the environment variable `HYPNET_TRIAL_DIR` names; a program in any
+    language can do the same. Outside a search the call does nothing.
 
     Args:
-        step: How far the trial is, from 0; the same unit in all trials, such as epochs.
-        value: The metric by which the search judges, as of now.
+        step: Progress of the trial, from 0, in a unit that all trials share, such as
+            epochs.
+        value: The current value of the search's metric.
 
     Raises:
         OSError: The line cannot be written.
     """
-    directory = os.environ.get(_DIRECTORY)
+    directory = os.environ.get(DIRECTORY_VARIABLE)
     if directory is None:
         return
     with Path(directory, REPORTS).open("ab", buffering=0) as file:
@@ -41,11 +38,11 @@ def report(step: int, value: float) -> None:
 
 
 class Reports:
-    """The reports in a file that still grows. Lines that make no sense are passed over.
+    """Incremental reader of a growing file of reports. Malformed lines are skipped.
 
     Args:
         path: The file; it need not exist yet.
-        key: What a report calls its value.
+        key: The field of a report that holds its value.
     """
 
     def __init__(self, path: Path, key: str = "value") -> None:
@@ -53,10 +50,9 @@ class Reports:
         self._offset = 0
 
     def news(self) -> list[tuple[int, float]]:
-        """Steps and values that were reported since the last call."""
+        """Steps and values reported since the last call."""
         try:
-            # A trial may have put anything there, so neither a pipe nor a device may
-            # hold the driver up.
+            # Do not block: the trial may have put a pipe or a device there.
             file = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
             return []
@@ -77,7 +73,7 @@ class Reports:
             complete = data[: data.rfind(b"\n") + 1]
             if not complete and len(data) < _AT_ONCE:
                 return
-            self._offset += len(complete) or len(data)  # a line longer than that is no report
+            self._offset += len(complete) or len(data)  # skip an overlong line
             for line in complete.splitlines():
                 found = self._parsed(line)
                 if found is not None:
@@ -87,6 +83,7 @@ class Reports:
         try:
             content = json.loads(line)
             step, value = content["step"], content[self._key]
+            # A boolean is an integer to Python, but not a report.
             if isinstance(step, bool) or isinstance(value, bool) or step != int(step) or step < 0:
                 return None
             return int(step), float(value + 0)

@@ -1,6 +1,6 @@
-"""What trials write about themselves: reading it, and finding the metric in it.
+"""Summaries that trials write: how to read them, and how to find the metric.
 
-Only the standard library is imported.
+Only the standard library is imported, unless a search names a parser of its own.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ __all__ = ["NoMetricError", "lines_in", "metric_in", "numbers_in", "read_summary
 
 
 class NoMetricError(Exception):
-    """The command ended well, but its summary does not say how good it was."""
+    """The command succeeded, but its summary holds no usable metric."""
 
 
 def numbers_in(summary: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers in a summary, those of tables in it under dotted names.
+    """All numbers in a summary; those of nested tables have dotted names.
 
     Example:
         >>> dict(numbers_in({"loss": 1, "task": {"acc": 0.5, "name": "x"}, "all": [1, 2]}))
@@ -36,7 +36,8 @@ def numbers_in(summary: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
 
 
 def _number(value: Any) -> float | None:
-    """A number, also one of numpy's or torch's that a parser returned; `None` if it is none."""
+    """A value as a float; `None` if it is not a number."""
+    # A parser may return scalars of numpy or torch, which must not be imported here.
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "ndim", None) == 0:
         value = item()
@@ -49,15 +50,15 @@ def _number(value: Any) -> float | None:
 
 
 def metric_in(summary: Mapping[str, Any], name: str, file: str) -> float:
-    """The metric in a summary: the value of that key, or of the keys within keys that its dots separate.
+    """The metric in a summary: the value of that key, or of the path that its dots separate.
 
     Args:
         summary: The summary.
         name: The metric.
-        file: What messages call the summary.
+        file: Name of the summary in error messages.
 
     Raises:
-        NoMetricError: There is none, or it is no number.
+        NoMetricError: There is none, or it is not a number.
     """
     value: Any = summary
     for part in [name] if name in summary else name.split("."):
@@ -68,22 +69,22 @@ def metric_in(summary: Mapping[str, Any], name: str, file: str) -> float:
     number = _number(value)
     if number is None:
         raise NoMetricError(
-            f"its metric {name!r} is no number but {json.dumps(value, default=repr)[:40]}"
+            f"its metric {name!r} is not a number but {json.dumps(value, default=repr)[:40]}"
         )
     return number
 
 
 def read_summary(path: Path, parser: str, directory: str) -> Mapping[str, Any]:
-    """What a trial's summary holds.
+    """The content of a trial's summary.
 
     Args:
         path: The file.
         parser: `json`, `lines`, or the import string of a function that takes the path
             and returns a mapping.
-        directory: Where modules of the user's own are found too.
+        directory: Searched first for the module of a user-supplied parser.
 
     Raises:
-        NoMetricError: It is missing, or no such thing.
+        NoMetricError: The file is missing or malformed, or the parser fails.
     """
     if parser not in {"json", "lines"}:
         return _parsed_by(parser, path, directory)
@@ -101,9 +102,9 @@ def read_summary(path: Path, parser: str, directory: str) -> Mapping[str, Any]:
 
 
 def lines_in(text: str) -> dict[str, Any]:
-    r"""A summary of lines `key value`: numbers and lists are what they say, all else is text.
+    r"""Parse lines of the form `key value`; values are JSON where they can be, or else text.
 
-    Of equal keys the last one counts.
+    If a key is repeated, its last value counts.
 
     Example:
         >>> lines_in("acc_final 0.93\nacc_during [0.9, 0.96]\n\nfinished 1\nnote as usual")
@@ -124,20 +125,19 @@ def _value(text: str) -> Any:
 
 
 def _parsed_by(parser: str, path: Path, directory: str) -> Mapping[str, Any]:
-    """What the user's own parser makes of a file.
+    """Read a file with a user-supplied parser; any failure becomes the trial's reason."""
+    from hypnet_core.errors import ImportStringError
+    from hypnet_core.import_strings import import_callable
 
-    Whatever it does, the trial ends with a reason.
-    """
-    import importlib
-
-    module, _, name = parser.partition(":")
     sys.path.insert(0, directory)
     try:
-        summary = getattr(importlib.import_module(module), name)(path)
+        summary = import_callable(parser)(path)
         summary = dict(summary) if isinstance(summary, Mapping) else summary
-    except (Exception, SystemExit) as error:  # noqa: BLE001  it is the user's own code
+    except ImportStringError as error:
+        raise NoMetricError(f"the parser {parser} cannot be loaded: {error}") from None
+    except (Exception, SystemExit) as error:  # user code may raise anything
         why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise NoMetricError(f"the parser {parser} cannot read its {path.name}: {why}") from None
+        raise NoMetricError(f"the parser {parser} cannot read its {path.name}: {why}") from error
     if not isinstance(summary, Mapping):
-        raise NoMetricError(f"the parser {parser} returned no mapping but {repr(summary)[:40]}")
+        raise NoMetricError(f"the parser {parser} returned {repr(summary)[:40]}, not a mapping")
     return summary

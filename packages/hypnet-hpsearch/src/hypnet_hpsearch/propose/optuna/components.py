@@ -1,6 +1,6 @@
-"""Optuna's samplers and pruners, found by name and built from a search's options.
+"""Samplers and pruners of Optuna, found by name and built from a search's options.
 
-Everything here needs the extra `optuna`.
+Needs the extra `optuna`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from hypnet_core.errors import ConfigError, RunError, did_you_mean, nearest
+from hypnet_hpsearch.text import in_one_line
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
-__all__ = ["made_pruner", "made_sampler", "optuna"]
+__all__ = ["make_pruner", "make_sampler", "optuna"]
 
 _DEFAULT = "TPESampler"
 _OLDEST = 5
 
 
 def optuna() -> ModuleType:
-    """The package.
+    """The package `optuna`.
 
     Raises:
         RunError: It is not installed, or too old.
@@ -33,8 +34,8 @@ def optuna() -> ModuleType:
         import optuna as package
     except ImportError:
         raise RunError(
-            "Optuna is not installed, and the sampler is one of its: pip install"
-            " 'hypnet-hpsearch[optuna]' (without it there are 'grid' and 'random')"
+            "the sampler is one of Optuna, which is not installed: pip install"
+            " 'hypnet-hpsearch[optuna]' (the samplers 'grid' and 'random' do not need it)"
         ) from None
     if int(package.__version__.partition(".")[0]) < _OLDEST:
         raise RunError(
@@ -45,56 +46,58 @@ def optuna() -> ModuleType:
     return package
 
 
-def made_sampler(
+def make_sampler(
     options: Mapping[str, Any], *, seed: int, lists: Mapping[str, Iterable[str]]
 ) -> BaseSampler:
-    """A sampler of Optuna's.
+    """Make a sampler of Optuna.
 
     Args:
         options: Its `name`, and its options.
-        seed: The seed for this process, where the sampler takes one.
-        lists: What a sampler that wants to know the whole space is told.
+        seed: The seed for this process, if the sampler takes one.
+        lists: The space, for samplers that need to know it in advance.
 
     Raises:
         ConfigError: There is no such sampler, or it refuses the options.
-        RunError: Optuna, or something that the sampler needs, is not installed.
+        RunError: Optuna, or a package that the sampler needs, is not installed.
     """
     classes = _classes("Sampler")
     name = str(options["name"])
     chosen = classes[_DEFAULT] if name.lower() == "optuna" else _found(name, classes, "Sampler")
     known = inspect.signature(chosen).parameters
-    values = {"seed": seed} if "seed" in known else {}
+    values: dict[str, Any] = {"seed": seed} if "seed" in known else {}
     if "search_space" in known:
-        values["search_space"] = {key: list(some) for key, some in lists.items()}  # type: ignore[assignment]
+        values["search_space"] = {key: list(some) for key, some in lists.items()}
     given = {key: value for key, value in options.items() if key not in {"name", "seed"}}
     if "seed" in options and "seed" not in known:
         raise ConfigError(
             f"sampler: {chosen.__name__} has no option 'seed'{did_you_mean('seed', known)}"
         )
-    made: BaseSampler = _built(chosen, {**values, **given}, "sampler", seed)
+    made: BaseSampler = _build(chosen, {**values, **given}, "sampler", seed)
     return made
 
 
-def made_pruner(options: Mapping[str, Any] | None) -> BasePruner:
-    """A pruner of Optuna's; one that never prunes if there are no options.
+def make_pruner(options: Mapping[str, Any] | None) -> BasePruner:
+    """Make a pruner of Optuna; one that never prunes if there are no options.
 
     Raises:
         ConfigError: There is no such pruner, or it refuses the options.
-        RunError: Optuna, or something that the pruner needs, is not installed.
+        RunError: Optuna, or a package that the pruner needs, is not installed.
     """
     classes = _classes("Pruner")
     if options is None:
-        return classes["NopPruner"]()  # type: ignore[no-any-return]
+        inactive: BasePruner = classes["NopPruner"]()
+        return inactive
     if not isinstance(options.get("name"), str):
         raise ConfigError("'pruner' has no 'name'")
     chosen = _found(options["name"], classes, "Pruner")
-    made: BasePruner = _built(
+    made: BasePruner = _build(
         chosen, {key: value for key, value in options.items() if key != "name"}, "pruner", 0
     )
     return made
 
 
 def _classes(kind: str) -> dict[str, Any]:
+    """All samplers, or all pruners, of Optuna by name."""
     module = getattr(optuna(), f"{kind.lower()}s")
     base = getattr(module, f"Base{kind}")
     found = {name: getattr(module, name) for name in module.__all__ if not name.startswith("Base")}
@@ -104,7 +107,7 @@ def _classes(kind: str) -> dict[str, Any]:
 
 
 def _found(name: str, classes: Mapping[str, Any], kind: str) -> Any:
-    """The class of a name, in which case, underscores and the ending do not matter."""
+    """Find a class by name; case, underscores and the ending of the name are ignored."""
 
     def plain(text: str) -> str:
         return text.lower().replace("_", "").replace("-", "").removesuffix(kind.lower())
@@ -117,7 +120,7 @@ def _found(name: str, classes: Mapping[str, Any], kind: str) -> Any:
     raise ConfigError(f"there is no {kind.lower()} {name!r}{meant}")
 
 
-def _built(chosen: Any, options: Mapping[str, Any], what: str, seed: int) -> Any:
+def _build(chosen: Any, options: Mapping[str, Any], what: str, seed: int) -> Any:
     known = inspect.signature(chosen).parameters
     for key in options:
         if key not in known:
@@ -132,20 +135,22 @@ def _built(chosen: Any, options: Mapping[str, Any], what: str, seed: int) -> Any
         return chosen(**values)
     except ImportError as error:
         raise RunError(
-            f"{chosen.__name__} needs a package that is not installed:"
-            f" {' '.join(str(error).split())}"
+            f"{chosen.__name__} needs a package that is not installed: {in_one_line(str(error))}"
         ) from None
     except (TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
-            f"{what}: {chosen.__name__} refuses its options: {' '.join(str(error).split())}"
+            f"{what}: {chosen.__name__} refuses its options: {in_one_line(str(error))}"
         ) from None
 
 
 def _inner(key: str, value: Any, seed: int) -> Any:
-    """An option that is itself a sampler or a pruner, such as the `base_sampler` of a `PartialFixedSampler`."""
+    """An option's value; a table with a name becomes a sampler or a pruner.
+
+    `PartialFixedSampler` has such an option, its `base_sampler`.
+    """
     if isinstance(value, Mapping) and "name" in value:
         if key.endswith("sampler"):
-            return made_sampler(value, seed=seed, lists={})
+            return make_sampler(value, seed=seed, lists={})
         if key.endswith("pruner"):
-            return made_pruner(value)
+            return make_pruner(value)
     return value

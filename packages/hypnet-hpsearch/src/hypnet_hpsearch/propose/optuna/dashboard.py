@@ -1,4 +1,4 @@
-"""The study that `optuna-dashboard` shows: a file beside the results, made from the ledger.
+"""The file that `optuna-dashboard` shows: a study beside the results, made from the ledger.
 
 Needs the extra `optuna`.
 """
@@ -10,11 +10,12 @@ import os
 import time
 from contextlib import suppress
 
-from hypnet_hpsearch.propose.grid import space_of
 from hypnet_hpsearch.propose.optuna.components import optuna
 from hypnet_hpsearch.propose.optuna.study import Study
+from hypnet_hpsearch.spec.space import Space
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.store import Store
+from hypnet_hpsearch.text import error_in_one_line
 
 __all__ = ["STUDY", "StudyFile"]
 
@@ -22,10 +23,10 @@ STUDY = "optuna.log"
 
 
 class StudyFile:
-    """Keeps `optuna.log` up to date, a journal of Optuna's: `optuna-dashboard DIR/optuna.log` shows it.
+    """Keeps `optuna.log`, a journal of Optuna, up to date: `optuna-dashboard DIR/optuna.log` shows it.
 
-    Nobody reads it but the dashboard. Of several drivers one writes it. If it is
-    damaged, it is made anew; if it cannot be written, the search goes on without it.
+    Only the dashboard reads it. One of the drivers of a search writes it. If it is damaged,
+    it is made anew; if it cannot be written, the search goes on without it.
 
     Args:
         store: The search's directory.
@@ -33,7 +34,7 @@ class StudyFile:
 
     Attributes:
         path: The file.
-        problem: Why it is not written, if it is not.
+        problem: Why it cannot be written; empty if it can.
     """
 
     def __init__(self, store: Store, spec: SearchSpec) -> None:
@@ -45,28 +46,26 @@ class StudyFile:
         self._next = 0.0
 
     def update(self) -> None:
-        """Write what there is to write, unless that was done just now."""
+        """Write the news, at most once a second."""
         if time.monotonic() >= self._next:
             self.write()
 
     def write(self) -> None:
-        """Write what there is to write."""
+        """Write the news."""
         started = time.monotonic()
         if self.problem or not self._is_ours():
             return
         try:
             self._study = self._study or self._opened()
             self._study.follow(self._store)
-        except Exception as error:  # noqa: BLE001  whatever it is, the search is not to suffer
-            self.problem = (
-                f"{self.path} is not kept up to date:"
-                f" {' '.join(str(error).split()) or type(error).__name__}"
-            )
+        except Exception as error:  # noqa: BLE001  no error here may end the search
+            self.problem = f"{self.path} is not kept up to date: {error_in_one_line(error)}"
+        # A large study takes long to write, so spend at most 5 % of the time on it.
         now = time.monotonic()
         self._next = now + max(1.0, 20 * (now - started))
 
     def close(self) -> None:
-        """Let another driver write it."""
+        """Release the lock, so that another driver can write the file."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -89,13 +88,13 @@ class StudyFile:
             self._mend()
             found = self._loaded()
             found.adopt(self._store)
-        except Exception:  # noqa: BLE001  it holds nothing that the ledger does not
+        except Exception:  # noqa: BLE001  the ledger holds all that this file does
             self.path.unlink(missing_ok=True)
             return self._loaded()
         return found
 
     def _mend(self) -> None:
-        """Cut off a last line that a crash tore: Optuna would add its next line to it, and lose both."""
+        """Remove a last line that a crash tore: Optuna would append to it, and lose both lines."""
         if not self.path.exists():
             return
         with self.path.open("r+b") as file:
@@ -108,4 +107,4 @@ class StudyFile:
         storage = optuna().storages.JournalStorage(
             journal.JournalFileBackend(str(self.path), lock_obj=lock)
         )
-        return Study(self._spec, space_of(self._spec), storage)
+        return Study(self._spec, Space.of(self._spec), storage)

@@ -1,48 +1,49 @@
-"""Trials that a sampler of Optuna's proposes, one after the other, from the results so far.
+"""Trials that a sampler of Optuna proposes one by one, from the results so far.
 
 Needs the extra `optuna`.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from hypnet_hpsearch.propose.grid import PlannedTrial, TrialHash, space_of
-from hypnet_hpsearch.propose.optuna.components import made_pruner, made_sampler, optuna
+from hypnet_hpsearch.propose.base import Proposer
+from hypnet_hpsearch.propose.optuna.components import make_pruner, make_sampler, optuna
 from hypnet_hpsearch.propose.optuna.study import Study
+from hypnet_hpsearch.propose.seeded import seeded
 from hypnet_hpsearch.spec.grid import Cell
 from hypnet_hpsearch.spec.ranges import RangeSpec
+from hypnet_hpsearch.spec.space import Space
 from hypnet_hpsearch.spec.spec import SEED, SearchSpec
-from hypnet_hpsearch.spec.values import value_of
+from hypnet_hpsearch.spec.trials import PlannedTrial, TrialMaker
 from hypnet_hpsearch.state.store import Store
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-__all__ = ["AdaptivePlan"]
+__all__ = ["OptunaProposer"]
 
-_PATIENCE = 100
+_PATIENCE = 100  # proposals in a row that are known already
 
 
-class AdaptivePlan:
-    """The trials of a search whose sampler learns: those that there are, and proposals for more.
+class OptunaProposer(Proposer):
+    """The trials of a search whose sampler learns from results.
 
-    It has the same methods as `hypnet_hpsearch.propose.grid.Plan`. Trials are numbered as they
-    become known. The sampler runs in the driver's process; after a restart, and beside
-    other drivers, it is told all that the ledger knows.
+    Trials are numbered as they become known. The sampler runs in the driver's process;
+    after a restart, and beside other drivers, it is told everything that the ledger
+    holds. `remarks` stays empty, because the effect of conditions is not known in
+    advance.
 
     Args:
         spec: The search.
 
     Attributes:
-        remarks: Nothing: what conditions do is not known beforehand.
-        exhausted: Whether the sampler proposes nothing that has not been run.
+        exhausted: Whether the sampler proposes only trials that have been run.
 
     Raises:
-        ConfigError: The space, the sampler or the pruner is impossible.
+        ConfigError: The space, the sampler or the pruner is invalid.
         RunError: Optuna is not installed, or the sampler cannot propose a trial.
     """
 
@@ -50,16 +51,17 @@ class AdaptivePlan:
         self.remarks: list[str] = []
         self.exhausted = False
         self._spec = spec
-        self._space = space_of(spec)
+        self._space = Space.of(spec)
         self._seeds = tuple(str(seed) for seed in spec.seeds)
-        self._keys = (*self._space.keys, *([SEED] if self._seeds else []))
-        self._hash = TrialHash(spec, self._keys)
+        keys = (*self._space.keys, *([SEED] if self._seeds else []))
+        self._maker = TrialMaker(spec, keys)
         self._trials: dict[str, PlannedTrial] = {}
         self._told = 0
         self._study: Study | None = None
         self._stuck: tuple[int, int] | None = None
-        made_pruner(spec.pruner)
-        self.first()  # what cannot work is refused here
+        # Refuse an impossible pruner or sampler here rather than in the middle of a run.
+        make_pruner(spec.pruner)
+        self.first()
 
     def __len__(self) -> int:
         limit = self._spec.max_trials or 0
@@ -78,24 +80,24 @@ class AdaptivePlan:
         return next(islice(self._trials.values(), number, None))
 
     def missing(self) -> int:
-        """How many trials are still to be proposed."""
+        """The number of trials that are still to be proposed."""
         return 0 if self.exhausted else max(0, len(self) - len(self._trials))
 
     def follow(self, store: Store) -> list[tuple[int, str]]:
-        """Take in what has happened; the numbers and ids of trials that were not known before."""
+        """Tell the study the news; the numbers and ids of trials that were not known before."""
         if self._following(store).exhausted:
             self.exhausted = True
         told, self._told = self._told, len(self._trials)
         return list(islice(enumerate(self._trials), told, None))
 
     def propose(self, store: Store) -> PlannedTrial | None:
-        """A trial that there was not before; `None` if there is none, at least not before another one ends."""
+        """Ask the sampler for a trial that was not known before."""
         study = self._following(store)
         trials = store.ledger.trials
-        running = (
-            len(store.ledger.running) + len(self._trials) - len(trials)
-        )  # those just proposed are in no ledger yet
+        # Those just proposed run too, but are in no ledger yet.
+        running = len(store.ledger.running) + len(self._trials) - len(trials)
         now = (len(self._trials), running)
+        # A sampler that had no new proposal has none until another trial ends.
         if not self.missing() or now == self._stuck:
             return None
         for _ in range(_PATIENCE):
@@ -111,31 +113,30 @@ class AdaptivePlan:
         return None
 
     def verdict(self, trial: str) -> tuple[int, float] | None:
-        """If the pruner says that a running trial is to end: the latest step that it has reported, and the value."""
-        return (
-            None if self._study is None or self._spec.pruner is None else self._study.verdict(trial)
-        )
+        """Ask the pruner about a running trial."""
+        if self._study is None or self._spec.pruner is None:
+            return None
+        return self._study.verdict(trial)
 
     def first(self) -> PlannedTrial:
-        """What would be proposed if there were no results."""
+        """The proposal of the sampler for a search without results."""
         study = Study(
             self._spec, self._space, optuna().storages.InMemoryStorage(), sampler=self._sampler(0)
         )
         return self._planned(study.ask()[1])
 
     def _planned(self, cell: Cell) -> PlannedTrial:
-        whole = (*cell, *self._seeds)
-        searched = zip(self._keys, map(value_of, whole), strict=True)
-        return PlannedTrial(self._hash(whole), {**self._spec.base, **dict(searched)})
+        return self._maker.trial((*cell, *self._seeds))
 
     def _following(self, store: Store) -> Study:
+        """The study, brought up to date."""
         if self._study is None:
             self._study = Study(
                 self._spec,
                 self._space,
                 optuna().storages.InMemoryStorage(),
                 sampler=self._sampler(len(store.ledger.trials)),
-                pruner=made_pruner(self._spec.pruner),
+                pruner=make_pruner(self._spec.pruner),
             )
         self._study.follow(store)
         for record in store.ledger.trials.values():
@@ -144,12 +145,15 @@ class AdaptivePlan:
         return self._study
 
     def _sampler(self, begun: int) -> BaseSampler:
-        """The sampler; once started again it must not draw the same random numbers again."""
+        """The sampler, with a seed that depends on how many trials were begun.
+
+        After a restart it must not draw the same random numbers again.
+        """
         options = {"name": self._spec.sampler_name, **self._spec.sampler_options}
-        seed = random.Random(f"{options.get('seed', 0)}:{begun}").getrandbits(31)  # noqa: S311  nothing secret
+        generator = seeded(f"{options.get('seed', 0)}:{begun}")
         lists = {
             key: domain
             for key, domain in self._space.domains.items()
             if not isinstance(domain, RangeSpec)
         }
-        return made_sampler(options, seed=seed, lists=lists)
+        return make_sampler(options, seed=generator.getrandbits(31), lists=lists)

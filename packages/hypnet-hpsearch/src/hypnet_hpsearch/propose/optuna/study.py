@@ -1,4 +1,4 @@
-"""A search as a study of Optuna's, rebuilt from the ledger and kept in step with it.
+"""A search as a study of Optuna, rebuilt from the ledger and kept in step with it.
 
 Needs the extra `optuna`.
 """
@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from hypnet_core.errors import RunError
 from hypnet_hpsearch.propose.optuna.components import optuna
-from hypnet_hpsearch.spec.command import RUN_METRICS, argument_text
 from hypnet_hpsearch.spec.grid import Cell
 from hypnet_hpsearch.spec.ranges import RangeSpec
 from hypnet_hpsearch.spec.space import Domain, Space
 from hypnet_hpsearch.spec.spec import SearchSpec
-from hypnet_hpsearch.spec.values import text_of, value_of
+from hypnet_hpsearch.spec.values import argument_text, text_of, value_of
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.state.store import Store
-from hypnet_hpsearch.trial.reports import REPORTS, Reports
+from hypnet_hpsearch.text import error_in_one_line
+from hypnet_hpsearch.trial.files import REPORTS, RUN_METRICS
+from hypnet_hpsearch.trial.reports import Reports
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -36,7 +37,7 @@ __all__ = ["Study"]
 
 @dataclass
 class _Known:
-    """What the study holds of a trial: its latest attempt."""
+    """The study's knowledge of a trial: its latest attempt."""
 
     attempt: int
     number: int
@@ -46,20 +47,20 @@ class _Known:
 
 
 class Study:
-    """The trials of a search as Optuna sees them.
+    """The trials of a search as a study of Optuna.
 
-    The ledger is the truth: what the study holds is made from it. A failed attempt is a
-    failed trial of the study; trying it again is another one with the same parameters.
+    The ledger is the source of truth, and the study is derived from it. A failed attempt is
+    a failed trial of the study; the next attempt is another one with the same parameters.
 
     Args:
         spec: The search.
-        space: What its sampler chooses from.
-        storage: Where Optuna keeps the study.
-        sampler: What proposes trials; may be `None` where nobody asks.
-        pruner: What ends trials early; may be `None` likewise.
+        space: The space of its sampler.
+        storage: Storage of the study.
+        sampler: Proposes trials; may be `None` if nobody asks for proposals.
+        pruner: Ends trials early; may be `None` if nobody asks for verdicts.
 
     Attributes:
-        exhausted: Whether the sampler has said that it has nothing more to propose.
+        exhausted: Whether the sampler has nothing more to propose.
     """
 
     def __init__(
@@ -85,20 +86,23 @@ class Study:
         self.exhausted = False
 
     def ask(self) -> tuple[int, Cell]:
-        """A proposal of the sampler's: its number in the study, and the configuration.
+        """Ask the sampler for a proposal.
+
+        Returns:
+            Its number in the study, and the configuration.
 
         Raises:
-            RunError: The sampler fails, because it cannot cope with such a space or a
-                package is missing.
+            RunError: The sampler fails, because it does not support such a space or a package
+                is missing.
         """
         try:
             with _quiet():
                 trial = self._study.ask()
                 return trial.number, self._space.sample(partial(_suggested, trial))
-        except Exception as error:
-            why = " ".join(str(error).split()) or type(error).__name__
+        except Exception as error:  # a sampler may raise anything
             raise RunError(
-                f"the sampler {self._spec.sampler_name!r} cannot propose a trial: {why}"
+                f"the sampler {self._spec.sampler_name!r} cannot propose a trial:"
+                f" {error_in_one_line(error)}"
             ) from error
 
     def begin(self, store: Store, trial: str, number: int) -> None:
@@ -106,10 +110,10 @@ class Study:
         self._known[trial] = _Known(1, number, self._reports(store, trial, 1))
 
     def adopt(self, store: Store) -> None:
-        """Recognise what an earlier process has written to the storage.
+        """Recognise the trials that an earlier process has written to the storage.
 
         Raises:
-            KeyError: Somebody else has written it.
+            KeyError: Another program has written them.
         """
         for frozen in self._study.get_trials(deepcopy=False):
             trial, attempt = str(frozen.user_attrs["trial"]), int(frozen.user_attrs["attempt"])
@@ -119,7 +123,7 @@ class Study:
             )
 
     def repeat(self, trial: str, record: TrialRecord | None, number: int) -> None:
-        """A proposal is a trial that there is already, and will have the same result."""
+        """Handle a proposal that equals an existing trial, and will have the same result."""
         known = self._known.get(trial)
         if known is not None and not known.settled:
             known.twins.append(number)
@@ -127,7 +131,7 @@ class Study:
             self._settle(record, number)
 
     def follow(self, store: Store) -> None:
-        """Take in what has happened according to the ledger."""
+        """Bring the study in step with the ledger."""
         for record in store.ledger.trials.values():
             known = self._known.get(record.id)
             if known is not None and known.settled and known.attempt == record.attempt:
@@ -168,7 +172,10 @@ class Study:
         self._study.add_trial(template)
 
     def _parameters(self, options: Mapping[str, Any]) -> dict[str, tuple[Any, Any]] | None:
-        """What the sampler would have had to choose for a trial to have these options; `None` if that cannot be told."""
+        """The parameters of a trial with these options; `None` if they cannot be determined.
+
+        The search may have had another space when the trial was begun.
+        """
         distributions = optuna().distributions
         found: dict[str, tuple[Any, Any]] = {}
 
@@ -198,12 +205,7 @@ class Study:
             text_of(options.get(key), key) == text
             for key, text in zip(self._space.keys, cell, strict=True)
         )
-        return (
-            found
-            if same
-            and all(kind._contains(kind.to_internal_repr(value)) for value, kind in found.values())
-            else None
-        )
+        return found if same and _fits(found) else None
 
     def _reports(self, store: Store, trial: str, attempt: int) -> Reports:
         run = store.attempt(trial, attempt).run
@@ -241,11 +243,18 @@ class Study:
         try:
             with _quiet():
                 self._study.tell(number, **outcome, skip_if_finished=True)
-        except RuntimeError:  # a sampler that goes through a whole space wants to stop the study, which only `optimize` can
+        except RuntimeError:
+            # A sampler that has covered its whole space tries to stop the study, which
+            # Optuna allows only within `optimize`.
             self.exhausted = True
 
     def verdict(self, trial: str) -> tuple[int, float] | None:
-        """If the pruner says that a running trial is to end: the latest step that it has reported, and the value."""
+        """Ask the pruner about a running trial.
+
+        Returns:
+            The step and the value of the trial's last report if it should end; `None` if it
+            should go on.
+        """
         known = self._known.get(trial)
         if known is None or known.settled:
             return None
@@ -264,6 +273,19 @@ class Study:
         )
 
 
+def _fits(parameters: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Whether each value lies in its distribution."""
+    try:
+        optuna().trial.create_trial(
+            value=0.0,
+            params={name: value for name, (value, _) in parameters.items()},
+            distributions={name: distribution for name, (_, distribution) in parameters.items()},
+        )
+    except ValueError:
+        return False
+    return True
+
+
 def _suggested(trial: Trial, name: str, domain: Domain) -> str:
     if not isinstance(domain, RangeSpec):
         labels = _labels(domain)
@@ -274,13 +296,14 @@ def _suggested(trial: Trial, name: str, domain: Domain) -> str:
 
 
 def _labels(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """What Optuna calls values: themselves as text; their JSON where that would be ambiguous."""
+    """Optuna's names of values: their text, or their JSON where that would be ambiguous."""
     plain = tuple(argument_text(value_of(text)) for text in texts)
     return plain if len(set(plain)) == len(plain) else texts
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
+    """Suppress Optuna's warnings, which are about its own defaults."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""The programs of a batch system: called with a list of arguments, never through a shell, and never waited for without end."""
+"""Calls of a batch system's programs: with lists of arguments, and never without a timeout."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
+from hypnet_hpsearch.text import in_one_line
 
-__all__ = ["Answer", "in_one_line", "lacking", "run"]
+__all__ = ["Answer", "lacking", "run", "said_by"]
 
 
 class Answer(NamedTuple):
-    """What a program said.
+    """The outcome of a program.
 
     Attributes:
         code: Its exit code.
@@ -36,14 +37,14 @@ def run(
         argv: The program and its arguments.
         text: Its input.
         env: Its environment; this process's if `None`.
-        timeout: Seconds after which it is given up.
+        timeout: Seconds to wait.
 
     Raises:
         SchedulerError: There is no such program.
         SchedulerUnavailableError: It did not end in time, or could not be started.
     """
     try:
-        found = subprocess.run(  # noqa: S603  # an argument list
+        found = subprocess.run(
             argv,
             input=os.fsencode(text),
             capture_output=True,
@@ -65,7 +66,12 @@ def run(
 
 
 def lacking(programs: Sequence[str], system: str) -> str | None:
-    """Which of some programs this machine lacks, in one line about the system that they belong to; `None` if it lacks none."""
+    """The programs that this machine lacks, in one line; `None` if it lacks none.
+
+    Args:
+        programs: Names of the programs.
+        system: Name of the batch system that they belong to.
+    """
     missing = [program for program in programs if shutil.which(program) is None]
     return (
         f"{system} is not installed here: there is no {' and no '.join(missing)} on the PATH"
@@ -74,6 +80,6 @@ def lacking(programs: Sequence[str], system: str) -> str | None:
     )
 
 
-def in_one_line(text: str, longest: int = 300) -> str:
-    """What a program said, as part of a message."""
-    return " ".join(text.split())[:longest]
+def said_by(answer: Answer) -> str:
+    """The error output of a program in one line, or else its exit code."""
+    return in_one_line(answer.err) or f"exit code {answer.code}"

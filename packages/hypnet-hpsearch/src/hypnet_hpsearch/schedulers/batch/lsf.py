@@ -1,4 +1,7 @@
-"""The scheduler `lsf`: jobs go to an IBM Spectrum LSF cluster with `bsub`, and are watched with `bjobs`."""
+"""The scheduler `lsf`: jobs go to an IBM Spectrum LSF cluster.
+
+`bsub` submits them, and `bjobs` tells their states.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,25 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import Field, PositiveInt
+from typing import Any, ClassVar, Literal, Unpack
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
 from hypnet_core.runs import JobSpec, JobState, Option, Script
-from hypnet_hpsearch.schedulers.batch.base import BatchSystem, Seen, in_parts, words
-from hypnet_hpsearch.schedulers.batch.commands import Answer, in_one_line, run
+from hypnet_hpsearch.schedulers.batch.base import BatchSystem
+from hypnet_hpsearch.schedulers.batch.commands import Answer, run
+from hypnet_hpsearch.schedulers.batch.jobs import Seen, in_parts, words
+from hypnet_hpsearch.schedulers.batch.options import BatchOptions
+from hypnet_hpsearch.text import in_one_line
 
 __all__ = ["Lsf"]
 
 _STATES = {
     **dict.fromkeys(("PEND", "PSUSP", "PROV", "WAIT", "FWD_PEND"), JobState.QUEUED),
-    **dict.fromkeys(
-        ("RUN", "USUSP", "SSUSP", "UNKWN"), JobState.RUNNING
-    ),  # unknown, as its host does not answer, is not failed
+    # UNKWN means that the host does not answer, not that the job has failed.
+    **dict.fromkeys(("RUN", "USUSP", "SSUSP", "UNKWN"), JobState.RUNNING),
     "DONE": JobState.FINISHED,
 }
-"""All others have failed, unless they were killed on request: EXIT, ZOMBI."""
+"""All other states mean failure, unless the job was killed on request: EXIT, ZOMBI."""
 
 _FIELDS = "jobid jobindex stat exit_code exit_reason job_description"
 _BY_REQUEST = ("TERM_OWNER", "TERM_FORCE_OWNER", "TERM_ADMIN", "TERM_FORCE_ADMIN")
@@ -42,59 +45,54 @@ _GONE = re.compile(
     r"already finished|No matching job found|is not found|being (?:terminated|signaled)",
     re.IGNORECASE,
 )
-_AT_ONCE = 200  # jobs in one question
+_AT_ONCE = 200  # jobs per call
 _OURS = frozenset({
-    "-J", "-Jd", "-o", "-oo", "-e", "-eo", "-i", "-is", "-cwd", "-n", "-W", "-M", "-gpu", "-r", "-rn", "-I", "-Ip", "-Is", "-IS", "-K",
-    "-env", "-H", "-h", "-V", "-f", "-Zs", "-json", "-yaml", "-jsdl",
+    "-J", "-Jd", "-o", "-oo", "-e", "-eo", "-i", "-is", "-cwd", "-n", "-W", "-M", "-gpu", "-r",
+    "-rn", "-I", "-Ip", "-Is", "-IS", "-K", "-env", "-H", "-h", "-V", "-f", "-Zs", "-json",
+    "-yaml", "-jsdl",
 })  # fmt: skip
 
 
 class Lsf(BatchSystem):
-    """Submits jobs to an LSF cluster (10.1 or later), those that need the same as job arrays.
+    """Submits jobs to an LSF cluster (10.1 or later); jobs that need the same go as job arrays.
 
-    It was checked against a stand-in for LSF's commands only, never against an LSF:
-    please tell us what a real one makes of it.
+    It was tested with a stand-in for LSF's commands only, never with LSF itself: please
+    report how it works on a real cluster.
 
     Jobs outlive the driver. An id is LSF's number and a token that is also in the job's
-    description, by which a job is found whose number was lost, and never mistaken for
-    another that was given its number. LSF forgets a job about an hour after its end;
-    then it is lost as far as LSF is concerned, and its own result decides.
+    description: it finds a job whose number was lost, and tells it from another job that
+    was later given the same number. LSF forgets a job about an hour after its end; then it
+    is lost as far as LSF is concerned, and its own result decides.
 
-    A job has the driver's environment, without what LSF has put there for the driver
-    itself; `OMP_NUM_THREADS` is its number of cores unless it is set. All cores are on
-    one host. Times are rounded up to minutes and memory to MB.
+    A job has the driver's environment, without the variables that LSF has set for the
+    driver itself; `OMP_NUM_THREADS` is its number of cores unless it is set. All cores are
+    on one host. Times are rounded up to minutes and memory to MB.
 
     Args:
         queue: Queue; the cluster's default if `None`.
         project: Project to charge.
         group: User group.
         app: Application profile.
-        select: Resource requirement, for `-R`, beside those for memory and cores, such
-            as `"select[hname!=n7]"`.
-        gpu: What GPUs are asked for with beside their number, such as
+        select: Resource requirement for `-R`, in addition to those for memory and cores,
+            such as `"select[hname!=n7]"`.
+        gpu: Requirements of GPUs in addition to their number, such as
             `"gmodel=NVIDIAA100:mode=exclusive_process"`.
-        memory_per_core: Whether this cluster's `rusage[mem=…]` counts per core and not
+        memory_per_core: Whether this cluster's `rusage[mem=…]` counts per core rather than
             per job.
         environment: Whether jobs have the driver's environment (`all`) or none of it
             (`none`).
-        options: More options for `bsub`, one each, with their values: `"-U
-            reservation"`.
-        setup: Lines of bash that every job runs before its command, such as `"module
-            load cuda"`. They are written into the script as they are.
-        max_jobs: How many jobs a search keeps queued or running at once.
-        array_size: How many jobs at most to submit as one array; 1 submits each by
-            itself.
-        poll_interval: Seconds between two looks at the queue.
-        timeout: Seconds to wait for an answer.
+        **options: Options that all batch systems share; see `BatchOptions`.
 
     Raises:
-        SchedulerError: An option is none, or one that is set here.
+        SchedulerError: An extra option is malformed, or is one that is set here.
 
     Example:
+        >>> from hypnet_core.runs import JobSpec
         >>> scheduler = Lsf(queue="gpu", options=["-U nightly"])
-        >>> [script] = scheduler.scripts([JobSpec(argv=("python", "train.py"), gpus=1, memory="8GiB", time_limit=5400)])
-        >>> script.argv[-11:]
-        ('-R', 'span[hosts=1] rusage[mem=8192MB]', '-W', '90', '-gpu', 'num=1', '-q', 'gpu', '-rn', '-U', 'nightly')
+        >>> job = JobSpec(argv=("python", "train.py"), gpus=1, time_limit=5400)
+        >>> [script] = scheduler.scripts([job])
+        >>> script.argv[-9:]
+        ('-W', '90', '-gpu', 'num=1', '-q', 'gpu', '-rn', '-U', 'nightly')
     """
 
     system = "LSF"
@@ -114,21 +112,9 @@ class Lsf(BatchSystem):
         gpu: Option | None = None,
         memory_per_core: bool = False,
         environment: Literal["all", "none"] = "all",
-        options: tuple[Option, ...] = (),
-        setup: tuple[Option, ...] = (),
-        max_jobs: PositiveInt = 50,
-        array_size: Annotated[int, Field(ge=1, le=50)] = 50,
-        poll_interval: Annotated[float, Field(gt=0)] = 5.0,
-        timeout: Annotated[float, Field(gt=0)] = 20.0,
+        **options: Unpack[BatchOptions],
     ) -> None:
-        super().__init__(
-            options=options,
-            setup=setup,
-            max_jobs=max_jobs,
-            array_size=array_size,
-            poll_interval=poll_interval,
-            timeout=timeout,
-        )
+        super().__init__(**options)
         chosen = {"-q": queue, "-P": project, "-G": group, "-app": app}
         self._named = [
             word for name, value in chosen.items() if value is not None for word in (name, value)
@@ -145,9 +131,8 @@ class Lsf(BatchSystem):
         needs = ["span[hosts=1]", *([self._select] if self._select else [])]
         if job.memory is not None:
             memory = job.memory / (job.cpus if self._memory_per_core else 1)
-            needs.append(
-                f"rusage[mem={math.ceil(memory / 2**20)}MB]"
-            )  # without a unit it would be the site's
+            # Without a unit, the site's default would apply.
+            needs.append(f"rusage[mem={math.ceil(memory / 2**20)}MB]")
         gpus = f"num={job.gpus}" + (f":{self._gpu}" if self._gpu else "")
         return [
             *(
@@ -159,12 +144,8 @@ class Lsf(BatchSystem):
                 "-env",
                 self._environment,
             ),
-            *(
-                "-cwd",
-                str(Path.cwd()),
-                "-o",
-                "/dev/null",
-            ),  # the script itself opens the job's files
+            # The script itself opens the job's files.
+            *("-cwd", str(Path.cwd()), "-o", "/dev/null"),
             *("-n", str(job.cpus), "-R", " ".join(needs)),
             *(
                 []
@@ -183,7 +164,7 @@ class Lsf(BatchSystem):
         if answer.code or found is None:
             said = in_one_line(f"{answer.err} {answer.out}") or f"exit code {answer.code}"
             failure = SchedulerUnavailableError if _NOT_NOW.search(said) else SchedulerError
-            raise failure(f"LSF does not take the job: {said}")
+            raise failure(f"LSF does not accept the job: {said}")
         return (
             [found[1]]
             if prepared.jobs == 1
@@ -213,9 +194,8 @@ class Lsf(BatchSystem):
                 ) from None
             records = []
         for record in records:
-            if (
-                isinstance(record, dict) and "JOBID" in record
-            ):  # those of unknown jobs hold nothing but an error
+            # The record of an unknown job holds nothing but an error.
+            if isinstance(record, dict) and "JOBID" in record:
                 index = str(record.get("JOBINDEX") or "0")
                 yield (
                     record["JOBID"] if index == "0" else f"{record['JOBID']}_{index}",
@@ -245,9 +225,10 @@ def _seen(record: dict[str, Any]) -> Seen:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, without what belongs to a job of LSF that the driver may be."""
+    """This process's environment, without variables of a job of LSF that the driver may be."""
     unwanted = re.compile(
-        r"LSB_(JOB|BATCH|HOSTS|MCPU|DJOB|AFFINITY|BIND|EFFECTIVE|SUB|EXIT|ERRORFILE|OUTPUTFILE|CHKFILE|ECHKPNT|TRAPSIGS|XFJOB|QUEUE|PROJECT"
-        r"|UNIXGROUP|OUTDIR|RES_|ACCT|CGROUP|GPU|MAX_NUM|INTERACTIVE).*|LS_(JOBPID|EXECCWD|SUBCWD)|LSFUSER|CUDA_VISIBLE_DEVICES"
+        r"LSB_(JOB|BATCH|HOSTS|MCPU|DJOB|AFFINITY|BIND|EFFECTIVE|SUB|EXIT|ERRORFILE|OUTPUTFILE"
+        r"|CHKFILE|ECHKPNT|TRAPSIGS|XFJOB|QUEUE|PROJECT|UNIXGROUP|OUTDIR|RES_|ACCT|CGROUP|GPU"
+        r"|MAX_NUM|INTERACTIVE).*|LS_(JOBPID|EXECCWD|SUBCWD)|LSFUSER|CUDA_VISIBLE_DEVICES"
     )
     return {name: value for name, value in os.environ.items() if not unwanted.fullmatch(name)}

@@ -1,8 +1,7 @@
-"""The script that a batch system is given: one job, or an array of jobs of which each element picks its own part.
+"""Scripts for a batch system: one job, or an array of jobs of which each element runs its own part.
 
-Bash reads it, so everything that is not ours is quoted: an argument with a line break
-does not even begin a new line, where a batch system could take it for one of its own
-instructions.
+Bash reads the script, so all values are quoted. Even an argument with a line break does
+not begin a new line, where a batch system could take it for a directive.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ _CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), 127)} | {
 }
 _HAS_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_BROKEN = 125  # exit code of a job whose command could not even be tried
+_BROKEN = 125  # exit code of a job whose command could not be started
 
 
 def script(jobs: Sequence[JobSpec], *, setup: Sequence[str] = (), index: str, first: int) -> str:
-    """The script of a job, or of several as an array.
+    """The script of a job, or of several jobs as an array.
 
     Args:
         jobs: The jobs.
-        setup: Lines of shell to run before the command, in every job.
-        index: Environment variable that tells an element of an array which one it is.
-        first: The index of the first element.
+        setup: Lines of bash to run before the command, in every job.
+        index: Environment variable with the index of an array's element.
+        first: Index of the first element.
 
     Raises:
         SchedulerError: A job's environment has a name that no shell accepts.
@@ -55,7 +54,7 @@ def script(jobs: Sequence[JobSpec], *, setup: Sequence[str] = (), index: str, fi
 
 
 def quoted(text: str) -> str:
-    r"""A text as one word of bash, on one line whatever it holds.
+    r"""A text as one word of bash, on one line.
 
     Example:
         >>> print(quoted("plain"), quoted("two words"), quoted("line\nbreak"))
@@ -71,7 +70,7 @@ def _body(job: JobSpec) -> list[str]:
             f"job {job.name!r}: a shell cannot set the environment variable {strange[0]!r}"
         )
     lines = [f"export {name}={quoted(value)}" for name, value in job.env.items()]
-    # Errors first, so that they tell what happens to the rest.
+    # Redirect errors first, so that problems with the rest are reported there.
     lines.append(f"exec </dev/null 2>>{_file(job.stderr)} || exit {_BROKEN}")
     lines.append(f"exec >>{_file(job.stdout)} || exit {_BROKEN}")
     if job.cwd is not None:

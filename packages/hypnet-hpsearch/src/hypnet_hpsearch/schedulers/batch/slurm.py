@@ -1,4 +1,7 @@
-"""The scheduler `slurm`: jobs go to a Slurm cluster with `sbatch`, and are watched with `squeue`, and `sacct` where it answers."""
+"""The scheduler `slurm`: jobs go to a Slurm cluster.
+
+`sbatch` submits them; `squeue`, and `sacct` where it answers, tell their states.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import Field, PositiveInt
+from typing import ClassVar, Literal, Unpack
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
 from hypnet_core.runs import JobSpec, JobState, Option, Script
-from hypnet_hpsearch.schedulers.batch.base import BatchSystem, Seen, in_parts, words
-from hypnet_hpsearch.schedulers.batch.commands import Answer, in_one_line, run
+from hypnet_hpsearch.schedulers.batch.base import BatchSystem
+from hypnet_hpsearch.schedulers.batch.commands import Answer, run, said_by
+from hypnet_hpsearch.schedulers.batch.jobs import Seen, in_parts, words
+from hypnet_hpsearch.schedulers.batch.options import BatchOptions
+from hypnet_hpsearch.text import in_one_line
 
 __all__ = ["Slurm"]
 
@@ -39,7 +43,7 @@ _STATES = {
     "COMPLETED": JobState.FINISHED,
     **dict.fromkeys(("CANCELLED", "REVOKED"), JobState.CANCELLED),
 }
-"""All others have failed: FAILED, TIMEOUT, NODE_FAIL, BOOT_FAIL, OUT_OF_MEMORY, DEADLINE, PREEMPTED, LAUNCH_FAILED, …"""
+"""All other states mean failure: FAILED, TIMEOUT, NODE_FAIL, OUT_OF_MEMORY, PREEMPTED, …"""
 
 _NOT_NOW = re.compile(
     r"unable to contact|timed out|connection refused|could not establish|zero"
@@ -49,29 +53,29 @@ _NOT_NOW = re.compile(
 )
 _UNKNOWN = "Invalid job id"
 _HELD = "launch failed requeued held"
-_AT_ONCE = 500  # jobs in one question
+_AT_ONCE = 500  # jobs per call
 _OURS = frozenset({
-    "--array", "-a", "--wrap", "--parsable", "--comment", "--output", "-o", "--error", "-e", "--input", "-i", "--open-mode",
-    "--job-name", "-J", "--chdir", "-D", "--export", "--export-file", "--test-only", "--wait", "-W", "--requeue", "--no-requeue",
-    "--quiet", "-Q", "--help", "-h", "--usage", "--version", "-V", "--hold", "-H", "--ntasks", "-n", "--nodes", "-N",
-    "--cpus-per-task", "-c", "--uid", "--gid", "--clusters", "-M",
+    "--array", "-a", "--wrap", "--parsable", "--comment", "--output", "-o", "--error", "-e",
+    "--input", "-i", "--open-mode", "--job-name", "-J", "--chdir", "-D", "--export",
+    "--export-file", "--test-only", "--wait", "-W", "--requeue", "--no-requeue", "--quiet",
+    "-Q", "--help", "-h", "--usage", "--version", "-V", "--hold", "-H", "--ntasks", "-n",
+    "--nodes", "-N", "--cpus-per-task", "-c", "--uid", "--gid", "--clusters", "-M",
 })  # fmt: skip
 _KEPT = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT"}
 
 
 class Slurm(BatchSystem):
-    """Submits jobs to a Slurm cluster, those that need the same as job arrays.
+    """Submits jobs to a Slurm cluster; jobs that need the same go as job arrays.
 
-    Nothing but Slurm's own commands is needed where the search runs. Accounting
-    (`sacct`) is asked if there is any; without it, a job that Slurm has forgotten is
-    lost as far as Slurm is concerned, and its own result decides. Jobs outlive the
-    driver. An id is Slurm's number and a token that is also in the job's comment, by
-    which a job is found whose number was lost, and never mistaken for another that was
-    given its number.
+    Only Slurm's own commands are needed where the search runs. Accounting (`sacct`) is
+    asked if it exists; without it, a job that Slurm has forgotten is lost as far as Slurm
+    is concerned, and its own result decides. Jobs outlive the driver. An id is Slurm's
+    number and a token that is also in the job's comment: it finds a job whose number was
+    lost, and tells it from another job that was later given the same number.
 
-    A job has the driver's environment, without what Slurm has put there for the driver
-    itself; `OMP_NUM_THREADS` is its number of cores unless it is set. Times are rounded
-    up to minutes and memory to MiB.
+    A job has the driver's environment, without the variables that Slurm has set for the
+    driver itself; `OMP_NUM_THREADS` is its number of cores unless it is set. Times are
+    rounded up to minutes and memory to MiB.
 
     Args:
         partition: Partition, or several separated by commas; the cluster's default if
@@ -80,27 +84,21 @@ class Slurm(BatchSystem):
         account: Account to charge.
         constraint: Features that a node must have, such as `"a100|h100"`.
         reservation: Reservation to use.
-        gres: What a job's GPUs are asked for as, `--gres=GRES:N`; `"gpu:a100"` asks for
-            that type.
-        environment: Whether jobs have the driver's environment (`all`), or that of a
-            login (`none`).
-        options: More options for `sbatch`, one each, such as `"--exclude=n7"`.
-        setup: Lines of bash that every job runs before its command, such as `"module
-            load cuda"`. They are written into the script as they are.
-        max_jobs: How many jobs a search keeps queued or running at once.
-        array_size: How many jobs at most to submit as one array; 1 submits each by
-            itself.
-        poll_interval: Seconds between two looks at the queue.
-        timeout: Seconds to wait for an answer.
+        gres: Name of GPUs in `--gres=GRES:N`; `"gpu:a100"` asks for that type.
+        environment: Whether jobs have the driver's environment (`all`), or that of a login
+            shell (`none`).
+        **options: Options that all batch systems share; see `BatchOptions`.
 
     Raises:
-        SchedulerError: An option is none, or one that is set here.
+        SchedulerError: An extra option is malformed, or is one that is set here.
 
     Example:
-        >>> scheduler = Slurm(partition="gpu", qos="long", options=["--exclude=n7"])
-        >>> [script] = scheduler.scripts([JobSpec(argv=("python", "train.py"), gpus=1, memory="8GiB", time_limit=5400)])
-        >>> script.argv[-7:]  # doctest: +NORMALIZE_WHITESPACE
-        ('--cpus-per-task=1', '--mem=8192M', '--time=90', '--gres=gpu:1', '--partition=gpu', '--qos=long', '--exclude=n7')
+        >>> from hypnet_core.runs import JobSpec
+        >>> scheduler = Slurm(partition="gpu", options=["--exclude=n7"])
+        >>> job = JobSpec(argv=("python", "train.py"), gpus=1, memory="8GiB", time_limit=5400)
+        >>> [script] = scheduler.scripts([job])
+        >>> script.argv[-5:]
+        ('--mem=8192M', '--time=90', '--gres=gpu:1', '--partition=gpu', '--exclude=n7')
     """
 
     system = "Slurm"
@@ -119,12 +117,7 @@ class Slurm(BatchSystem):
         reservation: Option | None = None,
         gres: Option = "gpu",
         environment: Literal["all", "none"] = "all",
-        options: tuple[Option, ...] = (),
-        setup: tuple[Option, ...] = (),
-        max_jobs: PositiveInt = 50,
-        array_size: Annotated[int, Field(ge=1, le=50)] = 50,
-        poll_interval: Annotated[float, Field(gt=0)] = 5.0,
-        timeout: Annotated[float, Field(gt=0)] = 20.0,
+        **options: Unpack[BatchOptions],
     ) -> None:
         chosen = {
             "partition": partition,
@@ -134,14 +127,7 @@ class Slurm(BatchSystem):
             "reservation": reservation,
         }
         named = [f"--{name}={value}" for name, value in chosen.items() if value is not None]
-        super().__init__(
-            options=[*named, *options],
-            setup=setup,
-            max_jobs=max_jobs,
-            array_size=array_size,
-            poll_interval=poll_interval,
-            timeout=timeout,
-        )
+        super().__init__(named=named, **options)
         self._gres, self._environment = gres, environment.upper()
         self._has_accounting = True
 
@@ -155,10 +141,8 @@ class Slurm(BatchSystem):
                 f"--export={self._environment}",
             ),
             *(f"--job-name={name}", f"--comment={mark}"),
-            *(
-                f"--chdir={Path.cwd()}",
-                "--output=/dev/null",
-            ),  # the script itself opens the job's files
+            # The script itself opens the job's files.
+            *(f"--chdir={Path.cwd()}", "--output=/dev/null"),
             *([f"--array=0-{count - 1}"] if count > 1 else []),
             *("--nodes=1", "--ntasks=1", f"--cpus-per-task={job.cpus}"),
             *([] if job.memory is None else [f"--mem={math.ceil(job.memory / 2**20)}M"]),
@@ -172,9 +156,9 @@ class Slurm(BatchSystem):
         ]
 
     def _is_ours(self, name: str) -> bool:
-        if name.startswith("--"):  # which may be cut short
+        if name.startswith("--"):  # Slurm accepts unique prefixes
             return any(taken.startswith(name) for taken in self.ours)
-        return name[:2] in self.ours  # a value may follow at once
+        return name[:2] in self.ours  # a value may follow without a space
 
     def _submit(self, prepared: Script) -> list[str]:
         answer = self._run(prepared.argv, text=prepared.text)
@@ -182,7 +166,7 @@ class Slurm(BatchSystem):
         if answer.code or not number.isdecimal():
             said = in_one_line(answer.err or answer.out) or f"exit code {answer.code}"
             failure = SchedulerUnavailableError if _NOT_NOW.search(said) else SchedulerError
-            raise failure(f"Slurm does not take the job: {said}")
+            raise failure(f"Slurm does not accept the job: {said}")
         return (
             [number]
             if prepared.jobs == 1
@@ -206,26 +190,18 @@ class Slurm(BatchSystem):
             ["squeue", "--noheader", "--array", "--all", "--format=%i|%T|%k|%r", *which]
         )
         if answer.code and _UNKNOWN not in answer.err:
-            raise SchedulerUnavailableError(
-                f"squeue: {in_one_line(answer.err) or f'exit code {answer.code}'}"
-            )
-        for number, said, mark, reason in _fields(
-            "squeue", answer.out, 4
-        ):  # the reason may hold anything
-            state = (
-                "LAUNCH_FAILED" if _HELD in reason else said
-            )  # nobody but an administrator could release it
-            yield (
-                number,
-                Seen(
-                    _state(state),
-                    f"{state}: {reason}" if reason not in {"", "None"} else state,
-                    mark,
-                ),
-            )
+            raise SchedulerUnavailableError(f"squeue: {said_by(answer)}")
+        for number, said, mark, reason in _fields("squeue", answer.out, 4):
+            # Only an administrator could release a job that Slurm holds after a failure.
+            state = "LAUNCH_FAILED" if _HELD in reason else said
+            words_about_it = f"{state}: {reason}" if reason not in {"", "None"} else state
+            yield number, Seen(_state(state), words_about_it, mark)
 
     def _accounted(self, numbers: Sequence[str]) -> dict[str, Seen]:
-        """What accounting says about jobs that the controller has forgotten; nothing where there is no accounting."""
+        """The statements of accounting about jobs that the controller has forgotten.
+
+        There are none if there is no accounting.
+        """
         found: dict[str, Seen] = {}
         if not numbers or not self._has_accounting:
             return found
@@ -238,7 +214,7 @@ class Slurm(BatchSystem):
                     ]
                 )
                 lines = list(_fields("sacct", answer.out, 3))
-            except SchedulerUnavailableError:  # then it is as if there were none
+            except SchedulerUnavailableError:  # treat it as if there were no accounting
                 return found
             except SchedulerError:  # it is not installed
                 self._has_accounting = False
@@ -255,19 +231,17 @@ class Slurm(BatchSystem):
         for part in in_parts(numbers, _AT_ONCE):
             answer = self._run(["scancel", *part])
             if answer.code and _UNKNOWN not in answer.err:
-                raise SchedulerUnavailableError(
-                    f"scancel: {in_one_line(answer.err) or f'exit code {answer.code}'}"
-                )
+                raise SchedulerUnavailableError(f"scancel: {said_by(answer)}")
 
     def _run(self, argv: Sequence[str], text: str = "") -> Answer:
         return run(argv, text=text, env=_environment(), timeout=self.timeout)
 
 
 def _fields(program: str, text: str, count: int) -> Iterator[list[str]]:
-    """The fields of each line that a program wrote.
+    """The fields of each line of a program's output; the last field may contain the separator.
 
     Raises:
-        SchedulerUnavailableError: It wrote something else.
+        SchedulerUnavailableError: A line has another form.
     """
     for line in text.splitlines():
         fields = line.split("|", count - 1)
@@ -281,9 +255,13 @@ def _state(word: str) -> JobState:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, without what would change the meaning of a command, or what belongs to a job that the driver is."""
+    """This process's environment, without variables that would change the meaning of a command.
+
+    The driver may itself be a job of Slurm, whose variables must not reach its own jobs.
+    """
     unwanted = re.compile(
-        r"(SLURM|SLURMD|SRUN|SQUEUE|SCANCEL|SACCT|PMI|PMIX)_.*|SBATCH_(WAIT|ARRAY_INX|TEST_ONLY|DEBUG)|CUDA_VISIBLE_DEVICES"
+        r"(SLURM|SLURMD|SRUN|SQUEUE|SCANCEL|SACCT|PMI|PMIX)_.*"
+        r"|SBATCH_(WAIT|ARRAY_INX|TEST_ONLY|DEBUG)|CUDA_VISIBLE_DEVICES"
     )
     return {
         name: value

@@ -1,4 +1,4 @@
-"""Which GPUs there are."""
+"""Detection of GPUs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TOOL = "nvidia-smi"
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """The ids of the GPUs that a job may be given: those of `CUDA_VISIBLE_DEVICES`, or else all that `nvidia-smi` lists."""
+    """Ids of the GPUs that jobs may use: those of `CUDA_VISIBLE_DEVICES`, or else all that are installed."""
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
         return tuple(name.strip() for name in listed.split(",") if name.strip() not in {"", "-1"})
@@ -22,14 +22,14 @@ def visible_gpus() -> tuple[str, ...]:
 
 
 def installed_gpus() -> tuple[str, ...]:
-    """The ids `"0"`, `"1"`, … of the GPUs that `nvidia-smi` lists; none without that program."""
+    """Ids `"0"`, `"1"`, … of the GPUs that `nvidia-smi` lists; none without that program."""
     tool = shutil.which(_TOOL)
     if tool is None:
         return ()
     try:
         found = subprocess.run(
             [tool, "-L"], capture_output=True, text=True, check=False, timeout=30
-        )  # fixed words
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ()
     count = sum(line.startswith("GPU ") for line in found.stdout.splitlines())
@@ -37,5 +37,5 @@ def installed_gpus() -> tuple[str, ...]:
 
 
 def locks_directory() -> Path:
-    """Where this user's jobs lock the GPUs that they use."""
+    """Directory in which this user's jobs lock the GPUs that they use."""
     return Path(tempfile.gettempdir(), f"hypnet-gpus-{os.getuid()}")

@@ -1,9 +1,9 @@
-"""Room for jobs on GPUs, shared between drivers.
+"""Slots for jobs on GPUs, shared between drivers.
 
-A GPU is taken by holding a lock on a small file, one file for every job that a GPU may
-have at once. The lock belongs to the job's process: it is given back when that ends,
-however it ends, and every driver of the same user on the machine respects it. When a
-GPU was last given to a job is the time of another file, which they respect too.
+A GPU has one small lock file for every job that it may run at once. A job's process
+holds the lock: it is released when the process ends, however it ends, and all drivers
+of the same user on the machine respect it. The time stamp of another file, which they
+respect too, tells when a job was last started on the GPU.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ __all__ = ["GpuSlots"]
 
 
 class GpuSlots:
-    """Room for jobs on GPUs.
+    """Slots for jobs on GPUs.
 
     Args:
         names: Ids of the GPUs to use.
-        jobs_per_gpu: How many jobs may share one GPU.
-        directory: Where the lock files are; it is made when it is needed.
-        limits: How busy a GPU may be, for a job to start there.
+        jobs_per_gpu: Number of jobs that may share a GPU.
+        directory: Directory of the lock files; it is created when it is needed.
+        limits: How busy a GPU may be when a job starts there.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class GpuSlots:
         self.gauge = Gauge(limits)
 
     def take(self, count: int) -> tuple[list[str], list[int]] | None:
-        """Take room on `count` different GPUs, the emptiest first.
+        """Take slots on `count` different GPUs, the least occupied first.
 
         Returns:
-            The GPUs' ids and open files that hold the room until the last copy of them
-            is closed; `None` if there is not enough room now.
+            The GPUs' ids, and file descriptors that hold the slots until their last copy is
+            closed; `None` if there are not enough free slots now.
         """
         if not count:
             return [], []
@@ -51,6 +51,7 @@ class GpuSlots:
         names = [
             name for name in self.names if not self._is_starting(name) and self.gauge.allows(name)
         ]
+        # Slot by slot rather than GPU by GPU: so the least occupied GPUs come first.
         for place in range(self.jobs_per_gpu):
             for name in names:
                 if len(taken) < count and name not in taken:

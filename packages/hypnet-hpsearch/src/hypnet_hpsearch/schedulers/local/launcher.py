@@ -1,17 +1,17 @@
-"""The small process beside a driver that starts the jobs of the scheduler `local`, watches them and cleans up after them.
+"""The process beside a driver that starts the jobs of the scheduler `local`, watches them and cleans up after them.
 
-It holds little memory, so that starting a job costs one cheap fork. It outlives a
-driver that was killed for as long as its jobs run, so that whatever a job leaves behind
-is ended with it. A job that waits for its slot is a process already, which has its
-final id; it ends if nobody is left to give it a slot. Only the standard library is
-imported here.
+It uses little memory, so that starting a job is one cheap fork. It outlives a killed
+driver for as long as its jobs run, and ends whatever a job leaves behind. A queued job
+is a process already, which has its final id; it ends if nobody is left to give it a
+slot. Only the standard library is imported here.
 
-A job has its cores until it ends. Only the process around a search's trial says a
-little earlier that it needs them no more, by closing its end of the gate, so that the
-next trial starts while the result is written to disk.
+A job keeps its cores until it ends. Only the process around a search's trial releases
+them earlier, by closing its end of the gate, so that the next trial starts while the
+result is being written.
 
 Driver and launcher exchange lines of JSON over a socket: `start` (answered by `id` or
-`error`), `cancel` and `slots` in one direction, `started` and `ended` in the other.
+`error`), `cancel`, `slots` and `gpus` in one direction, `started` and `ended` in the
+other.
 """
 
 from __future__ import annotations
@@ -30,18 +30,20 @@ from pathlib import Path
 from typing import Any
 
 from hypnet_hpsearch.schedulers.local.gpus import GpuSlots
+from hypnet_hpsearch.schedulers.local.job import be_the_job
 from hypnet_hpsearch.schedulers.local.processes import Identity, signal_group
 from hypnet_hpsearch.schedulers.local.usage import Limits
-from hypnet_hpsearch.trial import wrapper as trial
+from hypnet_hpsearch.trial.wrapper import is_command
 
-_NOT_STARTED = 125
-_CANNOT_START = 127
 _NEVER = float("inf")
-_THREADS = "OMP_NUM_THREADS"
+_GPU_POLL = 0.5  # seconds between two looks at GPUs
 
 
 class _Job:
-    """A job that waits for its slot, or runs; `gate` is open while it waits, and for a trial as long as it has its cores."""
+    """A queued or running job.
+
+    The gate is open while the job is queued, and for a trial as long as it has its cores.
+    """
 
     def __init__(self, order: dict[str, Any], pid: int, gate: socket.socket) -> None:
         self.order = order
@@ -53,6 +55,8 @@ class _Job:
 
 
 class _Launcher:
+    """Starts jobs in order, ends them, and reports what happens to the driver."""
+
     def __init__(self, control: socket.socket, gpus: GpuSlots, slots: int, grace: float) -> None:
         self.control = control
         self.gpus = gpus
@@ -100,9 +104,8 @@ class _Launcher:
     def _timeout(self) -> float | None:
         due = min((job.deadline for job in self.jobs.values()), default=_NEVER)
         if self.waiting and self.waiting[0].order["gpus"]:
-            due = min(
-                due, time.monotonic() + 0.5
-            )  # a GPU may be given back, or be less busy, and nobody tells
+            # Nobody reports that a GPU was released, or is less busy.
+            due = min(due, time.monotonic() + _GPU_POLL)
         return None if due == _NEVER else max(0.0, due - time.monotonic())
 
     def _receive(self) -> bytes:
@@ -113,7 +116,7 @@ class _Launcher:
 
     def _tell(self, **message: Any) -> None:
         if self.driver:
-            with suppress(OSError):  # the driver may have died just now; the next receive says so
+            with suppress(OSError):  # the driver may have died just now; `_receive` notices
                 self.control.sendall(json.dumps(message).encode() + b"\n")
 
     def _driver_is_gone(self) -> None:
@@ -144,7 +147,7 @@ class _Launcher:
             self._tell(say="error", text=f"cannot start a process: {error.strerror}")
             return
         if pid == 0:
-            _be_the_job(order, inner)
+            be_the_job(order, inner)
         inner.close()
         job = _Job(order, pid, gate)
         self.jobs[pid] = job
@@ -164,7 +167,7 @@ class _Launcher:
             job.deadline = time.monotonic() + self.grace
 
     def _open_gates(self) -> None:
-        """Start waiting jobs in their order, as long as the first of them fits."""
+        """Start queued jobs in their order, as long as the first of them fits."""
         while self.waiting and self.used + self.waiting[0].order["cpus"] <= self.slots:
             job = self.waiting[0]
             taken = self.gpus.take(job.order["gpus"])
@@ -175,9 +178,9 @@ class _Launcher:
             self.used += job.order["cpus"]
             names, locks = taken
             if job.gate is not None:
-                with suppress(OSError):  # it was killed while it waited; _reap tells
+                with suppress(OSError):  # it was killed while it was queued; `_reap` notices
                     socket.send_fds(job.gate, [json.dumps(names).encode()], locks)
-                if trial.is_command(job.order["argv"]):
+                if is_command(job.order["argv"]):
                     self.selector.register(job.gate, selectors.EVENT_READ, job)
                 else:
                     _close(job)
@@ -188,7 +191,7 @@ class _Launcher:
             self._tell(say="started", id=job.name)
 
     def _give_back(self, job: _Job) -> None:
-        """Note that a job that has started needs its cores no more."""
+        """Release the cores of a job that has started."""
         if job.has_cores:
             job.has_cores = False
             self.used -= job.order["cpus"]
@@ -225,11 +228,14 @@ class _Launcher:
 
 
 def _collect() -> tuple[int, int] | None:
-    """Collect one ended job, with all that it left behind in its process group; its process id and exit code."""
+    """Collect one ended job, and end what it left behind in its process group.
+
+    Returns its process id and exit code.
+    """
     number = -1
     if hasattr(os, "waitid"):
-        # Look first: as long as the process is not collected, its number, and so its
-        # group, is nobody else's.
+        # Signal the group before the process is collected: until then the system does
+        # not reuse its number.
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if found is None:
             return None
@@ -246,73 +252,18 @@ def _close(job: _Job) -> None:
         job.gate = None
 
 
-def _be_the_job(order: dict[str, Any], gate: socket.socket) -> None:
-    """Turn this forked process into the job; never returns."""
-    code = _CANNOT_START
-    try:
-        os.setsid()
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        os.closerange(3, gate.fileno())
-        os.closerange(gate.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
-        _prepare(order)
-        message, locks, _, _ = socket.recv_fds(gate, 1 << 16, 64)
-        code = _become(order["argv"], json.loads(message), locks, gate) if message else _NOT_STARTED
-    except BaseException as error:  # noqa: BLE001  nobody else could tell
-        why = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else repr(error)
-        os.write(2, f"hypnet: cannot start {order['argv'][0]!r}: {why}\n".encode(errors="replace"))
-    finally:
-        os._exit(code)
-
-
-def _prepare(order: dict[str, Any]) -> None:
-    for descriptor, path, flags in (
-        (0, os.devnull, os.O_RDONLY),
-        (
-            2,
-            order["stderr"],
-            os.O_WRONLY | os.O_CREAT | os.O_APPEND,
-        ),  # first, so that it can tell what happens to the other
-        (1, order["stdout"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
-    ):
-        opened = os.open(path, flags, 0o666)
-        os.dup2(opened, descriptor)
-        os.close(opened)
-    os.environ.setdefault(_THREADS, str(order["cpus"]))
-    os.environ.update(order["env"])
-    if order["cwd"] is not None:
-        os.chdir(order["cwd"])
-
-
-def _become(argv: list[str], gpus: list[str], locks: list[int], gate: socket.socket) -> int:
-    if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        os.environ.setdefault(
-            "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
-        )  # the numbers are nvidia-smi's; CUDA would count the fastest first
-    for lock in locks:
-        os.set_inheritable(lock, True)
-    if trial.is_command(
-        argv
-    ):  # its module is here already: a fork does what a new interpreter would
-        return trial.main(trial.arguments(argv), gate.close)
-    os.execvpe(argv[0], argv, os.environ)  # noqa: S606  # no shell is just what we want
-    return _CANNOT_START
-
-
 def main(arguments: list[str]) -> int:
     """Serve the driver at the other end of an inherited socket.
 
     Args:
         arguments: The settings as JSON: `socket` (a file descriptor), `slots`, `gpus`,
-            `jobs_per_gpu`, `locks` (the directory of the GPUs' locks), `limits` (of the
-            GPUs' use: `memory`, `load`, `pause`), `grace` (seconds).
+            `jobs_per_gpu`, `locks` (directory of the GPUs' lock files), `limits` (of the
+            use of GPUs: `memory`, `load`, `pause`), `grace` (seconds).
     """
     settings = json.loads(arguments[0])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles Ctrl-C
     control = socket.socket(fileno=settings["socket"])
-    gc.disable()  # a collection would touch every page, and make each fork copy them
+    gc.disable()  # a collection would touch every page, and make each fork copy it
     gpus = GpuSlots(
         settings["gpus"],
         settings["jobs_per_gpu"],
@@ -324,4 +275,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    os._exit(main(sys.argv[1:]))  # at once: the driver waits for it
+    os._exit(main(sys.argv[1:]))  # without cleaning up, because the driver waits

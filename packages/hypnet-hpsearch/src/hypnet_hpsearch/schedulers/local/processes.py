@@ -1,8 +1,8 @@
-"""Which process is which: identities that survive the number's being given to another process.
+"""Identities of processes that stay valid when the system reuses a process id.
 
-A process id alone means nothing once the process has ended: the system hands the number
-out again. Together with the machine, its boot and the moment of the start it names one
-process for ever.
+A process id alone means nothing once its process has ended, because the system reuses
+the number. Together with the machine, its boot and the start time it identifies one
+process uniquely.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 
 class Identity(NamedTuple):
-    """One process, for ever; as text `host:boot:pid:start`.
+    """The identity of a process; as text `host:boot:pid:start`.
 
     Attributes:
         host: Name of the machine.
-        boot: The machine's present boot, where the system tells it.
+        boot: The current boot of the machine, if the system tells it.
         pid: Process id.
-        start: When it started, in whatever unit the system has.
+        start: Start time of the process, in a unit of the system.
     """
 
     host: str
@@ -32,13 +32,13 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, pid: int) -> Identity | None:
-        """The identity of a process of this machine, or `None` if there is no such process."""
+        """The identity of a process of this machine; `None` if there is no such process."""
         start = _start(pid)
         return None if start is None else cls(os.uname().nodename, _boot(), pid, start)
 
     @classmethod
     def parse(cls, text: str) -> Identity | None:
-        """The identity that `str()` wrote, or `None` if the text is something else."""
+        """The identity that `str()` wrote; `None` if the text is something else."""
         parts = text.split(":", 3)
         if len(parts) != 4 or not parts[2].isdecimal():
             return None
@@ -46,11 +46,11 @@ class Identity(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """Whether that very process runs on this machine now."""
+        """Whether this process is running on this machine now."""
         return Identity.of(self.pid) == self
 
     def signal_group(self, number: signal.Signals) -> None:
-        """Send a signal to the process and the group that it leads; nothing happens if it has ended."""
+        """Send a signal to the process and the group that it leads, unless it has ended."""
         if self.alive:
             signal_group(self.pid, number)
 
@@ -59,7 +59,7 @@ class Identity(NamedTuple):
 
 
 def signal_group(pid: int, number: signal.Signals) -> None:
-    """Send a signal to a process and the group that it leads, if they are still there."""
+    """Send a signal to a process and the group that it leads, if they still exist."""
     for send in (os.killpg, os.kill):
         with suppress(ProcessLookupError, PermissionError):
             send(pid, number)
@@ -74,20 +74,19 @@ def _boot() -> str:
 
 
 def _start(pid: int) -> str | None:
-    """The start time of a process; `None` if it has ended, even if nobody has collected it yet."""
+    """The start time of a process; `None` if it has ended, even if its parent has not collected it."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  # it is asked often
-            text = file.read().decode(errors="replace")
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None if os.path.exists("/proc/self/stat") else _start_from_ps(pid)  # noqa: PTH110
-    fields = text.rpartition(")")[2].split()  # the name before it may hold anything
+        return None if Path("/proc/self/stat").exists() else _start_from_ps(pid)
+    fields = text.rpartition(")")[2].split()  # the name in parentheses may contain anything
     return None if fields[0] in "ZX" else fields[19]
 
 
 def _start_from_ps(pid: int) -> str | None:
     import subprocess
 
-    found = subprocess.run(  # noqa: S603  # fixed words and a number
+    found = subprocess.run(
         ["/bin/ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)],
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""The scheduler `local`: jobs are processes of this machine, with processor slots and GPUs."""
+"""The scheduler `local`: jobs are processes of this machine, with slots for cores and GPUs."""
 
 from __future__ import annotations
 
@@ -25,37 +25,38 @@ class Local:
     """Runs jobs as processes of this machine, as many at once as there are slots.
 
     A job that asks for $c$ cores takes $c$ slots; jobs start in the order in which they
-    were submitted. Every job leads a session of its own, so Ctrl-C does not reach it
-    and cancelling ends all that it started. Jobs outlive their driver. A job's id names
-    its process for ever (machine, boot, process id, start time, and the cores it
-    takes), so a driver that was started again recognises the jobs of its predecessor,
-    which keep their slots, and never mistakes another process for one of them.
+    were submitted. Every job leads a session of its own, so Ctrl-C does not reach it, and
+    cancelling it ends all that it started. Jobs outlive their driver. A job's id identifies
+    its process uniquely (machine, boot, process id, start time) and holds its number of
+    cores, so a restarted driver recognises the jobs of its predecessor, which keep their
+    slots, and never mistakes another process for one of them.
 
-    Unless a job sets it itself, `OMP_NUM_THREADS` is its number of cores: jobs side by
-    side do not slow each other down. Its time limit is enforced; its memory is not.
+    Unless a job sets it itself, `OMP_NUM_THREADS` is its number of cores, so that jobs that
+    run at the same time do not slow each other down. The time limit is enforced; the memory
+    limit is not.
 
     Args:
-        slots: How many cores the jobs may use together; all that this process may use
+        slots: Number of cores that all jobs may use together; all that this process may use
             if `None`.
-        gpus: Ids of the GPUs that jobs may be given, such as `[0, 2]`; those of
-            `CUDA_VISIBLE_DEVICES`, or else all, if `None`. Each job sees its own GPUs
-            only. Drivers of the same user on this machine share them.
-        jobs_per_gpu: How many jobs may share one GPU.
-        allowed_memory: A job starts only on a GPU of whose memory at most this part is
-            in use, by whomever, as NVML says (from 0 to 1); needs the extra `gpu` of
-            hypnet-hpsearch. Any if `None`.
-        allowed_load: Likewise, at most this part of the GPU's latest time was spent at
-            work.
-        startup_pause: Seconds after the start of a job in which no other starts on its
-            GPU: a job needs time to take the memory that the next one must see as
-            taken.
-        grace: Seconds that a job has between the request to end (`SIGTERM`) and its end
-            by force (`SIGKILL`), when it is cancelled or over its time limit.
+        gpus: Ids of the GPUs that jobs may use, such as `[0, 2]`; those of
+            `CUDA_VISIBLE_DEVICES`, or else all, if `None`. Each job sees only its own GPUs.
+            Drivers of the same user on this machine share them.
+        jobs_per_gpu: Number of jobs that may share a GPU.
+        allowed_memory: A job starts only on a GPU of whose memory at most this fraction is
+            in use, by any process, according to NVML; needs the extra `gpu` of
+            hypnet-hpsearch. No limit if `None`.
+        allowed_load: A job starts only on a GPU that was busy for at most this fraction of
+            the latest sampling period. No limit if `None`.
+        startup_pause: Seconds after the start of a job in which no other starts on its GPU:
+            a job needs time to allocate the memory that the next one must find in use.
+        grace: Seconds between the request to end (`SIGTERM`) and the forced end (`SIGKILL`)
+            of a job that is cancelled or over its time limit.
 
     Raises:
         SchedulerError: There is no such GPU.
 
     Example:
+        >>> from hypnet_core.runs import JobSpec
         >>> scheduler = Local(slots=1)
         >>> job = scheduler.submit(JobSpec(argv=("true",)))
         >>> while not scheduler.poll([job])[job].ended:
@@ -66,7 +67,7 @@ class Local:
     """
 
     poll_interval: float = 0.02
-    """Seconds between two polls: asking costs next to nothing."""
+    """Seconds between two polls, which are cheap here."""
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class Local:
         self.gpus = None if gpus is None else _checked_gpus(tuple(map(str, gpus)))
         self._jobs_per_gpu = jobs_per_gpu
         self._limits = Limits(allowed_memory, allowed_load, startup_pause)
-        self._is_told = False  # whether NVML tells what the limits are about
+        self._are_limits_checked = False  # whether NVML can measure what is limited
         self._grace = grace
         self._lock = threading.RLock()
         self._launcher: LauncherProcess | None = None
@@ -91,14 +92,14 @@ class Local:
         self._adopted: dict[str, int] = {}
 
     def submit(self, job: JobSpec) -> str:
-        """Start a job, or let it wait until there is a slot.
+        """Start a job, or queue it until there is a slot.
 
         Returns:
             The job's id, `host:boot:pid:start:cores`.
 
         Raises:
-            SchedulerError: The job asks for more slots or GPUs than there are, or no
-                process could be started.
+            SchedulerError: The job asks for more slots or GPUs than there are, or no process
+                could be started.
         """
         with self._lock:
             self._check(job)
@@ -114,8 +115,8 @@ class Local:
     def poll(self, ids: Iterable[str]) -> Mapping[str, JobState]:
         """The states of some jobs, of this driver or of an earlier one on this machine.
 
-        Of an earlier driver's job one can say that it runs, or else that it is lost:
-        nobody here saw how it ended.
+        A job of an earlier driver is either running or lost: this process cannot see how it
+        ended.
         """
         with self._lock:
             self._listen()
@@ -128,7 +129,7 @@ class Local:
             return states
 
     def cancel(self, ids: Iterable[str]) -> None:
-        """End jobs with all that they started; those that have ended, or never were, are left alone."""
+        """End jobs with all that they started; those that have ended or are unknown stay as they are."""
         with self._lock:
             self._listen()
             strangers = []
@@ -143,7 +144,7 @@ class Local:
         _end(strangers, self._grace)
 
     def close(self) -> None:
-        """Let go of the jobs: those that run go on, those that wait are dropped."""
+        """Release the launcher: running jobs go on, queued jobs are dropped."""
         with self._lock:
             if self._launcher is not None:
                 self._launcher.close()
@@ -156,27 +157,31 @@ class Local:
             )
         if job.gpus and self.gpus is None:
             self.gpus = visible_gpus()
-            if self._launcher is not None:  # it was started without GPUs
+            if self._launcher is not None:  # it was started without any GPU
                 self._launcher.send({"do": "gpus", "gpus": self.gpus})
         if job.gpus > len(self.gpus or ()):
             there = (
                 f"there are only {len(self.gpus)}"
                 if self.gpus
-                else "this machine has none that nvidia-smi knows"
+                else "nvidia-smi finds none on this machine"
             )
             raise SchedulerError(
                 f"job {job.name!r} asks for {job.gpus} GPU{'s' * (job.gpus > 1)}, but {there}"
             )
-        if job.gpus and not self._is_told:
-            try:
-                gauge = Gauge(self._limits)
-                for name in self.gpus or ():
-                    gauge.tells(name)
-            except UsageError as error:
-                raise SchedulerError(
-                    f"allowed_memory and allowed_load cannot be kept: {error}"
-                ) from None
-            self._is_told = True
+        if job.gpus and not self._are_limits_checked:
+            self._check_limits()
+
+    def _check_limits(self) -> None:
+        """Check once that NVML can measure what is limited, so that no job waits for ever."""
+        gauge = Gauge(self._limits)
+        try:
+            for name in self.gpus or ():
+                gauge.check_measurable(name)
+        except UsageError as error:
+            raise SchedulerError(
+                f"allowed_memory and allowed_load cannot be enforced: {error}"
+            ) from None
+        self._are_limits_checked = True
 
     def _running_launcher(self) -> LauncherProcess:
         self._listen()
@@ -192,14 +197,14 @@ class Local:
         return self._launcher
 
     def _listen(self) -> None:
-        """Take in what the launcher has said; notice if it was killed."""
+        """Read the launcher's messages; notice if it was killed."""
         if self._launcher is None:
             return
         for message in self._launcher.messages():
             self._note(message)
         if self._launcher.gone:
             self.close()
-            # Its jobs are now like those of an earlier driver.
+            # From now on its jobs are like those of an earlier driver.
             self._states = {job: state for job, state in self._states.items() if state.ended}
 
     def _note(self, message: Mapping[str, str]) -> None:
@@ -235,7 +240,7 @@ class Local:
 
 
 def _parse(job: str) -> tuple[Identity | None, int]:
-    """The process that a job's id names, and how many cores the job takes."""
+    """The process that a job's id identifies, and the job's number of cores."""
     name, _, cores = job.rpartition(":")
     return (Identity.parse(name), int(cores)) if cores.isdecimal() else (None, 0)
 

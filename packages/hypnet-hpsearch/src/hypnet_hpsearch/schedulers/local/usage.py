@@ -1,6 +1,6 @@
-"""How busy GPUs are, as NVML says, and whether one more job may start there.
+"""Current use of GPUs according to NVML, and whether another job may start.
 
-Only the standard library is imported before it is asked.
+At import time only the standard library is needed.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ __all__ = ["Gauge", "Limits", "UsageError"]
 
 
 class UsageError(Exception):
-    """NVML does not tell."""
+    """NVML cannot measure the use of a GPU."""
 
 
 class Limits(NamedTuple):
-    """Up to which use of a GPU another job may start on it.
+    """Limits of the use of a GPU, up to which another job may start on it.
 
     Attributes:
-        memory: Largest part of its memory that may be in use by whomever, from 0 to 1;
-            any if `None`.
-        load: Largest part of the latest second or so that it may have worked, from 0 to
-            1; any if `None`.
-        pause: Seconds after the start of a job in which no other starts there: until
-            then it has not taken what it needs.
+        memory: Largest fraction of its memory that may be in use, by any process; no limit
+            if `None`.
+        load: Largest fraction of the latest sampling period, about a second, in which it
+            may have been busy; no limit if `None`.
+        pause: Seconds after the start of a job in which no other starts there: until then
+            it has not allocated what it needs.
     """
 
     memory: float | None = None
@@ -34,31 +34,31 @@ class Limits(NamedTuple):
 
 
 class Gauge:
-    """What NVML says about GPUs.
+    """Compares the use of GPUs with limits.
 
     Args:
-        limits: What is asked about.
+        limits: The limits.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
 
     def allows(self, name: str) -> bool:
-        """Whether a job may start on a GPU; never on one that cannot be asked just now."""
+        """Whether a job may start on a GPU; never on one that cannot be measured now."""
         try:
             self.check(name)
         except _BusyError:
             return False
         except UsageError:
-            self.__dict__.pop("_nvml", None)  # a driver that was reloaded wants to be greeted again
+            self.__dict__.pop("_nvml", None)  # NVML must be initialised again after a reload
             return False
         return True
 
-    def tells(self, name: str) -> None:
-        """Make sure that what the limits are about can be known.
+    def check_measurable(self, name: str) -> None:
+        """Check that NVML can measure what is limited.
 
         Raises:
-            UsageError: It cannot; why, in one line.
+            UsageError: It cannot; the message says why.
         """
         try:
             self.check(name)
@@ -66,10 +66,10 @@ class Gauge:
             return
 
     def check(self, name: str) -> None:
-        """Compare a GPU with the limits.
+        """Compare the use of a GPU with the limits.
 
         Raises:
-            UsageError: It is too busy, or does not tell how busy it is.
+            UsageError: It is too busy, or cannot be measured.
         """
         if self.limits.memory is None and self.limits.load is None:
             return
@@ -81,6 +81,7 @@ class Gauge:
                 if by_id
                 else nvml.nvmlDeviceGetHandleByIndex(int(name))
             )
+            # Written so that NaN counts as busy.
             busy = False
             if self.limits.memory is not None:
                 memory = nvml.nvmlDeviceGetMemoryInfo(device)
@@ -91,7 +92,7 @@ class Gauge:
                     <= self.limits.load
                 )
         except (nvml.NVMLError, ValueError, TypeError) as error:
-            raise UsageError(f"NVML does not tell how busy GPU {name} is: {error}") from None
+            raise UsageError(f"NVML cannot measure the use of GPU {name}: {error}") from None
         if busy:
             raise _BusyError
 
@@ -111,11 +112,11 @@ class Gauge:
 
 
 class _BusyError(UsageError):
-    """It is too busy."""
+    """The GPU is too busy."""
 
 
 def _part(used: float, total: float) -> float:
-    """Which part is in use.
+    """The fraction that is in use.
 
     Raises:
         ValueError: The numbers are impossible.

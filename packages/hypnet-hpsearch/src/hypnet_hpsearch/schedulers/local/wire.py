@@ -1,4 +1,4 @@
-"""The driver's end of the wire to its launcher; see `hypnet_hpsearch.schedulers.local.launcher` for the other."""
+"""The driver's end of the connection to its launcher, `hypnet_hpsearch.schedulers.local.launcher`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["LauncherProcess"]
 
 
 class LauncherProcess:
-    """A launcher that runs, and the wire to it.
+    """A running launcher, and the connection to it.
 
     Args:
-        **settings: As the launcher's `main()` takes them; the socket is added.
+        **settings: Settings of the launcher's `main()`, without the socket.
 
     Attributes:
-        gone: Whether the launcher has hung up.
+        gone: Whether the launcher has closed the connection.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -32,16 +32,17 @@ class LauncherProcess:
         self.gone = False
         settings["socket"] = theirs.fileno()
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603  # our own module; -P: nothing in the working directory is imported
+            self._process = subprocess.Popen(
                 [
                     sys.executable,
-                    "-P",
+                    "-P",  # modules in the working directory must not shadow installed ones
                     "-m",
                     "hypnet_hpsearch.schedulers.local.launcher",
                     json.dumps(settings),
                 ],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # it outlives the driver, and must not keep its pipes open
+                # It outlives the driver, whose pipes it must not keep open.
+                stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
@@ -49,15 +50,15 @@ class LauncherProcess:
         self._finalizer = weakref.finalize(self, _hang_up, self._socket, self._process)
 
     def send(self, order: Mapping[str, Any]) -> None:
-        """Give an order.
+        """Send an order.
 
-        A launcher that is gone is noticed by the next `messages()`.
+        If the launcher is gone, the next `messages()` notices.
         """
         with suppress(OSError):
             self._socket.sendall(json.dumps(order).encode() + b"\n")
 
     def next_message(self) -> dict[str, str]:
-        """The next thing that the launcher says; waits for it."""
+        """The launcher's next message; waits for it."""
         while b"\n" not in self._buffer:
             received = self._receive()
             if not received:
@@ -72,7 +73,7 @@ class LauncherProcess:
         return message
 
     def messages(self) -> Iterable[dict[str, str]]:
-        """All that the launcher has said so far."""
+        """All messages of the launcher so far."""
         while b"\n" in self._buffer or self._more():
             if b"\n" in self._buffer:
                 yield self.next_message()
@@ -96,7 +97,7 @@ class LauncherProcess:
             return b""
 
     def close(self) -> None:
-        """Hang up. The launcher ends when its last job has."""
+        """Close the connection. The launcher ends when its last job has."""
         self._finalizer()
 
 

@@ -15,33 +15,33 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
 from hypnet_core.runs import JobSpec, JobState
-from hypnet_hpsearch.schedulers.batch.commands import in_one_line
 from hypnet_hpsearch.schedulers.ray.task import run_job
+from hypnet_hpsearch.text import error_in_one_line, in_one_line
 
 __all__ = ["Ray"]
 
-_STORE = 80 * 2**20  # bytes for Ray's object store, which nothing here needs; less is refused
+_STORE = 80 * 2**20  # bytes of Ray's object store, which is not used here; Ray refuses less
 
 
 class Ray:
     """Runs jobs as tasks of a Ray cluster, or of a Ray that is started on this machine.
 
-    Ray distributes the tasks: one starts where the cores, GPUs and memory that its job
-    asks for are free. Every task runs the job's command as a process, in the
-    environment of Ray's workers; paths must mean the same on every node, and so must
-    the command. Ray never repeats a task. It ends the tasks of a driver that has died,
-    and what they ran; what had ended by then has its result.
+    Ray places a task where the cores, GPUs and memory that its job asks for are free. Every
+    task runs the job's command as a process, in the environment of Ray's workers; paths
+    must mean the same on every node, and so must the command. Ray never repeats a task. It
+    ends the tasks of a driver that has died, and the processes that they ran; jobs that had
+    ended by then have their results.
 
     Needs the extra `ray` of hypnet-hpsearch. A Ray that is started here listens on this
-    machine's network addresses, without dashboard and without usage statistics.
+    machine's network addresses; its dashboard and its usage statistics are off.
 
     Args:
-        address: A running cluster to join, such as `"auto"` or `"head:6379"`; starts
-            Ray on this machine if `None`.
+        address: A running cluster to join, such as `"auto"` or `"head:6379"`; starts Ray on
+            this machine if `None`.
         cpus: Cores of a Ray that is started here; all if `None`.
         gpus: GPUs of a Ray that is started here; those that it finds if `None`.
-        grace: Seconds that a job has between the request to end (`SIGTERM`) and its end
-            by force (`SIGKILL`), when it is cancelled or over its time limit.
+        grace: Seconds between the request to end (`SIGTERM`) and the forced end (`SIGKILL`)
+            of a job that is cancelled or over its time limit.
 
     Raises:
         SchedulerError: Cores or GPUs are given for a cluster that is joined.
@@ -72,17 +72,17 @@ class Ray:
         self._cancelled: dict[str, float] = {}  # since when
 
     def unavailable(self) -> str | None:
-        """What this machine lacks to use Ray, in one line; `None` if it lacks nothing."""
+        """What this machine lacks to use Ray, in one line; `None` if nothing."""
         if importlib.util.find_spec("ray") is not None:
             return None
         return "Ray is not installed here: pip install 'hypnet-hpsearch[ray]'"
 
     def submit(self, job: JobSpec) -> str:
-        """Hand a job over to Ray.
+        """Submit a job to Ray.
 
         Raises:
-            SchedulerError: Ray is not installed or cannot be reached, or the job asks
-                for more than the machine has.
+            SchedulerError: Ray is not installed or cannot be reached, or the job asks for more
+                than the machine has.
         """
         ray = self._connected()
         self._check(job)
@@ -100,7 +100,7 @@ class Ray:
             num_cpus=job.cpus,
             num_gpus=job.gpus,
             memory=job.memory and int(job.memory),
-            max_retries=0,  # what is tried again is the search's business
+            max_retries=0,  # the search decides what is tried again
             num_returns="streaming",
         )
         self._count += 1
@@ -110,7 +110,7 @@ class Ray:
         return name
 
     def poll(self, ids: Iterable[str]) -> Mapping[str, JobState]:
-        """The states of some jobs of this scheduler; any other is lost."""
+        """The states of some jobs of this scheduler; any other job is lost."""
         wanted = list(ids)
         for job in wanted:
             if job in self._tasks:
@@ -118,14 +118,14 @@ class Ray:
         return {job: self._states.get(job, JobState.LOST) for job in wanted}
 
     def cancel(self, ids: Iterable[str]) -> None:
-        """End jobs with all that they started; those that have ended, or never were, are left alone."""
+        """End jobs with all that they started; those that have ended or are unknown stay as they are."""
         for job in ids:
             if job in self._tasks and job not in self._cancelled:
                 self._cancelled[job] = time.monotonic()
                 self._ray.cancel(self._tasks[job])
 
     def close(self) -> None:
-        """Let go of Ray. One that was started here ends with all of its jobs."""
+        """Disconnect from Ray. A Ray that was started here ends, with all of its jobs."""
         if self._is_mine:
             self._ray.shutdown()
         self._is_mine, self._ray = False, None
@@ -155,11 +155,9 @@ class Ray:
                     configure_logging=False,
                     **({} if self._address else here),
                 )
-            except Exception as error:  # Ray raises all sorts of things
+            except Exception as error:  # Ray documents no exceptions for this
                 what = f"join Ray at {self._address!r}" if self._address else "start Ray"
-                raise SchedulerError(
-                    f"cannot {what}: {in_one_line(str(error)) or type(error).__name__}"
-                ) from error
+                raise SchedulerError(f"cannot {what}: {error_in_one_line(error)}") from error
             self._is_mine = True
         self._ray = ray
         return ray
@@ -178,7 +176,7 @@ class Ray:
                 )
 
     def _look(self, job: str) -> None:
-        """Take in what a task has said: that it runs, and how it ended."""
+        """Read a task's messages: that it runs, and how it ended."""
         task = self._tasks[job]
         try:
             while self._ray.wait([task], timeout=0, fetch_local=False)[0]:

@@ -1,4 +1,4 @@
-"""What runs inside a worker of Ray: one job, as a process of its own.
+"""The code of a task of Ray: it runs one job as a process.
 
 Only the standard library is imported here.
 """
@@ -16,18 +16,18 @@ from typing import IO, Any
 
 __all__ = ["run_job"]
 
-_LOOK = 0.05  # seconds between two looks whether the process has ended; Ray's requests to cancel come in between
+_LOOK = 0.05  # seconds between two looks at the process, when Ray can deliver a cancellation
 
 
 def run_job(order: Mapping[str, Any]) -> Iterator[int | str | None]:
-    """Run a job and wait for its end, or for that of its time.
+    """Run a job and wait for its end, or for its time limit.
 
     Args:
         order: `argv`, `cwd`, `env`, `stdout`, `stderr`, `limit` and `grace` (seconds).
 
     Yields:
-        First `None`, as soon as the task runs; then the exit code, or why there is
-        none, in words.
+        First `None`, as soon as the task runs; then the exit code, or text that says why
+        there is none.
     """
     yield None
     try:
@@ -47,8 +47,8 @@ def run_job(order: Mapping[str, Any]) -> Iterator[int | str | None]:
         _ask_to_end(process.pid, order["grace"])
         raise
     finally:
-        # As long as the process is not collected, its number, and so its group, is
-        # nobody else's.
+        # Signal the group before the process is collected: until then the system does
+        # not reuse its number.
         _signal(process.pid, signal.SIGKILL)
         code = process.wait()
     yield code
@@ -62,7 +62,7 @@ def _started(order: Mapping[str, Any]) -> subprocess.Popen[bytes]:
         except OSError as error:
             errors.write(f"hypnet: {error.strerror}: {error.filename}\n".encode(errors="replace"))
             raise
-        return subprocess.Popen(  # noqa: S603  # an argument list
+        return subprocess.Popen(
             order["argv"],
             cwd=order["cwd"],
             env={**os.environ, **order["env"]},
@@ -78,7 +78,7 @@ def _opened(path: str) -> IO[bytes]:
 
 
 def _ask_to_end(pid: int, grace: float) -> None:
-    """Ask a process and its group to end, and wait as long as it has for that."""
+    """Ask a process and its group to end, and wait for the time that they have to do so."""
     _signal(pid, signal.SIGTERM)
     end = time.monotonic() + grace
     while (
