@@ -123,8 +123,8 @@ class TaskLike(Protocol):
 class Scheduler(Protocol):
     """Runs jobs. A job is an argument list, never a shell string.
 
-    A scheduler may also fulfil the protocols `HasSlots`, `HasPollInterval`, `Closable` and
-    `ChecksAvailability`.
+    A scheduler may also fulfil the protocols `HasSlots`, `HasPollInterval`, `Closable`
+    and `ChecksAvailability`.
 
     If a scheduler cannot be reached, its methods raise `SchedulerUnavailableError`. The
     caller then assumes that nothing has changed, and asks again later.
@@ -139,7 +139,7 @@ class Scheduler(Protocol):
         ...
 
     def cancel(self, ids: Iterable[str]) -> None:
-        """End jobs, queued or running; those that have ended already stay as they are."""
+        """End jobs, queued or running; those that have ended stay as they are."""
         ...
 
 
@@ -184,8 +184,8 @@ class ChecksAvailability(Protocol):
 class BatchScheduler(Scheduler, Protocol):
     """A scheduler in front of a batch system.
 
-    It submits scripts, several jobs at once, and its jobs outlive the process that submits
-    them.
+    It submits scripts, several jobs at once, and its jobs outlive the process that
+    submits them.
     """
 
     max_jobs: int
@@ -194,7 +194,7 @@ class BatchScheduler(Scheduler, Protocol):
     """Number of jobs that `submit_many` takes at once."""
 
     def submit_many(self, jobs: Sequence[JobSpec]) -> list[str]:
-        """Submit jobs that need the same resources as one job array, and return their ids.
+        """Submit jobs with equal needs as one job array, and return their ids.
 
         All of them are accepted, or none.
         """
@@ -209,7 +209,7 @@ class BatchScheduler(Scheduler, Protocol):
         ...
 
     def reason(self, job: str) -> str:
-        """The batch system's explanation for the end of a job; empty if it gave none."""
+        """The batch system's reason for the end of a job; may be empty."""
         ...
 
 

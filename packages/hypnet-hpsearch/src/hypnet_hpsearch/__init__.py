@@ -1,4 +1,4 @@
-"""Hyperparameter searches over experiments and other programs, and the schedulers that run them.
+"""Hyperparameter searches over experiments and other programs, and schedulers.
 
 The public names are in the stub beside this file. Each is imported when it is first
 used: every trial imports this package, and must not pay for pydantic or torch.

@@ -175,7 +175,7 @@ class Search:
         return best_of(self.results(), self.directory)
 
     def command_lines(self) -> Iterator[tuple[PlannedTrial, tuple[str, ...]]]:
-        """Every trial with its command line; only the first one if the sampler learns."""
+        """Every trial with its command line; only the first if the sampler learns."""
         known = map(self.proposer.trial, self.proposer.order())
         for trial in [self.proposer.first()] if self.spec.adapts else known:
             out = Attempt(self.directory.absolute() / "trials", trial.id, 1).run

@@ -29,7 +29,8 @@ class JobState(StrEnum):
     """The state of a job, as far as its scheduler knows.
 
     A job goes from `QUEUED` over `RUNNING` to one of the other four, and never back. A
-    scheduler that cannot be reached raises `SchedulerUnavailableError` instead of guessing.
+    scheduler that cannot be reached raises `SchedulerUnavailableError` instead of
+    guessing.
 
     Attributes:
         QUEUED: It waits for resources.
@@ -39,8 +40,8 @@ class JobState(StrEnum):
         FAILED: It has ended, and the scheduler knows that it failed: an exit code other
             than 0, a signal, a time limit.
         CANCELLED: It was ended on request, before or after its start.
-        LOST: The scheduler does not know such a job, or no longer, and cannot tell how it
-            ended. Its own result may.
+        LOST: The scheduler does not know such a job, or no longer, and cannot tell how
+            it ended. Its own result may.
     """
 
     QUEUED = "queued"
@@ -98,22 +99,22 @@ class JobSpec(BaseModel):
         name: Name in listings; one line.
         cwd: Working directory; the scheduler's own if `None`.
         env: Environment variables to add to those that the scheduler passes on.
-        stdout: File to append the output to; discarded if `None`. The file is created, its
-            directory is not.
+        stdout: File to append the output to; discarded if `None`. The file is created,
+            its directory is not.
         stderr: The same for the error output; may be the same file.
         cpus: Processor cores.
         gpus: GPUs. Their ids are in the job's `CUDA_VISIBLE_DEVICES`.
         memory: Main memory in bytes, or text such as `"8GiB"`; left to the scheduler if
             `None`.
-        time_limit: Longest running time, in seconds, as `"HH:MM:SS"` or as a `timedelta`;
-            not limited if `None`.
-        options: Extra words for the scheduler's own command line, such as `"--qos=long"`,
-            for settings that only one site understands.
-        key: A unique name of up to 32 letters and digits, by which a batch system finds the
-            job if its id was lost.
+        time_limit: Longest running time, in seconds, as `"HH:MM:SS"` or as a
+            `timedelta`; not limited if `None`.
+        options: Extra words for the scheduler's own command line, such as
+            `"--qos=long"`, for settings that only one site understands.
+        key: A unique name of up to 32 letters and digits, by which a batch system finds
+            the job if its id was lost.
 
     Example:
-        >>> job = JobSpec(argv=("python", "train.py"), cpus=2, memory="8GiB", time_limit="01:30:00")
+        >>> job = JobSpec(argv=("sim",), cpus=2, memory="8GiB", time_limit="01:30:00")
         >>> int(job.memory), job.time_limit.total_seconds()
         (8589934592, 5400.0)
     """

@@ -1,4 +1,4 @@
-"""Jobs for the checks of schedulers: how to start them, wait for them, and read what they report."""
+"""Jobs for the checks of schedulers."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def end_of(subject: Subject, scheduler: Scheduler, job: str) -> JobState:
 
 
 def wait_until(subject: Subject, happened: Callable[[], bool], otherwise: str) -> None:
-    """Wait for a condition; fail the check with the message `otherwise` if it takes too long."""
+    """Wait for a condition; fail the check with `otherwise` if it takes too long."""
     patience = float(subject.hint("patience", _PATIENCE))
     end = time.monotonic() + patience
     while not happened():
@@ -108,7 +108,7 @@ def wait_until(subject: Subject, happened: Callable[[], bool], otherwise: str) -
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process of this machine has ended, even if its parent has not collected it yet."""
+    """Whether a process has ended, even if its parent has not collected it yet."""
     try:
         os.kill(pid, 0)
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

@@ -46,7 +46,7 @@ def is_a_scheduler(subject: Subject) -> None:
 
 
 def optional_members_are_as_documented(subject: Subject) -> None:
-    """`slots`, `poll_interval` and `unavailable()`, if it has them, are as documented."""
+    """`slots`, `poll_interval` and `unavailable()`, if present, are as documented."""
     scheduler = subject.build()
     if isinstance(scheduler, HasSlots):
         slots: object = scheduler.slots
@@ -96,7 +96,7 @@ def a_job_that_ends_well_is_finished(subject: Subject) -> None:
 
 
 def a_job_that_exits_with_an_error_has_failed(subject: Subject) -> None:
-    """A job that exits with another code, or whose program does not exist, is reported as failed."""
+    """A job with another exit code, or without a program, is reported as failed."""
     with opened(subject) as scheduler:
         jobs = [
             scheduler.submit(python_job("raise SystemExit(3)")),
@@ -156,7 +156,7 @@ def output_goes_to_its_files(subject: Subject) -> None:
 
 
 def an_unknown_job_is_lost(subject: Subject) -> None:
-    """An id that the scheduler never gave is reported as lost, beside those that it knows."""
+    """An id that the scheduler never gave is reported as lost."""
     with opened(subject) as scheduler:
         job = scheduler.submit(python_job("pass"))
         strangers = ["999999999", "no such job", ""]
@@ -235,7 +235,10 @@ def a_job_is_found_by_its_key(subject: Subject) -> None:
 
 
 def what_would_be_submitted_can_be_seen(subject: Subject) -> None:
-    """The scripts of jobs are available without submitting them, even without the batch system."""
+    """The scripts of jobs are available without submitting them.
+
+    They are available even where the batch system is not installed.
+    """
     scheduler = subject.build()
     if not isinstance(scheduler, BatchScheduler):
         raise NotApplicableError("it has no scripts")
@@ -251,7 +254,10 @@ def what_would_be_submitted_can_be_seen(subject: Subject) -> None:
 
 
 def a_running_job_can_be_cancelled(subject: Subject) -> None:
-    """Cancelling a running job ends it with all that it started, and it is reported as cancelled."""
+    """Cancelling a running job ends it with all that it started.
+
+    The job is then reported as cancelled.
+    """
     pids = subject.directory / "pids"
     code = (
         "import os, subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', 'import"
@@ -273,7 +279,10 @@ def a_running_job_can_be_cancelled(subject: Subject) -> None:
 
 
 def cancelling_what_has_ended_changes_nothing(subject: Subject) -> None:
-    """Cancelling a job that has ended, or that never existed, is not an error and changes no state."""
+    """Cancelling a job that has ended, or never existed, changes no state.
+
+    It is not an error either.
+    """
     with opened(subject) as scheduler:
         job = scheduler.submit(python_job("pass"))
         before = end_of(subject, scheduler, job)
@@ -284,7 +293,10 @@ def cancelling_what_has_ended_changes_nothing(subject: Subject) -> None:
 
 
 def a_second_scheduler_knows_the_running_jobs(subject: Subject) -> None:
-    """A new scheduler object, as after a crash, sees the running jobs of its predecessor and can cancel them."""
+    """A new scheduler object sees its predecessor's running jobs and can cancel them.
+
+    This is what happens after a crash.
+    """
     if not subject.hint("restartable", default=True):
         raise NotApplicableError("its jobs end with it")
     started = subject.directory / "started"

@@ -97,7 +97,7 @@ def plot(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Plot the metric against each option, parallel coordinates, and the best result so far."""
+    """Plot the metric against each option, parallel coordinates, and the progress."""
     for one in kind or ():
         if one not in {"png", "svg"}:
             raise UsageError(f"--format {one}: must be png or svg")

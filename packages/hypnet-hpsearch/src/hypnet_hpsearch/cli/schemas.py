@@ -40,7 +40,7 @@ class _Document(Document):
 
 
 class StatusDocument(_Document):
-    """`hypnet search status DIR --json`, and `hypnet search run FILE --json` at its end.
+    """`hypnet search status DIR --json`, and `hypnet search run FILE --json`.
 
     Attributes:
         schema_: `hypnet.search.status/1`.
@@ -108,8 +108,8 @@ class DryRunDocument(_Document):
         directory: The search's directory.
         remarks: Remarks about the search's conditions.
         trials: All trials, in their order.
-        scripts: The scripts that a batch system would receive for all trials: `argv` would
-            read `text`, which stands for `jobs` jobs. Empty for other schedulers.
+        scripts: The scripts that a batch system would receive for all trials: `argv`
+            would read `text`, which stands for `jobs` jobs. Empty for other schedulers.
     """
 
     schema_: Literal["hypnet.search.dry_run/1"] = Field("hypnet.search.dry_run/1", alias="schema")
@@ -152,8 +152,8 @@ class RetryDocument(_Document):
     Attributes:
         schema_: `hypnet.search.retry/1`.
         trials: Ids of the trials that will be run again.
-        drivers: Number of active drivers, one of which runs them at once; without one, the
-            next driver does.
+        drivers: Number of active drivers, one of which runs them at once; without one,
+            the next driver does.
     """
 
     schema_: Literal["hypnet.search.retry/1"] = Field("hypnet.search.retry/1", alias="schema")

@@ -1,6 +1,7 @@
 """Execution of a search: the driver's loop, its jobs, observers and displays.
 
-The public names are in the stub beside this file; each is imported when it is first used.
+The public names are in the stub beside this file; each is imported when it is first
+used.
 """
 
 import lazy_loader

@@ -36,7 +36,9 @@ class Cancelled:
 def cancel(
     store: Store, scheduler: Scheduler, names: Sequence[str] = (), *, patience: float = 90.0
 ) -> Cancelled:
-    """End trials that run or wait, whichever driver has started them, and wait for their end.
+    """End trials that run or wait, whichever driver has started them.
+
+    The call waits until they have ended.
 
     Args:
         store: The search.

@@ -1,4 +1,7 @@
-"""The driver of a search: it claims trials, submits them to a scheduler, and collects their results."""
+"""The driver of a search.
+
+It claims trials, submits them to a scheduler, and collects their results.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,8 @@ class StoppedError(RunError):
 class Driver:
     """Runs all trials of a search that have no result.
 
-    Any number of drivers may work on one search, and each may be killed at any moment: its
-    jobs go on, and the next driver takes over.
+    Any number of drivers may work on one search, and each may be killed at any moment:
+    its jobs go on, and the next driver takes over.
 
     Args:
         store: The search's directory.
@@ -73,11 +76,13 @@ class Driver:
         """Work until every trial has ended.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C was pressed. The driver's own jobs have been cancelled.
-            StoppedError: `hypnet search cancel` was used. The driver's own jobs have been
+            KeyboardInterrupt: Ctrl-C was pressed. The driver's own jobs have been
                 cancelled.
+            StoppedError: `hypnet search cancel` was used. The driver's own jobs have
+                been cancelled.
             RunError: The directory cannot be written any more. Jobs go on.
-            SchedulerError: The scheduler refuses a job. Jobs that it had accepted go on.
+            SchedulerError: The scheduler refuses a job. Jobs that it had accepted go
+                on.
         """
         try:
             self._begin()
@@ -122,7 +127,7 @@ class Driver:
         )
 
     def _recover(self) -> None:
-        """Recover the events that the journal has lost, and take over from dead drivers.
+        """Recover events that the journal has lost, and take over from dead drivers.
 
         The caller holds the lock.
         """
@@ -134,7 +139,7 @@ class Driver:
         self._store.ledger.ended()  # ends before now are not news
 
     def _work(self) -> bool:
-        """Do one round: collect the attempts that have ended, start as many as there is room for.
+        """Collect the attempts that have ended, and start as many as there is room for.
 
         Returns whether there is more to do.
         """
@@ -245,7 +250,10 @@ class Driver:
                 self._tracker.take_over(self._store.orphans(), self._lock.name)
 
     def _take_in(self, record: TrialRecord) -> None:
-        """Handle the end of an attempt, ours or another driver's; try it again if it may be."""
+        """Handle the end of an attempt, ours or another driver's.
+
+        The trial is tried again if that is allowed.
+        """
         if record.id not in self._numbers:
             return
         self._note_best(record)
@@ -278,7 +286,7 @@ class Driver:
 
     @property
     def total(self) -> int:
-        """The number of trials: those that the search asks for now, and all that were begun before."""
+        """The number of trials: those asked for now, and all that were begun before."""
         return len(self._proposer) + self._outside
 
     def progress(self) -> SearchProgress:

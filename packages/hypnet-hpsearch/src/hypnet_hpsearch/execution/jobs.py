@@ -25,5 +25,5 @@ def job_of(attempt: Attempt, spec: SearchSpec) -> JobSpec:
 
 
 def key_of(attempt: Attempt) -> str:
-    """The key by which a batch system finds the attempt's job: a hash of its directory."""
+    """The key by which a batch system finds the job: a hash of its directory."""
     return blake2b(str(attempt.path).encode(errors="surrogateescape"), digest_size=8).hexdigest()

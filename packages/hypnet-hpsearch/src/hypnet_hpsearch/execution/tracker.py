@@ -30,19 +30,21 @@ class Tracker:
     """The active attempts of a driver, from the claim to the end.
 
     An attempt waits until the scheduler takes it, has a job, or is alive without a job
-    because its driver or its launcher was killed. The scheduler's word is never a result:
-    only the attempt's own directory tells how it ended.
+    because its driver or its launcher was killed. The scheduler's word is never a
+    result: only the attempt's own directory tells how it ended.
 
     Args:
         store: The search's directory.
         spec: The search, with its current settings.
         scheduler: Runs the jobs.
         warned: Called with a message when the scheduler does not answer.
-        max_jobs: Limit of active attempts; by default it depends on the scheduler's slots.
+        max_jobs: Limit of active attempts; by default it depends on the scheduler's
+            slots.
 
     Attributes:
         poll_interval: Seconds between two polls of the scheduler.
-        unwanted: Attempts that a user has asked to cancel, or that a pruner has given up.
+        unwanted: Attempts that a user has asked to cancel, or that a pruner has given
+            up.
     """
 
     def __init__(
@@ -85,8 +87,8 @@ class Tracker:
     def room(self) -> int:
         """How many more attempts may become active.
 
-        A sampler that learns proposes better the more results it knows, so few of its proposals
-        are queued ahead.
+        A sampler that learns proposes better the more results it knows, so few of its
+        proposals are queued ahead.
         """
         room = self._max_jobs - len(self)
         return min(room, _AHEAD - self.queued) if self._spec.adapts else room
@@ -123,7 +125,7 @@ class Tracker:
         self._waiting += attempts
 
     def submit(self) -> None:
-        """Submit the waiting attempts; those that the scheduler cannot take now go on waiting.
+        """Submit the waiting attempts, as far as the scheduler can take them now.
 
         Raises:
             SchedulerError: The scheduler refuses a job.
@@ -159,7 +161,7 @@ class Tracker:
         )
 
     def _back_off(self, error: SchedulerError) -> None:
-        """Do not contact the scheduler for a while; until it answers, nothing has changed."""
+        """Do not contact the scheduler for a while, and assume that nothing changes."""
         self._next_poll = time.monotonic() + self._silence
         self._silence = min(2 * self._silence, _SILENCE[1])
         self._warned(f"the scheduler does not answer: {error}")
@@ -190,7 +192,10 @@ class Tracker:
             self._end(attempt, "it was killed")
 
     def _end(self, attempt: Attempt, otherwise: str) -> None:
-        """Note the end of an attempt whose job is over; `otherwise` is the reason if it has no result."""
+        """Note the end of an attempt whose job is over.
+
+        Without a result, `otherwise` is the reason.
+        """
         result = attempt.conclude(otherwise)
         if result is None:  # its command is alive though its job is over
             self._jobless.append(attempt)
@@ -214,7 +219,10 @@ class Tracker:
         return bool(result["ended"] - result["started"] >= 0.9 * limit.total_seconds())
 
     def cancel(self, attempts: Collection[Attempt]) -> None:
-        """End some active attempts as soon as the scheduler can be told. They are not tried again."""
+        """End some active attempts as soon as the scheduler can be told.
+
+        They are not tried again.
+        """
         self.unwanted.update(attempts)
         self._to_cancel.update(attempts)
         try:
@@ -232,7 +240,9 @@ class Tracker:
         self._to_cancel.clear()
 
     def take_over(self, orphans: Sequence[TrialRecord], driver: str) -> None:
-        """Take over trials without a driver: some have ended, some are running, some are dead.
+        """Take over trials without a driver.
+
+        Some have ended, some are running, some are dead.
 
         The caller holds the lock.
 
@@ -284,7 +294,7 @@ class Tracker:
             return jobs, dict.fromkeys(jobs.values(), JobState.QUEUED)
 
     def end_all(self) -> None:
-        """End all jobs, wait for their end, and record in the journal that they were cancelled.
+        """End all jobs, wait for their end, and record that they were cancelled.
 
         Raises:
             RunError: Jobs do not end, or the journal cannot be written.

@@ -102,7 +102,7 @@ def option_scale(axes: Axes, axis: Axis) -> None:
 
 
 def metric_scale(axes: Axes, records: Sequence[TrialRecord]) -> None:
-    """Make the axis of the metric logarithmic if a few bad results would hide all others."""
+    """Make the metric's axis logarithmic if a few bad results would hide the rest."""
     if is_wide([record.metric or 0.0 for record in records]):
         axes.set_yscale("log")
 

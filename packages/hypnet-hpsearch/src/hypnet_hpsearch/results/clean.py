@@ -62,8 +62,8 @@ class Removable(BaseModel):
 def removable(store: Store, spec: SearchSpec, criterion: Criterion) -> list[Removable]:
     """The directories that a criterion selects.
 
-    Directories that a symbolic link leads to, or that lie outside the search's directory,
-    are never among them.
+    Directories that a symbolic link leads to, or that lie outside the search's
+    directory, are never among them.
     """
     root = store.directory.resolve()
     found = []

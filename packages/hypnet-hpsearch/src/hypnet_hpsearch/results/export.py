@@ -25,8 +25,8 @@ def csv_of(store: Store, spec: SearchSpec) -> str:
 def configuration(store: Store, spec: SearchSpec, trial: str, kind: str) -> str:
     """The configuration of a trial, as YAML or JSON.
 
-    For an experiment it is the configuration that the run has resolved, if that can still
-    be read; otherwise it is the options that the search gave the trial.
+    For an experiment it is the configuration that the run has resolved, if that can
+    still be read; otherwise it is the options that the search gave the trial.
 
     Args:
         store: The search's directory.

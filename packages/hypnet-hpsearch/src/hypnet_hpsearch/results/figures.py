@@ -1,4 +1,4 @@
-"""Figures of a search: the metric against each option, parallel coordinates, the best result so far."""
+"""Figures of a search, drawn with matplotlib."""
 
 from __future__ import annotations
 

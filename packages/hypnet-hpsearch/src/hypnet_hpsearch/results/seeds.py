@@ -1,4 +1,4 @@
-"""One configuration with several seeds: where it comes from, and which finished runs can be reused."""
+"""One configuration with several seeds, and finished runs that can be reused."""
 
 from __future__ import annotations
 
@@ -62,9 +62,10 @@ def source_of(path: Path, *, metric: str | None = None) -> Source:
     """Read the configuration from a path.
 
     Args:
-        path: The directory of a search, whose best trial is taken; the directory of a run;
-            or a search file with one configuration.
-        metric: The metric. It must be given for the directory of a run, which names none.
+        path: The directory of a search, whose best trial is taken; the directory of a
+            run; or a search file with one configuration.
+        metric: The metric. It must be given for the directory of a run, which names
+            none.
 
     Raises:
         ConfigError: The file is invalid, or has several configurations; or there is no
@@ -192,12 +193,12 @@ def seeds_spec(
         before: Seeds of an earlier call.
 
     Returns:
-        The search, and the runs of the source that can be reused. Their ignored options may
-        differ.
+        The search, and the runs of the source that can be reused. Their ignored options
+        may differ.
 
     Raises:
-        ConfigError: An option to ignore does not exist, or one to change is not given as
-            `key=value`.
+        ConfigError: An option to ignore does not exist, or one to change is not given
+            as `key=value`.
     """
     options = dict(source.options)
     ignored: set[str] = set()

@@ -37,11 +37,11 @@ class KeySummary(BaseModel):
         key: Name of the number in the summaries.
         mean: The mean; `None` if no seed has a finite value.
         deviation: Sample standard deviation; `None` for fewer than two seeds.
-        error: Standard error of the mean: the deviation divided by the square root of the
-            count.
+        error: Standard error of the mean: the deviation divided by the square root of
+            the count.
         values: The value of each seed.
-        without_number: Seeds whose value is missing, NaN or infinite; the statistics leave
-            them out.
+        without_number: Seeds whose value is missing, NaN or infinite; the statistics
+            leave them out.
         decimals: Number of decimals to show; four significant digits if `None`.
     """
 
@@ -82,8 +82,8 @@ def summarise(store: Store, spec: SearchSpec, keys: Sequence[str] = ()) -> Seeds
     Args:
         store: The search over the seeds.
         spec: The same search.
-        keys: Names of numbers in the summaries, or patterns such as `acc*`, each optionally
-            followed by `:DECIMALS`; the metric if there are none.
+        keys: Names of numbers in the summaries, or patterns such as `acc*`, each
+            optionally followed by `:DECIMALS`; the metric if there are none.
 
     Raises:
         ConfigError: No summary has such a number, or the decimals are invalid.
@@ -155,7 +155,7 @@ def _key_summary(
 
 
 def as_text(summary: SeedsSummary, *, error: bool = False) -> str:
-    """A summary for people: the mean of each number, with its standard deviation or error."""
+    """A summary for people: each mean, with its standard deviation or error."""
     lines = [_line(one, error=error) for one in summary.keys]
     lines.append("")
     lines += [f"seeds: {' '.join(map(str, summary.seeds)) or 'none'}"]

@@ -87,7 +87,10 @@ class SearchStatus(BaseModel):
 
 
 def results_of(store: Store, spec: SearchSpec) -> list[TrialResult]:
-    """All trials that were ever begun: those with a score first, best on top, then the others by state."""
+    """All trials that were ever begun.
+
+    Those with a score come first, best on top, then the others by state.
+    """
     states = list(TrialState)
 
     def rank(record: TrialRecord) -> tuple[int, float, str]:
@@ -149,7 +152,7 @@ def status_of(store: Store, spec: SearchSpec) -> SearchStatus:
 
 
 class ResultsFile:
-    """Keeps `results.csv` up to date: best trial first, one column for each searched option.
+    """Keeps `results.csv` up to date: best trial first, one column for each option.
 
     It is written at most once a second, and less often if writing takes long.
 

@@ -1,6 +1,7 @@
 """Schedulers: where jobs run.
 
-The public names are in the stub beside this file; each is imported when it is first used.
+The public names are in the stub beside this file; each is imported when it is first
+used.
 """
 
 import lazy_loader

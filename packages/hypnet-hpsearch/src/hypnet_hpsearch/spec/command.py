@@ -52,8 +52,8 @@ def override(key: str, value: Any) -> str:
     Text is quoted, so that any text arrives unchanged.
 
     Example:
-        >>> override("name", "yes"), override("lr", float("inf")), override("hidden", [50, None])
-        ('name="yes"', 'lr=.inf', 'hidden=[50, null]')
+        >>> override("name", "yes"), override("lr", float("inf"))
+        ('name="yes"', 'lr=.inf')
     """
     return f"{key}={_flow(value)}"
 
@@ -136,7 +136,7 @@ def _placeholders(items: Iterable[str]) -> set[str]:
 
 
 def _filled(item: str, options: Mapping[str, Any], out: Path) -> str:
-    """An argument with its placeholders replaced, in one pass: values are not expanded again."""
+    """An argument with its placeholders replaced once; values are not expanded."""
 
     def value(found: re.Match[str]) -> str:
         name = found[1]

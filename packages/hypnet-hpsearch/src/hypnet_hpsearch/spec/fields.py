@@ -75,7 +75,7 @@ def _flat_ranges(value: Any) -> Any:
 
 
 def _is_range(table: Mapping[Any, Any]) -> bool:
-    """Whether a table is a range; one that holds nothing but tables is a group of ranges."""
+    """Whether a table is a range, not a group of ranges."""
     return not table or not all(
         isinstance(inner, (Mapping, list, RangeSpec)) for inner in table.values()
     )
@@ -120,7 +120,9 @@ SeedsField: TypeAlias = Annotated[tuple[int, ...], BeforeValidator(_seed_list)]
 
 
 class GridCondition(SpecPart):
-    """An exception from the grid: configurations that match `when` are searched with the values of `then` instead.
+    """An exception from the grid.
+
+    Configurations that match `when` are searched with the values of `then` instead.
 
     Conditions apply in order, each to the configurations that its predecessors left.
     None of them applies twice.

@@ -14,18 +14,20 @@ from hypnet_hpsearch.spec.values import sameness, text_of, value_of
 __all__ = ["Cell", "Condition", "Grid", "KnownTexts", "expand"]
 
 Cell: TypeAlias = tuple[str, ...]
-"""One configuration: the canonical text of each key's value, in the order of the keys."""
+"""One configuration: the canonical text of each value, in the keys' order."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """An exception from a grid: configurations with certain values are searched with others instead.
+    """An exception from a grid.
+
+    Configurations with certain values are searched with others instead.
 
     Attributes:
         when: For each key the values that match; all keys must match.
         then: For each key the values to search instead.
-        optional: Skip the condition if the grid lacks one of its keys, rather than refuse
-            it.
+        optional: Skip the condition if the grid lacks one of its keys, rather than
+            refuse it.
     """
 
     when: Mapping[str, Sequence[Any]]
@@ -33,7 +35,7 @@ class Condition:
     optional: bool = False
 
     def reason_to_skip(self, number: int, keys: Sequence[str]) -> str:
-        """Why the condition does not apply to a grid with these keys; empty if it does."""
+        """Why the condition does not apply to these keys; empty if it does."""
         missing = [key for key in (*self.when, *self.then) if key not in keys]
         if not (missing and self.optional):
             return ""
@@ -101,19 +103,19 @@ def _axis(key: str, values: Sequence[Any]) -> tuple[str, ...]:
 def expand(grid: Grid, conditions: Sequence[Condition]) -> tuple[Grid, list[str]]:
     """Apply conditions to a grid in order.
 
-    Each condition sees the configurations that its predecessors left. A configuration that
-    matches is replaced by all combinations of the values of `then`; the others stay.
-    Configurations that become equal are merged. A condition does not apply twice: if a
-    later one produces configurations that it would match, they stay as they are, and a
-    remark says so.
+    Each condition sees the configurations that its predecessors left. A configuration
+    that matches is replaced by all combinations of the values of `then`; the others
+    stay. Configurations that become equal are merged. A condition does not apply twice:
+    if a later one produces configurations that it would match, they stay as they are,
+    and a remark says so.
 
     Args:
         grid: The grid.
         conditions: In the order in which they apply.
 
     Returns:
-        The configurations, and remarks about conditions that have no effect or contradict
-        each other.
+        The configurations, and remarks about conditions that have no effect or
+        contradict each other.
 
     Raises:
         ConfigError: A condition names a key that the grid lacks, or has no values for a
@@ -140,7 +142,7 @@ def expand(grid: Grid, conditions: Sequence[Condition]) -> tuple[Grid, list[str]
 
 
 class KnownTexts:
-    """The texts of all values of each key, so that 1 in a condition finds 1.0 in the grid.
+    """The texts of all values of each key: 1 in a condition finds 1.0 in the grid.
 
     Args:
         axes: For each key the texts of its values; none if any number is allowed.

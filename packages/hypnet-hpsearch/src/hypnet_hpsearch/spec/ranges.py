@@ -22,7 +22,8 @@ class RangeSpec(BaseModel):
     Attributes:
         low: The smallest number.
         high: The largest.
-        log: Draw uniformly in the logarithm, so that every power of ten is equally likely.
+        log: Draw uniformly in the logarithm, so that every power of ten is equally
+            likely.
         integer: Only integers.
         step: Only `low`, `low + step`, `low + 2 step`, …
 

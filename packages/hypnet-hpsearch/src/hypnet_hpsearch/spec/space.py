@@ -26,7 +26,7 @@ _PATIENCE = 20  # draws without news per known configuration
 
 @dataclass
 class _Resolved:
-    """A condition with the texts that match, and the choice that replaces each key's."""
+    """A condition: the texts that match, and the choices that replace each key's."""
 
     when: dict[str, frozenset[str]]
     then: dict[str, tuple[str, tuple[str, ...]]]
@@ -37,8 +37,9 @@ class Space:
     """A space of lists and ranges, from which configurations are chosen value by value.
 
     Conditions apply to each configuration as they do to a grid: in order, each to the
-    result of its predecessors. Where a grid would be searched with all values of `then`,
-    one of them is chosen. A value that a condition replaces is not chosen at all.
+    result of its predecessors. Where a grid would be searched with all values of
+    `then`, one of them is chosen. A value that a condition replaces is not chosen at
+    all.
 
     Args:
         grid: The lists.
@@ -49,8 +50,8 @@ class Space:
         keys: Those of the lists, then those of the ranges.
 
     Raises:
-        ConfigError: A condition names an unknown key, or compares a range of real numbers
-            with a value.
+        ConfigError: A condition names an unknown key, or compares a range of real
+            numbers with a value.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Space:
         return int(value) if whole else value
 
     def remarks(self) -> list[str]:
-        """Conditions that have no effect, judging by the configurations chosen so far."""
+        """Conditions without effect, judging by the configurations so far."""
         unused = [number for number, condition in self._conditions.items() if not condition.matched]
         return [
             *self._skipped,
@@ -153,8 +154,8 @@ def drawn(space: Space, seed: int, count: int) -> tuple[list[Cell], list[str]]:
     """Draw different configurations at random.
 
     A value depends only on the seed, the number of the draw and its key. The number of
-    draws, the other keys and the version of Python do not matter, so a larger count begins
-    with the same configurations.
+    draws, the other keys and the version of Python do not matter, so a larger count
+    begins with the same configurations.
 
     Args:
         space: The space.

@@ -234,11 +234,11 @@ class SearchSpec(SpecPart):
 
     @property
     def adapts(self) -> bool:
-        """Whether the sampler learns from results, so that trials are not known in advance."""
+        """Whether the sampler learns, so that trials are not known in advance."""
         return self.sampler_name not in _SAMPLERS
 
     def identity(self) -> dict[str, Any]:
-        """The fields that determine the trials and the meaning of their results, as JSON values."""
+        """The fields that determine trials and their meaning, as JSON values."""
         everything = self.model_dump(mode="json", include=_IDENTITY) | {"seeds": bool(self.seeds)}
         # Fields that came later are left out where they say nothing, so that searches
         # begun before keep their fingerprints.

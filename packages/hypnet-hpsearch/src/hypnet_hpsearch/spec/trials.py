@@ -47,12 +47,12 @@ class TrialMaker:
             for name in ("experiment", "command", "style", "summary")
             if name in identity
         }
-        # `id_of` is called for every cell of a grid, so prepare all that can be here: the
-        # hash of the target, and a template of the options.
+        # `id_of` is called for every cell of a grid, so prepare all that can be here:
+        # the hash of the target, and a template of the options.
         self._start = blake2b(json.dumps(target, sort_keys=True).encode(), digest_size=8)
         base = {key: _short(text_of(value, f"base: {key!r}")) for key, value in spec.base.items()}
-        # Sorted by key: neither the order of writing matters, nor whether an option is in
-        # the base or in the grid.
+        # Sorted by key: neither the order of writing matters, nor whether an option is
+        # in the base or in the grid.
         every = sorted([*base, *keys])
         self._form = ",".join(
             f"{json.dumps(key)}:{base.get(key, '')}".replace("%", "%%") + "%s" * (key not in base)

@@ -24,8 +24,8 @@ __all__ = ["argument_text", "flattened", "sameness", "text_of", "value_of"]
 def text_of(value: Any, where: str) -> str:
     """The canonical JSON of a value.
 
-    Keys are sorted and there are no spaces; NaN and the infinities are written as `NaN`,
-    `Infinity` and `-Infinity`.
+    Keys are sorted and there are no spaces; NaN and the infinities are written as
+    `NaN`, `Infinity` and `-Infinity`.
 
     Args:
         value: A value that TOML, YAML or JSON can hold, except dates.
@@ -105,8 +105,8 @@ def flattened(
             empty ones by default.
 
     Raises:
-        ConfigError: A key is not text, is empty, starts with a dash, contains `=`, a brace
-            or a space, or occurs twice.
+        ConfigError: A key is not text, is empty, starts with a dash, contains `=`, a
+            brace or a space, or occurs twice.
 
     Example:
         >>> flattened({"train": {"lr": 0.1, "steps": 5}, "seed": 1}, "base")

@@ -1,6 +1,7 @@
 """The state of a search on disk: journal, attempts and locks.
 
-The public names are in the stub beside this file; each is imported when it is first used.
+The public names are in the stub beside this file; each is imported when it is first
+used.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""The directory of one attempt at a trial: `trials/ID/NUMBER/` in the search's directory.
+"""The directory of one attempt at a trial, `trials/ID/NUMBER/`.
 
 Its files are the source of truth. `attempt.json` says what to run; the process that
 runs it holds a lock on that file; `result.json` is written once, atomically, and never
@@ -91,7 +91,7 @@ class Attempt:
         return True
 
     def options(self) -> dict[str, Any] | None:
-        """The trial's options according to `attempt.json`; `None` if it is missing or damaged."""
+        """The trial's options in `attempt.json`; `None` if it is unreadable."""
         return (_read(self.path / ATTEMPT) or {}).get("options")
 
     def result(self) -> ResultRecord | None:
@@ -139,7 +139,7 @@ class Attempt:
         return lock is None
 
     def conclude(self, otherwise: str) -> ResultRecord | None:
-        """The outcome; an attempt that is dead without one is given up, and its state becomes `lost`.
+        """The outcome; an attempt that died without one is given up as `lost`.
 
         Args:
             otherwise: Reason for giving it up.

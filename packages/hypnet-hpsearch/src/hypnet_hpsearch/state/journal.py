@@ -1,4 +1,7 @@
-"""An append-only journal: one event per line, written by several processes, readable after any crash."""
+"""An append-only journal of events, written by several processes.
+
+It is readable after any crash.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ class Journal:
     """Events in a file, one JSON object per line.
 
     Only a process that holds the lock may append. A line that a crash tore, or that was
-    damaged otherwise, is skipped and counted; the next event starts a new line. The lock is
-    the operating system's: it is released when its process ends.
+    damaged otherwise, is skipped and counted; the next event starts a new line. The
+    lock is the operating system's: it is released when its process ends.
 
     Args:
         path: The file; it need not exist. Its lock is the file `PATH.lock` beside it.
@@ -81,8 +84,8 @@ class Journal:
         """Add events; the caller holds the lock.
 
         Raises:
-            RunError: The file cannot be written. Some of the events may be in it, the last one
-                torn.
+            RunError: The file cannot be written. Some of the events may be in it, the
+                last one torn.
         """
         text = "".join(json.dumps(event, separators=(",", ":")) + "\n" for event in events)
         try:
@@ -100,8 +103,8 @@ class Journal:
         """The events that were added since the last call.
 
         Returns:
-            Whether the file was truncated or replaced, so that the caller must discard earlier
-            events and the events returned are all there are; and the events.
+            Whether the file was truncated or replaced, so that the caller must discard
+            earlier events and the events returned are all there are; and the events.
 
         Raises:
             RunError: The file cannot be read.

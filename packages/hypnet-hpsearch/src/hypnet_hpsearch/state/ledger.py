@@ -17,7 +17,8 @@ class TrialState(StrEnum):
     Attributes:
         RUNNING: A driver has claimed it; it is queued or running.
         DONE: It has its result. This is final.
-        PRUNED: A pruner has ended it early; its last report is its metric. This is final.
+        PRUNED: A pruner has ended it early; its last report is its metric. This is
+            final.
         FAILED: Its latest attempt failed.
         LOST: Its latest attempt vanished without a result.
         CANCELLED: Its latest attempt was ended on request.
@@ -81,7 +82,7 @@ class TrialRecord:
         )
 
     def rank(self, direction: str) -> tuple[float, str]:
-        """Sort key of trials that have a score: best first, and the smallest id among equal ones."""
+        """Sort key of trials with a score: best first, then by id."""
         score = self.score or 0.0
         return (-score if direction == "maximize" else score), self.id
 
@@ -105,7 +106,10 @@ class Ledger:
         self._requests: list[tuple[str, str, int]] = []
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Take in some events, in their order. Malformed ones are skipped and counted."""
+        """Take in some events, in their order.
+
+        Malformed ones are skipped and counted.
+        """
         for event in events:
             try:
                 self._add(event)
@@ -118,7 +122,10 @@ class Ledger:
         return [self.trials[trial] for trial in ended if trial in self.trials]
 
     def requests(self) -> list[tuple[str, str, int]]:
-        """The requests of users since the last call: `cancel` or `retry`, the trial, and its attempt."""
+        """The requests since the last call: the kind, the trial, and its attempt.
+
+        The kind is `cancel` or `retry`.
+        """
         requests, self._requests = self._requests, []
         return requests
 

@@ -1,4 +1,4 @@
-"""The directory of a search: what was asked for, which driver does what, and the outcome.
+"""The directory of a search: its description, its events and its trials.
 
 | path | holds |
 | --- | --- |
@@ -178,7 +178,9 @@ class Store:
     def begin(
         self, trial: PlannedTrial, driver: str, record_of: Callable[[Attempt], AttemptRecord]
     ) -> tuple[list[Event], Attempt | None]:
-        """Claim a trial that has no result and no other driver; the caller holds the lock and writes the events.
+        """Claim a trial that has no result and no other driver.
+
+        The caller holds the lock and writes the events.
 
         Args:
             trial: The trial.
@@ -227,7 +229,7 @@ class Store:
                 yield from self._recovered_options(record)
 
     def recovered_attempts(self, trial: str, first: int = 1) -> Iterator[ClaimEvent | EndEvent]:
-        """Events of the attempts at a trial that are on disk, from the number `first` on."""
+        """Events of the attempts at a trial that are on disk, from `first` on."""
         number = first
         while (attempt := self.attempt(trial, number)).path.is_dir():
             yield claim_event(attempt, "", attempt.options())
@@ -265,7 +267,10 @@ class Store:
                 yield end_event(attempt, result)
 
     def _may_wait(self, attempt: Attempt) -> bool:
-        """Whether an attempt that never started may still be queued: a batch system keeps the jobs of a dead driver."""
+        """Whether an attempt that never started may still be queued.
+
+        A batch system keeps the jobs of a dead driver.
+        """
         return (
             self.header["spec"]["scheduler"].get("name") != "local" and not attempt.errors.exists()
         )

@@ -118,7 +118,7 @@ def _opened(path: Path) -> int:
 
 
 def last_line(path: Path) -> str:
-    """The last nonblank line of a file, shortened if it is long; empty if there is none."""
+    """The last nonblank line of a file, shortened; empty if there is none."""
     with suppress(OSError), path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 4096))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]

@@ -24,7 +24,7 @@ def numbers_in(summary: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
     """All numbers in a summary; those of nested tables have dotted names.
 
     Example:
-        >>> dict(numbers_in({"loss": 1, "task": {"acc": 0.5, "name": "x"}, "all": [1, 2]}))
+        >>> dict(numbers_in({"loss": 1, "task": {"acc": 0.5, "name": "x"}, "a": []}))
         {'loss': 1.0, 'task.acc': 0.5}
     """
     for key, value in summary.items():
@@ -50,7 +50,7 @@ def _number(value: Any) -> float | None:
 
 
 def metric_in(summary: Mapping[str, Any], name: str, file: str) -> float:
-    """The metric in a summary: the value of that key, or of the path that its dots separate.
+    """The metric in a summary: the value of a key, or of a path with dots.
 
     Args:
         summary: The summary.
@@ -102,13 +102,13 @@ def read_summary(path: Path, parser: str, directory: str) -> Mapping[str, Any]:
 
 
 def lines_in(text: str) -> dict[str, Any]:
-    r"""Parse lines of the form `key value`; values are JSON where they can be, or else text.
+    r"""Parse lines of the form `key value`; values are JSON or text.
 
     If a key is repeated, its last value counts.
 
     Example:
-        >>> lines_in("acc_final 0.93\nacc_during [0.9, 0.96]\n\nfinished 1\nnote as usual")
-        {'acc_final': 0.93, 'acc_during': [0.9, 0.96], 'finished': 1, 'note': 'as usual'}
+        >>> lines_in("acc_final 0.93\nacc_during [0.9, 0.96]\n\nnote as usual")
+        {'acc_final': 0.93, 'acc_during': [0.9, 0.96], 'note': 'as usual'}
     """
     found: dict[str, Any] = {}
     for line in filter(None, map(str.strip, text.splitlines())):
@@ -125,7 +125,7 @@ def _value(text: str) -> Any:
 
 
 def _parsed_by(parser: str, path: Path, directory: str) -> Mapping[str, Any]:
-    """Read a file with a user-supplied parser; any failure becomes the trial's reason."""
+    """Read a file with a user-supplied parser; any failure is the trial's reason."""
     from hypnet_core.errors import ImportStringError
     from hypnet_core.import_strings import import_callable
 

@@ -133,7 +133,7 @@ def _attempt(
 
 
 def _run(directory: Path, attempt: AttemptRecord, lock: int) -> tuple[int | None, str | None]:
-    """Run the command; its exit code (negative for a signal), and the reason if it failed."""
+    """Run the command; its exit code, or minus its signal, and why it failed."""
     asked: list[int] = []
     processes: list[int] = []
 

@@ -107,7 +107,7 @@ def _classes(kind: str) -> dict[str, Any]:
 
 
 def _found(name: str, classes: Mapping[str, Any], kind: str) -> Any:
-    """Find a class by name; case, underscores and the ending of the name are ignored."""
+    """Find a class by name, ignoring case, underscores and the name's ending."""
 
     def plain(text: str) -> str:
         return text.lower().replace("_", "").replace("-", "").removesuffix(kind.lower())

@@ -1,4 +1,4 @@
-"""The file that `optuna-dashboard` shows: a study beside the results, made from the ledger.
+"""The study that `optuna-dashboard` shows, a file made from the ledger.
 
 Needs the extra `optuna`.
 """
@@ -23,10 +23,12 @@ STUDY = "optuna.log"
 
 
 class StudyFile:
-    """Keeps `optuna.log`, a journal of Optuna, up to date: `optuna-dashboard DIR/optuna.log` shows it.
+    """Keeps the file `optuna.log`, a journal of Optuna, up to date.
 
-    Only the dashboard reads it. One of the drivers of a search writes it. If it is damaged,
-    it is made anew; if it cannot be written, the search goes on without it.
+    `optuna-dashboard DIR/optuna.log` shows it.
+
+    Only the dashboard reads it. One of the drivers of a search writes it. If it is
+    damaged, it is made anew; if it cannot be written, the search goes on without it.
 
     Args:
         store: The search's directory.
@@ -94,7 +96,7 @@ class StudyFile:
         return found
 
     def _mend(self) -> None:
-        """Remove a last line that a crash tore: Optuna would append to it, and lose both lines."""
+        """Remove a line that a crash tore: Optuna would append to it and lose both."""
         if not self.path.exists():
             return
         with self.path.open("r+b") as file:

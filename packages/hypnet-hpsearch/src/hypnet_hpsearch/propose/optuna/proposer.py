@@ -59,7 +59,8 @@ class OptunaProposer(Proposer):
         self._told = 0
         self._study: Study | None = None
         self._stuck: tuple[int, int] | None = None
-        # Refuse an impossible pruner or sampler here rather than in the middle of a run.
+        # Refuse an impossible pruner or sampler here rather than in the middle of a
+        # run.
         make_pruner(spec.pruner)
         self.first()
 
@@ -84,7 +85,7 @@ class OptunaProposer(Proposer):
         return 0 if self.exhausted else max(0, len(self) - len(self._trials))
 
     def follow(self, store: Store) -> list[tuple[int, str]]:
-        """Tell the study the news; the numbers and ids of trials that were not known before."""
+        """Tell the study the news; the numbers and ids of trials that are new."""
         if self._following(store).exhausted:
             self.exhausted = True
         told, self._told = self._told, len(self._trials)

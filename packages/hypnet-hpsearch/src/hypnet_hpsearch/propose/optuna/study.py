@@ -49,8 +49,9 @@ class _Known:
 class Study:
     """The trials of a search as a study of Optuna.
 
-    The ledger is the source of truth, and the study is derived from it. A failed attempt is
-    a failed trial of the study; the next attempt is another one with the same parameters.
+    The ledger is the source of truth, and the study is derived from it. A failed
+    attempt is a failed trial of the study; the next attempt is another one with the
+    same parameters.
 
     Args:
         spec: The search.
@@ -92,8 +93,8 @@ class Study:
             Its number in the study, and the configuration.
 
         Raises:
-            RunError: The sampler fails, because it does not support such a space or a package
-                is missing.
+            RunError: The sampler fails, because it does not support such a space or a
+                package is missing.
         """
         try:
             with _quiet():
@@ -123,7 +124,7 @@ class Study:
             )
 
     def repeat(self, trial: str, record: TrialRecord | None, number: int) -> None:
-        """Handle a proposal that equals an existing trial, and will have the same result."""
+        """Handle a proposal that equals an existing trial and shares its result."""
         known = self._known.get(trial)
         if known is not None and not known.settled:
             known.twins.append(number)
@@ -172,7 +173,7 @@ class Study:
         self._study.add_trial(template)
 
     def _parameters(self, options: Mapping[str, Any]) -> dict[str, tuple[Any, Any]] | None:
-        """The parameters of a trial with these options; `None` if they cannot be determined.
+        """The parameters of a trial with these options; `None` if there are none.
 
         The search may have had another space when the trial was begun.
         """
@@ -252,8 +253,8 @@ class Study:
         """Ask the pruner about a running trial.
 
         Returns:
-            The step and the value of the trial's last report if it should end; `None` if it
-            should go on.
+            The step and the value of the trial's last report if it should end; `None`
+            if it should go on.
         """
         known = self._known.get(trial)
         if known is None or known.settled:
@@ -296,7 +297,7 @@ def _suggested(trial: Trial, name: str, domain: Domain) -> str:
 
 
 def _labels(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Optuna's names of values: their text, or their JSON where that would be ambiguous."""
+    """Optuna's names of values: their text, or their JSON if that is ambiguous."""
     plain = tuple(argument_text(value_of(text)) for text in texts)
     return plain if len(set(plain)) == len(plain) else texts
 

@@ -26,8 +26,8 @@ from hypnet_hpsearch.schedulers.batch.scripts import script
 
 __all__ = ["BatchSystem"]
 
-# Seconds that a job may be missing before it counts as lost: accounting lags behind, and
-# so does a controller that was restarted.
+# Seconds that a job may be missing before it counts as lost: accounting lags behind,
+# and so does a controller that was restarted.
 _GRACE = 15.0
 
 
@@ -53,7 +53,7 @@ class BatchSystem(ABC):
     first: ClassVar[int]
     """Index of an array's first element."""
     ours: ClassVar[frozenset[str]]
-    """Options that are set here, or that would turn a submission into something else."""
+    """Options that are set here, or that would change the kind of submission."""
 
     def __init__(self, *, named: Sequence[str] = (), **options: Unpack[BatchOptions]) -> None:
         chosen = with_defaults(BatchOptions, options)
@@ -70,7 +70,7 @@ class BatchSystem(ABC):
         self._doubtful: set[str] = set()  # keys of jobs that may or may not have been submitted
 
     def unavailable(self) -> str | None:
-        """What this machine lacks to use the batch system, in one line; `None` if nothing."""
+        """What this machine lacks to use the batch system, or `None`; in one line."""
         return lacking(self.programs, self.system)
 
     def submit(self, job: JobSpec) -> str:
@@ -141,7 +141,7 @@ class BatchSystem(ABC):
         return {job: self._states.get(job, JobState.LOST) for job in wanted}
 
     def cancel(self, ids: Iterable[str]) -> None:
-        """End jobs, queued or running; those that have ended or are unknown stay as they are.
+        """End jobs, queued or running; others stay as they are.
 
         Raises:
             SchedulerError: The batch system is not installed.
@@ -154,7 +154,7 @@ class BatchSystem(ABC):
         self._cancel_again()
 
     def find(self, keys: Iterable[str]) -> Mapping[str, str]:
-        """The ids of the queued or running jobs with these keys, whichever process submitted them.
+        """The ids of queued or running jobs with these keys, of any process.
 
         Raises:
             SchedulerError: The batch system is not installed.
@@ -188,12 +188,12 @@ class BatchSystem(ABC):
         ]
 
     def reason(self, job: str) -> str:
-        """The batch system's explanation for the end of a job; empty if it gave none."""
+        """The batch system's reason for the end of a job; empty if it gave none."""
         return self._reasons.get(job, "")
 
     @abstractmethod
     def _command(self, job: JobSpec, *, name: str, count: int, mark: str) -> Sequence[str]:
-        """The command line that submits a script; `count` is more than 1 for an array."""
+        """The command line that submits a script; `count` exceeds 1 for an array."""
 
     @abstractmethod
     def _submit(self, prepared: Script) -> Sequence[str]:
@@ -201,7 +201,7 @@ class BatchSystem(ABC):
 
     @abstractmethod
     def _look(self, numbers: Sequence[str]) -> Mapping[str, Seen]:
-        """The statements about some jobs; those that the batch system does not know are missing."""
+        """The statements about some jobs, without those that are unknown."""
 
     @abstractmethod
     def _mine(self) -> Iterable[tuple[str, Seen]]:
@@ -244,7 +244,7 @@ class BatchSystem(ABC):
         return job in self._states and self._states[job].ended
 
     def _seen(self, jobs: Mapping[str, JobId]) -> dict[str, Seen | None]:
-        """The statements about jobs; `None` for those that are unknown, or whose number was reused."""
+        """The statements about jobs; `None` if unknown, or if a number was reused."""
         answers = self._look([identity.number for identity in jobs.values()]) if jobs else {}
         found = {job: answers.get(identity.number) for job, identity in jobs.items()}
         return {

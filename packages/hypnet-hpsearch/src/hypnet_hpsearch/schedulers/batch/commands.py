@@ -1,4 +1,4 @@
-"""Calls of a batch system's programs: with lists of arguments, and never without a timeout."""
+"""Calls of a batch system's programs, with lists of arguments and timeouts."""
 
 from __future__ import annotations
 

@@ -54,31 +54,31 @@ _OURS = frozenset({
 
 
 class Lsf(BatchSystem):
-    """Submits jobs to an LSF cluster (10.1 or later); jobs that need the same go as job arrays.
+    """Submits jobs to an LSF cluster (10.1 or later), as job arrays where possible.
 
     It was tested with a stand-in for LSF's commands only, never with LSF itself: please
     report how it works on a real cluster.
 
     Jobs outlive the driver. An id is LSF's number and a token that is also in the job's
-    description: it finds a job whose number was lost, and tells it from another job that
-    was later given the same number. LSF forgets a job about an hour after its end; then it
-    is lost as far as LSF is concerned, and its own result decides.
+    description: it finds a job whose number was lost, and tells it from another job
+    that was later given the same number. LSF forgets a job about an hour after its end;
+    then it is lost as far as LSF is concerned, and its own result decides.
 
     A job has the driver's environment, without the variables that LSF has set for the
-    driver itself; `OMP_NUM_THREADS` is its number of cores unless it is set. All cores are
-    on one host. Times are rounded up to minutes and memory to MB.
+    driver itself; `OMP_NUM_THREADS` is its number of cores unless it is set. All cores
+    are on one host. Times are rounded up to minutes and memory to MB.
 
     Args:
         queue: Queue; the cluster's default if `None`.
         project: Project to charge.
         group: User group.
         app: Application profile.
-        select: Resource requirement for `-R`, in addition to those for memory and cores,
-            such as `"select[hname!=n7]"`.
+        select: Resource requirement for `-R`, in addition to those for memory and
+            cores, such as `"select[hname!=n7]"`.
         gpu: Requirements of GPUs in addition to their number, such as
             `"gmodel=NVIDIAA100:mode=exclusive_process"`.
-        memory_per_core: Whether this cluster's `rusage[mem=…]` counts per core rather than
-            per job.
+        memory_per_core: Whether this cluster's `rusage[mem=…]` counts per core rather
+            than per job.
         environment: Whether jobs have the driver's environment (`all`) or none of it
             (`none`).
         **options: Options that all batch systems share; see `BatchOptions`.
@@ -225,7 +225,7 @@ def _seen(record: dict[str, Any]) -> Seen:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, without variables of a job of LSF that the driver may be."""
+    """This process's environment, without variables of a job of LSF."""
     unwanted = re.compile(
         r"LSB_(JOB|BATCH|HOSTS|MCPU|DJOB|AFFINITY|BIND|EFFECTIVE|SUB|EXIT|ERRORFILE|OUTPUTFILE"
         r"|CHKFILE|ECHKPNT|TRAPSIGS|XFJOB|QUEUE|PROJECT|UNIXGROUP|OUTDIR|RES_|ACCT|CGROUP|GPU"

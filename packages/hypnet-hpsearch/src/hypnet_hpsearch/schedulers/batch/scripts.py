@@ -1,4 +1,6 @@
-"""Scripts for a batch system: one job, or an array of jobs of which each element runs its own part.
+"""Scripts for a batch system, of one job or an array of jobs.
+
+Each element of an array runs its own part.
 
 Bash reads the script, so all values are quoted. Even an argument with a line break does
 not begin a new line, where a batch system could take it for a directive.

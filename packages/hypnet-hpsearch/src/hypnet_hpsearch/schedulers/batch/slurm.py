@@ -43,7 +43,7 @@ _STATES = {
     "COMPLETED": JobState.FINISHED,
     **dict.fromkeys(("CANCELLED", "REVOKED"), JobState.CANCELLED),
 }
-"""All other states mean failure: FAILED, TIMEOUT, NODE_FAIL, OUT_OF_MEMORY, PREEMPTED, …"""
+"""All other states mean failure: FAILED, TIMEOUT, OUT_OF_MEMORY, PREEMPTED, …"""
 
 _NOT_NOW = re.compile(
     r"unable to contact|timed out|connection refused|could not establish|zero"
@@ -68,10 +68,10 @@ class Slurm(BatchSystem):
     """Submits jobs to a Slurm cluster; jobs that need the same go as job arrays.
 
     Only Slurm's own commands are needed where the search runs. Accounting (`sacct`) is
-    asked if it exists; without it, a job that Slurm has forgotten is lost as far as Slurm
-    is concerned, and its own result decides. Jobs outlive the driver. An id is Slurm's
-    number and a token that is also in the job's comment: it finds a job whose number was
-    lost, and tells it from another job that was later given the same number.
+    asked if it exists; without it, a job that Slurm has forgotten is lost as far as
+    Slurm is concerned, and its own result decides. Jobs outlive the driver. An id is
+    Slurm's number and a token that is also in the job's comment: it finds a job whose
+    number was lost, and tells it from another job that was later given the same number.
 
     A job has the driver's environment, without the variables that Slurm has set for the
     driver itself; `OMP_NUM_THREADS` is its number of cores unless it is set. Times are
@@ -85,8 +85,8 @@ class Slurm(BatchSystem):
         constraint: Features that a node must have, such as `"a100|h100"`.
         reservation: Reservation to use.
         gres: Name of GPUs in `--gres=GRES:N`; `"gpu:a100"` asks for that type.
-        environment: Whether jobs have the driver's environment (`all`), or that of a login
-            shell (`none`).
+        environment: Whether jobs have the driver's environment (`all`), or that of a
+            login shell (`none`).
         **options: Options that all batch systems share; see `BatchOptions`.
 
     Raises:
@@ -95,7 +95,7 @@ class Slurm(BatchSystem):
     Example:
         >>> from hypnet_core.runs import JobSpec
         >>> scheduler = Slurm(partition="gpu", options=["--exclude=n7"])
-        >>> job = JobSpec(argv=("python", "train.py"), gpus=1, memory="8GiB", time_limit=5400)
+        >>> job = JobSpec(argv=("sim",), gpus=1, memory="8GiB", time_limit=5400)
         >>> [script] = scheduler.scripts([job])
         >>> script.argv[-5:]
         ('--mem=8192M', '--time=90', '--gres=gpu:1', '--partition=gpu', '--exclude=n7')
@@ -192,7 +192,8 @@ class Slurm(BatchSystem):
         if answer.code and _UNKNOWN not in answer.err:
             raise SchedulerUnavailableError(f"squeue: {said_by(answer)}")
         for number, said, mark, reason in _fields("squeue", answer.out, 4):
-            # Only an administrator could release a job that Slurm holds after a failure.
+            # Only an administrator could release a job that Slurm holds after a
+            # failure.
             state = "LAUNCH_FAILED" if _HELD in reason else said
             words_about_it = f"{state}: {reason}" if reason not in {"", "None"} else state
             yield number, Seen(_state(state), words_about_it, mark)
@@ -238,7 +239,9 @@ class Slurm(BatchSystem):
 
 
 def _fields(program: str, text: str, count: int) -> Iterator[list[str]]:
-    """The fields of each line of a program's output; the last field may contain the separator.
+    """The fields of each line of a program's output.
+
+    The last field may contain the separator.
 
     Raises:
         SchedulerUnavailableError: A line has another form.
@@ -255,9 +258,10 @@ def _state(word: str) -> JobState:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, without variables that would change the meaning of a command.
+    """This process's environment, without variables that change commands.
 
-    The driver may itself be a job of Slurm, whose variables must not reach its own jobs.
+    The driver may itself be a job of Slurm, whose variables must not reach its own
+    jobs.
     """
     unwanted = re.compile(
         r"(SLURM|SLURMD|SRUN|SQUEUE|SCANCEL|SACCT|PMI|PMIX)_.*"

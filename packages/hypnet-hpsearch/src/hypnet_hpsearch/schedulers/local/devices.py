@@ -14,7 +14,10 @@ _TOOL = "nvidia-smi"
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """Ids of the GPUs that jobs may use: those of `CUDA_VISIBLE_DEVICES`, or else all that are installed."""
+    """Ids of the GPUs that jobs may use.
+
+    These are those of `CUDA_VISIBLE_DEVICES`, or else all that are installed.
+    """
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
         return tuple(name.strip() for name in listed.split(",") if name.strip() not in {"", "-1"})
@@ -22,7 +25,7 @@ def visible_gpus() -> tuple[str, ...]:
 
 
 def installed_gpus() -> tuple[str, ...]:
-    """Ids `"0"`, `"1"`, … of the GPUs that `nvidia-smi` lists; none without that program."""
+    """Ids `"0"`, `"1"`, … of the GPUs that `nvidia-smi`, if present, lists."""
     tool = shutil.which(_TOOL)
     if tool is None:
         return ()

@@ -41,8 +41,8 @@ class GpuSlots:
         """Take slots on `count` different GPUs, the least occupied first.
 
         Returns:
-            The GPUs' ids, and file descriptors that hold the slots until their last copy is
-            closed; `None` if there are not enough free slots now.
+            The GPUs' ids, and file descriptors that hold the slots until their last
+            copy is closed; `None` if there are not enough free slots now.
         """
         if not count:
             return [], []

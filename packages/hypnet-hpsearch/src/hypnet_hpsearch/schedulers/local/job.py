@@ -1,4 +1,4 @@
-"""The process of a job, forked by the launcher: it waits for its slot, then becomes the job."""
+"""The process of a job: it waits for its slot, then becomes the job."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def _prepare(order: dict[str, Any]) -> None:
 def _become(argv: list[str], gpus: list[str], locks: list[int], gate: socket.socket) -> int:
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        # The ids are those of nvidia-smi; CUDA itself would count the fastest GPU first.
+        # The ids are those of nvidia-smi; CUDA itself would count the fastest GPU
+        # first.
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     for lock in locks:
         os.set_inheritable(lock, True)

@@ -1,4 +1,4 @@
-"""The process beside a driver that starts the jobs of the scheduler `local`, watches them and cleans up after them.
+"""The launcher: the process beside a driver that starts and watches its jobs.
 
 It uses little memory, so that starting a job is one cheap fork. It outlives a killed
 driver for as long as its jobs run, and ends whatever a job leaves behind. A queued job
@@ -42,7 +42,8 @@ _GPU_POLL = 0.5  # seconds between two looks at GPUs
 class _Job:
     """A queued or running job.
 
-    The gate is open while the job is queued, and for a trial as long as it has its cores.
+    The gate is open while the job is queued, and for a trial as long as it has its
+    cores.
     """
 
     def __init__(self, order: dict[str, Any], pid: int, gate: socket.socket) -> None:
@@ -257,8 +258,8 @@ def main(arguments: list[str]) -> int:
 
     Args:
         arguments: The settings as JSON: `socket` (a file descriptor), `slots`, `gpus`,
-            `jobs_per_gpu`, `locks` (directory of the GPUs' lock files), `limits` (of the
-            use of GPUs: `memory`, `load`, `pause`), `grace` (seconds).
+            `jobs_per_gpu`, `locks` (directory of the GPUs' lock files), `limits` (of
+            the use of GPUs: `memory`, `load`, `pause`), `grace` (seconds).
     """
     settings = json.loads(arguments[0])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles Ctrl-C

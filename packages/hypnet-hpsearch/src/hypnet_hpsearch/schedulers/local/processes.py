@@ -32,7 +32,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, pid: int) -> Identity | None:
-        """The identity of a process of this machine; `None` if there is no such process."""
+        """The identity of a process of this machine; `None` if it does not exist."""
         start = _start(pid)
         return None if start is None else cls(os.uname().nodename, _boot(), pid, start)
 
@@ -50,7 +50,7 @@ class Identity(NamedTuple):
         return Identity.of(self.pid) == self
 
     def signal_group(self, number: signal.Signals) -> None:
-        """Send a signal to the process and the group that it leads, unless it has ended."""
+        """Send a signal to the process and its group, unless it has ended."""
         if self.alive:
             signal_group(self.pid, number)
 
@@ -74,7 +74,10 @@ def _boot() -> str:
 
 
 def _start(pid: int) -> str | None:
-    """The start time of a process; `None` if it has ended, even if its parent has not collected it."""
+    """The start time of a process; `None` if it has ended.
+
+    A process whose parent has not collected it yet has ended, too.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""The scheduler `local`: jobs are processes of this machine, with slots for cores and GPUs."""
+"""The scheduler `local`: jobs are processes of this machine."""
 
 from __future__ import annotations
 
@@ -25,32 +25,33 @@ class Local:
     """Runs jobs as processes of this machine, as many at once as there are slots.
 
     A job that asks for $c$ cores takes $c$ slots; jobs start in the order in which they
-    were submitted. Every job leads a session of its own, so Ctrl-C does not reach it, and
-    cancelling it ends all that it started. Jobs outlive their driver. A job's id identifies
-    its process uniquely (machine, boot, process id, start time) and holds its number of
-    cores, so a restarted driver recognises the jobs of its predecessor, which keep their
-    slots, and never mistakes another process for one of them.
+    were submitted. Every job leads a session of its own, so Ctrl-C does not reach it,
+    and cancelling it ends all that it started. Jobs outlive their driver. A job's id
+    identifies its process uniquely (machine, boot, process id, start time) and holds
+    its number of cores, so a restarted driver recognises the jobs of its predecessor,
+    which keep their slots, and never mistakes another process for one of them.
 
-    Unless a job sets it itself, `OMP_NUM_THREADS` is its number of cores, so that jobs that
-    run at the same time do not slow each other down. The time limit is enforced; the memory
-    limit is not.
+    Unless a job sets it itself, `OMP_NUM_THREADS` is its number of cores, so that jobs
+    that run at the same time do not slow each other down. The time limit is enforced;
+    the memory limit is not.
 
     Args:
-        slots: Number of cores that all jobs may use together; all that this process may use
-            if `None`.
+        slots: Number of cores that all jobs may use together; all that this process may
+            use if `None`.
         gpus: Ids of the GPUs that jobs may use, such as `[0, 2]`; those of
-            `CUDA_VISIBLE_DEVICES`, or else all, if `None`. Each job sees only its own GPUs.
-            Drivers of the same user on this machine share them.
+            `CUDA_VISIBLE_DEVICES`, or else all, if `None`. Each job sees only its own
+            GPUs. Drivers of the same user on this machine share them.
         jobs_per_gpu: Number of jobs that may share a GPU.
-        allowed_memory: A job starts only on a GPU of whose memory at most this fraction is
-            in use, by any process, according to NVML; needs the extra `gpu` of
+        allowed_memory: A job starts only on a GPU of whose memory at most this fraction
+            is in use, by any process, according to NVML; needs the extra `gpu` of
             hypnet-hpsearch. No limit if `None`.
-        allowed_load: A job starts only on a GPU that was busy for at most this fraction of
-            the latest sampling period. No limit if `None`.
-        startup_pause: Seconds after the start of a job in which no other starts on its GPU:
-            a job needs time to allocate the memory that the next one must find in use.
-        grace: Seconds between the request to end (`SIGTERM`) and the forced end (`SIGKILL`)
-            of a job that is cancelled or over its time limit.
+        allowed_load: A job starts only on a GPU that was busy for at most this fraction
+            of the latest sampling period. No limit if `None`.
+        startup_pause: Seconds after the start of a job in which no other starts on its
+            GPU: a job needs time to allocate the memory that the next one must find in
+            use.
+        grace: Seconds between the request to end (`SIGTERM`) and the forced end
+            (`SIGKILL`) of a job that is cancelled or over its time limit.
 
     Raises:
         SchedulerError: There is no such GPU.
@@ -98,8 +99,8 @@ class Local:
             The job's id, `host:boot:pid:start:cores`.
 
         Raises:
-            SchedulerError: The job asks for more slots or GPUs than there are, or no process
-                could be started.
+            SchedulerError: The job asks for more slots or GPUs than there are, or no
+                process could be started.
         """
         with self._lock:
             self._check(job)
@@ -115,8 +116,8 @@ class Local:
     def poll(self, ids: Iterable[str]) -> Mapping[str, JobState]:
         """The states of some jobs, of this driver or of an earlier one on this machine.
 
-        A job of an earlier driver is either running or lost: this process cannot see how it
-        ended.
+        A job of an earlier driver is either running or lost: this process cannot see
+        how it ended.
         """
         with self._lock:
             self._listen()
@@ -129,7 +130,7 @@ class Local:
             return states
 
     def cancel(self, ids: Iterable[str]) -> None:
-        """End jobs with all that they started; those that have ended or are unknown stay as they are."""
+        """End jobs with all that they started; others stay as they are."""
         with self._lock:
             self._listen()
             strangers = []
@@ -172,7 +173,7 @@ class Local:
             self._check_limits()
 
     def _check_limits(self) -> None:
-        """Check once that NVML can measure what is limited, so that no job waits for ever."""
+        """Check once that NVML can measure what is limited: no job may wait for ever."""
         gauge = Gauge(self._limits)
         try:
             for name in self.gpus or ():

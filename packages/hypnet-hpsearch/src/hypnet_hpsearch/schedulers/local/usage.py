@@ -20,12 +20,12 @@ class Limits(NamedTuple):
     """Limits of the use of a GPU, up to which another job may start on it.
 
     Attributes:
-        memory: Largest fraction of its memory that may be in use, by any process; no limit
-            if `None`.
-        load: Largest fraction of the latest sampling period, about a second, in which it
-            may have been busy; no limit if `None`.
-        pause: Seconds after the start of a job in which no other starts there: until then
-            it has not allocated what it needs.
+        memory: Largest fraction of its memory that may be in use, by any process; no
+            limit if `None`.
+        load: Largest fraction of the latest sampling period, about a second, in which
+            it may have been busy; no limit if `None`.
+        pause: Seconds after the start of a job in which no other starts there: until
+            then it has not allocated what it needs.
     """
 
     memory: float | None = None
@@ -44,7 +44,7 @@ class Gauge:
         self.limits = limits
 
     def allows(self, name: str) -> bool:
-        """Whether a job may start on a GPU; never on one that cannot be measured now."""
+        """Whether a job may start on a GPU; not on one that cannot be measured."""
         try:
             self.check(name)
         except _BusyError:

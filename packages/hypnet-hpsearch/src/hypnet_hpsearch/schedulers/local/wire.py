@@ -1,4 +1,4 @@
-"""The driver's end of the connection to its launcher, `hypnet_hpsearch.schedulers.local.launcher`."""
+"""The driver's end of the connection to its launcher."""
 
 from __future__ import annotations
 

@@ -26,22 +26,22 @@ _STORE = 80 * 2**20  # bytes of Ray's object store, which is not used here; Ray 
 class Ray:
     """Runs jobs as tasks of a Ray cluster, or of a Ray that is started on this machine.
 
-    Ray places a task where the cores, GPUs and memory that its job asks for are free. Every
-    task runs the job's command as a process, in the environment of Ray's workers; paths
-    must mean the same on every node, and so must the command. Ray never repeats a task. It
-    ends the tasks of a driver that has died, and the processes that they ran; jobs that had
-    ended by then have their results.
+    Ray places a task where the cores, GPUs and memory that its job asks for are free.
+    Every task runs the job's command as a process, in the environment of Ray's workers;
+    paths must mean the same on every node, and so must the command. Ray never repeats a
+    task. It ends the tasks of a driver that has died, and the processes that they ran;
+    jobs that had ended by then have their results.
 
     Needs the extra `ray` of hypnet-hpsearch. A Ray that is started here listens on this
     machine's network addresses; its dashboard and its usage statistics are off.
 
     Args:
-        address: A running cluster to join, such as `"auto"` or `"head:6379"`; starts Ray on
-            this machine if `None`.
+        address: A running cluster to join, such as `"auto"` or `"head:6379"`; starts
+            Ray on this machine if `None`.
         cpus: Cores of a Ray that is started here; all if `None`.
         gpus: GPUs of a Ray that is started here; those that it finds if `None`.
-        grace: Seconds between the request to end (`SIGTERM`) and the forced end (`SIGKILL`)
-            of a job that is cancelled or over its time limit.
+        grace: Seconds between the request to end (`SIGTERM`) and the forced end
+            (`SIGKILL`) of a job that is cancelled or over its time limit.
 
     Raises:
         SchedulerError: Cores or GPUs are given for a cluster that is joined.
@@ -81,8 +81,8 @@ class Ray:
         """Submit a job to Ray.
 
         Raises:
-            SchedulerError: Ray is not installed or cannot be reached, or the job asks for more
-                than the machine has.
+            SchedulerError: Ray is not installed or cannot be reached, or the job asks
+                for more than the machine has.
         """
         ray = self._connected()
         self._check(job)
@@ -118,14 +118,17 @@ class Ray:
         return {job: self._states.get(job, JobState.LOST) for job in wanted}
 
     def cancel(self, ids: Iterable[str]) -> None:
-        """End jobs with all that they started; those that have ended or are unknown stay as they are."""
+        """End jobs with all that they started; others stay as they are."""
         for job in ids:
             if job in self._tasks and job not in self._cancelled:
                 self._cancelled[job] = time.monotonic()
                 self._ray.cancel(self._tasks[job])
 
     def close(self) -> None:
-        """Disconnect from Ray. A Ray that was started here ends, with all of its jobs."""
+        """Disconnect from Ray.
+
+        A Ray that was started here ends, with all of its jobs.
+        """
         if self._is_mine:
             self._ray.shutdown()
         self._is_mine, self._ray = False, None

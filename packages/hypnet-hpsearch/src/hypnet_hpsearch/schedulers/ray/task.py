@@ -26,8 +26,8 @@ def run_job(order: Mapping[str, Any]) -> Iterator[int | str | None]:
         order: `argv`, `cwd`, `env`, `stdout`, `stderr`, `limit` and `grace` (seconds).
 
     Yields:
-        First `None`, as soon as the task runs; then the exit code, or text that says why
-        there is none.
+        First `None`, as soon as the task runs; then the exit code, or text that says
+        why there is none.
     """
     yield None
     try:
@@ -78,7 +78,7 @@ def _opened(path: str) -> IO[bytes]:
 
 
 def _ask_to_end(pid: int, grace: float) -> None:
-    """Ask a process and its group to end, and wait for the time that they have to do so."""
+    """Ask a process and its group to end, and give them time to do so."""
     _signal(pid, signal.SIGTERM)
     end = time.monotonic() + grace
     while (
