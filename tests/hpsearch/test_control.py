@@ -17,8 +17,7 @@ import pytest
 
 from hypnet_core.errors import SchedulerUnavailableError
 from hypnet_core.runs import JobSpec, JobState
-from hypnet_hpsearch.execution import control
-from hypnet_hpsearch.execution import tracker
+from hypnet_hpsearch.execution import control, tracker
 from hypnet_hpsearch.schedulers import Local
 from hypnet_hpsearch.state import Attempt, Store, job_event
 from hypnet_hpsearch.state.locks import DriverLock
@@ -33,6 +32,12 @@ if os.path.exists("broken" + options["x"]): sys.exit("broken")
 
 
 def command(workshop: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
+    found: subprocess.CompletedProcess[str] = workshop.command(*arguments)
+    return found
+
+
+def process(workshop: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
     return subprocess.run(
         [*HYPNET, *arguments],
         cwd=workshop.path,
@@ -109,9 +114,7 @@ def start(workshop: Any) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         if driver.poll() is None:
             driver.terminate()
         driver.communicate(timeout=30)
-    subprocess.run(
-        [*HYPNET, "cancel", "out"], cwd=workshop.path, capture_output=True, check=False, timeout=60
-    )
+    command(workshop, "cancel", "out")
 
 
 def trial_with(workshop: Any, x: int) -> str:
@@ -127,7 +130,7 @@ def test_a_search_is_cancelled_from_another_shell(workshop: Any, start: Any) -> 
     touch(workshop, "slow1", "slow2", "slow3")
     driver = start()
     wait_until(lambda: running(workshop, 1, 2))
-    done = document(workshop, "cancel", "out")
+    done = json.loads(process(workshop, "cancel", "out", "--json").stdout)
     assert done["schema"] == "hypnet.search.cancel/1"
     assert done["drivers"] == 1
     assert len(done["trials"]) >= 2
@@ -202,7 +205,8 @@ def test_what_failed_is_run_again_by_a_driver_at_work(workshop: Any, start: Any)
 def test_what_failed_is_run_again_by_the_next_driver(workshop: Any, start: Any) -> None:
     touch(workshop, "broken2", "broken3")
     assert start().wait(30) == 1
-    done = command(workshop, "retry", "out", trial_with(workshop, 3))
+    done = process(workshop, "retry", "out", trial_with(workshop, 3))
+    assert done.returncode == 0
     assert done.stdout.split() == [trial_with(workshop, 3)]
     assert "1 trials will be run again by the next `hypnet search run`" in done.stderr
     for name in ("broken2", "broken3"):

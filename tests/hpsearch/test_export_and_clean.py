@@ -15,17 +15,14 @@ import pytest
 from hypnet_core.errors import RunError
 from hypnet_core.runs import read_mapping
 from hypnet_core.testing.scheduler import HOSTILE
+from hypnet_hpsearch import TrialState
 from hypnet_hpsearch.results.clean import Criterion, removable, remove
 from hypnet_hpsearch.results.export import nested
 from hypnet_hpsearch.state.store import Store
 
-HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search"]
-
 
 def command(workshop: Any, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    found = subprocess.run(
-        [*HYPNET, *arguments], cwd=workshop.path, capture_output=True, text=True, check=False
-    )
+    found: subprocess.CompletedProcess[str] = workshop.command(*arguments)
     assert found.returncode == code, found.stderr
     return found
 
@@ -147,7 +144,8 @@ def test_what_misses_a_criterion_goes_and_its_result_stays(
 
 def test_small_is_good_if_the_search_says_so(workshop: Any) -> None:
     workshop.run(grid={"x": [1, 2, "nan"]}, direction="minimize")
-    command(workshop, "clean", "out", "--worse-than", "1", "--yes")
+    clean = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search", "clean", "out"]
+    subprocess.run([*clean, "--worse-than", "1", "--yes"], cwd=workshop.path, check=True)
     assert outputs(workshop) == {"1"}
 
 
@@ -226,6 +224,8 @@ def test_trials_that_run_stay(finished: Any) -> None:
 def test_a_directory_that_cannot_be_deleted_is_named(tmp_path: Path) -> None:
     from hypnet_hpsearch.results.clean import Removable
 
-    one = Removable(trial="x", state="done", metric=1.0, directory=str(tmp_path / "gone"), size=0)  # type: ignore[arg-type]
+    one = Removable(
+        trial="x", state=TrialState.DONE, metric=1.0, directory=str(tmp_path / "gone"), size=0
+    )
     with pytest.raises(RunError, match=r"cannot delete .*gone: No such file"):
         remove([one])

@@ -6,7 +6,6 @@ import json
 import math
 import statistics
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,11 @@ from hypnet_hpsearch.results.seeds import source_of
 from hypnet_hpsearch.results.seeds_summary import as_text, summarise
 from hypnet_hpsearch.state.store import Store
 
-HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search"]
-
 NOISY = "score = score + int(options.get('seed', 0)) ** 2"
 
 
 def command(workshop: Any, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    found = subprocess.run(
-        [*HYPNET, *arguments], cwd=workshop.path, capture_output=True, text=True, check=False
-    )
+    found: subprocess.CompletedProcess[str] = workshop.command(*arguments)
     assert found.returncode == code, found.stderr
     return found
 

@@ -239,7 +239,9 @@ def test_a_machine_without_gpus_says_so_before_anything_else(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with pytest.raises(SchedulerError, match="asks for 1 GPU, but nvidia-smi finds none on this machine"):
+    with pytest.raises(
+        SchedulerError, match="asks for 1 GPU, but nvidia-smi finds none on this machine"
+    ):
         Local(allowed_load=0.5).submit(showing(Path("unused")))
 
 

@@ -192,7 +192,9 @@ def test_a_gpu_where_there_is_none_is_refused_clearly(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with pytest.raises(SchedulerError, match="asks for 1 GPU, but nvidia-smi finds none on this machine"):
+    with pytest.raises(
+        SchedulerError, match="asks for 1 GPU, but nvidia-smi finds none on this machine"
+    ):
         local().submit(python("pass", gpus=1))
     with pytest.raises(
         SchedulerError, match="this machine has no GPU 0; nvidia-smi finds no GPU here"
