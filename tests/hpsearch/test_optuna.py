@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from pathlib import Path
 for step in range(6):
     with open(os.path.join(out, "reports.jsonl"), "a") as file:
         file.write(json.dumps({"step": step, "value": score}) + "\\n")
-    time.sleep(0.1 if step < 5 else 0.4)
+    time.sleep(0.02 if step < 5 or score <= 0 else 20)
 """
 
 
@@ -247,7 +247,7 @@ def test_hostile_reports_harm_nothing(workshop: Any) -> None:
     workshop.body(
         "with open(os.path.join(out, 'reports.jsonl'), 'wb') as f:\n   "
         ' f.write(b\'\\xff{}\\n[]\\n{"step": 1, "value": "x"}\\n{"step": 2, "value":'
-        ' NaN}\\n{"step": 3\')\ntime.sleep(0.5)'
+        ' NaN}\\n{"step": 3\')\ntime.sleep(0.3)'
     )
     search = workshop.run(**{**SETTINGS, "pruner": "median", "max_trials": 3})
     assert search.status().done == 3
@@ -261,6 +261,13 @@ Search(SearchSpec(**json.loads(sys.argv[1])), sys.argv[2]).run()
 """
 
 
+def wait_until(happened: Callable[[], Any], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
 def drive(workshop: Any, fields: dict[str, Any]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER, json.dumps(workshop.fields(**fields)), str(workshop.out)]
@@ -271,8 +278,8 @@ def test_killed_drivers_lose_no_trial_and_repeat_none(workshop: Any) -> None:
     workshop.body("time.sleep(0.15)")
     fields = {**SETTINGS, "max_trials": 20}
     for _ in range(4):
-        driver = drive(workshop, fields)
-        time.sleep(1.8)
+        before, driver = len(workshop.ran()), drive(workshop, fields)
+        wait_until(lambda before=before: len(workshop.ran()) > before + 2)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
     assert drive(workshop, fields).wait(60) == 0
