@@ -29,7 +29,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hypnet_hpsearch import Search
+    from hypnet_hpsearch.state import Event, ResultRecord, Store
 
 TRIAL = """
 import argparse, json, pathlib
@@ -150,9 +156,8 @@ def in_child(work: Callable[[], Iterable[str]]) -> None:
 
 def million(directory: Path) -> Iterable[str]:
     """Open, hash and resume a grid of a million cells, of which 20,000 are done."""
-    from hypnet_hpsearch.search import Search
-    from hypnet_hpsearch.spec import SearchSpec
-    from hypnet_hpsearch.store import Store
+    from hypnet_hpsearch import Search, SearchSpec
+    from hypnet_hpsearch.state import Store
 
     grid = {name: list(range(10)) for name in "abcdef"}
     spec = SearchSpec(
@@ -160,64 +165,45 @@ def million(directory: Path) -> Iterable[str]:
     )
     search = Search(spec, directory)
     if not directory.exists():
-        finish(Store.create(directory, spec, len(search.plan)), search, 20_000)
+        finish(Store.create(directory, spec, len(search.proposer)), search, 20_000)
     store = Store(directory)
     store.glimpse()
-    todo = sum(trial not in store.ledger.trials for _, trial in search.plan.ids())
-    yield f"a grid of {len(search.plan):,} cells opened, hashed and resumed ({todo:,} to run)"
+    todo = sum(trial not in store.ledger.trials for _, trial in search.proposer.ids())
+    yield f"a grid of {len(search.proposer):,} cells opened, hashed and resumed ({todo:,} to run)"
 
 
-def finish(store: object, search: object, count: int) -> None:
+def finish(store: Store, search: Search, count: int) -> None:
     """Write the journal of a search of which `count` trials are done."""
-    from hypnet_hpsearch.search import Search
-    from hypnet_hpsearch.store import Store
+    from hypnet_hpsearch.state import claim_event, end_event, job_event
 
-    assert isinstance(store, Store)
-    assert isinstance(search, Search)
-    events = []
-    for number, trial in search.plan.ids():
-        if number == count:
-            break
-        options = search.plan.trial(number).options
-        events.append(
-            {
-                "event": "claim",
-                "trial": trial,
-                "attempt": 1,
-                "driver": "x",
-                "time": 0.0,
-                "options": options,
-            }
-        )
-        events.append(
-            {"event": "job", "trial": trial, "attempt": 1, "job": f"host:boot:{number}:0:1"}
-        )
-        events.append(
-            {
-                "event": "end",
-                "trial": trial,
-                "attempt": 1,
-                "state": "done",
-                "metric": number / 7,
-                "seconds": 1.0,
-            }
-        )
+    events: list[Event] = []
+    for number, trial in islice(search.proposer.ids(), count):
+        attempt = store.attempt(trial, 1)
+        events.append(claim_event(attempt, "x", search.proposer.trial(number).options))
+        events.append(job_event(attempt, f"host:boot:{number}:0:1"))
+        result: ResultRecord = {
+            "trial": trial,
+            "attempt": 1,
+            "state": "done",
+            "metric": number / 7,
+            "reason": None,
+        }
+        events.append(end_event(attempt, result))
     with store.locked():
         store.write(events)
 
 
 def status_of_many(directory: Path) -> None:
     """Time `hypnet search status` of 10,000 finished trials."""
-    from hypnet_hpsearch.search import Search
-    from hypnet_hpsearch.spec import SearchSpec
-    from hypnet_hpsearch.store import Store
+    from hypnet_hpsearch import Search, SearchSpec
+    from hypnet_hpsearch.state import Store
 
     grid = {name: list(range(10)) for name in "abcd"}
     spec = SearchSpec(
         name="many", command=["true", "{options}"], metric="m", direction="minimize", grid=grid
     )
     search = Search(spec, directory)
-    store = Store.create(directory, spec, len(search.plan))
+    store = Store.create(directory, spec, len(search.proposer))
     finish(store, search, 10_000)
     for trial in store.ledger.trials:
         store.attempt(trial, 1).path.mkdir(parents=True)

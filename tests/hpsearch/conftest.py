@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
+import os
+import signal
+import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec import SearchSpec
+from hypnet_core.cli import main
+from hypnet_hpsearch import Search, SearchSpec
 
 TRIAL = """
 import json, os, sys, time
@@ -24,11 +32,43 @@ with open(os.path.join(out, "summary.json"), "w") as file:
     json.dump({{"score": score, "extra": {{"half": score / 2}}, "options": options}}, file)
 """
 
+LOGGERS = [logging.getLogger(), logging.getLogger("hypnet")]
 HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main"]
 
 
+@pytest.fixture(scope="session")
+def hypnet() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command `hypnet` in this process, which saves the start of another."""
+    return run_hypnet
+
+
+def run_hypnet(
+    place: Path, *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What `hypnet` prints in a directory, and its exit code."""
+    out, err = io.StringIO(), io.StringIO()
+    on_sigterm, code = signal.getsignal(signal.SIGTERM), 0
+    loggers = [(one, one.level, one.propagate, one.handlers) for one in LOGGERS]
+    with (
+        contextlib.chdir(place),
+        mock.patch.dict(os.environ, env or {}),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main(arguments)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            signal.signal(signal.SIGTERM, on_sigterm)
+            for one, level, propagate, handlers in loggers:
+                one.setLevel(level)
+                one.propagate, one.handlers = propagate, handlers
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
 class Workshop:
-    """A directory with a trial program whose middle can be changed, and searches over it in `out`."""
+    """A directory with a trial program whose middle can be changed, and its searches."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -62,6 +102,10 @@ class Workshop:
         path = self.path / "search.yaml"
         path.write_text(json.dumps(self.fields(**fields)))
         return str(path)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """What `hypnet search` says, run in this process."""
+        return run_hypnet(self.path, "search", *arguments)
 
     def ran(self) -> list[dict[str, str]]:
         path = self.path / "ran"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,24 +18,10 @@ from typing import Any
 
 import pytest
 
-from hypnet_hpsearch.ledger import TrialState
-from hypnet_hpsearch.schedulers.processes import Identity
-from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec import SearchSpec
-from hypnet_hpsearch.store import Store
-
-DRIVER = """
-import json, logging, sys
-from hypnet_hpsearch.progress import Lines
-from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec import SearchSpec
-logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
-search = Search(SearchSpec(**json.loads(sys.argv[1])), sys.argv[2])
-try:
-    search.run(watcher=Lines())
-except KeyboardInterrupt:
-    sys.exit(130)
-"""
+from hypnet_hpsearch import Search, SearchSpec, TrialState
+from hypnet_hpsearch.execution.display import Lines
+from hypnet_hpsearch.schedulers.local.processes import Identity
+from hypnet_hpsearch.state.store import Store
 
 TRIAL = """
 import json, os, sys, time
@@ -46,6 +33,67 @@ with open(os.path.join(os.environ["HYPNET_TRIAL_DIR"], "summary.json"), "w") as 
     json.dump({"score": int(options["x"]) ** 2}, file)
 os.write(log, f"end {options['x']}\\n".encode())
 """
+
+
+class Driver:
+    """A driver in a process of its own: a fork of this one, which saves the imports."""
+
+    def __init__(self, fields: dict[str, Any], out: Path) -> None:
+        reader, writer = os.pipe()
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            drive(fields, out, writer)
+        os.close(writer)
+        self._said = os.fdopen(reader)
+
+    def poll(self) -> int | None:
+        if self.returncode is None and self._has_ended():
+            self.communicate()
+        return self.returncode
+
+    def _has_ended(self) -> bool:
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.pid, flags) is not None
+
+    def communicate(self, timeout: float = 60) -> str:
+        """What it has said in all, after its end."""
+        end = time.monotonic() + timeout
+        while self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+            assert time.monotonic() < end, "the driver does not end"
+            time.sleep(0.005)
+        with self._said:
+            return self._said.read()
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
+def drive(fields: dict[str, Any], out: Path, writer: int) -> None:
+    """Be a driver; never returns."""
+    code = 1
+    try:
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.dup2(writer, 1)
+        os.dup2(writer, 2)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1)
+        logger = logging.getLogger("hypnet")
+        logger.handlers, logger.propagate = [logging.StreamHandler(sys.stdout)], False
+        logger.setLevel(logging.INFO)
+        Search(SearchSpec(**fields), out).run(observer=Lines())
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
 
 
 class Chaos:
@@ -75,14 +123,8 @@ class Chaos:
     def search(self) -> Search:
         return Search(SearchSpec(**self.fields), self.out)
 
-    def drive(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", DRIVER, json.dumps(self.fields), str(self.out)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+    def drive(self) -> Driver:
+        return Driver(self.fields, self.out)
 
     def log(self) -> Counter[str]:
         path = self.path / "log"
@@ -122,8 +164,8 @@ def chaos(tmp_path: Path) -> Chaos:
     return Chaos(tmp_path)
 
 
-def finish(driver: subprocess.Popen[str], code: int = 0) -> str:
-    said, _ = driver.communicate(timeout=60)
+def finish(driver: Driver, code: int = 0) -> str:
+    said = driver.communicate()
     assert driver.returncode == code, said
     return said
 
@@ -135,7 +177,7 @@ def wait_until(happened: Callable[[], Any], seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
-def kill(driver: subprocess.Popen[str], *, launcher_too: bool = False) -> None:
+def kill(driver: Driver, *, launcher_too: bool = False) -> None:
     children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children")
     launchers = (
         [int(pid) for pid in children.read_text().split()]
@@ -145,7 +187,7 @@ def kill(driver: subprocess.Popen[str], *, launcher_too: bool = False) -> None:
     for pid in launchers:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    driver.kill()
+    driver.send_signal(signal.SIGKILL)
     driver.communicate()
 
 
@@ -271,7 +313,7 @@ def test_two_hundred_trials_survive_everything(chaos: Chaos) -> None:
     journal = chaos.out / "journal.jsonl"
     for kills in range(25):
         driver = chaos.drive()
-        time.sleep(generator.uniform(0.15, 0.45))
+        time.sleep(generator.uniform(0.02, 0.25))
         if chaos.out.joinpath("search.json").exists():
             for pid in chaos.workers():
                 with suppress(ProcessLookupError):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,26 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def hypnet(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def environment() -> dict[str, str]:
+    """An environment in which `python` is the one that runs the tests."""
+    return {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.fixture
+def search(hypnet: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `hypnet search` in this process."""
+    return lambda place, *arguments: hypnet(place, "search", *arguments, env=environment())
+
+
+def process(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
     return subprocess.run(
         [*HYPNET, "search", *arguments],
         cwd=place,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, **environment()},
     )
 
 
@@ -68,7 +80,7 @@ def document(found: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def test_a_search_runs_from_the_shell(place: Path) -> None:
-    found = hypnet(place, "run", "my.toml")
+    found = process(place, "run", "my.toml")
     assert found.returncode == 0, found.stderr
     assert found.stdout.splitlines()[0].startswith("best end.loss: 0.1 (")
     assert found.stdout.splitlines()[-1] == str(place / "searches" / "my")
@@ -78,55 +90,55 @@ def test_a_search_runs_from_the_shell(place: Path) -> None:
     assert sum(" done: 0.3  (lr=0.3 act=relu)" in line for line in lines) == 1
 
 
-def test_it_works_from_anywhere_and_quietly(place: Path) -> None:
+def test_it_works_from_anywhere_and_quietly(place: Path, search: Any) -> None:
     elsewhere = place / "elsewhere"
     elsewhere.mkdir()
-    found = hypnet(elsewhere, "run", "../my.toml", "--out", "o", "--slots", "1", "-q")
+    found = search(elsewhere, "run", "../my.toml", "--out", "o", "--slots", "1", "-q")
     assert found.returncode == 0
     assert found.stderr == ""
     assert (elsewhere / "o" / "results.csv").exists()
 
 
-def test_what_is_shown_of_a_search(place: Path) -> None:
-    hypnet(place, "run", "my.toml", "--out", "o")
-    status = dict(line.split("\t") for line in hypnet(place, "status", "o").stdout.splitlines())
+def test_what_is_shown_of_a_search(place: Path, search: Any) -> None:
+    search(place, "run", "my.toml", "--out", "o")
+    status = dict(line.split("\t") for line in search(place, "status", "o").stdout.splitlines())
     assert (status["trials"], status["done"], status["missing"], status["best"]) == (
         "4",
         "4",
         "0",
         "0.1",
     )
-    lines = [line.split("\t") for line in hypnet(place, "table", "o").stdout.splitlines()]
+    lines = [line.split("\t") for line in search(place, "table", "o").stdout.splitlines()]
     assert lines[0] == ["trial", "state", "end.loss", "lr", "act", "seconds", "reason"]
     assert [line[2:5] for line in lines[1:]][-2:] == [
         ["0.2", "0.2", "relu"],
         ["0.3", "0.3", "relu"],
     ]
-    best = hypnet(place, "best", "o").stdout.splitlines()
+    best = search(place, "best", "o").stdout.splitlines()
     assert best[:2] == ["end.loss\t0.1", "lr\t0.1"]
     assert Path(best[-1], "summary.json").exists()
 
 
-def test_json_has_a_schema(place: Path) -> None:
-    ran = document(hypnet(place, "run", "my.toml", "--out", "o", "--json"))
-    status = document(hypnet(place, "status", "o", "--json"))
+def test_json_has_a_schema(place: Path, search: Any) -> None:
+    ran = document(search(place, "run", "my.toml", "--out", "o", "--json"))
+    status = document(search(place, "status", "o", "--json"))
     assert ran == status
     assert status["schema"] == "hypnet.search.status/1"
     assert status["search"]["done"] == 4
-    table = document(hypnet(place, "table", "o", "--json"))
+    table = document(search(place, "table", "o", "--json"))
     assert (table["schema"], table["metric"], table["direction"]) == (
         "hypnet.search.table/1",
         "end.loss",
         "minimize",
     )
     assert [trial["metric"] for trial in table["trials"]] == [0.1, 0.1, 0.2, 0.3]
-    best = document(hypnet(place, "best", "o", "--json"))
+    best = document(search(place, "best", "o", "--json"))
     assert best["schema"] == "hypnet.search.best/1"
     assert best["trial"] == table["trials"][0] == status["search"]["best"]
 
 
-def test_a_dry_run_prints_the_commands_and_writes_nothing(place: Path) -> None:
-    found = hypnet(place, "run", "my.toml", "--dry-run")
+def test_a_dry_run_prints_the_commands_and_writes_nothing(place: Path, search: Any) -> None:
+    found = search(place, "run", "my.toml", "--dry-run")
     assert found.returncode == 0
     lines = found.stdout.splitlines()
     assert len(lines) == 4
@@ -134,7 +146,7 @@ def test_a_dry_run_prints_the_commands_and_writes_nothing(place: Path) -> None:
         f"python sim.py --lr=0.3 --act=relu --out={place}/searches/my/trials/"
     )
     assert not (place / "searches").exists()
-    listed = document(hypnet(place, "run", "my.toml", "--dry-run", "--json"))
+    listed = document(search(place, "run", "my.toml", "--dry-run", "--json"))
     assert listed["schema"] == "hypnet.search.dry_run/1"
     assert [trial["options"] for trial in listed["trials"]] == [
         {"lr": 0.3, "act": "relu"},
@@ -144,22 +156,22 @@ def test_a_dry_run_prints_the_commands_and_writes_nothing(place: Path) -> None:
     ]
 
 
-def test_failed_trials_make_a_failed_command_with_their_reasons(place: Path) -> None:
+def test_failed_trials_make_a_failed_command_with_their_reasons(place: Path, search: Any) -> None:
     (place / "my.toml").write_text(SEARCH.replace('"relu"', '"broken"'))
-    found = hypnet(place, "run", "my.toml", "--out", "o")
+    found = search(place, "run", "my.toml", "--out", "o")
     assert found.returncode == 1
     assert found.stderr.count("failed: exit code 1: no such activation") == 3
     assert found.stderr.splitlines()[-1] == "1 of 4 trials done, 3 failed"
-    assert "exit code 1: no such activation" in hypnet(place, "table", "o").stdout
-    again = hypnet(place, "run", "my.toml", "--out", "o")
+    assert "exit code 1: no such activation" in search(place, "table", "o").stdout
+    again = search(place, "run", "my.toml", "--out", "o")
     assert again.stderr.splitlines()[0] == "4 trials, 1 done; to run: 3 (0 missing, 3 failed)"
 
 
-def test_odd_conditions_are_remarked(place: Path) -> None:
+def test_odd_conditions_are_remarked(place: Path, search: Any) -> None:
     (place / "my.toml").write_text(
         SEARCH + '[[conditions]]\nwhen = { act = "gelu" }\nthen = { lr = 9 }\n'
     )
-    found = hypnet(place, "run", "my.toml", "--dry-run")
+    found = search(place, "run", "my.toml", "--dry-run")
     assert "warning: condition 2 matches no configuration" in found.stderr.splitlines()
 
 
@@ -173,7 +185,11 @@ def test_odd_conditions_are_remarked(place: Path) -> None:
             2,
             "my.toml: condition 1 names 'axt', which is not in the grid; did you mean 'act'?",
         ),
-        (("{options}", "{option}"), 2, "my.toml: the command names {option}, which is no option"),
+        (
+            ("{options}", "{option}"),
+            2,
+            "my.toml: the command names {option}, which is not an option",
+        ),
         (('metric = "end.loss"\n', ""), 2, "my.toml: metric: must be given"),
         (
             ("[grid]", "experiment = 'x'\n[grid]"),
@@ -184,10 +200,10 @@ def test_odd_conditions_are_remarked(place: Path) -> None:
     ],
 )
 def test_a_mistake_is_one_clear_line(
-    place: Path, change: tuple[str, str], code: int, message: str
+    place: Path, change: tuple[str, str], code: int, message: str, search: Any
 ) -> None:
     (place / "my.toml").write_text(SEARCH.replace(*change))
-    found = hypnet(place, "run", "my.toml")
+    found = search(place, "run", "my.toml")
     assert found.returncode == code
     assert found.stdout == ""
     assert len(found.stderr.splitlines()) == 1
@@ -195,7 +211,7 @@ def test_a_mistake_is_one_clear_line(
     assert not (place / "searches").exists()
 
 
-def test_other_mistakes_are_one_clear_line_too(place: Path) -> None:
+def test_other_mistakes_are_one_clear_line_too(place: Path, search: Any) -> None:
     for arguments, code, message in [
         (("run", "no.toml"), 2, "no.toml"),
         (("run", "my.toml", "--scheduler", "slurmm"), 2, "there is no scheduler 'slurmm'"),
@@ -203,23 +219,28 @@ def test_other_mistakes_are_one_clear_line_too(place: Path) -> None:
         (("status", "nowhere"), 1, "holds no search"),
         (("best", "nowhere"), 1, "holds no search"),
     ]:
-        found = hypnet(place, *arguments)
+        found = search(place, *arguments)
         assert (found.returncode, len(found.stderr.splitlines())) == (code, 1), found.stderr
         assert message in found.stderr
 
 
-def test_an_unknown_experiment_is_named_before_anything_runs(place: Path) -> None:
+def test_an_unknown_experiment_is_named_before_anything_runs(place: Path, search: Any) -> None:
     text = SEARCH.replace(
         'command = ["python", "sim.py", "{options}", "--out={out}"]', 'experiment = "hypercll"'
     )
     (place / "my.toml").write_text(text)
-    found = hypnet(place, "run", "my.toml")
+    found = search(place, "run", "my.toml")
     assert found.returncode == 2
     assert "there is no experiment 'hypercll'" in found.stderr
     assert not (place / "searches" / "my" / "trials").exists()
 
 
-def test_ctrl_c_stops_in_order(place: Path) -> None:
+def heed_ctrl_c() -> None:
+    """Undo that a shell makes its background processes ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_ctrl_c_stops_in_order(place: Path, search: Any) -> None:
     (place / "my.toml").write_text(SEARCH.replace('"relu"', '"slow"'))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = subprocess.Popen(
@@ -229,18 +250,19 @@ def test_ctrl_c_stops_in_order(place: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_ctrl_c,
     )
     end = time.monotonic() + 20
-    while not list(place.glob("o/trials/*/1/run")):
+    journal = place / "o" / "journal.jsonl"
+    while not (journal.exists() and '"job"' in journal.read_text()):
         assert time.monotonic() < end
         time.sleep(0.01)
-    time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "its running trials were cancelled; to go on, run the same command again" in said
     assert "Traceback" not in said
-    status = document(hypnet(place, "status", "o", "--json"))["search"]
+    status = document(search(place, "status", "o", "--json"))["search"]
     assert (status["running"], status["failed"]) == (0, 0)
     assert status["cancelled"] >= 1
 

@@ -17,10 +17,11 @@ import pytest
 
 from hypnet_core.errors import SchedulerUnavailableError
 from hypnet_core.runs import JobSpec, JobState
-from hypnet_hpsearch import control, inhand
-from hypnet_hpsearch.presence import Presence
-from hypnet_hpsearch.schedulers.local import Local
-from hypnet_hpsearch.store import Store
+from hypnet_hpsearch.execution import control, tracker
+from hypnet_hpsearch.schedulers import Local
+from hypnet_hpsearch.state import Attempt, Store, job_event
+from hypnet_hpsearch.state.locks import DriverLock
+from hypnet_hpsearch.trial.records import AttemptRecord
 
 HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search"]
 
@@ -31,6 +32,12 @@ if os.path.exists("broken" + options["x"]): sys.exit("broken")
 
 
 def command(workshop: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
+    found: subprocess.CompletedProcess[str] = workshop.command(*arguments)
+    return found
+
+
+def process(workshop: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
     return subprocess.run(
         [*HYPNET, *arguments],
         cwd=workshop.path,
@@ -51,6 +58,21 @@ def document(workshop: Any, *arguments: str) -> dict[str, Any]:
 def status(workshop: Any) -> dict[str, Any]:
     found: dict[str, Any] = document(workshop, "status", "out")["search"]
     return found
+
+
+def claimed(attempt: Attempt) -> AttemptRecord:
+    """The record of an attempt that never runs."""
+    return {
+        "trial": attempt.trial,
+        "attempt": attempt.number,
+        "options": {"x": 1},
+        "argv": ["true"],
+        "cwd": "/",
+        "env": {},
+        "summary": "summary.json",
+        "metric": "score",
+        "parser": "json",
+    }
 
 
 def wait_until(happened: Callable[[], Any], seconds: float = 20) -> None:
@@ -92,9 +114,7 @@ def start(workshop: Any) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         if driver.poll() is None:
             driver.terminate()
         driver.communicate(timeout=30)
-    subprocess.run(
-        [*HYPNET, "cancel", "out"], cwd=workshop.path, capture_output=True, check=False, timeout=60
-    )
+    command(workshop, "cancel", "out")
 
 
 def trial_with(workshop: Any, x: int) -> str:
@@ -110,7 +130,7 @@ def test_a_search_is_cancelled_from_another_shell(workshop: Any, start: Any) -> 
     touch(workshop, "slow1", "slow2", "slow3")
     driver = start()
     wait_until(lambda: running(workshop, 1, 2))
-    done = document(workshop, "cancel", "out")
+    done = json.loads(process(workshop, "cancel", "out", "--json").stdout)
     assert done["schema"] == "hypnet.search.cancel/1"
     assert done["drivers"] == 1
     assert len(done["trials"]) >= 2
@@ -185,7 +205,8 @@ def test_what_failed_is_run_again_by_a_driver_at_work(workshop: Any, start: Any)
 def test_what_failed_is_run_again_by_the_next_driver(workshop: Any, start: Any) -> None:
     touch(workshop, "broken2", "broken3")
     assert start().wait(30) == 1
-    done = command(workshop, "retry", "out", trial_with(workshop, 3))
+    done = process(workshop, "retry", "out", trial_with(workshop, 3))
+    assert done.returncode == 0
     assert done.stdout.split() == [trial_with(workshop, 3)]
     assert "1 trials will be run again by the next `hypnet search run`" in done.stderr
     for name in ("broken2", "broken3"):
@@ -203,10 +224,10 @@ def test_mistakes_are_one_clear_line(workshop: Any, start: Any) -> None:
         (("cancel", "out", "zzz"), "there is no trial 'zzz'"),
         (("cancel", "out", ""), "there is no trial ''"),
         (("retry", "out", "../.."), "there is no trial '../..'"),
-        (("cancel", "out", good), f"the trial {good} does not run: it is done"),
+        (("cancel", "out", good), f"the trial {good} is not running: it is done"),
         (
             ("retry", "out", good),
-            f"the trial {good} is done: only what has failed can be tried again",
+            f"the trial {good} is done: only trials that have failed can be retried",
         ),
     ]:
         done = command(workshop, *arguments)
@@ -277,11 +298,11 @@ def test_a_job_that_may_still_wait_in_a_batch_system_is_not_called_lost(workshop
         search = workshop.search(grid={"x": [1]}, scheduler=scheduler)
         search.directory = workshop.path / f"{scheduler}{started}"
         store = Store.create(search.directory, search.spec, 1)
-        trial = search.plan.first()
+        trial = search.proposer.first()
         with store.locked():
-            events, attempt = store.begin(trial, "somebody-1-abc", lambda _: {"options": {"x": 1}})
-            store.write([*events, {"event": "job", "trial": trial.id, "attempt": 1, "job": "7"}])
-        assert attempt is not None
+            events, attempt = store.begin(trial, "somebody-1-abc", claimed)
+            assert attempt is not None
+            store.write([*events, job_event(attempt, "7")])
         if started:
             attempt.errors.touch()
         assert getattr(search.status(), state) == 1
@@ -330,7 +351,7 @@ class HardOfHearing(Local):
 def test_a_request_to_cancel_is_kept_until_the_scheduler_has_heard_it(
     workshop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inhand, "_SILENCE", (0.2, 0.2))
+    monkeypatch.setattr(tracker, "_SILENCE", (0.2, 0.2))
     workshop.body(WAITING)
     touch(workshop, "slow1")
     search, scheduler = workshop.search(grid={"x": [1]}, attempts=3), HardOfHearing(slots=1)
@@ -350,14 +371,14 @@ def test_what_is_cancelled_in_a_dead_drivers_place_is_not_run_again_by_one_at_wo
     workshop: Any,
 ) -> None:
     search = workshop.search(grid={"x": [1]})
-    store, trial = Store.create(search.directory, search.spec, 1), search.plan.first()
+    store, trial = Store.create(search.directory, search.spec, 1), search.proposer.first()
     with store.locked():
-        events, attempt = store.begin(trial, "somebody-1-abc", lambda _: {"options": {"x": 1}})
+        events, attempt = store.begin(trial, "somebody-1-abc", claimed)
         store.write(events)
     assert attempt is not None
-    at_work = Presence(store.directory)
+    at_work = DriverLock(store.directory)
     try:
         assert control.cancel(store, Local(slots=1), [trial.id]).trials == [trial.id]
     finally:
-        at_work.end()
+        at_work.release()
     assert store.ledger.requests() == [("cancel", trial.id, 1)]

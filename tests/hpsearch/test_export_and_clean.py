@@ -15,17 +15,14 @@ import pytest
 from hypnet_core.errors import RunError
 from hypnet_core.runs import read_mapping
 from hypnet_core.testing.scheduler import HOSTILE
-from hypnet_hpsearch.cleaning import Criterion, remove, waste
-from hypnet_hpsearch.exporting import nested
-from hypnet_hpsearch.store import Store
-
-HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search"]
+from hypnet_hpsearch import TrialState
+from hypnet_hpsearch.results.clean import Criterion, removable, remove
+from hypnet_hpsearch.results.export import nested
+from hypnet_hpsearch.state.store import Store
 
 
 def command(workshop: Any, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    found = subprocess.run(
-        [*HYPNET, *arguments], cwd=workshop.path, capture_output=True, text=True, check=False
-    )
+    found: subprocess.CompletedProcess[str] = workshop.command(*arguments)
     assert found.returncode == code, found.stderr
     return found
 
@@ -147,7 +144,8 @@ def test_what_misses_a_criterion_goes_and_its_result_stays(
 
 def test_small_is_good_if_the_search_says_so(workshop: Any) -> None:
     workshop.run(grid={"x": [1, 2, "nan"]}, direction="minimize")
-    command(workshop, "clean", "out", "--worse-than", "1", "--yes")
+    clean = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search", "clean", "out"]
+    subprocess.run([*clean, "--worse-than", "1", "--yes"], cwd=workshop.path, check=True)
     assert outputs(workshop) == {"1"}
 
 
@@ -161,8 +159,8 @@ def test_of_equal_trials_the_one_is_kept_that_everybody_names(workshop: Any) -> 
 def test_nothing_goes_without_being_asked_for(finished: Any) -> None:
     for arguments, message in [
         (("clean", "out"), "clean what? --worse-than METRIC, --keep COUNT or --failed"),
-        (("clean", "out", "--keep", "1"), "nobody is there to be asked: say --yes"),
-        (("clean", "out", "--worse-than", "nan", "--yes"), "worse than NaN"),
+        (("clean", "out", "--keep", "1"), "cannot ask for confirmation: pass --yes"),
+        (("clean", "out", "--worse-than", "nan", "--yes"), "compared with NaN"),
         (("clean", "out", "--keep", "-1", "--yes"), "--keep"),
     ]:
         assert message in command(finished, *arguments, code=2).stderr.splitlines()[-1]
@@ -187,7 +185,7 @@ def test_no_link_is_followed(finished: Any) -> None:
     store = Store(finished.out)
     store.glimpse()
     spec = store.spec
-    found = waste(store, spec, Criterion(keep=0, failed=True))
+    found = removable(store, spec, Criterion(keep=0, failed=True))
     assert {one.directory for one in found} == {str(runs[0]), str(runs[4])}
     remove(found)
     assert (elsewhere / "1" / "run" / "thesis.tex").exists()
@@ -220,12 +218,14 @@ def test_trials_that_run_stay(finished: Any) -> None:
     journal.write_text("\n".join(lines) + "\n")
     store = Store(finished.out)
     store.refresh()
-    assert waste(store, store.spec, Criterion(keep=0, failed=True)) == []
+    assert removable(store, store.spec, Criterion(keep=0, failed=True)) == []
 
 
 def test_a_directory_that_cannot_be_deleted_is_named(tmp_path: Path) -> None:
-    from hypnet_hpsearch.cleaning import Waste
+    from hypnet_hpsearch.results.clean import Removable
 
-    one = Waste(trial="x", state="done", metric=1.0, directory=str(tmp_path / "gone"), size=0)  # type: ignore[arg-type]
+    one = Removable(
+        trial="x", state=TrialState.DONE, metric=1.0, directory=str(tmp_path / "gone"), size=0
+    )
     with pytest.raises(RunError, match=r"cannot delete .*gone: No such file"):
         remove([one])

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypnet_core.errors import ConfigError
-from hypnet_hpsearch.grid import Condition, Grid, expand
-from hypnet_hpsearch.values import value_of
+from hypnet_hpsearch.spec.grid import Condition, Grid, expand
+from hypnet_hpsearch.spec.values import value_of
 
 Configuration = dict[str, Any]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hypnet_hpsearch import documents
-from hypnet_hpsearch.spec import load_spec
+from hypnet_hpsearch import load_spec
+from hypnet_hpsearch.cli import schemas as documents
 
 GUIDE = Path(__file__).parents[2] / "docs" / "search.md"
 

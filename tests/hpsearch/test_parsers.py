@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypnet_core.errors import ConfigError
-from hypnet_hpsearch.summaries import lines_in, numbers_in
+from hypnet_hpsearch.trial.summaries import lines_in, numbers_in
 
 SETTINGS: dict[str, Any] = {"grid": {"x": [1, 2]}, "summary": "results.txt", "metric": "acc_final"}
 
@@ -97,21 +97,21 @@ def test_a_parser_of_ones_own(workshop: Any) -> None:
             "def read(path): raise SystemExit(0)",
             "the parser p:read cannot read its results.txt: SystemExit: 0",
         ),
-        ("def read(path): return [1]", "the parser p:read returned no mapping but [1]"),
+        ("def read(path): return [1]", "the parser p:read returned [1], not a mapping"),
         (
             "def read(path): return {'acc_final': 'high'}",
-            "its metric 'acc_final' is no number but \"high\"",
+            "its metric 'acc_final' is not a number but \"high\"",
         ),
         (
             "def read(path): return {'acc_final': object}",
-            "its metric 'acc_final' is no number but \"<class 'object'>\"",
+            "its metric 'acc_final' is not a number but \"<class 'object'>\"",
         ),
         (
             "d = {}\nd['a'] = d\ndef read(path): return {**d, 'acc_final': 1}",
             "its results.txt is nested too deeply",
         ),
         ("def read(path): return {}", "its results.txt has no metric 'acc_final'; it has nothing"),
-        ("other = 1", "AttributeError: module 'p' has no attribute 'read'"),
+        ("other = 1", "the parser p:read cannot be loaded: p has no 'read'"),
         (
             "import nowhere_to_be_found",
             "ModuleNotFoundError: No module named 'nowhere_to_be_found'",
@@ -133,7 +133,7 @@ def test_a_broken_parser_makes_failed_trials_with_its_reason(
     ("parser", "text", "reason"),
     [
         ("lines", "garbage\n", "its results.txt has no metric 'acc_final'; it has 'garbage'"),
-        ("lines", "acc_final high\n", "its metric 'acc_final' is no number but \"high\""),
+        ("lines", "acc_final high\n", "its metric 'acc_final' is not a number but \"high\""),
         ("lines", "", "its results.txt has no metric 'acc_final'; it has nothing"),
         ("json", "garbage", "its results.txt cannot be read as JSON"),
         ("json", "[1]", "its results.txt holds no JSON object"),

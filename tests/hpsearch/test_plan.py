@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from hypnet_hpsearch.plan import Plan
-from hypnet_hpsearch.spec import SearchSpec
+from hypnet_hpsearch import SearchSpec
+from hypnet_hpsearch.propose.grid import GridProposer
 
 GRID: dict[str, list[Any]] = {"b": [1, 2, 3], "a.x": ["u", "v"]}
 
 
-def plan(**fields: Any) -> Plan:
+def plan(**fields: Any) -> GridProposer:
     least = {
         "name": "x",
         "command": ["sim", "{options}"],
@@ -22,14 +22,14 @@ def plan(**fields: Any) -> Plan:
         "direction": "minimize",
         "grid": GRID,
     }
-    return Plan(SearchSpec(**{**least, **fields}))
+    return GridProposer(SearchSpec(**{**least, **fields}))
 
 
-def options(found: Plan) -> list[dict[str, Any]]:
+def options(found: GridProposer) -> list[dict[str, Any]]:
     return [found.trial(number).options for number in found.order()]
 
 
-def ids(found: Plan) -> list[str]:
+def ids(found: GridProposer) -> list[str]:
     return [trial for _, trial in found.ids()]
 
 

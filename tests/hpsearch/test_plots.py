@@ -15,10 +15,12 @@ import pytest
 
 from hypnet_core.errors import RunError
 from hypnet_core.testing.scheduler import HOSTILE
-from hypnet_hpsearch import plots
-from hypnet_hpsearch.results import best_of, results_of
-from hypnet_hpsearch.spec import SearchSpec
-from hypnet_hpsearch.store import Store
+from hypnet_hpsearch import SearchSpec
+from hypnet_hpsearch.results import plots
+from hypnet_hpsearch.results.axes import axis_of
+from hypnet_hpsearch.results.figures import best_of_records, best_so_far_figure
+from hypnet_hpsearch.results.table import best_of, results_of
+from hypnet_hpsearch.state.store import Store
 
 pytest.importorskip("matplotlib", reason="pip install 'hypnet-hpsearch[plot]'")
 
@@ -34,7 +36,7 @@ NAMES = ["best_so_far", "options", "parallel"]
 def store(path: Path, spec: SearchSpec, trials: list[tuple[dict[str, Any], Any, str]]) -> Store:
     """A search with these results: options, metric, state."""
     found = Store.create(path / "out", spec, len(trials))
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     for number, (options, metric, state) in enumerate(trials):
         about = {"trial": f"t{number}", "attempt": 1}
         events.append({"event": "claim", **about, "driver": "d", "options": options})
@@ -105,7 +107,11 @@ def test_of_equal_trials_the_one_is_marked_that_everybody_names(tmp_path: Path) 
     spec = SearchSpec(**LEAST, grid={"a": [1, 2, 3]})
     found = store(tmp_path, spec, [({"a": a}, 1.0, "done") for a in (1, 2, 3)])
     records = list(reversed(found.ledger.trials.values()))
-    assert plots._best(spec, records).id == best_of(results_of(found, spec), tmp_path).trial == "t0"
+    assert (
+        best_of_records(spec, records).id
+        == best_of(results_of(found, spec), tmp_path).trial
+        == "t0"
+    )
 
 
 def test_one_trial_and_options_that_do_not_differ(tmp_path: Path) -> None:
@@ -138,9 +144,9 @@ def test_huge_and_tiny_numbers(tmp_path: Path, huge: float) -> None:
 
 
 def axes_of(spec: SearchSpec, name: str, values: list[Any]) -> Any:
-    from hypnet_hpsearch.ledger import TrialRecord
+    from hypnet_hpsearch import TrialRecord
 
-    return plots._axis(
+    return axis_of(
         spec,
         name,
         [TrialRecord(str(number), options={name: value}) for number, value in enumerate(values)],
@@ -166,7 +172,7 @@ def test_best_so_far_is_the_running_maximum(tmp_path: Path) -> None:
     spec = SearchSpec(**LEAST, grid={"a": [1, 2, 3, 4]})
     metrics = [(1.0, "done"), (5.0, "pruned"), (0.5, "done"), (3.0, "done")]
     found = store(tmp_path, spec, [({"a": 1}, metric, state) for metric, state in metrics])
-    figure = plots._best_so_far(spec, list(found.ledger.trials.values()), 0)
+    figure = best_so_far_figure(spec, list(found.ledger.trials.values()), 0)
     line = next(line for line in figure.axes[0].get_lines() if line.get_label() == "best so far")
     best: Any = line.get_ydata()
     assert list(best) == [1.0, 1.0, 1.0, 3.0]
@@ -213,7 +219,7 @@ def test_mistakes_are_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "matplotlib.py").write_text("raise ImportError")
     for arguments, environment, code, message in [
         (("nowhere",), {}, 1, "holds no search"),
-        (("out", "--format", "pdf"), {}, 2, "--format pdf: there is png and svg"),
+        (("out", "--format", "pdf"), {}, 2, "--format pdf: must be png or svg"),
         (("out", "--out", "file"), {}, 1, "cannot make the directory file"),
         (("out",), {"PYTHONPATH": str(tmp_path)}, 1, "pip install 'hypnet-hpsearch[plot]'"),
     ]:

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from hypnet_hpsearch.ledger import TrialRecord, TrialState
-from hypnet_hpsearch.progress import Lines, Live
-from hypnet_hpsearch.watching import Progress, Start
+from hypnet_hpsearch import Inventory, SearchProgress, TrialRecord, TrialState
+from hypnet_hpsearch.execution.display import Lines, Live
 
 
 class Display:
@@ -33,7 +32,7 @@ def test_the_time_left_counts_days(hours: int, left: str) -> None:
     display = Display()
     live = Live(display)
     live._began -= 3600 * hours
-    progress = Progress(4, {**dict.fromkeys(TrialState, 0), TrialState.DONE: 1}, 0, None)
+    progress = SearchProgress(4, {**dict.fromkeys(TrialState, 0), TrialState.DONE: 1}, 0, None)
     live.ended(TrialRecord("t", TrialState.DONE), lambda: progress)
     live.working(lambda: progress)
     assert display.text.split("\n")[1].rstrip().endswith(left)
@@ -41,10 +40,10 @@ def test_the_time_left_counts_days(hours: int, left: str) -> None:
 
 def test_a_line_names_only_what_trials_differ_in(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "hypnet.search")
-    progress = Progress(2, {**dict.fromkeys(TrialState, 0), TrialState.DONE: 1}, 0, None)
+    progress = SearchProgress(2, {**dict.fromkeys(TrialState, 0), TrialState.DONE: 1}, 0, None)
     for watcher in (Lines(), Live(Display())):
         caplog.clear()
-        watcher.started(Start(2, 0, 0, 0, 0, 2, 0, searched=("lr",)))
+        watcher.started(Inventory(2, 0, 0, 0, 0, 2, 0, searched=("lr",)))
         options = {"epochs": 5, "lr": 0.1}
         watcher.ended(
             TrialRecord("t", TrialState.FAILED, options=options, reason="it broke"),

@@ -10,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypnet_core.errors import ConfigError
-from hypnet_hpsearch.plan import Plan
-from hypnet_hpsearch.ranges import RangeSpec
-from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec import SearchSpec, load_spec
+from hypnet_hpsearch import RangeSpec, Search, SearchSpec, load_spec
+from hypnet_hpsearch.propose.grid import GridProposer
 
 PLACES = st.floats(0, 1, exclude_max=True)
 LEAST: dict[str, Any] = {
@@ -33,12 +31,12 @@ def spec(**fields: Any) -> SearchSpec:
 
 
 def options(**fields: Any) -> list[dict[str, Any]]:
-    plan = Plan(spec(**fields))
+    plan = GridProposer(spec(**fields))
     return [plan.trial(number).options for number in plan.order()]
 
 
 def ids(**fields: Any) -> list[str]:
-    return [trial for _, trial in Plan(spec(**fields)).ids()]
+    return [trial for _, trial in GridProposer(spec(**fields)).ids()]
 
 
 @given(PLACES, st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
@@ -145,7 +143,7 @@ def test_equal_draws_are_one_trial() -> None:
     assert sorted(one["width"] for one in options(ranges=only_width, max_trials=8)) == list(
         range(1, 9)
     )
-    plan = Plan(spec(ranges=only_width, max_trials=30))
+    plan = GridProposer(spec(ranges=only_width, max_trials=30))
     assert len(plan) == 8
     assert plan.remarks == ["there are only 8 configurations to draw, not 30"]
 
@@ -186,7 +184,7 @@ def test_conditions_without_effect_are_remarked() -> None:
         {"when": {"width": 77}, "then": {"lr": 1}},
         {"when": {"depth": 1}, "then": {"lr": 1}, "optional": True},
     ]
-    assert Plan(spec(conditions=conditions)).remarks == [
+    assert GridProposer(spec(conditions=conditions)).remarks == [
         "condition 2 is skipped: the grid has no 'depth'",
         "condition 1 matches none of the configurations drawn",
     ]
@@ -221,7 +219,7 @@ def test_tables_in_tables_are_dotted_names(tmp_path: Any) -> None:
         ),
         (
             {"ranges": {"lr": {"low": 0.5, "high": 2, "integer": True}}},
-            "low must be a whole number",
+            "low must be an integer",
         ),
         (
             {"ranges": {"lr": {"low": 0, "high": 2, "step": 0}}},
@@ -240,14 +238,14 @@ def test_tables_in_tables_are_dotted_names(tmp_path: Any) -> None:
             "ranges.lr.lo: there is no such option; did you mean",
         ),
         ({"ranges": {"lr": {}}}, "ranges.lr.low: must be given"),
-        ({"ranges": {"lr": [1, 2]}}, "ranges: 'lr' is a list; lists of values belong into 'grid'"),
+        ({"ranges": {"lr": [1, 2]}}, "ranges: 'lr' is a list; lists of values belong in 'grid'"),
         ({"ranges": {"lr": 1}}, "ranges: 'lr' must be a table such as { low = 1e-4"),
         ({"base": {"lr": 1}}, "'lr' is both in 'base' and in 'ranges'"),
         ({"grid": {"lr": [1]}}, "'lr' is both in 'grid' and in 'ranges'"),
         ({"max_trials": None}, "the sampler 'random' needs 'max_trials'"),
         (
             {"sampler": "grid"},
-            "ranges cannot be searched whole: the sampler must be 'random' or one of Optuna's",
+            "a range cannot be searched exhaustively: the sampler must be 'random' or one of Optuna",
         ),
         ({"sampler": {"seed": 1}}, "'sampler' has no 'name'"),
         (
@@ -256,9 +254,9 @@ def test_tables_in_tables_are_dotted_names(tmp_path: Any) -> None:
         ),
         (
             {"sampler": {"name": "random", "seed": "x"}},
-            "sampler: the seed must be a whole number, is 'x'",
+            "sampler: the seed must be an integer, is 'x'",
         ),
-        ({"pruner": "median"}, "a pruner needs a sampler of Optuna's"),
+        ({"pruner": "median"}, "a pruner needs a sampler of Optuna, such as"),
         ({"ranges": {"out": {"low": 0, "high": 1}}}, "an option cannot be called 'out'"),
         (
             {"conditions": [{"when": {"lr": 1}, "then": {"width": 1}}]},

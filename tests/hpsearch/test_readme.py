@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hypnet_hpsearch.spec import SearchSpec, load_spec
+from hypnet_hpsearch import SearchSpec, load_spec
 
 README = Path(__file__).parents[2] / "packages" / "hypnet-hpsearch" / "README.md"
 
@@ -91,7 +91,7 @@ def test_the_reports_are_written(place: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_every_command_is_in_the_table() -> None:
-    from hypnet_hpsearch.cli import search
+    from hypnet_hpsearch.cli.app import search
 
     named = set(
         re.findall(r"^\| `hypnet search (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypnet_hpsearch import report
-from hypnet_hpsearch.reports import REPORTS, Reports
+from hypnet_hpsearch.trial.files import REPORTS
+from hypnet_hpsearch.trial.reports import Reports
 
 
 def test_what_is_reported_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,7 @@ import pytest
 
 from hypnet_core.errors import ComponentError, ConfigError, RunError, SchedulerError
 from hypnet_core.testing.scheduler import HOSTILE
-from hypnet_hpsearch.ledger import TrialRecord, TrialState
-from hypnet_hpsearch.search import Search
-from hypnet_hpsearch.spec import SearchSpec
-from hypnet_hpsearch.watching import Progress, Start
+from hypnet_hpsearch import Inventory, Search, SearchProgress, SearchSpec, TrialRecord, TrialState
 
 TRIAL = """
 import json, os, sys
@@ -40,19 +37,19 @@ class Listener:
     """Remembers what a driver tells."""
 
     def __init__(self) -> None:
-        self.start: Start | None = None
+        self.start: Inventory | None = None
         self.ends: list[tuple[str, TrialState]] = []
         self.warnings: list[str] = []
-        self.progress: Progress | None = None
+        self.progress: SearchProgress | None = None
 
-    def started(self, start: Start) -> None:
+    def started(self, start: Inventory) -> None:
         self.start = start
 
-    def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
+    def ended(self, record: TrialRecord, progress: Callable[[], SearchProgress]) -> None:
         self.ends.append((record.id, record.state))
         self.progress = progress()
 
-    def working(self, progress: Callable[[], Progress]) -> None:
+    def working(self, progress: Callable[[], SearchProgress]) -> None:
         self.progress = progress()
 
     def warned(self, message: str) -> None:
@@ -83,7 +80,7 @@ class Bench:
 
     def run(self, **fields: Any) -> tuple[Search, Listener]:
         search, listener = self.search(**fields), Listener()
-        search.run(watcher=listener)
+        search.run(observer=listener)
         return search, listener
 
     def ran(self) -> list[dict[str, str]]:
@@ -99,7 +96,7 @@ def bench(tmp_path: Path) -> Bench:
 def test_every_trial_is_run_once_and_the_best_is_found(bench: Bench) -> None:
     search, listener = bench.run()
     assert sorted(ran["x"] for ran in bench.ran()) == ["1", "2", "3", "4"]
-    assert listener.start == Start(
+    assert listener.start == Inventory(
         total=4, done=0, failed=0, interrupted=0, running=0, missing=4, damaged=0, searched=("x",)
     )
     assert Counter(state for _, state in listener.ends) == {TrialState.DONE: 4}
@@ -127,7 +124,7 @@ def test_a_finished_search_runs_nothing_again(bench: Bench) -> None:
     bench.run()
     search, listener = bench.run()
     assert len(bench.ran()) == 4
-    assert listener.start == Start(
+    assert listener.start == Inventory(
         total=4, done=4, failed=0, interrupted=0, running=0, missing=0, damaged=0, searched=("x",)
     )
     assert listener.ends == []
@@ -143,7 +140,7 @@ def test_starting_again_runs_what_is_missing_or_failed(bench: Bench) -> None:
     ]
     (bench.path / "fixed").touch()
     search, listener = bench.run()
-    assert listener.start == Start(
+    assert listener.start == Inventory(
         total=4, done=2, failed=1, interrupted=0, running=0, missing=1, damaged=0, searched=("x",)
     )
     assert search.status().done == 4
@@ -425,10 +422,10 @@ def test_never_more_jobs_than_asked_for(bench: Bench) -> None:
     most: list[int] = []
 
     class Counting(Listener):
-        def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
+        def ended(self, record: TrialRecord, progress: Callable[[], SearchProgress]) -> None:
             most.append(progress().counts[TrialState.RUNNING])
 
-    search.run(watcher=Counting(), max_jobs=1)
+    search.run(observer=Counting(), max_jobs=1)
     assert search.status().done == 6
     assert max(most) <= 1
 
@@ -458,7 +455,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(bench: Bench, small_disk: Pat
     assert done
     subprocess.run(["mount", "-o", "remount,size=40m", str(small_disk)], check=True)
     listener = Listener()
-    search.run(watcher=listener)
+    search.run(observer=listener)
     assert listener.start is not None
     assert listener.start.done >= len(done)
     assert search.status().done == 200

@@ -6,26 +6,21 @@ import json
 import math
 import statistics
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hypnet_core.errors import ConfigError
-from hypnet_hpsearch.seeds import source_of
-from hypnet_hpsearch.seeds_summary import as_text, summarise
-from hypnet_hpsearch.store import Store
-
-HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main", "search"]
+from hypnet_hpsearch.results.seeds import source_of
+from hypnet_hpsearch.results.seeds_summary import as_text, summarise
+from hypnet_hpsearch.state.store import Store
 
 NOISY = "score = score + int(options.get('seed', 0)) ** 2"
 
 
 def command(workshop: Any, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    found = subprocess.run(
-        [*HYPNET, *arguments], cwd=workshop.path, capture_output=True, text=True, check=False
-    )
+    found: subprocess.CompletedProcess[str] = workshop.command(*arguments)
     assert found.returncode == code, found.stderr
     return found
 
@@ -166,15 +161,15 @@ def test_mistakes_are_one_clear_line(searched: Any) -> None:
     for arguments, code, message in [
         (("nowhere",), 2, "nowhere: a configuration file ends with .toml, .yaml or .yml"),
         (("empty",), 1, "empty holds neither a search nor a run"),
-        ((several,), 2, "'x' has several values, but seeds are gathered for one configuration"),
+        ((several,), 2, "'x' has several values, but only one configuration can be run"),
         (
             ("out", "--ignore", "othr"),
             2,
             "--ignore othr: there is no such option; did you mean 'other'?",
         ),
-        (("out", "x"), 2, "'x' is no option: write key=value"),
-        (("out", "seed=3"), 2, "the seed cannot be forced"),
-        (("out", "--key", "score:x"), 2, "'score:x': decimals are a number from 0 to 20"),
+        (("out", "x"), 2, "'x' is not an option: write key=value"),
+        (("out", "seed=3"), 2, "the seed cannot be changed"),
+        (("out", "--key", "score:x"), 2, "'score:x': decimals must be a number from 0 to 20"),
         (("out", "--scheduler", "loca"), 2, "there is no scheduler 'loca'"),
         (("out", "--count", "0"), 2, "--count"),
     ]:

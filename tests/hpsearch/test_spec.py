@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import ConfigError
-from hypnet_hpsearch.spec import SearchSpec, load_spec
+from hypnet_hpsearch import SearchSpec, load_spec
 
 LEAST: dict[str, Any] = {
     "command": ["sim", "{options}"],

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hypnet_core.errors import ConfigError
 from hypnet_core.runs import parse_overrides
 from hypnet_core.testing.scheduler import HOSTILE
-from hypnet_hpsearch.spec import SearchSpec
-from hypnet_hpsearch.target import argument_text, check_command, command_line, override
+from hypnet_hpsearch import SearchSpec
+from hypnet_hpsearch.spec.command import check_command, command_line, override
+from hypnet_hpsearch.spec.values import argument_text
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 VALUES = st.recursive(
@@ -131,9 +132,9 @@ def test_values_are_written_as_python_reads_them() -> None:
     [
         (
             ("sim", "{lrr}", "{options}"),
-            r"names \{lrr\}, which is no option of the search; did you mean 'lr'",
+            r"names \{lrr\}, which is not an option of the search; did you mean 'lr'",
         ),
-        (("sim", "--all={options}"), "must be one of its own"),
+        (("sim", "--all={options}"), "must be an argument of its own"),
         (("sim", "{lr}"), "does not use the option 'net.act'"),
         (("sim",), "does not use the option 'lr'"),
     ],

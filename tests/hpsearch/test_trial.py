@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from hypnet_hpsearch import trial
-from hypnet_hpsearch.attempts import Attempt
+from hypnet_hpsearch.state.attempts import Attempt
+from hypnet_hpsearch.trial import wrapper as trial
+from hypnet_hpsearch.trial.files import take_lock, write_once
+from hypnet_hpsearch.trial.records import AttemptRecord, ResultRecord
 
 WRITE = (
     "import os, pathlib; pathlib.Path(os.environ['HYPNET_TRIAL_DIR'],"
@@ -35,7 +37,7 @@ def prepared(
     directory: Path, *argv: str, metric: str = "score", cwd: Path | None = None
 ) -> Attempt:
     attempt = Attempt(directory / "trials", "abc", 1)
-    content = {
+    content: AttemptRecord = {
         "trial": "abc",
         "attempt": 1,
         "options": {},
@@ -44,17 +46,23 @@ def prepared(
         "env": {"HYPNET_TRIAL_DIR": str(attempt.run)},
         "summary": str(attempt.run / "summary.json"),
         "metric": metric,
+        "parser": "json",
     }
     assert attempt.create(content)
     return attempt
 
 
+def must(result: ResultRecord | None) -> ResultRecord:
+    assert result is not None
+    return result
+
+
 def start(attempt: Attempt) -> subprocess.Popen[bytes]:
     with attempt.errors.open("wb") as errors:
-        return subprocess.Popen(attempt.command, stderr=errors, start_new_session=True)
+        return subprocess.Popen(trial.command(attempt.path), stderr=errors, start_new_session=True)
 
 
-def result_of(directory: Path, *argv: str, **fields: Any) -> dict[str, Any]:
+def result_of(directory: Path, *argv: str, **fields: Any) -> ResultRecord:
     attempt = prepared(directory, *argv, **fields)
     code = start(attempt).wait()
     result = attempt.result()
@@ -70,7 +78,7 @@ def result_of(directory: Path, *argv: str, **fields: Any) -> dict[str, Any]:
     return result
 
 
-def summarised(directory: Path, summary: bytes, metric: str = "score") -> dict[str, Any]:
+def summarised(directory: Path, summary: bytes, metric: str = "score") -> ResultRecord:
     return result_of(directory, sys.executable, "-c", WRITE.format(summary), metric=metric)
 
 
@@ -131,10 +139,10 @@ def test_a_metric_that_is_no_finite_number_is_a_result_all_the_same(
         (b"null", "its summary.json holds no JSON object"),
         (b"{}", "its summary.json has no metric 'score'; it has nothing"),
         (b'{"loss": 1, "acc": 2}', "its summary.json has no metric 'score'; it has 'loss', 'acc'"),
-        (b'{"score": "0.5"}', "its metric 'score' is no number but \"0.5\""),
-        (b'{"score": null}', "its metric 'score' is no number but null"),
-        (b'{"score": true}', "its metric 'score' is no number but true"),
-        (b'{"score": [1]}', "its metric 'score' is no number but [1]"),
+        (b'{"score": "0.5"}', "its metric 'score' is not a number but \"0.5\""),
+        (b'{"score": null}', "its metric 'score' is not a number but null"),
+        (b'{"score": true}', "its metric 'score' is not a number but true"),
+        (b'{"score": [1]}', "its metric 'score' is not a number but [1]"),
     ],
 )
 def test_a_summary_without_the_metric_fails_the_trial_and_says_why(
@@ -142,6 +150,7 @@ def test_a_summary_without_the_metric_fails_the_trial_and_says_why(
 ) -> None:
     result = summarised(tmp_path, summary)
     assert (result["state"], result["metric"], result["exit_code"]) == ("failed", None, 0)
+    assert result["reason"] is not None
     assert result["reason"].startswith(reason)
     assert len(result["reason"]) <= 300
 
@@ -175,7 +184,8 @@ def test_a_working_directory_that_does_not_exist_is_named(tmp_path: Path) -> Non
 
 
 def test_an_argument_list_that_is_too_long_is_named(tmp_path: Path) -> None:
-    assert "Argument list too long" in result_of(tmp_path, "true", "x" * 3_000_000)["reason"]
+    reason = result_of(tmp_path, "true", "x" * 3_000_000)["reason"]
+    assert "Argument list too long" in str(reason)
 
 
 def test_a_trial_runs_where_it_should_and_with_a_default_broken_pipe(tmp_path: Path) -> None:
@@ -225,7 +235,7 @@ time.sleep(60)
     wait_until(ready.exists)
     process.terminate()
     assert process.wait() == 0
-    assert (attempt.result() or {})["state"] == "done"
+    assert must(attempt.result())["state"] == "done"
 
 
 def test_an_attempt_whose_process_was_killed_lives_as_long_as_its_command(tmp_path: Path) -> None:
@@ -243,7 +253,7 @@ def test_an_attempt_whose_process_was_killed_lives_as_long_as_its_command(tmp_pa
     assert attempt.conclude("killed") is None
     go.touch()
     wait_until(lambda: not attempt.is_alive())
-    assert (attempt.conclude("killed") or {})["state"] == "lost"
+    assert must(attempt.conclude("killed"))["state"] == "lost"
 
 
 def test_an_attempt_that_was_given_up_is_not_made_any_more(tmp_path: Path) -> None:
@@ -281,7 +291,7 @@ def test_an_attempt_that_was_never_written_down_is_lost(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path / "trials", "abc", 1)
     attempt.path.mkdir(parents=True)
     assert not attempt.is_alive()
-    assert (attempt.conclude("its driver was killed") or {})["state"] == "lost"
+    assert must(attempt.conclude("its driver was killed"))["state"] == "lost"
 
 
 @pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b"\xff"])
@@ -296,8 +306,8 @@ def test_a_damaged_result_counts_as_lost(tmp_path: Path, garbage: bytes) -> None
 
 def test_the_first_result_stays(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    assert trial.write_once(path, "first")
-    assert not trial.write_once(path, "second")
+    assert write_once(path, "first")
+    assert not write_once(path, "second")
     assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -316,7 +326,7 @@ def test_a_directory_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_wrapper_imports_nothing_heavy() -> None:
-    code = "import sys; from hypnet_hpsearch import trial; print(*sys.modules)"
+    code = "import sys; from hypnet_hpsearch.trial import wrapper as trial; print(*sys.modules)"
     modules = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
@@ -335,13 +345,13 @@ def test_sigkill_of_everything_leaves_an_attempt_that_is_dead(tmp_path: Path) ->
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     wait_until(lambda: not attempt.is_alive())
-    assert (attempt.conclude("it was killed") or {})["reason"] == "it was killed"
+    assert must(attempt.conclude("it was killed"))["reason"] == "it was killed"
 
 
 def test_the_lock_can_be_had_on_nfs_too(tmp_path: Path) -> None:
     """There, nobody is given a lock who has opened the file only to read."""
     (tmp_path / "attempt.json").write_text("{}")
-    lock = trial.take_lock(tmp_path)
+    lock = take_lock(tmp_path)
     assert lock is not None
     assert fcntl.fcntl(lock, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
     os.close(lock)
@@ -350,7 +360,7 @@ def test_the_lock_can_be_had_on_nfs_too(tmp_path: Path) -> None:
 def test_the_cores_are_given_back_before_the_result_is_written(tmp_path: Path) -> None:
     attempt = prepared(tmp_path, sys.executable, "-c", WRITE.format(b'{"score": 1}'))
     code = (
-        "import pathlib, sys; from hypnet_hpsearch import trial; place ="
+        "import pathlib, sys; from hypnet_hpsearch.trial import wrapper as trial; place ="
         " pathlib.Path(sys.argv[1]);seen = []; trial.main([place], lambda: seen.append(((place /"
         " 'run/summary.json').exists(), (place / 'result.json').exists())));print(seen)"
     )

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypnet_core.errors import ConfigError
-from hypnet_hpsearch.values import flattened, sameness, text_of, value_of
+from hypnet_hpsearch.spec.values import flattened, sameness, text_of, value_of
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 VALUES = st.recursive(
@@ -52,7 +52,7 @@ def test_nan_is_the_same_as_itself() -> None:
     "value", [date(2026, 1, 1), {1, 2}, object(), b"bytes", "\ud800", {"a": complex(1)}]
 )
 def test_what_no_file_can_hold_is_refused(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^grid: .* is no text, number, list or table"):
+    with pytest.raises(ConfigError, match=r"^grid: .* is not text, a number, a list or a table"):
         text_of(value, "grid")
 
 
@@ -82,10 +82,10 @@ def test_a_key_that_is_given_twice_is_refused() -> None:
 
 @pytest.mark.parametrize("key", ["", "-x", "a=b", "a b", "a\nb", "{a}"])
 def test_what_is_no_name_of_an_option_is_refused(key: str) -> None:
-    with pytest.raises(ConfigError, match="is no name of an option"):
+    with pytest.raises(ConfigError, match="cannot be the name of an option"):
         flattened({key: 1}, "grid")
 
 
 def test_a_key_that_is_no_text_is_refused() -> None:
-    with pytest.raises(ConfigError, match="the key 1 is no text but a int"):
+    with pytest.raises(ConfigError, match="the key 1 must be text, not int"):
         flattened({1: 1}, "grid")

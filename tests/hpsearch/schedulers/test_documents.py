@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hypnet_core.plugins import Kind, registry
-from hypnet_hpsearch.spec import load_spec
+from hypnet_hpsearch import load_spec
 
 GUIDE = Path(__file__).parents[3] / "docs" / "schedulers.md"
 SEARCHES = (

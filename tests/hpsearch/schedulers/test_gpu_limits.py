@@ -19,8 +19,8 @@ import pytest
 from hypnet_core.errors import ConfigError, SchedulerError
 from hypnet_core.plugins import Kind, registry
 from hypnet_core.runs import JobSpec, JobState
-from hypnet_hpsearch.schedulers.local import Local
-from hypnet_hpsearch.schedulers.usage import Gauge, Limits, UsageError
+from hypnet_hpsearch.schedulers import Local
+from hypnet_hpsearch.schedulers.local.usage import Gauge, Limits, UsageError
 
 PYNVML = """
 import json, pathlib
@@ -211,9 +211,9 @@ def test_a_gpu_that_talks_nonsense_for_a_while_gets_no_job(
     [
         (
             {"gpu0": ((0, GIB), "Not Supported")},
-            "NVML does not tell how busy GPU 0 is: Not Supported",
+            "NVML cannot measure the use of GPU 0: Not Supported",
         ),
-        ({"gpu0": (None, 0)}, "NVML does not tell how busy GPU 0 is: "),
+        ({"gpu0": (None, 0)}, "NVML cannot measure the use of GPU 0: "),
     ],
 )
 def test_a_limit_that_cannot_be_kept_is_refused(
@@ -221,7 +221,7 @@ def test_a_limit_that_cannot_be_kept_is_refused(
 ) -> None:
     nvml.says(**said)
     with pytest.raises(
-        SchedulerError, match=f"allowed_memory and allowed_load cannot be kept: {why}"
+        SchedulerError, match=f"allowed_memory and allowed_load cannot be enforced: {why}"
     ):
         local(gpus=(0,), allowed_load=0.5, allowed_memory=0.5).submit(showing(Path("unused")))
 
@@ -239,14 +239,16 @@ def test_a_machine_without_gpus_says_so_before_anything_else(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with pytest.raises(SchedulerError, match="asks for 1 GPU, but this machine has none"):
+    with pytest.raises(
+        SchedulerError, match="asks for 1 GPU, but nvidia-smi finds none on this machine"
+    ):
         Local(allowed_load=0.5).submit(showing(Path("unused")))
 
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(UsageError, match=r"pip install 'hypnet-hpsearch\[gpu\]'"):
-        Gauge(Limits(load=0.5)).tells("0")
+        Gauge(Limits(load=0.5)).check_measurable("0")
 
 
 def test_gpus_are_asked_about_by_their_uuids_too(nvml: Nvml) -> None:

@@ -16,8 +16,8 @@ import pytest
 
 from hypnet_core.errors import SchedulerError
 from hypnet_core.runs import JobSpec, JobState
-from hypnet_hpsearch.schedulers.local import Local
-from hypnet_hpsearch.schedulers.processes import Identity
+from hypnet_hpsearch.schedulers import Local
+from hypnet_hpsearch.schedulers.local.processes import Identity
 
 MakeLocal = Callable[..., Local]
 
@@ -192,7 +192,9 @@ def test_a_gpu_where_there_is_none_is_refused_clearly(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with pytest.raises(SchedulerError, match="asks for 1 GPU, but this machine has none"):
+    with pytest.raises(
+        SchedulerError, match="asks for 1 GPU, but nvidia-smi finds none on this machine"
+    ):
         local().submit(python("pass", gpus=1))
     with pytest.raises(
         SchedulerError, match="this machine has no GPU 0; nvidia-smi finds no GPU here"
@@ -277,7 +279,7 @@ def test_a_listed_environment_limits_the_gpus(
 DRIVER = """
 import sys, time
 from hypnet_core.runs import JobSpec
-from hypnet_hpsearch.schedulers.local import Local
+from hypnet_hpsearch.schedulers import Local
 scheduler = Local(slots=1)
 code = "import time; open('started', 'w').close(); time.sleep(0.5); open('ended', 'w').close(); time.sleep(float('" + sys.argv[2] + "'))"
 running = scheduler.submit(JobSpec(argv=(sys.executable, "-S", "-c", code), cwd=sys.argv[1]))

@@ -19,7 +19,7 @@ import pytest
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
 from hypnet_core.runs import JobSpec, JobState
 from hypnet_core.testing import conformance
-from hypnet_hpsearch.schedulers.lsf import Lsf
+from hypnet_hpsearch.schedulers import Lsf
 
 pytestmark = pytest.mark.usefixtures("lsf")
 
@@ -174,7 +174,7 @@ def test_an_option_that_is_none_or_ours_is_refused(option: str) -> None:
 
 def test_what_lsf_refuses_is_one_line_in_its_own_words() -> None:
     with pytest.raises(
-        SchedulerError, match="LSF does not take the job: nowhere: No such queue"
+        SchedulerError, match="LSF does not accept the job: nowhere: No such queue"
     ) as caught:
         Lsf(queue="nowhere").submit(python("pass"))
     assert not isinstance(caught.value, SchedulerUnavailableError)

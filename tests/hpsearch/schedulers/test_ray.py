@@ -23,8 +23,8 @@ import pytest
 from hypnet_core.errors import SchedulerError
 from hypnet_core.runs import JobSpec, JobState
 from hypnet_core.testing import conformance
-from hypnet_hpsearch.schedulers.processes import Identity
-from hypnet_hpsearch.schedulers.ray import Ray
+from hypnet_hpsearch.schedulers import Ray
+from hypnet_hpsearch.schedulers.local.processes import Identity
 
 HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main"]
 

@@ -20,7 +20,7 @@ from hypnet_core.errors import ConfigError, SchedulerError, SchedulerUnavailable
 from hypnet_core.plugins import Kind, registry
 from hypnet_core.runs import JobSpec, JobState
 from hypnet_core.testing.scheduler import HOSTILE
-from hypnet_hpsearch.schedulers.slurm import Slurm
+from hypnet_hpsearch.schedulers import Slurm
 
 Cluster: TypeAlias = Any  # see conftest.py
 HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main"]
@@ -81,7 +81,7 @@ def test_one_element_that_fails_does_not_concern_the_others() -> None:
 
 
 def test_jobs_of_different_needs_or_too_many_are_no_array() -> None:
-    with pytest.raises(SchedulerError, match="at most 50 jobs, which all need the same"):
+    with pytest.raises(SchedulerError, match="at most 50 jobs, which must all need the same"):
         Slurm().submit_many([python("pass"), python("pass", cpus=2)])
     with pytest.raises(SchedulerError, match="at most 2 jobs"):
         Slurm(array_size=2).submit_many([python("pass")] * 3)
@@ -351,21 +351,23 @@ def test_a_number_that_was_given_to_another_job_is_not_mistaken(slurm: Cluster) 
 
 
 def test_a_controller_that_is_down_changes_no_state(slurm: Cluster) -> None:
-    scheduler = Slurm(timeout=2)
+    scheduler = Slurm()
     running, doomed = scheduler.submit(sleeping()), scheduler.submit(sleeping())
     wait_until(lambda: set(scheduler.poll([running, doomed]).values()) == {JobState.RUNNING})
     slurm.stop_controller()
+    scheduler.timeout = 0.5
     began = time.monotonic()
-    with pytest.raises(SchedulerUnavailableError, match="squeue did not answer within 2 s"):
+    with pytest.raises(SchedulerUnavailableError, match="squeue did not answer within 0.5 s"):
         scheduler.poll([running])
     with pytest.raises(SchedulerUnavailableError):
         scheduler.cancel([doomed])
-    with pytest.raises(SchedulerUnavailableError, match="sbatch did not answer within 2 s"):
+    with pytest.raises(SchedulerUnavailableError, match="sbatch did not answer within 0.5 s"):
         scheduler.submit(sleeping(key="k1"))
     with pytest.raises(SchedulerUnavailableError):
-        Slurm(timeout=2).find(["k1"])
+        Slurm(timeout=0.5).find(["k1"])
     assert time.monotonic() - began < 12
     slurm.start_controller()
+    scheduler.timeout = 20.0
     states = scheduler.poll([running, doomed])  # and what could not be cancelled is cancelled now
     assert states[running] is JobState.RUNNING
     assert ends_of(scheduler, [doomed]) == [JobState.CANCELLED]
@@ -400,11 +402,12 @@ def test_a_submission_whose_answer_was_lost_is_not_made_twice(
     slow.chmod(0o755)
     path = os.environ["PATH"]
     monkeypatch.setenv("PATH", f"{slow.parent}{os.pathsep}{path}")
-    scheduler = Slurm(timeout=3)
+    scheduler = Slurm(timeout=1.5)
     jobs = [sleeping(key=f"key{index}") for index in range(3)]
     with pytest.raises(SchedulerUnavailableError):
         scheduler.submit_many(jobs)
     monkeypatch.setenv("PATH", path)
+    scheduler.timeout = 20.0
     one = scheduler.submit(jobs[1])
     rest = scheduler.submit_many([jobs[0], sleeping(key="new"), jobs[2]])
     queued = slurm.says("squeue", "-h", "-r", "-o", "%i").split()
@@ -477,6 +480,8 @@ class Searched:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell makes its background processes ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def log(self) -> Counter[str]:
@@ -513,7 +518,7 @@ def test_hostile_values_reach_the_trials_of_a_search_unchanged(searched: Searche
 def test_a_search_whose_driver_is_killed_is_resumed_and_repeats_nothing(
     slurm: Cluster, searched: Searched
 ) -> None:
-    searched.plan({"x": list(range(12))}, sleep=1.5)
+    searched.plan({"x": list(range(12))}, sleep=0.8)
     driver = searched.start()
     wait_until(lambda: searched.log()["end 0"])
     driver.kill()
@@ -536,20 +541,21 @@ def test_a_search_keeps_its_queue_short(slurm: Cluster, searched: Searched) -> N
 def test_a_search_goes_on_when_its_controller_comes_back(
     slurm: Cluster, searched: Searched
 ) -> None:
-    searched.plan({"x": list(range(6))}, sleep=1)
+    impatient = {"name": "slurm", "poll_interval": 0.2, "timeout": 1, "array_size": 4}
+    searched.plan({"x": list(range(6))}, sleep=0.5, scheduler=impatient)
     driver = searched.start("--max-jobs", "2")
     wait_until(lambda: searched.log()["begin 0"])
     slurm.stop_controller()
-    time.sleep(4)
+    time.sleep(1.5)  # until the driver has asked in vain
     slurm.start_controller()
-    assert "the scheduler does not answer: squeue did not answer within 3 s" in searched.check(
+    assert "the scheduler does not answer: squeue did not answer within 1 s" in searched.check(
         driver, 6
     )
 
 
 def test_jobs_whose_ids_were_lost_are_found_again(slurm: Cluster, searched: Searched) -> None:
     """The driver is killed after it has submitted jobs and before it has written down which."""
-    searched.plan({"x": list(range(3))}, sleep=1, resources={"options": ["--begin=now+4"]})
+    searched.plan({"x": list(range(3))}, sleep=0.2, resources={"options": ["--begin=now+3"]})
     driver = searched.start()
     wait_until(lambda: (slurm.says("squeue", "-h") or "") != "")
     driver.kill()
@@ -591,7 +597,7 @@ def test_a_partition_that_does_not_exist_is_one_line_and_loses_nothing(searched:
     _, said = driver.communicate(timeout=60)
     assert driver.returncode == 1
     assert (
-        "Slurm does not take the job: sbatch: error: invalid partition specified: nowhere"
+        "Slurm does not accept the job: sbatch: error: invalid partition specified: nowhere"
         in said.splitlines()[-1]
     )
     searched.plan({"x": [0, 1]}, sleep=0)

@@ -242,16 +242,13 @@ class TaskLike(Protocol):
 
 @runtime_checkable
 class Scheduler(Protocol):
-    """Whatever can run jobs. A job is an argument list, never a shell string.
+    """Runs jobs. A job is an argument list, never a shell string.
 
-    It may also say, as attributes, how many `slots` it has for jobs of one core, and by
-    `poll_interval` how many seconds should pass between two polls; and it may have a
-    method `close()`, which lets go of it and leaves running jobs alone, and a method
-    `unavailable()`, which says in one line what this machine lacks to use it, and
-    nothing (`None`) if it lacks nothing.
+    A scheduler may also fulfil the protocols `HasSlots`, `HasPollInterval`, `Closable`
+    and `ChecksAvailability`.
 
-    What cannot be asked just now raises `SchedulerUnavailableError`; then nothing is
-    taken to have changed, and it is asked again later.
+    If a scheduler cannot be reached, its methods raise `SchedulerUnavailableError`. The
+    caller then assumes that nothing has changed, and asks again later.
     """
 
     def submit(self, job: JobSpec) -> str:
@@ -259,37 +256,81 @@ class Scheduler(Protocol):
         ...
 
     def poll(self, ids: Iterable[str]) -> Mapping[str, JobState]:
-        """The states of some jobs; a job that is not known is reported as lost."""
+        """The states of some jobs; the state of an unknown job is `LOST`."""
         ...
 
     def cancel(self, ids: Iterable[str]) -> None:
-        """End jobs, queued or running; those that have ended already are left alone."""
+        """End jobs, queued or running; those that have ended stay as they are."""
+        ...
+
+
+@runtime_checkable
+class HasSlots(Protocol):
+    """A scheduler that knows how many jobs it can run at once."""
+
+    slots: int
+    """Number of jobs of one core that run at the same time, at least 1."""
+
+
+@runtime_checkable
+class HasPollInterval(Protocol):
+    """A scheduler that recommends how often to poll it."""
+
+    poll_interval: float
+    """Seconds between two polls, above 0."""
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A scheduler that holds resources of this process, such as a connection."""
+
+    def close(self) -> None:
+        """Release the resources. Running jobs go on if they can outlive the scheduler.
+
+        Closing twice does no harm.
+        """
+        ...
+
+
+@runtime_checkable
+class ChecksAvailability(Protocol):
+    """A scheduler that can tell whether its backend is installed."""
+
+    def unavailable(self) -> str | None:
+        """What this machine lacks, in one line; `None` if jobs can be submitted."""
         ...
 
 
 @runtime_checkable
 class BatchScheduler(Scheduler, Protocol):
-    """A scheduler in front of a batch system: it submits scripts, several jobs at once, and its jobs outlive everybody."""
+    """A scheduler in front of a batch system.
+
+    It submits scripts, several jobs at once, and its jobs outlive the process that
+    submits them.
+    """
 
     max_jobs: int
-    """How many jobs should be queued or running at once."""
+    """Number of jobs that a search keeps queued or running at once."""
     array_size: int
-    """How many jobs `submit_many` takes at once."""
+    """Number of jobs that `submit_many` takes at once."""
 
     def submit_many(self, jobs: Sequence[JobSpec]) -> list[str]:
-        """Submit jobs that need the same, as one job array, and return their ids: all are accepted, or none."""
+        """Submit jobs with equal needs as one job array, and return their ids.
+
+        All of them are accepted, or none.
+        """
         ...
 
     def find(self, keys: Iterable[str]) -> Mapping[str, str]:
-        """The ids of those jobs with these keys that wait or run."""
+        """The ids of the queued or running jobs with these keys."""
         ...
 
     def scripts(self, jobs: Sequence[JobSpec]) -> list[Script]:
-        """What would be submitted for some jobs; nothing is."""
+        """The scripts that some jobs would be submitted with; nothing is submitted."""
         ...
 
     def reason(self, job: str) -> str:
-        """What the batch system said about the end of a job; empty if it said nothing."""
+        """The batch system's reason for the end of a job; may be empty."""
         ...
 
 

@@ -1,35 +1,11 @@
-"""hypnet-hpsearch: searches over the options of experiments and of other programs, and the schedulers that run them.
+"""Hyperparameter searches over experiments and other programs, and schedulers.
 
-Nothing is imported before it is used: every trial imports this package.
+The public names are in the stub beside this file. Each is imported when it is first
+used: every trial imports this package, and must not pay for pydantic or torch.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from hypnet_hpsearch.reports import report
-    from hypnet_hpsearch.search import Search
-    from hypnet_hpsearch.spec import SearchSpec
+import lazy_loader
 
 __version__ = "0.1.0"
 
-__all__ = ["Search", "SearchSpec", "report"]
-
-_LAZY = {
-    "Search": "hypnet_hpsearch.search",
-    "SearchSpec": "hypnet_hpsearch.spec",
-    "report": "hypnet_hpsearch.reports",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        import importlib
-
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

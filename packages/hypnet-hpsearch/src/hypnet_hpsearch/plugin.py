@@ -1,4 +1,4 @@
-"""What hypnet-hpsearch offers: schedulers, and the command `hypnet search`."""
+"""Components of hypnet-hpsearch: schedulers, and the command `hypnet search`."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ def hypnet_components() -> list[Component]:
     return [
         Component.scheduler(
             "local",
-            "hypnet_hpsearch.schedulers.local:Local",
-            "Processes of this machine, with processor slots and GPUs.",
+            "hypnet_hpsearch.schedulers:Local",
+            "Processes of this machine, with slots for cores and GPUs.",
         ),
         Component.scheduler(
             "slurm",
-            "hypnet_hpsearch.schedulers.slurm:Slurm",
+            "hypnet_hpsearch.schedulers:Slurm",
             "Jobs and job arrays of a Slurm cluster.",
             patience=180,
         ),
         Component.scheduler(
             "lsf",
-            "hypnet_hpsearch.schedulers.lsf:Lsf",
-            "Jobs and job arrays of an LSF cluster (checked against a stand-in only).",
+            "hypnet_hpsearch.schedulers:Lsf",
+            "Jobs and job arrays of an LSF cluster (tested with a stand-in only).",
             patience=180,
         ),
         Component.scheduler(
             "ray",
-            "hypnet_hpsearch.schedulers.ray:Ray",
+            "hypnet_hpsearch.schedulers:Ray",
             "Tasks of a Ray cluster, or of a Ray on this machine.",
             restartable=False,
             patience=120,

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Self
 
 from hypnet_core.errors import ConfigError, RunError, SchedulerError
 from hypnet_core.plugins import Kind, registry
-from hypnet_core.protocols import BatchScheduler, Scheduler
+from hypnet_core.protocols import BatchScheduler, ChecksAvailability, Closable, Scheduler
 from hypnet_core.runs import Script
-from hypnet_hpsearch.attempts import Attempt
-from hypnet_hpsearch.driver import Driver
-from hypnet_hpsearch.jobs import job_of
-from hypnet_hpsearch.ledger import TrialRecord, TrialState
-from hypnet_hpsearch.plan import Plan, PlannedTrial
-from hypnet_hpsearch.progress import Silent
-from hypnet_hpsearch.results import (
+from hypnet_hpsearch.execution.driver import Driver
+from hypnet_hpsearch.execution.jobs import job_of
+from hypnet_hpsearch.execution.observers import SearchObserver, SearchProgress, Silent
+from hypnet_hpsearch.propose.choose import proposer_of
+from hypnet_hpsearch.results.table import (
     ResultsFile,
     SearchStatus,
     TrialResult,
@@ -26,43 +24,48 @@ from hypnet_hpsearch.results import (
     results_of,
     status_of,
 )
-from hypnet_hpsearch.spec import SearchSpec, load_spec
-from hypnet_hpsearch.store import Store
-from hypnet_hpsearch.target import check_command, command_line
-from hypnet_hpsearch.watching import Progress, Watcher
+from hypnet_hpsearch.spec.command import check_command, command_line
+from hypnet_hpsearch.spec.load import load_spec
+from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.spec.trials import PlannedTrial
+from hypnet_hpsearch.state.attempts import Attempt
+from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.state.store import Store
 
 if TYPE_CHECKING:
-    from hypnet_hpsearch.adaptive import AdaptivePlan
-    from hypnet_hpsearch.dashboard import StudyFile
+    from hypnet_hpsearch.propose.optuna.dashboard import StudyFile
 
 __all__ = ["Search", "scheduler_of"]
 
 
 class Search:
-    """A search: its trials, and what came of them.
+    """A search: its trials, and their results.
 
     Args:
-        spec: What is searched.
-        directory: Where everything about it is kept; `searches/NAME` if `None`.
+        spec: The description of the search.
+        directory: The directory that holds its state and results; `searches/NAME` if
+            `None`.
 
     Attributes:
-        spec: The search.
+        spec: The description of the search.
         directory: Its directory.
-        plan: Its trials.
+        proposer: Its trials.
 
     Raises:
         ConfigError: The grid, a range, a condition, the sampler or the command's
-            template is impossible.
-        RunError: The sampler is one of Optuna's, which is not installed.
+            template is invalid.
+        RunError: The sampler needs Optuna, which is not installed.
 
     Example:
         ```python
-        from hypnet_hpsearch.search import Search
-        from hypnet_hpsearch.spec import SearchSpec
+        from hypnet_hpsearch import Search, SearchSpec
 
         spec = SearchSpec(
-            name="width", experiment="hypercl", grid={"hnet.hidden": [[50], [100, 100]], "train.lr": [1e-3, 1e-2]},
-            metric="accuracy", direction="maximize",
+            name="width",
+            experiment="hypercl",
+            grid={"hnet.hidden": [[50], [100, 100]], "train.lr": [1e-3, 1e-2]},
+            metric="accuracy",
+            direction="maximize",
         )
         search = Search(spec)
         search.run()
@@ -74,14 +77,14 @@ class Search:
         self.spec = spec
         self.directory = Path("searches", spec.name) if directory is None else Path(directory)
         check_command(spec)
-        self.plan = _plan_of(spec)
+        self.proposer = proposer_of(spec)
 
     @classmethod
     def load(cls, file: Path | str, directory: Path | str | None = None) -> Self:
         """The search that a TOML or YAML file describes.
 
         Raises:
-            ConfigError: The file cannot be read, or something in it is impossible.
+            ConfigError: The file cannot be read, or a field is invalid.
         """
         spec = load_spec(Path(file))
         try:
@@ -93,18 +96,18 @@ class Search:
         self,
         scheduler: Scheduler | None = None,
         *,
-        watcher: Watcher | None = None,
+        observer: SearchObserver | None = None,
         max_jobs: int | None = None,
     ) -> SearchStatus:
         """Run every trial that has no result, and wait until all have ended.
 
-        It may be called again, from another process too, whatever happened before.
+        It may be called again at any time, from another process too.
 
         Args:
-            scheduler: What runs the trials; the one that the search names if `None`.
-            watcher: Who is told how it goes.
-            max_jobs: How many jobs may be queued or running at once; what the scheduler
-                has room for if `None`.
+            scheduler: Runs the trials; the one that the search names if `None`.
+            observer: Receives the events of the run.
+            max_jobs: Limit of queued and running jobs; by default it depends on the
+                scheduler's slots.
 
         Raises:
             ComponentError: There is no such scheduler or experiment.
@@ -112,84 +115,81 @@ class Search:
             RunError: The directory cannot be written, or holds something else.
             SchedulerError: The scheduler refuses the jobs.
         """
-        own = self.scheduler() if scheduler is None else None
-        lacking = getattr(own, "unavailable", lambda: None)()
-        if lacking:
-            raise SchedulerError(lacking)
-        store = Store.create(self.directory.absolute(), self.spec, len(self.plan))
+        own = self._available_scheduler() if scheduler is None else None
+        store = Store.create(self.directory.absolute(), self.spec, len(self.proposer))
+        # A trial that is done has shown that the experiment accepts the options.
         if (
             self.spec.experiment is not None
-            and not self._looked_at().ledger.counts()[TrialState.DONE]
+            and not self._glimpsed().ledger.counts()[TrialState.DONE]
         ):
             self.check_experiment()
         results = ResultsFile(store, self.spec)
         study = _study_file(store, self.spec)
         driver = Driver(
             store,
-            self.plan,
+            self.proposer,
             self.spec,
             scheduler=scheduler or own or self.scheduler(),
-            watcher=_Recording(watcher or Silent(), results, study),
+            observer=_Recording(observer or Silent(), results, study),
             max_jobs=max_jobs,
         )
         try:
             driver.run()
         except BaseException:
-            with suppress(RunError):  # what went wrong first is what the user must read
+            with suppress(RunError):  # the first error is the one that the user must read
                 results.write()
             raise
         finally:
-            close = getattr(own, "close", None)
-            if close is not None:
-                close()
+            if isinstance(own, Closable):
+                own.close()
             if study is not None:
                 study.write()
                 study.close()
         results.write()
-        store.set_total(driver.total)  # the sampler may have had nothing more to propose
+        store.set_total(driver.total)  # a sampler may have had fewer trials than the limit
         return status_of(store, self.spec)
 
     def scheduler(self) -> Scheduler:
         """A new scheduler of the kind that the search names.
 
         Raises:
-            ComponentError: There is none of that name.
-            ConfigError: One of its options is unknown or impossible.
+            ComponentError: There is no scheduler of that name.
+            ConfigError: One of its options is unknown or invalid.
         """
         return scheduler_of(self.spec)
 
     def status(self) -> SearchStatus:
-        """How the search stands, whoever works on it."""
-        return status_of(self._looked_at(), self.spec)
+        """The status of the search, whichever process works on it."""
+        return status_of(self._glimpsed(), self.spec)
 
     def results(self) -> list[TrialResult]:
         """All trials that were ever begun, best first."""
-        return results_of(self._looked_at(), self.spec)
+        return results_of(self._glimpsed(), self.spec)
 
     def best(self) -> TrialResult:
         """The best trial.
 
         Raises:
-            RunError: No trial has a result yet.
+            RunError: No trial has a finite metric yet.
         """
         return best_of(self.results(), self.directory)
 
     def command_lines(self) -> Iterator[tuple[PlannedTrial, tuple[str, ...]]]:
-        """Every trial with the command line that it is run by; with an adaptive sampler, only the first."""
-        trials = (
-            [self.plan.first()] if self.spec.adapts else map(self.plan.trial, self.plan.order())
-        )
-        for trial in trials:
+        """Every trial with its command line; only the first if the sampler learns."""
+        known = map(self.proposer.trial, self.proposer.order())
+        for trial in [self.proposer.first()] if self.spec.adapts else known:
             out = Attempt(self.directory.absolute() / "trials", trial.id, 1).run
             yield trial, command_line(self.spec, trial.options, out)
 
     def scripts(self) -> list[Script]:
-        """What a batch system would be given for all these trials; nothing for another scheduler.
+        """The scripts that a batch system would receive for all these trials.
+
+        There are none for other schedulers.
 
         Raises:
             ComponentError: There is no such scheduler.
-            ConfigError: One of its options is unknown or impossible.
-            SchedulerError: The trials ask for something impossible.
+            ConfigError: One of its options is unknown or invalid.
+            SchedulerError: The trials ask for impossible resources.
         """
         scheduler = self.scheduler()
         if not isinstance(scheduler, BatchScheduler):
@@ -200,7 +200,9 @@ class Search:
         )
 
     def check_experiment(self) -> None:
-        """Have the experiment check the first trial's options, so that a wrong key is one message and not a thousand failures.
+        """Check the first trial's options with the experiment, if there is one.
+
+        A wrong key is then one message rather than a thousand failed trials.
 
         Raises:
             ComponentError: There is no such experiment.
@@ -210,7 +212,7 @@ class Search:
             return
         registry().get(Kind.EXPERIMENT, self.spec.experiment)
         _, argv = next(self.command_lines())
-        tried = subprocess.run(  # noqa: S603  # our own command, as an argument list
+        tried = subprocess.run(
             [*argv, "--dry-run"],
             cwd=self.spec.cwd,
             stdin=subprocess.DEVNULL,
@@ -218,26 +220,33 @@ class Search:
             check=False,
         )
         if tried.returncode:
-            lines = tried.stderr.decode(errors="replace").strip().splitlines() or [
-                f"exit code {tried.returncode}"
-            ]
-            why = lines[-1].removeprefix("hypnet: ")
+            lines = tried.stderr.decode(errors="replace").strip().splitlines()
+            last = lines[-1] if lines else f"exit code {tried.returncode}"
             raise ConfigError(
-                f"the experiment {self.spec.experiment!r} refuses the first trial: {why}"
+                f"the experiment {self.spec.experiment!r} refuses the first trial:"
+                f" {last.removeprefix('hypnet: ')}"
             )
 
-    def _looked_at(self) -> Store:
-        store = Store(self.directory.absolute())
-        store.glimpse()
-        return store
+    def _available_scheduler(self) -> Scheduler:
+        """The search's scheduler, if its backend is installed."""
+        found = self.scheduler()
+        lacking: str | None = None
+        if isinstance(found, ChecksAvailability):
+            lacking = found.unavailable()
+        if lacking:
+            raise SchedulerError(lacking)
+        return found
+
+    def _glimpsed(self) -> Store:
+        return Store.glimpsed(self.directory)
 
 
 def scheduler_of(spec: SearchSpec) -> Scheduler:
     """A new scheduler of the kind that a search names.
 
     Raises:
-        ComponentError: There is none of that name.
-        ConfigError: One of its options is unknown or impossible.
+        ComponentError: There is no scheduler of that name.
+        ConfigError: One of its options is unknown or invalid.
     """
     options = dict(spec.scheduler)
     name = options.pop("name", None)
@@ -247,40 +256,34 @@ def scheduler_of(spec: SearchSpec) -> Scheduler:
     return found
 
 
-def _plan_of(spec: SearchSpec) -> Plan | AdaptivePlan:
-    if not spec.adapts:
-        return Plan(spec)
-    from hypnet_hpsearch.adaptive import AdaptivePlan
-
-    return AdaptivePlan(spec)
-
-
 def _study_file(store: Store, spec: SearchSpec) -> StudyFile | None:
     if not spec.adapts:
         return None
-    from hypnet_hpsearch.dashboard import StudyFile
+    from hypnet_hpsearch.propose.optuna.dashboard import StudyFile
 
     return StudyFile(store, spec)
 
 
 class _Recording:
-    """Passes on what a driver tells, and keeps `results.csv` and a study of Optuna's up to date."""
+    """Passes events on, and keeps `results.csv` and the study of Optuna up to date."""
 
-    def __init__(self, watcher: Watcher, results: ResultsFile, study: StudyFile | None) -> None:
-        self._watcher, self._results, self._study = watcher, results, study
-        self.started, self.warned = watcher.started, watcher.warned
+    def __init__(
+        self, observer: SearchObserver, results: ResultsFile, study: StudyFile | None
+    ) -> None:
+        self._observer, self._results, self._study = observer, results, study
+        self.started, self.warned = observer.started, observer.warned
 
-    def ended(self, record: TrialRecord, progress: Callable[[], Progress]) -> None:
-        """Note that there is something to write, and pass on."""
+    def ended(self, record: TrialRecord, progress: Callable[[], SearchProgress]) -> None:
+        """Mark the results as outdated, and pass the event on."""
         self._results.outdated = True
-        self._watcher.ended(record, progress)
+        self._observer.ended(record, progress)
 
-    def working(self, progress: Callable[[], Progress]) -> None:
-        """Write what there is to write, and pass on."""
+    def working(self, progress: Callable[[], SearchProgress]) -> None:
+        """Write the files if they are outdated, and pass the event on."""
         self._results.update()
         if self._study is not None:
             self._study.update()
             if self._study.problem:
                 self.warned(self._study.problem)
                 self._study = None
-        self._watcher.working(progress)
+        self._observer.working(progress)

@@ -1,8 +1,8 @@
-"""Jobs: what a scheduler is asked to run, and what it says about it.
+"""Jobs: the processes that a scheduler runs, and their states.
 
 A job is an argument list, never a shell string, so no value can be mistaken for a
-command. A scheduler says whether a job waits, runs or is gone; how well it went is
-decided by the result file that the job itself writes.
+command. A scheduler only says whether a job waits, runs or has ended; the result file
+that the job itself writes decides whether it succeeded.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ __all__ = ["JobSpec", "JobState", "Script"]
 
 
 class JobState(StrEnum):
-    """What a scheduler knows about a job.
+    """The state of a job, as far as its scheduler knows.
 
-    A job goes from `QUEUED` over `RUNNING` to one of the other four and never back. A
-    scheduler that cannot be asked just now raises `SchedulerError` instead of guessing:
-    a state that nobody knows is no state.
+    A job goes from `QUEUED` over `RUNNING` to one of the other four, and never back. A
+    scheduler that cannot be reached raises `SchedulerUnavailableError` instead of
+    guessing.
 
     Attributes:
-        QUEUED: It waits for its resources.
+        QUEUED: It waits for resources.
         RUNNING: It was started and has not ended.
-        FINISHED: It has ended by itself, and the scheduler knows of no failure. Whether
-            it did its work, its own result says.
-        FAILED: It has ended, and the scheduler knows that it went wrong: an exit code
-            other than 0, a signal, a time limit.
+        FINISHED: It has ended by itself, and the scheduler knows of no failure. Its own
+            result tells whether it did its work.
+        FAILED: It has ended, and the scheduler knows that it failed: an exit code other
+            than 0, a signal, a time limit.
         CANCELLED: It was ended on request, before or after its start.
-        LOST: The scheduler has no such job, or none any more, and cannot tell how it
-            ended. Its own result may.
+        LOST: The scheduler does not know such a job, or no longer, and cannot tell how
+            it ended. Its own result may.
     """
 
     QUEUED = "queued"
@@ -53,7 +53,7 @@ class JobState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the job is gone for good.
+        """Whether the job is over.
 
         Example:
             >>> [state.value for state in JobState if not state.ended]
@@ -76,7 +76,7 @@ def _one_line(text: str) -> str:
 
 def _variable(name: str) -> str:
     if not name or "=" in name:
-        raise ValueError(f"{name!r} is no name of an environment variable")
+        raise ValueError(f"{name!r} cannot be the name of an environment variable")
     return _without_nul(name)
 
 
@@ -92,29 +92,29 @@ Variable = Annotated[str, AfterValidator(_variable)]
 
 
 class JobSpec(BaseModel):
-    """One process to run somewhere: the command, its surroundings, and what it needs.
+    """A process to run: its command, its environment, and the resources that it needs.
 
     Attributes:
-        argv: The program and its arguments, passed on as they are.
-        name: What listings call it; one line.
+        argv: The program and its arguments, passed on unchanged.
+        name: Name in listings; one line.
         cwd: Working directory; the scheduler's own if `None`.
-        env: Environment variables to set beside those that the scheduler passes on.
-        stdout: File to append the output to; thrown away if `None`. It is created, its
-            directory is not.
-        stderr: Likewise for the error output; may be the same file.
+        env: Environment variables to add to those that the scheduler passes on.
+        stdout: File to append the output to; discarded if `None`. The file is created,
+            its directory is not.
+        stderr: The same for the error output; may be the same file.
         cpus: Processor cores.
-        gpus: GPUs. They are named to the job in `CUDA_VISIBLE_DEVICES`.
-        memory: Main memory in bytes; text such as `"8GiB"` is understood. `None` leaves
-            it to the scheduler.
-        time_limit: Longest running time, given in seconds, as `"HH:MM:SS"` or as a
-            `timedelta`; `None` for no limit of ours.
-        options: More words for a scheduler's own command line, such as `"--qos=long"`:
-            for what only one site understands.
-        key: What no other job is called: up to 32 letters and digits, by which a batch
-            system finds the job again if its id was lost.
+        gpus: GPUs. Their ids are in the job's `CUDA_VISIBLE_DEVICES`.
+        memory: Main memory in bytes, or text such as `"8GiB"`; left to the scheduler if
+            `None`.
+        time_limit: Longest running time, in seconds, as `"HH:MM:SS"` or as a
+            `timedelta`; not limited if `None`.
+        options: Extra words for the scheduler's own command line, such as
+            `"--qos=long"`, for settings that only one site understands.
+        key: A unique name of up to 32 letters and digits, by which a batch system finds
+            the job if its id was lost.
 
     Example:
-        >>> job = JobSpec(argv=("python", "train.py", "--lr=0.1"), cpus=2, memory="8GiB", time_limit="01:30:00")
+        >>> job = JobSpec(argv=("sim",), cpus=2, memory="8GiB", time_limit="01:30:00")
         >>> int(job.memory), job.time_limit.total_seconds()
         (8589934592, 5400.0)
     """
@@ -136,12 +136,12 @@ class JobSpec(BaseModel):
 
 
 class Script(BaseModel):
-    """What a batch system is given for one job, or for several at once.
+    """A script for a batch system, for one job or several.
 
     Attributes:
         argv: The command line that submits it.
         text: The script, which that command reads from its standard input.
-        jobs: How many jobs it stands for.
+        jobs: The number of jobs in it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

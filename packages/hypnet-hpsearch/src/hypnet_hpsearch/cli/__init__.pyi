@@ -1,0 +1,5 @@
+from .app import search
+
+__all__ = [
+    "search",
+]

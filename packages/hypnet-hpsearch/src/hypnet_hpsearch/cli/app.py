@@ -1,0 +1,227 @@
+"""The command `hypnet search`.
+
+Modules that do the work are imported when a command runs, not when its help is shown.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hypnet_core.cli import Json, is_terminal, print_json, print_lines, print_table
+from hypnet_hpsearch.cli.manage import cancel, clean, retry
+from hypnet_hpsearch.cli.options import Directory, MaxJobs, SchedulerName, Slots
+from hypnet_hpsearch.cli.output import opened, print_pairs, run_search, with_scheduler
+from hypnet_hpsearch.cli.publish import export, plot
+from hypnet_hpsearch.cli.seeds import seeds
+
+if TYPE_CHECKING:
+    from hypnet_hpsearch.results.table import SearchStatus, TrialResult
+    from hypnet_hpsearch.search import Search
+    from hypnet_hpsearch.spec.spec import SearchSpec
+
+__all__ = ["search"]
+
+_logger = logging.getLogger("hypnet.search")
+_MANY = 20  # command lines of a dry run that fit a terminal
+
+search = typer.Typer(name="search", no_args_is_help=True)
+
+
+@search.callback()
+def _search() -> None:
+    """Search over the options of an experiment or of any other command."""
+
+
+@search.command()
+def run(
+    file: Annotated[
+        Path, typer.Argument(help="TOML or YAML file that describes the search.", metavar="FILE")
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The search's directory; searches/NAME by default.", metavar="DIR"),
+    ] = None,
+    scheduler: SchedulerName = None,
+    slots: Slots = None,
+    max_jobs: MaxJobs = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check everything, print the trials' commands or the scripts to submit, and stop.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the trials of a search that are missing or have failed.
+
+    It may be interrupted or killed, and started again, at any time: no result is lost,
+    and no trial runs twice. The last line of the output is the search's directory.
+    """
+    from hypnet_hpsearch.search import Search
+
+    found = Search.load(file, out)
+    spec = with_scheduler(found.spec, scheduler, slots)
+    if spec != found.spec:
+        found = Search(spec, found.directory)
+    for remark in found.proposer.remarks:
+        _logger.warning(remark)
+    if dry_run:
+        _print_plan(found, as_json=as_json)
+        return
+    status = run_search(found, max_jobs)
+    _print_end(status, as_json=as_json)
+    if status.done + status.pruned < status.total:
+        raise typer.Exit(1)
+
+
+@search.command()
+def status(directory: Directory, *, as_json: Json = False) -> None:
+    """Show the status of a search, also while it runs elsewhere."""
+    store, spec = opened(directory)
+    from hypnet_hpsearch.results.table import status_of
+
+    found = status_of(store, spec)
+    if as_json:
+        _print_status(found)
+        return
+    print_pairs(_rows(found))
+
+
+@search.command()
+def table(directory: Directory, *, as_json: Json = False) -> None:
+    """Show the trials of a search, best first.
+
+    In a pipe, it prints a header and one line per trial, separated by tabs.
+    """
+    store, spec = opened(directory)
+    from hypnet_hpsearch.results.table import results_of
+
+    trials = results_of(store, spec)
+    if as_json:
+        from hypnet_hpsearch.cli.schemas import TableDocument
+
+        print_json(TableDocument.of(spec, trials))
+        return
+    columns, rows = _table(spec, trials)
+    if is_terminal():
+        print_table(columns, rows, right=(spec.metric, "seconds"))
+    else:
+        print_lines("\t".join(row) for row in [columns, *rows])
+
+
+@search.command()
+def best(directory: Directory, *, as_json: Json = False) -> None:
+    """Show the best trial of a search: its metric, options and directory."""
+    store, spec = opened(directory)
+    from hypnet_hpsearch.results.table import best_of, results_of
+
+    trial = best_of(results_of(store, spec), directory)
+    if as_json:
+        from hypnet_hpsearch.cli.schemas import BestDocument
+
+        print_json(BestDocument(metric=spec.metric, trial=trial))
+        return
+    from hypnet_hpsearch.execution.display import shown
+
+    rows = [
+        (spec.metric, repr(trial.metric)),
+        *((key, shown(value)) for key, value in trial.options.items()),
+    ]
+    print_pairs(rows)
+    print_lines([trial.directory])
+
+
+for _command in (export, plot, seeds, cancel, retry, clean):
+    search.command()(_command)
+
+
+def _print_plan(found: Search, *, as_json: bool) -> None:
+    found.check_experiment()
+    if as_json:
+        from hypnet_hpsearch.cli.schemas import DryRunDocument
+
+        print_json(DryRunDocument.of(found))
+        return
+    scripts = found.scripts()
+    for script in scripts:
+        print_lines([f"# {shlex.join(script.argv)}", script.text])
+    for number, (_, argv) in enumerate(() if scripts else found.command_lines()):
+        if number == _MANY and is_terminal():
+            print_lines([f"… and {len(found.proposer) - number} more"])
+            break
+        print_lines([shlex.join(argv)])
+    first = (
+        ", of which this is the first; the others depend on results" if found.spec.adapts else ""
+    )
+    _logger.info("would run %d trials in %s%s", len(found.proposer), found.directory, first)
+
+
+def _print_status(found: SearchStatus) -> None:
+    from hypnet_hpsearch.cli.schemas import StatusDocument
+
+    print_json(StatusDocument(search=found))
+
+
+def _print_end(found: SearchStatus, *, as_json: bool) -> None:
+    counts = {state: getattr(found, state) for state in ("pruned", "failed", "lost", "cancelled")}
+    others = "".join(
+        f", {count} {state}" for state, count in counts.items() if count or state == "failed"
+    )
+    _logger.info("%d of %d trials done%s", found.done, found.total, others)
+    if found.without_number:
+        have = "trial has" if found.without_number == 1 else "trials have"
+        _logger.warning(
+            "%d %s NaN or infinity for their %s", found.without_number, have, found.metric
+        )
+    if as_json:
+        _print_status(found)
+        return
+    if found.best is not None:
+        print_lines([f"best {found.metric}: {found.best.metric!r} ({found.best.trial})"])
+    print_lines([found.directory])
+
+
+def _rows(found: SearchStatus) -> list[tuple[str, str]]:
+    rows = [
+        ("name", found.name),
+        ("metric", f"{found.metric} ({found.direction})"),
+        ("trials", str(found.total)),
+    ]
+    rows += [
+        (state, str(getattr(found, state)))
+        for state in ("done", "pruned", "running", "missing", "failed", "lost", "cancelled")
+    ]
+    if found.without_number:
+        rows.append(("without a number", str(found.without_number)))
+    if found.best is not None:
+        rows += [("best", repr(found.best.metric)), ("best trial", found.best.directory)]
+    return rows
+
+
+def _table(
+    spec: SearchSpec, trials: Iterable[TrialResult]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The header and the rows of the table of trials."""
+    from hypnet_hpsearch.execution.display import shown
+
+    options = spec.searched
+    rows = [
+        (
+            trial.trial,
+            trial.state.value,
+            "" if trial.metric is None else f"{trial.metric:.6g}",
+            *(shown(trial.options[key]) if key in trial.options else "" for key in options),
+            "" if trial.seconds is None else f"{trial.seconds:.1f}",
+            shown(trial.reason or ""),
+        )
+        for trial in trials
+    ]
+    return ("trial", "state", spec.metric, *options, "seconds", "reason"), rows

@@ -1,0 +1,199 @@
+"""Models of what `hypnet search … --json` prints.
+
+Each document names its schema and version in `schema`. Fields may be added; removing
+one or changing its meaning makes a new version. A metric that is NaN or infinite is the
+text `"NaN"`, `"Infinity"` or `"-Infinity"`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, Field
+
+from hypnet_core.cli import Document
+from hypnet_core.runs import Script
+from hypnet_hpsearch.results.clean import Removable
+from hypnet_hpsearch.results.seeds_summary import SeedsSummary
+from hypnet_hpsearch.results.table import SearchStatus, TrialResult
+from hypnet_hpsearch.search import Search
+from hypnet_hpsearch.spec.spec import SearchSpec
+
+__all__ = [
+    "BestDocument",
+    "CancelDocument",
+    "CleanDocument",
+    "DryRunDocument",
+    "DryRunTrial",
+    "PlotDocument",
+    "RetryDocument",
+    "SeedsDocument",
+    "StatusDocument",
+    "TableDocument",
+]
+
+
+class _Document(Document):
+    """Base of the documents of searches: standard JSON has no NaN."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+
+
+class StatusDocument(_Document):
+    """`hypnet search status DIR --json`, and `hypnet search run FILE --json`.
+
+    Attributes:
+        schema_: `hypnet.search.status/1`.
+        search: The status of the search.
+    """
+
+    schema_: Literal["hypnet.search.status/1"] = Field("hypnet.search.status/1", alias="schema")
+    search: SearchStatus
+
+
+class TableDocument(_Document):
+    """`hypnet search table DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.table/1`.
+        metric: The metric that rates a trial.
+        direction: `maximize` or `minimize`.
+        trials: All trials that were ever begun, best first.
+    """
+
+    schema_: Literal["hypnet.search.table/1"] = Field("hypnet.search.table/1", alias="schema")
+    metric: str
+    direction: str
+    trials: list[TrialResult]
+
+    @classmethod
+    def of(cls, spec: SearchSpec, trials: list[TrialResult]) -> Self:
+        """The document of some results that are in order."""
+        return cls(metric=spec.metric, direction=spec.direction, trials=trials)
+
+
+class BestDocument(_Document):
+    """`hypnet search best DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.best/1`.
+        metric: The metric that rates a trial.
+        trial: The best trial.
+    """
+
+    schema_: Literal["hypnet.search.best/1"] = Field("hypnet.search.best/1", alias="schema")
+    metric: str
+    trial: TrialResult
+
+
+class DryRunTrial(_Document):
+    """A trial that would be run.
+
+    Attributes:
+        trial: The trial's id.
+        options: Its options.
+        argv: Its command line.
+    """
+
+    trial: str
+    options: dict[str, Any]
+    argv: tuple[str, ...]
+
+
+class DryRunDocument(_Document):
+    """`hypnet search run FILE --dry-run --json`.
+
+    Attributes:
+        schema_: `hypnet.search.dry_run/1`.
+        directory: The search's directory.
+        remarks: Remarks about the search's conditions.
+        trials: All trials, in their order.
+        scripts: The scripts that a batch system would receive for all trials: `argv`
+            would read `text`, which stands for `jobs` jobs. Empty for other schedulers.
+    """
+
+    schema_: Literal["hypnet.search.dry_run/1"] = Field("hypnet.search.dry_run/1", alias="schema")
+    directory: str
+    remarks: list[str]
+    trials: list[DryRunTrial]
+    scripts: list[Script] = Field(default_factory=list)
+
+    @classmethod
+    def of(cls, search: Search) -> Self:
+        """The document of a search."""
+        return cls(
+            directory=str(search.directory),
+            remarks=search.proposer.remarks,
+            trials=[
+                DryRunTrial(trial=trial.id, options=trial.options, argv=argv)
+                for trial, argv in search.command_lines()
+            ],
+            scripts=search.scripts(),
+        )
+
+
+class CancelDocument(_Document):
+    """`hypnet search cancel DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.cancel/1`.
+        trials: Ids of the trials that were cancelled.
+        drivers: Number of drivers that were stopped.
+    """
+
+    schema_: Literal["hypnet.search.cancel/1"] = Field("hypnet.search.cancel/1", alias="schema")
+    trials: list[str]
+    drivers: int
+
+
+class RetryDocument(_Document):
+    """`hypnet search retry DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.retry/1`.
+        trials: Ids of the trials that will be run again.
+        drivers: Number of active drivers, one of which runs them at once; without one,
+            the next driver does.
+    """
+
+    schema_: Literal["hypnet.search.retry/1"] = Field("hypnet.search.retry/1", alias="schema")
+    trials: list[str]
+    drivers: int
+
+
+class CleanDocument(_Document):
+    """`hypnet search clean DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.clean/1`.
+        deleted: Whether the directories were deleted; `false` after `--dry-run`.
+        attempts: The attempts whose output was deleted.
+    """
+
+    schema_: Literal["hypnet.search.clean/1"] = Field("hypnet.search.clean/1", alias="schema")
+    deleted: bool
+    attempts: list[Removable]
+
+
+class PlotDocument(_Document):
+    """`hypnet search plot DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.plot/1`.
+        files: The files that were written.
+    """
+
+    schema_: Literal["hypnet.search.plot/1"] = Field("hypnet.search.plot/1", alias="schema")
+    files: list[str]
+
+
+class SeedsDocument(_Document):
+    """`hypnet search seeds SOURCE --json`.
+
+    Attributes:
+        schema_: `hypnet.search.seeds/1`.
+        summary: The statistics over the seeds.
+    """
+
+    schema_: Literal["hypnet.search.seeds/1"] = Field("hypnet.search.seeds/1", alias="schema")
+    summary: SeedsSummary

@@ -1,0 +1,9 @@
+"""Execution of a search: the driver's loop, its jobs, observers and displays.
+
+The public names are in the stub beside this file; each is imported when it is first
+used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,180 @@
+"""Displays of a search: a live table on a terminal, plain lines elsewhere.
+
+Both go to stderr.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from hypnet_hpsearch.execution.observers import (
+    Inventory,
+    SearchObserver,
+    SearchProgress,
+    Silent,
+)
+from hypnet_hpsearch.spec.values import argument_text
+from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
+
+__all__ = ["Lines", "Live", "described", "display", "shown"]
+
+_logger = logging.getLogger("hypnet.search")
+_LONGEST = 60  # characters of a value
+_NOT_FINAL = (TrialState.FAILED, TrialState.LOST, TrialState.CANCELLED)
+
+
+class Lines:
+    """One line for each attempt that ends."""
+
+    def __init__(self) -> None:
+        self._searched: tuple[str, ...] = ()
+
+    def started(self, inventory: Inventory) -> None:
+        """Print the counts of trials."""
+        self._searched = inventory.searched
+        _logger.info(described(inventory))
+        if inventory.damaged:
+            lines = "1 line" if inventory.damaged == 1 else f"{inventory.damaged} lines"
+            _logger.warning(
+                "%s of the journal could not be read; their content was recovered from the trials'"
+                " directories",
+                lines,
+            )
+
+    def ended(self, record: TrialRecord, progress: Callable[[], SearchProgress]) -> None:
+        """Print the outcome of the attempt."""
+        level = logging.INFO if record.state.final else logging.WARNING
+        if not _logger.isEnabledFor(level):
+            return
+        outcome = (
+            f"{record.metric:.6g}"
+            if record.metric is not None
+            else record.reason or record.state.value
+        )
+        options = " ".join(
+            f"{key}={shown(value)}"
+            for key, value in record.options.items()
+            if key in self._searched
+        )
+        now = progress()
+        _logger.log(
+            level,
+            "[%d/%d] %s %s: %s  (%s)",
+            now.counts[TrialState.DONE],
+            now.total,
+            record.id,
+            record.state.value,
+            outcome,
+            options,
+        )
+
+    def working(self, progress: Callable[[], SearchProgress]) -> None:
+        """Print nothing: there is no news."""
+
+    def warned(self, message: str) -> None:
+        """Print the warning."""
+        _logger.warning(message)
+
+
+class Live:
+    """A table that is redrawn a few times a second.
+
+    Args:
+        live: The display, from rich.
+    """
+
+    def __init__(self, live: Any) -> None:
+        self._live, self._lines = live, Lines()
+        self._began = time.monotonic()
+        self._ended = 0
+
+    def started(self, inventory: Inventory) -> None:
+        """Print the counts of trials above the table."""
+        self._lines.started(inventory)
+
+    def ended(self, record: TrialRecord, progress: Callable[[], SearchProgress]) -> None:
+        """Count the attempt; a failure stays on the screen above the table."""
+        self._ended += 1
+        if not record.state.final:
+            self._lines.ended(record, progress)
+
+    def working(self, progress: Callable[[], SearchProgress]) -> None:
+        """Draw the table."""
+        self._live.update(self._table(progress()))
+
+    def warned(self, message: str) -> None:
+        """Print the warning above the table."""
+        _logger.warning(message)
+
+    def _table(self, progress: SearchProgress) -> Any:
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        cells = self._cells(progress)
+        for column in cells:
+            table.add_column(column, justify="left" if column == "best so far" else "right")
+        table.add_row(*cells.values())
+        return table
+
+    def _cells(self, progress: SearchProgress) -> dict[str, str]:
+        counts, best = progress.counts, progress.best
+        failed = sum(counts[state] for state in _NOT_FINAL)
+        done, pruned = counts[TrialState.DONE], counts[TrialState.PRUNED]
+        left = progress.total - done - pruned - failed
+        seconds = (time.monotonic() - self._began) / max(1, self._ended) * left
+        return {
+            "queued": str(progress.queued),
+            "running": str(max(0, counts[TrialState.RUNNING] - progress.queued)),
+            "done": str(done),
+            **({"pruned": str(pruned)} if pruned else {}),
+            "failed": str(failed),
+            "of": str(progress.total),
+            "best so far": "" if best is None else f"{best.metric:.6g}  ({best.id})",
+            "time left": str(timedelta(seconds=round(seconds))) if self._ended else "",
+        }
+
+
+@contextmanager
+def display() -> Iterator[SearchObserver]:
+    """An observer that shows the progress of a search while a block runs.
+
+    It is a live table if stderr is a terminal, and silent if the command is to be
+    quiet.
+    """
+    if not _logger.isEnabledFor(logging.INFO):
+        yield Silent()
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Lines()
+        return
+    from rich.live import Live as Display
+
+    with Display(console=console, transient=True, refresh_per_second=4) as live:
+        yield Live(live)
+
+
+def described(inventory: Inventory) -> str:
+    """The counts of trials, in one sentence."""
+    total = inventory.total
+    parts = [f"{total} trial{'s' * (total != 1)}", f"{inventory.done} done"]
+    parts += [f"{inventory.pruned} pruned"] if inventory.pruned else []
+    parts += [f"{inventory.running} running already"] if inventory.running else []
+    kinds = [f"{inventory.missing} missing", f"{inventory.failed} failed"]
+    kinds += [f"{inventory.interrupted} interrupted"] if inventory.interrupted else []
+    to_run = inventory.missing + inventory.failed + inventory.interrupted
+    return f"{', '.join(parts)}; to run: {to_run} ({', '.join(kinds)})"
+
+
+def shown(value: Any) -> str:
+    """A value in one line, shortened if it is long."""
+    text = argument_text(value)
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -1,0 +1,296 @@
+"""The driver of a search.
+
+It claims trials, submits them to a scheduler, and collects their results.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from functools import partial
+
+from hypnet_core.errors import RunError
+from hypnet_core.protocols import Scheduler
+from hypnet_hpsearch.execution.observers import Inventory, SearchObserver, SearchProgress
+from hypnet_hpsearch.execution.tracker import Tracker
+from hypnet_hpsearch.propose.base import Proposer
+from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.spec.trials import PlannedTrial
+from hypnet_hpsearch.state.attempts import Attempt, attempt_record
+from hypnet_hpsearch.state.events import Event
+from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.state.locks import DriverLock
+from hypnet_hpsearch.state.store import Store
+
+__all__ = ["Driver", "StoppedError"]
+
+_LOOK_AROUND = 0.2  # seconds between two looks at other drivers, and at attempts without a job
+_LOSSES = 5  # how often a trial may vanish, per start of the search, before it is given up
+
+
+class StoppedError(RunError):
+    """A user has asked the driver to stop; its own jobs have been cancelled."""
+
+
+class Driver:
+    """Runs all trials of a search that have no result.
+
+    Any number of drivers may work on one search, and each may be killed at any moment:
+    its jobs go on, and the next driver takes over.
+
+    Args:
+        store: The search's directory.
+        proposer: The trials.
+        spec: The search, with its current settings.
+        scheduler: Runs the jobs.
+        observer: Receives the events.
+        max_jobs: Limit of active jobs; by default it depends on the scheduler's slots.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        proposer: Proposer,
+        spec: SearchSpec,
+        *,
+        scheduler: Scheduler,
+        observer: SearchObserver,
+        max_jobs: int | None = None,
+    ) -> None:
+        self._store, self._proposer, self._spec = store, proposer, spec
+        self._observer = observer
+        self._tracker = Tracker(store, spec, scheduler, warned=observer.warned, max_jobs=max_jobs)
+        self._lock = DriverLock(store.directory)
+        self._todo: deque[int] = deque()
+        self._numbers: dict[str, int] = {}  # of the trials that have begun
+        self._failures: Counter[str] = Counter()
+        self._losses: Counter[str] = Counter()
+        self._best: TrialRecord | None = None
+        self._last_look = 0.0
+        self._again: set[int] = set()  # numbers in `_todo` of trials that have failed before
+        # Trials that were begun under other settings, in another order or with a larger
+        # limit, and are not asked for now.
+        self._outside = 0
+
+    def run(self) -> None:
+        """Work until every trial has ended.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed. The driver's own jobs have been
+                cancelled.
+            StoppedError: `hypnet search cancel` was used. The driver's own jobs have
+                been cancelled.
+            RunError: The directory cannot be written any more. Jobs go on.
+            SchedulerError: The scheduler refuses a job. Jobs that it had accepted go
+                on.
+        """
+        try:
+            self._begin()
+            while self._work():
+                time.sleep(self._tracker.poll_interval)
+        except (KeyboardInterrupt, StoppedError):
+            self._tracker.end_all()
+            raise
+        finally:
+            self._lock.release()
+
+    def _begin(self) -> None:
+        with self._store.locked():
+            self._recover()
+        # Drop requests to earlier drivers: this one tries everything again anyway.
+        self._store.ledger.requests()
+        self._proposer.follow(self._store)
+        trials = self._store.ledger.trials
+        counts: Counter[TrialState | None] = Counter()
+        for number, trial in self._proposer.ids():
+            record = trials.get(trial)
+            counts[None if record is None else record.state] += 1
+            if record is None or not (record.state.final or record.state is TrialState.RUNNING):
+                self._todo.append(number)
+            if record is not None:
+                self._numbers[trial] = number
+                self._note_best(record)
+        self._outside = len(trials) - len(self._numbers)
+        self._store.set_total(self.total)
+        self._observer.started(
+            Inventory(
+                total=len(self._proposer),
+                done=counts[TrialState.DONE],
+                failed=counts[TrialState.FAILED],
+                interrupted=counts[TrialState.LOST] + counts[TrialState.CANCELLED],
+                running=counts[TrialState.RUNNING],
+                missing=counts[None] + self._proposer.missing(),
+                damaged=self._store.damaged,
+                pruned=counts[TrialState.PRUNED],
+                searched=self._spec.searched,
+            )
+        )
+
+    def _recover(self) -> None:
+        """Recover events that the journal has lost, and take over from dead drivers.
+
+        The caller holds the lock.
+        """
+        self._store.write(list(self._store.recovered()))
+        known = self._tracker.attempts
+        claimed = self._store.running_of(self._lock.name)
+        lost = [record for record in claimed if self._store.latest(record) not in known]
+        self._tracker.take_over([*self._store.orphans(), *lost], self._lock.name)
+        self._store.ledger.ended()  # ends before now are not news
+
+    def _work(self) -> bool:
+        """Collect the attempts that have ended, and start as many as there is room for.
+
+        Returns whether there is more to do.
+        """
+        self._tracker.poll()
+        looked = time.monotonic() - self._last_look > _LOOK_AROUND
+        if looked:
+            self._last_look = time.monotonic()
+            self._tracker.look_at_jobless()
+            self._prune()
+        if self._tracker.has_ends or (
+            (self._todo or self._proposer.missing()) and self._tracker.room > 0
+        ):
+            with self._store.locked():
+                if self._store.was_cut:
+                    self._recover()
+                self._store.write(self._tracker.take_ends())
+                self._tracker.add(self._claim(self._tracker.room))
+        elif looked:
+            self._look_around()
+        self._tracker.submit()
+        self._obey()
+        ended = self._store.ledger.ended()
+        if looked or ended:
+            self._numbers.update(
+                (trial, number) for number, trial in self._proposer.follow(self._store)
+            )
+        for record in ended:
+            self._take_in(record)
+        if looked:
+            self._observer.working(self.progress)
+        others = any(trial in self._numbers for trial in self._store.ledger.running)
+        return bool(
+            self._todo
+            or self._tracker
+            or self._tracker.has_ends
+            or others
+            or self._proposer.missing()
+        )
+
+    def _claim(self, room: int) -> list[Attempt]:
+        begun: list[Attempt] = []
+        events: list[Event] = []
+        while len(begun) < room and (trial := self._next()) is not None:
+            noted, attempt = self._store.begin(
+                trial, self._lock.name, partial(attempt_record, self._spec, trial.options)
+            )
+            events += noted
+            if attempt is not None:
+                begun.append(attempt)
+        self._store.write(events)
+        return begun
+
+    def _next(self) -> PlannedTrial | None:
+        """The next trial to begin; `None` if there is none, or none yet."""
+        if not self._todo:
+            return self._proposer.propose(self._store)
+        number = self._todo.popleft()
+        self._again.discard(number)
+        trial = self._proposer.trial(number)
+        self._numbers[trial.id] = number
+        return trial
+
+    def _prune(self) -> None:
+        """End those of our jobs whose trials the pruner gives up."""
+        for attempt in [
+            attempt for attempt in self._tracker.with_job if attempt not in self._tracker.unwanted
+        ]:
+            verdict = self._proposer.verdict(attempt.trial)
+            if verdict is not None:
+                attempt.prune(*verdict)
+                self._tracker.cancel([attempt])
+
+    def _obey(self) -> None:
+        """Carry out the requests of users."""
+        if self._lock.name in self._store.ledger.stopped:
+            raise StoppedError(
+                "the search was cancelled from another shell; to go on, run the same command again"
+            )
+        unwanted: list[Attempt] = []
+        for kind, trial, number in self._store.ledger.requests():
+            if kind == "cancel":
+                unwanted.append(self._store.attempt(trial, number))
+            else:
+                self._retry(trial, number)
+        self._tracker.cancel(unwanted)
+
+    def _retry(self, trial: str, number: int) -> None:
+        record = self._store.ledger.trials.get(trial)
+        if record is None or trial not in self._numbers or record.attempt != number:
+            return
+        if not (record.state.final or record.state is TrialState.RUNNING):
+            self._failures[trial] = self._losses[trial] = 0
+            self._try_again(trial)
+
+    def _try_again(self, trial: str) -> None:
+        number = self._numbers[trial]
+        if number not in self._again:
+            self._again.add(number)
+            self._todo.append(number)
+
+    def _look_around(self) -> None:
+        self._store.refresh()
+        if self._store.was_cut:
+            with self._store.locked():
+                self._recover()
+        elif self._store.orphans():
+            with self._store.locked():
+                self._tracker.take_over(self._store.orphans(), self._lock.name)
+
+    def _take_in(self, record: TrialRecord) -> None:
+        """Handle the end of an attempt, ours or another driver's.
+
+        The trial is tried again if that is allowed.
+        """
+        if record.id not in self._numbers:
+            return
+        self._note_best(record)
+        self._observer.ended(record, self.progress)
+        if record.state in {
+            TrialState.FAILED,
+            TrialState.LOST,
+            TrialState.CANCELLED,
+        } and self._may_try_again(record):
+            self._try_again(record.id)
+
+    def _may_try_again(self, record: TrialRecord) -> bool:
+        if record.state is TrialState.CANCELLED:
+            # Without a request, another driver was interrupted: carry its trial on.
+            return self._store.latest(record) not in self._tracker.unwanted
+        counter, limit = (
+            (self._losses, _LOSSES)
+            if record.state is TrialState.LOST
+            else (self._failures, self._spec.attempts)
+        )
+        counter[record.id] += 1
+        return counter[record.id] < limit
+
+    def _note_best(self, record: TrialRecord) -> None:
+        if record.score is None:
+            return
+        rank = record.rank(self._spec.direction)
+        if self._best is None or rank < self._best.rank(self._spec.direction):
+            self._best = record
+
+    @property
+    def total(self) -> int:
+        """The number of trials: those asked for now, and all that were begun before."""
+        return len(self._proposer) + self._outside
+
+    def progress(self) -> SearchProgress:
+        """The progress of the search."""
+        return SearchProgress(
+            self.total, self._store.ledger.counts(), self._tracker.queued, self._best
+        )

@@ -1,0 +1,1 @@
+"""Proposers: which configurations of a search are tried, and in which order."""

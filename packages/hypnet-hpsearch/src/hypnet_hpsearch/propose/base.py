@@ -1,0 +1,91 @@
+"""The contract of proposers: they determine the trials of a search."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from hypnet_hpsearch.spec.trials import PlannedTrial
+from hypnet_hpsearch.state.store import Store
+
+__all__ = ["Proposer"]
+
+
+class Proposer(ABC):
+    """The trials of a search: those that are known, and proposals for more.
+
+    Known trials have numbers, from 0. A proposer that knows all of its trials in
+    advance implements the abstract methods only. One that learns from results also
+    overrides `missing`, `follow`, `propose` and `verdict`, by which the driver keeps it
+    informed and asks for more trials when there is room to run them. A proposer keeps
+    no state on disk: it must be able to continue from the ledger of a search, which
+    other drivers write too.
+
+    Attributes:
+        remarks: Remarks about the search's conditions, for the user.
+    """
+
+    remarks: list[str]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of trials of the search, known or not."""
+
+    @abstractmethod
+    def order(self) -> Iterator[int]:
+        """The numbers of the known trials, in the order in which they are started."""
+
+    @abstractmethod
+    def ids(self) -> Iterator[tuple[int, str]]:
+        """The number and the id of each known trial, in the same order."""
+
+    @abstractmethod
+    def trial(self, number: int) -> PlannedTrial:
+        """The known trial with a number."""
+
+    @abstractmethod
+    def first(self) -> PlannedTrial:
+        """The first trial of a search that has no results yet."""
+
+    def missing(self) -> int:
+        """The number of trials that are not known yet."""
+        return 0
+
+    def follow(self, store: Store) -> list[tuple[int, str]]:
+        """Learn from the state of the search.
+
+        Args:
+            store: The search.
+
+        Returns:
+            The numbers and ids of the trials that have become known since the last
+            call.
+        """
+        del store
+        return []
+
+    def propose(self, store: Store) -> PlannedTrial | None:
+        """Propose a trial that was not known before.
+
+        Args:
+            store: The search.
+
+        Returns:
+            The trial, which is known from now on; `None` if there is none, or none
+            until another trial has ended.
+        """
+        del store
+        return None
+
+    def verdict(self, trial: str) -> tuple[int, float] | None:
+        """Decide whether a running trial should end early.
+
+        Args:
+            trial: The trial's id.
+
+        Returns:
+            The step and the value of its last report if it should end; `None` if it
+            should go on.
+        """
+        del trial
+        return None

@@ -1,0 +1,160 @@
+"""Trials that a sampler of Optuna proposes one by one, from the results so far.
+
+Needs the extra `optuna`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from hypnet_hpsearch.propose.base import Proposer
+from hypnet_hpsearch.propose.optuna.components import make_pruner, make_sampler, optuna
+from hypnet_hpsearch.propose.optuna.study import Study
+from hypnet_hpsearch.propose.seeded import seeded
+from hypnet_hpsearch.spec.grid import Cell
+from hypnet_hpsearch.spec.ranges import RangeSpec
+from hypnet_hpsearch.spec.space import Space
+from hypnet_hpsearch.spec.spec import SEED, SearchSpec
+from hypnet_hpsearch.spec.trials import PlannedTrial, TrialMaker
+from hypnet_hpsearch.state.store import Store
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+__all__ = ["OptunaProposer"]
+
+_PATIENCE = 100  # proposals in a row that are known already
+
+
+class OptunaProposer(Proposer):
+    """The trials of a search whose sampler learns from results.
+
+    Trials are numbered as they become known. The sampler runs in the driver's process;
+    after a restart, and beside other drivers, it is told everything that the ledger
+    holds. `remarks` stays empty, because the effect of conditions is not known in
+    advance.
+
+    Args:
+        spec: The search.
+
+    Attributes:
+        exhausted: Whether the sampler proposes only trials that have been run.
+
+    Raises:
+        ConfigError: The space, the sampler or the pruner is invalid.
+        RunError: Optuna is not installed, or the sampler cannot propose a trial.
+    """
+
+    def __init__(self, spec: SearchSpec) -> None:
+        self.remarks: list[str] = []
+        self.exhausted = False
+        self._spec = spec
+        self._space = Space.of(spec)
+        self._seeds = tuple(str(seed) for seed in spec.seeds)
+        keys = (*self._space.keys, *([SEED] if self._seeds else []))
+        self._maker = TrialMaker(spec, keys)
+        self._trials: dict[str, PlannedTrial] = {}
+        self._told = 0
+        self._study: Study | None = None
+        self._stuck: tuple[int, int] | None = None
+        # Refuse an impossible pruner or sampler here rather than in the middle of a
+        # run.
+        make_pruner(spec.pruner)
+        self.first()
+
+    def __len__(self) -> int:
+        limit = self._spec.max_trials or 0
+        return min(limit, len(self._trials)) if self.exhausted else limit
+
+    def order(self) -> Iterator[int]:
+        """The numbers of the trials that are known."""
+        return iter(range(min(len(self._trials), self._spec.max_trials or 0)))
+
+    def ids(self) -> Iterator[tuple[int, str]]:
+        """The number and the id of each trial that is known."""
+        return zip(self.order(), self._trials, strict=False)
+
+    def trial(self, number: int) -> PlannedTrial:
+        """The trial with a number."""
+        return next(islice(self._trials.values(), number, None))
+
+    def missing(self) -> int:
+        """The number of trials that are still to be proposed."""
+        return 0 if self.exhausted else max(0, len(self) - len(self._trials))
+
+    def follow(self, store: Store) -> list[tuple[int, str]]:
+        """Tell the study the news; the numbers and ids of trials that are new."""
+        if self._following(store).exhausted:
+            self.exhausted = True
+        told, self._told = self._told, len(self._trials)
+        return list(islice(enumerate(self._trials), told, None))
+
+    def propose(self, store: Store) -> PlannedTrial | None:
+        """Ask the sampler for a trial that was not known before."""
+        study = self._following(store)
+        trials = store.ledger.trials
+        # Those just proposed run too, but are in no ledger yet.
+        running = len(store.ledger.running) + len(self._trials) - len(trials)
+        now = (len(self._trials), running)
+        # A sampler that had no new proposal has none until another trial ends.
+        if not self.missing() or now == self._stuck:
+            return None
+        for _ in range(_PATIENCE):
+            number, cell = study.ask()
+            trial = self._planned(cell)
+            if trial.id not in self._trials:
+                self._trials[trial.id] = trial
+                study.begin(store, trial.id, number)
+                return trial
+            study.repeat(trial.id, trials.get(trial.id), number)
+        self._stuck = now
+        self.exhausted = not running
+        return None
+
+    def verdict(self, trial: str) -> tuple[int, float] | None:
+        """Ask the pruner about a running trial."""
+        if self._study is None or self._spec.pruner is None:
+            return None
+        return self._study.verdict(trial)
+
+    def first(self) -> PlannedTrial:
+        """The proposal of the sampler for a search without results."""
+        study = Study(
+            self._spec, self._space, optuna().storages.InMemoryStorage(), sampler=self._sampler(0)
+        )
+        return self._planned(study.ask()[1])
+
+    def _planned(self, cell: Cell) -> PlannedTrial:
+        return self._maker.trial((*cell, *self._seeds))
+
+    def _following(self, store: Store) -> Study:
+        """The study, brought up to date."""
+        if self._study is None:
+            self._study = Study(
+                self._spec,
+                self._space,
+                optuna().storages.InMemoryStorage(),
+                sampler=self._sampler(len(store.ledger.trials)),
+                pruner=make_pruner(self._spec.pruner),
+            )
+        self._study.follow(store)
+        for record in store.ledger.trials.values():
+            if record.options and record.id not in self._trials:
+                self._trials[record.id] = PlannedTrial(record.id, record.options)
+        return self._study
+
+    def _sampler(self, begun: int) -> BaseSampler:
+        """The sampler, with a seed that depends on how many trials were begun.
+
+        After a restart it must not draw the same random numbers again.
+        """
+        options = {"name": self._spec.sampler_name, **self._spec.sampler_options}
+        generator = seeded(f"{options.get('seed', 0)}:{begun}")
+        lists = {
+            key: domain
+            for key, domain in self._space.domains.items()
+            if not isinstance(domain, RangeSpec)
+        }
+        return make_sampler(options, seed=generator.getrandbits(31), lists=lists)

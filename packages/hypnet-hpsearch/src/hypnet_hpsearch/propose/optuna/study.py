@@ -1,0 +1,310 @@
+"""A search as a study of Optuna, rebuilt from the ledger and kept in step with it.
+
+Needs the extra `optuna`.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hypnet_core.errors import RunError
+from hypnet_hpsearch.propose.optuna.components import optuna
+from hypnet_hpsearch.spec.grid import Cell
+from hypnet_hpsearch.spec.ranges import RangeSpec
+from hypnet_hpsearch.spec.space import Domain, Space
+from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.spec.values import argument_text, text_of, value_of
+from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.state.store import Store
+from hypnet_hpsearch.text import error_in_one_line
+from hypnet_hpsearch.trial.files import REPORTS, RUN_METRICS
+from hypnet_hpsearch.trial.reports import Reports
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial, Trial
+
+__all__ = ["Study"]
+
+
+@dataclass
+class _Known:
+    """The study's knowledge of a trial: its latest attempt."""
+
+    attempt: int
+    number: int
+    reports: Reports
+    settled: bool = False
+    twins: list[int] = field(default_factory=list)
+
+
+class Study:
+    """The trials of a search as a study of Optuna.
+
+    The ledger is the source of truth, and the study is derived from it. A failed
+    attempt is a failed trial of the study; the next attempt is another one with the
+    same parameters.
+
+    Args:
+        spec: The search.
+        space: The space of its sampler.
+        storage: Storage of the study.
+        sampler: Proposes trials; may be `None` if nobody asks for proposals.
+        pruner: Ends trials early; may be `None` if nobody asks for verdicts.
+
+    Attributes:
+        exhausted: Whether the sampler has nothing more to propose.
+    """
+
+    def __init__(
+        self,
+        spec: SearchSpec,
+        space: Space,
+        storage: BaseStorage,
+        *,
+        sampler: BaseSampler | None = None,
+        pruner: BasePruner | None = None,
+    ) -> None:
+        self._spec, self._space, self._storage = spec, space, storage
+        self._study = optuna().create_study(
+            storage=storage,
+            study_name=spec.name,
+            direction=spec.direction,
+            sampler=sampler,
+            pruner=pruner,
+            load_if_exists=True,
+        )
+        self._id = storage.get_study_id_from_name(spec.name)
+        self._known: dict[str, _Known] = {}
+        self.exhausted = False
+
+    def ask(self) -> tuple[int, Cell]:
+        """Ask the sampler for a proposal.
+
+        Returns:
+            Its number in the study, and the configuration.
+
+        Raises:
+            RunError: The sampler fails, because it does not support such a space or a
+                package is missing.
+        """
+        try:
+            with _quiet():
+                trial = self._study.ask()
+                return trial.number, self._space.sample(partial(_suggested, trial))
+        except Exception as error:  # a sampler may raise anything
+            raise RunError(
+                f"the sampler {self._spec.sampler_name!r} cannot propose a trial:"
+                f" {error_in_one_line(error)}"
+            ) from error
+
+    def begin(self, store: Store, trial: str, number: int) -> None:
+        """A proposal has become a trial."""
+        self._known[trial] = _Known(1, number, self._reports(store, trial, 1))
+
+    def adopt(self, store: Store) -> None:
+        """Recognise the trials that an earlier process has written to the storage.
+
+        Raises:
+            KeyError: Another program has written them.
+        """
+        for frozen in self._study.get_trials(deepcopy=False):
+            trial, attempt = str(frozen.user_attrs["trial"]), int(frozen.user_attrs["attempt"])
+            reports = self._reports(store, trial, attempt)
+            self._known[trial] = _Known(
+                attempt, frozen.number, reports, settled=frozen.state.is_finished()
+            )
+
+    def repeat(self, trial: str, record: TrialRecord | None, number: int) -> None:
+        """Handle a proposal that equals an existing trial and shares its result."""
+        known = self._known.get(trial)
+        if known is not None and not known.settled:
+            known.twins.append(number)
+        elif record is not None:
+            self._settle(record, number)
+
+    def follow(self, store: Store) -> None:
+        """Bring the study in step with the ledger."""
+        for record in store.ledger.trials.values():
+            known = self._known.get(record.id)
+            if known is not None and known.settled and known.attempt == record.attempt:
+                continue
+            if known is None or known.attempt < record.attempt:
+                if known is not None and not known.settled:
+                    self._tell(known.number, state=optuna().trial.TrialState.FAIL)
+                known = self._joined(store, record, known)
+            if known is not None:
+                self._take_reports(known)
+                if record.state is not TrialState.RUNNING:
+                    self._end(record, known)
+
+    def _joined(self, store: Store, record: TrialRecord, before: _Known | None) -> _Known | None:
+        """Add a trial that another process has begun, or another attempt."""
+        parameters = self._parameters(record.options)
+        if parameters is None:
+            return None
+        for attempt in range(1 if before is None else before.attempt + 1, record.attempt + 1):
+            latest = attempt == record.attempt
+            self._add(record.id, attempt, parameters, "RUNNING" if latest else "FAIL")
+        number = self._storage.get_n_trials(self._id) - 1
+        twins = [] if before is None else before.twins
+        self._known[record.id] = _Known(
+            record.attempt, number, self._reports(store, record.id, record.attempt), twins=twins
+        )
+        return self._known[record.id]
+
+    def _add(
+        self, trial: str, attempt: int, parameters: Mapping[str, tuple[Any, Any]], state: str
+    ) -> None:
+        template = optuna().trial.create_trial(
+            state=optuna().trial.TrialState[state],
+            params={name: value for name, (value, _) in parameters.items()},
+            distributions={name: distribution for name, (_, distribution) in parameters.items()},
+            user_attrs={"trial": trial, "attempt": attempt},
+        )
+        self._study.add_trial(template)
+
+    def _parameters(self, options: Mapping[str, Any]) -> dict[str, tuple[Any, Any]] | None:
+        """The parameters of a trial with these options; `None` if there are none.
+
+        The search may have had another space when the trial was begun.
+        """
+        distributions = optuna().distributions
+        found: dict[str, tuple[Any, Any]] = {}
+
+        def choose(name: str, domain: Domain) -> str:
+            value = options[name.partition(" ")[0]]
+            text = text_of(value, name)
+            if not isinstance(domain, RangeSpec):
+                labels = _labels(domain)
+                found[name] = (
+                    labels[domain.index(text)],
+                    distributions.CategoricalDistribution(labels),
+                )
+                return text
+            kind = (
+                distributions.IntDistribution if domain.integer else distributions.FloatDistribution
+            )
+            keywords = {"step": domain.step} if domain.step is not None else {}
+            found[name] = value, kind(domain.low, domain.high, log=domain.log, **keywords)
+            return text
+
+        try:
+            with _quiet():
+                cell = self._space.sample(choose)
+        except (KeyError, ValueError):
+            return None
+        same = all(
+            text_of(options.get(key), key) == text
+            for key, text in zip(self._space.keys, cell, strict=True)
+        )
+        return found if same and _fits(found) else None
+
+    def _reports(self, store: Store, trial: str, attempt: int) -> Reports:
+        run = store.attempt(trial, attempt).run
+        if self._spec.command:
+            return Reports(run / REPORTS)
+        return Reports(run / RUN_METRICS, self._spec.report or self._spec.metric)
+
+    def _take_reports(self, known: _Known) -> None:
+        news = known.reports.news()
+        if news:
+            identity = self._storage.get_trial_id_from_study_id_trial_number(self._id, known.number)
+            for step, value in news:
+                self._storage.set_trial_intermediate_value(identity, step, value)
+
+    def _end(self, record: TrialRecord, known: _Known) -> None:
+        known.settled = True
+        for number in (known.number, *known.twins):
+            self._settle(record, number)
+        known.twins = []
+
+    def _settle(self, record: TrialRecord, number: int) -> None:
+        states = optuna().trial.TrialState
+        if (
+            record.state is TrialState.DONE
+            and record.metric is not None
+            and not math.isnan(record.metric)
+        ):
+            self._tell(number, values=record.metric)
+        elif record.state is TrialState.PRUNED:
+            self._tell(number, state=states.PRUNED)
+        else:
+            self._tell(number, state=states.FAIL)
+
+    def _tell(self, number: int, **outcome: Any) -> None:
+        try:
+            with _quiet():
+                self._study.tell(number, **outcome, skip_if_finished=True)
+        except RuntimeError:
+            # A sampler that has covered its whole space tries to stop the study, which
+            # Optuna allows only within `optimize`.
+            self.exhausted = True
+
+    def verdict(self, trial: str) -> tuple[int, float] | None:
+        """Ask the pruner about a running trial.
+
+        Returns:
+            The step and the value of the trial's last report if it should end; `None`
+            if it should go on.
+        """
+        known = self._known.get(trial)
+        if known is None or known.settled:
+            return None
+        self._take_reports(known)
+        frozen = self._frozen(known.number)
+        step = frozen.last_step
+        if step is None:
+            return None
+        with _quiet():
+            ends = self._study.pruner.prune(self._study, frozen)
+        return (step, frozen.intermediate_values[step]) if ends else None
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._storage.get_trial(
+            self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+        )
+
+
+def _fits(parameters: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Whether each value lies in its distribution."""
+    try:
+        optuna().trial.create_trial(
+            value=0.0,
+            params={name: value for name, (value, _) in parameters.items()},
+            distributions={name: distribution for name, (_, distribution) in parameters.items()},
+        )
+    except ValueError:
+        return False
+    return True
+
+
+def _suggested(trial: Trial, name: str, domain: Domain) -> str:
+    if not isinstance(domain, RangeSpec):
+        labels = _labels(domain)
+        return domain[labels.index(trial.suggest_categorical(name, labels))]
+    suggest: Any = trial.suggest_int if domain.integer else trial.suggest_float
+    step = {} if domain.step is None else {"step": domain.step}
+    return text_of(suggest(name, domain.low, domain.high, log=domain.log, **step), name)
+
+
+def _labels(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Optuna's names of values: their text, or their JSON if that is ambiguous."""
+    plain = tuple(argument_text(value_of(text)) for text in texts)
+    return plain if len(set(plain)) == len(plain) else texts
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Suppress Optuna's warnings, which are about its own defaults."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,1 @@
+"""Results of a search: tables, exports, plots and summaries over seeds."""

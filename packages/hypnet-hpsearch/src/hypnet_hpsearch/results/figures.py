@@ -1,0 +1,216 @@
+"""Figures of a search, drawn with matplotlib."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hypnet_hpsearch.results.axes import (
+    Axis,
+    heights,
+    is_wide,
+    marks,
+    metric_scale,
+    option_scale,
+    short,
+)
+from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+
+__all__ = ["best_of_records", "best_so_far_figure", "options_figure", "parallel_figure"]
+
+_MOST_PANELS = 24
+_MANY = 2000  # from here on a bitmap in an SVG is smaller than the marks it replaces
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure as Canvas
+
+    return Canvas(figsize=(width, height), layout="constrained")
+
+
+def _title(spec: SearchSpec, count: int, left_out: int) -> str:
+    text = f"{short(spec.name)}: {count} trial{'s' * (count != 1)}"
+    return f"{text}, and {left_out} without a number" if left_out else text
+
+
+def _points(
+    axes: Axes, places: Sequence[float], records: Sequence[TrialRecord], best: TrialRecord
+) -> None:
+    """Mark each trial, and the best one."""
+    for state, marker, label in (
+        (TrialState.DONE, "o", "done"),
+        (TrialState.PRUNED, "x", "pruned"),
+    ):
+        chosen = [number for number, record in enumerate(records) if record.state is state]
+        if chosen:
+            x, y = (
+                [places[number] for number in chosen],
+                [records[number].metric or 0.0 for number in chosen],
+            )
+            colour = "tab:blue" if state is TrialState.DONE else "tab:gray"
+            axes.scatter(
+                x,
+                y,
+                s=18,
+                alpha=0.7,
+                marker=marker,
+                color=colour,
+                linewidths=1,
+                label=label,
+                rasterized=len(records) > _MANY,
+            )
+    place = places[records.index(best)]
+    axes.scatter(
+        [place],
+        [best.metric or 0.0],
+        s=90,
+        facecolors="none",
+        edgecolors="tab:red",
+        linewidths=1.8,
+        label="best",
+    )
+
+
+def best_of_records(spec: SearchSpec, records: Sequence[TrialRecord]) -> TrialRecord:
+    """The best of some trials, at least one of which has a score."""
+    return min(
+        (record for record in records if record.score is not None),
+        key=lambda record: record.rank(spec.direction),
+    )
+
+
+def options_figure(
+    spec: SearchSpec, axes: Sequence[Axis], records: Sequence[TrialRecord], left_out: int
+) -> Figure:
+    """One panel for each option, with the metric against its values."""
+    shown = axes[:_MOST_PANELS]
+    columns = min(4, len(shown)) if len(shown) != 4 else 2
+    rows = -(-len(shown) // columns)
+    figure = _figure(max(5.0, 3.6 * columns), max(3.6, 3.0 * rows))
+    best = best_of_records(spec, records)
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
+    for axis, panel in zip(shown, panels, strict=False):
+        _points(panel, axis.places, records, best)
+        metric_scale(panel, records)
+        option_scale(panel, axis)
+        panel.set_xlabel(short(axis.name))
+        panel.grid(alpha=0.25)
+    for number, panel in enumerate(figure.axes):
+        if number >= len(shown):
+            panel.set_visible(False)
+        elif number % columns == 0:
+            panel.set_ylabel(short(spec.metric))
+    figure.axes[0].legend(fontsize="small")
+    left = f" (the first {len(shown)} of {len(axes)} options)" if len(shown) < len(axes) else ""
+    figure.suptitle(_title(spec, len(records), left_out) + left)
+    return figure
+
+
+def parallel_figure(
+    spec: SearchSpec, axes: Sequence[Axis], records: Sequence[TrialRecord], left_out: int
+) -> Figure:
+    """Parallel coordinates: one line for each trial through its options to its metric.
+
+    The best trials are drawn last, in the brightest colours.
+    """
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm, Normalize
+
+    metrics = [record.metric or 0.0 for record in records]
+    wide = is_wide(metrics)
+    everything = [*axes[:_MOST_PANELS], Axis(spec.metric, metrics, log=wide)]
+    figure = _figure(max(6.0, 1.5 * len(everything) + 1), 4.5)
+    panel = figure.subplots()
+    low, high = min(metrics), max(metrics)
+    norm = (LogNorm if wide else Normalize)(low, high if high > low else low + 1)
+    colours = colormaps["viridis" if spec.direction == "maximize" else "viridis_r"]
+    panel.add_collection(
+        _lines(spec, everything, records, [colours(norm(metric)) for metric in metrics])
+    )
+    _parallel_axes(panel, everything)
+    figure.colorbar(ScalarMappable(norm, colours), ax=panel, label=short(spec.metric))
+    panel.set_title(_title(spec, len(records), left_out))
+    return figure
+
+
+def _lines(
+    spec: SearchSpec, axes: Sequence[Axis], records: Sequence[TrialRecord], colours: Sequence[Any]
+) -> LineCollection:
+    """One line for each trial, the best last."""
+    from matplotlib.collections import LineCollection as Lines
+
+    sign = 1 if spec.direction == "maximize" else -1
+    order = sorted(range(len(records)), key=lambda number: sign * (records[number].metric or 0.0))
+    places = [heights(axis) for axis in axes]
+    return Lines(
+        [list(enumerate(place[number] for place in places)) for number in order],
+        colors=[colours[number] for number in order],
+        linestyles=["-" if records[number].state is TrialState.DONE else ":" for number in order],
+        linewidths=1.6 if len(records) < 100 else 0.8,
+        alpha=0.75,
+        rasterized=len(records) > _MANY,
+    )
+
+
+def _parallel_axes(panel: Axes, axes: Sequence[Axis]) -> None:
+    """Draw parallel axes with their marks."""
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
+    where: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "va": "center"}
+    for place, axis in enumerate(axes):
+        panel.axvline(place, color="black", linewidth=0.8)
+        for height, text in marks(axis):
+            panel.annotate(text, (place, height), (-4, 0), fontsize=7, bbox=box, **where)
+    panel.set_xticks(range(len(axes)), [short(axis.name) for axis in axes])
+    panel.set_xlim(-0.35, len(axes) - 0.9)
+    panel.set_ylim(-0.05, 1.05)
+    panel.set_yticks([])
+    for side in panel.spines.values():
+        side.set_visible(False)
+
+
+def best_so_far_figure(spec: SearchSpec, records: Sequence[TrialRecord], left_out: int) -> Figure:
+    """All results in the order in which they came, and the best of them so far."""
+    from matplotlib.ticker import MaxNLocator
+
+    ordered = sorted(records, key=lambda record: record.ended or 0.0)
+    choose = max if spec.direction == "maximize" else min
+    figure = _figure(7.0, 4.2)
+    panel = figure.subplots()
+    _points(
+        panel,
+        [float(number) for number in range(1, len(ordered) + 1)],
+        ordered,
+        best_of_records(spec, records),
+    )
+    best: list[float] = []
+    for record in ordered:
+        best.append(
+            choose(
+                [*best[-1:], *([] if record.score is None else [record.score])], default=math.nan
+            )
+        )
+    panel.step(
+        range(1, len(best) + 1),
+        best,
+        where="post",
+        color="tab:red",
+        linewidth=1.4,
+        label="best so far",
+    )
+    metric_scale(panel, ordered)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.set_xlim(0.5, len(ordered) + 0.5)
+    panel.set_xlabel("finished trials")
+    panel.set_ylabel(short(spec.metric))
+    panel.set_title(_title(spec, len(records), left_out))
+    panel.grid(alpha=0.25)
+    panel.legend(fontsize="small")
+    return figure

@@ -1,0 +1,223 @@
+"""The table of results, best first, and the CSV file that holds it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from hypnet_core.errors import RunError
+from hypnet_core.runs import write_atomic
+from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.spec.values import argument_text
+from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.state.store import Store
+
+__all__ = ["ResultsFile", "SearchStatus", "TrialResult", "best_of", "results_of", "status_of"]
+
+
+class TrialResult(BaseModel):
+    """One trial of a search, as tables and `--json` show it.
+
+    Attributes:
+        trial: The trial's id.
+        state: `running`, `done`, `pruned`, `failed`, `lost` or `cancelled`.
+        metric: Its result; `None` if there is none.
+        options: All options.
+        seconds: How long its latest attempt ran.
+        attempt: Number of the latest attempt.
+        reason: Why it failed, or a remark about its result.
+        directory: The directory that the latest attempt wrote to.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    trial: str
+    state: TrialState
+    metric: float | None
+    options: dict[str, Any]
+    seconds: float | None
+    attempt: int
+    reason: str | None
+    directory: str
+
+
+class SearchStatus(BaseModel):
+    """The status of a search: how many trials are in each state, and the best one.
+
+    Attributes:
+        name: Name of the search.
+        directory: Its directory.
+        metric: The metric that rates a trial.
+        direction: `maximize` or `minimize`.
+        total: Number of trials.
+        done: Trials that have a result.
+        without_number: Those among them whose metric is NaN or infinite.
+        pruned: Trials that a pruner has ended early.
+        running: Trials that a driver has claimed.
+        failed: Trials whose latest attempt failed.
+        lost: Trials whose latest attempt vanished.
+        cancelled: Trials whose latest attempt was ended on request.
+        missing: Trials that were never begun.
+        best: The best trial that is done.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    name: str
+    directory: str
+    metric: str
+    direction: str
+    total: int
+    done: int
+    without_number: int
+    pruned: int
+    running: int
+    failed: int
+    lost: int
+    cancelled: int
+    missing: int
+    best: TrialResult | None
+
+
+def results_of(store: Store, spec: SearchSpec) -> list[TrialResult]:
+    """All trials that were ever begun.
+
+    Those with a score come first, best on top, then the others by state.
+    """
+    states = list(TrialState)
+
+    def rank(record: TrialRecord) -> tuple[int, float, str]:
+        if record.score is not None:
+            return 0, *record.rank(spec.direction)
+        return (
+            1 + (states.index(record.state) if record.state is not TrialState.DONE else 0),
+            0.0,
+            record.id,
+        )
+
+    return [_result(store, record) for record in sorted(store.ledger.trials.values(), key=rank)]
+
+
+def _result(store: Store, record: TrialRecord) -> TrialResult:
+    # Without validation, which would take seconds for a million trials.
+    return TrialResult.model_construct(
+        trial=record.id,
+        state=record.state,
+        metric=record.metric,
+        options=record.options,
+        seconds=record.seconds,
+        attempt=record.attempt,
+        reason=record.reason,
+        directory=str(store.latest(record).run),
+    )
+
+
+def best_of(results: Sequence[TrialResult], directory: Path) -> TrialResult:
+    """The best of some results that are in order.
+
+    Raises:
+        RunError: None of them has a finite metric.
+    """
+    best = next(iter(results), None)
+    if best is None or best.metric is None or not math.isfinite(best.metric):
+        raise RunError(f"{directory}: no trial has a number for a result yet")
+    return best
+
+
+def status_of(store: Store, spec: SearchSpec) -> SearchStatus:
+    """The status of a search, as of the store's latest refresh."""
+    records = store.ledger.trials.values()
+    counts = store.ledger.counts()
+    with_score = (record for record in records if record.score is not None)
+    best = min(with_score, key=lambda record: record.rank(spec.direction), default=None)
+    return SearchStatus(
+        name=spec.name,
+        directory=str(store.directory),
+        metric=spec.metric,
+        direction=spec.direction,
+        total=store.header["trials"],
+        without_number=counts[TrialState.DONE]
+        - sum(record.score is not None for record in records),
+        missing=max(0, store.header["trials"] - len(records)),
+        best=None if best is None else _result(store, best),
+        **{state.value: count for state, count in counts.items()},
+    )
+
+
+class ResultsFile:
+    """Keeps `results.csv` up to date: best trial first, one column for each option.
+
+    It is written at most once a second, and less often if writing takes long.
+
+    Args:
+        store: The search's directory.
+        spec: The search.
+
+    Attributes:
+        path: The file.
+        outdated: Whether anything has changed since it was written.
+    """
+
+    def __init__(self, store: Store, spec: SearchSpec) -> None:
+        self.path: Path = store.directory / "results.csv"
+        self.outdated = False
+        self._store, self._spec = store, spec
+        self._next = 0.0
+
+    def update(self) -> None:
+        """Write the file if it is outdated, unless it was written just now."""
+        if self.outdated and time.monotonic() >= self._next:
+            self.write()
+
+    def write(self) -> None:
+        """Write the file.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        started = time.monotonic()
+        ended = [
+            result
+            for result in results_of(self._store, self._spec)
+            if result.state is not TrialState.RUNNING
+        ]
+        write_atomic(self.path, as_csv(ended, self._spec.searched))
+        self.outdated = False
+        # A million rows take long to write, so spend at most 5 % of the time on it.
+        now = time.monotonic()
+        self._next = now + max(1.0, 20 * (now - started))
+
+
+def as_csv(results: Iterable[TrialResult], options: Sequence[str]) -> str:
+    """Results as CSV, with a header."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["trial", "state", "metric", *options, "seconds", "attempt", "reason", "directory"]
+    )
+    for result in results:
+        chosen = [
+            argument_text(result.options[key]) if key in result.options else "" for key in options
+        ]
+        metric = "" if result.metric is None else repr(result.metric)
+        seconds = "" if result.seconds is None else f"{result.seconds:.3f}"
+        writer.writerow(
+            [
+                result.trial,
+                result.state.value,
+                metric,
+                *chosen,
+                seconds,
+                result.attempt,
+                result.reason or "",
+                result.directory,
+            ]
+        )
+    return text.getvalue()

@@ -1,0 +1,1 @@
+"""Schedulers of batch systems: Slurm and LSF."""

@@ -1,0 +1,1 @@
+"""The scheduler of this machine, and the launcher process that starts its jobs."""

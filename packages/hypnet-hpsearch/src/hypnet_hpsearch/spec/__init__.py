@@ -1,0 +1,1 @@
+"""Descriptions of searches: their fields, options, grids and ranges."""

@@ -1,0 +1,262 @@
+"""The description of a search, read from a TOML or YAML file or made in Python."""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PositiveInt, ValidationError, model_validator
+
+from hypnet_core.errors import ConfigError, did_you_mean
+from hypnet_core.plugins import error_from
+from hypnet_hpsearch.spec.fields import (
+    ComponentField,
+    GridCondition,
+    GridField,
+    OptionsField,
+    RangesField,
+    Resources,
+    SeedsField,
+    SpecPart,
+)
+from hypnet_hpsearch.spec.values import text_of
+
+__all__ = ["RESERVED", "SEED", "SearchSpec", "Style"]
+
+Style = Literal["--key=value", "--key value", "key=value"]
+"""How an external command takes its options."""
+
+SEED = "seed"
+"""The option that holds a trial's seed."""
+
+RESERVED = frozenset({"options", "out"})
+"""Placeholders in a command that do not name an option."""
+
+_OF_COMMANDS = {"command", "style", "summary", "parser"}
+_IDENTITY = {"experiment", *_OF_COMMANDS, "metric", "direction", "base", "grid", "conditions"}
+_SAMPLERS = {"grid": (), "random": ("seed",)}  # our own, and their options
+
+
+class SearchSpec(SpecPart):
+    """A search: what is run, over which options, and what counts as good.
+
+    A trial runs either an `experiment` or a `command`. Options have dotted names; in a
+    file, nested tables mean the same. The fields that determine the trials and the
+    meaning of their results are the search's identity: the target, `base`, `grid`,
+    `ranges`, `conditions`, whether there are seeds, the sampler, `metric` and
+    `direction`. They cannot change once the search has begun; all others can.
+
+    Attributes:
+        name: Name of the search; its directory is `searches/NAME` unless another is
+            given.
+        experiment: Name of a registered experiment, which is run as `hypnet run` does.
+        command: An external program as a list of arguments; no shell is involved.
+            `{options}`, as an argument of its own, stands for all options; `{KEY}`
+            inside an argument for the value of one option, which `{options}` then
+            leaves out; `{out}` for the directory that the trial may write to, which is
+            also in the environment variable `HYPNET_TRIAL_DIR`. `{{` is a literal `{`.
+        style: How `{options}` are written for a command. In the styles with dashes,
+            true is written as the bare `--key`, and false is left out.
+        summary: File in the trial's directory that the command writes its results to.
+        parser: Reader of the summary: `json` (an object), `lines` (of a key and a
+            value), or a function as `package.module:function`, which takes the file's
+            path and returns a mapping; its module may lie in the working directory.
+        metric: The entry of the summary that rates a trial; dots lead into tables.
+        direction: Whether a large metric is good (`maximize`) or a small one
+            (`minimize`).
+        base: Options that all trials share.
+        grid: For each option the values to search.
+        ranges: For each option a range of numbers to draw from, in addition to the
+            lists of the grid.
+        conditions: Exceptions from the grid, in the order in which they apply.
+        sampler: How configurations are chosen: `grid` runs all of them; `random` draws
+            `max_trials` of them, with the `seed` that may be given beside the `name`;
+            any sampler of Optuna by name, such as `TPESampler` or `tpe`, with its
+            options beside. The default is `random` if there are ranges, and `grid`
+            otherwise.
+        pruner: The pruner of Optuna that ends trials early, by name, with its options
+            beside; needs a sampler of Optuna.
+        report: For an experiment, the entry of its `metrics.jsonl` that the pruner
+            sees; the metric's name by default.
+        seeds: Seeds to run each configuration with, as the option `seed`: a list, or
+            how many (0, 1, …). Without any, no seed is passed.
+        max_trials: Run at most this many trials. Required by every sampler but `grid`.
+        order: `fixed`, as in nested loops of which the last is the innermost, or
+            `shuffled`.
+        order_seed: Seed of the `shuffled` order.
+        attempts: How often a trial is tried before it counts as failed, each time that
+            the search is started.
+        resources: Resources of one trial.
+        scheduler: Name of the scheduler, or a table with its `name` and its options.
+        cwd: Working directory of the trials, relative to the directory of the search
+            file, which is the default.
+
+    Example:
+        >>> spec = SearchSpec(
+        ...     name="lr",
+        ...     command=["python", "sim.py", "{options}"],
+        ...     grid={"lr": [0.1, 1.0]},
+        ...     metric="loss",
+        ...     direction="minimize",
+        ... )
+        >>> spec.resources.cpus, spec.scheduler
+        (1, {'name': 'local'})
+    """
+
+    name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$", max_length=100)]
+    experiment: str | None = None
+    command: tuple[str, ...] | None = None
+    style: Style = "--key=value"
+    summary: str = "summary.json"
+    parser: Annotated[
+        str, Field(pattern=r"^(json|lines|[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*)$")
+    ] = "json"
+    metric: Annotated[str, Field(min_length=1)]
+    direction: Literal["maximize", "minimize"]
+    base: OptionsField = Field(default_factory=dict)
+    grid: GridField = Field(default_factory=dict)
+    ranges: RangesField = Field(default_factory=dict)
+    conditions: tuple[GridCondition, ...] = ()
+    sampler: ComponentField | None = None
+    pruner: ComponentField | None = None
+    report: Annotated[str, Field(min_length=1)] | None = None
+    seeds: SeedsField = ()
+    max_trials: PositiveInt | None = None
+    order: Literal["fixed", "shuffled"] = "fixed"
+    order_seed: int = 0
+    attempts: PositiveInt = 1
+    resources: Resources = Field(default_factory=Resources)
+    scheduler: ComponentField = Field(default_factory=lambda: {"name": "local"})
+    cwd: Path = Field(default_factory=Path.cwd)
+
+    def __init__(self, /, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise error_from(error, type(self), data) from None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        self._check_target()
+        self._check_options()
+        self._check_sampler()
+        return self
+
+    def _check_target(self) -> None:
+        if (self.experiment is None) == (not self.command):
+            raise ConfigError(
+                "a search needs either an 'experiment' or a 'command'"
+                + ", not both" * (self.experiment is not None)
+            )
+        if self.report is not None and self.command:
+            raise ConfigError(
+                "'report' is for experiments; a command writes its intermediate results to"
+                " reports.jsonl"
+            )
+
+    def _check_options(self) -> None:
+        if not self.searched:
+            raise ConfigError(
+                "the grid is empty and there are no seeds: there is nothing to search"
+            )
+        for one, other in (("base", "grid"), ("base", "ranges"), ("grid", "ranges")):
+            twice = getattr(self, one).keys() & getattr(self, other).keys()
+            if twice:
+                raise ConfigError(f"{min(twice)!r} is both in '{one}' and in '{other}'")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError("a seed is listed twice")
+        options = {*self.base, *self.grid, *self.ranges}
+        if self.seeds and SEED in options:
+            raise ConfigError("'seed' is both an option and given by 'seeds'")
+        if self.command and RESERVED & options:
+            raise ConfigError(
+                f"an option cannot be called {min(RESERVED & options)!r}: that is a placeholder in"
+                " commands"
+            )
+        for key, value in self.base.items():
+            text_of(value, f"base: {key!r}")
+
+    def _check_sampler(self) -> None:
+        name = self.sampler_name
+        if name == "grid" and self.ranges:
+            raise ConfigError(
+                "a range cannot be searched exhaustively: the sampler must be 'random' or one of"
+                " Optuna, such as 'tpe'"
+            )
+        if name != "grid" and self.max_trials is None:
+            raise ConfigError(f"the sampler {name!r} needs 'max_trials'")
+        if name in _SAMPLERS:
+            self._check_our_sampler(name)
+        elif len(self.seeds) > 1:
+            raise ConfigError(
+                "a sampler of Optuna runs each configuration once: give one seed, and run the best"
+                " trial with more seeds afterwards: `hypnet search seeds`"
+            )
+        elif self.order != "fixed":
+            raise ConfigError("the sampler determines the order of trials: leave out 'order'")
+
+    def _check_our_sampler(self, name: str) -> None:
+        options = self.sampler_options
+        unknown = sorted(options.keys() - {*_SAMPLERS[name]})
+        if unknown:
+            raise ConfigError(
+                f"sampler: {name!r} has no option"
+                f" {unknown[0]!r}{did_you_mean(unknown[0], _SAMPLERS[name])}"
+            )
+        if not isinstance(options.get("seed", 0), int):
+            raise ConfigError(f"sampler: the seed must be an integer, is {options['seed']!r}")
+        if self.pruner is not None:
+            raise ConfigError(
+                "a pruner needs a sampler of Optuna, such as 'TPESampler' or 'RandomSampler'"
+            )
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """The options in which trials may differ."""
+        return (*self.grid, *self.ranges, *([SEED] if self.seeds else []))
+
+    @property
+    def sampler_name(self) -> str:
+        """`grid`, `random`, or the name of a sampler of Optuna as it was written."""
+        if self.sampler is None:
+            return "random" if self.ranges else "grid"
+        name = self.sampler.get("name")
+        if not isinstance(name, str):
+            raise ConfigError("'sampler' has no 'name'")
+        return name
+
+    @property
+    def sampler_options(self) -> dict[str, Any]:
+        """The sampler's options."""
+        return {key: value for key, value in (self.sampler or {}).items() if key != "name"}
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the sampler learns, so that trials are not known in advance."""
+        return self.sampler_name not in _SAMPLERS
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that determine trials and their meaning, as JSON values."""
+        everything = self.model_dump(mode="json", include=_IDENTITY) | {"seeds": bool(self.seeds)}
+        # Fields that came later are left out where they say nothing, so that searches
+        # begun before keep their fingerprints.
+        if self.ranges:
+            everything["ranges"] = self.model_dump(mode="json", include={"ranges"})["ranges"]
+        if self.adapts:
+            everything["sampler"] = "optuna"
+        elif self.sampler_name == "random":
+            everything["sampler"] = {"seed": 0, **self.sampler_options, "name": "random"}
+        return (
+            everything
+            if self.command
+            else {key: value for key, value in everything.items() if key not in _OF_COMMANDS}
+        )
+
+    def fingerprint(self) -> str:
+        """Hash of the identity."""
+        return blake2b(
+            json.dumps(self.identity(), sort_keys=True).encode(errors="surrogatepass"),
+            digest_size=16,
+        ).hexdigest()

@@ -1,0 +1,219 @@
+"""The directory of one attempt at a trial, `trials/ID/NUMBER/`.
+
+Its files are the source of truth. `attempt.json` says what to run; the process that
+runs it holds a lock on that file; `result.json` is written once, atomically, and never
+changed. It comes from the attempt's own process, or from a driver that found that
+process dead. `pruned.json` exists if a pruner gave the attempt up before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from hypnet_core.errors import RunError
+from hypnet_hpsearch.spec.command import command_line
+from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.trial.files import (
+    ATTEMPT,
+    DIRECTORY_VARIABLE,
+    ERRORS,
+    OUTPUT,
+    PRUNED,
+    RESULT,
+    RUN,
+    RUN_SUMMARY,
+    last_line,
+    take_lock,
+    write_once,
+)
+from hypnet_hpsearch.trial.records import AttemptRecord, ResultRecord, json_number
+
+__all__ = ["Attempt", "AttemptRecord", "ResultRecord", "attempt_record"]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a trial.
+
+    Attributes:
+        trials: The directory of all trials.
+        trial: The trial's id.
+        number: 1 for the first attempt at this trial.
+    """
+
+    trials: Path
+    trial: str
+    number: int
+
+    @property
+    def path(self) -> Path:
+        """Its directory."""
+        return self.trials / self.trial / str(self.number)
+
+    @property
+    def run(self) -> Path:
+        """The directory that the trial may write to."""
+        return self.path / RUN
+
+    @property
+    def output(self) -> Path:
+        """The file with the trial's output."""
+        return self.path / OUTPUT
+
+    @property
+    def errors(self) -> Path:
+        """The file with the trial's error output."""
+        return self.path / ERRORS
+
+    def create(self, record: AttemptRecord) -> bool:
+        """Create the directory and `attempt.json`.
+
+        Returns:
+            Whether this call created it; `False` if it existed before.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir()  # of two drivers only one succeeds
+            self.path.joinpath(ATTEMPT).write_text(json.dumps(record), encoding="utf-8")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise RunError(f"cannot write {self.path}: {error.strerror}") from None
+        return True
+
+    def options(self) -> dict[str, Any] | None:
+        """The trial's options in `attempt.json`; `None` if it is unreadable."""
+        return (_read(self.path / ATTEMPT) or {}).get("options")
+
+    def result(self) -> ResultRecord | None:
+        """The outcome, or `None` if there is none yet.
+
+        The state of an attempt that ended because it was pruned is `pruned`.
+        """
+        found = cast("ResultRecord | None", _read(self.path / RESULT))
+        if found is None or found.get("state") == "done":
+            return found
+        return self._with_pruning(found)
+
+    def prune(self, step: int, value: float) -> None:
+        """Record that a pruner has given the attempt up; the caller then ends its job.
+
+        Args:
+            step: Step of its last report.
+            value: Value of its last report, which becomes its metric.
+
+        Raises:
+            RunError: That cannot be written.
+        """
+        text = json.dumps({"step": step, "value": json_number(value)})
+        try:
+            write_once(self.path / PRUNED, text)
+        except OSError as error:
+            raise RunError(f"cannot write {self.path / PRUNED}: {error.strerror}") from None
+
+    def _with_pruning(self, result: ResultRecord) -> ResultRecord:
+        """The result of an attempt that is not done, which a pruner may have ended."""
+        marker = _read(self.path / PRUNED)
+        if marker is None:
+            return result
+        reason = f"pruned at step {marker.get('step')}"
+        return {**result, "state": "pruned", "metric": marker.get("value"), "reason": reason}
+
+    def is_alive(self) -> bool:
+        """Whether its process, or a process that it started, is alive."""
+        try:
+            lock = take_lock(self.path)
+        except OSError:
+            return False
+        if lock is not None:
+            os.close(lock)
+        return lock is None
+
+    def conclude(self, otherwise: str) -> ResultRecord | None:
+        """The outcome; an attempt that died without one is given up as `lost`.
+
+        Args:
+            otherwise: Reason for giving it up.
+
+        Returns:
+            The outcome, or `None` if the attempt is alive.
+
+        Raises:
+            RunError: The attempt was to be given up, but that cannot be written.
+        """
+        found = self.result()
+        if found is not None:
+            return found
+        try:
+            lock = take_lock(self.path)
+        except FileNotFoundError:  # its driver died before it wrote attempt.json
+            return self._give_up(otherwise)
+        except OSError as error:
+            raise RunError(f"cannot lock {self.path / ATTEMPT}: {error.strerror}") from None
+        if lock is None:
+            return None
+        try:
+            # The process may have written its result just before it released the lock.
+            return self.result() or self._give_up(otherwise)
+        finally:
+            os.close(lock)
+
+    def _give_up(self, why: str) -> ResultRecord:
+        said = last_line(self.errors)
+        result: ResultRecord = {
+            "trial": self.trial,
+            "attempt": self.number,
+            "state": "lost",
+            "metric": None,
+            "reason": f"{why}: {said}" if said else why,
+            "ended": time.time(),
+        }
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            mine = write_once(self.path / RESULT, json.dumps(result))
+        except OSError as error:
+            raise RunError(f"cannot write {self.path / RESULT}: {error.strerror}") from None
+        if mine:
+            return self._with_pruning(result)
+        return self.result() or {**result, "reason": "its result.json is damaged"}
+
+
+def attempt_record(spec: SearchSpec, options: Mapping[str, Any], attempt: Attempt) -> AttemptRecord:
+    """The content of an attempt's `attempt.json`.
+
+    Args:
+        spec: The search.
+        options: All options of the trial.
+        attempt: The attempt.
+    """
+    return {
+        "trial": attempt.trial,
+        "attempt": attempt.number,
+        "options": options,
+        "argv": command_line(spec, options, attempt.run),
+        "cwd": str(spec.cwd),
+        "env": {DIRECTORY_VARIABLE: str(attempt.run)},
+        "summary": str(attempt.run / (spec.summary if spec.command else RUN_SUMMARY)),
+        "metric": spec.metric,
+        "parser": spec.parser if spec.command else "json",
+    }
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; `None` if the file is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,4 @@
+"""The process around one trial, and the files that it shares with the driver.
+
+Every trial imports this package, so it uses nothing beyond the standard library.
+"""

@@ -1,0 +1,82 @@
+"""The JSON records of an attempt: `attempt.json` and `result.json`.
+
+Several processes write them: the driver, the process around the trial, and a driver
+that finds an attempt dead. The types here are the only description of their fields.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypeAlias, TypedDict
+
+__all__ = ["AttemptRecord", "JsonNumber", "ResultRecord", "json_number"]
+
+JsonNumber: TypeAlias = float | str | None
+"""A number in JSON; NaN and the infinities are text, because JSON lacks them."""
+
+
+class AttemptRecord(TypedDict):
+    """The content of `attempt.json`: everything needed to run the attempt.
+
+    Attributes:
+        trial: The trial's id.
+        attempt: Number of the attempt, from 1.
+        options: All options of the trial.
+        argv: The command line.
+        cwd: The working directory.
+        env: Environment variables to add.
+        summary: The file that the command writes its results to.
+        metric: The entry of the summary that rates the trial.
+        parser: How to read the summary: `json`, `lines` or an import string.
+    """
+
+    trial: str
+    attempt: int
+    options: Mapping[str, Any]
+    argv: Sequence[str]
+    cwd: str
+    env: Mapping[str, str]
+    summary: str
+    metric: str
+    parser: str
+
+
+class ResultRecord(TypedDict):
+    """The content of `result.json`: the outcome of an attempt.
+
+    Attributes:
+        trial: The trial's id.
+        attempt: Number of the attempt.
+        state: `done`, `failed` or `lost`.
+        metric: The metric, if the attempt is done.
+        reason: Why it failed.
+        ended: When it ended, in seconds since 1970.
+        started: When it started; missing if nobody saw it start.
+        numbers: All numbers in the summary, by dotted name.
+        exit_code: Exit code of the command, negative for a signal.
+        host: The machine that ran it.
+        reused: Directory of the finished run that stands for this attempt.
+    """
+
+    trial: str
+    attempt: int
+    state: str
+    metric: JsonNumber
+    reason: str | None
+    ended: NotRequired[float]
+    started: NotRequired[float]
+    numbers: NotRequired[Mapping[str, JsonNumber]]
+    exit_code: NotRequired[int | None]
+    host: NotRequired[str]
+    reused: NotRequired[str]
+
+
+def json_number(value: float | None) -> JsonNumber:
+    """A number as standard JSON can hold it.
+
+    Example:
+        >>> json_number(0.5), json_number(float("nan")), json_number(None)
+        (0.5, 'nan', None)
+    """
+    return value if value is None or math.isfinite(value) else str(value)
