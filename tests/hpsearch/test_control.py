@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import SchedulerUnavailableError
-from hypnet_core.runs import JobSpec, JobState
+from hypnet_core.jobs import JobSpec, JobState
 from hypnet_hpsearch.execution import control, tracker
 from hypnet_hpsearch.schedulers import Local
 from hypnet_hpsearch.state import Attempt, Store, job_event

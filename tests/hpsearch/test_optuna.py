@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import ConfigError, RunError
-from hypnet_core.runs import JobSpec, JobState
+from hypnet_core.jobs import JobSpec, JobState
 from hypnet_hpsearch import Search, SearchSpec, TrialState
 from hypnet_hpsearch.execution.driver import Driver
 from hypnet_hpsearch.execution.observers import Silent

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import ConfigError, SchedulerError
+from hypnet_core.jobs import JobSpec, JobState
 from hypnet_core.plugins import Kind, registry
-from hypnet_core.runs import JobSpec, JobState
 from hypnet_hpsearch.schedulers import Local
 from hypnet_hpsearch.schedulers.local.usage import Gauge, Limits, UsageError
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import SchedulerError
-from hypnet_core.runs import JobSpec, JobState
+from hypnet_core.jobs import JobSpec, JobState
 from hypnet_hpsearch.schedulers import Local
 from hypnet_hpsearch.schedulers.local.processes import Identity
 
@@ -278,7 +278,7 @@ def test_a_listed_environment_limits_the_gpus(
 
 DRIVER = """
 import sys, time
-from hypnet_core.runs import JobSpec
+from hypnet_core.jobs import JobSpec
 from hypnet_hpsearch.schedulers import Local
 scheduler = Local(slots=1)
 code = "import time; open('started', 'w').close(); time.sleep(0.5); open('ended', 'w').close(); time.sleep(float('" + sys.argv[2] + "'))"

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
-from hypnet_core.runs import JobSpec, JobState
+from hypnet_core.jobs import JobSpec, JobState
 from hypnet_core.testing import conformance
 from hypnet_hpsearch.schedulers import Lsf
 

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from hypnet_core.errors import SchedulerError
-from hypnet_core.runs import JobSpec, JobState
+from hypnet_core.jobs import JobSpec, JobState
 from hypnet_core.testing import conformance
 from hypnet_hpsearch.schedulers import Ray
 from hypnet_hpsearch.schedulers.local.processes import Identity

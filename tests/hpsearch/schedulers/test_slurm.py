@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from hypnet_core.errors import ConfigError, SchedulerError, SchedulerUnavailableError
+from hypnet_core.jobs import JobSpec, JobState
 from hypnet_core.plugins import Kind, registry
-from hypnet_core.runs import JobSpec, JobState
 from hypnet_core.testing.scheduler import HOSTILE
 from hypnet_hpsearch.schedulers import Slurm
 

@@ -12,13 +12,38 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from hypnet_core.params import DeclaresFans, DeclaresKinds
+
 if TYPE_CHECKING:
     import torch
     from pydantic import BaseModel
     from torch import Tensor, nn
 
-    from hypnet_core.runs.scheduling import JobSpec, JobState, Script
+    from hypnet_core.jobs import JobSpec, JobState, Script
     from hypnet_core.specs import ConditionSpec, TargetSpec, TaskSpec
+
+__all__ = [
+    "BatchLike",
+    "BatchScheduler",
+    "BatchedForward",
+    "ChecksAvailability",
+    "Closable",
+    "DeclaresFans",
+    "DeclaresKinds",
+    "Experiment",
+    "GroupsParameters",
+    "HasPollInterval",
+    "HasSlots",
+    "HyperNetworkLike",
+    "Initialized",
+    "KeepsTensors",
+    "MomentsLike",
+    "ReportsResults",
+    "Scheduler",
+    "SplitLike",
+    "TaskLike",
+    "WeightsLike",
+]
 
 
 class WeightsLike(Protocol):

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from hypnet_core.errors import ConfigError, RunError, SchedulerError
+from hypnet_core.jobs import Script
 from hypnet_core.plugins import Kind, registry
 from hypnet_core.protocols import BatchScheduler, ChecksAvailability, Closable, Scheduler
-from hypnet_core.runs import Script
 from hypnet_hpsearch.execution.driver import Driver
 from hypnet_hpsearch.execution.jobs import job_of
 from hypnet_hpsearch.execution.observers import SearchObserver, SearchProgress, Silent

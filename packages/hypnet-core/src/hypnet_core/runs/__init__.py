@@ -1,4 +1,4 @@
-"""Configurations, runs and their files, checkpoints, progress and jobs."""
+"""Configurations, runs and their files, checkpoints, and progress."""
 
 import lazy_loader
 

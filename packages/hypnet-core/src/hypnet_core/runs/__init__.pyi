@@ -5,15 +5,10 @@ from .files import append_line, atomic_file, make_directory, read_json, write_at
 from .parsing import parse_value, read_mapping, to_yaml
 from .progress import Progress, progress
 from .run import Run
-from .scheduling import JobSpec, JobState, Option, Script
 
 __all__ = [
-    "JobSpec",
-    "JobState",
-    "Option",
     "Progress",
     "Run",
-    "Script",
     "append_line",
     "atomic_file",
     "dump_config",

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hypnet_core.jobs import JobSpec, JobState
 from hypnet_core.protocols import ChecksAvailability, Closable, Scheduler
-from hypnet_core.runs.scheduling import JobSpec, JobState
 from hypnet_core.testing.kit import NotApplicableError, Subject, expect
 
 __all__ = [

@@ -16,6 +16,7 @@ import secrets
 from functools import partial
 from pathlib import Path
 
+from hypnet_core.jobs import JobSpec, JobState
 from hypnet_core.protocols import (
     BatchScheduler,
     ChecksAvailability,
@@ -24,7 +25,6 @@ from hypnet_core.protocols import (
     HasSlots,
     Scheduler,
 )
-from hypnet_core.runs.scheduling import JobSpec, JobState
 from hypnet_core.testing.jobs import (
     HOSTILE,
     end_of,

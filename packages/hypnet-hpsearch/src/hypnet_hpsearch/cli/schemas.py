@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field
 
 from hypnet_core.cli import Document
-from hypnet_core.runs import Script
+from hypnet_core.jobs import Script
 from hypnet_hpsearch.results.clean import Removable
 from hypnet_hpsearch.results.seeds_summary import SeedsSummary
 from hypnet_hpsearch.results.table import SearchStatus, TrialResult

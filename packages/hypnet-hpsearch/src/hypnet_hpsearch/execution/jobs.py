@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from hypnet_core.runs import JobSpec
+from hypnet_core.jobs import JobSpec
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.attempts import Attempt
 from hypnet_hpsearch.trial.wrapper import command

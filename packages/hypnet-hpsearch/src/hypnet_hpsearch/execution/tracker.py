@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from hypnet_core.errors import RunError, SchedulerError, SchedulerUnavailableError
+from hypnet_core.jobs import JobState
 from hypnet_core.protocols import BatchScheduler, HasPollInterval, HasSlots, Scheduler
-from hypnet_core.runs import JobState
 from hypnet_hpsearch.execution.jobs import job_of, key_of
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.attempts import Attempt

@@ -141,7 +141,7 @@ class GridCondition(SpecPart):
 
 
 class Resources(SpecPart):
-    """The resources of one trial; see `hypnet_core.runs.JobSpec`.
+    """The resources of one trial; see `hypnet_core.jobs.JobSpec`.
 
     Attributes:
         cpus: Processor cores.

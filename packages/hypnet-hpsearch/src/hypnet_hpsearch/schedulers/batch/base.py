@@ -17,8 +17,8 @@ from itertools import takewhile
 from typing import ClassVar, Unpack
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
+from hypnet_core.jobs import JobSpec, JobState, Script
 from hypnet_core.plugins import with_defaults
-from hypnet_core.runs import JobSpec, JobState, Script
 from hypnet_hpsearch.schedulers.batch.commands import lacking
 from hypnet_hpsearch.schedulers.batch.jobs import MARK, JobId, Seen, in_parts, words
 from hypnet_hpsearch.schedulers.batch.options import BatchOptions

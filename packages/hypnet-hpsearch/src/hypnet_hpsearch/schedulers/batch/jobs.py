@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from hypnet_core.runs import JobState
+from hypnet_core.jobs import JobState
 
 __all__ = ["MARK", "JobId", "Seen", "in_parts", "words"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Unpack
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
-from hypnet_core.runs import JobSpec, JobState, Option, Script
+from hypnet_core.jobs import JobSpec, JobState, Option, Script
 from hypnet_hpsearch.schedulers.batch.base import BatchSystem
 from hypnet_hpsearch.schedulers.batch.commands import Answer, run
 from hypnet_hpsearch.schedulers.batch.jobs import Seen, in_parts, words
@@ -87,7 +87,7 @@ class Lsf(BatchSystem):
         SchedulerError: An extra option is malformed, or is one that is set here.
 
     Example:
-        >>> from hypnet_core.runs import JobSpec
+        >>> from hypnet_core.jobs import JobSpec
         >>> scheduler = Lsf(queue="gpu", options=["-U nightly"])
         >>> job = JobSpec(argv=("python", "train.py"), gpus=1, time_limit=5400)
         >>> [script] = scheduler.scripts([job])

@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict
 
 from pydantic import Field
 
-from hypnet_core.runs import Option
+from hypnet_core.jobs import Option
 
 __all__ = ["BatchOptions"]
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hypnet_core.errors import SchedulerError
-from hypnet_core.runs import JobSpec
+from hypnet_core.jobs import JobSpec
 
 __all__ = ["quoted", "script"]
 

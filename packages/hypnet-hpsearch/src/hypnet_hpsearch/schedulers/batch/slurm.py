@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Unpack
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
-from hypnet_core.runs import JobSpec, JobState, Option, Script
+from hypnet_core.jobs import JobSpec, JobState, Option, Script
 from hypnet_hpsearch.schedulers.batch.base import BatchSystem
 from hypnet_hpsearch.schedulers.batch.commands import Answer, run, said_by
 from hypnet_hpsearch.schedulers.batch.jobs import Seen, in_parts, words
@@ -93,7 +93,7 @@ class Slurm(BatchSystem):
         SchedulerError: An extra option is malformed, or is one that is set here.
 
     Example:
-        >>> from hypnet_core.runs import JobSpec
+        >>> from hypnet_core.jobs import JobSpec
         >>> scheduler = Slurm(partition="gpu", options=["--exclude=n7"])
         >>> job = JobSpec(argv=("sim",), gpus=1, memory="8GiB", time_limit=5400)
         >>> [script] = scheduler.scripts([job])

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveInt
 
 from hypnet_core.errors import SchedulerError
-from hypnet_core.runs import JobSpec, JobState
+from hypnet_core.jobs import JobSpec, JobState
 from hypnet_hpsearch.schedulers.local.devices import installed_gpus, locks_directory, visible_gpus
 from hypnet_hpsearch.schedulers.local.processes import Identity
 from hypnet_hpsearch.schedulers.local.usage import Gauge, Limits, UsageError
@@ -57,7 +57,7 @@ class Local:
         SchedulerError: There is no such GPU.
 
     Example:
-        >>> from hypnet_core.runs import JobSpec
+        >>> from hypnet_core.jobs import JobSpec
         >>> scheduler = Local(slots=1)
         >>> job = scheduler.submit(JobSpec(argv=("true",)))
         >>> while not scheduler.poll([job])[job].ended:

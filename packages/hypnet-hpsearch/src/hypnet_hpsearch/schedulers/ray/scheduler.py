@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
-from hypnet_core.runs import JobSpec, JobState
+from hypnet_core.jobs import JobSpec, JobState
 from hypnet_hpsearch.schedulers.ray.task import run_job
 from hypnet_hpsearch.text import error_in_one_line, in_one_line
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
 
-from hypnet_core.runs import JobSpec, JobState
+from hypnet_core.jobs import JobSpec, JobState
 
 
 class Plain:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hypnet_core.runs.scheduling import JobSpec, JobState
+from hypnet_core.jobs import JobSpec, JobState
 
 
 def test_a_job_has_ended_unless_it_waits_or_runs() -> None:

@@ -22,7 +22,7 @@ from pydantic import (
     PositiveInt,
 )
 
-__all__ = ["JobSpec", "JobState", "Script"]
+__all__ = ["JobSpec", "JobState", "Option", "Script"]
 
 
 class JobState(StrEnum):
