@@ -35,10 +35,10 @@ InProcess = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def in_process() -> InProcess:
-    """Runs `hypnet` inside this process: the same entry point, without the start of Python.
+    """Runs `hypnet` inside this process: the same entry point, no start of Python.
 
     Environment variables, working directory, path, streams, loggers, signal handlers
-    and the registry are those of the call, and restored after it. Whether a real process
+    and the registry are those of the call, and restored after it. That a real process
     prints the same is tested once for each command.
     """
 
