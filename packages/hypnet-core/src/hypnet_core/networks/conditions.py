@@ -58,15 +58,15 @@ def condition_ids(condition: Condition, count: int | None = None) -> ConditionId
         Traceback (most recent call last):
         hypnet_core.errors.ConditionError: a condition is a whole number, got True
     """
-    ids, shape = _flattened(condition)
+    # Called at each step: plain integers take a short way.
+    ids, shape = ((condition,), ()) if type(condition) is int else _flattened(condition)
     if not ids:
         raise ConditionError("the batch of conditions is empty")
-    for i in ids:
-        if i < 0:
-            raise ConditionError(f"there is no condition {i}: ids are whole numbers from 0")
-        if count is not None and i >= count:
-            known = f"there are {count} (0 to {count - 1})" if count else "there are none"
-            raise ConditionError(f"there is no condition {i}: {known}")
+    if min(ids) < 0:
+        raise ConditionError(f"there is no condition {min(ids)}: ids are whole numbers from 0")
+    if count is not None and max(ids) >= count:
+        known = f"there are {count} (0 to {count - 1})" if count else "there are none"
+        raise ConditionError(f"there is no condition {max(ids)}: {known}")
     return ConditionIds(ids, shape)
 
 
@@ -77,7 +77,10 @@ def _flattened(condition: Any) -> tuple[Ids, tuple[int, ...]]:
         return tuple(map(int, condition.reshape(-1).tolist())), tuple(condition.shape)
     # Text is a sequence too, but its characters are not ids.
     if isinstance(condition, Sequence) and not isinstance(condition, (str, bytes)):
-        return tuple(map(_single, condition)), (len(condition),)
+        ids = tuple(condition)
+        if set(map(type, ids)) != {int}:
+            ids = tuple(map(_single, ids))
+        return ids, (len(ids),)
     return (_single(condition),), ()
 
 

@@ -123,15 +123,16 @@ class HyperNetwork(nn.Module):
             ConditionError: An id is out of range, an input is missing, or a size is
                 wrong.
         """
-        inputs, batched = self.inputs(condition, cond_input, uncond_input)
+        ids = None if condition is None else self.ids_of(condition)
+        inputs, batched = self._inputs(ids, cond_input, uncond_input)
         flat = self.generate(inputs)
         if flat.shape != (len(inputs), self.target.numel):
             raise SpecError(
                 f"{type(self).__name__}.generate must return [{len(inputs)}, {self.target.numel}],"
                 f" got {list(flat.shape)}"
             )
-        weights = Weights(flat if batched else flat.view(self.target.numel), self.target)
-        return weights.belonging_to(condition)
+        flat = flat if batched else flat.view(self.target.numel)
+        return Weights(flat, self.target, conditions=ids)
 
     def inputs(
         self,
@@ -141,6 +142,14 @@ class HyperNetwork(nn.Module):
     ) -> tuple[Tensor, bool]:
         """The inputs `[B, n]` of `generate`, and whether a batch was asked for."""
         ids = None if condition is None else self.ids_of(condition)
+        return self._inputs(ids, cond_input, uncond_input)
+
+    def _inputs(
+        self,
+        ids: ConditionIds | None,
+        cond_input: Tensor | Mapping[str, Tensor] | None,
+        uncond_input: Tensor | None,
+    ) -> tuple[Tensor, bool]:
         given = self._given(ids, cond_input, uncond_input)
         batched = ids is not None and ids.batched
         parts = []

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from hypnet_core.errors import WeightsError, did_you_mean, listed
-from hypnet_core.networks.conditions import Condition, Ids, condition_ids, shared_ids
+from hypnet_core.networks.conditions import (
+    Condition,
+    ConditionIds,
+    Ids,
+    condition_ids,
+    shared_ids,
+)
 from hypnet_core.specs import TargetSpec
 
 
@@ -38,7 +44,8 @@ class Weights(Mapping[str, Tensor]):
     Args:
         flat: All parameters, concatenated in the order of `spec`.
         spec: Names and shapes.
-        conditions: One id per set of weights, if they belong to conditions.
+        conditions: One id per set of weights, or one for all, if they belong to
+            conditions.
 
     Raises:
         WeightsError: The last dimension of `flat` is not `spec.numel`, or the number of
@@ -63,22 +70,20 @@ class Weights(Mapping[str, Tensor]):
     _views: dict[str, Tensor] | None
 
     def __init__(
-        self, flat: Tensor, spec: TargetSpec, *, conditions: Condition | None = None
+        self,
+        flat: Tensor,
+        spec: TargetSpec,
+        *,
+        conditions: Condition | ConditionIds | None = None,
     ) -> None:
         if flat.ndim == 0 or flat.shape[-1] != spec.numel:
             raise WeightsError(
                 f"{spec.numel} weights in the last dimension are expected, got a tensor of shape"
                 f" {list(flat.shape)}"
             )
-        # Validated here only; operations below carry checked ids along.
-        ids = None if conditions is None else condition_ids(conditions).ids
-        if ids is not None and len(ids) != flat.shape[:-1].numel():
-            raise WeightsError(
-                f"{flat.shape[:-1].numel()} sets of weights have as many conditions, got {len(ids)}"
-            )
         self.flat = flat
         self.spec = spec
-        self.conditions = ids
+        self.conditions = None if conditions is None else _one_each(conditions, flat.shape[:-1])
         self._views = None
 
     @classmethod
@@ -221,11 +226,8 @@ class Weights(Mapping[str, Tensor]):
             WeightsError: The number of ids is not that of the sets.
             ConditionError: An id is not a whole number from 0.
         """
-        if conditions is None:
-            return self._with(self.flat, None)
-        found, count = condition_ids(conditions).ids, self.batch_shape.numel()
-        ids = found * count if len(found) == 1 else found
-        return type(self)(self.flat, self.spec, conditions=ids)
+        ids = None if conditions is None else _one_each(conditions, self.batch_shape)
+        return self._with(self.flat, ids)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move or cast, with the arguments of `Tensor.to`."""
@@ -275,6 +277,18 @@ class Weights(Mapping[str, Tensor]):
 
     def _operand(self, other: Weights | Tensor | float) -> Tensor | float:
         return _flat_of(other, self.spec) if isinstance(other, Weights) else other
+
+
+def _one_each(conditions: Condition | ConditionIds, batch_shape: torch.Size) -> Ids:
+    """One id for each set of weights."""
+    found = conditions if isinstance(conditions, ConditionIds) else condition_ids(conditions)
+    ids = found.ids
+    count = batch_shape.numel()
+    if len(ids) == 1:
+        return ids * count
+    if len(ids) != count:
+        raise WeightsError(f"{count} sets of weights have as many conditions, got {len(ids)}")
+    return ids
 
 
 def _broadcast_ids(weights: Weights, batch_shape: torch.Size) -> Ids | None:
