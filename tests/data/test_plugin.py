@@ -24,6 +24,12 @@ def test_every_component_is_a_dataset_that_can_be_imported_and_is_documented(
     assert inspect.getdoc(factory)
 
 
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.name)
+def test_an_unknown_option_is_refused_in_python_as_well(component: Component) -> None:
+    with pytest.raises(TypeError, match="nonsense"):
+        component.load()(nonsense=1)
+
+
 def test_importing_the_package_and_its_plugin_loads_nothing_heavy() -> None:
     code = (
         "import hypnet_data, hypnet_data.plugin as p, json, sys; p.hypnet_components();"

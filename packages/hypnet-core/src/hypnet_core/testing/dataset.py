@@ -7,35 +7,38 @@ batches of large splits.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hypnet_core.errors import HypnetError
-from hypnet_core.protocols import BatchLike, SplitLike, TaskLike
+from hypnet_core.protocols import TaskLike
 from hypnet_core.tasks.loaded import LoadedSplit
 from hypnet_core.tasks.split import Split
-from hypnet_core.tasks.stream import Batchable, Stream
+from hypnet_core.tasks.stream import Batchable
 from hypnet_core.tasks.task import splits_of
 from hypnet_core.tasks.transform import Reader
+from hypnet_core.testing._splits import (
+    SIZE,
+    global_states,
+    named_batches,
+    named_splits,
+    same_batch,
+    seeded,
+    seeded_batches,
+    some_batches,
+    stream_of,
+    tasks_of,
+)
 from hypnet_core.testing.kit import Check, NotApplicableError, Subject, expect
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
-
-
-_TASKS = 3
-_BATCHES = 3
-_SIZE = 7
-
-_Named: TypeAlias = tuple[str, TaskLike, SplitLike]
 
 
 def it_gives_a_task_or_a_sequence_of_tasks(subject: Subject) -> None:
@@ -57,7 +60,7 @@ def it_gives_a_task_or_a_sequence_of_tasks(subject: Subject) -> None:
 
 def tasks_have_distinct_names(subject: Subject) -> None:
     """The tasks of a sequence have distinct names."""
-    names = [task.spec.name for task in _tasks(subject)]
+    names = [task.spec.name for task in tasks_of(subject)]
     expect(
         len(set(names)) == len(names), f"two tasks have the same name: {', '.join(sorted(names))}"
     )
@@ -65,13 +68,13 @@ def tasks_have_distinct_names(subject: Subject) -> None:
 
 def no_split_is_empty(subject: Subject) -> None:
     """Every split has samples; without validation samples, `val` is `None`."""
-    for name, _, split in _splits(subject):
+    for name, _, split in named_splits(subject):
         expect(len(split) > 0, f"{name} is empty")
 
 
 def samples_have_the_shapes_of_the_spec(subject: Subject) -> None:
     """Inputs and targets have the shapes of the task's spec."""
-    for name, task, batch in _batches(subject):
+    for name, task, batch in named_batches(subject):
         size, spec = len(batch), task.spec
         frames = tuple(batch.x.shape[1:2]) if spec.sequence else ()
         expect(
@@ -94,14 +97,14 @@ def samples_have_the_shapes_of_the_spec(subject: Subject) -> None:
 
 def inputs_are_finite_numbers(subject: Subject) -> None:
     """Inputs are finite and have torch's default floating-point type."""
-    for name, _, batch in _batches(subject):
+    for name, _, batch in named_batches(subject):
         expect(batch.x.dtype == torch.get_default_dtype(), f"inputs of {name} are {batch.x.dtype}")
         expect(bool(batch.x.isfinite().all()), f"inputs of {name} are not finite")
 
 
 def targets_fit_the_kind_of_task(subject: Subject) -> None:
     """Targets are class indices, one-hot rows or finite numbers, as the task needs."""
-    for name, task, batch in _batches(subject):
+    for name, task, batch in named_batches(subject):
         if batch.y.is_floating_point():
             _expect_numbers(name, task, batch.y)
         else:
@@ -130,7 +133,7 @@ def _expect_classes(name: str, task: TaskLike, y: Tensor) -> None:
 
 def sequences_come_with_lengths(subject: Subject) -> None:
     """Batches have `lengths` exactly where samples are sequences, within bounds."""
-    for name, task, batch in _batches(subject):
+    for name, task, batch in named_batches(subject):
         if not task.spec.sequence:
             expect(batch.lengths is None, f"{name} has lengths, but its samples are not sequences")
         elif batch.lengths is None:
@@ -145,8 +148,8 @@ def sequences_come_with_lengths(subject: Subject) -> None:
 
 def one_pass_gives_every_sample_once(subject: Subject) -> None:
     """One pass gives every sample once, in order; `drop_last` drops a smaller batch."""
-    for name, _, split in _splits(subject):
-        size = min(len(split), max(_SIZE, len(split) // 10 + 1))
+    for name, _, split in named_splits(subject):
+        size = min(len(split), max(SIZE, len(split) // 10 + 1))
         batches = list(split.batches(size))
         sizes = [len(batch) for batch in batches]
         whole, rest = divmod(len(split), size)
@@ -164,12 +167,12 @@ def one_pass_gives_every_sample_once(subject: Subject) -> None:
 
 def a_shuffled_pass_follows_the_generator(subject: Subject) -> None:
     """A shuffled pass gives every sample once, in an order that the seed determines."""
-    for name, _, split in _splits(subject):
+    for name, _, split in named_splits(subject):
         orders = [
             torch.cat(
                 [
                     batch.ids
-                    for batch in split.batches(len(split), shuffle=True, generator=_seeded(seed))
+                    for batch in split.batches(len(split), shuffle=True, generator=seeded(seed))
                 ]
             )
             for seed in (1, 1, 2)
@@ -182,16 +185,16 @@ def a_shuffled_pass_follows_the_generator(subject: Subject) -> None:
             torch.equal(orders[0], orders[1]), f"two passes over {name} with the same seed differ"
         )
         expect(
-            len(split) < _SIZE or not torch.equal(orders[0], orders[2]),
+            len(split) < SIZE or not torch.equal(orders[0], orders[2]),
             f"two passes over {name} with different seeds are the same",
         )
 
 
 def a_sample_is_its_row_of_a_batch(subject: Subject) -> None:
     """A test sample equals its row of a batch, by index and through a `DataLoader`."""
-    for name, _, split in _splits(subject, "test"):
-        batch = next(split.batches(_SIZE))
-        loader: DataLoader[Any] = DataLoader(cast("Dataset[Any]", split), batch_size=_SIZE)
+    for name, _, split in named_splits(subject, "test"):
+        batch = next(split.batches(SIZE))
+        loader: DataLoader[Any] = DataLoader(cast("Dataset[Any]", split), batch_size=SIZE)
         loaded_x, loaded_y = next(iter(loader))
         expect(
             torch.equal(loaded_x, batch.x) and torch.equal(loaded_y, batch.y),
@@ -205,14 +208,14 @@ def a_sample_is_its_row_of_a_batch(subject: Subject) -> None:
 
 def evaluation_is_not_random(subject: Subject) -> None:
     """Without augmentation, training samples keep ids and shapes; none are random."""
-    for name, _, split in _splits(subject, "test", "val"):
-        for one, other in zip(_some_batches(split), _some_batches(split), strict=True):
-            expect(_same(one, other), f"two passes over {name} differ")
+    for name, _, split in named_splits(subject, "test", "val"):
+        for one, other in zip(some_batches(split), some_batches(split), strict=True):
+            expect(same_batch(one, other), f"two passes over {name} differ")
 
 
 def unaugmented_training_samples_are_not_random(subject: Subject) -> None:
     """Without augmentation, training samples keep ids and shapes; none is random."""
-    for name, _, split in _splits(subject, "train"):
+    for name, _, split in named_splits(subject, "train"):
         if not isinstance(split, Split):
             raise NotApplicableError(f"{name} is a {type(split).__name__}, not a Split")
         if isinstance(split, LoadedSplit):
@@ -222,9 +225,9 @@ def unaugmented_training_samples_are_not_random(subject: Subject) -> None:
             )
         plain = split.unaugmented()
         for one, two, augmented in zip(
-            _some_batches(plain), _some_batches(plain), _some_batches(split), strict=True
+            some_batches(plain), some_batches(plain), some_batches(split), strict=True
         ):
-            expect(_same(one, two), f"two passes over {name} without augmentation differ")
+            expect(same_batch(one, two), f"two passes over {name} without augmentation differ")
             expect(
                 torch.equal(one.ids, augmented.ids) and one.x.shape == augmented.x.shape,
                 f"{name} has other ids or shapes without augmentation",
@@ -233,7 +236,7 @@ def unaugmented_training_samples_are_not_random(subject: Subject) -> None:
 
 def splits_of_a_task_share_no_sample(subject: Subject) -> None:
     """No id appears twice in a task, neither in one split nor in two."""
-    for task in _tasks(subject):
+    for task in tasks_of(subject):
         ids = torch.cat([split.ids for split in splits_of(task).values()])
         expect(ids.dtype == torch.int64, f"ids of task {task.spec.name} are {ids.dtype}, not int64")
         expect(
@@ -244,40 +247,42 @@ def splits_of_a_task_share_no_sample(subject: Subject) -> None:
 
 def building_again_gives_the_same(subject: Subject) -> None:
     """Built twice with the same options, it has the same samples with the same ids."""
-    for (name, _, split), (_, _, again) in zip(_splits(subject), _splits(subject), strict=True):
+    for (name, _, split), (_, _, again) in zip(
+        named_splits(subject), named_splits(subject), strict=True
+    ):
         expect(torch.equal(split.ids, again.ids), f"{name} has other ids when it is built again")
-        for one, other in zip(_seeded_batches(split), _seeded_batches(again), strict=True):
-            expect(_same(one, other), f"{name} has other samples when it is built again")
+        for one, other in zip(seeded_batches(split), seeded_batches(again), strict=True):
+            expect(same_batch(one, other), f"{name} has other samples when it is built again")
 
 
 def a_stream_continues_where_it_was_saved(subject: Subject) -> None:
     """A stream that loads the state of another one continues with the same batches."""
-    for name, _, split in _splits(subject, "train"):
-        size = max(1, min(_SIZE, len(split) // 2))
-        stream, other = (_stream(name, split, seed, size) for seed in (1, 2))
+    for name, _, split in named_splits(subject, "train"):
+        size = max(1, min(SIZE, len(split) // 2))
+        stream, other = (stream_of(name, split, seed, size) for seed in (1, 2))
         for _ in range(3):
             next(stream)
         other.load_state_dict(stream.state_dict())
         for one, two in islice(zip(stream, other, strict=False), 4):
-            expect(_same(one, two), f"a restored stream of {name} gives other batches")
+            expect(same_batch(one, two), f"a restored stream of {name} gives other batches")
 
 
 def global_randomness_is_left_alone(subject: Subject) -> None:
     """With a generator, the global states of torch, numpy and Python stay untouched."""
-    before = _global_states()
-    for name, _, split in _splits(subject):
-        list(_seeded_batches(split))
+    before = global_states()
+    for name, _, split in named_splits(subject):
+        list(seeded_batches(split))
         if isinstance(split, Batchable):
-            next(_stream(name, split, 1, _SIZE))
-    expect(_global_states() == before, "a global random state has changed")
+            next(stream_of(name, split, 1, SIZE))
+    expect(global_states() == before, "a global random state has changed")
 
 
 def a_batch_size_of_zero_is_refused(subject: Subject) -> None:
     """A batch size below 1 is an error with a clear message."""
-    for name, _, split in _splits(subject):
+    for name, _, split in named_splits(subject):
         _expect_refusal(split.batches, name)
         if isinstance(split, Batchable):
-            _expect_refusal(partial(_stream, name, split, 1), name)
+            _expect_refusal(partial(stream_of, name, split, 1), name)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -299,63 +304,6 @@ CHECKS: tuple[Check, ...] = (
     global_randomness_is_left_alone,
     a_batch_size_of_zero_is_refused,
 )
-
-
-def _tasks(subject: Subject) -> list[TaskLike]:
-    built = subject.build()
-    return [built] if isinstance(built, TaskLike) else list(built)
-
-
-def _splits(subject: Subject, *only: str) -> list[_Named]:
-    """The splits of the first tasks, with a name for messages."""
-    found = [
-        (f"the {which} split of task {task.spec.name}", task, split)
-        for task in _tasks(subject)[:_TASKS]
-        for which, split in splits_of(task).items()
-        if not only or which in only
-    ]
-    if not found:
-        raise NotApplicableError(f"there is no {' or '.join(only)} split")
-    return found
-
-
-def _batches(subject: Subject) -> Iterator[tuple[str, TaskLike, BatchLike]]:
-    for name, task, split in _splits(subject):
-        for batch in _some_batches(split):
-            yield name, task, batch
-
-
-def _some_batches(split: SplitLike) -> Iterator[BatchLike]:
-    return chain(islice(split.batches(_SIZE), _BATCHES), islice(split.batches(256), 1))
-
-
-def _seeded_batches(split: SplitLike) -> Iterator[BatchLike]:
-    return islice(split.batches(_SIZE, shuffle=True, generator=_seeded(1)), _BATCHES)
-
-
-def _stream(name: str, split: SplitLike, seed: int, size: int) -> Stream:
-    if isinstance(split, Split):  # its own method, which a subclass may have changed
-        return split.stream(size, generator=_seeded(seed))
-    if isinstance(split, Batchable):
-        return Stream(split, size, generator=_seeded(seed))
-    raise NotApplicableError(f"{name} has no batch(indices, …) to stream from")
-
-
-def _seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def _same(one: BatchLike, other: BatchLike) -> bool:
-    pairs = ((one.x, other.x), (one.y, other.y), (one.ids, other.ids))
-    return all(torch.equal(here, there) for here, there in pairs)
-
-
-def _global_states() -> tuple[bytes, str, object]:
-    return (
-        torch.get_rng_state().numpy().tobytes(),
-        repr(np.random.get_state()),  # noqa: NPY002  the legacy global state is compared
-        random.getstate(),
-    )
 
 
 def _shape(tensor: Tensor) -> list[int]:

@@ -235,6 +235,7 @@ def permuted_mnist(
         Investigation of Catastrophic Forgetting in Gradient-Based Neural Networks*,
         2013, arXiv:1312.6211.
     """
+    chosen = with_defaults(PermutedMnistOptions, options)
     # One-hot rows belong to the tasks, not to the whole dataset.
-    whole = only(MnistOptions, {**options, "one_hot": False, "normalize": normalize})
-    return permuted_tasks(mnist(**whole), padding=padding, **only(PermutationOptions, options))
+    whole = only(MnistOptions, {**chosen, "one_hot": False, "normalize": normalize})
+    return permuted_tasks(mnist(**whole), padding=padding, **only(PermutationOptions, chosen))

@@ -134,6 +134,12 @@ def _read(file: Path) -> tuple[Array, Array]:
             f"{file} is not a MATLAB file of images X and labels y ({error}): delete it, and"
             " download it again"
         ) from error
+    _check(file, x, y)
+    # MATLAB stores images last, and the digit 0 as 10.
+    return np.ascontiguousarray(x.transpose(3, 2, 0, 1)), (y % 10).astype(np.uint8)
+
+
+def _check(file: Path, x: Array, y: Array) -> None:
     if (
         x.dtype != np.uint8
         or x.ndim != 4
@@ -151,5 +157,3 @@ def _read(file: Path) -> tuple[Array, Array]:
             f"{file} holds a label {wrong}, but there are only ten classes (1 to 9, and 10 for the"
             " digit 0)"
         )
-    # MATLAB stores images last, and the digit 0 as 10.
-    return np.ascontiguousarray(x.transpose(3, 2, 0, 1)), (y % 10).astype(np.uint8)
