@@ -93,6 +93,7 @@ class Learner:
         self.run = run
         self.device = pick_device(config.device)
         self.tasks = load_tasks(config.data, config.tasks)
+        # Networks depend on the seed alone, so a resumed run builds the same ones.
         with seeded(config.seed):
             self.net, self.hypernet = build_networks(config, self.tasks, self.device)
         self.steps = [self._steps(task) for task in self.tasks]
@@ -177,6 +178,7 @@ class Learner:
         best.restore(self.net, self.hypernet)
 
     def _stream(self, t: int) -> Stream:
+        # A stream of its own: its order must not depend on other draws.
         generator = torch.Generator().manual_seed(seed_of(self.config.seed, t, 2))
         size = self.config.train.batch_size
         return self.tasks[t].train.stream(size, generator=generator, device=self.device)

@@ -90,6 +90,7 @@ class Container(HyperNetwork):
         specs |= {
             name: spec for name, spec in (("shared", shared), ("own", own)) if spec is not None
         }
+        # With a function, only its result shows whether the target is complete.
         if combine is None:
             check_by_name(target, specs)
         super().__init__(

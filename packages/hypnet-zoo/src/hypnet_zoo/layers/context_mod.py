@@ -78,6 +78,7 @@ class ContextMod(nn.Module):
         self.gain_offset, self.softplus, self.softplus_scale = gain_offset, softplus, softplus_scale
         self.gain = nn.Parameter(torch.empty(self.shape)) if gains else None
         self.shift = nn.Parameter(torch.empty(self.shape)) if shifts else None
+        # Buffers, so that checkpoints are saved with the network and never trained.
         self.register_buffer("kept_gains", torch.empty(0, *self.shape) if gains else None)
         self.register_buffer("kept_shifts", torch.empty(0, *self.shape) if shifts else None)
         self.reset_parameters()
@@ -172,6 +173,8 @@ class ContextMod(nn.Module):
         if condition < 0:
             raise ConditionError(f"a condition is a number from 0, got {condition}")
         kept = {"gain": (self.gain, self.kept_gains), "shift": (self.shift, self.kept_shifts)}
+        # A task that is being learned has no checkpoint yet and uses the current
+        # tensors.
         past = condition < self.num_checkpoints
         return {
             name: rows[condition] if past else own
@@ -242,6 +245,8 @@ class ContextMod(nn.Module):
                 f"{name} must have shape {list(self.shape)} or {[len(x), *self.shape]}, got"
                 f" {list(given.shape)}"
             )
+        # Sets per sample share their gains over the dimensions in between, such as
+        # time.
         if given.ndim == len(self.shape) or given.ndim >= x.ndim:
             return given
         return given.view(len(x), *(1,) * (x.ndim - given.ndim), *self.shape)

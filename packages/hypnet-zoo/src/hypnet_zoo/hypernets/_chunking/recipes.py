@@ -36,6 +36,8 @@ def by_shape(
         >>> [(group.shapes, group.count) for group in chunking.groups]
         [(((6, 6),), 2), (((6,),), 2)]
     """
+    # Kinds matter: a norm's scale and a bias may have the same shape but not the same
+    # start.
     alike: dict[object, list[ParamSpec]] = {}
     for param in target.params:
         if param.numel:
