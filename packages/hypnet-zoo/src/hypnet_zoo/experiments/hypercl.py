@@ -41,8 +41,8 @@ class HyperCL:
     r"""Learns a sequence of tasks without forgetting and without old data.
 
     Each task $t$ has an embedding $e_t$; a hypernetwork generates the main network's
-    weights $h(e_t, \theta)$. While task $t$ is learned, a regulariser holds what it
-    generates for earlier tasks in place:
+    weights $h(e_t, \theta)$. While task $t$ is learned, a regulariser keeps
+    the weights of earlier tasks in place:
 
     $$ \mathcal{L}_t(\theta, e_t) + \frac{\beta}{t - 1} \sum_{t' < t} \lVert h(e_{t'},
     \theta) - h(e_{t'}, \theta^*) \rVert^2 $$

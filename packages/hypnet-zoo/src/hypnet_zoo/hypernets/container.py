@@ -281,8 +281,8 @@ def container(
         parts: Where the tensors come from, such as `[{"names": ["*norm*"], "source":
             "shared"}, {"names": ["*"], "source": {"name": "hmlp", "hidden": [50]}}]`.
             An `hmlp` generates tensors that no part names.
-        **options: See `InitOption`. It holds for tensors that are shared or owned and
-            for those that no part names; other hypernetworks have their own.
+        **options: See `InitOption`. It applies to shared and own tensors and to those
+            that no part names; other hypernetworks have their own.
 
     Raises:
         SpecError: A part matches no tensor that earlier ones have left.

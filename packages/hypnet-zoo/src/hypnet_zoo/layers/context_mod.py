@@ -15,15 +15,14 @@ from hypnet_core.errors import ConditionError, SpecError
 class ContextMod(nn.Module):
     r"""Gains and shifts of activations, $y = x \odot g + s$.
 
-    `shape` broadcasts against the activations `[N, *]`, so it decides what shares a
-    gain: `(F,)` one per unit of a vector, `(C, 1, 1)` one per feature map, `(C, H, W)`
-    one per pixel, `(T, F)` one per time step and unit. Gains start at 1 (at 0 with
-    `gain_offset`), shifts at 0.
+    `shape` broadcasts against the activations `[N, *]`, and so decides which of them
+    share a gain: `(F,)` has one per unit of a vector, `(C, 1, 1)` one per feature map,
+    `(C, H, W)` one per pixel, `(T, F)` one per time step and unit. Gains start at 1 (at
+    0 with `gain_offset`), shifts at 0.
 
     A **checkpoint** keeps the current gains and shifts under the next number;
-    `forward(x, condition=i)` uses checkpoint `i`, and the number of checkpoints stands
-    for the current ones. `MainNetwork` passes its own `condition` on to every such
-    layer.
+    `forward(x, condition=i)` uses checkpoint `i`, and the number of checkpoints means
+    the current ones. `MainNetwork` passes its own `condition` to every such layer.
 
     Args:
         shape: Shape of the gains and of the shifts, without the batch.
@@ -198,10 +197,10 @@ class ContextMod(nn.Module):
                 *shape]`; dimensions of the activations between the two, such as time,
                 share them.
             shift: Shifts, likewise.
-            condition: Which checkpoint to use; gains and shifts that are given win.
+            condition: The checkpoint to use; given gains and shifts have priority.
 
         Raises:
-            SpecError: What is given does not have that shape, the activations do not
+            SpecError: A given tensor does not have that shape, the activations do not
                 end in it, or the layer has no gains or shifts to replace.
             ConditionError: There is no such checkpoint.
         """

@@ -127,7 +127,7 @@ def modulate(
 
     Raises:
         SpecError: The network has no linear layer or is modulated already, one module
-            stands in several places, or the inputs of an `nn.Sequential` are to be
+            is used in several places, or the inputs of an `nn.Sequential` are to be
             modulated (put `modulation.layer_for(in_shape)` in front of it instead).
 
     Example:
