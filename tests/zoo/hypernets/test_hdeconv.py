@@ -171,7 +171,7 @@ def test_generated_tensors_start_as_wanted(layers_before: int, fan: Any, bias: A
 
 @pytest.mark.parametrize("start", ["kaiming", "xavier_fan_in", "orthogonal"])
 @pytest.mark.parametrize("norm", [False, True])
-def test_whatever_the_layers_start_with(start: Any, norm: bool) -> None:
+def test_every_start_of_the_layers(start: Any, norm: bool) -> None:
     torch.manual_seed(0)
     hypernet = HDeconv(
         TARGET, ConditionSpec(count=100), batch_norm=norm, activation="gelu", **SMALL
