@@ -625,7 +625,7 @@ def test_a_delta_from_a_module_says_how_to_get_its_weights() -> None:
         lambda one: Encoded(one, CosineSine()),
     ],
 )
-def test_what_is_no_hypernetwork_is_named(make: Any) -> None:
+def test_an_argument_that_is_not_a_hypernetwork_is_named(make: Any) -> None:
     with pytest.raises(SpecError, match="must be a hypernetwork, got Linear"):
         make(nn.Linear(2, 2))
 

@@ -12,6 +12,7 @@ from torch import nn
 from hypnet_core import ConditionSpec, TargetSpec
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_zoo.hypernets import ChunkedHDeconv, HDeconv
+from hypnet_zoo.hypernets._images import channels_of
 from hypnet_zoo.init import Init
 from hypnet_zoo.init.chunks import wanted_per_chunk
 from hypnet_zoo.layers import SelfAttention
@@ -34,10 +35,11 @@ def test_every_layer_doubles_the_size_unless_its_input_would_be_smaller_than_fou
 
 
 def test_filters_are_128_before_the_last_layer_and_double_backwards() -> None:
-    hypernet = HDeconv(TargetSpec.from_shapes([[8, 8]]), ConditionSpec())
+    assert channels_of(5, None) == [1024, 512, 256, 128]
+    hypernet = HDeconv(
+        TargetSpec.from_shapes([[8, 8]]), ConditionSpec(), num_layers=3, attention_after=()
+    )
     assert [(one.in_channels, one.out_channels) for one in layers(hypernet, Enlarge)] == [
-        (1024, 512),
-        (512, 256),
         (256, 128),
         (128, 1),
     ]
@@ -169,7 +171,7 @@ def test_generated_tensors_start_as_wanted(layers_before: int, fan: Any, bias: A
 
 @pytest.mark.parametrize("start", ["kaiming", "xavier_fan_in", "orthogonal"])
 @pytest.mark.parametrize("norm", [False, True])
-def test_whatever_the_layers_start_with(start: Any, norm: bool) -> None:
+def test_every_start_of_the_layers(start: Any, norm: bool) -> None:
     torch.manual_seed(0)
     hypernet = HDeconv(
         TARGET, ConditionSpec(count=100), batch_norm=norm, activation="gelu", **SMALL

@@ -45,7 +45,7 @@ CONDITIONS = ConditionSpec(count=3, size=8)
 OURS = [entry for entry in registry().entries("hypernet") if "zoo" in entry.component.target]
 SMALL: dict[str, dict[str, Any]] = {
     "hdeconv": {"filters": [32, 16, 16, 8]},
-    "chunked_hdeconv": {"image_shape": [8, 8], "filters": [32, 16, 16, 8]},
+    "chunked_hdeconv": {"image_shape": [8, 8], "filters": [8, 8, 8, 8], "attention_after": []},
     "chunked_hmlp": {"chunk_size": 100},
     "chunked": {"chunk_size": 100},
 }

@@ -99,13 +99,13 @@ HYPERNETS = [
         "hdeconv",
         "hypnet_zoo.hypernets:HDeconv",
         "Transposed convolutions that draw all weights as an image.",
-        options={"filters": [32, 16, 16, 8]},
+        options={"filters": [16, 8, 8, 8]},
     ),
     Component.hypernet(
         "chunked_hdeconv",
         "hypnet_zoo.hypernets:ChunkedHDeconv",
         "Transposed convolutions that draw the weights chunk by chunk.",
-        options={"image_shape": [8, 8], "filters": [32, 16, 16, 8]},
+        options={"image_shape": [8, 8], "filters": [16, 8, 8, 8]},
     ),
     Component.hypernet(
         "shared_hmlp",

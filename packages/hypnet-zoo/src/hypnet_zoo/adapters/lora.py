@@ -89,6 +89,7 @@ def save_peft(
     """
     tensors = peft_state_dict(hypernet, module, condition)
     low_rank = _low_rank_of(hypernet)
+    # PEFT names layers, not their weights.
     layers = [param.name.rpartition(".")[0] for param in low_rank.matrices]
     config = {
         "peft_type": "LORA",

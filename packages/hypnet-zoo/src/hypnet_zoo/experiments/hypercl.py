@@ -41,8 +41,8 @@ class HyperCL:
     r"""Learns a sequence of tasks without forgetting and without old data.
 
     Each task $t$ has an embedding $e_t$; a hypernetwork generates the main network's
-    weights $h(e_t, \theta)$. While task $t$ is learned, a regulariser holds what it
-    generates for earlier tasks in place:
+    weights $h(e_t, \theta)$. While task $t$ is learned, a regulariser keeps
+    the weights of earlier tasks in place:
 
     $$ \mathcal{L}_t(\theta, e_t) + \frac{\beta}{t - 1} \sum_{t' < t} \lVert h(e_{t'},
     \theta) - h(e_{t'}, \theta^*) \rVert^2 $$
@@ -93,6 +93,7 @@ class Learner:
         self.run = run
         self.device = pick_device(config.device)
         self.tasks = load_tasks(config.data, config.tasks)
+        # Networks depend on the seed alone, so a resumed run builds the same ones.
         with seeded(config.seed):
             self.net, self.hypernet = build_networks(config, self.tasks, self.device)
         self.steps = [self._steps(task) for task in self.tasks]
@@ -177,6 +178,7 @@ class Learner:
         best.restore(self.net, self.hypernet)
 
     def _stream(self, t: int) -> Stream:
+        # A stream of its own: its order must not depend on other draws.
         generator = torch.Generator().manual_seed(seed_of(self.config.seed, t, 2))
         size = self.config.train.batch_size
         train = self.tasks[t].train

@@ -51,6 +51,7 @@ class InitializedHyperNetwork(HyperNetwork):
         Raises:
             SpecError: An override matches no tensor of the target.
         """
+        # Remembered, so that starting anew and new conditions follow the same rules.
         self.init = self.init if init is None else init
         self._draw_embeddings()
         if self.init.normal_std is None:
@@ -59,6 +60,7 @@ class InitializedHyperNetwork(HyperNetwork):
             return
         self.starts = ()
         normal_(self, std=self.init.normal_std)
+        # Chunk embeddings may still have the lengths of an earlier start.
         chunk_std = self.init.chunk_embedding_std
         initialize_chunk_embeddings(self, std=1.0 if chunk_std is None else chunk_std)
 

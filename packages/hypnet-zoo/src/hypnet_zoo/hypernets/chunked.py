@@ -159,6 +159,8 @@ class Chunked(InitializedHyperNetwork):
     def _initialize(self, init: Init) -> None:
         """Give each chunk the mean square that its tensors should have on average."""
         wanted = wanted_per_chunk(self.target, self.starts, self.chunk_size)
+        # The writer starts from draws; chunk embeddings are measured afterwards with
+        # it.
         most = rows_to_measure(self.inner, self.num_chunks)
         rows, _ = self._rows_and_chunks(calibration_inputs(self, init)[:most])
         initialize_writer(self.inner, rows, wanted, init)
@@ -198,6 +200,7 @@ class Chunked(InitializedHyperNetwork):
     def generate(self, inputs: Tensor) -> Tensor:
         """Map `[B, n]` to flat weights `[B, numel]`."""
         rows, chunks = self._rows_and_chunks(inputs)
+        # Memory grows with pairs, not with conditions.
         block = max(1, _PAIRS // self.num_chunks) if self._may_split else len(rows)
         if len(rows) <= block:
             return self._written(rows, chunks)

@@ -90,6 +90,7 @@ class Container(HyperNetwork):
         specs |= {
             name: spec for name, spec in (("shared", shared), ("own", own)) if spec is not None
         }
+        # With a function, only its result shows whether the target is complete.
         if combine is None:
             check_by_name(target, specs)
         super().__init__(
@@ -276,8 +277,8 @@ def container(
         parts: Where the tensors come from, such as `[{"names": ["*norm*"], "source":
             "shared"}, {"names": ["*"], "source": {"name": "hmlp", "hidden": [50]}}]`.
             An `hmlp` generates tensors that no part names.
-        **options: See `InitOption`. It holds for tensors that are shared or owned and
-            for those that no part names; other hypernetworks have their own.
+        **options: See `InitOption`. It applies to shared and own tensors and to those
+            that no part names; other hypernetworks have their own.
 
     Raises:
         SpecError: A part matches no tensor that earlier ones have left.

@@ -72,6 +72,7 @@ class Delta(Wrapper):
         if check_tensors(inner.target, base):
             raise SpecError("the base must be one set of weights, but it has a batch dimension")
         flat = Weights.of(inner.target, base).flat.detach().clone()
+        # Flat, so that adding it is one operation.
         if trainable:
             self.base = nn.Parameter(flat)
         else:

@@ -173,6 +173,7 @@ class HDeconv(InitializedHyperNetwork):
                 _fill(layer, init.trunk, gain_of(activation_type(self.activation)))
             elif isinstance(layer, SelfAttention):
                 layer.gamma.zero_()
+        # Images are expensive: fewer of large ones.
         samples = max(8, min(128, _PIXELS // math.prod(self.image_shape)))
         inputs = calibration_inputs(self, init, samples=samples)[:samples]
         with as_at_start(self.trunk):

@@ -158,6 +158,7 @@ class HMLP(InitializedHyperNetwork):
             `[B, K, numel]`.
         """
         self._check_batch(len(rows) * chunks.shape[-2])
+        # A linear hypernetwork splits its heads instead of its first layer.
         if len(self.trunk) == 0:
             outputs = [self._product(head, rows, chunks) for head in self.heads]
             return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
@@ -183,6 +184,7 @@ class HMLP(InitializedHyperNetwork):
             )
         if rows.shape[1] == 0:
             return nn.functional.linear(chunks, layer.weight, layer.bias).expand(len(rows), -1, -1)
+        # Rows and chunks meet only here: B + K products instead of B K.
         weight_rows, weight_chunks = layer.weight.split([rows.shape[1], chunks.shape[-1]], dim=1)
         shared: Tensor = nn.functional.linear(rows, weight_rows, layer.bias)
         if len(rows) == 1:

@@ -187,6 +187,7 @@ class LowRank(Wrapper):
         """Multiply the factors."""
         batch = generated.batch_shape
         factors = self._factors(generated)
+        # In the order of the target, whose other tensors are generated as they are.
         parts = []
         for param in self.target.params:
             if param.name in factors:
@@ -214,6 +215,7 @@ class LowRank(Wrapper):
         )
 
     def _factors(self, generated: Weights) -> dict[str, tuple[Tensor, Tensor]]:
+        # One parameter for all matrices keeps the number of small tensors down.
         shared = self.shared_A.split([self.rank * sides(param)[1] for param in self.matrices])
         return {
             param.name: (

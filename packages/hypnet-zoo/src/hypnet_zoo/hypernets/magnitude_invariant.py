@@ -93,6 +93,7 @@ def magnitude_invariant(
     if not conditions.size:
         raise SpecError("there is nothing to encode: the conditions have size 0")
     chosen = with_defaults(DeltaOptions, options)
+    # The ids belong to the encoder's inputs, so the inner hypernetwork keeps none.
     encoded = ConditionSpec(count=0, size=2 * conditions.size, input_size=conditions.input_size)
     inner = build_inner(chosen["inner"], target, encoded)
     hypernet = Encoded(inner, CosineSine(low, high), conditions)

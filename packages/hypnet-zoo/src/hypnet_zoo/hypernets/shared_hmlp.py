@@ -145,6 +145,7 @@ class SharedHMLP(InitializedHyperNetwork):
         """Outputs of the heads for all tensors, in order: `[B, numel]`."""
         tags = torch.cat([self.tags[name][places] for name, places in self._places.items()], dim=1)
         features = self.trunk(pairs(inputs, tags))
+        # Heads write by shape; the target wants its own order.
         written: dict[int, Tensor] = {}
         for head, numbers in zip(self.heads, self.shapes.values(), strict=True):
             written |= zip(numbers, head(features[:, numbers]).unbind(1), strict=True)

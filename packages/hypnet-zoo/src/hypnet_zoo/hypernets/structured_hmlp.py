@@ -107,6 +107,7 @@ class StructuredHMLP(InitializedHyperNetwork):
     ) -> None:
         chosen = with_defaults(StructuredOptions, options)
         conditional_chunks = chosen["conditional_chunks"]
+        # A group of one chunk may do without an embedding.
         embedded = {
             f"chunks_{g}": (group.count, group.embedding_size)
             for g, group in enumerate(chunking.groups)
@@ -197,6 +198,7 @@ class StructuredHMLP(InitializedHyperNetwork):
     ) -> None:
         writer = self.hmlps()[number]
         per_chunk = moments_of_chunks(self.assembly, number, wanted)
+        # One head writes all chunks of a group, so it can only have average moments.
         average = tuple(mean_moments(of_tensor) for of_tensor in zip(*per_chunk, strict=True))
         rows = shared[: max(8, _ROWS // len(per_chunk))]
         if chunks is None:

@@ -49,6 +49,7 @@ def wanted_per_chunk(target: TargetSpec, moments: tuple[Moments, ...], chunk_siz
     means, variances = scalar_moments(target, moments)
     squares = means.square() + variances
     count = -(-target.numel // chunk_size)
+    # The surplus of the last chunk is generated but dropped: it must not count.
     padded = torch.zeros(count * chunk_size)
     padded[: target.numel] = squares
     filled = torch.full((count,), float(chunk_size))
@@ -169,6 +170,7 @@ def chunk_scales(
         scales = _bisect(squares, wanted, shortest)
     else:
         scales = _bisect_on_curve(squares, _curve(inner, rows, chunks, shortest), wanted, shortest)
+    # A tolerance of 10 %: measured mean squares fluctuate.
     unreachable = squares(torch.full_like(scales, shortest)) > 1.1 * wanted
     if bool(unreachable.any()):
         _logger.warning(
@@ -219,6 +221,7 @@ def _curve(
         if chunks.ndim == 2
         else chunks[pick % len(rows), pick % chunks.shape[1]]
     )
+    # Logarithmic: mean squares are close to a power of the length.
     lengths = torch.logspace(math.log10(shortest), math.log10(_LONGEST), _POINTS).to(rows)
     values = torch.stack(
         [measured_squares(inner, shared, length * some.unsqueeze(1)).mean() for length in lengths]

@@ -85,6 +85,7 @@ def initialize_heads(
         moments: Mean and variance of each tensor. A head without biases cannot write a
             mean; its square then counts as variance.
     """
+    # A head may write several tensors, and a tensor belongs to one head.
     samples = [features] * len(target) if isinstance(features, Tensor) else features
     remaining = iter(heads)
     head, offset = next(remaining), 0
@@ -99,6 +100,7 @@ def initialize_heads(
         weight = _rows_of_variance(
             sample, param.numel, wanted.mean_square if bias is None else wanted.variance
         )
+        # Spectral norm sets the scale of its weight itself.
         if not is_parametrized(head):
             head.weight[rows] = weight
         if bias is not None:

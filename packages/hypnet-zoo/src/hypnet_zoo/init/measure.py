@@ -42,6 +42,7 @@ def mean_squares(inner: HyperNetwork, rows: Tensor, chunks: Tensor, *, kept: int
         squares = measured_squares(inner, rows, chunks)
         squares[-1] = measured_squares(inner, rows, chunks[..., -1:, :], kept=kept)[-1]
         return squares
+    # Dropout would add noise to the measurement.
     training = inner.training
     inner.eval()
     features = inner.features_product(rows, chunks)

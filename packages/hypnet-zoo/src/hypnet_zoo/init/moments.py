@@ -81,6 +81,7 @@ def wanted_moments(target: TargetSpec, init: Init | None = None) -> tuple[Moment
         if rules.bias == "share"
         else set()
     )
+    # The last override that matches wins, hence no early exit.
     moments = []
     for param in target.params:
         chosen = _moments(param, rules, has_bias=param.layer in shared)

@@ -38,6 +38,7 @@ def generate_product(inner: HyperNetwork, rows: Tensor, chunks: Tensor) -> Tenso
     Returns:
         `[B, K, numel]`.
     """
+    # Other hypernetworks see every pair as a row of one batch.
     if isinstance(inner, WritesProducts):
         return inner.generate_product(rows, chunks)
     return inner.generate(pairs(rows, chunks).flatten(0, 1)).view(

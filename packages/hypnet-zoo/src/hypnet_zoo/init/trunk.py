@@ -33,6 +33,7 @@ def second_moment(activation: type[nn.Module] | None, scale: float = 1.0) -> flo
         return scale**2
     if activation is nn.ReLU:  # quadrature converges slowly at the kink
         return scale**2 / 2
+    # Exact for polynomials of degree 399, plenty for smooth activations.
     nodes, weights = _nodes_and_weights(200)
     with torch.no_grad():
         values = activation()(scale * torch.from_numpy(nodes)).square().numpy()
@@ -104,6 +105,7 @@ def as_at_start(module: nn.Module) -> Iterator[None]:
 
     Batch norms use the statistics of the batch; the running ones are reset afterwards.
     """
+    # Layers may be in different modes, frozen batch norms for example.
     modes = {layer: layer.training for layer in module.modules()}
     norms = [layer for layer in modes if isinstance(layer, _BatchNorm)]
     module.eval()

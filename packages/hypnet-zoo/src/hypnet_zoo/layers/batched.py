@@ -42,6 +42,8 @@ def batched_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, *, padding: i
     Returns:
         `[N, B, out, H', W']`.
     """
+    # Groups keep the sets apart; shared images need no groups, since every filter reads
+    # them all.
     sets = len(weight)
     shared = x.ndim == 4
     flat = None if bias is None else bias.flatten()

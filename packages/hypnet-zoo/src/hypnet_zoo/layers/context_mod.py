@@ -15,15 +15,14 @@ from hypnet_core.errors import ConditionError, SpecError
 class ContextMod(nn.Module):
     r"""Gains and shifts of activations, $y = x \odot g + s$.
 
-    `shape` broadcasts against the activations `[N, *]`, so it decides what shares a
-    gain: `(F,)` one per unit of a vector, `(C, 1, 1)` one per feature map, `(C, H, W)`
-    one per pixel, `(T, F)` one per time step and unit. Gains start at 1 (at 0 with
-    `gain_offset`), shifts at 0.
+    `shape` broadcasts against the activations `[N, *]`, and so decides which of them
+    share a gain: `(F,)` has one per unit of a vector, `(C, 1, 1)` one per feature map,
+    `(C, H, W)` one per pixel, `(T, F)` one per time step and unit. Gains start at 1 (at
+    0 with `gain_offset`), shifts at 0.
 
     A **checkpoint** keeps the current gains and shifts under the next number;
-    `forward(x, condition=i)` uses checkpoint `i`, and the number of checkpoints stands
-    for the current ones. `MainNetwork` passes its own `condition` on to every such
-    layer.
+    `forward(x, condition=i)` uses checkpoint `i`, and the number of checkpoints means
+    the current ones. `MainNetwork` passes its own `condition` to every such layer.
 
     Args:
         shape: Shape of the gains and of the shifts, without the batch.
@@ -78,6 +77,7 @@ class ContextMod(nn.Module):
         self.gain_offset, self.softplus, self.softplus_scale = gain_offset, softplus, softplus_scale
         self.gain = nn.Parameter(torch.empty(self.shape)) if gains else None
         self.shift = nn.Parameter(torch.empty(self.shape)) if shifts else None
+        # Buffers, so that checkpoints are saved with the network and never trained.
         self.register_buffer("kept_gains", torch.empty(0, *self.shape) if gains else None)
         self.register_buffer("kept_shifts", torch.empty(0, *self.shape) if shifts else None)
         self.reset_parameters()
@@ -172,6 +172,8 @@ class ContextMod(nn.Module):
         if condition < 0:
             raise ConditionError(f"a condition is a number from 0, got {condition}")
         kept = {"gain": (self.gain, self.kept_gains), "shift": (self.shift, self.kept_shifts)}
+        # A task that is being learned has no checkpoint yet and uses the current
+        # tensors.
         past = condition < self.num_checkpoints
         return {
             name: rows[condition] if past else own
@@ -195,10 +197,10 @@ class ContextMod(nn.Module):
                 *shape]`; dimensions of the activations between the two, such as time,
                 share them.
             shift: Shifts, likewise.
-            condition: Which checkpoint to use; gains and shifts that are given win.
+            condition: The checkpoint to use; given gains and shifts have priority.
 
         Raises:
-            SpecError: What is given does not have that shape, the activations do not
+            SpecError: A given tensor does not have that shape, the activations do not
                 end in it, or the layer has no gains or shifts to replace.
             ConditionError: There is no such checkpoint.
         """
@@ -242,6 +244,8 @@ class ContextMod(nn.Module):
                 f"{name} must have shape {list(self.shape)} or {[len(x), *self.shape]}, got"
                 f" {list(given.shape)}"
             )
+        # Sets per sample share their gains over the dimensions in between, such as
+        # time.
         if given.ndim == len(self.shape) or given.ndim >= x.ndim:
             return given
         return given.view(len(x), *(1,) * (x.ndim - given.ndim), *self.shape)

@@ -28,6 +28,7 @@ class Enlarge(nn.ConvTranspose2d):
         bias: bool,
     ) -> None:
         self.size = after[1]
+        # Strides per direction: a size that stays the same is not enlarged.
         height, width = (
             1 if small == large else 2 for small, large in zip(before[1], after[1], strict=True)
         )

@@ -131,6 +131,7 @@ class LocalConv2d(nn.Module):
                 f"expected inputs [N, {self.in_channels}, {self.in_size[0]}, {self.in_size[1]}],"
                 f" got {list(x.shape)}"
             )
+        # Pixels come first, so that one batched product serves all of them.
         patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride).permute(
             2, 0, 1
         )

@@ -127,7 +127,7 @@ def modulate(
 
     Raises:
         SpecError: The network has no linear layer or is modulated already, one module
-            stands in several places, or the inputs of an `nn.Sequential` are to be
+            is used in several places, or the inputs of an `nn.Sequential` are to be
             modulated (put `modulation.layer_for(in_shape)` in front of it instead).
 
     Example:
@@ -141,6 +141,7 @@ def modulate(
         return
     if any(isinstance(_context_of(layer), ContextMod) for layer in network.modules()):
         raise SpecError(f"{type(network).__name__} is modulated already")
+    # The trial pass and the new layers follow the network's device and dtype.
     like = next(network.parameters(), torch.empty(0))
     calls = _calls(network, in_shape, like)
     linear = [(layer, shape) for layer, shape in calls if isinstance(layer, LINEAR)]
@@ -154,6 +155,8 @@ def modulate(
         else [c for c in calls[:last] if isinstance(c[0], ACTIVATIONS)]
     )
     chosen = [*hidden, linear[-1]] if modulation.output else hidden
+    # A hook runs at every call of its layer, so a shared layer would be modulated in
+    # all of its places.
     repeated = len({id(layer) for layer, _ in chosen}) != len(chosen)
     if repeated:
         raise SpecError(

@@ -32,6 +32,7 @@ class PaddedShortcut(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
         super().__init__()
         self.stride = stride
+        # Negative padding drops surplus feature maps.
         missing = out_channels - in_channels
         self.before, self.after = missing // 2, missing - missing // 2
 

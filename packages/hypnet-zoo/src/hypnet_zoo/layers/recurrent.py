@@ -110,6 +110,7 @@ class Recurrent(nn.Module):
             )
         if init == "uniform":
             return
+        # Torch stacks the matrices of all gates; each is orthogonal by itself.
         units = self.rnn.hidden_size
         for name, parameter in self.rnn.named_parameters():
             if init == "orthogonal" and name.startswith("weight_hh"):
@@ -132,6 +133,7 @@ class Recurrent(nn.Module):
         free = steps if self.bptt_depth is None else min(self.bptt_depth, steps)
         if free == steps:
             return self._with_output(*self._run(x, None, 0, steps, want_internal=want_internal)[:2])
+        # Time steps before the last `free` ones only provide a state.
         with torch.no_grad():
             early, early_internal, state = self._run(
                 x[:, : steps - free], None, 0, steps, want_internal=want_internal
@@ -155,6 +157,8 @@ class Recurrent(nn.Module):
             Outputs, internal states, and the last state.
         """
         needs_steps = not self._fused or want_internal
+        # Without modulation inside the recurrence the fused kernel serves all steps but
+        # the last modulated one.
         if self.context is None or self.context_at == "last_step":
             end = start + x.shape[1]
             modulated = 1 if self.context is not None and end == steps else 0
@@ -191,6 +195,7 @@ class Recurrent(nn.Module):
         """Run step by step, with the products with all inputs computed at once."""
         weight, recurrent = self._tensor("weight_ih_l0"), self._tensor("weight_hh_l0")
         bias = None
+        # Torch keeps two biases that only ever occur as their sum.
         if self.rnn.bias:
             bias = self._tensor("bias_ih_l0") + self._tensor("bias_hh_l0")
         h, c = state if state is not None else (x.new_zeros(len(x), self.rnn.hidden_size), None)
@@ -227,6 +232,7 @@ class Recurrent(nn.Module):
         self, z: Tensor, c: Tensor | None, factor: Tensor | None, shift: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         units = self.rnn.hidden_size
+        # One sigmoid for input and forget gates; torch orders the gates i, f, g, o.
         gates, new, give_out = z.split([2 * units, units, units], 1)
         take_in, keep = torch.sigmoid(gates).chunk(2, 1)
         c = (

@@ -84,6 +84,7 @@ class SelfAttention(nn.Module):
             f(x).flatten(2).transpose(1, 2) for f in (self.query, self.key, self.value)
         )
         if not return_attention:
+            # The fused kernel does not keep the map. SAGAN does not scale the products.
             mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)
             return self._add(x, mixed)
         attention = torch.softmax(query @ key.transpose(1, 2), dim=-1)

@@ -36,6 +36,7 @@ class TanhScan(torch.autograd.Function):
         weight, start, states = ctx.saved_tensors
         slopes = (1 - states.square()).unbind(1)
         of_outputs = gradient.unbind(1)
+        # Gradients of the pre-activations, from the last time step backwards.
         delta = of_outputs[-1] * slopes[-1]
         deltas = [delta]
         for t in range(len(slopes) - 2, -1, -1):
@@ -43,5 +44,7 @@ class TanhScan(torch.autograd.Function):
             deltas.append(delta)
         stacked = torch.stack(deltas[::-1], 1)
         before = torch.cat([start.unsqueeze(1), states[:, :-1]], 1)
+        # One product over all samples and time steps: torch's own backward pass has one
+        # small product per step.
         of_weight = stacked.flatten(0, 1).t() @ before.flatten(0, 1)
         return stacked, of_weight, delta @ weight

@@ -115,6 +115,7 @@ def distillation(
     if mapping is not None:
         log_probabilities = log_probabilities[..., list(mapping)]
     targets = F.softmax(target_logits / temperature, dim=-1)
+    # The gradients of soft targets shrink with the square of the temperature.
     return -(targets * log_probabilities).sum(-1).mean() * temperature**2
 
 

@@ -124,6 +124,7 @@ class BiRNN(nn.Module):
         if self.preprocess is not None:
             x = self.preprocess(x, lengths)
         check_sequences(x, self.in_shape)
+        # The same permutation reverses inputs and puts outputs back.
         order = _reversed(x, lengths)
         h = x.flatten(2)
         for number, (forwards, backwards) in enumerate(

@@ -108,6 +108,7 @@ class ChunkedMLP(nn.Module):
             )
         flat = F.pad(x.flatten(1), (0, self.chunks * self.chunk_size - self.in_features))
         chunks = flat.unflatten(1, (self.chunks, self.chunk_size))
+        # The embedding of each chunk is the same for all samples.
         places = self.embeddings.weight.expand(len(x), -1, -1)
         reduced = self.reduce(torch.cat([chunks, places], 2).flatten(0, 1))
         y: Tensor = self.mlp(self.activation(reduced).view(len(x), -1))

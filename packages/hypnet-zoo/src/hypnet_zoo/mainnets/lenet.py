@@ -130,6 +130,7 @@ class LeNet(nn.Module):
         if not self._plain or context_layers(self):
             return NotImplemented
         check_images(x[0] if paired else x, self.in_shape)
+        # The backward pass of grouped convolutions is slow, so the limit is lower.
         learns = torch.is_grad_enabled() and weights["conv1.weight"].requires_grad
         few = x.shape[-4] <= (_FEW_IMAGES_TO_LEARN_FROM if learns else _FEW_IMAGES)
         h = (

@@ -99,6 +99,8 @@ class MLP(nn.Module):
         out = nn.Linear(hidden[-1] if hidden else in_features, out_features, bias=chosen["bias"])
         self.out = with_spectral_norm(out) if spectral_norm else out
         self.out_activation = activation_module(out_activation)
+        # The batched form reads weights by name and would skip parametrisations and
+        # norms.
         self._plain = not (spectral_norm or chosen["batch_norm"])
         modulate(self, self.in_shape, chosen["context_mod"], input_context=self.in_shape)
 

@@ -132,6 +132,7 @@ class WideBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[N, C, H, W]` to `[N, out_channels, H / stride, W / stride]`."""
+        # The shortcut reads the activated input, as in the paper.
         activated = self.relu1(self.norm1(x))
         h = self.dropout(self.conv1(activated))
         h = self.conv2(self.relu2(self.norm2(h)))

@@ -35,6 +35,7 @@ def lookahead(
     """
     tensors = [tensor for group in optimizer.param_groups for tensor in group["params"]]
     before = [tensor.detach().clone() for tensor in tensors]
+    # Moments change in the step, and `load_state_dict` would otherwise share them.
     state = copy.deepcopy(optimizer.state_dict())
     optimizer.step()
     start = dict(zip(map(id, tensors), before, strict=True))

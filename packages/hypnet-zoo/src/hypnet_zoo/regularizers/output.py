@@ -125,6 +125,7 @@ class OutputRegularizer:
         targets = self.targets(conditions)
         total = len(conditions) if total is None else total
         if self._importance is None and self._scale is None:
+            # Fused: no tensor of squares as large as the weights.
             return F.mse_loss(flat, targets, reduction="sum") / total
         rows = self._rows(conditions)
         squares = (flat - targets).square()
@@ -178,6 +179,7 @@ class OutputRegularizer:
 
     def _generate_all(self) -> Tensor:
         like = next(self.hypernet.parameters())
+        # Block by block into one tensor: concatenating would need twice the memory.
         targets = like.new_empty((len(self.conditions), self.hypernet.target.numel))
         for start in range(0, len(self.conditions), self.block_size):
             block = self.conditions[start : start + self.block_size]

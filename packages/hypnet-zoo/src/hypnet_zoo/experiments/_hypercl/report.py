@@ -84,6 +84,7 @@ def save_scores_plot(path: Path, scores: Scores, tasks: Sequence[TaskLike]) -> N
     figure = Figure(figsize=(1.8 + 0.55 * count, 1.4 + 0.45 * count), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(grid, cmap="viridis" if classification else "viridis_r")
+    # More numbers would not be legible.
     if count <= 20:
         for t, row in enumerate(scores):
             for j, score in enumerate(row):

@@ -48,6 +48,7 @@ def seed_of(*numbers: int) -> int:
         >>> seed_of(0, 1) == seed_of(0, 1), seed_of(0, 1) == seed_of(1, 0)
         (True, False)
     """
+    # A hash instead of a sum, so that (0, 1) and (1, 0) differ.
     digest = hashlib.sha256(repr(numbers).encode()).digest()
     return int.from_bytes(digest[:7], "big")
 

@@ -144,6 +144,7 @@ class TaskTrainer:
         The next step is the one that the task loss alone would take.
         """
         losses = self._backward_free(batch)
+        # Clipping before the look-ahead must not clip the joint gradient twice.
         gradients = [None if p.grad is None else p.grad.clone() for p in self.parameters]
         self._clip()
         delta = lookahead(

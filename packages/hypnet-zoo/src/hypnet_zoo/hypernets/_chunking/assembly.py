@@ -121,6 +121,8 @@ class Assembly:
         pieces = list(self.chunking.all_pieces())
         chunks: dict[tuple[int, int], list[Tensor]] = {}
         for number, piece in enumerate(pieces):
+            # Float64 holds the numbers of all pieces exactly, and assembling must not
+            # change them.
             numbered = torch.full(
                 (1, *self.chunking.shape_of(piece)), float(number), dtype=torch.float64
             )

@@ -38,6 +38,7 @@ class Cuts:
             size: Size of a chunk along the dimension.
             dim: The dimension.
         """
+        # All chunks of a group come from one network, so their shapes must agree.
         shapes = tuple(_cut(param.shape, size, dim) for param in layers[0])
         group, chunk = len(self._groups), 0
         for layer in layers:

@@ -36,6 +36,8 @@ def by_shape(
         >>> [(group.shapes, group.count) for group in chunking.groups]
         [(((6, 6),), 2), (((6,),), 2)]
     """
+    # Kinds matter: a norm's scale and a bias may have the same shape but not the same
+    # start.
     alike: dict[object, list[ParamSpec]] = {}
     for param in target.params:
         if param.numel:
@@ -58,7 +60,7 @@ def resnet(
 
     Eight groups: the first layer; of each of the three parts of the network its first
     convolution, then all others; the output layer. With n blocks they have 1, 1, 2n -
-    1, 1, 2n - 1, 1, 2n - 1 and 1 chunks. What the target lacks is left out.
+    1, 1, 2n - 1, 1, 2n - 1 and 1 chunks. Layers that the target lacks are left out.
 
     Args:
         target: Weights of a `resnet`, with or without biases, norms and output layer.
@@ -106,12 +108,12 @@ def wide_resnet(
     Where the first convolution of a part has as many inputs as outputs, or a factor of
     two more or fewer, one group writes the whole part, in chunks of as many inputs as
     the greatest common divisor of both; biases and norms are then written with every
-    chunk, and those of the first are used. What the target lacks is left out.
+    chunk, and those of the first are used. Layers that the target lacks are left out.
 
     Args:
         target: Weights of a `wide_resnet`, with or without biases, norms and output
             layer.
-        gcd: Let one group write each part, whatever the number of inputs of its first
+        gcd: Let one group write each part, for any number of inputs of its first
             convolution.
         embedding_size: Length of the chunk embeddings; one for all groups, or one each.
         hidden: Hidden layers of every network.
@@ -121,8 +123,8 @@ def wide_resnet(
         SpecError: These are not the weights of a `wide_resnet`, or the number of
             embedding sizes is wrong.
     """
-    # The norm before a convolution is that of its inputs; the one after it stands
-    # before the next.
+    # Norms precede convolutions here, so the norm of a convolution's outputs is named
+    # after the next one.
     net = ResidualLayers(
         target,
         lambda convolutions: [*(name.replace("conv", "norm") for name in convolutions[1:]), "norm"],
