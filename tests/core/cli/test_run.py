@@ -179,6 +179,22 @@ def test_a_flag_that_is_given_twice_is_refused(hypnet: Command, flag: str, value
     assert (done.returncode, done.stderr) == (2, f"hypnet: {flag} is given 2 times: give it once\n")
 
 
+def test_a_deleted_working_directory_is_one_line(hypnet_process: Command, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = "import os, sys; os.rmdir(os.getcwd()); from hypnet_core.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", "hypercl"],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_tilde_is_the_home_directory(hypnet: Command, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "c.yaml").write_text("seed: 4\n")

@@ -196,6 +196,25 @@ def test_other_versions_are_one_warning(tmp_path: Path, monkeypatch: pytest.Monk
     assert 'is now "99.0"' in log
 
 
+def test_a_log_that_cannot_be_written_is_one_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = create(tmp_path / "run")
+    (run.path / "log.txt").mkdir()
+    for _ in range(3):
+        run.logger.info("something")
+    assert execute(Counting(), CountingConfig(), run) == {"total": 10.0}
+    messages = [record.getMessage() for record in caplog.records]
+    assert sum("cannot write" in message for message in messages) == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_deep_json_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(RunError, match="is damaged"):
+        Run.resume(tmp_path)
+
+
 def test_only_a_run_can_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run"):
         Run.resume(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterable
@@ -52,12 +53,19 @@ class _ToStderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "reported", False):  # the command reports it in its own line
             return
-        try:
-            prefix = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-            sys.stderr.write(f"{prefix}{record.getMessage()}\n")
+        prefix = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        # Without stderr there is nowhere to complain about it.
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"{prefix}{_text_of(record)}\n")
             sys.stderr.flush()
-        except (OSError, ValueError):
-            self.handleError(record)
+
+
+def _text_of(record: logging.LogRecord) -> str:
+    """The message of a record, or its pieces if they do not fit together."""
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001  a library may log anything, and logging must not stop it
+        return f"{record.msg} {record.args}"
 
 
 def start_logging(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from hypnet_core.errors import RunError
+from hypnet_core.errors import RunError, message_of
 
 
 @contextmanager
@@ -88,8 +88,8 @@ def read_json(path: Path) -> Any:
         raise RunError(f"there is no {path}") from None
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {message_of(error)}") from error
 
 
 def append_line(path: Path, line: str) -> None:

@@ -311,13 +311,17 @@ class _LinesInFile(logging.Handler):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
+        self.failed = False
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             append_line(self.path, self.format(record))
-        except RunError:
-            self.handleError(record)
+        except RunError as error:
+            # Once: a full disk would repeat it with each record, and the run goes on.
+            if not self.failed:
+                self.failed = True
+                logging.getLogger("hypnet").warning("%s", error)
 
 
 def _file_logger(path: Path) -> logging.Logger:
