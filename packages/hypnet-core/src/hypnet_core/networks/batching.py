@@ -23,7 +23,8 @@ State = Mapping[str, Tensor]
 VMAP_MAX_WEIGHTS = 1 << 17
 VMAP_MAX_PIXELS = 1 << 10
 
-FUSED = (nn.RNNBase, nn.TransformerEncoderLayer)
+# Attention has no rule for its backward pass, although the forward pass may succeed.
+FUSED = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer)
 CONVOLUTIONS = (
     nn.Conv1d,
     nn.Conv2d,
@@ -82,16 +83,51 @@ def run_vmap(module: nn.Module, state: State, args: Any, kwargs: Any, *, paired:
 def run_loop(
     module: nn.Module, states: Sequence[State], args: Any, kwargs: Any, *, paired: bool
 ) -> Any:
-    """One set after the other."""
+    """One set after the other.
+
+    Raises:
+        WeightsError: The module writes into its input, which the next set would see, or
+            returns objects that cannot be combined.
+    """
+    copies = any(getattr(layer, "inplace", False) is True for layer in module.modules())
     outputs = []
     for i, state in enumerate(states):
         own_args, own_kwargs = _at((args, kwargs), i) if paired else (args, kwargs)
+        if copies:  # the first layer may be one of them
+            own_args, own_kwargs = _copied((own_args, own_kwargs))
+        before = _versions((own_args, own_kwargs))
         outputs.append(
             functional_call(module, dict(state), own_args, own_kwargs, tie_weights=False)
         )
-    return pytree.tree_map(
-        lambda *leaves: torch.stack(leaves) if isinstance(leaves[0], Tensor) else leaves[0],
-        *outputs,
+        if not copies and _versions((own_args, own_kwargs)) != before:
+            raise WeightsError(
+                f"{type(module).__name__} writes into its input, which each set of weights must"
+                " see unchanged: let it work on a copy"
+            )
+    return pytree.tree_map(_stacked, *outputs, is_leaf=lambda leaf: leaf is None)
+
+
+def _copied(inputs: Any) -> Any:
+    return pytree.tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, inputs)
+
+
+def _versions(inputs: Any) -> list[int]:
+    """Counters of the writes into each tensor; inference tensors have none."""
+    leaves = pytree.tree_leaves(inputs)
+    tensors = (x for x in leaves if isinstance(x, Tensor) and not x.is_inference())
+    return [x._version for x in tensors]  # noqa: SLF001  torch offers no public counter
+
+
+def _stacked(*leaves: Any) -> Any:
+    """One leaf of the outputs of all sets."""
+    first = leaves[0]
+    if isinstance(first, Tensor):
+        return torch.stack(leaves)
+    if first is None or (isinstance(first, (bool, int, float, str)) and len(set(leaves)) == 1):
+        return first
+    raise WeightsError(
+        f"outputs of type {type(first).__name__} cannot be combined for a batch of weights: let"
+        " the module return tensors, or call it with one set at a time (weights.unbind())"
     )
 
 

@@ -66,6 +66,15 @@ class HyperNetwork(nn.Module):
         embeddings: bool = True,
     ) -> None:
         super().__init__()
+        if not isinstance(target, TargetSpec):
+            found = getattr(target, "target", None)
+            hint = ": pass its `target`" if isinstance(found, TargetSpec) else ""
+            raise SpecError(f"the target must be a TargetSpec, got {_named(target)}{hint}")
+        if not isinstance(conditions, ConditionSpec):
+            hint = f": write ConditionSpec(count={conditions})" if type(conditions) is int else ""
+            raise SpecError(
+                f"the conditions must be a ConditionSpec, got {_named(conditions)}{hint}"
+            )
         if target.numel == 0:
             raise SpecError("the target of a hypernetwork holds no weights")
         self.target = target
@@ -361,6 +370,10 @@ class HyperNetwork(nn.Module):
         for _ in range(max(saved, default=0) - self.conditions.count):
             self.add_condition()
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _named(value: object) -> str:
+    return repr(value) if isinstance(value, (int, float, str)) else f"a {type(value).__name__}"
 
 
 def _with_members(hypernet: HyperNetwork) -> list[HyperNetwork]:

@@ -16,7 +16,7 @@ from hypnet_core.networks import batching as ways
 from hypnet_core.networks.batching import Batching
 from hypnet_core.networks.checks import check_tensors
 from hypnet_core.networks.conditions import Condition, Ids, condition_ids
-from hypnet_core.networks.hollow import hollow, places_of
+from hypnet_core.networks.hollow import check_registry, hollow, places_of
 from hypnet_core.networks.statistics import StatisticsBank, named_statistics, statistics_spec
 from hypnet_core.networks.weights import Weights
 from hypnet_core.protocols import BatchedForward, GroupsParameters, KeepsTensors
@@ -94,6 +94,7 @@ class MainNetwork(nn.Module):
         self.places = [(place, name) for name, paths in places.items() for place in paths]
         self._takes_condition = "condition" in inspect.signature(module.forward).parameters
         self._has_batched_forward = isinstance(module, BatchedForward)
+        check_registry(module, places)
         hollow(module, places)
         self.module = module
         self.bank = StatisticsBank(module)
@@ -287,6 +288,7 @@ class MainNetwork(nn.Module):
                 self.batching_used, self.batching_reason = way, reason
                 return output
             way, reason = ways.choose(self.module, tensors, args)
+        without_vmap = ""
         if way == "vmap" and self._no_vmap:
             way, reason = "loop", self._no_vmap
         if way == "vmap":
@@ -300,15 +302,19 @@ class MainNetwork(nn.Module):
                 # a genuine error of the module is raised again there.
                 if self.batching == "vmap":
                     raise
-                self._no_vmap = f"not possible with vmap: {str(error).partition(chr(10))[0]}"
-                way, reason = "loop", self._no_vmap
+                way = "loop"
+                reason = f"not possible with vmap: {str(error).partition(chr(10))[0]}"
+                without_vmap = reason
             else:
                 self.batching_used, self.batching_reason = way, reason
                 return output
         self.batching_used, self.batching_reason = way, reason
         states = ways.unbind_states(tensors, len(sets))
         states = [{**state, **rows} for state, rows in zip(states, sets, strict=True)]
-        return ways.run_loop(self.module, states, args, kwargs, paired=paired)
+        output = ways.run_loop(self.module, states, args, kwargs, paired=paired)
+        # Only now: a call that fails in the loop as well says nothing about vmap.
+        self._no_vmap = self._no_vmap or without_vmap
+        return output
 
     def _way(self, tensors: dict[str, Tensor], args: Any) -> tuple[str, str]:
         if self.training and self.bank.names:

@@ -77,6 +77,12 @@ class Weights(Mapping[str, Tensor]):
         *,
         conditions: Condition | ConditionIds | None = None,
     ) -> None:
+        given: tuple[object, object] = (flat, spec)
+        if not (isinstance(given[0], Tensor) and isinstance(given[1], TargetSpec)):
+            raise WeightsError(
+                "Weights take a tensor and a TargetSpec, got a"
+                f" {type(flat).__name__} and a {type(spec).__name__}"
+            )
         if flat.ndim == 0 or flat.shape[-1] != spec.numel:
             raise WeightsError(
                 f"{spec.numel} weights in the last dimension are expected, got a tensor of shape"
