@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
 
-from hypnet_core.errors import CheckpointError, DataError
-from hypnet_core.protocols import TaskLike
+from hypnet_core.errors import CheckpointError
+from hypnet_core.protocols import BatchLike, TaskLike
 from hypnet_core.runs import Progress, Run, progress
-from hypnet_core.tasks import Batchable, Stream
 from hypnet_zoo.experiments._hypercl.config import HyperCLConfig
 from hypnet_zoo.experiments._hypercl.metrics import Metrics
 from hypnet_zoo.experiments._hypercl.report import results_table, save_scores_plot, summarize
@@ -160,7 +159,7 @@ class Learner:
             generator=torch.Generator().manual_seed(seed_of(self.config.seed, t, 1)),
         )
         best = Best(train.patience, higher_is_better=task.spec.kind == "classification")
-        for step, batch in enumerate(islice(self._stream(t), self.steps[t]), start=1):
+        for step, batch in enumerate(islice(self._batches(t), self.steps[t]), start=1):
             losses = trainer.step(batch)
             if step % self.config.log_every == 0 or step == self.steps[t]:
                 check_finite(losses, f"task {t + 1}, step {step}")
@@ -177,17 +176,16 @@ class Learner:
                     break
         best.restore(self.net, self.hypernet)
 
-    def _stream(self, t: int) -> Stream:
-        # A stream of its own: its order must not depend on other draws.
+    def _batches(self, t: int) -> Iterator[BatchLike]:
+        """Shuffled passes over the training samples, without end."""
         generator = torch.Generator().manual_seed(seed_of(self.config.seed, t, 2))
-        size = self.config.train.batch_size
-        train = self.tasks[t].train
-        if not isinstance(train, Batchable):
-            raise DataError(
-                f"{self.tasks[t].spec.name}: a {type(train).__name__} gives no batch of chosen"
-                " samples; its class must implement hypnet_core.tasks.Batchable"
-            )
-        return Stream(train, size, generator=generator, device=self.device)
+        train, size = self.tasks[t].train, self.config.train.batch_size
+        # By whole passes: splits that read files do so ahead, in worker processes.
+        passes = (
+            train.batches(size, shuffle=True, generator=generator, device=self.device)
+            for _ in repeat(None)
+        )
+        return chain.from_iterable(passes)
 
     def _steps(self, task: TaskLike) -> int:
         train = self.config.train

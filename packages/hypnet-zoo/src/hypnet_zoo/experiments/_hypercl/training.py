@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import DivergedError
 from hypnet_core.networks import HyperNetwork, MainNetwork, Weights
-from hypnet_core.protocols import SplitLike
+from hypnet_core.protocols import BatchLike, SplitLike
 from hypnet_core.specs import TaskSpec
-from hypnet_core.tasks import Batch
 from hypnet_zoo.experiments._hypercl.config import ContinualConfig, TrainConfig
 from hypnet_zoo.optim.choose import make_optimizer
 from hypnet_zoo.optim.lookahead import lookahead
@@ -84,7 +83,7 @@ class TaskTrainer:
             else None
         )
 
-    def step(self, batch: Batch) -> Losses:
+    def step(self, batch: BatchLike) -> Losses:
         """One training step."""
         self.net.train()
         self.hypernet.train()
@@ -105,13 +104,13 @@ class TaskTrainer:
         if self.train.clip_value is not None:
             nn.utils.clip_grad_value_(self.parameters, self.train.clip_value)
 
-    def _backward_free(self, batch: Batch) -> Losses:
+    def _backward_free(self, batch: BatchLike) -> Losses:
         """Gradients of the task loss alone."""
         loss = self.loss(batch, self.hypernet(self.condition))
         loss.backward()
         return Losses(loss.detach(), torch.zeros_like(loss))
 
-    def _backward(self, batch: Batch, regularizer: OutputRegularizer) -> Losses:
+    def _backward(self, batch: BatchLike, regularizer: OutputRegularizer) -> Losses:
         """Gradients of task loss and penalty.
 
         The first block of earlier conditions shares the task's pass through the
@@ -129,7 +128,7 @@ class TaskTrainer:
         return Losses(loss.detach(), penalty)
 
     def _losses_together(
-        self, batch: Batch, regularizer: OutputRegularizer, first: list[int], total: int
+        self, batch: BatchLike, regularizer: OutputRegularizer, first: list[int], total: int
     ) -> tuple[Tensor, Tensor]:
         # In a function of its own, so that only the graph holds the generated weights
         # during the backward pass, which then frees them before it fills the head's
@@ -138,7 +137,7 @@ class TaskTrainer:
         penalty = regularizer.penalty(earlier, first, total=total)
         return self.loss(batch, Weights(own.view(-1), self.hypernet.target)), penalty
 
-    def _backward_ahead(self, batch: Batch, regularizer: OutputRegularizer) -> Losses:
+    def _backward_ahead(self, batch: BatchLike, regularizer: OutputRegularizer) -> Losses:
         """Gradients with the penalty on the weights after the next step.
 
         The next step is the one that the task loss alone would take.
@@ -158,7 +157,7 @@ class TaskTrainer:
         (self.beta * penalty).backward()
         return Losses(losses.task, penalty.detach())
 
-    def loss(self, batch: Batch, weights: Weights) -> Tensor:
+    def loss(self, batch: BatchLike, weights: Weights) -> Tensor:
         """The task's loss on a batch: cross-entropy, or the mean squared error."""
         return task_loss(
             self.net(batch.x, weights=weights, condition=self.condition), batch.y, self.spec
