@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, SupportsIndex
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ class HyperNetwork(nn.Module):
         (torch.Size([]), torch.Size([2]))
     """
 
-    conditions_per_call: ClassVar[int | None] = None
+    conditions_per_call: int | None = None
     """The fastest number of conditions per call; `None` for all at once."""
 
     def __init__(

@@ -6,7 +6,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable
-from typing import Annotated, ClassVar, TypedDict, Unpack
+from typing import Annotated, TypedDict, Unpack
 
 import torch
 from pydantic import Field
@@ -96,7 +96,7 @@ class Chunked(InitializedHyperNetwork):
 
     # One batch of very many conditions touches more fresh memory than it saves
     # (benchmarks/hypercl_step.py).
-    conditions_per_call: ClassVar[int | None] = 10
+    conditions_per_call: int | None = 10
 
     def __init__(
         self,

@@ -65,7 +65,7 @@ class Encoded(HyperNetwork):
         super().__init__(inner.target, outer)
         self.inner = inner
         self.encoder = encoder
-        self.conditions_per_call = inner.conditions_per_call  # type: ignore[misc]  # per instance
+        self.conditions_per_call = inner.conditions_per_call
 
     def forward(
         self,

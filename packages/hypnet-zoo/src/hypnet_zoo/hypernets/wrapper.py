@@ -31,7 +31,7 @@ class Wrapper(HyperNetwork):
             target, inner.conditions if conditions is None else conditions, embeddings=False
         )
         self.inner = inner
-        self.conditions_per_call = inner.conditions_per_call  # type: ignore[misc]  # per instance
+        self.conditions_per_call = inner.conditions_per_call
 
     def members(self) -> list[HyperNetwork]:
         """The inner hypernetwork."""
