@@ -135,7 +135,9 @@ class TaskTrainer:
         # gradient: a third less memory with many earlier tasks.
         own, earlier = self.hypernet([self.condition, *first]).flat.split([1, len(first)])
         penalty = regularizer.penalty(earlier, first, total=total)
-        return self.loss(batch, Weights(own.view(-1), self.hypernet.target)), penalty
+        # Splitting the flat tensor loses the ids, which batch norm needs.
+        weights = Weights(own.view(-1), self.hypernet.target, conditions=self.condition)
+        return self.loss(batch, weights), penalty
 
     def _backward_ahead(self, batch: BatchLike, regularizer: OutputRegularizer) -> Losses:
         """Gradients with the penalty on the weights after the next step.
@@ -159,9 +161,7 @@ class TaskTrainer:
 
     def loss(self, batch: BatchLike, weights: Weights) -> Tensor:
         """The task's loss on a batch: cross-entropy, or the mean squared error."""
-        return task_loss(
-            self.net(batch.x, weights=weights, condition=self.condition), batch.y, self.spec
-        )
+        return task_loss(self.net(batch.x, weights=weights), batch.y, self.spec)
 
 
 def task_loss(outputs: Tensor, targets: Tensor, spec: TaskSpec) -> Tensor:
@@ -219,7 +219,7 @@ def evaluate(
     weights = hypernet(condition)
     score = torch.zeros((), dtype=torch.float64, device=device)
     for batch in split.batches(batch_size, device=device):
-        outputs = net(batch.x, weights=weights, condition=condition)
+        outputs = net(batch.x, weights=weights)
         if spec.kind == "classification":
             classes = batch.y.argmax(dim=1) if batch.y.is_floating_point() else batch.y
             score += (outputs[:, : spec.classes].argmax(dim=1) == classes).sum()
