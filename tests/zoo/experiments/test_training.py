@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
+from torch import nn
 
 from hypnet_core import ConditionSpec, MainNetwork, TaskSpec
 from hypnet_core.errors import DivergedError
@@ -90,6 +91,24 @@ def test_only_the_tasks_own_embedding_learns_unless_asked_otherwise() -> None:
     assert [hnet.embedding(i).requires_grad for i in range(4)] == [False, False, True, False]
     trainer(net, hnet, 2, train_previous_embeddings=True)
     assert [hnet.embedding(i).requires_grad for i in range(4)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("options", [{}, {"beta": 0.0}, {"lookahead": True}])
+def test_each_task_trains_the_running_statistics_of_its_own_condition(options: Any) -> None:
+    """The id travels with the weights, also where the flat tensor was split."""
+    torch.manual_seed(0)
+    net = MainNetwork(nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)))
+    hnet = HMLP(net.target, ConditionSpec(count=3, size=4))
+    x, y = torch.randn(8, 4) + 3, torch.arange(8) % 3
+    for condition in (0, 2):
+        made = trainer(net, hnet, condition, **options)
+        before = hnet(condition).detach()
+        made.step(Batch(x, y, torch.arange(8), None))
+        hidden = x @ before["0.weight"].T + before["0.bias"]
+        expected = 0.1 * hidden.mean(0)
+        torch.testing.assert_close(net.statistics(condition)["1.running_mean"], expected)
+    assert net.bank.ids.tolist() == [0, 2]
+    assert net.statistics(1) == net.statistics()
 
 
 def test_look_ahead_penalises_where_the_next_step_would_lead() -> None:
