@@ -228,7 +228,7 @@ def test_two_drivers_at_once_never_run_a_trial_twice(chaos: Chaos) -> None:
 
 
 def test_a_driver_takes_over_from_one_that_is_killed_beside_it(chaos: Chaos) -> None:
-    chaos.plan(20, sleep=0.2)
+    chaos.plan(20, sleep=0.1)
     first = chaos.drive()
     wait_until(lambda: chaos.log()["begin 0"])
     second = chaos.drive()
@@ -240,7 +240,7 @@ def test_a_driver_takes_over_from_one_that_is_killed_beside_it(chaos: Chaos) -> 
 
 
 def test_ctrl_c_ends_the_running_trials_and_the_next_start_goes_on(chaos: Chaos) -> None:
-    chaos.plan(4, sleep=1.0)
+    chaos.plan(4, sleep=0.4)
     driver = chaos.drive()
     wait_until(lambda: chaos.log()["begin 0"] and chaos.log()["begin 1"])
     driver.send_signal(signal.SIGINT)
@@ -264,7 +264,7 @@ def test_a_killed_worker_is_run_again(chaos: Chaos) -> None:
 
 
 def test_a_status_from_another_shell_counts_what_runs(chaos: Chaos) -> None:
-    chaos.plan(8, sleep=0.5)
+    chaos.plan(8, sleep=0.25)
     driver = chaos.drive()
     wait_until(lambda: chaos.log()["end 1"] and chaos.done() and chaos.search.status().running)
     status = chaos.search.status()

@@ -49,12 +49,13 @@ TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
 SchedulerType=sched/backfill
-SchedulerParameters=bf_interval=1,sched_interval=5,batch_sched_delay=0
+SchedulerParameters=bf_interval=1,sched_interval=1,batch_sched_delay=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=64
 PriorityType=priority/basic
 KillWait=2
+MessageTimeout=6
 MinJobAge={keep}
 SlurmctldTimeout=30
 SlurmdTimeout=60

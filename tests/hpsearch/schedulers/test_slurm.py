@@ -529,7 +529,7 @@ def test_a_search_whose_driver_is_killed_is_resumed_and_repeats_nothing(
 
 
 def test_a_search_keeps_its_queue_short(slurm: Cluster, searched: Searched) -> None:
-    searched.plan({"x": list(range(8))}, sleep=0.5)
+    searched.plan({"x": list(range(8))}, sleep=0.2)
     driver = searched.start("--max-jobs", "3")
     most = 0
     while driver.poll() is None:
