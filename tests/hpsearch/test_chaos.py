@@ -1,4 +1,7 @@
-"""Drivers, workers and launchers are killed, journals torn: at the end every trial has exactly one result, and the right one."""
+"""Drivers, workers and launchers are killed, and journals are torn.
+
+At the end every trial has exactly one result, and the right one.
+"""
 
 from __future__ import annotations
 
@@ -89,9 +92,9 @@ def drive(fields: dict[str, Any], out: Path, writer: int) -> None:
         code = 0
     except KeyboardInterrupt:
         code = 130
-    except BaseException:
-        traceback.print_exc()
     finally:
+        if code == 1:
+            traceback.print_exc()
         sys.stdout.flush()
         os._exit(code)
 
@@ -307,7 +310,7 @@ def test_a_journal_that_is_torn_while_drivers_work_is_mended(chaos: Chaos) -> No
 
 
 def test_two_hundred_trials_survive_everything(chaos: Chaos) -> None:
-    """Drivers are killed 25 times, workers and launchers too, and the journal is torn."""
+    """25 drivers are killed, workers and launchers too, and the journal is torn."""
     chaos.plan(200, sleep=0.005)
     generator = random.Random(0)
     journal = chaos.out / "journal.jsonl"

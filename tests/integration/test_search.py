@@ -1,4 +1,4 @@
-"""Searches over registered experiments: ours, and a stranger's that is handed hostile values."""
+"""Searches over registered experiments: ours, and a third party's."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class Echo:
 
     def run(self, config: Config, run: Any) -> Mapping[str, Any]:
         inner = config.inner
-        return {"text": inner.text, "number": repr(inner.number), "values": repr(inner.values), "score": config.seed + 0.5}
+        numbers = {"number": repr(inner.number), "values": repr(inner.values)}
+        return {"text": inner.text, **numbers, "score": config.seed + 0.5}
 """
 
 
@@ -68,7 +69,7 @@ def echolab(tmp_path: Path) -> dict[str, str]:
 
 
 def install_echolab(place: Path) -> dict[str, str]:
-    """The environment in which a small package with the experiment `echo` is installed."""
+    """The environment of a small installed package with the experiment `echo`."""
     site = place / "site"
     package, metadata = site / "echolab", site / "echolab-1.0.dist-info"
     package.mkdir(parents=True)

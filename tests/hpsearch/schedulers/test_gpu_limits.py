@@ -65,7 +65,10 @@ class Nvml:
         self.path = path
 
     def says(self, **gpus: tuple[Any, Any]) -> None:
-        """By `gpuN`, the memory in use and in all, or an error's text; and the load in per cent, or an error's text."""
+        """By `gpuN`: the memory in use and in all, and the load in per cent.
+
+        An error's text may stand for either.
+        """
         named = {
             name.removeprefix("gpu"): {"memory": memory, "load": load}
             for name, (memory, load) in gpus.items()

@@ -1,4 +1,4 @@
-"""The scheduler `lsf`, against a stand-in for LSF's commands: no LSF can be had for tests.
+"""The scheduler `lsf`, tested with a stand-in for LSF's commands.
 
 See lsf_standin.py for what that keeps.
 """

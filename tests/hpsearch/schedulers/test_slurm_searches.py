@@ -1,4 +1,4 @@
-"""Searches on a real Slurm: pruned, cancelled from another shell, with trials that wait when their driver is killed."""
+"""Searches on a real Slurm: pruned, and cancelled after their driver was killed."""
 
 from __future__ import annotations
 

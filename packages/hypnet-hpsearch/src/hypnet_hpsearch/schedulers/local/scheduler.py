@@ -173,7 +173,7 @@ class Local:
             self._check_limits()
 
     def _check_limits(self) -> None:
-        """Check once that NVML can measure what is limited: no job may wait for ever."""
+        """Check once that NVML can measure what is limited: no job may wait forever."""
         gauge = Gauge(self._limits)
         try:
             for name in self.gpus or ():
