@@ -143,6 +143,7 @@ class Driver:
 
         Returns whether there is more to do.
         """
+        # Ends come first: they make room for what is claimed below.
         self._tracker.poll()
         looked = time.monotonic() - self._last_look > _LOOK_AROUND
         if looked:
@@ -157,6 +158,7 @@ class Driver:
                     self._recover()
                 self._store.write(self._tracker.take_ends())
                 self._tracker.add(self._claim(self._tracker.room))
+        # Taking the lock already reads the news of other drivers.
         elif looked:
             self._look_around()
         self._tracker.submit()
@@ -170,6 +172,7 @@ class Driver:
             self._take_in(record)
         if looked:
             self._observer.working(self.progress)
+        # Wait for the trials of other drivers: they may have to be taken over.
         others = any(trial in self._numbers for trial in self._store.ledger.running)
         return bool(
             self._todo
@@ -182,6 +185,8 @@ class Driver:
     def _claim(self, room: int) -> list[Attempt]:
         begun: list[Attempt] = []
         events: list[Event] = []
+        # A trial may have been taken by another driver meanwhile; then ask for the
+        # next.
         while len(begun) < room and (trial := self._next()) is not None:
             noted, attempt = self._store.begin(
                 trial, self._lock.name, partial(attempt_record, self._spec, trial.options)
@@ -214,6 +219,7 @@ class Driver:
 
     def _obey(self) -> None:
         """Carry out the requests of users."""
+        # Only drivers that were active at the time of the request are named in it.
         if self._lock.name in self._store.ledger.stopped:
             raise StoppedError(
                 "the search was cancelled from another shell; to go on, run the same command again"
@@ -231,12 +237,14 @@ class Driver:
         if record is None or trial not in self._numbers or record.attempt != number:
             return
         if not (record.state.final or record.state is TrialState.RUNNING):
+            # A request by a user starts the counting anew.
             self._failures[trial] = self._losses[trial] = 0
             self._try_again(trial)
 
     def _try_again(self, trial: str) -> None:
         number = self._numbers[trial]
         if number not in self._again:
+            # Behind all others: a trial that failed may fail again.
             self._again.add(number)
             self._todo.append(number)
 
@@ -274,6 +282,8 @@ class Driver:
             if record.state is TrialState.LOST
             else (self._failures, self._spec.attempts)
         )
+        # Losses are counted apart: a lost trial was killed from outside, it did not
+        # fail.
         counter[record.id] += 1
         return counter[record.id] < limit
 

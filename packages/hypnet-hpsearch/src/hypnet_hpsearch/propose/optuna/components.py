@@ -42,6 +42,7 @@ def optuna() -> ModuleType:
             f"Optuna {package.__version__} is too old: pip install 'hypnet-hpsearch[optuna]'"
         )
     package.logging.set_verbosity(package.logging.ERROR)
+    # Many samplers are experimental in Optuna's view; the user has chosen one by name.
     warnings.filterwarnings("ignore", category=package.exceptions.ExperimentalWarning)
     return package
 

@@ -139,6 +139,7 @@ class Study:
                 continue
             if known is None or known.attempt < record.attempt:
                 if known is not None and not known.settled:
+                    # A newer attempt exists, so this one has failed or was lost.
                     self._tell(known.number, state=optuna().trial.TrialState.FAIL)
                 known = self._joined(store, record, known)
             if known is not None:
@@ -265,6 +266,7 @@ class Study:
         if step is None:
             return None
         with _quiet():
+            # The pruner is asked directly, because the trial runs in another process.
             ends = self._study.pruner.prune(self._study, frozen)
         return (step, frozen.intermediate_values[step]) if ends else None
 

@@ -187,6 +187,7 @@ class Local:
     def _running_launcher(self) -> LauncherProcess:
         self._listen()
         if self._launcher is None:
+            # Adopted jobs hold slots that the new launcher must not give away.
             self._launcher = LauncherProcess(
                 slots=max(0, self.slots - sum(self._adopted.values())),
                 gpus=self.gpus or (),
