@@ -163,15 +163,7 @@ class Driver:
             self._look_around()
         self._tracker.submit()
         self._obey()
-        ended = self._store.ledger.ended()
-        if looked or ended:
-            self._numbers.update(
-                (trial, number) for number, trial in self._proposer.follow(self._store)
-            )
-        for record in ended:
-            self._take_in(record)
-        if looked:
-            self._observer.working(self.progress)
+        self._take_news(looked=looked)
         # Wait for the trials of other drivers: they may have to be taken over.
         others = any(trial in self._numbers for trial in self._store.ledger.running)
         return bool(
@@ -181,6 +173,18 @@ class Driver:
             or others
             or self._proposer.missing()
         )
+
+    def _take_news(self, *, looked: bool) -> None:
+        """Tell proposer and observer what has happened."""
+        ended = self._store.ledger.ended()
+        if looked or ended:
+            self._numbers.update(
+                (trial, number) for number, trial in self._proposer.follow(self._store)
+            )
+        for record in ended:
+            self._take_in(record)
+        if looked:
+            self._observer.working(self.progress)
 
     def _claim(self, room: int) -> list[Attempt]:
         begun: list[Attempt] = []

@@ -94,8 +94,7 @@ def _axis(key: str, values: Sequence[Any]) -> tuple[str, ...]:
     seen: dict[Hashable, str] = {}
     for value in values:
         text = text_of(value, f"grid: {key!r}")
-        # Different spellings of one value, such as 1 and 1.0, would be two trials
-        # twice.
+        # Different spellings of one value, such as 1 and 1.0, would be two trials.
         if seen.setdefault(sameness(value, text), text) is not text:
             raise ConfigError(f"grid: {key!r} lists {text[:40]} twice")
     if not seen:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from hypnet_core.errors import ConfigError, RunError, did_you_mean, nearest
-from hypnet_hpsearch.text import in_one_line
+from hypnet_hpsearch._text import in_one_line
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner

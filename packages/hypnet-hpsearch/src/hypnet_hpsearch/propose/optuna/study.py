@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hypnet_core.errors import RunError
+from hypnet_hpsearch._text import error_in_one_line
 from hypnet_hpsearch.propose.optuna.components import optuna
 from hypnet_hpsearch.spec.grid import Cell
 from hypnet_hpsearch.spec.ranges import RangeSpec
@@ -22,7 +23,6 @@ from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.spec.values import argument_text, text_of, value_of
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.state.store import Store
-from hypnet_hpsearch.text import error_in_one_line
 from hypnet_hpsearch.trial.files import REPORTS, RUN_METRICS
 from hypnet_hpsearch.trial.reports import Reports
 

@@ -15,8 +15,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
 from hypnet_core.runs import JobSpec, JobState
+from hypnet_hpsearch._text import error_in_one_line, in_one_line
 from hypnet_hpsearch.schedulers.ray.task import run_job
-from hypnet_hpsearch.text import error_in_one_line, in_one_line
 
 __all__ = ["Ray"]
 
