@@ -1,4 +1,7 @@
-"""What a search costs beside its trials: `hypnet search run` of 100 trivial trials against starting the same 100 processes.
+"""The overhead of a search over that of its trials.
+
+`hypnet search run` of 100 trivial trials is compared with starting the same 100
+processes.
 
 A trivial trial is a small Python program that parses its options and writes its
 summary. The bare cost is that of the same command lines, started one after the other,
@@ -101,7 +104,7 @@ def bare(directory: Path, slots: int, rates: int, steps: int) -> float:
 
 
 def searched(file: Path, slots: int) -> tuple[float, float]:
-    """Seconds that the search takes from the shell, and seconds until its first trial starts."""
+    """Seconds that the search takes, and seconds until its first trial starts."""
     out = (
         Path(tempfile.mkdtemp(dir=file.parent)) / "out"
     )  # a new one: ext4 is slow to make files where many were deleted just now

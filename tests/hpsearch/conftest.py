@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -34,6 +34,17 @@ with open(os.path.join(out, "summary.json"), "w") as file:
 
 LOGGERS = [logging.getLogger(), logging.getLogger("hypnet")]
 HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """Processes that tests start heed Ctrl-C.
+
+    A shell makes its background processes ignore it, and their children inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +79,7 @@ def run_hypnet(
 
 
 class Workshop:
-    """A directory with a trial program whose middle can be changed, and its searches."""
+    """A directory with a trial program, whose body can be changed, and its searches."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

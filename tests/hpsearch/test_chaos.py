@@ -1,4 +1,7 @@
-"""Drivers, workers and launchers are killed, journals torn: at the end every trial has exactly one result, and the right one."""
+"""Drivers, workers and launchers are killed, and journals are torn.
+
+At the end every trial has exactly one result, and the right one.
+"""
 
 from __future__ import annotations
 
@@ -89,9 +92,9 @@ def drive(fields: dict[str, Any], out: Path, writer: int) -> None:
         code = 0
     except KeyboardInterrupt:
         code = 130
-    except BaseException:
-        traceback.print_exc()
     finally:
+        if code == 1:
+            traceback.print_exc()
         sys.stdout.flush()
         os._exit(code)
 
@@ -228,7 +231,7 @@ def test_two_drivers_at_once_never_run_a_trial_twice(chaos: Chaos) -> None:
 
 
 def test_a_driver_takes_over_from_one_that_is_killed_beside_it(chaos: Chaos) -> None:
-    chaos.plan(20, sleep=0.2)
+    chaos.plan(20, sleep=0.1)
     first = chaos.drive()
     wait_until(lambda: chaos.log()["begin 0"])
     second = chaos.drive()
@@ -240,7 +243,7 @@ def test_a_driver_takes_over_from_one_that_is_killed_beside_it(chaos: Chaos) -> 
 
 
 def test_ctrl_c_ends_the_running_trials_and_the_next_start_goes_on(chaos: Chaos) -> None:
-    chaos.plan(4, sleep=1.0)
+    chaos.plan(4, sleep=0.4)
     driver = chaos.drive()
     wait_until(lambda: chaos.log()["begin 0"] and chaos.log()["begin 1"])
     driver.send_signal(signal.SIGINT)
@@ -264,7 +267,7 @@ def test_a_killed_worker_is_run_again(chaos: Chaos) -> None:
 
 
 def test_a_status_from_another_shell_counts_what_runs(chaos: Chaos) -> None:
-    chaos.plan(8, sleep=0.5)
+    chaos.plan(8, sleep=0.25)
     driver = chaos.drive()
     wait_until(lambda: chaos.log()["end 1"] and chaos.done() and chaos.search.status().running)
     status = chaos.search.status()
@@ -307,7 +310,7 @@ def test_a_journal_that_is_torn_while_drivers_work_is_mended(chaos: Chaos) -> No
 
 
 def test_two_hundred_trials_survive_everything(chaos: Chaos) -> None:
-    """Drivers are killed 25 times, workers and launchers too, and the journal is torn."""
+    """25 drivers are killed, workers and launchers too, and the journal is torn."""
     chaos.plan(200, sleep=0.005)
     generator = random.Random(0)
     journal = chaos.out / "journal.jsonl"

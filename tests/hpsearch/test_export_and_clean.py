@@ -1,4 +1,4 @@
-"""Results for other programs, and what is deleted of them: only what was asked for, and nothing elsewhere."""
+"""Export of results, and deletion of outputs: only of those that were asked for."""
 
 from __future__ import annotations
 

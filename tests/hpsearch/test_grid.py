@@ -1,4 +1,4 @@
-"""Grids against `itertools.product`, conditions against a slow and obvious reading of what they mean."""
+"""Grids against `itertools.product`, conditions against a slow and obvious oracle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def product(grid: Mapping[str, Sequence[Any]]) -> list[Configuration]:
 def oracle(
     grid: Mapping[str, Sequence[Any]], conditions: Sequence[Condition]
 ) -> list[Configuration]:
-    """Each condition once, in order; a match is replaced by the product of `then`; equal configurations are one."""
+    """Each condition once, in order; `then` replaces a match; no duplicates."""
     configurations = product(grid)
     for condition in conditions:
         replaced: list[Configuration] = []

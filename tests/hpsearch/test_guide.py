@@ -1,4 +1,4 @@
-"""What docs/search.md shows is what happens: its files are written, its commands run, in their order."""
+"""The files of docs/search.md are written and its commands run, in their order."""
 
 from __future__ import annotations
 

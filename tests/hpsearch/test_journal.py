@@ -122,7 +122,8 @@ def test_several_processes_write_without_losing_anything(path: Path) -> None:
 
 def test_the_lock_ends_with_the_process_that_holds_it(path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from hypnet_hpsearch.state.journal import Journal\n"
+        "import os, sys; from pathlib import Path\n"
+        "from hypnet_hpsearch.state.journal import Journal\n"
         "with Journal(Path(sys.argv[1])).locked(): os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9

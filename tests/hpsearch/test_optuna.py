@@ -1,4 +1,4 @@
-"""Searches whose sampler is Optuna's: the journal stays the truth, whatever is killed."""
+"""Searches with samplers of Optuna: the journal decides, whatever is killed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,10 @@ def wait_until(happened: Callable[[], Any], seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
+def more_ran(workshop: Any, count: int) -> bool:
+    return len(workshop.ran()) > count
+
+
 def drive(workshop: Any, fields: dict[str, Any]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER, json.dumps(workshop.fields(**fields)), str(workshop.out)]
@@ -279,7 +284,7 @@ def test_killed_drivers_lose_no_trial_and_repeat_none(workshop: Any) -> None:
     fields = {**SETTINGS, "max_trials": 20}
     for _ in range(4):
         before, driver = len(workshop.ran()), drive(workshop, fields)
-        wait_until(lambda before=before: len(workshop.ran()) > before + 2)
+        wait_until(partial(more_ran, workshop, before + 2))
         driver.send_signal(signal.SIGKILL)
         driver.wait()
     assert drive(workshop, fields).wait(60) == 0
@@ -391,7 +396,7 @@ def test_without_optuna_the_extra_is_named(tmp_path: Path) -> None:
 
 
 class Busy:
-    """A scheduler that says nothing of slots, and runs as many jobs at once as are given."""
+    """A scheduler without slots, which runs as many jobs at once as it is given."""
 
     poll_interval = 0.05
 

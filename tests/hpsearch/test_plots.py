@@ -1,4 +1,4 @@
-"""Pictures of searches: they are drawn whatever the values are, and show what they should."""
+"""Plots of searches: they are drawn whatever the values are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intermediate results: what a trial writes, and what a driver makes of whatever stands there."""
+"""Intermediate results: a trial writes them, and a driver reads whatever is there."""
 
 from __future__ import annotations
 

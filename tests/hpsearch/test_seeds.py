@@ -1,4 +1,4 @@
-"""Several seeds of one configuration: from a file, a run or a search; what is reused; what the results say."""
+"""Several seeds of one configuration: sources, reused runs, and statistics."""
 
 from __future__ import annotations
 

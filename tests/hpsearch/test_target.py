@@ -1,4 +1,4 @@
-"""Command lines: hostile values reach the trial as they are, and no shell ever sees them."""
+"""Command lines: hostile values reach the trial unchanged, without a shell."""
 
 from __future__ import annotations
 
@@ -122,7 +122,8 @@ def test_flags_are_bare_or_absent_in_the_styles_with_dashes() -> None:
 
 
 def test_values_are_written_as_python_reads_them() -> None:
-    assert [argument_text(value) for value in (1, 0.1, math.inf, -math.inf, None, False, ["ü"], {"a": 1})] == [
+    values = (1, 0.1, math.inf, -math.inf, None, False, ["ü"], {"a": 1})
+    assert [argument_text(value) for value in values] == [
         "1", "0.1", "inf", "-inf", "null", "false", '["ü"]', '{"a": 1}',
     ]  # fmt: skip
 
@@ -150,5 +151,6 @@ def test_an_experiment_is_run_by_our_own_command() -> None:
     )
     argv = command_line(search, {"train.lr": 0.1, "name": "$(x) y"}, Path("/out"))
     assert argv == (
-        sys.executable, "-P", "-m", "hypnet_core.cli.main", "run", "hypercl", "train.lr=0.1", 'name="$(x) y"', "--out", "/out",
+        sys.executable, "-P", "-m", "hypnet_core.cli.main", "run", "hypercl",
+        "train.lr=0.1", 'name="$(x) y"', "--out", "/out",
     )  # fmt: skip

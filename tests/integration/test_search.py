@@ -1,4 +1,4 @@
-"""Searches over registered experiments: ours, and a stranger's that is handed hostile values."""
+"""Searches over registered experiments: ours, and a third party's."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class Echo:
 
     def run(self, config: Config, run: Any) -> Mapping[str, Any]:
         inner = config.inner
-        return {"text": inner.text, "number": repr(inner.number), "values": repr(inner.values), "score": config.seed + 0.5}
+        numbers = {"number": repr(inner.number), "values": repr(inner.values)}
+        return {"text": inner.text, **numbers, "score": config.seed + 0.5}
 """
 
 
@@ -64,8 +65,12 @@ def hypnet(place: Path, *arguments: str, **environment: str) -> subprocess.Compl
 
 @pytest.fixture
 def echolab(tmp_path: Path) -> dict[str, str]:
-    """The environment in which a small package with the experiment `echo` is installed."""
-    site = tmp_path / "site"
+    return install_echolab(tmp_path)
+
+
+def install_echolab(place: Path) -> dict[str, str]:
+    """The environment of a small installed package with the experiment `echo`."""
+    site = place / "site"
     package, metadata = site / "echolab", site / "echolab-1.0.dist-info"
     package.mkdir(parents=True)
     metadata.mkdir()
@@ -91,14 +96,20 @@ def summaries(place: Path) -> list[dict[str, Any]]:
     ]
 
 
-def test_hostile_values_reach_an_experiment_unchanged(
-    tmp_path: Path, echolab: dict[str, str]
-) -> None:
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A finished search over hostile values, and the environment for its experiment."""
+    place = tmp_path_factory.mktemp("hostile")
+    environment = install_echolab(place)
     grid = {"inner": {"text": list(HOSTILE)}}
-    write(tmp_path, experiment="echo", metric="score", direction="maximize", grid=grid)
-    found = hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", **echolab)
+    write(place, experiment="echo", metric="score", direction="maximize", grid=grid, seeds=[5])
+    found = hypnet(place, "search", "run", "search.yaml", "--out", "o", **environment)
     assert found.returncode == 0, found.stderr
-    assert sorted(summary["text"] for summary in summaries(tmp_path)) == sorted(HOSTILE)
+    return place, environment
+
+
+def test_hostile_values_reach_an_experiment_unchanged(hostile: tuple[Path, dict[str, str]]) -> None:
+    assert sorted(summary["text"] for summary in summaries(hostile[0])) == sorted(HOSTILE)
 
 
 def test_odd_numbers_and_lists_reach_an_experiment(tmp_path: Path, echolab: dict[str, str]) -> None:
@@ -154,7 +165,7 @@ def test_a_trial_that_the_experiment_refuses_fails_alone_and_says_why(
 def test_a_search_over_the_main_job_finds_its_best_run(tmp_path: Path) -> None:
     base = {
         "tasks": 2,
-        "train.iterations": 40,
+        "train.iterations": 10,
         "train.validate_every": 0,
         "tensorboard": False,
         "data.name": "split_digits",
@@ -213,12 +224,8 @@ def test_the_best_of_a_search_without_seeds_is_one_of_the_seeds(
     assert links == [Path(best["directory"])]
 
 
-def test_an_exported_configuration_is_what_run_takes(
-    tmp_path: Path, echolab: dict[str, str]
-) -> None:
-    grid = {"inner": {"text": list(HOSTILE)}}
-    write(tmp_path, experiment="echo", metric="score", direction="maximize", grid=grid, seeds=[5])
-    hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", **echolab)
+def test_an_exported_configuration_is_what_run_takes(hostile: tuple[Path, dict[str, str]]) -> None:
+    tmp_path, echolab = hostile
     table = json.loads(hypnet(tmp_path, "search", "table", "o", "--json", **echolab).stdout)[
         "trials"
     ]
@@ -267,7 +274,7 @@ def test_an_experiment_is_pruned_by_its_metrics(tmp_path: Path, echolab: dict[st
     assert (status["done"], status["pruned"]) == (2, 2)
 
 
-SLOWLY = """        for step in range(30):
+SLOWLY = """        for step in range(300 if inner.number > 2.5 else 3):
             run.log(step, loss=inner.number)
             time.sleep(0.1)
 """

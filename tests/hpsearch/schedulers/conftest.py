@@ -1,4 +1,7 @@
-"""A real Slurm for the tests: munged, slurmctld and slurmd on loopback, in a directory of their own, ended by their process ids."""
+"""A real Slurm for the tests: munged, slurmctld and slurmd on loopback.
+
+They run in a directory of their own, and are ended by their process ids.
+"""
 
 from __future__ import annotations
 
@@ -49,19 +52,21 @@ TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
 SchedulerType=sched/backfill
-SchedulerParameters=bf_interval=1,sched_interval=5,batch_sched_delay=0
+SchedulerParameters=bf_interval=1,sched_interval=1,batch_sched_delay=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=64
 PriorityType=priority/basic
 KillWait=2
+MessageTimeout=6
 MinJobAge={keep}
 SlurmctldTimeout=30
 SlurmdTimeout=60
 ReturnToService=2
 GresTypes=gpu
 SlurmdParameters=config_overrides
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs={cpus} Boards=1 SocketsPerBoard=1 CoresPerSocket={cpus} \
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs={cpus} \
+Boards=1 SocketsPerBoard=1 CoresPerSocket={cpus} \
 ThreadsPerCore=1 RealMemory={memory} Gres=gpu:{gpus} Features=fast State=UNKNOWN
 PartitionName=main Nodes=n1 Default=YES MaxTime=INFINITE DefaultTime=10:00 State=UP
 PartitionName=short Nodes=n1 MaxTime=30:00 DefaultTime=10:00 State=UP
@@ -86,7 +91,10 @@ StorageLoc=slurm_acct_db
 
 
 class SlurmCluster:
-    """One node that claims more than the machine has; `keep` seconds long its controller remembers jobs that have ended."""
+    """One node that claims more than the machine has.
+
+    Its controller remembers jobs that have ended for `keep` seconds.
+    """
 
     def __init__(self, place: Path, *, keep: int = 300, accounting: bool = False) -> None:
         self.place = place
@@ -223,7 +231,10 @@ class SlurmCluster:
         self._until("slurmctld", lambda: self.says("scontrol", "ping") is not None)
 
     def stop_controller(self) -> None:
-        """End it in good order: killed, it would forget which jobs it had started within the last seconds."""
+        """End it in good order.
+
+        Killed, it would forget which jobs it had started within the last seconds.
+        """
         self._stop("slurmctld")
 
     def cancel_all(self) -> None:
@@ -314,7 +325,7 @@ def need(programs: tuple[str, ...], install: str) -> None:
         pytest.skip(f"there is no {missing[0]}; to run this test: {install}")
 
 
-def running(**settings: bool | int) -> Iterator[SlurmCluster]:
+def running(*, keep: int = 300, accounting: bool = False) -> Iterator[SlurmCluster]:
     """A cluster, started and stopped.
 
     Its directory is short: sockets have no room for long names.
@@ -322,7 +333,7 @@ def running(**settings: bool | int) -> Iterator[SlurmCluster]:
     with tempfile.TemporaryDirectory(prefix="hypnet-slurm-") as directory:
         place = Path(directory).resolve()
         place.chmod(0o755)
-        cluster = SlurmCluster(place, **settings)  # type: ignore[arg-type]  # keep is an int, accounting a bool
+        cluster = SlurmCluster(place, keep=keep, accounting=accounting)
         try:
             cluster.start()
             yield cluster
@@ -359,7 +370,7 @@ def accounting_slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
 def lsf(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """The directory of a stand-in for LSF whose commands are on the PATH; see lsf_standin.py."""
+    """The directory of a stand-in for LSF, whose commands are on the PATH."""
     home, programs = tmp_path_factory.mktemp("lsf"), tmp_path_factory.mktemp("lsf-bin")
     for name in ("bsub", "bjobs", "bkill"):
         path = programs / name

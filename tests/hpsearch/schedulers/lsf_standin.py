@@ -1,4 +1,6 @@
-"""A stand-in for LSF: bsub, bjobs and bkill in LSF 10.1's words, each job a process of this machine.
+"""A stand-in for LSF: bsub, bjobs and bkill in the words of LSF 10.1.
+
+Each job is a process of this machine.
 
 It is not LSF.
 

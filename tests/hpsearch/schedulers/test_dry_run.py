@@ -1,4 +1,4 @@
-"""`hypnet search run --dry-run` shows what a batch system would be given, where none is installed."""
+"""`hypnet search run --dry-run` shows scripts where no batch system is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `local` promises beyond what every scheduler does: slots, GPUs, limits, and jobs that outlive everybody."""
+"""The scheduler `local`: slots, GPUs, limits, and jobs that outlive their driver."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ def running_at_once(scheduler: Local, directory: Path, jobs: int, **fields: obje
     code = f"""
         import os, time
         open({str(directory)!r} + f"/{{os.getpid()}}", "w").close()
-        open({str(directory)!r} + f"/{{os.getpid()}}.seen", "w").write(str(len([n for n in os.listdir({str(directory)!r}) if n.isdigit()])))
+        seen = [name for name in os.listdir({str(directory)!r}) if name.isdigit()]
+        open({str(directory)!r} + f"/{{os.getpid()}}.seen", "w").write(str(len(seen)))
         time.sleep(0.05)
         os.unlink({str(directory)!r} + f"/{{os.getpid()}}")
     """
@@ -281,9 +282,13 @@ import sys, time
 from hypnet_core.jobs import JobSpec
 from hypnet_hpsearch.schedulers import Local
 scheduler = Local(slots=1)
-code = "import time; open('started', 'w').close(); time.sleep(0.5); open('ended', 'w').close(); time.sleep(float('" + sys.argv[2] + "'))"
+code = (
+    "import time; open('started', 'w').close(); time.sleep(0.5); open('ended', 'w').close();"
+    " time.sleep(float('" + sys.argv[2] + "'))"
+)
 running = scheduler.submit(JobSpec(argv=(sys.executable, "-S", "-c", code), cwd=sys.argv[1]))
-waiting = scheduler.submit(JobSpec(argv=(sys.executable, "-S", "-c", "open('never', 'w')"), cwd=sys.argv[1]))
+never = (sys.executable, "-S", "-c", "open('never', 'w')")
+waiting = scheduler.submit(JobSpec(argv=never, cwd=sys.argv[1]))
 print(running, waiting, scheduler._launcher._process.pid, flush=True)
 time.sleep(600)
 """

@@ -1,4 +1,4 @@
-"""The scheduler `lsf`, against a stand-in for LSF's commands: no LSF can be had for tests.
+"""The scheduler `lsf`, tested with a stand-in for LSF's commands.
 
 See lsf_standin.py for what that keeps.
 """
@@ -266,7 +266,7 @@ def test_an_answer_that_is_no_json_is_no_answer(
 def test_a_search_over_lsf_that_is_killed_is_resumed(tmp_path: Path) -> None:
     code = (
         "import os, sys, time, json; open('log', 'a').write(sys.argv[1] + '\\n');"
-        " time.sleep(0.5);json.dump({'m': int(sys.argv[1][2:])},"
+        " time.sleep(0.2);json.dump({'m': int(sys.argv[1][2:])},"
         " open(os.environ['HYPNET_TRIAL_DIR'] + '/summary.json', 'w'))"
     )
     search = {

@@ -99,8 +99,9 @@ def test_each_job_sees_its_own_gpu_only(scheduler: Ray, tmp_path: Path) -> None:
 
 def test_jobs_wait_until_there_are_cores_and_can_be_cancelled_meanwhile(scheduler: Ray) -> None:
     first = scheduler.submit(python("import time; time.sleep(60)", cpus=2))
-    second = scheduler.submit(python("pass"))
+    # Not earlier: Ray does not promise to start tasks in order.
     wait_until(lambda: scheduler.poll([first])[first] is JobState.RUNNING)
+    second = scheduler.submit(python("pass"))
     assert scheduler.poll([second])[second] is JobState.QUEUED
     scheduler.cancel([second])
     assert ends_of(scheduler, [second]) == [JobState.CANCELLED]

@@ -1,4 +1,4 @@
-"""What `slurm` promises beyond what every scheduler does, on a real Slurm: arrays, GPUs, limits, and a controller that goes away."""
+"""The scheduler `slurm` on a real Slurm: arrays, GPUs, limits, a lost controller."""
 
 from __future__ import annotations
 
@@ -357,11 +357,11 @@ def test_a_controller_that_is_down_changes_no_state(slurm: Cluster) -> None:
     slurm.stop_controller()
     scheduler.timeout = 0.5
     began = time.monotonic()
-    with pytest.raises(SchedulerUnavailableError, match="squeue did not answer within 0.5 s"):
+    with pytest.raises(SchedulerUnavailableError, match=r"squeue did not answer within 0\.5 s"):
         scheduler.poll([running])
     with pytest.raises(SchedulerUnavailableError):
         scheduler.cancel([doomed])
-    with pytest.raises(SchedulerUnavailableError, match="sbatch did not answer within 0.5 s"):
+    with pytest.raises(SchedulerUnavailableError, match=r"sbatch did not answer within 0\.5 s"):
         scheduler.submit(sleeping(key="k1"))
     with pytest.raises(SchedulerUnavailableError):
         Slurm(timeout=0.5).find(["k1"])
@@ -480,8 +480,6 @@ class Searched:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A shell makes its background processes ignore Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def log(self) -> Counter[str]:
@@ -529,7 +527,7 @@ def test_a_search_whose_driver_is_killed_is_resumed_and_repeats_nothing(
 
 
 def test_a_search_keeps_its_queue_short(slurm: Cluster, searched: Searched) -> None:
-    searched.plan({"x": list(range(8))}, sleep=0.5)
+    searched.plan({"x": list(range(8))}, sleep=0.2)
     driver = searched.start("--max-jobs", "3")
     most = 0
     while driver.poll() is None:
@@ -554,7 +552,7 @@ def test_a_search_goes_on_when_its_controller_comes_back(
 
 
 def test_jobs_whose_ids_were_lost_are_found_again(slurm: Cluster, searched: Searched) -> None:
-    """The driver is killed after it has submitted jobs and before it has written down which."""
+    """The driver is killed after it has submitted jobs, before it records which."""
     searched.plan({"x": list(range(3))}, sleep=0.2, resources={"options": ["--begin=now+3"]})
     driver = searched.start()
     wait_until(lambda: (slurm.says("squeue", "-h") or "") != "")

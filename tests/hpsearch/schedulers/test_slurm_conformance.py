@@ -1,4 +1,4 @@
-"""The scheduler `slurm` passes the suite that every scheduler must pass, on a real Slurm."""
+"""The scheduler `slurm` passes the conformance suite on a real Slurm."""
 
 from __future__ import annotations
 

@@ -322,7 +322,7 @@ class ChecksAvailability(Protocol):
     """A scheduler that can tell whether its backend is installed."""
 
     def unavailable(self) -> str | None:
-        """What this machine lacks, in one line; `None` if jobs can be submitted."""
+        """One line about a missing backend; `None` if jobs can be submitted."""
         ...
 
 

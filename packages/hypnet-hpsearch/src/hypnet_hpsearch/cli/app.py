@@ -139,6 +139,7 @@ def best(directory: Directory, *, as_json: Json = False) -> None:
     print_lines([trial.directory])
 
 
+# The order of this list is that of the help.
 for _command in (export, plot, seeds, cancel, retry, clean):
     search.command()(_command)
 
@@ -154,6 +155,7 @@ def _print_plan(found: Search, *, as_json: bool) -> None:
     for script in scripts:
         print_lines([f"# {shlex.join(script.argv)}", script.text])
     for number, (_, argv) in enumerate(() if scripts else found.command_lines()):
+        # A pipe gets all of them.
         if number == _MANY and is_terminal():
             print_lines([f"… and {len(found.proposer) - number} more"])
             break

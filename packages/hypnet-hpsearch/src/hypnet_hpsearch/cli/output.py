@@ -40,6 +40,7 @@ def with_scheduler(spec: SearchSpec, name: str | None, slots: int | None) -> Sea
     """The search with the scheduler of the command line."""
     if name is None and slots is None:
         return spec
+    # The options of the file belong to its own scheduler.
     chosen = dict(spec.scheduler) if name is None else {"name": name}
     return spec.model_copy(
         update={"scheduler": chosen | ({} if slots is None else {"slots": slots})}

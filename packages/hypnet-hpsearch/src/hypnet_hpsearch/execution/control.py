@@ -65,6 +65,7 @@ def cancel(
         store, scheduler, {record.id for record in chosen if record.driver not in drivers}, patience
     )
     attempts = {record.id: record.attempt for record in chosen}
+    # Requests are asynchronous: the drivers act on them in their next round.
     _wait(store, attempts, drivers if not names else [], patience)
     ended = [
         trial for trial in attempts if store.ledger.trials[trial].state is TrialState.CANCELLED

@@ -125,6 +125,7 @@ class Live:
         counts, best = progress.counts, progress.best
         failed = sum(counts[state] for state in _NOT_FINAL)
         done, pruned = counts[TrialState.DONE], counts[TrialState.PRUNED]
+        # Estimate from the rate of all ends so far, failures included.
         left = progress.total - done - pruned - failed
         seconds = (time.monotonic() - self._began) / max(1, self._ended) * left
         return {

@@ -143,6 +143,7 @@ class Driver:
 
         Returns whether there is more to do.
         """
+        # Ends come first: they make room for what is claimed below.
         self._tracker.poll()
         looked = time.monotonic() - self._last_look > _LOOK_AROUND
         if looked:
@@ -157,19 +158,13 @@ class Driver:
                     self._recover()
                 self._store.write(self._tracker.take_ends())
                 self._tracker.add(self._claim(self._tracker.room))
+        # Taking the lock already reads the news of other drivers.
         elif looked:
             self._look_around()
         self._tracker.submit()
         self._obey()
-        ended = self._store.ledger.ended()
-        if looked or ended:
-            self._numbers.update(
-                (trial, number) for number, trial in self._proposer.follow(self._store)
-            )
-        for record in ended:
-            self._take_in(record)
-        if looked:
-            self._observer.working(self.progress)
+        self._take_news(looked=looked)
+        # Wait for the trials of other drivers: they may have to be taken over.
         others = any(trial in self._numbers for trial in self._store.ledger.running)
         return bool(
             self._todo
@@ -179,9 +174,23 @@ class Driver:
             or self._proposer.missing()
         )
 
+    def _take_news(self, *, looked: bool) -> None:
+        """Tell proposer and observer what has happened."""
+        ended = self._store.ledger.ended()
+        if looked or ended:
+            self._numbers.update(
+                (trial, number) for number, trial in self._proposer.follow(self._store)
+            )
+        for record in ended:
+            self._take_in(record)
+        if looked:
+            self._observer.working(self.progress)
+
     def _claim(self, room: int) -> list[Attempt]:
         begun: list[Attempt] = []
         events: list[Event] = []
+        # A trial may have been taken by another driver meanwhile; then ask for the
+        # next.
         while len(begun) < room and (trial := self._next()) is not None:
             noted, attempt = self._store.begin(
                 trial, self._lock.name, partial(attempt_record, self._spec, trial.options)
@@ -214,6 +223,7 @@ class Driver:
 
     def _obey(self) -> None:
         """Carry out the requests of users."""
+        # Only drivers that were active at the time of the request are named in it.
         if self._lock.name in self._store.ledger.stopped:
             raise StoppedError(
                 "the search was cancelled from another shell; to go on, run the same command again"
@@ -231,12 +241,14 @@ class Driver:
         if record is None or trial not in self._numbers or record.attempt != number:
             return
         if not (record.state.final or record.state is TrialState.RUNNING):
+            # A request by a user starts the counting anew.
             self._failures[trial] = self._losses[trial] = 0
             self._try_again(trial)
 
     def _try_again(self, trial: str) -> None:
         number = self._numbers[trial]
         if number not in self._again:
+            # Behind all others: a trial that failed may fail again.
             self._again.add(number)
             self._todo.append(number)
 
@@ -274,6 +286,8 @@ class Driver:
             if record.state is TrialState.LOST
             else (self._failures, self._spec.attempts)
         )
+        # Losses are counted apart: a lost trial was killed from outside, it did not
+        # fail.
         counter[record.id] += 1
         return counter[record.id] < limit
 

@@ -15,6 +15,7 @@ __all__ = ["job_of", "key_of"]
 def job_of(attempt: Attempt, spec: SearchSpec) -> JobSpec:
     """The job that runs an attempt, with the resources that the search asks for."""
     return JobSpec(
+        # Every scheduler runs the same wrapper around the command.
         argv=command(attempt.path),
         name=f"{spec.name}-{attempt.trial}",
         stdout=attempt.output,

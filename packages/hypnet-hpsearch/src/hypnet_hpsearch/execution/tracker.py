@@ -134,6 +134,7 @@ class Tracker:
             return
         events: list[Event] = []
         try:
+            # In parts, so that a failure in the middle keeps what was accepted before.
             while self._waiting:
                 part = self._waiting[: self._batch.array_size if self._batch else 1]
                 for name, attempt in zip(self._submitted(part), part, strict=True):
@@ -143,6 +144,7 @@ class Tracker:
         except SchedulerUnavailableError as error:
             self._back_off(error)
         except SchedulerError as error:
+            # Nothing of what is refused may stay claimed.
             for attempt in self._waiting:
                 result = attempt.conclude(f"it could not be submitted: {error}")
                 events += [end_event(attempt, result, TrialState.CANCELLED)] if result else []
@@ -163,6 +165,7 @@ class Tracker:
     def _back_off(self, error: SchedulerError) -> None:
         """Do not contact the scheduler for a while, and assume that nothing changes."""
         self._next_poll = time.monotonic() + self._silence
+        # Back off exponentially: a busy controller recovers faster when left alone.
         self._silence = min(2 * self._silence, _SILENCE[1])
         self._warned(f"the scheduler does not answer: {error}")
 
@@ -200,6 +203,7 @@ class Tracker:
         if result is None:  # its command is alive though its job is over
             self._jobless.append(attempt)
             return
+        # Schedulers only say that a job has failed, so the reason is found here.
         if self._is_overdue(result):
             result = {
                 **result,
@@ -223,6 +227,7 @@ class Tracker:
 
         They are not tried again.
         """
+        # Remembered for good, so that a cancelled trial is not tried again.
         self.unwanted.update(attempts)
         self._to_cancel.update(attempts)
         try:
@@ -256,9 +261,11 @@ class Tracker:
         for record in orphans:
             attempt = self._store.latest(record)
             events.append(self._store.take_over(record, driver))
+            # An attempt of ours is already tracked.
             if attempt in ours:  # the journal had lost our claim
                 continue
             job = jobs.get(record.id, "")
+            # A job that is known to wait or run is tracked like our own.
             if not states.get(job, JobState.LOST).ended:
                 self._jobs[job] = attempt
                 events += [] if record.job else [job_event(attempt, job)]

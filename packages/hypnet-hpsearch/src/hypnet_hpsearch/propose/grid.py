@@ -59,6 +59,8 @@ class GridProposer(Proposer):
         """The numbers of all trials, in the order in which they are started."""
         numbers: Sequence[int] = range(self._size)
         if self._spec.order == "shuffled":
+            # Eight bytes per trial: a list of a million integers would take five times
+            # as much.
             numbers = array("Q", numbers)
             seeded(self._spec.order_seed).shuffle(numbers)
         return iter(numbers[: len(self)])

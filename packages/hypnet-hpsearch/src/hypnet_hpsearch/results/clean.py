@@ -68,6 +68,7 @@ def removable(store: Store, spec: SearchSpec, criterion: Criterion) -> list[Remo
     root = store.directory.resolve()
     found = []
     for record in _chosen(store, spec, criterion):
+        # Earlier attempts wrote output, too.
         for number in range(1, record.attempt + 1):
             path = store.attempt(record.id, number).run
             # A link anywhere on the way would lead elsewhere.

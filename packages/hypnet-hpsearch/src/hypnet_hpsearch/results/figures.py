@@ -181,7 +181,6 @@ def best_so_far_figure(spec: SearchSpec, records: Sequence[TrialRecord], left_ou
     from matplotlib.ticker import MaxNLocator
 
     ordered = sorted(records, key=lambda record: record.ended or 0.0)
-    choose = max if spec.direction == "maximize" else min
     figure = _figure(7.0, 4.2)
     panel = figure.subplots()
     _points(
@@ -190,16 +189,9 @@ def best_so_far_figure(spec: SearchSpec, records: Sequence[TrialRecord], left_ou
         ordered,
         best_of_records(spec, records),
     )
-    best: list[float] = []
-    for record in ordered:
-        best.append(
-            choose(
-                [*best[-1:], *([] if record.score is None else [record.score])], default=math.nan
-            )
-        )
     panel.step(
-        range(1, len(best) + 1),
-        best,
+        range(1, len(ordered) + 1),
+        _best_of_each_prefix(spec, ordered),
         where="post",
         color="tab:red",
         linewidth=1.4,
@@ -214,3 +206,13 @@ def best_so_far_figure(spec: SearchSpec, records: Sequence[TrialRecord], left_ou
     panel.grid(alpha=0.25)
     panel.legend(fontsize="small")
     return figure
+
+
+def _best_of_each_prefix(spec: SearchSpec, records: Sequence[TrialRecord]) -> list[float]:
+    """The best score among the first one, two, … records; NaN before the first."""
+    choose = max if spec.direction == "maximize" else min
+    best: list[float] = []
+    for record in records:
+        score = [] if record.score is None else [record.score]
+        best.append(choose([*best[-1:], *score], default=math.nan))
+    return best

@@ -225,7 +225,9 @@ def seeds_spec(
         == wanted
     ]
     seeds = islice(
-        dict.fromkeys(chain(sorted(run.seed for run in runs), before, range(number))), number
+        # Reused runs first, then earlier seeds, then new ones: nothing is run twice.
+        dict.fromkeys(chain(sorted(run.seed for run in runs), before, range(number))),
+        number,
     )
     fields = {**source.fields, "name": f"{str(source.fields['name'])[:90]}-seeds"}
     return SearchSpec(**fields, base=options, seeds=tuple(seeds)), runs

@@ -95,6 +95,7 @@ def results_of(store: Store, spec: SearchSpec) -> list[TrialResult]:
 
     def rank(record: TrialRecord) -> tuple[int, float, str]:
         if record.score is not None:
+            # Only finite metrics are ranked: NaN compares with nothing.
             return 0, *record.rank(spec.direction)
         return (
             1 + (states.index(record.state) if record.state is not TrialState.DONE else 0),

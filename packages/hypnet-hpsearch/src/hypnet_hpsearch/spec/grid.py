@@ -83,6 +83,7 @@ class Grid:
         if self._explicit is not None:
             return self._explicit[number]
         cell = []
+        # Digits of a mixed-radix number, the last key first.
         for axis in reversed(self.axes):
             number, place = divmod(number, len(axis))
             cell.append(axis[place])
@@ -93,6 +94,7 @@ def _axis(key: str, values: Sequence[Any]) -> tuple[str, ...]:
     seen: dict[Hashable, str] = {}
     for value in values:
         text = text_of(value, f"grid: {key!r}")
+        # Different spellings of one value, such as 1 and 1.0, would be two trials.
         if seen.setdefault(sameness(value, text), text) is not text:
             raise ConfigError(f"grid: {key!r} lists {text[:40]} twice")
     if not seen:
@@ -126,6 +128,7 @@ def expand(grid: Grid, conditions: Sequence[Condition]) -> tuple[Grid, list[str]
     known = KnownTexts(dict(zip(grid.keys, grid.axes, strict=True)))
     remarks: list[str] = []
     applied: list[_Applied] = []
+    # A dict is an ordered set: equal configurations merge, and the order stays.
     cells = dict.fromkeys(grid)
     for number, condition in enumerate(conditions, 1):
         reason = condition.reason_to_skip(number, grid.keys)

@@ -32,6 +32,7 @@ def load_spec(path: Path, **fields: Any) -> SearchSpec:
         **read_mapping(path),
         **fields,
     }
+    # The file may be moved together with its programs.
     table["cwd"] = str(path.absolute().parent / str(table.get("cwd", ".")))
     try:
         return validated(SearchSpec, table)

@@ -167,6 +167,7 @@ def drawn(space: Space, seed: int, count: int) -> tuple[list[Cell], list[str]]:
     """
     cells: dict[Cell, None] = {}
     number = misses = 0
+    # Give up when draws bring nothing new: the space may be smaller than the count.
     while len(cells) < count and misses <= 100 + _PATIENCE * len(cells):
         before = len(cells)
         cells[space.sample(_Draw(seed, number))] = None
@@ -185,6 +186,7 @@ class _Draw:
         self._name = f"{seed}:{number}:"
 
     def __call__(self, name: str, domain: Domain) -> str:
+        # A hash rather than a generator: no draw depends on the draws before it.
         digest = blake2b((self._name + name).encode(), digest_size=8).digest()
         place = (int.from_bytes(digest) >> 11) * 2.0**-53  # as many bits as a float holds
         return (

@@ -161,6 +161,7 @@ class SearchSpec(SpecPart):
             raise ConfigError(
                 "the grid is empty and there are no seeds: there is nothing to search"
             )
+        # An option must have one source, or its value would depend on an order.
         for one, other in (("base", "grid"), ("base", "ranges"), ("grid", "ranges")):
             twice = getattr(self, one).keys() & getattr(self, other).keys()
             if twice:
@@ -175,6 +176,7 @@ class SearchSpec(SpecPart):
                 f"an option cannot be called {min(RESERVED & options)!r}: that is a placeholder in"
                 " commands"
             )
+        # Raises if a value cannot be written as text.
         for key, value in self.base.items():
             text_of(value, f"base: {key!r}")
 

@@ -41,6 +41,7 @@ def text_of(value: Any, where: str) -> str:
     """
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        # Lone surrogates pass json.dumps, but cannot be passed to a process.
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(

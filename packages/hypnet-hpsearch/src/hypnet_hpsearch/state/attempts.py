@@ -122,6 +122,8 @@ class Attempt:
 
     def _with_pruning(self, result: ResultRecord) -> ResultRecord:
         """The result of an attempt that is not done, which a pruner may have ended."""
+        # The job of a pruned attempt is ended like any other, so its result says
+        # "failed".
         marker = _read(self.path / PRUNED)
         if marker is None:
             return result

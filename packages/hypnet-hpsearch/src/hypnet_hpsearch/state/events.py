@@ -147,6 +147,7 @@ def claim_event(attempt: Attempt, driver: str, options: Mapping[str, Any] | None
         "driver": driver,
         "time": time.time(),
     }
+    # Left out rather than null, to keep the journal small.
     if options is not None:
         event["options"] = options
     return event

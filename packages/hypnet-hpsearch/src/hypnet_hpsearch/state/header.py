@@ -50,6 +50,7 @@ def read_header(directory: Path) -> dict[str, Any]:
 
 def write_header(directory: Path, header: Mapping[str, Any]) -> None:
     """Write `search.json`."""
+    # Indented, because people read this file.
     text = json.dumps(header, indent=2, ensure_ascii=False) + "\n"
     write_atomic(directory / SEARCH_FILE, text)
 

@@ -55,6 +55,8 @@ class Journal:
             raise RunError(f"cannot write {path}: {error.strerror}") from None
         try:
             try:
+                # flock rather than lockf: its locks belong to the open file, not to the
+                # process.
                 fcntl.flock(lock, fcntl.LOCK_EX)
             except OSError as error:
                 raise RunError(f"cannot lock {path}: {error.strerror}") from None
@@ -112,6 +114,7 @@ class Journal:
         try:
             with self.path.open("rb", buffering=0) as file:
                 restarted = self._is_changed(file.fileno())
+                # Events that were read before may no longer be there: start again.
                 if restarted:
                     self._offset, self._tail, self.damaged = 0, b"", 0
                 file.seek(self._offset)

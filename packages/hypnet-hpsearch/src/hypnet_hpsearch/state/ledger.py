@@ -186,6 +186,7 @@ class Ledger:
         record.metric, record.seconds, record.ended = metric, seconds, ended
         record.reason = event.get("reason")
         self.running.discard(record.id)
+        # The driver learns of ends from here, whichever driver they come from.
         self._ended.append(record.id)
 
 

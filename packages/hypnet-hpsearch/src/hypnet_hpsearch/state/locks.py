@@ -34,6 +34,7 @@ class DriverLock:
 
     def __init__(self, directory: Path) -> None:
         make_directory(directory / _DRIVERS)
+        # Unique also among drivers of several machines on a shared file system.
         self.name = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(3)}"
         self._path = directory / _DRIVERS / self.name
         try:
@@ -56,6 +57,7 @@ def is_present(directory: Path, name: str) -> bool:
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    # A lock that cannot be taken is held by a living process.
     except BlockingIOError:
         return True
     finally:

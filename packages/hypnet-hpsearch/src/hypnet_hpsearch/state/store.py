@@ -158,6 +158,7 @@ class Store:
     def refresh(self) -> None:
         """Read the events that drivers have written since the last call."""
         restarted, events = self.journal.news()
+        # The ledger is a function of the events, so it is rebuilt from them.
         if restarted:
             self.ledger, self.was_cut = Ledger(), True
         self.ledger.add(events)
@@ -196,6 +197,7 @@ class Store:
         attempt = self.attempt(trial.id, 1 if record is None else record.attempt + 1)
         if not attempt.create(record_of(attempt)):  # the journal has lost an attempt
             return list(self.recovered_attempts(trial.id, attempt.number)), None
+        # Options are written once per trial, to keep the journal small.
         options = trial.options if record is None or not record.options else None
         return [claim_event(attempt, driver, options)], attempt
 

@@ -64,6 +64,8 @@ def write_once(path: Path, text: str) -> bool:
         with beside.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
+            # A result must survive a power failure, because its trial is never run
+            # again.
             os.fsync(file.fileno())
         try:
             os.link(beside, path)  # unlike a rename, a link never replaces a file
@@ -120,6 +122,7 @@ def _opened(path: Path) -> int:
 def last_line(path: Path) -> str:
     """The last nonblank line of a file, shortened; empty if there is none."""
     with suppress(OSError), path.open("rb") as file:
+        # An error output may be huge; its end is enough.
         file.seek(max(0, path.stat().st_size - 4096))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
         return next((line[:LONGEST_REASON] for line in reversed(lines) if line), "")

@@ -33,6 +33,7 @@ def report(step: int, value: float) -> None:
     directory = os.environ.get(DIRECTORY_VARIABLE)
     if directory is None:
         return
+    # Unbuffered, so that a line is one write, and complete if the trial is killed.
     with Path(directory, REPORTS).open("ab", buffering=0) as file:
         file.write(json.dumps({"step": int(step), "value": float(value)}).encode() + b"\n")
 

@@ -61,6 +61,7 @@ def metric_in(summary: Mapping[str, Any], name: str, file: str) -> float:
         NoMetricError: There is none, or it is not a number.
     """
     value: Any = summary
+    # A key that contains dots wins over a path.
     for part in [name] if name in summary else name.split("."):
         if not isinstance(value, Mapping) or part not in value:
             has = ", ".join(map(repr, list(summary)[:12])) or "nothing"
@@ -129,6 +130,7 @@ def _parsed_by(parser: str, path: Path, directory: str) -> Mapping[str, Any]:
     from hypnet_core.errors import ImportStringError
     from hypnet_core.import_strings import import_callable
 
+    # The wrapper runs with -P, so the working directory is not on the path.
     sys.path.insert(0, directory)
     try:
         summary = import_callable(parser)(path)

@@ -105,6 +105,7 @@ def _attempt(
 ) -> ResultRecord:
     started = time.time()
     code, reason = _run(directory, attempt, lock)
+    # The launcher can start the next trial while this one's result is flushed to disk.
     ended()
     metric, state, numbers = None, "failed", {}
     if reason is None:
@@ -166,6 +167,7 @@ def _run(directory: Path, attempt: AttemptRecord, lock: int) -> tuple[int | None
 
 def _spawn(directory: Path, attempt: AttemptRecord, lock: int) -> int:
     directory.joinpath(RUN).mkdir(exist_ok=True)
+    # posix_spawn cannot change the directory, and an OSError names it.
     os.chdir(attempt["cwd"])
     # The command inherits the lock: if this process is killed, the attempt still counts
     # as alive until the command has ended.

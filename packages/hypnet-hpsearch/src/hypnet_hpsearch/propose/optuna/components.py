@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from hypnet_core.errors import ConfigError, RunError, did_you_mean, nearest
-from hypnet_hpsearch.text import in_one_line
+from hypnet_hpsearch._text import in_one_line
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -42,6 +42,7 @@ def optuna() -> ModuleType:
             f"Optuna {package.__version__} is too old: pip install 'hypnet-hpsearch[optuna]'"
         )
     package.logging.set_verbosity(package.logging.ERROR)
+    # Many samplers are experimental in Optuna's view; the user has chosen one by name.
     warnings.filterwarnings("ignore", category=package.exceptions.ExperimentalWarning)
     return package
 

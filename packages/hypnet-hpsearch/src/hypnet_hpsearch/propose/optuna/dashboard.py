@@ -10,12 +10,12 @@ import os
 import time
 from contextlib import suppress
 
+from hypnet_hpsearch._text import error_in_one_line
 from hypnet_hpsearch.propose.optuna.components import optuna
 from hypnet_hpsearch.propose.optuna.study import Study
 from hypnet_hpsearch.spec.space import Space
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.store import Store
-from hypnet_hpsearch.text import error_in_one_line
 
 __all__ = ["STUDY", "StudyFile"]
 

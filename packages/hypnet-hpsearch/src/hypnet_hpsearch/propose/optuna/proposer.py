@@ -110,6 +110,7 @@ class OptunaProposer(Proposer):
                 return trial
             study.repeat(trial.id, trials.get(trial.id), number)
         self._stuck = now
+        # While trials run, their results may still lead to new proposals.
         self.exhausted = not running
         return None
 
@@ -140,6 +141,7 @@ class OptunaProposer(Proposer):
                 pruner=make_pruner(self._spec.pruner),
             )
         self._study.follow(store)
+        # Trials of other drivers count as known.
         for record in store.ledger.trials.values():
             if record.options and record.id not in self._trials:
                 self._trials[record.id] = PlannedTrial(record.id, record.options)

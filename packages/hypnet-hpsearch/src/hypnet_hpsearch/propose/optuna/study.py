@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hypnet_core.errors import RunError
+from hypnet_hpsearch._text import error_in_one_line
 from hypnet_hpsearch.propose.optuna.components import optuna
 from hypnet_hpsearch.spec.grid import Cell
 from hypnet_hpsearch.spec.ranges import RangeSpec
@@ -22,7 +23,6 @@ from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.spec.values import argument_text, text_of, value_of
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.state.store import Store
-from hypnet_hpsearch.text import error_in_one_line
 from hypnet_hpsearch.trial.files import REPORTS, RUN_METRICS
 from hypnet_hpsearch.trial.reports import Reports
 
@@ -139,6 +139,7 @@ class Study:
                 continue
             if known is None or known.attempt < record.attempt:
                 if known is not None and not known.settled:
+                    # A newer attempt exists, so this one has failed or was lost.
                     self._tell(known.number, state=optuna().trial.TrialState.FAIL)
                 known = self._joined(store, record, known)
             if known is not None:
@@ -265,6 +266,7 @@ class Study:
         if step is None:
             return None
         with _quiet():
+            # The pruner is asked directly, because the trial runs in another process.
             ends = self._study.pruner.prune(self._study, frozen)
         return (step, frozen.intermediate_values[step]) if ends else None
 

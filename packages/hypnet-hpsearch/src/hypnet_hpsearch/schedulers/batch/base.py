@@ -70,7 +70,7 @@ class BatchSystem(ABC):
         self._doubtful: set[str] = set()  # keys of jobs that may or may not have been submitted
 
     def unavailable(self) -> str | None:
-        """What this machine lacks to use the batch system, or `None`; in one line."""
+        """One line about missing programs; `None` if all are installed."""
         return lacking(self.programs, self.system)
 
     def submit(self, job: JobSpec) -> str:
@@ -96,6 +96,7 @@ class BatchSystem(ABC):
                 are more than `array_size`.
             SchedulerUnavailableError: As for `submit()`.
         """
+        # An earlier submission of these jobs may have succeeded without an answer.
         found = self.find(
             job.key for job in jobs if job.key in self._doubtful and job.key is not None
         )
@@ -105,6 +106,7 @@ class BatchSystem(ABC):
         numbers: Sequence[str] = ()
         if rest:
             prepared = self._script(rest, _mark(token, rest))
+            # Until the batch system answers, the jobs may or may not exist.
             self._doubtful |= keys
             try:
                 numbers = self._submit(prepared)
@@ -212,6 +214,7 @@ class BatchSystem(ABC):
         """End some jobs."""
 
     def _script(self, jobs: Sequence[JobSpec], mark: str) -> Script:
+        # An array has one set of resources.
         needs = {
             job.model_dump_json(include={"cpus", "gpus", "memory", "time_limit", "options"})
             for job in jobs
@@ -267,6 +270,7 @@ class BatchSystem(ABC):
     def _cancel_again(self) -> None:
         jobs = {job: found for job in self._to_cancel if (found := JobId.parse(job)) is not None}
         seen = self._seen(jobs)
+        # Ending a job that is gone is an error in some batch systems.
         alive = [job for job, found in seen.items() if found is not None and not found.state.ended]
         if alive:
             self._cancelled.update(alive)

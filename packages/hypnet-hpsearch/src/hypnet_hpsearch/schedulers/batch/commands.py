@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
-from hypnet_hpsearch.text import in_one_line
+from hypnet_hpsearch._text import in_one_line
 
 __all__ = ["Answer", "lacking", "run", "said_by"]
 

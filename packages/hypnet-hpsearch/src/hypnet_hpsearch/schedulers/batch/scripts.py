@@ -43,6 +43,7 @@ def script(jobs: Sequence[JobSpec], *, setup: Sequence[str] = (), index: str, fi
     lines = [
         "#!/bin/bash",
         f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{jobs[0].cpus}}}"',
+        # Before the command, so that modules can be loaded.
         *setup,
     ]
     if len(jobs) == 1:

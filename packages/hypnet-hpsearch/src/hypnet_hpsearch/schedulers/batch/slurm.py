@@ -14,11 +14,11 @@ from typing import ClassVar, Literal, Unpack
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
 from hypnet_core.jobs import JobSpec, JobState, Option, Script
+from hypnet_hpsearch._text import in_one_line
 from hypnet_hpsearch.schedulers.batch.base import BatchSystem
 from hypnet_hpsearch.schedulers.batch.commands import Answer, run, said_by
 from hypnet_hpsearch.schedulers.batch.jobs import Seen, in_parts, words
 from hypnet_hpsearch.schedulers.batch.options import BatchOptions
-from hypnet_hpsearch.text import in_one_line
 
 __all__ = ["Slurm"]
 

@@ -18,6 +18,7 @@ def visible_gpus() -> tuple[str, ...]:
 
     These are those of `CUDA_VISIBLE_DEVICES`, or else all that are installed.
     """
+    # An empty variable means no GPU at all.
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
         return tuple(name.strip() for name in listed.split(",") if name.strip() not in {"", "-1"})

@@ -58,6 +58,8 @@ class GpuSlots:
                     lock = self._lock(name, place)
                     if lock is not None:
                         taken[name] = lock
+        # All or nothing: a job that holds some GPUs while it waits for others can
+        # deadlock.
         if len(taken) < count:
             for lock in taken.values():
                 os.close(lock)
@@ -82,6 +84,7 @@ class GpuSlots:
 
     def _lock(self, name: str, place: int) -> int | None:
         path = self._file(name, place)
+        # The directory is in a world-writable place: do not follow a stranger's link.
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -26,10 +26,12 @@ def be_the_job(order: dict[str, Any], gate: socket.socket) -> None:
     """
     code = _CANNOT_START
     try:
+        # A group of its own, so that cancelling reaches all that the job starts.
         os.setsid()
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
+        # Descriptors of the launcher and of other jobs must not live on in this one.
         os.closerange(3, gate.fileno())
         os.closerange(gate.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         _prepare(order)

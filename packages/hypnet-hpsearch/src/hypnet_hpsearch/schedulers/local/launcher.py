@@ -74,6 +74,7 @@ class _Launcher:
         woken, wake = socket.socketpair()
         for end in (woken, wake):
             end.setblocking(False)
+        # Signals wake the selector, so that the end of a child is noticed at once.
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         with self.selector as selector:
@@ -169,6 +170,7 @@ class _Launcher:
 
     def _open_gates(self) -> None:
         """Start queued jobs in their order, as long as the first of them fits."""
+        # In order: a small job does not overtake a large one, which could starve.
         while self.waiting and self.used + self.waiting[0].order["cpus"] <= self.slots:
             job = self.waiting[0]
             taken = self.gpus.take(job.order["gpus"])
@@ -185,6 +187,7 @@ class _Launcher:
                     self.selector.register(job.gate, selectors.EVENT_READ, job)
                 else:
                     _close(job)
+            # The job has its own copies now.
             for lock in locks:
                 os.close(lock)
             if job.order["limit"] is not None:

@@ -60,6 +60,7 @@ class Identity(NamedTuple):
 
 def signal_group(pid: int, number: signal.Signals) -> None:
     """Send a signal to a process and the group that it leads, if they still exist."""
+    # The group may not exist yet, or no longer have its leader.
     for send in (os.killpg, os.kill):
         with suppress(ProcessLookupError, PermissionError):
             send(pid, number)

@@ -173,7 +173,7 @@ class Local:
             self._check_limits()
 
     def _check_limits(self) -> None:
-        """Check once that NVML can measure what is limited: no job may wait for ever."""
+        """Check once that NVML can measure what is limited: no job may wait forever."""
         gauge = Gauge(self._limits)
         try:
             for name in self.gpus or ():
@@ -187,6 +187,7 @@ class Local:
     def _running_launcher(self) -> LauncherProcess:
         self._listen()
         if self._launcher is None:
+            # Adopted jobs hold slots that the new launcher must not give away.
             self._launcher = LauncherProcess(
                 slots=max(0, self.slots - sum(self._adopted.values())),
                 gpus=self.gpus or (),

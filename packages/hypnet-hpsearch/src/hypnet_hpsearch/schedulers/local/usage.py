@@ -75,6 +75,7 @@ class Gauge:
             return
         nvml = self._nvml
         try:
+            # NVML has separate calls for unique ids and for numbers.
             by_id = name.startswith(("GPU-", "MIG-"))
             device = (
                 nvml.nvmlDeviceGetHandleByUUID(name)

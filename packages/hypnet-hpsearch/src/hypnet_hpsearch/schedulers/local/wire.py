@@ -27,6 +27,7 @@ class LauncherProcess:
     """
 
     def __init__(self, **settings: Any) -> None:
+        # A closed end tells both sides that the other is gone, however it died.
         self._socket, theirs = socket.socketpair()
         self._buffer = b""
         self.gone = False

@@ -15,8 +15,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
 from hypnet_core.jobs import JobSpec, JobState
+from hypnet_hpsearch._text import error_in_one_line, in_one_line
 from hypnet_hpsearch.schedulers.ray.task import run_job
-from hypnet_hpsearch.text import error_in_one_line, in_one_line
 
 __all__ = ["Ray"]
 
@@ -72,7 +72,7 @@ class Ray:
         self._cancelled: dict[str, float] = {}  # since when
 
     def unavailable(self) -> str | None:
-        """What this machine lacks to use Ray, in one line; `None` if nothing."""
+        """One line about a missing package; `None` if Ray is installed."""
         if importlib.util.find_spec("ray") is not None:
             return None
         return "Ray is not installed here: pip install 'hypnet-hpsearch[ray]'"
@@ -101,6 +101,7 @@ class Ray:
             num_gpus=job.gpus,
             memory=job.memory and int(job.memory),
             max_retries=0,  # the search decides what is tried again
+            # The first value says that the task runs, the second how it ended.
             num_returns="streaming",
         )
         self._count += 1
@@ -142,6 +143,7 @@ class Ray:
         lacking = self.unavailable()
         if lacking:
             raise SchedulerError(lacking)
+        # Must be set before Ray is imported.
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         ray = importlib.import_module("ray")
         if not ray.is_initialized():

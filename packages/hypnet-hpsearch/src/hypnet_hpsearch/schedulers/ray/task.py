@@ -69,6 +69,7 @@ def _started(order: Mapping[str, Any]) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
+            # So that all that the job starts can be ended with it.
             start_new_session=True,
         )
 
