@@ -137,7 +137,7 @@ def _add_commands(command: TyperGroup, plugin: Plugin) -> list[str]:
         group: Any = typer.main.get_command(own)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001  a plugin may raise anything, SystemExit too, and must harm nobody
+    except BaseException as error:  # noqa: BLE001  foreign code raises anything
         return [f"{plugin.label}: its commands are left out: {in_one_line(error)}"]
     faults = []
     for name, inner in group.commands.items():
