@@ -33,13 +33,25 @@ settings.load_profile("hypnet")
 InProcess = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """Processes that tests start heed Ctrl-C.
+
+    A shell makes its background processes ignore it, and their children inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
 def in_process() -> InProcess:
     """Runs `hypnet` inside this process: the same entry point, no start of Python.
 
     Environment variables, working directory, path, streams, loggers, signal handlers
-    and the registry are those of the call, and restored after it. That a real process
-    prints the same is tested once for each command.
+    and, where other plugins are asked for, the registry are those of the call, and
+    restored after it. That a real process prints the same is tested once for each
+    command.
     """
 
     def run(
@@ -51,7 +63,7 @@ def in_process() -> InProcess:
         words = [str(part) for part in arguments]
         with (
             pytest.MonkeyPatch.context() as patch,
-            _fresh_registry(path),
+            _fresh_registry(path) if path or "HYPNET_PLUGINS" in variables else _nothing(),
             _restored_logging(),
             _restored_signals(),
         ):
@@ -81,6 +93,9 @@ def _call(words: list[str]) -> tuple[int, str, str]:
             code = leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
     texts = [raw.getvalue().decode("utf-8") for raw in (raw_out, raw_err)]
     return code, texts[0], texts[1]
+
+
+_nothing = contextlib.nullcontext
 
 
 @contextlib.contextmanager

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import logging
-import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
-from hypnet_core.cli import main
 from hypnet_hpsearch import Search, SearchSpec
 
 TRIAL = """
@@ -36,53 +30,25 @@ LOGGERS = [logging.getLogger(), logging.getLogger("hypnet")]
 HYPNET = [sys.executable, "-P", "-m", "hypnet_core.cli.main"]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _ctrl_c() -> Iterator[None]:
-    """Processes that tests start heed Ctrl-C.
-
-    A shell makes its background processes ignore it, and their children inherit that.
-    """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture(scope="session")
-def hypnet() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command `hypnet` in this process, which saves the start of another."""
-    return run_hypnet
+def hypnet(
+    in_process: Callable[..., subprocess.CompletedProcess[str]],
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command `hypnet` in a directory, inside this process."""
 
+    def run(
+        place: Path, *arguments: str, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return in_process(*arguments, cwd=place, **(env or {}))
 
-def run_hypnet(
-    place: Path, *arguments: str, env: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """What `hypnet` prints in a directory, and its exit code."""
-    out, err = io.StringIO(), io.StringIO()
-    on_sigterm, code = signal.getsignal(signal.SIGTERM), 0
-    loggers = [(one, one.level, one.propagate, one.handlers) for one in LOGGERS]
-    with (
-        contextlib.chdir(place),
-        mock.patch.dict(os.environ, env or {}),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main(arguments)
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            signal.signal(signal.SIGTERM, on_sigterm)
-            for one, level, propagate, handlers in loggers:
-                one.setLevel(level)
-                one.propagate, one.handlers = propagate, handlers
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+    return run
 
 
 class Workshop:
     """A directory with a trial program, whose body can be changed, and its searches."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, hypnet: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+        self.path, self.hypnet = path, hypnet
         self.out = path / "out"
         self.body("")
 
@@ -116,7 +82,7 @@ class Workshop:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """What `hypnet search` says, run in this process."""
-        return run_hypnet(self.path, "search", *arguments)
+        return self.hypnet(self.path, "search", *arguments)
 
     def ran(self) -> list[dict[str, str]]:
         path = self.path / "ran"
@@ -124,5 +90,5 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
-    return Workshop(tmp_path)
+def workshop(tmp_path: Path, hypnet: Callable[..., subprocess.CompletedProcess[str]]) -> Workshop:
+    return Workshop(tmp_path, hypnet)

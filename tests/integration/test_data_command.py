@@ -6,9 +6,7 @@ import gzip
 import hashlib
 import http.server
 import json
-import logging
 import os
-import signal
 import struct
 import subprocess
 import sys
@@ -19,8 +17,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-
-from hypnet_core.cli import main
 
 Done: TypeAlias = subprocess.CompletedProcess[str]
 Run: TypeAlias = Callable[..., Done]
@@ -39,30 +35,12 @@ def hypnet_process(*arguments: str, cwd: Path) -> Done:
 
 
 @pytest.fixture
-def hypnet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Run]:
+def hypnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: Run) -> Run:
     """Runs the command in this process, which starts torch only once."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYPNET_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("no_proxy", "*")
-    loggers = [logging.getLogger(name) for name in ("hypnet", None)]
-    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
-    handler = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: str) -> Done:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-        said = capsys.readouterr()
-        assert isinstance(end.value.code, int)
-        return subprocess.CompletedProcess(arguments, end.value.code, said.out, said.err)
-
-    yield run
-    signal.signal(signal.SIGTERM, handler)
-    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
-        logger.setLevel(level)
-        logger.propagate, logger.handlers = propagate, handlers
+    return in_process
 
 
 def idx(array: Any) -> bytes:

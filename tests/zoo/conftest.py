@@ -9,18 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from hypnet_core.cli import main
-
 
 @pytest.fixture
-def inspected(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+def inspected(in_process: Callable[..., Any]) -> Callable[..., Any]:
     """The JSON of `hypnet inspect`, run in this process."""
 
     def run(*arguments: str) -> Any:
         torch.manual_seed(0)
-        with pytest.raises(SystemExit) as end:
-            main(["inspect", *arguments, "--json"])
-        assert not end.value.code
-        return json.loads(capsys.readouterr().out)
+        done = in_process("inspect", *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     return run

@@ -45,7 +45,8 @@ def import_object(target: str) -> Any:
     try:
         return pkgutil.resolve_name(target)
     except AttributeError as error:
-        hint = did_you_mean(error.name or "", dir(error.obj))
+        public = [name for name in dir(error.obj) if not name.startswith("_")]
+        hint = did_you_mean(error.name or "", public)
         raise ImportStringError(f"{module} has no {path!r}{hint}") from error
 
 
