@@ -19,8 +19,8 @@ from hypnet_core.networks import EMBEDDING, HyperNetwork
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo._options import only
-from hypnet_zoo.hypernets._base import InitializedHyperNetwork
-from hypnet_zoo.hypernets._inner import InnerOption, build_inner, refuse_inner_init
+from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
+from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, refuse_inner_init
 from hypnet_zoo.init.chunks import chunk_scales, initialize_writer, wanted_per_chunk
 from hypnet_zoo.init.embeddings import draw_unit_rows
 from hypnet_zoo.init.heads import calibration_inputs

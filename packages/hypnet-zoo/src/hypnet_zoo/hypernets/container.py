@@ -12,8 +12,14 @@ from hypnet_core.errors import ConditionError, SpecError, listed
 from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.plugins import HypernetChoice, with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._inner import build_inner, check_hypernetwork, initializable
-from hypnet_zoo.hypernets._parts import Part, check_by_name, chosen_parts, common_conditions, joined
+from hypnet_zoo.hypernets._shared.inner import build_inner, check_hypernetwork, initializable
+from hypnet_zoo.hypernets._shared.parts import (
+    Part,
+    check_by_name,
+    chosen_parts,
+    common_conditions,
+    joined,
+)
 from hypnet_zoo.init.draw import drawn_weights
 from hypnet_zoo.init.moments import restricted, wanted_moments
 from hypnet_zoo.init.options import Init, InitOption

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec
-from hypnet_zoo.hypernets._inner import check_hypernetwork, initializable
+from hypnet_zoo.hypernets._shared.inner import check_hypernetwork, initializable
 from hypnet_zoo.init.options import Init
 
 

@@ -14,8 +14,8 @@ from torch.nn.utils.parametrize import is_parametrized
 from hypnet_core.errors import SpecError
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._base import InitializedHyperNetwork, check_batch
-from hypnet_zoo.hypernets._images import KernelSize, channels_of, image_shape_of, kernels_of
+from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
+from hypnet_zoo.hypernets._shared.images import KernelSize, channels_of, image_shape_of, kernels_of
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.options import Init, InitOption, TrunkScheme
 from hypnet_zoo.init.trunk import as_at_start, gain_of

@@ -16,7 +16,7 @@ from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo._options import only
-from hypnet_zoo.hypernets._inner import (
+from hypnet_zoo.hypernets._shared.inner import (
     InnerOption,
     build_inner,
     check_hypernetwork,

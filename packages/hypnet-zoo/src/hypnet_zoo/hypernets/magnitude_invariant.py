@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hypnet_core.errors import SpecError
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._inner import build_inner
+from hypnet_zoo.hypernets._shared.inner import build_inner
 from hypnet_zoo.hypernets.delta import Delta, DeltaOptions
 from hypnet_zoo.hypernets.encoded import Encoded
 from hypnet_zoo.init.draw import drawn_weights

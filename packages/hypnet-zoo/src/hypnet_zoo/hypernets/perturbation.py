@@ -13,7 +13,7 @@ from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._inner import InnerOption, build_inner, check_hypernetwork
+from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, check_hypernetwork
 from hypnet_zoo.hypernets.wrapper import Wrapper
 from hypnet_zoo.init.options import Init
 

@@ -12,7 +12,7 @@ from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.networks import Condition, Weights
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._base import InitializedHyperNetwork
+from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.init.heads import calibration_inputs, initialize_heads, zero_heads
 from hypnet_zoo.init.options import Init, InitOption
 from hypnet_zoo.init.trunk import as_at_start, initialize_trunk

@@ -19,7 +19,6 @@ from hypnet_core.plugins import (
     with_defaults,
 )
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._base import InitializedHyperNetwork
 from hypnet_zoo.hypernets._chunking.assembly import Assemble, Assembly
 from hypnet_zoo.hypernets._chunking.documents import ChunkGroup, Chunking
 from hypnet_zoo.hypernets._chunking.moments import (
@@ -28,6 +27,7 @@ from hypnet_zoo.hypernets._chunking.moments import (
     variances_of_chunks,
 )
 from hypnet_zoo.hypernets._chunking.recipes import chunking_of
+from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.init.chunks import chunk_scales
 from hypnet_zoo.init.embeddings import draw_unit_rows

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._inner import initializable
+from hypnet_zoo.hypernets._shared.inner import initializable
 from hypnet_zoo.init.options import Init
 
 
