@@ -71,6 +71,7 @@ class Delta(Wrapper):
             )
         if check_tensors(inner.target, base):
             raise SpecError("the base must be one set of weights, but it has a batch dimension")
+        # A copy: training must not change the network that the base came from.
         flat = Weights.of(inner.target, base).flat.detach().clone()
         # Flat, so that adding it is one operation.
         if trainable:
@@ -91,6 +92,7 @@ class Delta(Wrapper):
             SpecError: The inner hypernetwork cannot start by an `Init`.
         """
         super().initialize(init)
+        # The inner start has just drawn its output layer anew.
         if self.zero:
             self.inner.start_at_zero()
 
@@ -166,6 +168,7 @@ def read_weights(path: Path, target: TargetSpec) -> Weights:
     missing = next((name for name in target.names if name not in found), None)
     if missing is not None:
         raise SpecError(f"{path} holds no {missing!r}{did_you_mean(missing, found)}")
+    # The file may hold another precision than the hypernetwork computes in.
     tensors = {name: found[name].to(torch.get_default_dtype()) for name in target.names}
     try:
         return Weights.of(target, tensors)

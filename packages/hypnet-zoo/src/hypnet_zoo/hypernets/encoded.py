@@ -48,6 +48,7 @@ class Encoded(HyperNetwork):
     ) -> None:
         check_hypernetwork(inner, "inner")
         outer = (
+            # No ids by default: the encoder then reads data alone.
             ConditionSpec(count=0, size=0, input_size=inner.conditions.input_size)
             if conditions is None
             else conditions
@@ -92,6 +93,7 @@ class Encoded(HyperNetwork):
             cond_input = self.embeddings(condition)
         encoded = self.encoder(cond_input)
         size = self.inner.conditions.size
+        # An encoder of any origin is checked here, where the message can name it.
         if (
             not isinstance(encoded, Tensor)
             or encoded.ndim not in {1, 2}

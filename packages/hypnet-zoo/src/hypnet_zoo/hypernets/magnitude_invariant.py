@@ -53,6 +53,7 @@ class CosineSine(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Encode `[*, d]` as `[*, 2 d]`: all cosines, then all sines."""
+        # [low, high] becomes a quarter of the circle.
         angles = (inputs - self.low) * (torch.pi / (2 * (self.high - self.low)))
         return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
@@ -94,6 +95,7 @@ def magnitude_invariant(
         raise SpecError("there is nothing to encode: the conditions have size 0")
     chosen = with_defaults(DeltaOptions, options)
     # The ids belong to the encoder's inputs, so the inner hypernetwork keeps none.
+    # Cosines and sines: twice the length.
     encoded = ConditionSpec(count=0, size=2 * conditions.size, input_size=conditions.input_size)
     inner = build_inner(chosen["inner"], target, encoded)
     hypernet = Encoded(inner, CosineSine(low, high), conditions)

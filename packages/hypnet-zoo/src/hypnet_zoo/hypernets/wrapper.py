@@ -57,6 +57,7 @@ class Wrapper(HyperNetwork):
     ) -> Weights:
         """Generate weights; the arguments are those of the inner hypernetwork."""
         generated: Weights = self.inner(condition, cond_input=cond_input, uncond_input=uncond_input)
+        # Transforming may have made new weights, which do not know the ids.
         return self.transform(generated).belonging_to(generated.conditions)
 
     def transform(self, generated: Weights) -> Weights:

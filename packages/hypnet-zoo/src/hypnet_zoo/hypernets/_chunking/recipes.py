@@ -81,8 +81,11 @@ def resnet(
     cuts = Cuts()
     cuts.whole([net.first])
     if gcd:
+        # A piece must fit into every layer, hence a divisor of all widths.
         size = math.gcd(net.first[0].shape[0], *(stage[0][0].shape[0] for stage in net.stages))
         first, second, third = net.stages
+        # The first convolution of a part has as many inputs as the part before has
+        # outputs, so their pieces have the same shape.
         for layers in (first[:1], [*first[1:], *second[:1]], [*second[1:], *third[:1]], third[1:]):
             cuts.add(layers, size, dim=0)
     else:
@@ -133,6 +136,7 @@ def wide_resnet(
     cuts.whole([net.first])
     for stage in net.stages:
         outputs, inputs = stage[0][0].shape[:2]
+        # Here every convolution is a whole number of slices of the same shape.
         if gcd or max(inputs, outputs) in {min(inputs, outputs), 2 * min(inputs, outputs)}:
             cuts.add(stage, math.gcd(inputs, outputs), dim=1)
         else:
@@ -164,6 +168,8 @@ def economical_ensemble(target: TargetSpec) -> Chunking:
         ensembles with hypernetworks. 2020, arXiv:2007.12927, table S1.
     """
     chunking = wide_resnet(target, embedding_size=8, hidden=(), bias=False)
+    # Stem; the first part's first convolution and its 7 others; two parts in slices, 1
+    # + 7 * 2 each; three shortcuts.
     counts = tuple(group.count for group in chunking.groups)
     if counts != (1, 1, 7, 15, 15, 1, 1, 1) or any(
         len(group.shapes) > 1 for group in chunking.groups
@@ -173,6 +179,7 @@ def economical_ensemble(target: TargetSpec) -> Chunking:
             " *conv* and *shortcut*): expected groups of 1, 1, 7, 15, 15, 1, 1 and 1 chunks of one"
             f" tensor, got {', '.join(map(str, counts))}"
         )
+    # Lengths of the embeddings in the paper, one for each of these groups.
     return wide_resnet(target, embedding_size=(10, 7, 14, 14, 14, 7, 7, 7), hidden=(), bias=False)
 
 
@@ -207,6 +214,8 @@ def chunking_of(
         )
     function = CHUNKINGS.get(chunking) or _imported(chunking)
     try:
+        # Bound before the call, so that a `TypeError` from inside the recipe is not
+        # mistaken for a wrong option.
         inspect.signature(function).bind(target, **options)
     except TypeError as error:
         known = list(inspect.signature(function).parameters)[1:]
