@@ -134,7 +134,7 @@ class LeNet(nn.Module):
         check_images(x[0] if paired else x, self.in_shape)
         # The backward pass of grouped convolutions is slow, so the limit is lower.
         learns = torch.is_grad_enabled() and weights["conv1.weight"].requires_grad
-        # Images per set: the input is [..., N, C, H, W] in both forms. input.
+        # Images per set: the input is [..., N, C, H, W] in both forms.
         few = x.shape[-4] <= (_FEW_IMAGES_TO_LEARN_FROM if learns else _FEW_IMAGES)
         h = (
             self._grouped(x, weights, paired=paired)
