@@ -5,21 +5,48 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, TypedDict, Unpack, get_args, get_type_hints
+
+from pydantic import Field
 
 from hypnet_core.errors import ImportStringError, SpecError, did_you_mean
 from hypnet_core.import_strings import import_callable
+from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ParamSpec, TargetSpec
 from hypnet_zoo.hypernets._chunking.cuts import Cuts, ResidualLayers
 from hypnet_zoo.hypernets._chunking.documents import Chunking
+
+
+class WriterOptions(TypedDict, total=False):
+    """Options of the networks that write the chunks."""
+
+    hidden: Annotated[
+        tuple[int, ...],
+        Field(
+            default=(100, 100),
+            description="Hidden layers of every network; empty for soft sharing by templates.",
+        ),
+    ]
+    bias: Annotated[bool, Field(default=True, description="Whether their layers have biases.")]
+
+
+class GroupOptions(WriterOptions, total=False):
+    """Options of the groups of chunks of a residual network."""
+
+    embedding_size: Annotated[
+        int | tuple[int, ...],
+        Field(
+            default=8,
+            description="Length of the chunk embeddings; one for all groups, or one each.",
+        ),
+    ]
 
 
 def by_shape(
     target: TargetSpec,
     *,
     embedding_size: int = 8,
-    hidden: tuple[int, ...] = (100, 100),
-    bias: bool = True,
+    **options: Unpack[WriterOptions],
 ) -> Chunking:
     """One group for all tensors of the same shape and kind, one chunk per tensor.
 
@@ -28,8 +55,7 @@ def by_shape(
     Args:
         target: The target.
         embedding_size: Length of all chunk embeddings.
-        hidden: Hidden layers of every network; empty for soft sharing by templates.
-        bias: Whether their layers have biases.
+        **options: See `WriterOptions`.
 
     Example:
         >>> chunking = by_shape(TargetSpec.from_shapes([[6, 6], [6], [6, 6], [6]]))
@@ -45,16 +71,14 @@ def by_shape(
     cuts = Cuts()
     for params in alike.values():
         cuts.whole([[param] for param in params])
-    return cuts.chunking(embedding_size, hidden=hidden, bias=bias)
+    return cuts.chunking(embedding_size, **with_defaults(WriterOptions, options))
 
 
 def resnet(
     target: TargetSpec,
     *,
     gcd: bool = False,
-    embedding_size: int | tuple[int, ...] = 8,
-    hidden: tuple[int, ...] = (100, 100),
-    bias: bool = True,
+    **options: Unpack[GroupOptions],
 ) -> Chunking:
     """Chunks of a `resnet`: weight and bias of a layer, and the norm after it.
 
@@ -67,9 +91,7 @@ def resnet(
         gcd: Write the convolutions of the three parts in pieces: as many outputs as the
             greatest common divisor of all numbers of feature maps. One group for each
             number of inputs, six groups in all.
-        embedding_size: Length of the chunk embeddings; one for all groups, or one each.
-        hidden: Hidden layers of every network.
-        bias: Whether their layers have biases.
+        **options: See `GroupOptions`.
 
     Raises:
         SpecError: These are not the weights of a `resnet`, or the number of embedding
@@ -93,16 +115,14 @@ def resnet(
             cuts.whole(stage[:1])
             cuts.whole(stage[1:])
     cuts.whole(net.output)
-    return cuts.chunking(embedding_size, hidden=hidden, bias=bias)
+    return cuts.chunking(**with_defaults(GroupOptions, options))
 
 
 def wide_resnet(
     target: TargetSpec,
     *,
     gcd: bool = False,
-    embedding_size: int | tuple[int, ...] = 8,
-    hidden: tuple[int, ...] = (100, 100),
-    bias: bool = True,
+    **options: Unpack[GroupOptions],
 ) -> Chunking:
     """Chunks of a `wide_resnet`: a convolution, and the norm after it.
 
@@ -118,9 +138,7 @@ def wide_resnet(
             layer.
         gcd: Let one group write each part, for any number of inputs of its first
             convolution.
-        embedding_size: Length of the chunk embeddings; one for all groups, or one each.
-        hidden: Hidden layers of every network.
-        bias: Whether their layers have biases.
+        **options: See `GroupOptions`.
 
     Raises:
         SpecError: These are not the weights of a `wide_resnet`, or the number of
@@ -145,7 +163,7 @@ def wide_resnet(
     for shortcut in net.shortcuts:
         cuts.whole([shortcut])
     cuts.whole(net.output)
-    return cuts.chunking(embedding_size, hidden=hidden, bias=bias)
+    return cuts.chunking(**with_defaults(GroupOptions, options))
 
 
 def economical_ensemble(target: TargetSpec) -> Chunking:
@@ -213,12 +231,13 @@ def chunking_of(
             f" module:function){did_you_mean(chunking, CHUNKINGS)}"
         )
     function = CHUNKINGS.get(chunking) or _imported(chunking)
+    signature = _signature_of(function)
     try:
         # Bound before the call, so that a `TypeError` from inside the recipe is not
         # mistaken for a wrong option.
-        inspect.signature(function).bind(target, **options)
+        signature.bind(target, **options)
     except TypeError as error:
-        known = list(inspect.signature(function).parameters)[1:]
+        known = list(signature.parameters)[1:]
         raise SpecError(
             f"chunking_options of {chunking}: {error}; it has: {', '.join(known) or 'none'}"
         ) from None
@@ -233,6 +252,21 @@ def chunking_of(
     if not isinstance(made, Chunking):
         raise SpecError(f"{chunking} must return a Chunking, returned a {type(made).__name__}")
     return made
+
+
+def _signature_of(function: Callable[..., Chunking]) -> inspect.Signature:
+    """The signature of a recipe, with its group of options unfolded."""
+    signature = inspect.signature(function)
+    *others, last = signature.parameters.values()
+    if last.kind is not last.VAR_KEYWORD:
+        return signature
+    try:
+        (group,) = get_args(get_type_hints(function).get(last.name))
+        names = get_type_hints(group)
+    except (NameError, TypeError, ValueError):
+        return signature  # any other `**options` takes all names
+    unfolded = [inspect.Parameter(name, last.KEYWORD_ONLY, default=None) for name in names]
+    return signature.replace(parameters=[*others, *unfolded])
 
 
 def _imported(path: str) -> Callable[..., Chunking]:
