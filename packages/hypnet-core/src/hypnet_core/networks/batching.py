@@ -24,6 +24,7 @@ VMAP_MAX_WEIGHTS = 1 << 17
 VMAP_MAX_PIXELS = 1 << 10
 
 FUSED = (nn.RNNBase, nn.TransformerEncoderLayer)
+# With batched weights these become grouped convolutions.
 CONVOLUTIONS = (
     nn.Conv1d,
     nn.Conv2d,
@@ -70,6 +71,7 @@ def run_vmap(module: nn.Module, state: State, args: Any, kwargs: Any, *, paired:
     """All sets in one vectorised call."""
 
     def call(one_state: dict[str, Tensor], one_args: Any, one_kwargs: Any) -> Any:
+        # Ties were resolved by `MainNetwork`: each place has its tensor.
         return functional_call(module, one_state, one_args, one_kwargs, tie_weights=False)
 
     # Inputs are shared by all sets (None) unless they come in pairs with them.
@@ -89,6 +91,7 @@ def run_loop(
         outputs.append(
             functional_call(module, dict(state), own_args, own_kwargs, tie_weights=False)
         )
+    # Outputs may be nested; anything but tensors is the same for all sets.
     return pytree.tree_map(
         lambda *leaves: torch.stack(leaves) if isinstance(leaves[0], Tensor) else leaves[0],
         *outputs,
