@@ -322,7 +322,7 @@ class ChecksAvailability(Protocol):
     """A scheduler that can tell whether its backend is installed."""
 
     def unavailable(self) -> str | None:
-        """What this machine lacks, in one line; `None` if jobs can be submitted."""
+        """The reason why no jobs can be submitted, in one line; `None` if they can."""
         ...
 
 

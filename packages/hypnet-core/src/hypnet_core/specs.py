@@ -98,7 +98,8 @@ class TargetSpec(Spec):
     def __len__(self) -> int:
         return len(self.params)
 
-    def __iter__(self) -> Iterator[ParamSpec]:  # type: ignore[override]  # parameters, not pydantic's fields
+    def __iter__(self) -> Iterator[ParamSpec]:  # type: ignore[override]
+        # Parameters, where pydantic would give the fields of the model.
         return iter(self.params)
 
     def __getitem__(self, name: str) -> ParamSpec:

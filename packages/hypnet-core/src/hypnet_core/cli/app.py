@@ -143,7 +143,8 @@ def _add_commands(command: TyperGroup, plugin: Plugin) -> list[str]:
     # The user's Ctrl-C is not a fault of the plugin.
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001  a plugin may raise anything, SystemExit too, and must harm nobody
+    # A plugin may raise anything, SystemExit too, and must harm nobody.
+    except BaseException as error:  # noqa: BLE001
         return [f"{plugin.label}: its commands are left out: {in_one_line(error)}"]
     faults = []
     for name, inner in group.commands.items():

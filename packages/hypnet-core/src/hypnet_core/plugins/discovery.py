@@ -221,7 +221,8 @@ def _load(name: str, point: metadata.EntryPoint) -> Plugin:
             components = _components(manager)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001  a plugin may raise anything, SystemExit too, and must harm nobody
+    # A plugin may raise anything, SystemExit too, and must harm nobody.
+    except BaseException as error:  # noqa: BLE001
         story = "" if isinstance(error, PluginError) else _story(error)
         seconds = time.process_time() - started
         return _record(

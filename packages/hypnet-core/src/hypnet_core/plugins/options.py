@@ -190,7 +190,8 @@ def _field(
         default = parameter.default
         # `width: int = None` means an optional width, also to readers of the schema.
         if default is None and not _accepts_none(annotation):
-            annotation = typing.Optional[annotation]  # noqa: UP045  it may be no type that knows `|`
+            # The annotation may be an object that does not know `|`.
+            annotation = typing.Optional[annotation]  # noqa: UP045
     return annotation, (
         Field(default) if description is None else Field(default, description=description)
     )

@@ -329,7 +329,8 @@ class _LinesInFile(logging.Handler):
 
 def _file_logger(path: Path) -> logging.Logger:
     """The logger of one run, which also passes records on to `hypnet`."""
-    logger = logging.Logger("hypnet.run", logging.INFO)  # noqa: LOG001 (a run's logger goes with the run)
+    # Not from `getLogger`, which would keep the logger of every run.
+    logger = logging.Logger("hypnet.run", logging.INFO)  # noqa: LOG001
     logger.parent = logging.getLogger("hypnet")
     logger.addHandler(_LinesInFile(path))
     return logger
