@@ -1,9 +1,10 @@
+from .checks import check_tensors
 from .conditions import Condition, ConditionIds, condition_ids
 from .hypernetwork import EMBEDDING, UNCONDITIONAL, HyperNetwork
 from .main_network import MainNetwork
 from .materialize import materialize
 from .statistics import StatisticsBank, named_statistics, statistics_spec
-from .weights import Weights, check_tensors, weights_of
+from .weights import Weights, weights_of
 
 __all__ = [
     "EMBEDDING",

@@ -14,10 +14,11 @@ from torch.utils import _pytree as pytree
 from hypnet_core.errors import ConditionError, SpecError, WeightsError, did_you_mean, listed
 from hypnet_core.networks import batching as ways
 from hypnet_core.networks.batching import Batching
+from hypnet_core.networks.checks import check_tensors
 from hypnet_core.networks.conditions import Condition, Ids, condition_ids
 from hypnet_core.networks.hollow import hollow, places_of
 from hypnet_core.networks.statistics import StatisticsBank, named_statistics, statistics_spec
-from hypnet_core.networks.weights import Weights, check_tensors
+from hypnet_core.networks.weights import Weights
 from hypnet_core.protocols import BatchedForward, GroupsParameters, KeepsTensors
 from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
 

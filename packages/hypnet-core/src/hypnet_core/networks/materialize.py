@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from hypnet_core.errors import WeightsError
+from hypnet_core.networks.checks import check_tensors
 from hypnet_core.networks.conditions import condition_ids
 from hypnet_core.networks.main_network import MainNetwork
-from hypnet_core.networks.weights import Weights, check_tensors
+from hypnet_core.networks.weights import Weights
 
 
 @torch.no_grad()

@@ -1,0 +1,72 @@
+"""Checks of named tensors against a spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from hypnet_core.errors import WeightsError, did_you_mean, listed
+from hypnet_core.specs import TargetSpec
+
+
+def check_tensors(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> torch.Size:
+    """Compare named tensors with a spec and return their common batch shape.
+
+    Raises:
+        WeightsError: Names are missing or unknown, or shapes differ from what the spec
+            says.
+    """
+    # The common case costs no messages and no lists.
+    if _fits_exactly(spec, tensors):
+        return torch.Size()
+    missing = [name for name in spec.names if name not in tensors]
+    extra = [name for name in tensors if name not in spec]
+    if missing or extra:
+        raise WeightsError(_names_message(spec, missing, extra))
+    batch_shape: torch.Size | None = None
+    for param in spec.params:
+        if not isinstance(tensors[param.name], Tensor):
+            raise WeightsError(
+                f"{param.name} must be a tensor, got {type(tensors[param.name]).__name__}"
+            )
+        shape = tensors[param.name].shape
+        own = len(shape) - len(param.shape)
+        if own < 0 or tuple(shape[own:]) != param.shape:
+            raise WeightsError(
+                f"{param.name} has shape {list(shape)}, expected"
+                f" [{', '.join(map(str, ('*batch', *param.shape)))}]"
+            )
+        if batch_shape is None:
+            batch_shape = shape[:own]
+        elif shape[:own] != batch_shape:
+            raise WeightsError(
+                f"{param.name} has batch shape {list(shape[:own])}, but {spec.names[0]} has"
+                f" {list(batch_shape)}: they must agree"
+            )
+    return torch.Size() if batch_shape is None else batch_shape
+
+
+def _fits_exactly(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors are one unbatched set, checked fast."""
+    if len(tensors) != len(spec.names):
+        return False
+    try:
+        return all(
+            tensors[name].shape == shape
+            for name, shape in zip(spec.names, spec.shapes, strict=True)
+        )
+    # Whatever is wrong, the slow way names it.
+    except (KeyError, AttributeError):
+        return False
+
+
+def _names_message(spec: TargetSpec, missing: list[str], extra: list[str]) -> str:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} of {len(spec)} weights are missing: {listed(missing)}")
+    if extra:
+        hint = did_you_mean(extra[0], missing or spec.names)
+        parts.append(f"not expected: {listed(extra)}{hint}")
+    return "; ".join(parts)
