@@ -15,7 +15,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_zoo.init.options import TrunkScheme
 
-# Cached, because finding the nodes takes far longer than using them.
+# Cached, because all activations are integrated over the same nodes.
 _nodes_and_weights = functools.cache(np.polynomial.hermite_e.hermegauss)
 
 
