@@ -12,7 +12,7 @@ from torch import nn
 from hypnet_core import ConditionSpec, TargetSpec
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_zoo.hypernets import ChunkedHDeconv, HDeconv
-from hypnet_zoo.hypernets._images import channels_of
+from hypnet_zoo.hypernets._shared.images import channels_of
 from hypnet_zoo.init import Init
 from hypnet_zoo.init.chunks import wanted_per_chunk
 from hypnet_zoo.layers import SelfAttention

@@ -29,12 +29,14 @@ def import_object(target: str) -> Any:
         Traceback (most recent call last):
         hypnet_core.errors.ImportStringError: math has no 'sinc'; did you mean ...
     """
+    # `resolve_name` also accepts other forms, which would be ambiguous here.
     if not re.match(PATTERN, target):
         raise ImportStringError(
             f"{target!r} is not an import string: write package.module:attribute"
         )
     module, _, path = target.partition(":")
     try:
+        # The module first, so that its own errors differ from a missing attribute.
         pkgutil.resolve_name(f"{module}:")
     except KeyboardInterrupt:
         raise

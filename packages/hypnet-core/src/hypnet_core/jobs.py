@@ -63,12 +63,14 @@ class JobState(StrEnum):
 
 
 def _without_nul(text: str) -> str:
+    # The operating system reads an argument up to its first NUL.
     if "\0" in text:
         raise ValueError("a NUL character cannot be passed to a process")
     return text
 
 
 def _one_line(text: str) -> str:
+    # Batch systems read options line by line.
     if not text.strip() or "\n" in text or "\r" in text:
         raise ValueError("must be one line, and not empty")
     return _without_nul(text)
@@ -119,6 +121,7 @@ class JobSpec(BaseModel):
         (8589934592, 5400.0)
     """
 
+    # Frozen: schedulers may hold jobs that the caller still has.
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     argv: Annotated[tuple[Argument, ...], Field(min_length=1), AfterValidator(_command)]
@@ -132,6 +135,7 @@ class JobSpec(BaseModel):
     memory: Annotated[ByteSize, Field(gt=0)] | None = None
     time_limit: Annotated[timedelta, Field(gt=timedelta(0))] | None = None
     options: tuple[Option, ...] = ()
+    # Short and plain, since batch systems restrict names.
     key: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,32}$")] | None = None
 
 

@@ -68,6 +68,7 @@ class ParamSpec(Spec):
         ):
             return data
         kernel = math.prod(shape[2:])
+        # Given fans win, because `data` comes last.
         return {"fan_in": shape[1] * kernel, "fan_out": shape[0] * kernel, **data}
 
     @cached_property
@@ -125,6 +126,7 @@ def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
     if their weights are not shaped `[out, in, *kernel]`, `DeclaresFans`.
     """
     modules = dict(module.named_modules())
+    # Ids, since tensors compare by their entries.
     seen: set[int] = set()
     for owner_name, owner in modules.items():
         # Layer by layer, since the type of the owner determines the kind.
@@ -142,6 +144,7 @@ def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
                 layer_name, tensor_name = layer_name.removeprefix("."), rest.partition(".")[0]
             layer = modules[layer_name]
             kind = _kind_of(layer, tensor_name, tuple(tensor.shape))
+            # Declared fans come first: only the layer knows an unusual layout.
             declared = layer.param_fans if isinstance(layer, DeclaresFans) else {}
             fan_in, fan_out = declared.get(tensor_name) or _fans(
                 layer, kind, tensor_name, tuple(tensor.shape)
@@ -185,6 +188,7 @@ def _fans(
     if kind not in {ParamKind.WEIGHT, ParamKind.BIAS}:
         return None, None
     if kind is ParamKind.BIAS:
+        # A bias has the fans of its own weight, or of the first one there is.
         shapes = {name: tuple(p.shape) for name, p in layer.named_parameters() if p.ndim > 1}
         shape = shapes.get(attribute.replace("bias", "weight"), next(iter(shapes.values()), ()))
     if len(shape) < 2:

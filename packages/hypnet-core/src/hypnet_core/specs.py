@@ -115,6 +115,7 @@ class TargetSpec(Spec):
 
     @cached_property
     def _index(self) -> dict[str, int]:
+        # Cached, because look-ups by name are frequent.
         return {param.name: i for i, param in enumerate(self.params)}
 
     @cached_property
@@ -228,7 +229,7 @@ class TargetSpec(Spec):
             SpecError: There is no fully connected output layer, or it has no such unit.
         """
         outputs = self.output_params()
-        count = outputs[0].shape[0]
+        count = outputs[0].shape[0]  # rows of the weight
         wanted = set(units)
         for unit in sorted(wanted):
             if not 0 <= unit < count:
@@ -240,6 +241,7 @@ class TargetSpec(Spec):
         for param in outputs:
             start, row = self.offsets[self._index[param.name]], param.numel // count
             for unit in range(count):
+                # A row per unit: for the bias it is one scalar.
                 mask[start + unit * row : start + (unit + 1) * row] = [unit in wanted] * row
         return tuple(mask)
 

@@ -41,13 +41,16 @@ def hold_out_stratified(labels: Tensor, count: int) -> Tensor:
     _check(len(labels), count)
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     present, sizes = torch.unique(labels, return_counts=True)
+    # In whole numbers: floats could round a share up.
     shares = sizes * count // max(len(labels), 1)
+    # The remainders, in units of 1 / len(labels).
     lost = sizes * count - shares * len(labels)
     # Stable, so that the smaller label wins a tie.
     shares[torch.argsort(lost, descending=True, stable=True)[: count - int(shares.sum())]] += 1
     for label, share in zip(present.tolist(), shares.tolist(), strict=True):
         members = torch.nonzero(labels == label).flatten()
         # The middle of each of `share` equal parts of the file.
+        # `max` only guards the division: a share of 0 has no places.
         places = (2 * torch.arange(share) + 1) * len(members) // max(2 * share, 1)
         held_out[members[places]] = True
     return held_out

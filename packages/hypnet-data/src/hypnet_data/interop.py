@@ -36,6 +36,7 @@ def to_numpy(batch: BatchLike, *, channels_last: bool = False) -> NumpyBatch:
         channels_last: Whether images `[B, C, H, W]` become `[B, H, W, C]`, the layout
             of TensorFlow and matplotlib.
     """
+    # Contiguous, as other programs expect; copies once.
     x = batch.x.movedim(1, -1).contiguous() if channels_last else batch.x
     lengths = None if batch.lengths is None else batch.lengths.numpy()
     return NumpyBatch(x.numpy(), batch.y.numpy(), batch.ids.numpy(), lengths)

@@ -33,6 +33,7 @@ class Scale:
 
     def __call__(self, values: Tensor, _generator: torch.Generator | None = None) -> Tensor:
         """The scaled batch."""
+        # In place is safe: `to` has just made the floats.
         return values.to(torch.float32).div_(self.maximum)
 
 
@@ -83,6 +84,7 @@ class RandomCrop(Augmentation):
         places = torch.randint(2 * self.padding + 1, (2, size), generator=generator).to(
             values.device
         )
+        # Zeros are black in raw images.
         padded = F.pad(values, [self.padding] * 4)
         # A view [B, C, 2 * padding + 1, 2 * padding + 1, H, W]: one window per shift.
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)
@@ -102,6 +104,7 @@ class RandomFlip(Augmentation):
     def __call__(self, values: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The batch with some images mirrored."""
         chosen = torch.rand(len(values), generator=generator).to(values.device) < 0.5
+        # Both versions exist for a moment; choosing rows would copy as well.
         return torch.where(chosen[:, None, None, None], values.flip(-1), values)
 
 
@@ -133,6 +136,7 @@ class Cutout(Augmentation):
             self._covered(len(values), size, generator).to(values.device)
             for size in values.shape[2:]
         )
+        # A square covers a pixel if it covers its row and its column.
         blank = (rows[:, :, :, None] & columns[:, :, None, :]).any(dim=1)
         return values.masked_fill_(blank[:, None], 0.0)
 
@@ -140,7 +144,7 @@ class Cutout(Augmentation):
         """Flags `[B, holes, size]` for the places on one side that squares cover."""
         # The centre may be any pixel, so a square may reach over the border.
         start = torch.randint(size, (images, self.holes, 1), generator=generator) - self.length // 2
-        places = torch.arange(size)
+        places = torch.arange(size)  # on the CPU, like the draw
         return (places >= start) & (places < start + self.length)
 
 
@@ -221,6 +225,7 @@ class Permute:
             moved.mul_(self.inside.to(values.device))
         result = moved.view(len(values), *self.shape)
         if self.frame is not None:
+            # Through a view: `flatten` of a contiguous result copies nothing.
             result.flatten(2).add_(self.frame.to(values.device))
         return result
 
@@ -270,6 +275,7 @@ class Relabel:
     def __call__(self, values: Tensor, _generator: torch.Generator | None = None) -> Tensor:
         """The new class indices `[B]`."""
         # Other labels become -1, which is not a class: a loss refuses it.
+        # A look-up table: one indexing for the whole batch.
         table = torch.full((max(self.labels) + 1,), -1)
         table[list(self.labels)] = torch.arange(len(self.labels))
         return table.to(values.device)[values]

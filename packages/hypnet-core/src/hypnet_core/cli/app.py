@@ -23,7 +23,7 @@ from hypnet_core.plugins.registry import Registry
 class InterruptedByUserError(HypnetError):
     """The user pressed Ctrl-C."""
 
-    exit_code = 130
+    exit_code = 130  # 128 + SIGINT, as shells expect
 
 
 class Terminated(KeyboardInterrupt):
@@ -33,13 +33,13 @@ class Terminated(KeyboardInterrupt):
 class TerminatedError(HypnetError):
     """The command was ended by SIGTERM."""
 
-    exit_code = 143
+    exit_code = 143  # 128 + SIGTERM
 
 
 class ClosedPipeError(HypnetError):
     """The reader of stdout has closed the pipe."""
 
-    exit_code = 141
+    exit_code = 141  # 128 + SIGPIPE
 
 
 class HypnetGroup(TyperGroup):
@@ -54,6 +54,7 @@ class HypnetGroup(TyperGroup):
             UsageError: There is none.
         """
         name = args[0]
+        # Completion asks for unfinished names, which are not mistakes.
         if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
             hint = (
                 f" (it might come from a broken plugin: {listed(self.broken)}; see `hypnet"
@@ -70,6 +71,7 @@ class HypnetGroup(TyperGroup):
         """Run the sub-command; its return value is not an exit code."""
         try:
             super().invoke(ctx)
+        # Before `KeyboardInterrupt`, from which it inherits.
         except Terminated as signal:
             raise TerminatedError("terminated") from signal
         except KeyboardInterrupt as error:
@@ -108,12 +110,14 @@ def make_command(registry: Registry, settings: Settings) -> TyperGroup:
     """
     app = typer.Typer(name="hypnet", cls=HypnetGroup, no_args_is_help=True)
     app.callback()(_root)
+    # `list` is a built-in, so the function has another name than the command.
     app.command("list")(list_components)
     app.command()(show)
     app.command()(plugins)
     app.command()(inspect)
     app.command()(check)
     app.command()(run)
+    # Plugins add to the finished command, whose names are known by then.
     command: Any = typer.main.get_command(app)
     settings.faults.extend(registry.faults())
     for plugin in registry.plugins:
@@ -130,14 +134,17 @@ def _add_commands(command: TyperGroup, plugin: Plugin) -> list[str]:
     """Add the sub-commands of one plugin and yield what went wrong."""
     if plugin.hooks is None:
         return []
+    # A plugin gets an app of its own, so that it cannot change ours.
     own = typer.Typer(name=plugin.name, add_completion=False)
     own.callback()(_nothing)
     try:
         plugin.hooks.hook.hypnet_commands(app=own)
         group: Any = typer.main.get_command(own)
+    # The user's Ctrl-C is not a fault of the plugin.
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001  foreign code raises anything
+    # A plugin may raise anything, SystemExit too, and must harm nobody.
+    except BaseException as error:  # noqa: BLE001
         return [f"{plugin.label}: its commands are left out: {in_one_line(error)}"]
     faults = []
     for name, inner in group.commands.items():

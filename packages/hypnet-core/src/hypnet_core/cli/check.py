@@ -39,6 +39,7 @@ def check(
     results = []
     for result in each_check(entry, chosen):
         results.append(result)
+        # Printed as they come, because some checks take a while.
         if not as_json:
             print_lines(_lines(result, story=talkative))
     passed = all(result.outcome is not Outcome.FAILED for result in results)

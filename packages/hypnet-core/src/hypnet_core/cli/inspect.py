@@ -89,6 +89,7 @@ def inspect(
     ]
     pair = load_config(_Pair, overrides=[*(overrides or []), *names])
     if pair.dataset is not None:
+        # Shapes come from one place, so that they cannot contradict each other.
         if in_shape is not None or out is not None:
             raise UsageError("give either --dataset, or --in-shape and --out")
         spec, tasks = _first_task(pair.dataset)
@@ -116,6 +117,7 @@ def inspect(
 
 def _shape(text: str) -> tuple[int, ...]:
     try:
+        # Parentheses and brackets, as Python prints shapes.
         shape = tuple(int(size) for size in text.strip("()[] ").split(","))
     except ValueError:
         shape = ()
@@ -151,10 +153,12 @@ def _document(
     conditional = sum(parameter.numel() for parameter in hypernet.conditional_parameters())
     unconditional = sum(parameter.numel() for parameter in hypernet.unconditional_parameters())
     generated = net.target.numel
+    # Measuring generates weights, so it is only done on request.
     measured = _mean_squares(hypernet, conditions.count) if init else {}
     starts = hypernet.starts if init and isinstance(hypernet, Initialized) else ()
     wanted = {
         param.name: start.mean_square
+        # Not strict: a hypernetwork without known moments gives none.
         for param, start in zip(net.target.params, starts, strict=False)
     }
     return InspectDocument(
@@ -194,10 +198,12 @@ def _mean_squares(hypernet: Any, conditions: int) -> dict[str, float]:
     inputs: dict[str, Any] = (
         {"uncond_input": torch.randn(max(conditions, 100), uncond)} if uncond else {}
     )
+    # Whole rounds of the conditions, so that all of them count.
     ids = [i % conditions for i in range(max(conditions, 100))] if conditions else None
     if ids is None and hypernet.conditions.size:
         inputs["cond_input"] = torch.randn(100, hypernet.conditions.size)
     with torch.no_grad():
+        # In evaluation mode, so that dropout adds no variance.
         weights = hypernet.eval()(ids, **inputs)
         return {name: tensor.square().mean().item() for name, tensor in weights.items()}
 
@@ -210,6 +216,7 @@ def _print(document: InspectDocument) -> None:
     ]
     total = ["total", "", "", f"{document.generated:,}"]
     right = ["weights"]
+    # Columns that nothing was measured for would be empty.
     if any(tensor.measured is not None for tensor in document.target):
         for row, tensor in zip(rows, document.target, strict=True):
             row += [

@@ -30,6 +30,7 @@ def list_components(
 
     Into a pipe, it prints bare names, one per line.
     """
+    # `hypnet list 'split_*'`: a lone glob cannot be a kind.
     if kind is not None and glob is None and set(kind) & set("*?["):
         kind, glob = None, kind
     found = registry()

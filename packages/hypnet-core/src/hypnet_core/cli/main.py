@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings.announce()
         # A full disk or a closed pipe shows here, not at interpreter exit.
         sys.stdout.flush()
+    # Before `KeyboardInterrupt`, from which it inherits.
     except Terminated:
         complain(["terminated"])
         code = TerminatedError.exit_code
@@ -72,16 +73,19 @@ def _run(arguments: Sequence[str], settings: Settings) -> int:
         result = command.main(
             args=list(arguments), prog_name="hypnet", standalone_mode=False, obj=settings
         )
+    # The reader has gone, so there is nobody to report to.
     except ClosedPipeError as error:
         return error.exit_code
     except HypnetError as error:
         _report(error, str(error), settings)
         return error.exit_code
+    # The user declined a prompt of a plugin's command.
     except typer.Abort:
         complain(["aborted"])
         return 1
     except (KeyboardInterrupt, BrokenPipeError):
         raise
+    # A full disk or a missing permission needs no class name in its line.
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _report(error, f"{where}{error.strerror or error}", settings)
@@ -117,6 +121,7 @@ def _report(error: BaseException, message: str, settings: Settings) -> None:
 
 def _forget_stdout() -> None:
     """Redirect stdout to the null device, so that flushing at exit cannot fail."""
+    # stdout may have no descriptor, for example under a test.
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 """The flag `--json` of every listing."""
 
-_UNLIMITED = 100_000
+_UNLIMITED = 100_000  # columns, wide enough never to fold
 
 
 def is_terminal() -> bool:
@@ -67,6 +67,7 @@ def print_rich(content: Any) -> None:
     from rich.console import Console
 
     if is_terminal():
+        # Names may hold brackets, which rich would take for markup.
         Console(markup=False, highlight=False, emoji=False).print(content)
         return
     # Into a pipe lines are never folded: other programs read them.

@@ -110,8 +110,10 @@ def _run(
     dry_run: bool,
     as_json: bool,
 ) -> None:
+    # Without an experiment the first override takes its place.
     if experiment is not None and "=" in experiment:
         given, experiment = [experiment, *given], None
+    # Flags are overrides, so that both are validated alike.
     given += _from_flags(given, seed=seed, device=device)
     if allow_changes and resume is None:
         raise UsageError("--allow-changes is for --resume: a new run takes any options")
@@ -124,6 +126,7 @@ def _run(
             resume, experiment, config, given, allow_changes=allow_changes
         )
     elif experiment is None:
+        # Lists what there is: this may be the first message that a newcomer sees.
         names = [registry().shortest_name(found) for found in registry().entries(Kind.EXPERIMENT)]
         raise UsageError(
             f"which experiment? hypnet run EXPERIMENT [key=value]...{did_you_mean('', names)}"
@@ -135,6 +138,7 @@ def _run(
         directory = (
             out
             if out is not None
+            # A dry run leaves no directory behind.
             else _new_directory(entry.name, make=not (print_config or dry_run))
         )
     plan = RunDocument(
@@ -186,6 +190,7 @@ def _new_directory(name: str, *, make: bool) -> Path:
             if path.exists():
                 continue
             break
+        # Making the directory claims it: `exists` and `mkdir` would leave a gap.
         try:
             path.mkdir(parents=True)
         except FileExistsError:
@@ -200,6 +205,7 @@ def _check_directory(directory: Path) -> None:
     """Check what `Run.create` would refuse, without creating anything."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise RunError(f"{directory} is not an empty directory: choose a new one")
+    # The deepest directory that exists must allow new ones in it.
     nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
         raise RunError(
@@ -222,8 +228,10 @@ def _resumed(
     if experiment is not None and registry().get(Kind.EXPERIMENT, experiment) != entry:
         raise UsageError(f"{path} holds a run of {started.experiment!r}, not of {experiment!r}")
     model = entry.options()
+    # Both validated, so that only real differences count, not other spellings.
     resolved = load_config(model, base=started.config)
     wanted = load_config(model, config, given, base=started.config)
+    # As JSON, in which paths and tuples compare by value.
     changed = difference(resolved.model_dump(mode="json"), wanted.model_dump(mode="json"))
     if changed and not allow_changes:
         raise ConfigError(
@@ -261,6 +269,7 @@ def _carry_out(
     experiment = entry.build()
     try:
         summary = execute(experiment, resolved, current)
+    # Only an interruption: after a failure the error says what to do.
     except KeyboardInterrupt:
         typer.echo(f"To resume: hypnet run --resume {current.path}", err=True)
         raise

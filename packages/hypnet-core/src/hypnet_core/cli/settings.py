@@ -36,6 +36,7 @@ class Settings:
 
     def announce(self) -> None:
         """Report the faults of the plugins once, unless the command is quiet."""
+        # Emptied first, so that nobody reports them twice.
         lines, self.faults = self.faults, []
         if self.verbosity >= 0:
             complain(lines)
@@ -93,9 +94,11 @@ def add_flags(command: Any, settings: Settings) -> None:
     Commands that have such a flag keep theirs. The faults of the plugins are reported
     before a command runs.
     """
+    # A plugin's command may have a flag -v of its own.
     taken = {name for parameter in command.params for name in parameter.opts}
     command.params.extend(flag for flag in _flags() if not taken & set(flag.opts))
     if isinstance(command, TyperGroup):
+        # Recursive, since plugins may add groups of commands.
         for inner in command.commands.values():
             add_flags(inner, settings)
     elif isinstance(command, TyperCommand) and command.callback is not None:
@@ -111,6 +114,7 @@ def _announcing(callback: Callable[..., Any], settings: Settings) -> Callable[..
 
 
 def _louder(ctx: typer.Context, value: bool) -> None:
+    # Completion parses flags as well, but must not log.
     if value and not ctx.resilient_parsing:
         settings_of(ctx).verbosity += 1
         start_logging(settings_of(ctx))
@@ -152,6 +156,7 @@ def _flags_of(
 
 
 def _flags() -> list[Any]:
+    # A command of its own, from which only the parameters are taken.
     app = typer.Typer(add_completion=False)
     app.command()(_flags_of)
     return list(typer.main.get_command(app).params)

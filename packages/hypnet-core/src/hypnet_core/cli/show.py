@@ -85,4 +85,5 @@ def _value(value: Any) -> str:
     if isinstance(value, dict) and "name" in value:
         options = ", ".join(f"{key}={_value(part)}" for key, part in value.items() if key != "name")
         return f"{value['name']} ({options})" if options else str(value["name"])
+    # Text without quotes, except for empty text, which would be invisible.
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)

@@ -25,6 +25,7 @@ VMAP_MAX_PIXELS = 1 << 10
 
 # Attention has no rule for its backward pass, although the forward pass may succeed.
 FUSED = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer)
+# With batched weights these become grouped convolutions.
 CONVOLUTIONS = (
     nn.Conv1d,
     nn.Conv2d,
@@ -71,6 +72,7 @@ def run_vmap(module: nn.Module, state: State, args: Any, kwargs: Any, *, paired:
     """All sets in one vectorised call."""
 
     def call(one_state: dict[str, Tensor], one_args: Any, one_kwargs: Any) -> Any:
+        # Ties were resolved by `MainNetwork`: each place has its tensor.
         return functional_call(module, one_state, one_args, one_kwargs, tie_weights=False)
 
     # Inputs are shared by all sets (None) unless they come in pairs with them.

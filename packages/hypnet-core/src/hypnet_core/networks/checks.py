@@ -1,4 +1,4 @@
-"""Comparison of named tensors with a spec."""
+"""Checks of named tensors against a spec."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def check_tensors(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> torch.Size
         WeightsError: Names are missing or unknown, or shapes differ from what the spec
             says.
     """
+    # The common case costs no messages and no lists.
     if _fits_exactly(spec, tensors):
         return torch.Size()
     missing = [name for name in spec.names if name not in tensors]
@@ -56,6 +57,7 @@ def _fits_exactly(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> bool:
             tensors[name].shape == shape
             for name, shape in zip(spec.names, spec.shapes, strict=True)
         )
+    # Whatever is wrong, the slow way names it.
     except (KeyError, AttributeError):
         return False
 

@@ -59,6 +59,7 @@ def condition_ids(condition: Condition, count: int | None = None) -> ConditionId
         hypnet_core.errors.ConditionError: a condition is a whole number, got True
     """
     # Called at each step: plain integers take a short way.
+    # `type`, not `isinstance`: True is an `int` too.
     ids, shape = ((condition,), ()) if type(condition) is int else _flattened(condition)
     if not ids:
         raise ConditionError("the batch of conditions is empty")
@@ -78,6 +79,7 @@ def _flattened(condition: Any) -> tuple[Ids, tuple[int, ...]]:
     # Text is a sequence too, but its characters are not ids.
     if isinstance(condition, Sequence) and not isinstance(condition, (str, bytes)):
         ids = tuple(condition)
+        # One pass over the types in C; numpy integers and scalars take the slow way.
         if set(map(type, ids)) != {int}:
             ids = tuple(map(_single, ids))
         return ids, (len(ids),)
@@ -91,6 +93,7 @@ def _single(value: Any) -> int:
     if isinstance(value, (bool, np.bool_)) or (is_array and not _is_integral(value)):
         raise ConditionError(f"a condition is a whole number, got {value!r}")
     try:
+        # Accepts all integer types, and refuses fractions even if they are whole.
         return operator.index(value)
     except TypeError:
         raise ConditionError(f"a condition is a whole number, got {value!r}") from None

@@ -77,6 +77,7 @@ def hollow(module: nn.Module, places: Mapping[str, tuple[str, ...]]) -> None:
     longer see them.
     """
     for name, paths in places.items():
+        # Shape and dtype stay readable, for `repr` and for error messages.
         shape_only = torch.empty_like(
             module.get_parameter(name), device="meta", requires_grad=False
         )

@@ -75,6 +75,7 @@ class HyperNetwork(nn.Module):
             raise SpecError(
                 f"the conditions must be a ConditionSpec, got {_named(conditions)}{hint}"
             )
+        # An empty output has no gradient, so training would fail obscurely.
         if target.numel == 0:
             raise SpecError("the target of a hypernetwork holds no weights")
         self.target = target
@@ -132,6 +133,7 @@ class HyperNetwork(nn.Module):
             ConditionError: An id is out of range, an input is missing, or a size is
                 wrong.
         """
+        # Normalised once and passed on: this runs at every step.
         ids = None if condition is None else self.ids_of(condition)
         inputs, batched = self._inputs(ids, cond_input, uncond_input)
         flat = self.generate(inputs)
@@ -140,6 +142,7 @@ class HyperNetwork(nn.Module):
                 f"{type(self).__name__}.generate must return [{len(inputs)}, {self.target.numel}],"
                 f" got {list(flat.shape)}"
             )
+        # `view` drops the batch dimension of a single set without a copy.
         flat = flat if batched else flat.view(self.target.numel)
         return Weights(flat, self.target, conditions=ids)
 
@@ -167,6 +170,7 @@ class HyperNetwork(nn.Module):
                 parts.append(self._lookup(name, ids))
                 continue
             own_batch = given[name].ndim > len(shape)
+            # Any argument with a batch dimension makes the result a batch.
             batched |= own_batch
             parts.append(_rows(name, given[name], shape, batched=own_batch))
         # Parts of length 1 are broadcast, so they do not decide the batch size.
@@ -178,9 +182,11 @@ class HyperNetwork(nn.Module):
                 f"the inputs have different batch sizes: {', '.join(map(str, sorted(sizes)))}"
             )
         count = sizes.pop()
+        # Views: a single row is not copied for every row of the batch.
         rows = [part if len(part) == count else part.expand(count, -1) for part in parts]
         if not rows:
             return next(self.parameters()).new_empty((count, 0)), batched
+        # Only one part: no copy either.
         return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1), batched
 
     def ids_of(self, condition: Condition) -> ConditionIds:
@@ -330,6 +336,7 @@ class HyperNetwork(nn.Module):
                     "this hypernetwork has no conditional input"
                     f" {name!r}{did_you_mean(name, self.conditional_shapes)}"
                 )
+        # With everything passed, an id would have no effect.
         if ids is not None and given and not self.conditional_shapes.keys() - given.keys():
             raise ConditionError(
                 "condition and cond_input both give the condition: pass one of them"
@@ -351,6 +358,7 @@ class HyperNetwork(nn.Module):
                 f"the hypernetwork was called without a condition: pass {wanted} for {name!r}"
             )
         parameters = self.parameters_of(name)
+        # [len(ids), n]; each condition's own parameter gets its gradient.
         return torch.stack([parameters[i] for i in ids.ids]).flatten(1)
 
     def _load_from_state_dict(

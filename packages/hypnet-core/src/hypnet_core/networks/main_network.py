@@ -149,6 +149,7 @@ class MainNetwork(nn.Module):
         # guard on them.
         elif self.bank.names or self._contexts or condition is not None:
             ids = _ids_of_sets(condition, weights, batch_shape)
+        # Nothing depends on the condition, and nothing is batched.
         if not batch_shape and ids is None and stats is None:
             # The common case, kept free of any further Python.
             return functional_call(self.module, tensors, args, kwargs, tie_weights=False)
@@ -168,6 +169,7 @@ class MainNetwork(nn.Module):
             ConditionError: The id is not a whole number from 0.
         """
         own = dict(named_statistics(self.module))
+        # A condition that was never trained has the module's own statistics.
         rows = own if condition is None else self.bank.rows(condition_ids(condition).ids[0], own)
         return Weights.of(self.stats, {name: rows[name] for name in self.stats.names})
 
@@ -191,6 +193,7 @@ class MainNetwork(nn.Module):
                 )
             tensors = {} if weights is None else weights
             batch_shape = check_tensors(self.target, tensors)
+        # Tied parameters have several places and one tensor.
         return {place: tensors[name] for place, name in self.places}, batch_shape
 
     def _statistics(
@@ -232,6 +235,7 @@ class MainNetwork(nn.Module):
 
     def contexts_at(self, condition: int) -> dict[str, Tensor]:
         """Tensors that layers keep for a condition, save those from outside."""
+        # Generated tensors have priority over those that a layer keeps.
         generated = {place for place, _ in self.places}
         kept = (
             (f"{name}.{attribute}" if name else attribute, tensor)
@@ -257,6 +261,7 @@ class MainNetwork(nn.Module):
         # restore.
         if len(batch_shape) > 1:
             last = len(batch_shape) - 1
+            # Views wherever the batch dimensions are contiguous.
             tensors = {name: tensor.flatten(0, last) for name, tensor in tensors.items()}
             if paired:
                 args, kwargs = pytree.tree_map(
@@ -292,6 +297,7 @@ class MainNetwork(nn.Module):
         if way == "vmap" and self._no_vmap:
             way, reason = "loop", self._no_vmap
         if way == "vmap":
+            # The rows of each set become one more batched argument of vmap.
             stacked = {name: torch.stack([rows[name] for rows in sets]) for name in sets[0]}
             try:
                 output = ways.run_vmap(
@@ -317,6 +323,7 @@ class MainNetwork(nn.Module):
         return output
 
     def _way(self, tensors: dict[str, Tensor], args: Any) -> tuple[str, str]:
+        # vmap would update copies, which are lost.
         if self.training and self.bank.names:
             return "loop", "running statistics are updated in place, one set after the other"
         if self.batching != "auto":
@@ -372,6 +379,7 @@ def _names_of(module: nn.Module, spec: TargetSpec, selector: str) -> Collection[
     groups = module.parameter_groups() if isinstance(module, GroupsParameters) else {}
     if selector in groups:
         return groups[selector]
+    # A kind, unless a parameter has that very name.
     if selector in {kind.value for kind in ParamKind} and selector not in spec:
         return spec.select(kinds=selector).names
     return spec.select(names=selector).names
@@ -388,6 +396,7 @@ def _ids_of_sets(
     count = batch_shape.numel()
     ids = condition_ids(condition)
     if not ids.batched:
+        # One id for all sets.
         return ids.ids * count
     if len(ids.ids) != count:
         raise ConditionError(

@@ -51,6 +51,7 @@ def materialize(
     # Hollow parameters are tensors on the meta device, so that the copy costs no
     # memory.
     module = copy.deepcopy(net.module)
+    # One parameter per name, so that tied places share it again.
     made = {name: nn.Parameter(weights[name].detach().clone()) for name in net.target.names}
     for place, name in net.places:
         owner_name, _, attribute = place.rpartition(".")
@@ -59,6 +60,7 @@ def materialize(
         owner.register_parameter(attribute, made[name])
     ids = weights.conditions if condition is None else condition_ids(condition).ids
     if ids is not None:
+        # A condition without a row has the module's own statistics.
         own = dict(net.module.named_buffers())
         for name, values in net.bank.rows(ids[0], own).items():
             module.get_buffer(name).copy_(values)

@@ -58,6 +58,7 @@ class StatisticsBank(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.names = tuple(name for name, _ in named_statistics(module))
+        # Networks without statistics have no buffer, and no key in checkpoints.
         if self.names:
             self.register_buffer("ids", torch.empty(0, dtype=torch.int64))
         for name, buffer in named_statistics(module):
@@ -80,11 +81,13 @@ class StatisticsBank(nn.Module):
         row = self._row_of.get(condition)
         if row is None:
             return {name: own[name] for name in self.names}
+        # Indexing by an integer gives a view.
         return {name: self.get_buffer(_key(name))[row] for name in self.names}
 
     @torch.no_grad()
     def reserve(self, conditions: Iterable[int], own: Mapping[str, Tensor]) -> None:
         """Add rows for new conditions, copied from the module's own statistics."""
+        # Once each, in order; known ones keep their rows.
         new = [i for i in dict.fromkeys(conditions) if i not in self._row_of]
         if not new or not self.names:
             return
@@ -102,6 +105,7 @@ class StatisticsBank(nn.Module):
         for key in ("ids", *map(_key, self.names)) if self.names else ():
             buffer, saved = self.get_buffer(key), state_dict.get(prefix + key)
             if isinstance(saved, Tensor) and saved.shape[1:] == buffer.shape[1:]:
+                # Room of the saved size, for torch to copy into.
                 setattr(self, key, buffer.new_empty(saved.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if self.names:

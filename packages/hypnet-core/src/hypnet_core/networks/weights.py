@@ -130,6 +130,7 @@ class Weights(Mapping[str, Tensor]):
 
     def _with(self, flat: Tensor, conditions: Ids | None) -> Self:
         """Other values of the same target, which need no check."""
+        # Past `__init__`: this runs in every arithmetic operation.
         made = object.__new__(type(self))
         made.flat, made.spec, made.conditions, made._views = flat, self.spec, conditions, None
         return made
@@ -145,11 +146,13 @@ class Weights(Mapping[str, Tensor]):
 
         They come from one `split`, whose backward pass costs one pass over `flat`.
         """
+        # Made at first use, because regularisers only need `flat`.
         if self._views is None:
             batch_shape = self.flat.shape[:-1]
             spec = self.spec
             parts = torch.split_with_sizes(self.flat, spec.sizes, dim=-1)
             self._views = {
+                # A vector needs no `view`, which would be one more node in the graph.
                 name: part if len(shape) == 1 else part.view(batch_shape + shape)
                 for name, shape, part in zip(spec.names, spec.shapes, parts, strict=True)
             }
@@ -251,6 +254,7 @@ class Weights(Mapping[str, Tensor]):
     def select(self, spec: TargetSpec) -> Weights:
         """Select the parameters that `spec` names (this copies them)."""
         chosen = Weights.of(spec, {name: self[name] for name in spec.names})
+        # The same sets, only fewer of their tensors.
         chosen.conditions = self.conditions
         return chosen
 
@@ -291,6 +295,7 @@ def _one_each(conditions: Condition | ConditionIds, batch_shape: torch.Size) -> 
     found = conditions if isinstance(conditions, ConditionIds) else condition_ids(conditions)
     ids = found.ids
     count = batch_shape.numel()
+    # A single id stands for all sets.
     if len(ids) == 1:
         return ids * count
     if len(ids) != count:

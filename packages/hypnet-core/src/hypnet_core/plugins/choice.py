@@ -72,6 +72,7 @@ class Choice(BaseModel):
             name: The component's name.
             **options: Options that differ from the component's own defaults.
         """
+        # A factory: importing a configuration must not look for components.
         return Field(default_factory=DefaultChoice(cls, {"name": name, **options}))
 
     @model_validator(mode="before")
@@ -84,6 +85,7 @@ class Choice(BaseModel):
         # pydantic keeps undeclared fields here; filling it in makes dumps complete.
         extra = self.__pydantic_extra__ if self.__pydantic_extra__ is not None else {}
         try:
+            # Plain defaults as well, so that a dump shows the complete choice.
             options = validated(self.entry.options(), extra)
         except (InvalidOptionsError, InvalidChoiceError):
             raise

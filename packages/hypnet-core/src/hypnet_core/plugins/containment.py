@@ -21,7 +21,9 @@ def output_to_stderr() -> Iterator[None]:
     """
     with contextlib.redirect_stdout(sys.stderr):
         try:
+            # What was printed before must not end up in stderr.
             sys.__stdout__.flush() if sys.__stdout__ else None
+            # By descriptor: libraries in C do not write through `sys.stdout`.
             saved = os.dup(1)
         except (OSError, ValueError):  # there is no stdout to protect
             yield
@@ -51,6 +53,7 @@ def marked(plugin: str) -> Iterator[None]:
     A segmentation fault or `os._exit` leaves no chance to say anything; the next start
     finds the file, see `crash_reports`.
     """
+    # Homes may be shared by several machines, whose process ids overlap.
     marker = _directory() / f"loading-{socket.gethostname()}-{os.getpid()}"
     with contextlib.suppress(OSError):  # a read-only home is no reason not to start
         marker.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +84,7 @@ def crash_reports() -> list[str]:
 
 def _is_alive(pid: str) -> bool:
     try:
+        # Signal 0 only asks whether the process exists.
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return False

@@ -53,6 +53,7 @@ def describe(
         path = (*prefix, name)
         group = _group(field.annotation) if len(prefix) < 8 else None  # a model may hold itself
         text = field.description or texts.get(name, "")
+        # An optional group is shown both as an option and unfolded.
         if group is None or group is not field.annotation:
             yield OptionInfo(
                 dotted(path),
@@ -85,6 +86,7 @@ def _default(field: FieldInfo) -> Any:
 
 def as_json(value: Any) -> Any:
     """A value as JSON; a value without a JSON form as its `repr`."""
+    # A default may be anything in Python, and describing must not fail.
     return TypeAdapter(Any).dump_python(value, mode="json", fallback=repr, warnings=False)
 
 

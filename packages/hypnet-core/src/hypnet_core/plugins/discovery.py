@@ -122,6 +122,7 @@ def discover(environ: Mapping[str, str]) -> Found:
     wanted = _wanted(environ)
     plugins, matched = [], set()
     for name, point in sorted(named, key=lambda pair: pair[0]):
+        # A plugin may be chosen by its own name or that of its distribution.
         names = {name, point.name, _distribution(point)[0]} & (wanted or set())
         matched |= names
         plugins.append(
@@ -146,6 +147,7 @@ def _entry_points() -> Iterator[metadata.EntryPoint]:
     Distributions with unreadable metadata are skipped;
     `importlib.metadata.entry_points` would raise at the first of them.
     """
+    # Editable installations may list a distribution twice.
     seen: set[tuple[str, str, str]] = set()
     for distribution in metadata.distributions():
         for point in _points_of(distribution):
@@ -219,7 +221,8 @@ def _load(name: str, point: metadata.EntryPoint) -> Plugin:
             components = _components(manager)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001  foreign code raises anything
+    # A plugin may raise anything, SystemExit too, and must harm nobody.
+    except BaseException as error:  # noqa: BLE001
         story = "" if isinstance(error, PluginError) else _story(error)
         seconds = time.process_time() - started
         return _record(
@@ -266,8 +269,10 @@ def _components(manager: pluggy.PluginManager) -> tuple[Component, ...]:
         return ()
     answers = manager.hook.hypnet_components()
     if not answers:
+        # A hook that returns None is left out of pluggy's answers.
         raise PluginError("hypnet_components returned None, expected a list of Component")
     answer = answers[0]
+    # Text is iterable, but a list of characters helps nobody.
     if isinstance(answer, (str, bytes)) or not isinstance(answer, Iterable):
         raise PluginError(
             f"hypnet_components returned {shown_briefly(answer)}, expected a list of Component"
@@ -313,6 +318,7 @@ def _unknown_hooks(module: Any, manager: pluggy.PluginManager) -> tuple[str, ...
 
 def _notes(manager: pluggy.PluginManager, unknown: Iterable[str], imported: float) -> Iterator[str]:
     for hook in unknown:
+        # A right name without the marker is a different mistake from a wrong name.
         if hook in _HOOKS:
             yield f"{hook} is not marked with @hookimpl and is ignored"
         else:

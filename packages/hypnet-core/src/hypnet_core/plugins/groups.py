@@ -44,6 +44,7 @@ def with_defaults(group: type[GroupType], given: GroupType) -> GroupType:
     """
     fields = group_fields(group)
     passed: dict[str, Any] = dict(typing.cast("Any", given))
+    # Type checkers know the names; callers from configurations need the check.
     for key in passed:
         if key not in fields:
             raise TypeError(f"there is no option {key!r}{did_you_mean(key, fields)}")
@@ -72,6 +73,7 @@ def group_fields(group: Any) -> dict[str, tuple[Any, FieldInfo]]:
             " them at run time, not under TYPE_CHECKING"
         ) from error
     annotations = {name: _unqualified(hint) for name, hint in hints.items()}
+    # `FieldInfo` reads default and description from `Annotated`.
     return {name: (kind, FieldInfo.from_annotation(kind)) for name, kind in annotations.items()}
 
 
@@ -83,4 +85,5 @@ def _unqualified(annotation: Any) -> Any:
 
 
 def _default(field: FieldInfo) -> Any:
+    # Made anew at each call, since a default may be mutable.
     return field.get_default(call_default_factory=True, validated_data={})

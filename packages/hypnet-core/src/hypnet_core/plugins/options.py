@@ -58,6 +58,7 @@ def options_of(kind: Kind, found: Callable[..., Any], label: str) -> type[BaseMo
     """
     if kind is not Kind.EXPERIMENT:
         return options_from_signature(found, POSITIONAL[kind], label)
+    # A class attribute, read without building the experiment.
     config = getattr(found, "Config", None)
     if not (isinstance(config, type) and issubclass(config, BaseModel)):
         raise PluginError(
@@ -115,6 +116,7 @@ def _model_of(
     config = ConfigDict(
         extra="allow" if is_open else "forbid",
         arbitrary_types_allowed=True,
+        # Options may begin with `model_`, a prefix that pydantic reserves.
         protected_namespaces=(),
         frozen=True,
     )
@@ -150,6 +152,7 @@ def _check_positional(
     signature: inspect.Signature, positional: tuple[str, ...], label: str
 ) -> None:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    # Without variadic parameters, which take any number.
     given = [parameter for parameter in signature.parameters.values() if parameter.kind in kinds]
     takes_any = any(
         parameter.kind is parameter.VAR_POSITIONAL for parameter in signature.parameters.values()
@@ -187,7 +190,7 @@ def _field(
         default = parameter.default
         # `width: int = None` means an optional width, also to readers of the schema.
         if default is None and not _accepts_none(annotation):
-            # Not with `|`, which some annotations do not support.
+            # The annotation may be an object that does not know `|`.
             annotation = typing.Optional[annotation]  # noqa: UP045
     return annotation, (
         Field(default) if description is None else Field(default, description=description)
@@ -222,6 +225,7 @@ def _globals_of(found: Any) -> dict[str, Any]:
         found = cast("Any", found).__init__
     elif not inspect.isroutine(found):
         found = type(found).__call__
+    # A decorator may live in another module than the function.
     names: dict[str, Any] = getattr(inspect.unwrap(found), "__globals__", {})
     return names
 
@@ -251,6 +255,7 @@ def descriptions(found: Any) -> dict[str, str]:
         for parameter in parsed.params:
             name = parameter.arg_name.lstrip("*").split(" ")[0]
             if parameter.description:
+                # `setdefault`: a subclass describes its options before its bases do.
                 result.setdefault(name, " ".join(parameter.description.split()))
     return result
 

@@ -89,6 +89,7 @@ class Entry:
             PluginError: The object cannot be imported, or its signature is not that of
                 its kind.
         """
+        # Lazily, since pydantic's models are only needed for some commands.
         from hypnet_core.plugins.options import options_of
 
         return options_of(self.kind, self.load(), self.label)
@@ -152,6 +153,7 @@ class Registry:
                     for plugin in found.plugins
                     for component in plugin.components
                 ),
+                # A fixed order, so that listings do not depend on the installation.
                 key=lambda entry: (list(Kind).index(entry.kind), entry.name, entry.plugin),
             )
         )
@@ -217,6 +219,7 @@ class Registry:
         return (*self._selection_notes, *lines)
 
     def _named(self, name: str, kind: Kind | None = None) -> list[Entry]:
+        # Without a colon the plugin is empty.
         plugin, _, bare = name.rpartition(":")
         return [
             entry
@@ -253,6 +256,7 @@ class Registry:
                 f" {plugin!r}{did_you_mean(plugin, [found.name for found in self.plugins])}"
             )
         elif known:
+            # Compared without the plugin first, because known names are usually bare.
             message += did_you_mean(bare if nearest(bare, known) else name, known)
         reasons = [*self._left_out(plugin), *self._not_installed(kind)]
         return message + "".join(f" ({reason})" for reason in reasons)

@@ -17,6 +17,7 @@ from hypnet_core.errors import ComponentError, ConfigError, clipped, did_you_mea
 Path: TypeAlias = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
+# Pydantic's words are for programmers, these are for users.
 _EXPECTED: Mapping[str, str] = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
@@ -137,6 +138,7 @@ def error_from(
     grouped: dict[Path, list[Mistake]] = {}
     only_choices = True
     for details in error.errors(include_url=False):
+        # Our validators raise our errors, which pydantic wraps.
         cause = details.get("ctx", {}).get("error")
         only_choices = only_choices and isinstance(cause, InvalidChoiceError)
         for mistake in _mistakes(details, cause, model, values):
@@ -172,6 +174,7 @@ def _where(location: Sequence[str | int], values: Any) -> Path:
         is_index = (
             isinstance(values, (list, tuple)) and isinstance(part, int) and part < len(values)
         )
+        # The first part that is not a key is a tag of a union member.
         if not (is_key or is_index):
             break
         values = values[part]

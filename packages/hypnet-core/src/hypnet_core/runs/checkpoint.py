@@ -48,6 +48,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[st
     Raises:
         RunError: The file cannot be written.
     """
+    # Safetensors wants contiguous tensors that share no memory.
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(state, sort_keys=True)
     metadata = {"format": _FORMAT, "state": text, "sha256": _digest(plain, text)}
@@ -76,6 +77,7 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
             f" expected {_FORMAT!r}"
         )
     text = metadata.get("state", "")
+    # Safetensors itself checks sizes only, not content.
     if _digest(tensors, text) != metadata.get("sha256"):
         raise CheckpointError(
             f"the checkpoint {path} was changed after it was written: its checksum differs"
@@ -87,10 +89,12 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
 
 def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
     digest = hashlib.sha256(state.encode())
+    # In a fixed order, whatever the order in the file.
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(
+            # Bytes, since numpy has no bfloat16.
             tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
         )
     return digest.hexdigest()

@@ -57,6 +57,7 @@ def load_config(
     overridden = parse_overrides(overrides)
     layers = [base or {}, *(content for _, content in written), overridden]
     try:
+        # Defaults of groups are only unfolded where a layer changes a part of them.
         touched: Any = {}
         for layer in layers:
             touched = _merged(touched, layer, None)
@@ -100,17 +101,21 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
             value = parse_value(text)
         except ConfigError as error:
             raise ConfigError(f"{clipped(key)}: {error}") from error
+        # Builds the nested mappings on the way.
         node = tree
         for part in parts[:-1]:
             inner = node.get(part)
             node[part] = inner = (
                 inner
                 if isinstance(inner, dict)
+                # `net=mlp` before `net.hidden=...`: the text becomes the component's
+                # name.
                 else {"name": inner}
                 if isinstance(inner, str)
                 else {}
             )
             node = inner
+        # The other way round: the name joins the options that are there.
         name_first = isinstance(value, str) and isinstance(node.get(parts[-1]), dict)
         node[parts[-1]] = {**node[parts[-1]], "name": value} if name_first else value
     return tree
@@ -160,11 +165,13 @@ def _group(annotation: Any) -> type[BaseModel] | None:
 def _merged(lower: Any, upper: Any, annotation: Any) -> Any:
     """Merge `upper` over `lower`."""
     group = _group(annotation)
+    # Components are mappings with a name; groups are known by their model.
     has_name = group is None and isinstance(lower, Mapping) and "name" in lower
     if has_name and isinstance(upper, str):
         upper = {"name": upper}
     if not (isinstance(lower, Mapping) and isinstance(upper, Mapping)):
         return upper
+    # Options of another component would not fit this one.
     if has_name and upper.get("name", lower["name"]) != lower["name"]:
         return upper
     merged = dict(lower)
@@ -184,6 +191,7 @@ def _located(
     """The mistake with the name of the file, if it was made there."""
     if _holds(overridden, mistake):
         return mistake
+    # The last file wins, so it is the one that holds the mistake.
     found = (path for path, content in reversed(written) if _holds(content, mistake))
     source = next(found, None)
     return mistake if source is None else replace(mistake, source=str(source))

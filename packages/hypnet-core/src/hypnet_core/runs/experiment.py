@@ -19,9 +19,11 @@ def execute(experiment: Experiment, config: BaseModel, run: Run) -> dict[str, An
     Returns:
         The summary; of a run that has finished before, the one on disk.
     """
+    # A finished run is not repeated, so that resuming it is harmless.
     if run.finished:
         return run.summary()
     try:
+        # Locked for the whole run: two processes would mix their metrics.
         with run.locked():
             summary = dict(experiment.run(config, run))
             run.finish(summary)

@@ -31,6 +31,7 @@ def atomic_file(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
     # Beside the target: a rename is atomic only within one file system.
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
+        # `x` refuses an existing file: nobody else uses this name.
         with unfinished.open("xb") as file:
             yield cast("BinaryIO", file)
             file.flush()
@@ -57,6 +58,7 @@ def write_atomic(path: Path, content: str | bytes, *, new: bool = False) -> None
             file.write(data)
     except OSError as error:
         if new and isinstance(error, FileExistsError):
+            # Callers that ask for a new file handle this case themselves.
             raise
         raise RunError(f"cannot write {path}: {error.strerror}") from error
 
@@ -100,6 +102,7 @@ def append_line(path: Path, line: str) -> None:
     """
     data = line.encode() + b"\n"
     try:
+        # Unbuffered: one call of the system, which appends at the very end.
         with path.open("ab", buffering=0) as file:
             start = file.tell()
             written = file.write(data)

@@ -18,6 +18,7 @@ import yaml
 from hypnet_core.errors import ConfigError, clipped
 
 _TAG = "tag:yaml.org,2002:"
+# Python itself needs time that grows with the square of the digits.
 _MAX_DIGITS = 1_000
 _MAX_EXPANDED = 1_000_000
 """Characters and values that aliases may expand to, at least."""
@@ -135,6 +136,7 @@ def parse_value(text: str) -> Any:
         if text[0] in "[{'\"":
             return _load_flow(text)
         # Resolve the single scalar as the loader would inside a document.
+        # An empty document: the loader is only needed for its rules.
         loader: Any = _Loader("")
         tag = loader.resolve(yaml.ScalarNode, text, (True, False))
         return loader.construct_object(yaml.ScalarNode(tag, text))
@@ -222,6 +224,7 @@ def _load(text: str) -> Any:
         content = loader.get_single_data()
     finally:
         loader.dispose()
+    # Only anchors can make a document larger than its text.
     if "&" in text:
         _check_aliases(content, max(_MAX_EXPANDED, 10 * len(text)))
     return content
@@ -229,6 +232,7 @@ def _load(text: str) -> Any:
 
 def _check_aliases(content: Any, limit: int) -> None:
     """Refuse aliases of aliases that grow without bound, or into themselves."""
+    # A stack instead of recursion, which nesting could exhaust.
     left, size = [content], 0
     while left:
         value = left.pop()

@@ -39,6 +39,7 @@ def progress(
         start: Steps that were done before, in a run that is resumed.
         unit: What is counted. For bytes, the bar shows sizes and the speed.
     """
+    # Rich is imported here, since most commands show no progress.
     from rich.console import Console
     from rich.progress import Progress as Bar
 
@@ -91,7 +92,7 @@ class _Lines:
     def __init__(self, total: int | None, unit: Literal["step", "byte"]) -> None:
         self.total = total
         self.unit = unit
-        self.last = time.monotonic()
+        self.last = time.monotonic()  # no line at the very start
 
     def advance(self, done: int, *, description: str = "", **metrics: float) -> None:
         now = time.monotonic()

@@ -44,6 +44,7 @@ class Run:
         self.experiment: str = header["experiment"]
         self.config: dict[str, Any] = header["config"]
         self.plugins: dict[str, str] = header.get("plugins", {})
+        # Set by `resume` alone.
         self.allow_changes = False
         """Whether a checkpoint of another configuration may be restored."""
         self.logger = _file_logger(path / "log.txt")
@@ -104,6 +105,7 @@ class Run:
         if config is not None:
             run.config = config.model_dump(mode="json")
             run.allow_changes = True
+            # A running process must not have its configuration replaced.
             with run.locked():
                 header |= {"config": run.config, "versions": _versions()}
                 write_json(directory / "config.json", header)
@@ -184,11 +186,14 @@ class Run:
 
         make_directory(self.path / "checkpoints")
         metrics = self.path / "metrics.jsonl"
+        # The place to cut back to, if the run resumes from here.
         size = metrics.stat().st_size if metrics.exists() else 0
         origin = {"config": self.config, "versions": _versions()}
         saved = {**state, "metrics_bytes": size, "run": origin}
         save_checkpoint(self._checkpoint(index), tensors, saved)
+        # After the checkpoint: a crash in between leaves the older one valid.
         write_json(self.path / "checkpoints" / "latest.json", {"index": index})
+        # Removed last, so that there is always one to resume from.
         for path in self.path.glob("checkpoints/*.safetensors"):
             if not keep_older and path != self._checkpoint(index):
                 path.unlink(missing_ok=True)
@@ -214,6 +219,7 @@ class Run:
         if not isinstance(index, int):
             raise CheckpointError(f"{latest} is damaged: it names no checkpoint")
         checkpoint = load_checkpoint(self._checkpoint(index), device=device)
+        # Before the metrics are cut: a refusal must change nothing.
         self._check_origin(checkpoint.state.get("run", {}))
         self._cut_metrics(checkpoint.state["metrics_bytes"])
         return checkpoint
@@ -227,7 +233,7 @@ class Run:
         Raises:
             RunError: Another process holds the lock, or it cannot be written.
         """
-        lock = FileLock(self.path / ".lock", timeout=0)
+        lock = FileLock(self.path / ".lock", timeout=0)  # no waiting: fail at once
         try:
             lock.acquire()
         except Timeout:
@@ -300,6 +306,7 @@ def _versions() -> dict[str, str]:
     for name in ("hypnet-core", "torch"):
         try:
             found[name] = version(name)
+        # A source tree that is not installed has no version.
         except PackageNotFoundError:
             continue
     return found
@@ -326,7 +333,7 @@ class _LinesInFile(logging.Handler):
 
 def _file_logger(path: Path) -> logging.Logger:
     """The logger of one run, which also passes records on to `hypnet`."""
-    # Not from `getLogger`, which would keep the loggers of all runs for ever.
+    # Not from `getLogger`, which would keep the logger of every run.
     logger = logging.Logger("hypnet.run", logging.INFO)  # noqa: LOG001
     logger.parent = logging.getLogger("hypnet")
     logger.addHandler(_LinesInFile(path))

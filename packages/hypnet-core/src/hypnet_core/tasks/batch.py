@@ -43,6 +43,7 @@ class Batch:
             non_blocking: Whether to return before copies from pinned memory are
                 complete.
         """
+        # The common case on a CPU, at no cost.
         if device is None:
             return self
         x, y, ids = (
@@ -102,6 +103,7 @@ class Samples:
     @property
     def ids(self) -> Tensor:
         """Ids `[N]` of all samples."""
+        # Computed, not stored: ids are a range.
         return torch.arange(self.first_id, self.first_id + len(self))
 
     @property

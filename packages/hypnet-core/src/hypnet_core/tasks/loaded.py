@@ -84,6 +84,7 @@ class LoadedSplit(Split):
         return replace(super().unaugmented(), reader=self.reader.for_evaluation())
 
     def _inputs(self, stored: Tensor, generator: torch.Generator | None) -> Tensor:
+        # Reading draws its crops first, then the transforms draw.
         return super()._inputs(self.reader(stored, generator), generator)
 
     def _batches(
@@ -108,6 +109,7 @@ class LoadedSplit(Split):
         loader: DataLoader[_Result] = DataLoader(
             _Jobs(self),
             sampler=jobs,
+            # Jobs are whole batches, so the loader must not collate them.
             batch_size=None,
             num_workers=self.workers,
             pin_memory=self.pin_memory,
@@ -116,6 +118,7 @@ class LoadedSplit(Split):
         for result in loader:
             if isinstance(result, HypnetError):
                 raise result
+            # Only pinned memory can be copied while the process goes on.
             yield Batch(*result).to(device, non_blocking=self.pin_memory)
 
     def _seed(self, generator: torch.Generator | None) -> int | None:
@@ -142,4 +145,5 @@ class _Jobs(Dataset[_Result]):
             batch = self.split.read(indices, seed)
         except HypnetError as error:
             return error
+        # Plain tensors, which travel between processes in shared memory.
         return batch.x, batch.y, batch.ids

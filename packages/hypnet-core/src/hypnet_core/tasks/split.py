@@ -57,6 +57,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
     target_transforms: tuple[Transform, ...] = ()
 
     def __post_init__(self) -> None:
+        # Checked once, here: batches then need no check of their own.
         _check_indices(self.rows, len(self.samples))
 
     @classmethod
@@ -95,6 +96,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         position = operator.index(index)
         if not -len(self) <= position < len(self):
             raise IndexError(f"there is no sample {position}: the split has {len(self)}")
+        # Negative indices count from the end, as in any sequence.
         batch = self.batch([position % len(self)])
         return batch.x[0], batch.y[0]
 
@@ -126,6 +128,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         rows = self.rows.index_select(0, torch.as_tensor(indices, dtype=torch.int64))
         raw = self.samples
         lengths = None if raw.lengths is None else raw.lengths.index_select(0, rows).long()
+        # Stored samples move before they are transformed: bytes are smaller.
         stored = Batch(
             raw.x.index_select(0, rows), self._raw_targets(rows), rows + raw.first_id, lengths
         ).to(device)
@@ -159,6 +162,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         Raises:
             SpecError: `batch_size` is not positive.
         """
+        # Here, not in the generator, which would only refuse at its first batch.
         check_batch_size(batch_size)
         return self._batches(batch_size, shuffle, generator, device, drop_last)
 
@@ -170,6 +174,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         device: torch.device | str | None,
         drop_last: bool,
     ) -> Iterator[Batch]:
+        # On the CPU, like all indices, whatever the device of the batches.
         order = shuffled(len(self), generator) if shuffle else torch.arange(len(self))
         end = len(self) - len(self) % batch_size if drop_last else len(self)
         for start in range(0, end, batch_size):
@@ -210,6 +215,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         # Ids may be in any order after a subset; a sorted copy makes the search fast.
         order = torch.argsort(self.ids, stable=True)
         known = self.ids[order]
+        # Clamped, because an id beyond all others would be out of range.
         places = torch.searchsorted(known, wanted).clamp(max=max(len(self) - 1, 0))
         unknown = wanted if not len(self) else wanted[known[places] != wanted]
         if len(unknown):
@@ -236,6 +242,7 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
                     f"{len(self)} flags were expected, one per sample, got shape"
                     f" {list(chosen.shape)}"
                 )
+            # Rows index the store, so a view of a view costs no more than a view.
             return replace(self, rows=self.rows[chosen])
         chosen = chosen.to(torch.int64)
         _check_indices(chosen, len(self))

@@ -82,6 +82,7 @@ class Stream(Iterator[Batch]):
         if not len(split):
             raise DataError("a stream needs samples, but the split is empty")
         check_batch_size(batch_size)
+        # Otherwise every pass would be empty, and the stream would never end.
         if drop_last and len(split) < batch_size:
             raise SpecError(
                 f"with drop_last, {len(split)} samples give no batch of {batch_size}: choose a"
@@ -90,6 +91,7 @@ class Stream(Iterator[Batch]):
         self.split: Batchable = split
         self.batch_size = batch_size
         self.generator = (
+            # A generator of its own: others would otherwise change the order.
             torch.Generator().manual_seed(fresh_seed()) if generator is None else generator
         )
         self.device = device
@@ -142,6 +144,7 @@ class Stream(Iterator[Batch]):
             CheckpointError: The state is incomplete, or belongs to another split or
                 batch size.
         """
+        # Checked before anything is set: a refusal must change nothing.
         missing = self.state_dict().keys() - state.keys()
         if missing:
             raise CheckpointError(

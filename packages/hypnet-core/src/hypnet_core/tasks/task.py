@@ -136,6 +136,7 @@ def splits_of(task: TaskLike) -> dict[str, SplitLike]:
 
 def stored_bytes(tasks: Iterable[TaskLike]) -> int:
     """Memory in bytes of the stored samples of some tasks, shared ones counted once."""
+    # Loaded splits count with what they keep in memory, the names of files.
     splits = (split for task in tasks for split in splits_of(task).values())
     # Splits are views: only the identity of their store says what is shared.
     stores: dict[int, Samples] = {

@@ -137,7 +137,8 @@ def run_check(check: Check, subject: Subject) -> CheckResult:
         check(subject)
     except NotApplicableError as reason:
         outcome, message = Outcome.SKIPPED, str(reason)
-    except Exception as error:  # noqa: BLE001  whatever a component raises fails the check
+    # A third-party component may raise anything, and that fails the check.
+    except Exception as error:  # noqa: BLE001
         outcome, message, story = (
             Outcome.FAILED,
             _in_one_line(error),

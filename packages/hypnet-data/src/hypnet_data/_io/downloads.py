@@ -50,9 +50,11 @@ def download(url: str, path: Path, *, md5: str | None = None) -> None:
             "downloading %s (%s) from %s to %s", path.name, _size(expected), url, path.parent
         )
         digest, received = new_md5(), 0
+        # Without a length the bar counts bytes only.
         with progress(expected, unit="byte") as shown:
             while chunk := _read(response):
                 file.write(chunk)
+                # Digested on the way, so that a large file is not read a second time.
                 digest.update(chunk)
                 received += len(chunk)
                 shown.advance(received, description=path.name)
@@ -74,6 +76,7 @@ def data_file(path: Path) -> Iterator[BinaryIO]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Leaving by an error removes the unfinished file.
         with atomic_file(path) as file:
             yield file
     except OSError as error:
@@ -100,6 +103,7 @@ class _WebOnly(urllib.request.HTTPRedirectHandler):
 def _opened(url: str) -> http.client.HTTPResponse:
     """The response of a server, if its status is OK."""
     try:
+        # Anything else, such as file://, would read from this machine.
         if not _is_web_address(url):
             raise ConfigError(f"a mirror must be an http:// or https:// address, got {url!r}")
         response: http.client.HTTPResponse = urllib.request.build_opener(_WebOnly).open(
@@ -111,6 +115,7 @@ def _opened(url: str) -> http.client.HTTPResponse:
         raise MirrorError(f"the address cannot be used: {error}") from error
     # Other successes (206, 203, …) are not the complete original file.
     if response.status != http.HTTPStatus.OK:
+        # An answer that is not read must be closed by hand.
         response.close()
         raise MirrorError(f"HTTP {response.status} {response.reason}")
     return response
@@ -122,6 +127,7 @@ def _is_web_address(url: str) -> bool:
 
 def new_md5() -> hashlib._Hash:
     """An MD5 digest, as published for the data: it detects damage, not malice."""
+    # The flag allows MD5 on systems that restrict it to such uses.
     return hashlib.md5(usedforsecurity=False)
 
 
@@ -135,6 +141,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP {error.code} {error.reason}"
+    # Without a text of its own, the name of the error is better than nothing.
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     return str(reason) or type(error).__name__
 

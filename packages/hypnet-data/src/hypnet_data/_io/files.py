@@ -18,7 +18,7 @@ from hypnet_core.runs import Progress, progress
 from hypnet_data._io.downloads import MirrorError, download, new_md5
 
 _LARGE = 100_000_000  # bytes; checking such a file takes a second, so progress is shown
-_CHUNK = 1 << 20
+_CHUNK = 1 << 20  # bytes read at once
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def data_directory(chosen: Path | str | None = None) -> Path:
     """
     if chosen is not None:
         return Path(chosen).expanduser()
+    # An empty variable counts as not set.
     if named := os.environ.get("HYPNET_DATA"):
         return Path(named).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME")
@@ -127,6 +128,7 @@ def obtain(path: Path, mirrors: Sequence[str], *, md5: str | None, download: boo
         ConfigError: A mirror is not a web address, or `mirrors` is not a list.
     """
     _check_mirrors(mirrors)
+    # Checked without the lock first: usually there is nothing to do.
     problem = _problem(path, md5)
     if problem is None:
         return path
@@ -251,8 +253,10 @@ def _problem(path: Path, md5: str | None) -> str | None:
         raise DataError(
             f"{path} is a folder, but should be a file: move it away, or choose another data_dir"
         )
+    # An interrupted copy may leave an empty file.
     if not state.st_size:
         return "is empty"
+    # Last, because it reads the whole file.
     if md5 is not None and (found := _md5_of(path)) != md5:
         return f"is damaged (its MD5 checksum is {found}, should be {md5})"
     return None

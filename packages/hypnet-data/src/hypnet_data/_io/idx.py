@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hypnet_core.errors import DataError
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 20  # bytes read at once
 _BYTES = 8
 """IDX's code for unsigned bytes."""
 _LARGEST_RATIO = 1100
@@ -77,9 +77,10 @@ def _shape(packed: gzip.GzipFile, archive: Path, size: tuple[int, ...]) -> tuple
     """Read the sizes in the header; each entry of the array must have `size`."""
     dimensions = 1 + len(size)
     header = packed.read(4 + 4 * dimensions)
+    # Two zero bytes, the type of the numbers, the number of dimensions.
     if len(header) < 4 + 4 * dimensions or tuple(header[:4]) != (0, 0, _BYTES, dimensions):
         raise _FormatError(f"it does not start like an array of bytes in {dimensions} dimensions")
-    shape = struct.unpack(f">{dimensions}I", header[4:])
+    shape = struct.unpack(f">{dimensions}I", header[4:])  # big-endian
     if not math.prod(shape):
         raise _FormatError(f"it claims the sizes {_by(*shape)}")
     # Checked before memory is allocated for an array of this size.
@@ -104,6 +105,7 @@ def _array(packed: gzip.GzipFile, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         values[filled : filled + len(chunk)] = np.frombuffer(chunk, dtype=np.uint8)
         filled += len(chunk)
     if filled < len(values):
+        # A truncated archive would otherwise leave arbitrary values.
         raise _FormatError(f"it has only {filled} of {len(values)} values")
     return values.reshape(shape)
 

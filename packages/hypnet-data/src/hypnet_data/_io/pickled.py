@@ -77,6 +77,7 @@ def _members(archive: Path, folder: str, wanted: Mapping[str, str]) -> Iterator[
     """The names and contents of the wanted files; everything else is skipped."""
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
+            # Archives may hold files of the same name in other folders.
             parent, _, name = member.name.rpartition("/")
             if parent != folder or name not in wanted or not member.isreg():
                 continue
@@ -140,6 +141,7 @@ def _batch(content: bytes, label: str, classes: int, what: str) -> tuple[Array, 
             f"{what} holds a label {wrong}, but there are only {classes} classes (0 to"
             f" {classes - 1})"
         )
+    # Labels below 256 fit bytes, like those of other datasets.
     return x.reshape(-1, 3, 32, 32), y.astype(np.uint8)
 
 

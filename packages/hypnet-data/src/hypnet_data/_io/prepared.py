@@ -53,6 +53,7 @@ def prepared(
     Raises:
         DataError: A source file is missing or damaged, and cannot be downloaded.
     """
+    # Recorded even if arrays are kept, for `hypnet data info`.
     for source in sources:
         note_use(source.path)
     note_use(path)
@@ -96,12 +97,14 @@ def _write(file: BinaryIO, sources: list[dict[str, Any]], arrays: Arrays) -> Non
         {
             "name": name,
             "shape": array.shape,
+            # Includes the byte order, which differs between machines.
             "dtype": array.dtype.str,
             "crc32": zlib.crc32(parts[name].data),
         }
         for name, array in arrays.items()
     ]
     header = json.dumps({"version": _VERSION, "sources": sources, "arrays": described}).encode()
+    # Eight hexadecimal digits, so that the header starts at a fixed place.
     file.write(b"%08x %s\n" % (zlib.crc32(header), header))
     file.writelines(part.data for part in parts.values())
 
@@ -155,6 +158,7 @@ def _array(file: BinaryIO, entry: dict[str, Any]) -> Array:
     flat = np.fromfile(file, dtype=np.uint8, count=math.prod(shape) * dtype.itemsize)
     if len(flat) != math.prod(shape) * dtype.itemsize or zlib.crc32(flat.data) != entry["crc32"]:
         raise ValueError(f"its array {entry['name']!r} is damaged")
+    # Both are views: an array is read straight into place.
     found: Array = flat.view(dtype).reshape(shape)
     return found
 
@@ -166,6 +170,7 @@ def _comes_from(entries: list[dict[str, Any]], sources: Sequence[Source]) -> boo
 
 
 def _is_of(entry: dict[str, Any], source: Source) -> bool:
+    # Sources are compared in order, so a name at another place means a change.
     if entry["name"] != source.path.name:
         return False
     # A deleted source is fine only if its content was verified.

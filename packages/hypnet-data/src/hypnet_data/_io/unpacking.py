@@ -66,6 +66,7 @@ def _extract(archive: Path, scratch: Path, folder: str) -> None:
         progress(archive.stat().st_size, unit="byte") as shown,
         tarfile.open(fileobj=file, mode="r:*") as tar,
     ):
+        # Streamed in one pass: an index of all members would need another.
         for member in tar:
             path = PurePosixPath(member.name)
             # Checked for every member: such an archive is not the original.
@@ -75,5 +76,8 @@ def _extract(archive: Path, scratch: Path, folder: str) -> None:
                     " is not the original, delete it"
                 )
             if path.parts[:1] == (folder,):
+                # The filter also refuses devices, and drops owners and special
+                # permissions.
                 tar.extract(member, scratch, filter="data")
+            # The place in the compressed file, whose size is known.
             shown.advance(file.tell(), description=f"unpacking {archive.name}")

@@ -119,6 +119,7 @@ def _choice(name: str, options: list[str] | None, *, local: bool = False) -> Dat
     """
     # `split` and `permuted` have an option `data`: only `data.data` is a prefix there.
     wraps = "data" in DatasetChoice.model_construct(name=name).entry.options().model_fields
+    # A dataset that wraps another one keeps the first `data.` as its option.
     prefix = "data.data" if wraps else "data."
     given = [
         option.removeprefix("data.") if option.startswith(prefix) else option
@@ -136,6 +137,7 @@ def _local(value: Any, given: Any) -> Any:
             if isinstance(given, (list, tuple))
             else ((one, None) for one in value)
         )
+        # Lists and tuples stay what they are, or validation would differ.
         return type(value)(_local(*pair) for pair in pairs)
     if not isinstance(value, (dict, DatasetChoice)):
         return value
@@ -168,6 +170,7 @@ def _print(document: DatasetDocument) -> None:
         print_lines("\t".join(row) for row in [columns, *rows])
     else:
         print_table(columns, rows, right=("train", "val", "test"))
+    # Views of the same samples are counted once.
     print_lines(["", f"memory   {_size(document.memory)}, however many tasks share it"])
     print_lines(
         f"{'files' if not number else '':<8} {file.path}  {_size(file.size)}"

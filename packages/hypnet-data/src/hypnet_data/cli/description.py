@@ -99,6 +99,7 @@ def _task(task: TaskLike) -> TaskDocument:
         in_shape=spec.in_shape,
         out_shape=spec.out_shape,
         sequence=spec.sequence,
+        # A regression task has outputs, but no classes.
         classes=spec.classes if spec.kind == "classification" else None,
         labels=spec.labels,
         sizes={name: len(split) for name, split in splits_of(task).items()},

@@ -141,6 +141,7 @@ def split_cifar(
     chosen = with_defaults(SplitCifarOptions, options)
     if classes_per_task < 1 or 10 % classes_per_task:
         raise ConfigError(f"classes_per_task must be 1, 2, 5 or 10, got {classes_per_task}")
+    # Of ten classes each, CIFAR-10 and CIFAR-100 have 11 slices.
     of_ten = 10 // classes_per_task
     if not 1 <= tasks <= 11 * of_ten:
         raise ConfigError(
@@ -151,6 +152,7 @@ def split_cifar(
     made: list[Task] = []
     for load, here, first_id in (
         (cifar10, min(tasks, of_ten), 0),
+        # CIFAR-10 has 60,000 images, so ids of both stay distinct.
         (cifar100, tasks - of_ten, 60_000),
     ):
         if here < 1:
@@ -178,6 +180,7 @@ def _renumbered(task: Task, first_id: int) -> Task:
     """The same task with all ids increased."""
 
     def moved(split: Split) -> Split:
+        # The store is replaced, not copied: only its first id differs.
         samples = replace(split.samples, first_id=split.samples.first_id + first_id)
         return replace(split, samples=samples)
 

@@ -57,6 +57,7 @@ def permuted_tasks(
     outputs = classes * (len(orders) if separate else 1) + target_padding
     made = []
     for number, order in enumerate(orders):
+        # `Shift` needs class indices, so one-hot rows come last.
         heads: list[Transform] = [Shift(number * classes)] if separate else []
         targets = [*heads, OneHot(outputs)] if chosen["one_hot"] else heads
         step = Permute.of(task.spec.in_shape, order, padding=padding, fill=_black(task))
@@ -82,6 +83,7 @@ def _orders(
     permutations: Sequence[Any] | None, shape: tuple[int, ...], options: PaddedPermutationOptions
 ) -> list[Tensor | None]:
     """The permutation of each task; `None` for a task that is not permuted."""
+    # Pixels of all channels move together.
     places = shape[-1] * shape[-2] if len(shape) == 3 else shape[-1]
     if permutations is None:
         orders = _drawn(options["tasks"], places, options["seed"])
@@ -126,6 +128,7 @@ def _drawn(tasks: int, places: int, seed: int) -> list[Tensor | None]:
 
 def _checked(order: Any, places: int, number: int) -> Tensor:
     given = torch.as_tensor(order)
+    # Sorting shows duplicates and gaps at once.
     if given.shape != (places,) or not torch.equal(given.sort().values, torch.arange(places)):
         raise ConfigError(f"permutation {number} must hold each number from 0 to {places - 1} once")
     return given.to(torch.int64)
@@ -135,6 +138,7 @@ def _black(task: Task) -> tuple[float, ...]:
     """The value of a black pixel after normalisation, channel by channel."""
     if task.spec.normalization is None:
         return (0.0,)
+    # Zero before normalisation.
     black = tuple(-mean / std for mean, std in zip(*task.spec.normalization, strict=True))
     # One number is enough where all channels agree, as in a grey image.
     return black[:1] if all(math.isclose(value, black[0]) for value in black) else black

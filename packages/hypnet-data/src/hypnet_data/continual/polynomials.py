@@ -32,6 +32,7 @@ class Polynomial:
         return np.asarray(values, dtype=np.float64)
 
 
+# The toy problem of von Oswald et al.
 PUBLISHED: Sequence[tuple[Function, Interval]] = (
     (Polynomial((3.0, 1.0)), (-4.0, -2.0)),
     (Polynomial((-1.0, 0.0, 2.0)), (-1.0, 1.0)),

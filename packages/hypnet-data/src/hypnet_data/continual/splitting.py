@@ -90,6 +90,7 @@ def _head(
         outputs, labels = task.spec.classes, None
     elif options["separate_heads"]:
         heads = tuple(label for other in groups for label in other)
+        # The place within the group, then after the heads of earlier tasks.
         targets = [Relabel(group), Shift(sum(map(len, groups[:number])))]
         outputs, labels = len(heads), _labels_before(task, heads)
     else:
@@ -118,6 +119,7 @@ def _part(
                 f"task {spec.name!r} has no {what} samples: there is none with label"
                 f" {' or '.join(map(str, group))}"
             )
+    # Validation may be empty where a task's classes are rare.
     ready = {name: relabelled(split, *targets) for name, split in splits.items() if len(split)}
     return Task(spec, ready["train"], ready["test"], ready.get("val"))
 

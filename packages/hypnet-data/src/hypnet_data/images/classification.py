@@ -13,6 +13,7 @@ from hypnet_data._io.prepared import Array
 from hypnet_data.holdout import hold_out_first
 from hypnet_data.transforms import Cutout, Normalize, OneHot, RandomCrop, RandomFlip, Scale
 
+# As torchvision's pretrained networks expect.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -42,6 +43,7 @@ class Preprocessing:
         """The steps from stored images to inputs."""
         # Augmentation first: it moves bytes, a quarter of the size of floats.
         steps: list[Transform] = [RandomCrop(self.padding)] if augmentation else []
+        # Flips move bytes too.
         if augmentation and self.flips:
             steps.append(RandomFlip())
         steps.append(Scale(self.maximum))

@@ -48,6 +48,7 @@ def digits(*, validation_size: int = 180, **options: Unpack[DigitsOptions]) -> T
     # Whole numbers up to 16, which scikit-learn gives as doubles.
     everything = Split.of(raw.images.astype(np.uint8)[:, None], raw.target.astype(np.uint8))
     in_test = hold_out_stratified(everything.targets, TEST_SIZE)
+    # Views of the same store: ids are places in scikit-learn's file.
     rest, test = everything.subset(~in_test), everything.subset(in_test)
     in_val = hold_out_stratified(rest.targets, validation_size)
     val = rest.subset(in_val) if validation_size else None

@@ -122,6 +122,7 @@ def _read(name: str, options: VerifiedDownloadOptions) -> tuple[Split, Split]:
         train = read_images(train_images, train_labels, size=(28, 28), classes=10)
         test = read_images(test_images, test_labels, size=(28, 28), classes=10)
         return {
+            # Named in one flat file, as prepared arrays have no groups.
             "train_x": train["x"],
             "train_y": train["y"],
             "test_x": test["x"],
@@ -131,4 +132,5 @@ def _read(name: str, options: VerifiedDownloadOptions) -> tuple[Split, Split]:
     path = root / "prepared" / f"{name}.arrays"
     arrays = prepared(path, sources, read, download=options["download"])
     train = array_split(arrays["train_x"], arrays["train_y"])
+    # Ids of test images follow those of training images.
     return train, array_split(arrays["test_x"], arrays["test_y"], first_id=len(train))

@@ -73,6 +73,7 @@ def svhn(*, extra: bool = False, **options: Unpack[SvhnOptions]) -> Task:
     root = data_directory(chosen["data_dir"])
     sources = SVHN.sources(root, mirrors=chosen["mirrors"], verify=chosen["verify"])
     sources = sources[: 3 if extra else 2]
+    # The extra images change the arrays, hence a file of their own.
     name = "svhn_extra" if extra else "svhn"
     arrays = prepared(
         root / "prepared" / f"{name}.arrays",
@@ -85,6 +86,7 @@ def svhn(*, extra: bool = False, **options: Unpack[SvhnOptions]) -> Task:
     samples = Samples.of(arrays["x"], arrays["y"])
     ends = arrays["ends"].tolist()
     rows = torch.arange(len(samples))
+    # Training and extra images, around the test images between them.
     everything = Split(samples, torch.cat([rows[: ends[0]], rows[ends[1] :]]))
     test = Split(samples, rows[ends[0] : ends[1]])
     return image_task(
@@ -128,6 +130,7 @@ def _read(file: Path) -> tuple[Array, Array]:
         content = loadmat(file, variable_names=["X", "y"])
         x, y = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
     except (OSError, *damage) as error:
+        # Scipy raises `OSError` without a number for damaged content.
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"cannot read {file}: {error.strerror}") from error
         raise DataError(

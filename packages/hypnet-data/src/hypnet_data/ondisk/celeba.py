@@ -101,6 +101,7 @@ def _attributes(path: Path) -> tuple[tuple[str, ...], dict[str, list[bool]]]:
                 f"{path} is damaged: line {number} should be a name and {len(names)} values, each 1"
                 " or -1"
             )
+        # The list says -1 where a face lacks an attribute.
         found[image] = [value == "1" for value in values]
     return tuple(names), found
 
@@ -109,12 +110,14 @@ def _listed(images: Path, attributes: dict[str, list[bool]], path: Path, ending:
     lines = lines_of(path, "the training, validation and test images", _GUIDE)
     parts: Sequence[list[int]] = ([], [], [])
     for number, words in enumerate(lines):
+        # Parts are 0 for training, 1 for validation and 2 for testing.
         if len(words) != 2 or words[1] not in {"0", "1", "2"} or words[0] not in attributes:
             raise DataError(
                 f"{path} is damaged: line {number + 1} should be an image of the attributes' list"
                 f" and 0, 1 or 2, is {' '.join(words)!r}"
             )
         parts[int(words[1])].append(number)
+    # The list names .jpg files, whichever format was unpacked.
     names = [str(Path(words[0]).with_suffix(f".{ending}")) for words in lines]
     # Only the ends are checked: 200,000 look-ups would take seconds.
     missing = next((name for name in (names[0], names[-1]) if not (images / name).is_file()), None)

@@ -86,6 +86,7 @@ def _listed(root: Path, validation_per_class: int) -> tuple[Listing, tuple[str, 
     labels = _table(root / "image_class_labels.txt", "the class of each image")
     training = _table(root / "train_test_split.txt", "the list of training images")
     for table, path in ((labels, "image_class_labels.txt"), (training, "train_test_split.txt")):
+        # Views of a dict's keys compare as sets.
         if table.keys() != files.keys():
             raise DataError(
                 f"{root / path} does not name the same images as images.txt: one of them is damaged"

@@ -55,6 +55,7 @@ class ImageNetTask(NamedClassesTask):
         # Position k holds the class whose folder comes k-th by name.
         order = sorted(range(len(self.wordnet_ids)), key=self.wordnet_ids.__getitem__)
         if labels.ndim == 2:
+            # Columns move by the order itself, indices by its inverse.
             return labels[:, order]
         places = torch.empty(len(order), dtype=torch.int64)
         places[order] = torch.arange(len(order))
@@ -122,6 +123,7 @@ def _classes(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     )
     try:
         synsets = loadmat(file, squeeze_me=True)["synsets"]
+        # Sorted by number, which is the first entry.
         found = sorted(
             (int(entry["ILSVRC2012_ID"]), str(entry["WNID"]), str(entry["words"]))
             for entry in synsets
@@ -141,6 +143,7 @@ def _listed(root: Path, wordnet_ids: Sequence[str], validation_per_class: int) -
     test_names, test_labels = _test(root, wordnet_ids)
     labels = torch.tensor(train_labels + test_labels)
     train = torch.arange(len(train_labels))
+    # Held out per class, because training images are ordered by class.
     in_val = first_of_each_class(labels[train], validation_per_class)
     test = torch.arange(len(train_labels), len(labels))
     parts = (train[~in_val], test, train[in_val] if validation_per_class else None)
@@ -167,6 +170,7 @@ def _in_folders(folder: Path, wordnet_ids: Sequence[str]) -> tuple[list[str], li
 def _test(root: Path, wordnet_ids: Sequence[str]) -> tuple[list[str], list[int]]:
     """The challenge's validation images, in folders per class or in a single one."""
     folder = needed(root / "val", "the challenge's validation images", _GUIDE)
+    # Many guides move the images into such folders.
     if any((folder / wordnet_id).is_dir() for wordnet_id in wordnet_ids):
         return _in_folders(folder, wordnet_ids)
     truth = root / "meta" / "data" / "ILSVRC2012_validation_ground_truth.txt"
@@ -178,7 +182,7 @@ def _test(root: Path, wordnet_ids: Sequence[str]) -> tuple[list[str], list[int]]
             " some are missing"
         )
     try:
-        labels = [int(words[0]) - 1 for words in lines]
+        labels = [int(words[0]) - 1 for words in lines]  # the file counts from 1
     except ValueError as error:
         raise DataError(f"{truth} is damaged: {error}") from error
     wrong = next((label for label in labels if not 0 <= label < len(wordnet_ids)), None)

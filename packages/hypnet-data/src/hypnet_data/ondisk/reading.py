@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SCALE, _RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # area and proportions of random crops
-_TRIES = 10
+_TRIES = 10  # as torchvision's RandomResizedCrop
 _MARGIN = 256 / 224  # size before a centre crop, relative to the crop
 
 
@@ -67,6 +67,7 @@ class ReadImages:
         """
         names = file_names(values)
         if not names:
+            # `stack` refuses an empty list.
             return torch.empty(0, 3, *self.size, dtype=torch.uint8)
         # All random numbers of a batch at once: threads must not share the generator.
         chances = (
@@ -152,6 +153,7 @@ def rectangle(height: int, width: int, chances: Tensor) -> tuple[int, int, int, 
     # A crop that does not fit is drawn again, as in the paper.
     for area, proportion, top, left in chances.tolist():
         wanted = height * width * (_SCALE[0] + area * (_SCALE[1] - _SCALE[0]))
+        # Uniform in logarithms, so that 3:4 and 4:3 are equally probable.
         ratio = math.exp(
             math.log(_RATIO[0]) + proportion * (math.log(_RATIO[1]) - math.log(_RATIO[0]))
         )
@@ -165,10 +167,12 @@ def rectangle(height: int, width: int, chances: Tensor) -> tuple[int, int, int, 
 
 def stored_names(names: Sequence[str]) -> Tensor:
     """Encode file names as bytes `[N, L]`, padded with zeros, for a split to store."""
+    # Numpy pads the names to the longest one with zero bytes.
     packed = np.array([name.encode() for name in names])
     return torch.from_numpy(packed.view(np.uint8).reshape(len(names), packed.itemsize).copy())
 
 
 def file_names(stored: Tensor) -> list[str]:
     """Decode file names: the inverse of `stored_names`."""
+    # Zero bytes at the end are padding: no file name holds any.
     return [bytes(row).rstrip(b"\0").decode() for row in stored.cpu().numpy()]

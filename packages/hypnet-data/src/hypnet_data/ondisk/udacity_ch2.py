@@ -84,6 +84,7 @@ def udacity_ch2(
         )
     # Consecutive frames are alike, so validation images are spread at random.
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(train_names)))
+    # Sorted, so that each part keeps the order of the drive.
     val, train = order[:validation_size].sort().values, order[validation_size:].sort().values
     targets = torch.tensor(train_angles + test_angles, dtype=torch.float32)[:, None]
     test = torch.arange(len(train_names), len(targets))
@@ -104,6 +105,7 @@ def _table(root: Path, part: str, what: str) -> tuple[list[str], list[float]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
+                # The table holds the left and the right camera as well.
                 if row["frame_id"] == "center_camera":
                     names.append(f"{part}/{row['filename']}")
                     angles.append(_angle(row["angle"]))
@@ -122,6 +124,7 @@ def _table(root: Path, part: str, what: str) -> tuple[list[str], list[float]]:
 
 def _angle(text: str) -> float:
     angle = float(text)
+    # A NaN would pass every comparison until the loss.
     if not math.isfinite(angle):
         raise ValueError(text)
     return angle

@@ -61,6 +61,7 @@ def plot_any(
         return plot_regressions(regressions, **options)
     if len(mixtures) == len(tasks):
         return plot_gaussians(mixtures, **options)
+    # A row holds at most ten images: more would be too small.
     return _rows(tasks[:_TASKS], split, min(count, 10), options)
 
 
@@ -74,6 +75,7 @@ def _one(task: TaskLike, split: str, count: int, options: FigureOptions) -> Figu
     chosen = _split(task, split)
     if len(task.spec.in_shape) == 3:
         check_grid(min(count, len(chosen)))  # before they are read
+    # Points of a plane are cheap, so all of them are drawn.
     batch = _some(chosen, len(chosen) if task.spec.in_shape == (2,) else count)
     title = f"{task.spec.name}, {split}"
     return plot_samples(task.spec, batch.x, targets=batch.y, title=title, **options)
@@ -103,6 +105,7 @@ def _rows(tasks: Sequence[TaskLike], split: str, count: int, options: FigureOpti
             axes.set_title(drawn.get_title(), fontsize=9)
         if not chosen["publication_style"]:
             part.suptitle(f"task {row + 1}: {spec.name}", fontsize=10)
+    # Restyling for print would remove the captions of the images.
     return finished(figure, {"path": chosen["path"], "publication_style": False})
 
 

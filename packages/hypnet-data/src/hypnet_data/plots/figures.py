@@ -89,6 +89,7 @@ def finished(figure: Figure, options: FigureOptions) -> Figure:
     for axes in figure.axes:
         if publication_style:
             for_print(axes)
+        # Letters as large as those of the axes, unless the column is too high.
         count, size = len(axes.get_legend_handles_labels()[0]), axes.xaxis.label.get_fontsize()
         if count > _BESIDE or (publication_style and count):
             size = min(size, _COLUMN / count)
@@ -113,6 +114,7 @@ def save(figure: Figure, path: Path) -> None:
             f"a figure is saved as {', '.join(FORMATS)}, by the suffix of its file: {path} has none"
             " of them"
         )
+    # Through an open file, so that it is written atomically.
     with data_file(path) as file:
         figure.savefig(file, format=ending)
 

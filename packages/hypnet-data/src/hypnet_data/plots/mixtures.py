@@ -85,6 +85,7 @@ def plot_uncertainty_map(
         _on(grid, values, "uncertainties"),
         cmap="viridis",
         shading="auto",
+        # A bitmap within vector graphics: 90,000 cells make huge files.
         rasterized=True,
     )
     figure.colorbar(drawn, ax=axes)
@@ -124,6 +125,7 @@ def plot_classification_map(
         colours,
         cmap="nipy_spectral",
         vmin=0,
+        # Fixed limits, so that colours mean the same in every figure.
         vmax=max(len(task.mixture) - 1, 1),
         alpha=0.6,
         shading="auto",
@@ -195,6 +197,7 @@ def plot_gaussians(
     figure = new_figure(chosen["figsize"])
     axes: Any = figure.add_subplot(projection="3d", xlabel="x1", ylabel="x2", zlabel="y")
     for number, task in enumerate(tasks):
+        # All training samples in one batch, in the order of the store.
         batch = next(task.train.batches(len(task.train)))
         label = (
             labels[number]

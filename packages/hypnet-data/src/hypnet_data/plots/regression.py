@@ -199,6 +199,7 @@ def _draw_samples(
 
 def _draw_predictions(axes: Axes, x: Values, y: Values, label: str, colour: str) -> None:
     places, values = _pairs(x, y)
+    # A line through unsorted places would run back and forth.
     order = np.argsort(places)
     axes.plot(places[order], values[order], color=colour, label=label)
 

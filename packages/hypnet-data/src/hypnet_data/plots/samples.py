@@ -109,6 +109,7 @@ def _labels(
     if len(values) != count:
         raise ConfigError(f"there are {count} inputs, but {len(values)} values of the {what}")
     if spec.kind == "regression":
+        # Of several numbers a caption shows the first.
         numbers: NDArray[Any] = values.reshape(count, -1)[:, 0]
         return numbers
     classes = values.argmax(axis=1) if values.ndim == 2 else values.astype(np.int64)
@@ -125,6 +126,7 @@ def _pixels(samples: NDArray[Any], spec: TaskSpec) -> NDArray[Any]:
     if spec.normalization is not None:
         mean, std = (np.asarray(numbers)[:, None, None] for numbers in spec.normalization)
         samples = samples * std + mean
+    # Normalisation loses a little, so values may leave [0, 1].
     shown: NDArray[Any] = np.clip(samples, 0.0, 1.0).transpose(0, 2, 3, 1)
     return shown
 
@@ -140,6 +142,7 @@ def _grid(
         raise ConfigError(f"columns must be at least 1, got {columns}")
     across = min(columns, len(images))
     down = math.ceil(len(images) / across)
+    # Captions need room: a fifth of an image per line.
     figure = new_figure(figsize or (1.3 * across, 1.3 * down * (1 + 0.2 * len(labels))))
     figure.suptitle(title)
     for number, image in enumerate(images):

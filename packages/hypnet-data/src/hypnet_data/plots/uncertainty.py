@@ -37,6 +37,7 @@ def uncertainty(
     # 0 log 0 is 0.
     entropy = -(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=1)
     if kind == "class":
+        # With one component the entropy is 0, and so is its logarithm.
         found: NDArray[np.float64] = entropy / max(np.log(len(mixture)), np.finfo(float).tiny)
         return found
     density = mixture.density(points)
@@ -44,6 +45,7 @@ def uncertainty(
         return density
     if kind == "joint":
         scaled = density / max(float(density.max()), np.finfo(float).tiny)
+        # The sum over components, with log p(x) taken out of the brackets.
         joint: NDArray[np.float64] = scaled * entropy - scaled * np.log(
             np.where(scaled > 0, scaled, 1.0)
         )

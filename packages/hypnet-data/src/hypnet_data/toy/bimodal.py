@@ -64,6 +64,7 @@ def bimodal_regression(
     means, spreads = np.array([-distances[0], distances[1]]), np.array(deviations)
 
     def noise(x: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+        # The mode of each sample, then its noise: one draw each.
         mode = (random.random(len(x)) >= first_weight).astype(np.int64)
         added: NDArray[np.float64] = means[mode] + spreads[mode] * random.standard_normal(len(x))
         return added

@@ -66,6 +66,7 @@ def donuts(
     )
     samples = Samples.of(np.concatenate(points).astype(np.float32), labels)
     targets: Sequence[Transform] = (OneHot(len(rings)),) if one_hot else ()
+    # Rows of training come first in the store.
     rows, end = torch.arange(len(samples)), train_size * len(rings)
     train, test = (
         Split(samples, part, target_transforms=tuple(targets)) for part in (rows[:end], rows[end:])
@@ -97,6 +98,7 @@ def annulus(
             f"a ring needs an inner radius and a larger outer one, got {inner:g} and {outer:g}"
         )
     # Uniform in the squared radius, so that equal areas are equally probable.
+    # Subtracted from the outer radius: `random` includes 0, but not 1.
     distance = np.sqrt(outer**2 - random.random(size) * (outer**2 - inner**2))
     angle = random.uniform(0.0, 2 * math.pi, size)
     points: NDArray[np.float64] = np.asarray(center) + distance[:, None] * np.stack(

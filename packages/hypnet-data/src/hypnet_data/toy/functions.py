@@ -69,6 +69,7 @@ def evaluate(function: Function, x: NDArray[np.float64], what: str) -> NDArray[n
     Raises:
         ConfigError: It does not return one finite number per place.
     """
+    # Functions of integers or lists are accepted as well.
     values = np.asarray(function(x), dtype=np.float64)
     if values.shape != x.shape:
         raise ConfigError(

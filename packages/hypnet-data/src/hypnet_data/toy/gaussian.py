@@ -28,6 +28,7 @@ MapFunction: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 Sizes: TypeAlias = tuple[Sequence[int], Sequence[int]]
 """Numbers of training and of test inputs of each component."""
 
+# A standard deviation of 0.05, small against the distance of 2.
 COVARIANCE: Matrix = ((0.0025, 0.0), (0.0, 0.0025))
 MEANS: Matrix = tuple(
     (float(first), float(second)) for first in range(-4, 5, 2) for second in range(-4, 5, 2)
@@ -207,6 +208,7 @@ def _regression(
         _size(sum(part), what)
     x = _drawn(mixture, sizes, seed, first=first)
     component = np.concatenate([np.repeat(np.arange(len(mixture)), part) for part in sizes])
+    # Filled component by component, in the order of the store.
     y = np.empty(len(x))
     # Each component has its own function, even in a mixture.
     for number, function in enumerate(functions):
@@ -252,6 +254,7 @@ def _drawn(
     """Inputs, training before test, component by component."""
     if seed < 0:
         raise ConfigError(f"seed must not be negative, got {seed}")
+    # A factor L of the covariance turns standard normals into L z.
     factors = np.linalg.cholesky(mixture.covariances)
     parts = []
     for part, counts in enumerate(sizes):

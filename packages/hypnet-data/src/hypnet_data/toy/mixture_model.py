@@ -68,6 +68,7 @@ class GaussianMixture:
             raise ConfigError("a mixture needs at least one component, got no means")
         given = _numbers(covariance, "covariances")
         count = len(centres)
+        # A view: one covariance for all is stored once.
         spread = np.broadcast_to(given, (count, *given.shape)) if given.ndim == 2 else given
         shares = np.full(count, 1 / count) if weights is None else _numbers(weights, "weights")
         return cls(centres, spread, shares)
@@ -129,6 +130,7 @@ class GaussianMixture:
 
     def classify(self, x: Any) -> NDArray[np.int64]:
         """The most probable component of each input `[n]`."""
+        # The logarithm is monotonic: densities could underflow to equal zeros.
         found: NDArray[np.int64] = (self._log_densities(x) + np.log(self.weights)).argmax(axis=1)
         return found
 
@@ -195,6 +197,7 @@ class GaussianMixture:
             raise ConfigError(f"method must be 'histogram' or 'kernel', got {method!r}")
 
         def log(values: Array) -> Array:
+            # Empty bins have density 0, whose logarithm is not finite.
             return np.log(np.maximum(values, floor))
 
         forward = (log(at_fake) - log(self.density(fakes))).mean()
@@ -221,6 +224,7 @@ def as_points(x: Any, size: int) -> Array:
     Raises:
         ConfigError: Their shape differs, there are none, or one is not finite.
     """
+    # On the CPU, since numpy computes.
     points = _numbers(x.detach().cpu() if isinstance(x, torch.Tensor) else x, "inputs")
     if points.ndim != 2 or points.shape[1] != size or not len(points):
         raise ConfigError(f"inputs of shape [n, {size}] were expected, got {list(points.shape)}")

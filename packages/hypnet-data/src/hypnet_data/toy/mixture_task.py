@@ -67,4 +67,5 @@ class MixtureTask(Task):
 
 def inputs(split: SplitLike) -> Tensor:
     """All inputs of a split `[n, D]`."""
+    # One batch that holds the whole split.
     return next(split.batches(len(split))).x

@@ -127,6 +127,7 @@ def toy_regression(
     return regression_task(
         "toy_regression",
         function,
+        # Drawn even for a deviation of 0, so that seeds mean the same draws.
         lambda x, random: _deviations(spread, x) * random.standard_normal(len(x)),
         **options,
     )
@@ -163,6 +164,7 @@ def regression_task(
     samples = Samples(_column(x), _column(y))
     ends = np.cumsum([len(part) for part in parts])
     train, test, *val = (
+        # Without validation there are only two parts.
         Split(samples, torch.arange(end - len(part), end))
         for part, end in zip(parts, ends, strict=True)
     )

@@ -51,6 +51,7 @@ def peft_state_dict(hypernet: HyperNetwork, module: nn.Module, condition: int) -
         ConditionError: The id is not a single one, or there is no such condition.
     """
     low_rank = _low_rank_of(hypernet)
+    # [r, in · kernel] and [out, r]
     factors = low_rank.factors(_single_id(condition))
     _check_module(module, low_rank.matrices)
     tensors: dict[str, Tensor] = {}
@@ -58,6 +59,7 @@ def peft_state_dict(hypernet: HyperNetwork, module: nn.Module, condition: int) -
         layer_name = name.rpartition(".")[0]
         layer = module.get_submodule(layer_name)
         for key, tensor in _as_peft(layer, name, down, up).items():
+            # Safetensors stores contiguous tensors that share no memory.
             tensors[f"{_PREFIX}{layer_name}.{key}"] = tensor.detach().clone().contiguous()
     return tensors
 
@@ -100,7 +102,7 @@ def save_peft(
         "lora_alpha": low_rank.alpha,
         "lora_dropout": 0.0,
         "bias": "none",
-        "fan_in_fan_out": False,
+        "fan_in_fan_out": False,  # torch's weights are [out, in]
         # PEFT takes a list for suffixes of names, and a suffix may fit other layers
         # too.
         "target_modules": "|".join(re.escape(layer) for layer in layers),
@@ -119,6 +121,7 @@ def _single_id(condition: Condition) -> int:
 
 
 def _low_rank_of(hypernet: HyperNetwork) -> LowRank:
+    # Only the difference is low-rank; its base is the network that PEFT adapts.
     found = hypernet.inner if isinstance(hypernet, Delta) else hypernet
     if not isinstance(found, LowRank):
         raise SpecError(
@@ -154,6 +157,7 @@ def _check_module(module: nn.Module, matrices: Sequence[ParamSpec]) -> None:
                 "PEFT adapts layers inside a module, not the module itself: there is no layer"
                 f" around {param.name}"
             )
+        # Identity instead of equality: tied parameters are one object.
         tied = [name for name, other in places.items() if other is found and name != param.name]
         if tied:
             raise SpecError(
@@ -166,6 +170,7 @@ def _tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for owner_name, owner in module.named_modules():
         for attribute, value in (
             *owner.named_parameters(recurse=False, remove_duplicate=False),
+            # A `MainNetwork` keeps generated tensors as plain attributes.
             *vars(owner).items(),
         ):
             if isinstance(value, Tensor):
@@ -177,10 +182,12 @@ def _as_peft(layer: nn.Module, name: str, down: Tensor, up: Tensor) -> dict[str,
     if not name.endswith("weight"):
         raise SpecError(f"PEFT adapts the weight of a layer, not {name}")
     if isinstance(layer, nn.Embedding):
+        # PEFT adds the transpose of B A to an embedding, so the factors change places.
         return {"lora_embedding_A": up.t(), "lora_embedding_B": down.t()}
     if isinstance(layer, nn.Linear):
         return {"lora_A.weight": down, "lora_B.weight": up}
     if isinstance(layer, _CONVOLUTIONS) and layer.groups == 1:
+        # PEFT's second convolution has a kernel of one pixel.
         ones = (1,) * len(layer.kernel_size)
         return {
             "lora_A.weight": down.unflatten(1, (layer.in_channels, *layer.kernel_size)),

@@ -126,6 +126,8 @@ class Learner:
             progress(sum(self.steps), start=done) as shown,
         ):
             for t in range(len(self.scores), len(self.tasks)):
+                # Seeds by task, so that a resumed run draws what the first one would
+                # have.
                 with seeded(self.config.seed, t):
                     self._learn(t, metrics, shown, done=sum(self.steps[:t]))
                 check_networks((self.net, self.hypernet), f"task {t + 1}")
@@ -161,6 +163,7 @@ class Learner:
         best = Best(train.patience, higher_is_better=task.spec.kind == "classification")
         for step, batch in enumerate(islice(self._batches(t), self.steps[t]), start=1):
             losses = trainer.step(batch)
+            # Reading the losses waits for a GPU, so not at every step.
             if step % self.config.log_every == 0 or step == self.steps[t]:
                 check_finite(losses, f"task {t + 1}, step {step}")
                 values = {"loss": losses.task.item(), "penalty": losses.penalty.item()}

@@ -1,6 +1,6 @@
 from ._chunking.documents import ChunkGroup, Chunking, Layout, Piece
 from ._chunking.recipes import by_shape, economical_ensemble, resnet, wide_resnet
-from ._parts import Part
+from ._shared.parts import Part
 from .chunked import Chunked, chunked
 from .chunked_hdeconv import ChunkedHDeconv
 from .chunked_hmlp import ChunkedHMLP

@@ -19,8 +19,8 @@ from hypnet_core.networks import EMBEDDING, HyperNetwork
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo._options import only
-from hypnet_zoo.hypernets._base import InitializedHyperNetwork
-from hypnet_zoo.hypernets._inner import InnerOption, build_inner, refuse_inner_init
+from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
+from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, refuse_inner_init
 from hypnet_zoo.init.chunks import chunk_scales, initialize_writer, wanted_per_chunk
 from hypnet_zoo.init.embeddings import draw_unit_rows
 from hypnet_zoo.init.heads import calibration_inputs
@@ -112,8 +112,8 @@ class Chunked(InitializedHyperNetwork):
                 f"chunk_size and chunk_embedding_size must be positive, got {chunk_size} and"
                 f" {embedding_size}"
             )
-        num_chunks = -(-target.numel // chunk_size)
-        conditional = {CHUNK_EMBEDDINGS: (num_chunks, embedding_size)}
+        num_chunks = -(-target.numel // chunk_size)  # rounded up
+        conditional = {CHUNK_EMBEDDINGS: (num_chunks, embedding_size)}  # [K, c]
         super().__init__(
             target,
             conditions,
@@ -161,6 +161,7 @@ class Chunked(InitializedHyperNetwork):
         wanted = wanted_per_chunk(self.target, self.starts, self.chunk_size)
         # The writer starts from draws; chunk embeddings are measured afterwards with
         # it.
+        # Rows are limited, since every row is measured with all chunks.
         most = rows_to_measure(self.inner, self.num_chunks)
         rows, _ = self._rows_and_chunks(calibration_inputs(self, init)[:most])
         initialize_writer(self.inner, rows, wanted, init)
@@ -204,15 +205,18 @@ class Chunked(InitializedHyperNetwork):
         block = max(1, _PAIRS // self.num_chunks) if self._may_split else len(rows)
         if len(rows) <= block:
             return self._written(rows, chunks)
+        # Chunks of each condition are split with it; common ones serve every block.
         own = chunks.split(block) if chunks.ndim == 3 else itertools.repeat(chunks)
         return torch.cat(
             [
                 self._written(some, of_some)
                 for some, of_some in zip(rows.split(block), own, strict=False)
+                # Not strict, because `repeat` has no end.
             ]
         )
 
     def _written(self, rows: Tensor, chunks: Tensor) -> Tensor:
+        # [B, K, n] to [B, K n]; the surplus of the last chunk is cut off.
         return generate_product(self.inner, rows, chunks).flatten(1)[:, : self.target.numel]
 
     def _rows_and_chunks(self, inputs: Tensor) -> tuple[Tensor, Tensor]:

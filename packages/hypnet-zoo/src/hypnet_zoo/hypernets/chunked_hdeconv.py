@@ -66,6 +66,6 @@ class ChunkedHDeconv(Chunked):
             target,
             conditions,
             make_inner,
-            chunk_size=math.prod(image_shape),
+            chunk_size=math.prod(image_shape),  # one pixel per weight
             **only(_OuterOptions, chosen),
         )

@@ -12,8 +12,14 @@ from hypnet_core.errors import ConditionError, SpecError, listed
 from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.plugins import HypernetChoice, with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._inner import build_inner, check_hypernetwork, initializable
-from hypnet_zoo.hypernets._parts import Part, check_by_name, chosen_parts, common_conditions, joined
+from hypnet_zoo.hypernets._shared.inner import build_inner, check_hypernetwork, initializable
+from hypnet_zoo.hypernets._shared.parts import (
+    Part,
+    check_by_name,
+    chosen_parts,
+    common_conditions,
+    joined,
+)
 from hypnet_zoo.init.draw import drawn_weights
 from hypnet_zoo.init.moments import restricted, wanted_moments
 from hypnet_zoo.init.options import Init, InitOption
@@ -97,7 +103,7 @@ class Container(HyperNetwork):
             target,
             common_conditions(members, conditions),
             conditional={OWN: (own.numel,)} if own else None,
-            embeddings=False,
+            embeddings=False,  # members have their own
         )
         self.writers = nn.ModuleList(members)
         self.init = Init() if init is None else init
@@ -133,6 +139,7 @@ class Container(HyperNetwork):
         ids = None if condition is None else self.ids_of(condition)
         if uncond_input is not None and not self.conditions.input_size:
             raise ConditionError("this hypernetwork takes no uncond_input")
+        # Members take ids or inputs; own tensors are found by id in both cases.
         given = None if cond_input is not None else condition
         parts = [
             member(
@@ -148,6 +155,7 @@ class Container(HyperNetwork):
             if self.shared is None or self.shared_spec is None
             else Weights(self.shared, self.shared_spec)
         )
+        # Parts without a batch fit any: they are expanded below.
         shapes = {
             part.batch_shape for part in (*parts, own) if part is not None and part.batch_shape
         }
@@ -156,6 +164,7 @@ class Container(HyperNetwork):
                 "the inputs have different batch sizes:"
                 f" {', '.join(str(shape[0]) for shape in sorted(shapes))}"
             )
+        # Shared tensors alone have no batch, so the ids determine it.
         batch = torch.Size() if ids is None else torch.Size(ids.shape)
         weights = self._combined(parts, shared, own, next(iter(shapes), batch))
         return weights.belonging_to(condition)
@@ -216,6 +225,7 @@ class Container(HyperNetwork):
     ) -> Weights:
         """The target from its parts, all expanded to one batch shape."""
         wide = [
+            # Views: expanding copies nothing.
             None if part is None else Weights(part.flat.expand(*batch, -1), part.spec)
             for part in (*parts, shared, own)
         ]
@@ -255,6 +265,7 @@ class Container(HyperNetwork):
             if self.shared_spec is None
             else Weights(like.new_zeros(self.shared_spec.numel), self.shared_spec)
         )
+        # A user-supplied function may raise any of these on wrong names or shapes.
         try:
             self._combined(parts, shared, own, torch.Size())
         except (SpecError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
@@ -292,6 +303,7 @@ def container(
         if isinstance(source, HypernetChoice)
     ]
     if left is not None:
+        # With the default the inner hypernetwork keeps the `init` of its options.
         own = restricted(init, left)
         members.append(build_inner(None, left, conditions, None if own == Init() else own))
     return Container(

@@ -15,7 +15,7 @@ from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.networks import Condition, HyperNetwork, Weights, check_tensors
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._inner import InnerOption, build_inner, check_hypernetwork
+from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, check_hypernetwork
 from hypnet_zoo.hypernets.wrapper import Wrapper
 from hypnet_zoo.init.draw import drawn_weights
 from hypnet_zoo.init.options import Init, InitOption
@@ -71,6 +71,7 @@ class Delta(Wrapper):
             )
         if check_tensors(inner.target, base):
             raise SpecError("the base must be one set of weights, but it has a batch dimension")
+        # A copy: training must not change the network that the base came from.
         flat = Weights.of(inner.target, base).flat.detach().clone()
         # Flat, so that adding it is one operation.
         if trainable:
@@ -91,6 +92,7 @@ class Delta(Wrapper):
             SpecError: The inner hypernetwork cannot start by an `Init`.
         """
         super().initialize(init)
+        # The inner start has just drawn its output layer anew.
         if self.zero:
             self.inner.start_at_zero()
 
@@ -166,6 +168,7 @@ def read_weights(path: Path, target: TargetSpec) -> Weights:
     missing = next((name for name in target.names if name not in found), None)
     if missing is not None:
         raise SpecError(f"{path} holds no {missing!r}{did_you_mean(missing, found)}")
+    # The file may hold another precision than the hypernetwork computes in.
     tensors = {name: found[name].to(torch.get_default_dtype()) for name in target.names}
     try:
         return Weights.of(target, tensors)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec
-from hypnet_zoo.hypernets._inner import check_hypernetwork, initializable
+from hypnet_zoo.hypernets._shared.inner import check_hypernetwork, initializable
 from hypnet_zoo.init.options import Init
 
 
@@ -48,6 +48,7 @@ class Encoded(HyperNetwork):
     ) -> None:
         check_hypernetwork(inner, "inner")
         outer = (
+            # No ids by default: the encoder then reads data alone.
             ConditionSpec(count=0, size=0, input_size=inner.conditions.input_size)
             if conditions is None
             else conditions
@@ -92,6 +93,7 @@ class Encoded(HyperNetwork):
             cond_input = self.embeddings(condition)
         encoded = self.encoder(cond_input)
         size = self.inner.conditions.size
+        # An encoder of any origin is checked here, where the message can name it.
         if (
             not isinstance(encoded, Tensor)
             or encoded.ndim not in {1, 2}

@@ -14,8 +14,8 @@ from torch.nn.utils.parametrize import is_parametrized
 from hypnet_core.errors import SpecError
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._base import InitializedHyperNetwork, check_batch
-from hypnet_zoo.hypernets._images import KernelSize, channels_of, image_shape_of, kernels_of
+from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
+from hypnet_zoo.hypernets._shared.images import KernelSize, channels_of, image_shape_of, kernels_of
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.options import Init, InitOption, TrunkScheme
 from hypnet_zoo.init.trunk import as_at_start, gain_of
@@ -136,6 +136,7 @@ class HDeconv(InitializedHyperNetwork):
                 f"attention_after: there is no layer {wrong[0]} before the last; there are 0 to"
                 f" {num_layers - 2}"
             )
+        # Backwards from the image, so that its size is met exactly.
         self.sizes = sizes_backwards(self.image_shape[1:], num_layers)
         self.activation = chosen["activation"]
         self._needs_batch = chosen["batch_norm"]
@@ -175,11 +176,13 @@ class HDeconv(InitializedHyperNetwork):
                 layer.gamma.zero_()
         # Images are expensive: fewer of large ones.
         samples = max(8, min(128, _PIXELS // math.prod(self.image_shape)))
+        # There may be more rows than asked for: whole rounds of all conditions.
         inputs = calibration_inputs(self, init, samples=samples)[:samples]
         with as_at_start(self.trunk):
             # Self-attention starts as the identity, so it need not be computed.
             layers = [layer for layer in self.trunk if not isinstance(layer, SelfAttention)]
             image = functools.reduce(lambda x, layer: layer(x), layers, inputs)
+        # Surplus pixels belong to no tensor.
         self.per_tensor.fit(self.starts, image.flatten(1)[:, : self.target.numel])
 
     def start_at_zero(self) -> None:
@@ -211,11 +214,13 @@ def _fill(layer: nn.Linear | nn.ConvTranspose2d, scheme: TrunkScheme, gain: floa
     if isinstance(layer, nn.Linear):
         inputs = float(layer.in_features)
     else:
+        # Strides leave gaps: an output pixel meets only one in `stride` entries of the
+        # kernel per direction.
         inputs = layer.in_channels * math.prod(layer.kernel_size) / math.prod(layer.stride)
     if scheme == "orthogonal":
         nn.init.orthogonal_(layer.weight, gain)
     elif scheme == "xavier_fan_in":
-        bound = math.sqrt(3.0 / inputs)
+        bound = math.sqrt(3.0 / inputs)  # variance 1 / inputs
         layer.weight.uniform_(-bound, bound)
     else:
         layer.weight.normal_(0.0, gain / math.sqrt(inputs))

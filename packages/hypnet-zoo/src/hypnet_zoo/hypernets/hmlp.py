@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from hypnet_core.errors import SpecError
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._base import InitializedHyperNetwork, check_batch
+from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
 from hypnet_zoo.init.heads import calibration_inputs, initialize_heads, zero_heads
 from hypnet_zoo.init.moments import Moments
 from hypnet_zoo.init.options import Init, InitOption, TrunkScheme
@@ -80,6 +80,7 @@ class HMLP(InitializedHyperNetwork):
                 # may be large.
                 layer.inplace = True
         width = hidden[-1] if hidden else in_features
+        # Spectral norm sets one scale per matrix, hence one head per tensor.
         most = 1 if spectral_norm else max(1, _LARGEST // width)
         self.heads = nn.ModuleList(
             nn.Linear(width, size, bias=chosen["bias"]) for size in _head_sizes(target, most)
@@ -157,6 +158,7 @@ class HMLP(InitializedHyperNetwork):
         Returns:
             `[B, K, numel]`.
         """
+        # Batch norm sees all pairs as one batch.
         self._check_batch(len(rows) * chunks.shape[-2])
         # A linear hypernetwork splits its heads instead of its first layer.
         if len(self.trunk) == 0:
@@ -170,7 +172,7 @@ class HMLP(InitializedHyperNetwork):
         if len(self.trunk) == 0:
             return pairs(rows, chunks)
         hidden = self._product(self.trunk[0], rows, chunks)
-        flat = hidden.flatten(0, 1)
+        flat = hidden.flatten(0, 1)  # [B K, d]
         for layer in self.trunk[1:]:
             flat = layer(flat)
         return flat.view(*hidden.shape[:2], -1)
@@ -183,6 +185,7 @@ class HMLP(InitializedHyperNetwork):
                 f" it is {layer}"
             )
         if rows.shape[1] == 0:
+            # Rows without entries are all alike: one product, expanded without a copy.
             return nn.functional.linear(chunks, layer.weight, layer.bias).expand(len(rows), -1, -1)
         # Rows and chunks meet only here: B + K products instead of B K.
         weight_rows, weight_chunks = layer.weight.split([rows.shape[1], chunks.shape[-1]], dim=1)
@@ -191,6 +194,7 @@ class HMLP(InitializedHyperNetwork):
             # One fused product instead of a product and a sum.
             flat = chunks.reshape(-1, chunks.shape[-1])
             return torch.addmm(shared, flat, weight_chunks.t()).unsqueeze(0)
+        # [B, 1, d] + [(B,) K, d]
         hidden: Tensor = shared.unsqueeze(1) + chunks @ weight_chunks.t()
         return hidden
 
@@ -209,7 +213,7 @@ def _head_sizes(target: TargetSpec, most: int) -> list[int]:
     Heads write neighbouring tensors up to `most` scalars; no tensor is divided.
     """
     sizes: list[int] = []
-    for size in filter(None, target.sizes):
+    for size in filter(None, target.sizes):  # empty tensors need no rows
         if sizes and sizes[-1] + size <= most:
             sizes[-1] += size
         else:

@@ -16,7 +16,7 @@ from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo._options import only
-from hypnet_zoo.hypernets._inner import (
+from hypnet_zoo.hypernets._shared.inner import (
     InnerOption,
     build_inner,
     check_hypernetwork,
@@ -96,6 +96,7 @@ class LowRank(Wrapper):
         factors = low_rank_factors(target, rank)
         inner = make_inner(factors)
         check_hypernetwork(inner, "the result of make_inner")
+        # Kinds and layers may differ, since only shapes matter for the products.
         if (inner.target.names, inner.target.shapes) != (factors.names, factors.shapes):
             raise SpecError(
                 "make_inner must return a hypernetwork for the target that it is called with, the"
@@ -106,6 +107,7 @@ class LowRank(Wrapper):
         self.alpha = float(rank if alpha is None else alpha)
         self.matrices = [param for param in target.params if is_matrix(param)]
         widths = [sides(param)[1] for param in self.matrices]
+        # Same start as the A of LoRA, which is a linear layer to `rank` outputs.
         self.shared_A = nn.Parameter(torch.cat([_like_linear(rank, width) for width in widths]))
         self.starts: tuple[Moments, ...] = ()
         self.init = chosen["init"]
@@ -146,6 +148,7 @@ class LowRank(Wrapper):
         with torch.random.fork_rng():
             inner.initialize(self._init_of_factors(wanted, variances))
         for name, mean_square in self._mean_squares().items():
+            # A product that is zero cannot be scaled.
             variances[name] *= wanted[name].mean_square / mean_square if mean_square > 0 else 1.0
         inner.initialize(self._init_of_factors(wanted, variances))
 
@@ -157,6 +160,7 @@ class LowRank(Wrapper):
             glob_escape(name): moments for name, moments in wanted.items() if name not in variances
         }
         for param in self.matrices:
+            # A_0 has the variance 1 / (3 in) of `nn.Linear`; both together have 1 / in.
             overrides[f"{glob_escape(param.name)}.{A}"] = (0.0, 2.0 / (3.0 * sides(param)[1]))
         for name, variance in variances.items():
             overrides[f"{glob_escape(name)}.{B}"] = (0.0, variance)
@@ -172,6 +176,8 @@ class LowRank(Wrapper):
         return {
             name: (
                 self.scale**2
+                # Both are [B, r, r] and symmetric, so the trace of their product is a
+                # sum of products of entries.
                 * float(((up.mT @ up) * (down @ down.mT)).sum(dim=(1, 2)).mean())
                 / (up.shape[1] * down.shape[2])
             )
@@ -192,6 +198,7 @@ class LowRank(Wrapper):
         for param in self.target.params:
             if param.name in factors:
                 down, up = factors[param.name]
+                # The factor is scaled before the product, because it is smaller.
                 parts.append((self.scale * up @ down).reshape(*batch, param.numel))
             else:
                 parts.append(generated[param.name].reshape(*batch, param.numel))

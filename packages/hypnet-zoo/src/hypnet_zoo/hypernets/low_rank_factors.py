@@ -37,6 +37,8 @@ def low_rank_factors(target: TargetSpec, rank: int) -> TargetSpec:
             ParamSpec(
                 name=f"{param.name}.{A}",
                 shape=(rank, columns),
+                # Factors of an embedding count as weights too: they start like
+                # matrices.
                 kind=ParamKind.WEIGHT,
                 layer=param.layer,
             )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hypnet_core.errors import SpecError
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._inner import build_inner
+from hypnet_zoo.hypernets._shared.inner import build_inner
 from hypnet_zoo.hypernets.delta import Delta, DeltaOptions
 from hypnet_zoo.hypernets.encoded import Encoded
 from hypnet_zoo.init.draw import drawn_weights
@@ -53,6 +53,7 @@ class CosineSine(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Encode `[*, d]` as `[*, 2 d]`: all cosines, then all sines."""
+        # [low, high] becomes a quarter of the circle.
         angles = (inputs - self.low) * (torch.pi / (2 * (self.high - self.low)))
         return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
@@ -94,6 +95,7 @@ def magnitude_invariant(
         raise SpecError("there is nothing to encode: the conditions have size 0")
     chosen = with_defaults(DeltaOptions, options)
     # The ids belong to the encoder's inputs, so the inner hypernetwork keeps none.
+    # Cosines and sines: twice the length.
     encoded = ConditionSpec(count=0, size=2 * conditions.size, input_size=conditions.input_size)
     inner = build_inner(chosen["inner"], target, encoded)
     hypernet = Encoded(inner, CosineSine(low, high), conditions)

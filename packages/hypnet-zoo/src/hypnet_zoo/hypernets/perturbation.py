@@ -13,7 +13,7 @@ from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._inner import InnerOption, build_inner, check_hypernetwork
+from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, check_hypernetwork
 from hypnet_zoo.hypernets.wrapper import Wrapper
 from hypnet_zoo.init.options import Init
 
@@ -91,6 +91,7 @@ class Perturbed(Wrapper):
         input_size: int | None = None,
     ) -> None:
         check_hypernetwork(inner, "inner")
+        # One value of noise per weight, so that the density is positive everywhere.
         size = inner.target.numel if input_size is None else input_size
         needed = inner.conditions.input_size
         if not 0 <= noise_std < math.inf:
@@ -107,7 +108,10 @@ class Perturbed(Wrapper):
                 f"one noise value per weight is needed, {inner.target.numel}, got input_size={size}"
             )
         super().__init__(
-            inner.target, inner, conditions=inner.conditions.model_copy(update={"input_size": size})
+            # Callers of the whole pass the noise; the inner network sees a part of it.
+            inner.target,
+            inner,
+            conditions=inner.conditions.model_copy(update={"input_size": size}),
         )
         self.noise_std = noise_std
         self._input_handler: InputHandler = (
@@ -151,6 +155,7 @@ class Perturbed(Wrapper):
             )
         outer = Inputs(condition, cond_input, uncond_input)
         within = self._input_handler(outer)
+        # `object`: a handler of any origin may return something else.
         weights: object = self._output_handler(
             self.inner(
                 within.condition, cond_input=within.cond_input, uncond_input=within.uncond_input
@@ -168,7 +173,7 @@ class Perturbed(Wrapper):
         self, count: int | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         r"""Draw $z$, `[input_size]` or `[count, input_size]`."""
-        like = next(self.parameters())
+        like = next(self.parameters())  # device and dtype of the weights
         shape = (
             (self.conditions.input_size,) if count is None else (count, self.conditions.input_size)
         )

@@ -12,7 +12,7 @@ from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.networks import Condition, Weights
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._base import InitializedHyperNetwork
+from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.init.heads import calibration_inputs, initialize_heads, zero_heads
 from hypnet_zoo.init.options import Init, InitOption
 from hypnet_zoo.init.trunk import as_at_start, initialize_trunk
@@ -62,6 +62,7 @@ class SeveralTargets(InitializedHyperNetwork):
         self.trunk = hidden_layers(in_features, chosen)
         self.activation = chosen["activation"]
         width = chosen["hidden"][-1] if chosen["hidden"] else in_features
+        # By name, so that one head can be computed alone.
         self.heads = nn.ModuleDict(
             {
                 name: nn.Linear(width, target.numel, bias=chosen["bias"])
@@ -134,6 +135,7 @@ def union(targets: Mapping[str, TargetSpec]) -> TargetSpec:
     for name in targets:
         if not name or "." in name:
             raise SpecError(f"the name of a target must not be empty or have a dot, got {name!r}")
+        # An instance attribute such as `training` is not found on the class.
         if hasattr(nn.ModuleDict, name) or name == "training":
             raise SpecError(
                 f"a target cannot be called {name!r}: torch's modules have an attribute of that"
@@ -142,6 +144,7 @@ def union(targets: Mapping[str, TargetSpec]) -> TargetSpec:
     return TargetSpec(
         params=tuple(
             param.model_copy(
+                # Layers get the prefix too, or equal names would count as one layer.
                 update={
                     "name": f"{name}.{param.name}",
                     "layer": f"{name}.{param.layer}" if param.layer else name,

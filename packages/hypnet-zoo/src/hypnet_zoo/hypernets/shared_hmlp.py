@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hypnet_core.errors import SpecError
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._base import InitializedHyperNetwork
+from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.options import Init, InitOption
 from hypnet_zoo.init.products import pairs
@@ -96,6 +96,7 @@ class SharedHMLP(InitializedHyperNetwork):
         )
         self.trunk = hidden_layers(in_features, chosen)
         self.activation = chosen["activation"]
+        # Heads exist once per shape; the lists hold the numbers of its tensors.
         self.shapes: dict[tuple[int, ...], list[int]] = {}
         for number, param in enumerate(target.params):
             self.shapes.setdefault(param.shape, []).append(number)
@@ -111,6 +112,7 @@ class SharedHMLP(InitializedHyperNetwork):
         """Make one embedding for each value, and note which of them each tensor has."""
         if size < 0:
             raise SpecError(f"{name}_embedding_size must not be negative, got {size}")
+        # First occurrence first, so that the parameters have a stable order.
         known = list(dict.fromkeys(values))
         self.tags[name] = nn.Parameter(torch.randn(len(known), size))
         self._places[name] = [known.index(value) for value in values]
@@ -122,6 +124,7 @@ class SharedHMLP(InitializedHyperNetwork):
         them.
         """
         initialize_trunk(self.trunk, activation_type(self.activation), scheme=init.trunk)
+        # Heads are linear, so no activation shrinks their outputs.
         initialize_trunk(self.heads, None, scheme=init.trunk)
         samples = max(8, min(max(_ROWS, self.conditions.count), _SCALARS // self.target.numel))
         inputs = calibration_inputs(self, init, samples=samples)
@@ -144,10 +147,11 @@ class SharedHMLP(InitializedHyperNetwork):
     def _written(self, inputs: Tensor) -> Tensor:
         """Outputs of the heads for all tensors, in order: `[B, numel]`."""
         tags = torch.cat([self.tags[name][places] for name, places in self._places.items()], dim=1)
-        features = self.trunk(pairs(inputs, tags))
+        features = self.trunk(pairs(inputs, tags))  # [B, T, d]
         # Heads write by shape; the target wants its own order.
         written: dict[int, Tensor] = {}
         for head, numbers in zip(self.heads, self.shapes.values(), strict=True):
+            # [B, tensors of the shape, numel], taken apart without copies
             written |= zip(numbers, head(features[:, numbers]).unbind(1), strict=True)
         return torch.cat([written[number] for number in range(len(self.target))], dim=1)
 

@@ -100,7 +100,10 @@ class StatisticsPerCondition(Wrapper):
         if stats is not None:
             check_tensors(self.stats, stats)
             return self._run(
-                {name: tensor.detach().clone() for name, tensor in stats.items()}, condition, given
+                # Batch norm updates its buffers in place: the given tensors must stay.
+                {name: tensor.detach().clone() for name, tensor in stats.items()},
+                condition,
+                given,
             )
         ids = () if condition is None else self.ids_of(condition).ids
         if statistics_of is not None:
@@ -112,6 +115,7 @@ class StatisticsPerCondition(Wrapper):
         else:
             return self._run({}, condition, given)
         own = dict(named_statistics(self.inner))
+        # Evaluation only reads, so it makes no room for a condition that is new.
         if self.training:
             self.bank.reserve([which], own)
         return self._run(self.bank.rows(which, own), condition, given)
@@ -125,9 +129,11 @@ class StatisticsPerCondition(Wrapper):
                 " time"
             )
         flat: list[Tensor] = [torch.empty(0)] * len(ids)
+        # Each condition once, in the order of the batch.
         for one in dict.fromkeys(ids):
             places = [place for place, other in enumerate(ids) if other == one]
             own = (
+                # Noise has one row per id, or is the same for all.
                 noise[places]
                 if noise is not None and noise.ndim > 1 and len(noise) == len(ids)
                 else noise

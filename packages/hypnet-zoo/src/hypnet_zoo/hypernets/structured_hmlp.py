@@ -19,7 +19,6 @@ from hypnet_core.plugins import (
     with_defaults,
 )
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._base import InitializedHyperNetwork
 from hypnet_zoo.hypernets._chunking.assembly import Assemble, Assembly
 from hypnet_zoo.hypernets._chunking.documents import ChunkGroup, Chunking
 from hypnet_zoo.hypernets._chunking.moments import (
@@ -28,6 +27,7 @@ from hypnet_zoo.hypernets._chunking.moments import (
     variances_of_chunks,
 )
 from hypnet_zoo.hypernets._chunking.recipes import chunking_of
+from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.init.chunks import chunk_scales
 from hypnet_zoo.init.embeddings import draw_unit_rows
@@ -129,7 +129,7 @@ class StructuredHMLP(InitializedHyperNetwork):
                 if not conditional_chunks
             }
         )
-        shared = conditions.size + conditions.input_size
+        shared = conditions.size + conditions.input_size  # inputs of all chunks
         self.writers = nn.ModuleList(
             _writer(number, group, shared + group.embedding_size)
             for number, group in enumerate(chunking.groups)
@@ -200,6 +200,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         per_chunk = moments_of_chunks(self.assembly, number, wanted)
         # One head writes all chunks of a group, so it can only have average moments.
         average = tuple(mean_moments(of_tensor) for of_tensor in zip(*per_chunk, strict=True))
+        # All pairs with the chunks are computed, so fewer rows of many chunks.
         rows = shared[: max(8, _ROWS // len(per_chunk))]
         if chunks is None:
             writer.initialize_to(average, rows, trunk=init.trunk)
@@ -207,6 +208,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         some = chunks if chunks.ndim == 2 else chunks[: len(rows)]
         writer.initialize_to(average, pairs(rows, some).flatten(0, 1), trunk=init.trunk)
         squares = variances_of_chunks(self.chunking.groups[number].sizes, per_chunk, average)
+        # Within 1 % all chunks count as alike, and embeddings keep their length.
         alike = float(squares.max()) <= 1.01 * float(squares.min())
         if alike or init.chunk_embedding_std is not None:
             return
@@ -224,7 +226,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         )
         initialize_heads(
             writer.linear_heads(),
-            [features[:, k].flatten(0, 1) for k in used],
+            [features[:, k].flatten(0, 1) for k in used],  # [B chunks, d]
             writer.target,
             average,
         )
@@ -242,6 +244,7 @@ class StructuredHMLP(InitializedHyperNetwork):
 
     def generate(self, inputs: Tensor) -> Tensor:
         """Map `[B, n]` to flat weights `[B, numel]`."""
+        # For each group [B, K, scalars]; a group without embeddings has K = 1.
         outputs = [
             (
                 writer.generate(rows).unsqueeze(1)
@@ -256,12 +259,14 @@ class StructuredHMLP(InitializedHyperNetwork):
         """For each group the inputs that its chunks share, and its chunk embeddings."""
         names = [f"chunks_{number}" for number in range(len(self.chunking.groups))]
         sizes = self.input_sizes
+        # One split instead of a slice per input: one node in the graph.
         parts = (
             dict(zip(sizes, inputs.split(list(sizes.values()), dim=1), strict=True))
             if sizes
             else {}
         )
         shared = [part for name, part in parts.items() if name not in names]
+        # `[:, :0]` keeps the batch size where there is no common input.
         rows = torch.cat(shared, dim=1) if shared else inputs[:, :0]
         chunks: dict[str, Tensor] = dict(self.own_chunks)
         chunks |= {
@@ -278,6 +283,7 @@ def _writer(number: int, group: ChunkGroup, in_features: int) -> HMLP:
         raise SpecError(
             f"group {number} has no input: give it an embedding_size, or the conditions a size"
         )
+    # Checked like options of a configuration, with the nearest names in errors.
     model = options_from_signature(HMLP, POSITIONAL[Kind.HYPERNET], "hmlp")
     options = values_of(validated(model, group.options))
     inputs = ConditionSpec(count=0, size=in_features)

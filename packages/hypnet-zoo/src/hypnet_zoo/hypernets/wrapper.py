@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._inner import initializable
+from hypnet_zoo.hypernets._shared.inner import initializable
 from hypnet_zoo.init.options import Init
 
 
@@ -57,6 +57,7 @@ class Wrapper(HyperNetwork):
     ) -> Weights:
         """Generate weights; the arguments are those of the inner hypernetwork."""
         generated: Weights = self.inner(condition, cond_input=cond_input, uncond_input=uncond_input)
+        # Transforming may have made new weights, which do not know the ids.
         return self.transform(generated).belonging_to(generated.conditions)
 
     def transform(self, generated: Weights) -> Weights:

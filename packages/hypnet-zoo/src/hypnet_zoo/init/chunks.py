@@ -37,11 +37,11 @@ from hypnet_zoo.init.products import WritesProducts
 from hypnet_zoo.init.protocols import Scalable
 
 _logger = logging.getLogger(__name__)
-_LONGEST = 64.0
+_LONGEST = 64.0  # times the length of a draw of variance 1
 _HALVINGS = 14  # of a range of lengths in logarithms: to 0.1 %
-_POINTS = 12
-_CORRECTIONS = 3
-_TINY = 1e-30
+_POINTS = 12  # of the interpolated curve
+_CORRECTIONS = 3  # rounds of measuring and bisecting
+_TINY = 1e-30  # below any mean square that matters; avoids division by zero
 
 
 def wanted_per_chunk(target: TargetSpec, moments: tuple[Moments, ...], chunk_size: int) -> Tensor:
@@ -74,16 +74,20 @@ def initialize_writer(inner: HyperNetwork, rows: Tensor, wanted: Tensor, init: I
     if not isinstance(inner, Scalable):
         return
     inner.initialize(Init(trunk=init.trunk, overrides={"chunk": (0.0, 1.0)}))
+    # May include features that the network adds, see `_power`.
     total = inner.conditions.size
     low = init.condition_share * float(wanted[wanted > 0].min() if (wanted > 0).any() else 0.0)
     first = _first_layer(inner, total)
     # Share of the largest chunk's mean square that the common inputs may bring.
     share = low / max(float(wanted.max()), _TINY)
     others = [] if first is None else _weigh_inputs(first, rows, total, share)
+    # A sample: chunk embeddings differ only by their draw here.
     embeddings = torch.randn(256, total - rows.shape[1], device=rows.device, dtype=rows.dtype)
     found = mean_square_over_pairs(inner, rows, embeddings).clamp_min(_TINY)
     inner.scale_outputs((wanted.max() / found).sqrt())
     if first is not None and low > 0 and others and _power(rows, first, total) > 0:
+        # Zero embeddings leave the contribution of the other inputs. Where pairs share
+        # products, one embedding is enough.
         none = 0 * (embeddings[:1] if isinstance(inner, WritesProducts) else embeddings)
         _scale_to(first.weight, others, low, lambda: mean_square_over_pairs(inner, rows, none))
 
@@ -115,6 +119,7 @@ def _weigh_inputs(first: nn.Linear, rows: Tensor, total: int, share: float) -> l
     size, features = rows.shape[1], first.in_features
     others = [*range(size), *range(total, features)]
     power = _power(rows, first, total)
+    # Both terms keep the mean square of the first layer's outputs as it was.
     first.weight[:, size:total] *= math.sqrt(features * (1.0 - share) / (total - size))
     if power > 0:
         first.weight[:, others] *= math.sqrt(features * share / power)
@@ -131,6 +136,7 @@ def _scale_to(
     """
     start = weight[:, columns]
     low, high = 1e-3, 8.0
+    # Bisects logarithms: the factor may span orders of magnitude.
     for _ in range(_HALVINGS):
         middle = math.sqrt(low * high)
         weight[:, columns] = middle * start
@@ -186,6 +192,7 @@ def _bisect(squares: Callable[[Tensor], Tensor], wanted: Tensor, shortest: float
     """Lengths at which an increasing function reaches the wanted values."""
     low, high = torch.full_like(wanted, shortest), torch.full_like(wanted, _LONGEST)
     for _ in range(_HALVINGS):
+        # The geometric mean, because lengths span orders of magnitude.
         middle = (low * high).sqrt()
         below = squares(middle) < wanted
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
@@ -214,6 +221,7 @@ def _curve(
     inner: HyperNetwork, rows: Tensor, chunks: Tensor, shortest: float
 ) -> Callable[[Tensor], Tensor]:
     """Mean square of a chunk as a function of its embedding's length, interpolated."""
+    # Chunks and rows are paired at random places instead of all with all.
     pick = torch.arange(num_samples(inner), device=rows.device)
     shared = rows[pick % len(rows)]
     some = (
@@ -229,6 +237,7 @@ def _curve(
     x, y = lengths.log(), values.clamp_min(_TINY).log()
 
     def at(scales: Tensor) -> Tensor:
+        # Beyond the ends the outermost segment is continued.
         right = torch.searchsorted(x, scales.log()).clamp(1, _POINTS - 1)
         part = (scales.log() - x[right - 1]) / (x[right] - x[right - 1])
         return torch.lerp(y[right - 1], y[right], part).exp()

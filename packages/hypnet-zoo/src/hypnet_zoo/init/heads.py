@@ -46,7 +46,7 @@ def calibration_inputs(
         samples: Smallest number of rows.
     """
     rules = Init() if init is None else init
-    like = next(hypernet.parameters())
+    like = next(hypernet.parameters())  # device and dtype
     count = hypernet.conditions.count
     # Every condition must be seen equally often, or its embedding would weigh more.
     rows = -(-samples // count) * count if count else samples
@@ -106,7 +106,7 @@ def initialize_heads(
         if bias is not None:
             # The rows themselves have a mean over conditions and tensor, small but not
             # zero: a wanted mean allows for it.
-            own = (weight @ sample.mean(dim=0)).mean()
+            own = (weight @ sample.mean(dim=0)).mean()  # mean over the tensor
             bias[rows] = wanted.mean - own if wanted.mean else 0.0
 
 
@@ -115,8 +115,9 @@ def _rows_of_variance(features: Tensor, count: int, variance: float) -> Tensor:
     rows = torch.randn(count, features.shape[1], device=features.device, dtype=features.dtype)
     # The mean of (G z)^2 over rows and samples follows from the second moments of z,
     # without a product as large as the target.
-    moments = features.t() @ features / max(1, len(features))
+    moments = features.t() @ features / max(1, len(features))  # [d, d]
     mean_square = ((rows @ moments) * rows).sum(dim=1).mean()
+    # The comparison is also false for NaN.
     if not mean_square > 0:
         return torch.zeros_like(rows)
     return rows * (variance / mean_square).sqrt()

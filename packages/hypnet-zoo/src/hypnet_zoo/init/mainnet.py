@@ -49,6 +49,7 @@ def xavier_(module: nn.Module, *, zero_bias: bool = True) -> None:
         if param.kind is ParamKind.BIAS:
             tensor.zero_()
         else:
+            # U(-b, b) has the variance b^2 / 3, here 2 / (fan_in + fan_out).
             bound = (6.0 / ((param.fan_in or 1) + (param.fan_out or 1))) ** 0.5
             tensor.uniform_(-bound, bound)
 
@@ -77,6 +78,7 @@ def start_from(module: nn.Module, weights: Weights | Mapping[str, Tensor]) -> No
     Raises:
         WeightsError: Names or shapes differ, or there is more than one set of weights.
     """
+    # Everything is checked first: a refusal leaves the network as it was.
     batch_shape = check_tensors(TargetSpec.of(module), weights)
     if batch_shape:
         raise WeightsError(

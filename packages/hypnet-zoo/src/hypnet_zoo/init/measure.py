@@ -8,6 +8,7 @@ from torch import Tensor
 from hypnet_core.networks import HyperNetwork
 from hypnet_zoo.init.products import WritesProducts, generate_product
 
+# Outputs per measurement, fewer where one of them is expensive.
 _SAMPLES = 64
 _EFFORT = 200_000_000  # samples times parameters
 _AT_ONCE = 4_000_000  # weights that are generated in one block
@@ -40,6 +41,7 @@ def mean_squares(inner: HyperNetwork, rows: Tensor, chunks: Tensor, *, kept: int
     """
     if not isinstance(inner, WritesProducts):
         squares = measured_squares(inner, rows, chunks)
+        # The last chunk counts only its kept scalars.
         squares[-1] = measured_squares(inner, rows, chunks[..., -1:, :], kept=kept)[-1]
         return squares
     # Dropout would add noise to the measurement.
@@ -47,14 +49,14 @@ def mean_squares(inner: HyperNetwork, rows: Tensor, chunks: Tensor, *, kept: int
     inner.eval()
     features = inner.features_product(rows, chunks)
     inner.train(training)
-    weight = torch.cat([head.weight for head in inner.linear_heads()])
+    weight = torch.cat([head.weight for head in inner.linear_heads()])  # [n, d]
     squares = _quadratic(features, weight)
     squares[-1] = _quadratic(features[:, -1:], weight[:kept])[-1]
     return squares
 
 
 def _quadratic(features: Tensor, weight: Tensor) -> Tensor:
-    moments = weight.t() @ weight / len(weight)
+    moments = weight.t() @ weight / len(weight)  # second moments of the rows: [d, d]
     return ((features @ moments) * features).sum(dim=2).mean(dim=0)
 
 
@@ -65,6 +67,7 @@ def measured_squares(
     """Mean square of each chunk, from generated weights."""
     training = inner.training
     inner.eval()
+    # Chunks of one block: bounds the memory of generated weights.
     step = max(1, _AT_ONCE // (len(rows) * inner.target.numel))
     parts = [
         generate_product(inner, rows, some)[..., :kept].square().mean(dim=(0, 2))

@@ -26,6 +26,7 @@ from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo.init.options import Fan, Init
 
+# A rectifier halves the mean square, so its layers need twice the variance.
 _GAIN_SQUARED = {"kaiming": 2.0, "xavier": 1.0}
 
 
@@ -42,10 +43,12 @@ class Moments(NamedTuple):
 
 
 _BY_KIND = {
+    # Norms and modulation start as the identity.
     ParamKind.NORM_SCALE: Moments(1.0, 0.0),
     ParamKind.NORM_SHIFT: Moments(0.0, 0.0),
     ParamKind.GAIN: Moments(1.0, 0.0),
     ParamKind.SHIFT: Moments(0.0, 0.0),
+    # As `nn.Embedding` draws.
     ParamKind.EMBEDDING: Moments(0.0, 1.0),
     ParamKind.OTHER: Moments(0.0, 0.02**2),
 }
@@ -113,6 +116,7 @@ def _moments(param: ParamSpec, init: Init, *, has_bias: bool) -> Moments:
     if param.kind is ParamKind.WEIGHT and param.fan_in and param.fan_out:
         if init.normal_std is not None:
             return Moments(0.0, init.normal_std**2)
+        # Weight and bias share the variance in equal parts.
         inward = gain / param.fan_in / (2.0 if has_bias else 1.0)
         outward = gain / param.fan_out
         variance: dict[Fan, Callable[[], float]] = {
@@ -129,6 +133,7 @@ def _bias_variance(param: ParamSpec, gain: float, init: Init) -> float:
     if init.bias == "zero" or init.normal_std is not None or not param.fan_in or not param.fan_out:
         return 0.0
     if init.bias == "torch":
+        # Torch's U(-1/sqrt(f), 1/sqrt(f)) has the variance 1 / (3 f).
         return 1.0 / (3.0 * param.fan_in)
     inward, outward = gain / 2.0, gain * max(0.0, 1.0 - param.fan_in / param.fan_out)
     if init.fan == "harmonic":

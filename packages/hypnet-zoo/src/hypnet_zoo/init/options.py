@@ -78,6 +78,7 @@ class Init(BaseModel):
         def __init__(self, /, **data: Any) -> None:
             try:
                 super().__init__(**data)
+            # Pydantic's report becomes our error, with the nearest names.
             except ValidationError as error:
                 raise error_from(error, type(self), data) from None
 

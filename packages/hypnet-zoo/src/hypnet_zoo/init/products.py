@@ -48,5 +48,5 @@ def generate_product(inner: HyperNetwork, rows: Tensor, chunks: Tensor) -> Tenso
 
 def pairs(rows: Tensor, chunks: Tensor) -> Tensor:
     """Concatenate rows `[B, r]` with chunks `[(B,) K, c]`: `[B, K, r + c]`."""
-    chunks = chunks.expand(len(rows), -1, -1)
+    chunks = chunks.expand(len(rows), -1, -1)  # a view: [B, K, c]
     return torch.cat([rows.unsqueeze(1).expand(-1, chunks.shape[1], -1), chunks], dim=2)

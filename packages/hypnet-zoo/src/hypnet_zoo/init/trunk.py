@@ -15,6 +15,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_zoo.init.options import TrunkScheme
 
+# Cached, because all activations are integrated over the same nodes.
 _nodes_and_weights = functools.cache(np.polynomial.hermite_e.hermegauss)
 
 
@@ -108,12 +109,14 @@ def as_at_start(module: nn.Module) -> Iterator[None]:
     # Layers may be in different modes, frozen batch norms for example.
     modes = {layer: layer.training for layer in module.modules()}
     norms = [layer for layer in modes if isinstance(layer, _BatchNorm)]
+    # Dropout is off, and norms alone are switched back on.
     module.eval()
     for norm in norms:
         norm.train()
     try:
         yield
     finally:
+        # The sample was drawn to measure and must not leave traces.
         for norm in norms:
             norm.reset_running_stats()
         for layer, training in modes.items():
@@ -134,5 +137,6 @@ def xavier_fan_in_(tensor: Tensor) -> Tensor:
     """
     if tensor.ndim < 2:
         raise ValueError(f"a fan-in needs at least two dimensions, got shape {list(tensor.shape)}")
+    # U(-b, b) has the variance b^2 / 3.
     bound = math.sqrt(3.0 / tensor[0].numel())
     return tensor.uniform_(-bound, bound)

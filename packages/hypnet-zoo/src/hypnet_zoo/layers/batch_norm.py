@@ -86,6 +86,7 @@ class BatchNorm(_BatchNorm):
         )
         self.statistics = statistics
         if statistics == "learnable":
+            # An attribute that is still registered as a buffer cannot hold a parameter.
             # torch registers both names as empty buffers when statistics are not
             # tracked.
             del self.running_mean, self.running_var
@@ -117,6 +118,8 @@ class BatchNorm(_BatchNorm):
             x,
             running_mean,
             running_var,
+            # Statistics with a history, such as generated ones, must not change in
+            # place.
             update=running_mean.grad_fn is None and running_var.grad_fn is None,
         )
 
@@ -127,16 +130,21 @@ class BatchNorm(_BatchNorm):
         y = F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
         if not update:
             return y
+        # All dimensions but that of the features.
         others = [d for d in range(x.ndim) if d != 1]
+        # Given statistics count no batches, so torch's cumulative average (momentum
+        # `None`) is not possible.
         factor = self.momentum if self.momentum is not None else 0.1
         with torch.no_grad():
             mean.lerp_(x.mean(others), factor)
+            # Unbiased, as torch keeps it, although the batch itself is normalised by
+            # the biased variance.
             var.lerp_(x.var(others, unbiased=True), factor)
         return y
 
     def _normalise(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         # Written out, because torch's function has no derivative for statistics.
-        shape = (1, -1) + (1,) * (x.ndim - 2)
+        shape = (1, -1) + (1,) * (x.ndim - 2)  # [1, F, 1, ...]
         scale = torch.rsqrt(var + self.eps)
         if self.weight is not None:
             scale = scale * self.weight

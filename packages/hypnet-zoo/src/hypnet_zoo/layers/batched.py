@@ -20,7 +20,7 @@ def batched_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         `[B, N, out]`.
     """
-    x = x.expand(len(weight), -1, -1)
+    x = x.expand(len(weight), -1, -1)  # a view
     if torch.is_grad_enabled() and weight.requires_grad:
         # With W x^T the gradient of W has the layout of W and needs no transposed copy.
         y = torch.bmm(weight, x.transpose(1, 2)).transpose(1, 2)

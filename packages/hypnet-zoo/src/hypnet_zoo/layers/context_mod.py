@@ -75,6 +75,7 @@ class ContextMod(nn.Module):
             raise SpecError(f"softplus_scale must be positive, got {softplus_scale}")
         self.shape = tuple(shape)
         self.gain_offset, self.softplus, self.softplus_scale = gain_offset, softplus, softplus_scale
+        # `None` keeps the name out of `parameters()` and of the target.
         self.gain = nn.Parameter(torch.empty(self.shape)) if gains else None
         self.shift = nn.Parameter(torch.empty(self.shape)) if shifts else None
         # Buffers, so that checkpoints are saved with the network and never trained.
@@ -127,6 +128,7 @@ class ContextMod(nn.Module):
         count = self.shape_numel
         off = torch.randperm(count)[: round(sparsity * count)]
         if self.gain is not None:
+            # Subtracting 1 from the neutral value gives 0, and -1 with an offset.
             self.gain.view(-1)[off] -= 1.0
         elif self.shift is not None:
             self.shift.normal_().view(-1)[off] = 0.0
@@ -154,6 +156,7 @@ class ContextMod(nn.Module):
         """
         number = self.num_checkpoints
         if self.gain is not None and self.kept_gains is not None:
+            # A copy of all rows, which is cheap: it happens once per task.
             self.kept_gains = torch.cat([self.kept_gains, self.gain.unsqueeze(0)])
         if self.shift is not None and self.kept_shifts is not None:
             self.kept_shifts = torch.cat([self.kept_shifts, self.shift.unsqueeze(0)])
@@ -224,12 +227,15 @@ class ContextMod(nn.Module):
         """Apply gains and shifts that broadcast against `x`."""
         if gain is not None:
             x = x * self.factor(gain)
+        # Both are optional, so neither costs anything where it is missing.
         return x if shift is None else x + shift
 
     def factor(self, gain: Tensor) -> Tensor:
         """The factor of the activations: the gain after softplus and offset."""
         if self.softplus:
+            # Divided by the scale, so that it approaches the identity for large gains.
             gain = F.softplus(gain * self.softplus_scale) / self.softplus_scale
+        # With an offset the neutral gain is 0, as generated weights are near the start.
         return 1.0 + gain if self.gain_offset else gain
 
     def _pick(
@@ -268,6 +274,7 @@ class ContextMod(nn.Module):
         # here.
         for name in ("kept_gains", "kept_shifts"):
             buffer, saved = getattr(self, name), state_dict.get(prefix + name)
+            # Room of the saved size, for torch to copy into.
             if buffer is not None and saved is not None and saved.shape[1:] == buffer.shape[1:]:
                 setattr(self, name, buffer.new_empty(saved.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -29,4 +29,5 @@ def checkpoint_contexts(module: nn.Module, *, reset: bool = True) -> int:
     numbers = [layer.checkpoint(reset=reset) for layer in context_layers(module)]
     if not numbers:
         raise SpecError("the network has no context modulation to keep")
+    # All layers keep their checkpoints together, so the numbers agree.
     return numbers[0]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+# As in DCGAN, images start at 4x4 pixels; smaller ones would be mostly padding.
 _SMALLEST = 4
 
 
@@ -32,6 +33,7 @@ class Enlarge(nn.ConvTranspose2d):
         height, width = (
             1 if small == large else 2 for small, large in zip(before[1], after[1], strict=True)
         )
+        # With an odd kernel the output is then exactly `stride` times as large.
         super().__init__(
             before[0],
             after[0],
@@ -61,6 +63,7 @@ def sizes_backwards(size: Sequence[int], num_layers: int) -> tuple[tuple[int, in
     height, width = size
     sizes = [(height, width)]
     for _ in range(num_layers - 1):
+        # Rounded up, since a surplus row can be dropped, but not added.
         height, width = (
             half if (half := -(-one // 2)) >= _SMALLEST else one for one in (height, width)
         )

@@ -51,6 +51,7 @@ def channels_last(x: Tensor) -> Tensor:
     `Tensor.to(memory_format=...)` leaves images of one channel as they are, and their
     feature maps would have the slow layout.
     """
+    # One copy into the order height, width, channel; the rest are views.
     pixels: Tensor = x.permute(0, 2, 3, 1).flatten(1).unflatten(1, (*x.shape[2:], x.shape[1]))
     return pixels.permute(0, 3, 1, 2)
 
@@ -61,6 +62,7 @@ def halved(x: Tensor) -> Tensor:
     Without gradients three comparisons of whole images replace torch's kernel, which is
     4 (channels last) to 12 times slower on a CPU. An odd last row or column is dropped.
     """
+    # Gradients need the places of the maxima, which torch's kernel keeps.
     if x.device.type != "cpu" or (torch.is_grad_enabled() and x.requires_grad):
         return F.max_pool2d(x, 2)
     # Two passes over halves: rows first, then columns.
@@ -102,4 +104,4 @@ class FromFlatHWC(nn.Module):
             raise SpecError(
                 f"expected flat images [N, {math.prod(self.shape)}], got {list(x.shape)}"
             )
-        return x.view(-1, height, width, channels).permute(0, 3, 1, 2)
+        return x.view(-1, height, width, channels).permute(0, 3, 1, 2)  # a view

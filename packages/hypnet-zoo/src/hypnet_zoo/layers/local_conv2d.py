@@ -89,6 +89,7 @@ class LocalConv2d(nn.Module):
     @property
     def param_fans(self) -> dict[str, tuple[int, int]]:
         """Fan-in and fan-out by parameter: those of the filters of one pixel."""
+        # Other pixels have other filters, so fans do not grow with the image.
         fans = (self.fan_in, self.out_channels * math.prod(self.kernel_size))
         return {"weight": fans, "bias": fans}
 
@@ -104,6 +105,7 @@ class LocalConv2d(nn.Module):
         if min(self.padding) < 0:
             raise SpecError(f"padding must not be negative, got {list(self.padding)}")
         for n, p, k in zip(self.in_size, self.padding, self.kernel_size, strict=True):
+            # Padding counts on both sides.
             if k > n + 2 * p:
                 raise SpecError(
                     f"kernel_size {list(self.kernel_size)} is larger than the image"
@@ -135,7 +137,9 @@ class LocalConv2d(nn.Module):
         patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride).permute(
             2, 0, 1
         )
+        # [pixels, out, in · kernel], a view: weights are kept pixel by pixel.
         weight = self.weight.reshape(len(patches), self.out_channels, self.fan_in)
+        # The product is [pixels, N, out].
         y: Tensor = _PixelProduct.apply(patches, weight)
         if self.bias is not None:
             y = y + self.bias.reshape(len(patches), 1, -1)
@@ -168,6 +172,8 @@ class _PixelProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        # Each product is as large as the forward pass, so only those that are asked
+        # for.
         x, weight = ctx.saved_tensors
         of_x = torch.bmm(gradient, weight) if ctx.needs_input_grad[0] else None
         of_weight = torch.bmm(gradient.transpose(1, 2), x) if ctx.needs_input_grad[1] else None

@@ -166,6 +166,7 @@ def modulate(
     for layer, shape in chosen:
         attach(layer, modulation.layer_for(shape).to(like.device, like.dtype))
     if modulation.inputs:
+        # A child of an `nn.Sequential` would become one of its layers.
         if isinstance(network, nn.Sequential):
             raise SpecError(
                 "the inputs of an nn.Sequential cannot be modulated: put a ContextMod in front"
@@ -177,6 +178,7 @@ def modulate(
             else modulation.layer(input_context)
         )
         network.add_module(_CONTEXT, layer.to(like.device, like.dtype))
+        # Before the forward pass, because the module's own input is modulated.
         network.register_forward_pre_hook(_modulate_input)
 
 
@@ -211,6 +213,7 @@ def _calls(
     def note(layer: nn.Module, _args: Any, output: Tensor) -> None:
         calls.append((layer, tuple(output.shape[1:])))
 
+    # Containers are left out: only their leaves compute.
     kinds = (*LINEAR, *ACTIVATIONS)
     hooks = [
         layer.register_forward_hook(note) for layer in network.modules() if isinstance(layer, kinds)

@@ -38,4 +38,5 @@ class PaddedShortcut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[N, C, H, W]` to `[N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]`."""
+        # `F.pad` counts dimensions from the last one: width, height, feature maps.
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))

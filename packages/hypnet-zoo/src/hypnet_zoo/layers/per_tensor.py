@@ -34,11 +34,13 @@ class PerTensor(nn.Module):
         self.numel = target.numel
         self.gain = nn.Parameter(torch.ones(len(target)))
         self.shift = nn.Parameter(torch.zeros(len(target)))
+        # Not in the `state_dict`: the target determines it.
         self.register_buffer("sizes", torch.tensor(target.sizes), persistent=False)
 
     def forward(self, flat: Tensor) -> Tensor:
         """Scale and shift `[B, numel]`."""
         gain, shift = (
+            # A known size spares the wait for a GPU to compute it.
             one.repeat_interleave(self.sizes, dim=0, output_size=self.numel)
             for one in (self.gain, self.shift)
         )
@@ -59,6 +61,7 @@ class PerTensor(nn.Module):
         # Inputs have a mean of their own, small but not zero; it matters where a mean
         # is wanted.
         found = torch.where(means == 0, 0.0, found)
+        # The variance of the sample; rounding may leave it just below zero.
         self.gain.copy_((variances / (squares - found.square()).clamp_min(1e-30)).sqrt())
         self.shift.copy_(means - self.gain * found)
 
@@ -77,4 +80,5 @@ class PerTensor(nn.Module):
     def _mean_per_tensor(self, sample: Tensor) -> Tensor:
         """The mean over each tensor, 0 for one without scalars: `[T]`."""
         parts = sample.mean(dim=0).split(self.sizes.tolist())
+        # The mean of an empty tensor would be NaN.
         return torch.stack([part.mean() if len(part) else part.sum() for part in parts])

@@ -108,7 +108,7 @@ class Recurrent(nn.Module):
             raise SpecError(
                 f"recurrent_init: there is no {init!r}{did_you_mean(init, get_args(RecurrentInit))}"
             )
-        if init == "uniform":
+        if init == "uniform":  # as torch's constructor drew
             return
         # Torch stacks the matrices of all gates; each is orthogonal by itself.
         units = self.rnn.hidden_size
@@ -131,6 +131,7 @@ class Recurrent(nn.Module):
         """
         steps = x.shape[1]
         free = steps if self.bptt_depth is None else min(self.bptt_depth, steps)
+        # The common case: gradients flow through all time steps.
         if free == steps:
             return self._with_output(*self._run(x, None, 0, steps, want_internal=want_internal)[:2])
         # Time steps before the last `free` ones only provide a state.
@@ -142,6 +143,7 @@ class Recurrent(nn.Module):
         late, late_internal, _ = self._run(
             x[:, steps - free :], state, steps - free, steps, want_internal=want_internal
         )
+        # The output step has no recurrence, so it runs on each part by itself.
         late, _ = self._with_output(late, None, start=steps - free, steps=steps)
         both = None
         if early_internal is not None and late_internal is not None:
@@ -180,6 +182,7 @@ class Recurrent(nn.Module):
         return self._stepped(x, state, context=self.context, start=start)
 
     def _run_fused(self, x: Tensor, state: State | None) -> tuple[Tensor, Tensor | None, State]:
+        # The kernel has a dimension for layers, of which there is one.
         initial = None
         if state is not None:
             last_h, last_c = state
@@ -198,6 +201,7 @@ class Recurrent(nn.Module):
         # Torch keeps two biases that only ever occur as their sum.
         if self.rnn.bias:
             bias = self._tensor("bias_ih_l0") + self._tensor("bias_hh_l0")
+        # An LSTM's cell state `None` stands for zeros and spares a product.
         h, c = state if state is not None else (x.new_zeros(len(x), self.rnn.hidden_size), None)
         if (
             context is None
@@ -207,8 +211,10 @@ class Recurrent(nn.Module):
         ):
             stacked: Tensor = TanhScan.apply(F.linear(x, weight, bias), recurrent, h)
             return stacked, stacked, (stacked[:, -1], None)
+        # [N, units] per time step, all from one product
         inputs = F.linear(x, weight, bias).unbind(1)
         recurrent_t = recurrent.t()
+        # Modulation is looked up once instead of at each step.
         modulations = _rows(context, start, len(inputs))
         outputs, internals = [], []
         for frame, (factor, shift) in zip(inputs, modulations, strict=True):
@@ -254,6 +260,7 @@ class Recurrent(nn.Module):
         if self.context is None:
             return Sequence(self.activation(z), internal)
         modulated = self._modulate_output(z, start)
+        # Only the part that holds the last time step is modulated, and only there.
         if self.context_at == "last_step":
             ends = start + count == (count if steps is None else steps)
             plain = self.activation(z)
@@ -262,6 +269,7 @@ class Recurrent(nn.Module):
 
     def _modulate_output(self, z: Tensor, start: int) -> Tensor:
         rows = _rows(self.context, start, z.shape[1])
+        # All steps have a factor, or none.
         factor, shift = (
             None if part[0] is None else torch.stack(part) for part in zip(*rows, strict=True)
         )

@@ -23,6 +23,7 @@ def with_spectral_norms(module: nn.Module) -> None:
         Miyato et al., Spectral Normalization for Generative Adversarial Networks, ICLR
         2018, arXiv:1802.05957.
     """
+    # A list, because registering adds modules during the iteration.
     for layer in list(module.modules()):
         if not isinstance(layer, LINEAR) or is_parametrized(layer, "weight"):
             continue

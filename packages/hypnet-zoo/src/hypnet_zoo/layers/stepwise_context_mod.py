@@ -15,6 +15,7 @@ class StepwiseContextMod(ContextMod):
     """
 
     def _check_activations(self, x: Tensor) -> None:
+        # Time is not compared: sequences may be shorter.
         if x.ndim < 2 or self.shape[1] not in {1, x.shape[-1]}:
             raise SpecError(
                 f"context modulation of shape {list(self.shape)} does not fit activations"

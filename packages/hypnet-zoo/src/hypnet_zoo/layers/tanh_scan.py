@@ -21,6 +21,7 @@ class TanhScan(torch.autograd.Function):
         transposed = weight.t()
         states = []
         for z_t in z.unbind(1):
+            # In place is safe: the sum is new, and only the state is kept.
             h = torch.addmm(z_t, h, transposed).tanh_()
             states.append(h)
         return torch.stack(states, 1)
@@ -28,6 +29,7 @@ class TanhScan(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
         """Keep what the backward pass needs."""
+        # `z` is not kept: the slope of tanh follows from the states.
         ctx.save_for_backward(*inputs[1:], output)
 
     @staticmethod
@@ -40,9 +42,11 @@ class TanhScan(torch.autograd.Function):
         delta = of_outputs[-1] * slopes[-1]
         deltas = [delta]
         for t in range(len(slopes) - 2, -1, -1):
+            # `delta` reaches the step before through `weight`.
             delta = torch.addmm(of_outputs[t], delta, weight) * slopes[t]
             deltas.append(delta)
         stacked = torch.stack(deltas[::-1], 1)
+        # The state that entered each step: [N, T, units].
         before = torch.cat([start.unsqueeze(1), states[:, :-1]], 1)
         # One product over all samples and time steps: torch's own backward pass has one
         # small product per step.

@@ -56,6 +56,7 @@ def cross_entropy(
         targets = targets.argmax(1)
     if targets.ndim == 1 and targets.is_floating_point():
         raise SpecError(f"labels must be whole numbers, got {targets.dtype}")
+    # Torch accepts labels as int64 only.
     targets = targets.long() if targets.ndim == 1 else targets.to(logits.dtype)
     return F.cross_entropy(logits, targets, reduction=reduction)
 
@@ -113,6 +114,7 @@ def distillation(
         )
     log_probabilities = F.log_softmax(logits / temperature, dim=-1)
     if mapping is not None:
+        # Other classes have no target probability and add nothing.
         log_probabilities = log_probabilities[..., list(mapping)]
     targets = F.softmax(target_logits / temperature, dim=-1)
     # The gradients of soft targets shrink with the square of the temperature.

@@ -73,6 +73,7 @@ class BiRNN(nn.Module):
         hidden = (
             None
             if context_mod is None
+            # Inputs of a later layer are outputs of the one before, modulated already.
             else context_mod.model_copy(update={"inputs": False, "output": True})
         )
         self.forwards, self.backwards = nn.ModuleList(), nn.ModuleList()
@@ -85,9 +86,11 @@ class BiRNN(nn.Module):
             )
             for direction in (self.forwards, self.backwards):
                 chosen["context_mod"] = modulation
+                # `fc_out=False`: the outputs of a layer are those of its recurrent
+                # units.
                 network = SimpleRNN(shape, units[-1], recurrent=units, fc_out=False, **chosen)
                 direction.append(network)
-            shape = (2 * units[-1],)
+            shape = (2 * units[-1],)  # both directions
         if head is None and shape[0] != out_features:
             raise SpecError(
                 f"head: without an MLP there are {shape[0]} outputs (twice the last units), not"
@@ -132,8 +135,10 @@ class BiRNN(nn.Module):
         ):
             shaped = h.unflatten(2, self.in_shape) if not number else h
             ahead = forwards(shaped)
+            # Flat frames for the permutation, and back to their own shape.
             back = _take(backwards(_take(shaped.flatten(2), order).view_as(shaped)), order)
             h = torch.cat([ahead, back], 2)
+        # The MLP sees every time step as a sample.
         outputs: Tensor = self.head(h.flatten(0, 1))
         return cast("Tensor", outputs.unflatten(0, h.shape[:2]))
 
@@ -163,6 +168,7 @@ def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
     if bool((lengths < 1).any()) or bool((lengths > steps).any()):
         raise SpecError(f"lengths must lie between 1 and {steps}, got {lengths.tolist()}")
     mirrored = lengths.unsqueeze(1) - 1 - places
+    # Padding has mirrored places below zero and stays where it is.
     return torch.where(mirrored >= 0, mirrored, places)
 
 

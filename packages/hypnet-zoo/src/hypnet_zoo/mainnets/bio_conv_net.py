@@ -51,6 +51,7 @@ class BioConvNet(nn.Module):
         chosen = with_defaults(ContextOption, options)
         self.in_shape = image_shape(in_shape, out_features)
         channels, height, width = self.in_shape
+        # With 13 pixels the second layer has an output of one pixel, the least.
         if min(height, width) < 13:
             raise SpecError(
                 f"in_shape: BioConvNet needs images of at least 13x13 pixels, got {height}x{width}"

@@ -83,7 +83,8 @@ class ChunkedMLP(nn.Module):
         if self.in_features < 1:
             raise SpecError(f"in_shape must be positive, got {list(in_shape)}")
         self.chunk_size = chunk_size
-        self.chunks = -(-self.in_features // chunk_size)
+        self.chunks = -(-self.in_features // chunk_size)  # rounded up
+        # A module for embeddings, so that they count and start as such.
         self.embeddings = nn.Embedding(self.chunks, embedding_size)
         self.reduce = MLP(
             (chunk_size + embedding_size,),
@@ -106,8 +107,9 @@ class ChunkedMLP(nn.Module):
                 f"the network expects samples of shape {list(self.in_shape)}, got inputs"
                 f" {list(x.shape)}"
             )
+        # Zeros fill the last chunk.
         flat = F.pad(x.flatten(1), (0, self.chunks * self.chunk_size - self.in_features))
-        chunks = flat.unflatten(1, (self.chunks, self.chunk_size))
+        chunks = flat.unflatten(1, (self.chunks, self.chunk_size))  # [N, K, n]
         # The embedding of each chunk is the same for all samples.
         places = self.embeddings.weight.expand(len(x), -1, -1)
         reduced = self.reduce(torch.cat([chunks, places], 2).flatten(0, 1))

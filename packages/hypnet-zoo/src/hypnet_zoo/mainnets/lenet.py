@@ -87,6 +87,7 @@ class LeNet(nn.Module):
             raise SpecError(f"dropout must lie in [0, 1), got {dropout}")
         self.in_shape = image_shape(in_shape, out_features)
         channels, height, width = self.in_shape
+        # With 16 pixels one is left after both poolings, the least.
         if min(height, width) < 16:
             raise SpecError(
                 f"in_shape: LeNet needs images of at least 16x16 pixels, got {height}x{width}"
@@ -100,6 +101,7 @@ class LeNet(nn.Module):
         self.fc1 = nn.Linear(second * pixels, hidden)
         self.relu3 = nn.ReLU()
         self.out = nn.Linear(hidden, out_features)
+        # One module serves all places: it has no parameters.
         self.dropout = nn.Dropout(dropout)
         self._plain = not chosen["spectral_norm"]
         if chosen["spectral_norm"]:
@@ -132,6 +134,7 @@ class LeNet(nn.Module):
         check_images(x[0] if paired else x, self.in_shape)
         # The backward pass of grouped convolutions is slow, so the limit is lower.
         learns = torch.is_grad_enabled() and weights["conv1.weight"].requires_grad
+        # Images per set: the input is [..., N, C, H, W] in both forms.
         few = x.shape[-4] <= (_FEW_IMAGES_TO_LEARN_FROM if learns else _FEW_IMAGES)
         h = (
             self._grouped(x, weights, paired=paired)
@@ -146,8 +149,9 @@ class LeNet(nn.Module):
         h = x.transpose(0, 1) if paired else x
         for conv, relu in (("conv1", self.relu1), ("conv2", self.relu2)):
             h = self.dropout(batched_conv2d(h, weights[f"{conv}.weight"], weights[f"{conv}.bias"]))
+            # Pooling and rectifier need no sets: all of them count as channels.
             h = relu(halved(h.flatten(1, 2))).unflatten(1, h.shape[1:3])
-        return h.flatten(2).transpose(0, 1)
+        return h.flatten(2).transpose(0, 1)  # [B, N, features]
 
     def _one_by_one(self, x: Tensor, weights: Mapping[str, Tensor], *, paired: bool) -> Tensor:
         """The same by one convolution per set: faster for more than a few images."""

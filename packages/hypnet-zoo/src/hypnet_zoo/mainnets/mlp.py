@@ -130,6 +130,7 @@ class MLP(nn.Module):
                     h, weights[f"hidden.{name}.weight"], weights.get(f"hidden.{name}.bias")
                 )
             else:
+                # Each set draws its own dropout, so the input is expanded beforehand.
                 h = layer(h if h.ndim == 3 else h.expand(len(weights["out.weight"]), -1, -1))
         return self.out_activation(
             batched_linear(h, weights["out.weight"], weights.get("out.bias"))

@@ -71,6 +71,7 @@ def made(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> nn.Module
         SpecError: The arguments are wrong, or the result is not a module.
     """
     try:
+        # Torch's constructors raise `RuntimeError` too, for impossible sizes.
         network = factory(**arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise SpecError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Unpack
 
@@ -11,10 +12,9 @@ from hypnet_core.errors import SpecError
 from hypnet_core.plugins import with_defaults
 from hypnet_zoo.layers.batch_norm import Statistics
 from hypnet_zoo.layers.images import check_images, image_shape
-from hypnet_zoo.layers.modulation import modulate
 from hypnet_zoo.layers.norms import PaddedShortcut, norm_of
-from hypnet_zoo.layers.spectral_norms import with_spectral_norms
 from hypnet_zoo.mainnets._options import CifarResidualOptions
+from hypnet_zoo.mainnets._residual import finish, group_of_blocks
 
 
 class ResNet(nn.Module):
@@ -64,30 +64,18 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(self.in_shape[0], first, 3, padding=1, bias=chosen["conv_bias"])
         self.norm1 = norm_of(first, chosen["statistics"])
         self.relu = nn.ReLU()
+        make_block = functools.partial(
+            ResidualBlock, bias=chosen["conv_bias"], statistics=chosen["statistics"]
+        )
         self.groups = nn.Sequential()
         channels = first
         for group, width in enumerate(widths):
-            blocks = nn.Sequential()
-            for block in range(n):
-                stride = 2 if group and not block else 1
-                blocks.append(
-                    ResidualBlock(
-                        channels,
-                        width,
-                        stride=stride,
-                        bias=chosen["conv_bias"],
-                        statistics=chosen["statistics"],
-                    )
-                )
-                channels = width
-            self.groups.append(blocks)
+            self.groups.append(
+                group_of_blocks(make_block, channels, width, count=n, halved=group > 0)
+            )
+            channels = width
         self.out = nn.Linear(channels, out_features, bias=chosen["out_bias"])
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        if chosen["spectral_norm"]:
-            with_spectral_norms(self)
-        modulate(self, self.in_shape, chosen["context_mod"])
+        finish(self, self.in_shape, chosen)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images `[N, C, H, W]` to outputs `[N, out_features]`."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Unpack, get_args
+from typing import ClassVar, Literal, TypedDict, Unpack, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,10 +13,9 @@ from hypnet_core.errors import SpecError, did_you_mean, listed
 from hypnet_core.plugins import with_defaults
 from hypnet_zoo.layers.batch_norm import Statistics
 from hypnet_zoo.layers.images import check_images, image_shape
-from hypnet_zoo.layers.modulation import modulate
 from hypnet_zoo.layers.norms import PaddedShortcut, norm_of
-from hypnet_zoo.layers.spectral_norms import with_spectral_norms
 from hypnet_zoo.mainnets._options import ResidualOptions
+from hypnet_zoo.mainnets._residual import finish, group_of_blocks
 
 Variant = Literal[18, 34, 50, 101, 152]
 Shortcut = Literal["projection", "padding"]
@@ -109,30 +109,23 @@ class ResNetImageNet(nn.Module):
         self.bn1 = norm_of(stem, chosen["statistics"])
         self.relu = nn.ReLU()
         kind = Bottleneck if bottleneck else BasicBlock
+        make_block = functools.partial(
+            kind, shortcut=shortcut, bias=chosen["conv_bias"], statistics=chosen["statistics"]
+        )
         channels = stem
         for group, (count, width) in enumerate(zip(blocks, feature_maps[1:], strict=True)):
-            layer = nn.Sequential()
-            for block in range(count):
-                stride = 2 if group and not block else 1
-                layer.append(
-                    kind(
-                        channels,
-                        width,
-                        stride=stride,
-                        shortcut=shortcut,
-                        bias=chosen["conv_bias"],
-                        statistics=chosen["statistics"],
-                    )
-                )
-                channels = width * kind.expansion
+            layer = group_of_blocks(
+                make_block,
+                channels,
+                width,
+                count=count,
+                halved=group > 0,
+                expansion=kind.expansion,
+            )
+            channels = width * kind.expansion
             self.add_module(f"layer{group + 1}", layer)  # the names that torchvision gives them
         self.fc = nn.Linear(channels, out_features, bias=chosen["out_bias"])
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if chosen["spectral_norm"]:
-            with_spectral_norms(self)
-        modulate(self, self.in_shape, chosen["context_mod"])
+        finish(self, self.in_shape, chosen)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images `[N, C, H, W]` to outputs `[N, out_features]`."""
@@ -146,29 +139,31 @@ class ResNetImageNet(nn.Module):
         return y
 
 
+class _BlockOptions(TypedDict):
+    """Options of all blocks of a network."""
+
+    shortcut: Shortcut
+    bias: bool
+    statistics: Statistics | None
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut."""
 
     expansion: ClassVar[int] = 1
 
     def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        *,
-        stride: int,
-        shortcut: Shortcut,
-        bias: bool,
-        statistics: Statistics | None,
+        self, in_channels: int, width: int, *, stride: int, **options: Unpack[_BlockOptions]
     ) -> None:
         super().__init__()
+        bias, statistics = options["bias"], options["statistics"]
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=bias)
         self.bn1 = norm_of(width, statistics)
         self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=bias)
         self.bn2 = norm_of(width, statistics)
         self.relu2 = nn.ReLU()
-        self.downsample = _shortcut(in_channels, width, stride, shortcut, statistics)
+        self.downsample = _shortcut(in_channels, width, stride, options["shortcut"], statistics)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[N, in_channels, H, W]` to `[N, width, H / stride, W / stride]`."""
@@ -184,16 +179,10 @@ class Bottleneck(nn.Module):
     expansion: ClassVar[int] = 4
 
     def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        *,
-        stride: int,
-        shortcut: Shortcut,
-        bias: bool,
-        statistics: Statistics | None,
+        self, in_channels: int, width: int, *, stride: int, **options: Unpack[_BlockOptions]
     ) -> None:
         super().__init__()
+        bias, statistics = options["bias"], options["statistics"]
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=bias)
         self.bn1 = norm_of(width, statistics)
         self.relu1 = nn.ReLU()
@@ -204,7 +193,7 @@ class Bottleneck(nn.Module):
         self.bn3 = norm_of(width * self.expansion, statistics)
         self.relu3 = nn.ReLU()
         self.downsample = _shortcut(
-            in_channels, width * self.expansion, stride, shortcut, statistics
+            in_channels, width * self.expansion, stride, options["shortcut"], statistics
         )
 
     def forward(self, x: Tensor) -> Tensor:

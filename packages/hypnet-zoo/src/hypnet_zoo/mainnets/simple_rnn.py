@@ -111,6 +111,7 @@ class SimpleRNN(nn.Module):
             return
         # Recurrent layers modulate inside; the layers around them like any others.
         for layer in (*self.before, *self.after):
+            # An activation has the width of the linear layer before it.
             if isinstance(layer, nn.Linear):
                 width = layer.out_features
             if isinstance(layer, nn.Linear) == (modulation.position == "before"):
@@ -145,6 +146,7 @@ class SimpleRNN(nn.Module):
         internal: list[Tensor | None] = []
         for layer in self.before:
             h = layer(h)
+            # Only activations count as outputs of a hidden layer.
             if not isinstance(layer, nn.Linear):
                 outputs.append(h)
                 internal.append(None)

@@ -62,6 +62,7 @@ class ZenkeNet(nn.Module):
             )
         self.in_shape = image_shape(in_shape, out_features)
         channels, height, width = self.in_shape
+        # With 10 pixels one is left after both poolings, the least.
         if min(height, width) < 10:
             raise SpecError(
                 f"in_shape: ZenkeNet needs images of at least 10x10 pixels, got {height}x{width}"
@@ -77,6 +78,7 @@ class ZenkeNet(nn.Module):
         self.fc1 = nn.Linear(64 * _after_convolutions(height) * _after_convolutions(width), 512)
         self.relu5 = nn.ReLU()
         self.out = nn.Linear(512, out_features)
+        # One module serves all places: it has no parameters.
         self.dropout = nn.Dropout(dropout)
         self.hidden_dropout = nn.Dropout(2 * dropout)
         if chosen["spectral_norm"]:

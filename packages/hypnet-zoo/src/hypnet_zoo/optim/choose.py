@@ -19,7 +19,9 @@ _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adadelta": torch.optim.Adadelta,
     "adagrad": torch.optim.Adagrad,
 }
+# They choose among implementations of the same optimiser.
 _IMPLEMENTATIONS = {"foreach", "fused", "capturable"}
+# Given otherwise, or without use here: nothing differentiates through a step.
 _NOT_OFFERED = {"params", "lr", "differentiable"}
 
 
@@ -47,6 +49,7 @@ def make_optimizer(
     for option in options:
         if option not in known:
             raise ConfigError(f"{name} has no option {option!r}{did_you_mean(option, known)}")
+    # The caller's choice of an implementation has priority.
     fused = {"fused": True} if "fused" in known and not _IMPLEMENTATIONS & options.keys() else {}
     try:
         return kind([*parameters], **{"lr": lr, **fused, **options})

@@ -38,8 +38,10 @@ def lookahead(
     # Moments change in the step, and `load_state_dict` would otherwise share them.
     state = copy.deepcopy(optimizer.state_dict())
     optimizer.step()
+    # Tensors compare by their entries, hence the ids.
     start = dict(zip(map(id, tensors), before, strict=True))
     delta = {name: p.detach() - start[id(p)] for name, p in parameters.items() if id(p) in start}
+    # In place: modules and optimiser hold these very tensors.
     for tensor, value in zip(tensors, before, strict=True):
         tensor.copy_(value)
     optimizer.load_state_dict(state)

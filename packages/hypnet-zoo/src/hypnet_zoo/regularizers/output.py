@@ -75,10 +75,12 @@ class OutputRegularizer:
         if block_size is not None and block_size < 1:
             raise SpecError(f"block_size must be positive, got {block_size}")
         self.max_conditions = max_conditions
+        # Without any limit all conditions go in one call.
         self.block_size = block_size or hypernet.conditions_per_call or max(len(self.conditions), 1)
         self._place = {condition: i for i, condition in enumerate(self.conditions)}
         self._importance = self._importances(importance, output_units)
         self._scale = self._scales(scale)
+        # Buffers too: norms must not use statistics of later tasks.
         state = (*hypernet.named_parameters(), *hypernet.named_buffers())
         self._start = (
             {name: tensor.detach().clone() for name, tensor in state} if recompute else None
@@ -98,6 +100,7 @@ class OutputRegularizer:
         """
         blocks = self.blocks(generator=generator)
         if not blocks:
+            # Nothing to protect: a zero on the right device, without history.
             return next(self.hypernet.parameters()).new_zeros(())
         total = sum(len(block) for block in blocks)
         return torch.stack(
@@ -162,6 +165,7 @@ class OutputRegularizer:
             raise SpecError(
                 f"delta names parameters that the hypernetwork does not have: {', '.join(unknown)}"
             )
+        # Parameters without a change stay those of the module.
         moved = {name: parameters[name] + change for name, change in delta.items()}
         ahead: Weights = functional_call(self.hypernet, moved, (conditions,))
         return ahead.flat
@@ -174,6 +178,7 @@ class OutputRegularizer:
         try:
             fixed: Weights = functional_call(self.hypernet, self._start or {}, (conditions,))
             return fixed.flat
+        # The caller may be in the middle of a training step.
         finally:
             self.hypernet.train(was_training)
 

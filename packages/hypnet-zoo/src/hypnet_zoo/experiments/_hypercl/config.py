@@ -72,6 +72,7 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    # Torch is loaded only where there are options to check.
     def _optimizer_takes_its_options(self) -> TrainConfig:
         if self.optimizer_options:
             import torch
@@ -80,6 +81,8 @@ class TrainConfig(Section):
 
             try:
                 make_optimizer(
+                    # Optimisers check their options when they are built, even for one
+                    # number.
                     [torch.nn.Parameter(torch.zeros(1))],
                     self.optimizer,
                     self.lr,

@@ -23,6 +23,7 @@ class Metrics:
     def __init__(self, run: Run, *, tensorboard: bool, step: int = 0) -> None:
         self.run = run
         self._writer = None
+        # Loaded only if wanted, since it takes a while.
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 

@@ -34,6 +34,7 @@ def summarize(
     classification = tasks[0].spec.kind == "classification"
     during = [row[-1] for row in scores]
     final = list(scores[-1])
+    # Positive means worse: lower accuracy, or a larger error.
     worse = [(d - f) if classification else (f - d) for d, f in zip(during, final, strict=True)]
     metric = "accuracy" if classification else "mse"
     return {
@@ -80,6 +81,7 @@ def save_scores_plot(path: Path, scores: Scores, tasks: Sequence[TaskLike]) -> N
 
     count = len(scores)
     classification = tasks[0].spec.kind == "classification"
+    # Tasks that were not learned yet stay blank.
     grid = [[*row, *[float("nan")] * (count - len(row))] for row in scores]
     figure = Figure(figsize=(1.8 + 0.55 * count, 1.4 + 0.45 * count), layout="constrained")
     axes = figure.add_subplot()

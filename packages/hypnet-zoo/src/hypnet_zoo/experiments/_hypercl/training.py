@@ -59,6 +59,7 @@ class TaskTrainer:
         self.train = train
         self.beta = continual.beta
         self.generator = generator
+        # A frozen embedding reaches neither the optimiser nor the clipping.
         for other in range(hypernet.conditions.count):
             learns = other == condition or (
                 other < condition and continual.train_previous_embeddings
@@ -72,6 +73,7 @@ class TaskTrainer:
             self.parameters, train.optimizer, train.lr, train.optimizer_options
         )
         self.lookahead = continual.lookahead
+        # The first task has nothing to protect.
         self.regularizer = (
             OutputRegularizer(
                 hypernet,
@@ -122,6 +124,7 @@ class TaskTrainer:
         (loss + self.beta * penalty).backward()
         penalty = penalty.detach()
         for block in others:
+            # Block by block, so that the graph of only one is in memory.
             part = regularizer.penalty(self.hypernet(block).flat, block, total=total)
             (self.beta * part).backward()
             penalty += part.detach()
@@ -167,6 +170,7 @@ class TaskTrainer:
 def task_loss(outputs: Tensor, targets: Tensor, spec: TaskSpec) -> Tensor:
     """Cross-entropy with labels or probabilities, or the mean squared error."""
     if spec.kind == "classification":
+        # Tasks of fewer classes use the first outputs.
         return F.cross_entropy(outputs[:, : spec.classes], targets)
     return F.mse_loss(outputs.reshape(targets.shape), targets)
 
@@ -216,7 +220,9 @@ def evaluate(
     """Accuracy in percent, or the mean squared error, of one condition on a split."""
     net.eval()
     hypernet.eval()
+    # One generation serves all batches.
     weights = hypernet(condition)
+    # The sum stays on the device: one transfer at the end.
     score = torch.zeros((), dtype=torch.float64, device=device)
     for batch in split.batches(batch_size, device=device):
         outputs = net(batch.x, weights=weights)

@@ -48,11 +48,14 @@ class Assembly:
                 "a function assembles the chunks: the assembly of the chunking must be empty"
             )
         chunking.check_groups()
+        # A function cannot be read like a document, so a trial run shows its effect.
         self.parts = self._trace(function)
         chunking.warn_of_unused(self.parts)
 
     def __call__(self, outputs: Sequence[Tensor]) -> Tensor:
         """Map one tensor `[B, chunks, scalars]` per group to weights `[B, numel]`."""
+        # One view `[B, scalars]` for each (group, tensor) and chunk. One `unbind` per
+        # tensor keeps the graph small; indexing would add a node for every chunk.
         written = {
             (number, tensor): rows.unbind(1)
             for number, (group, output) in enumerate(
@@ -61,6 +64,7 @@ class Assembly:
             for tensor, rows in enumerate(output.split(group.sizes, dim=2))
         }
         if self.function is None:
+            # All rows in one concatenation, whichever tensors they belong to.
             return torch.cat(
                 [
                     part
@@ -72,6 +76,7 @@ class Assembly:
             )
         chunks = [
             [
+                # `unflatten` refuses an empty shape, so a scalar passes through (1,).
                 written[number, tensor][chunk].unflatten(1, shape or (1,)).view(-1, *shape)
                 for tensor, shape in enumerate(group.shapes)
             ]
@@ -92,6 +97,7 @@ class Assembly:
             rows.unflatten(1, self.chunking.shape_of(piece))
             for rows, piece in zip(flat, layout.pieces, strict=True)
         ]
+        # The batch comes first, so dimensions of the tensor are one further.
         return [torch.cat(pieces, dim=1 + layout.dim).flatten(1)]
 
     def _named(self, result: Sequence[Tensor] | Mapping[str, Tensor]) -> Weights:
@@ -130,6 +136,7 @@ class Assembly:
         weights = self._named(function(list(chunks.values())))
         parts: dict[Piece, list[ParamSpec]] = {}
         for param in self.target.params:
+            # The numbers that are left tell which pieces reached this tensor.
             for number in weights[param.name].unique().tolist():
                 if number not in range(len(pieces)):
                     raise SpecError(

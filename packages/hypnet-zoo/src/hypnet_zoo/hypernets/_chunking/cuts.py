@@ -25,6 +25,7 @@ class Cuts:
         """Add a group for layers of the same shapes, one chunk each."""
         if layers:
             first = layers[0][0].shape
+            # A scalar counts as one row.
             self.add(layers, first[0] if first else 1, dim=0)
 
     def add(self, layers: Sequence[Layer], size: int, *, dim: int) -> None:
@@ -50,6 +51,8 @@ class Cuts:
             weight = layer[0].shape
             pieces = weight[dim] // size if weight else 1
             for tensor, param in enumerate(layer):
+                # A vector has no dimension 1: the copy in the layer's first chunk is
+                # used.
                 parts = pieces if dim < max(1, len(param.shape)) else 1
                 self._assembly[param.name] = Layout(
                     pieces=tuple(Piece(group, chunk + part, tensor) for part in range(parts)),
@@ -106,9 +109,11 @@ class ResidualLayers:
             for name in self._layers
             if self._weight(name) and re.fullmatch(r"(groups\.\d+\.\d+\.)?conv[12]", name)
         ]
+        # The residual networks of this package have three groups of blocks.
         stages = [
             [name for name in names if name.startswith(f"groups.{stage}.")] for stage in range(3)
         ]
+        # Even one block per group has two convolutions.
         if names[:1] != ["conv1"] or not all(len(stage) > 1 for stage in stages):
             raise SpecError(
                 "these are not the weights of a residual network: expected the weights of conv1"

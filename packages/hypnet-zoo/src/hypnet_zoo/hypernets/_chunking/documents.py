@@ -114,6 +114,7 @@ class Chunking(Spec):
         """
         known = piece.group < len(self.groups)
         group = self.groups[piece.group] if known else None
+        # In this order: an unknown group is reported before its chunks.
         limits = (
             ("groups", piece.group, len(self.groups)),
             ("chunks", piece.chunk, group.count if group else 0),
@@ -162,6 +163,7 @@ class Chunking(Spec):
             )
         for name, layout in self.assembly.items():
             self._check_tensor(target[name], layout)
+        # Last, so that no warning stands beside an error.
         self.warn_of_unused(piece for layout in self.assembly.values() for piece in layout.pieces)
 
     def _check_tensor(self, param: ParamSpec, layout: Layout) -> None:
@@ -180,9 +182,11 @@ class Chunking(Spec):
                     f"{param}: the piece {piece} of shape {list(shape)} does not fit along"
                     f" dimension {layout.dim}, its other dimensions must agree"
                 )
+            # A scalar counts as one row.
             filled += shape[layout.dim] if shape else 1
         wanted = param.shape[layout.dim] if param.shape else 1
         if filled != wanted:
+            # In weights: rows too many or missing, times the weights of a row.
             excess = excess_of((filled - wanted) * param.numel // max(wanted, 1))
             raise SpecError(
                 f"{param}: its pieces fill {filled} of {wanted} along dimension {layout.dim}:"

@@ -26,6 +26,7 @@ def moments_of_chunks(assembly: Assembly, group: int, wanted: Mapping[str, Momen
     document, parts = assembly.chunking.groups[group], assembly.parts
 
     def moments(piece: Piece) -> Moments | None:
+        # `None`, so that an unused tensor does not enter the averages.
         if piece not in parts:
             return None
         return mean_moments(wanted[param.name] for param in parts[piece])
@@ -50,6 +51,7 @@ def variances_of_chunks(
     """
     variances = [
         sum(
+            # A tuple is true even where both of its numbers are zero.
             size * (own or mean).variance
             for size, own, mean in zip(sizes, chunk, average, strict=True)
         )

@@ -5,21 +5,48 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, TypedDict, Unpack, get_args, get_type_hints
+
+from pydantic import Field
 
 from hypnet_core.errors import ImportStringError, SpecError, did_you_mean
 from hypnet_core.import_strings import import_callable
+from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ParamSpec, TargetSpec
 from hypnet_zoo.hypernets._chunking.cuts import Cuts, ResidualLayers
 from hypnet_zoo.hypernets._chunking.documents import Chunking
+
+
+class WriterOptions(TypedDict, total=False):
+    """Options of the networks that write the chunks."""
+
+    hidden: Annotated[
+        tuple[int, ...],
+        Field(
+            default=(100, 100),
+            description="Hidden layers of every network; empty for soft sharing by templates.",
+        ),
+    ]
+    bias: Annotated[bool, Field(default=True, description="Whether their layers have biases.")]
+
+
+class GroupOptions(WriterOptions, total=False):
+    """Options of the groups of chunks of a residual network."""
+
+    embedding_size: Annotated[
+        int | tuple[int, ...],
+        Field(
+            default=8,
+            description="Length of the chunk embeddings; one for all groups, or one each.",
+        ),
+    ]
 
 
 def by_shape(
     target: TargetSpec,
     *,
     embedding_size: int = 8,
-    hidden: tuple[int, ...] = (100, 100),
-    bias: bool = True,
+    **options: Unpack[WriterOptions],
 ) -> Chunking:
     """One group for all tensors of the same shape and kind, one chunk per tensor.
 
@@ -28,8 +55,7 @@ def by_shape(
     Args:
         target: The target.
         embedding_size: Length of all chunk embeddings.
-        hidden: Hidden layers of every network; empty for soft sharing by templates.
-        bias: Whether their layers have biases.
+        **options: See `WriterOptions`.
 
     Example:
         >>> chunking = by_shape(TargetSpec.from_shapes([[6, 6], [6], [6, 6], [6]]))
@@ -45,16 +71,14 @@ def by_shape(
     cuts = Cuts()
     for params in alike.values():
         cuts.whole([[param] for param in params])
-    return cuts.chunking(embedding_size, hidden=hidden, bias=bias)
+    return cuts.chunking(embedding_size, **with_defaults(WriterOptions, options))
 
 
 def resnet(
     target: TargetSpec,
     *,
     gcd: bool = False,
-    embedding_size: int | tuple[int, ...] = 8,
-    hidden: tuple[int, ...] = (100, 100),
-    bias: bool = True,
+    **options: Unpack[GroupOptions],
 ) -> Chunking:
     """Chunks of a `resnet`: weight and bias of a layer, and the norm after it.
 
@@ -67,9 +91,7 @@ def resnet(
         gcd: Write the convolutions of the three parts in pieces: as many outputs as the
             greatest common divisor of all numbers of feature maps. One group for each
             number of inputs, six groups in all.
-        embedding_size: Length of the chunk embeddings; one for all groups, or one each.
-        hidden: Hidden layers of every network.
-        bias: Whether their layers have biases.
+        **options: See `GroupOptions`.
 
     Raises:
         SpecError: These are not the weights of a `resnet`, or the number of embedding
@@ -81,8 +103,11 @@ def resnet(
     cuts = Cuts()
     cuts.whole([net.first])
     if gcd:
+        # A piece must fit into every layer, hence a divisor of all widths.
         size = math.gcd(net.first[0].shape[0], *(stage[0][0].shape[0] for stage in net.stages))
         first, second, third = net.stages
+        # The first convolution of a part has as many inputs as the part before has
+        # outputs, so their pieces have the same shape.
         for layers in (first[:1], [*first[1:], *second[:1]], [*second[1:], *third[:1]], third[1:]):
             cuts.add(layers, size, dim=0)
     else:
@@ -90,16 +115,14 @@ def resnet(
             cuts.whole(stage[:1])
             cuts.whole(stage[1:])
     cuts.whole(net.output)
-    return cuts.chunking(embedding_size, hidden=hidden, bias=bias)
+    return cuts.chunking(**with_defaults(GroupOptions, options))
 
 
 def wide_resnet(
     target: TargetSpec,
     *,
     gcd: bool = False,
-    embedding_size: int | tuple[int, ...] = 8,
-    hidden: tuple[int, ...] = (100, 100),
-    bias: bool = True,
+    **options: Unpack[GroupOptions],
 ) -> Chunking:
     """Chunks of a `wide_resnet`: a convolution, and the norm after it.
 
@@ -115,9 +138,7 @@ def wide_resnet(
             layer.
         gcd: Let one group write each part, for any number of inputs of its first
             convolution.
-        embedding_size: Length of the chunk embeddings; one for all groups, or one each.
-        hidden: Hidden layers of every network.
-        bias: Whether their layers have biases.
+        **options: See `GroupOptions`.
 
     Raises:
         SpecError: These are not the weights of a `wide_resnet`, or the number of
@@ -133,6 +154,7 @@ def wide_resnet(
     cuts.whole([net.first])
     for stage in net.stages:
         outputs, inputs = stage[0][0].shape[:2]
+        # Here every convolution is a whole number of slices of the same shape.
         if gcd or max(inputs, outputs) in {min(inputs, outputs), 2 * min(inputs, outputs)}:
             cuts.add(stage, math.gcd(inputs, outputs), dim=1)
         else:
@@ -141,7 +163,7 @@ def wide_resnet(
     for shortcut in net.shortcuts:
         cuts.whole([shortcut])
     cuts.whole(net.output)
-    return cuts.chunking(embedding_size, hidden=hidden, bias=bias)
+    return cuts.chunking(**with_defaults(GroupOptions, options))
 
 
 def economical_ensemble(target: TargetSpec) -> Chunking:
@@ -164,6 +186,8 @@ def economical_ensemble(target: TargetSpec) -> Chunking:
         ensembles with hypernetworks. 2020, arXiv:2007.12927, table S1.
     """
     chunking = wide_resnet(target, embedding_size=8, hidden=(), bias=False)
+    # Stem; the first part's first convolution and its 7 others; two parts in slices, 1
+    # + 7 * 2 each; three shortcuts.
     counts = tuple(group.count for group in chunking.groups)
     if counts != (1, 1, 7, 15, 15, 1, 1, 1) or any(
         len(group.shapes) > 1 for group in chunking.groups
@@ -173,6 +197,7 @@ def economical_ensemble(target: TargetSpec) -> Chunking:
             " *conv* and *shortcut*): expected groups of 1, 1, 7, 15, 15, 1, 1 and 1 chunks of one"
             f" tensor, got {', '.join(map(str, counts))}"
         )
+    # Lengths of the embeddings in the paper, one for each of these groups.
     return wide_resnet(target, embedding_size=(10, 7, 14, 14, 14, 7, 7, 7), hidden=(), bias=False)
 
 
@@ -206,10 +231,13 @@ def chunking_of(
             f" module:function){did_you_mean(chunking, CHUNKINGS)}"
         )
     function = CHUNKINGS.get(chunking) or _imported(chunking)
+    signature = _signature_of(function)
     try:
-        inspect.signature(function).bind(target, **options)
+        # Bound before the call, so that a `TypeError` from inside the recipe is not
+        # mistaken for a wrong option.
+        signature.bind(target, **options)
     except TypeError as error:
-        known = list(inspect.signature(function).parameters)[1:]
+        known = list(signature.parameters)[1:]
         raise SpecError(
             f"chunking_options of {chunking}: {error}; it has: {', '.join(known) or 'none'}"
         ) from None
@@ -224,6 +252,21 @@ def chunking_of(
     if not isinstance(made, Chunking):
         raise SpecError(f"{chunking} must return a Chunking, returned a {type(made).__name__}")
     return made
+
+
+def _signature_of(function: Callable[..., Chunking]) -> inspect.Signature:
+    """The signature of a recipe, with its group of options unfolded."""
+    signature = inspect.signature(function)
+    *others, last = signature.parameters.values()
+    if last.kind is not last.VAR_KEYWORD:
+        return signature
+    try:
+        (group,) = get_args(get_type_hints(function).get(last.name))
+        names = get_type_hints(group)
+    except (NameError, TypeError, ValueError):
+        return signature  # any other `**options` takes all names
+    unfolded = [inspect.Parameter(name, last.KEYWORD_ONLY, default=None) for name in names]
+    return signature.replace(parameters=[*others, *unfolded])
 
 
 def _imported(path: str) -> Callable[..., Chunking]:

@@ -56,6 +56,7 @@ def refuse_inner_init(inner: HypernetChoice | None) -> None:
     Raises:
         SpecError: The option differs from its default.
     """
+    # A default that is spelt out is harmless.
     if inner is not None and inner.options.get("init") not in (None, Init()):
         raise SpecError(
             "inner.init has no effect, because the outer hypernetwork starts the inner one: set"

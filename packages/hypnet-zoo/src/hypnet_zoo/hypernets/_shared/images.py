@@ -19,6 +19,7 @@ def image_shape_of(target: TargetSpec, shape: Sequence[int] | None) -> tuple[int
         SpecError: It is not a shape, or too small for the target.
     """
     if shape is None:
+        # The square root rounded up, in whole numbers: floats would not be exact.
         side = math.isqrt(target.numel - 1) + 1
         return (1, side, side)
     if len(shape) not in {2, 3} or min(shape) < 1:
@@ -48,6 +49,7 @@ def channels_of(num_layers: int, filters: Sequence[int] | None) -> Sequence[int]
     """
     if num_layers < 2:
         raise SpecError(f"num_layers must be at least 2, got {num_layers}")
+    # As in the generator of a DCGAN, channels halve where the image doubles.
     if filters is None:
         return [128 * 2**i for i in reversed(range(num_layers - 1))]
     if len(filters) != num_layers - 1 or min(filters) < 1:

@@ -69,6 +69,7 @@ def common_conditions(
                 f"members[{i}] has {spec.count} conditions, {other} has {first.count}: they must"
                 " agree"
             )
+    # One input serves all members that take any, so its size must be common.
     inputs = sorted({spec.input_size for spec in specs if spec.input_size})
     if len(inputs) > 1:
         raise SpecError(
@@ -91,6 +92,7 @@ def chosen_parts(
             )
         spec = TargetSpec(params=found)
         chosen.append((spec, part.source))
+        # A tensor belongs to the first part that matches, so it is taken out here.
         left = TargetSpec(params=tuple(param for param in left.params if param.name not in spec))
     return chosen, left if left.params else None
 

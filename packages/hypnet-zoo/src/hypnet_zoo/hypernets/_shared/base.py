@@ -38,7 +38,7 @@ class InitializedHyperNetwork(HyperNetwork):
     ) -> None:
         super().__init__(target, conditions, conditional=conditional)
         self.init = init
-        self.starts: tuple[Moments, ...] = ()
+        self.starts: tuple[Moments, ...] = ()  # set by `initialize`
         """Moments of the tensors at the start; empty after a plain normal start."""
 
     @torch.no_grad()
@@ -68,6 +68,7 @@ class InitializedHyperNetwork(HyperNetwork):
         """Make room for one more condition; its embedding has `init.embedding_std`."""
         new = super().add_condition()
         std = self.init.embedding_std
+        # Replaces the draw of the base class.
         if std is not None and EMBEDDING in self.conditional_shapes:
             with torch.no_grad():
                 self.embedding(new).normal_(0.0, std)
@@ -90,6 +91,7 @@ class InitializedHyperNetwork(HyperNetwork):
             SpecError: There is no input.
         """
         size = sum(self.input_sizes.values())
+        # Without an input the output would be one constant, whatever the condition.
         if size == 0:
             raise SpecError(
                 "the hypernetwork has no input: give the conditions a size, or an input_size"
@@ -103,6 +105,7 @@ def check_batch(count: int, *, training: bool) -> None:
     Raises:
         ConditionError: Fewer than two rows.
     """
+    # The variance of one row is zero: nothing of the row would be left.
     if training and count < 2:
         raise ConditionError(
             "batch norm needs at least two conditions in one call while training: pass a batch,"

@@ -1,0 +1,1 @@
+"""Parts that several hypernetworks share: base class, inner networks, images."""
