@@ -1,4 +1,4 @@
-"""Checks of named tensors against a spec."""
+"""Checks of arguments: named tensors against a spec, and specs themselves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from hypnet_core.errors import WeightsError, did_you_mean, listed
-from hypnet_core.specs import TargetSpec
+from hypnet_core.errors import SpecError, WeightsError, did_you_mean, listed
+from hypnet_core.specs import ConditionSpec, TargetSpec
 
 
 def check_tensors(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> torch.Size:
@@ -70,3 +70,22 @@ def _names_message(spec: TargetSpec, missing: list[str], extra: list[str]) -> st
         hint = did_you_mean(extra[0], missing or spec.names)
         parts.append(f"not expected: {listed(extra)}{hint}")
     return "; ".join(parts)
+
+
+def check_arguments(target: object, conditions: object) -> None:
+    """Refuse anything but the specs that a hypernetwork is built from.
+
+    Raises:
+        SpecError: An argument has another type.
+    """
+    if not isinstance(target, TargetSpec):
+        found = getattr(target, "target", None)
+        hint = ": pass its `target`" if isinstance(found, TargetSpec) else ""
+        raise SpecError(f"the target must be a TargetSpec, got {_named(target)}{hint}")
+    if not isinstance(conditions, ConditionSpec):
+        hint = f": write ConditionSpec(count={conditions})" if type(conditions) is int else ""
+        raise SpecError(f"the conditions must be a ConditionSpec, got {_named(conditions)}{hint}")
+
+
+def _named(value: object) -> str:
+    return repr(value) if isinstance(value, (int, float, str)) else f"a {type(value).__name__}"

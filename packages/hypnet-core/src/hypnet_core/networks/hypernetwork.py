@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import ConditionError, SpecError, did_you_mean
+from hypnet_core.networks.checks import check_arguments
 from hypnet_core.networks.conditions import Condition, ConditionIds, condition_ids
 from hypnet_core.networks.weights import Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
@@ -66,15 +67,7 @@ class HyperNetwork(nn.Module):
         embeddings: bool = True,
     ) -> None:
         super().__init__()
-        if not isinstance(target, TargetSpec):
-            found = getattr(target, "target", None)
-            hint = ": pass its `target`" if isinstance(found, TargetSpec) else ""
-            raise SpecError(f"the target must be a TargetSpec, got {_named(target)}{hint}")
-        if not isinstance(conditions, ConditionSpec):
-            hint = f": write ConditionSpec(count={conditions})" if type(conditions) is int else ""
-            raise SpecError(
-                f"the conditions must be a ConditionSpec, got {_named(conditions)}{hint}"
-            )
+        check_arguments(target, conditions)
         # An empty output has no gradient, so training would fail obscurely.
         if target.numel == 0:
             raise SpecError("the target of a hypernetwork holds no weights")
@@ -378,10 +371,6 @@ class HyperNetwork(nn.Module):
         for _ in range(max(saved, default=0) - self.conditions.count):
             self.add_condition()
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _named(value: object) -> str:
-    return repr(value) if isinstance(value, (int, float, str)) else f"a {type(value).__name__}"
 
 
 def _with_members(hypernet: HyperNetwork) -> list[HyperNetwork]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, SupportsIndex, cast, get_args
 
 import torch
@@ -17,12 +17,11 @@ from hypnet_core.networks.batching import Batching
 from hypnet_core.networks.checks import check_tensors
 from hypnet_core.networks.conditions import Condition, Ids, condition_ids
 from hypnet_core.networks.hollow import check_registry, hollow, places_of
+from hypnet_core.networks.selection import Generate, choose_target
 from hypnet_core.networks.statistics import StatisticsBank, named_statistics, statistics_spec
 from hypnet_core.networks.weights import Weights
-from hypnet_core.protocols import BatchedForward, GroupsParameters, KeepsTensors
-from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
-
-Generate = str | Iterable[str] | Callable[[ParamSpec], bool] | None
+from hypnet_core.protocols import BatchedForward, KeepsTensors
+from hypnet_core.specs import TargetSpec
 
 
 class MainNetwork(nn.Module):
@@ -348,41 +347,6 @@ class MainNetwork(nn.Module):
     def extra_repr(self) -> str:
         """How many parameters are generated, for `print`."""
         return f"generated={self.target.numel}, own={self.spec.numel - self.target.numel}"
-
-
-def choose_target(module: nn.Module, spec: TargetSpec, generate: Generate) -> TargetSpec:
-    """Select the parameters to generate, see `MainNetwork`.
-
-    Raises:
-        SpecError: It selects nothing, or names something that does not exist.
-    """
-    if not spec.params:
-        raise SpecError(f"{type(module).__name__} has no parameters that could be generated")
-    if generate is None:
-        return spec
-    if callable(generate):
-        chosen = spec.select(where=generate)
-    else:
-        wanted = [generate] if isinstance(generate, str) else list(generate)
-        names: set[str] = set()
-        for one in wanted:
-            names.update(_names_of(module, spec, one))
-        chosen = spec.select(where=lambda param: param.name in names)
-    if not chosen.params:
-        raise SpecError(
-            f"generate={generate!r} selects none of the module's parameters: {listed(spec.names)}"
-        )
-    return chosen
-
-
-def _names_of(module: nn.Module, spec: TargetSpec, selector: str) -> Collection[str]:
-    groups = module.parameter_groups() if isinstance(module, GroupsParameters) else {}
-    if selector in groups:
-        return groups[selector]
-    # A kind, unless a parameter has that very name.
-    if selector in {kind.value for kind in ParamKind} and selector not in spec:
-        return spec.select(kinds=selector).names
-    return spec.select(names=selector).names
 
 
 def _ids_of_sets(
