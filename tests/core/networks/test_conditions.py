@@ -99,6 +99,7 @@ WRONG: list[tuple[Any, str]] = [
     (-1, "there is no condition -1: ids are whole numbers from 0"),
     ([0, -2], "there is no condition -2: ids are whole numbers from 0"),
     (torch.tensor([-3]), "there is no condition -3"),
+    (2**70, "ids are at most 2**63 - 1"),
     ([], "the batch of conditions is empty"),
     (torch.empty(0, dtype=torch.int64), "the batch of conditions is empty"),
 ]
@@ -155,7 +156,8 @@ def test_a_main_network_finds_the_statistics_of_the_weights_by_itself() -> None:
         expected = net(x, weights=plain, condition=condition)
         torch.testing.assert_close(net(x, weights=hypernet(condition)), expected)
         # The statistics matter: without them, or with another's, the outputs differ.
-        assert (net(x, weights=plain) - expected).abs().max() > 0.1
+        own = net(x, weights=plain, stats=net.statistics())
+        assert (own - expected).abs().max() > 0.1
         other = net(x, weights=hypernet(condition), condition=(condition + 1) % 3)
         assert (other - expected).abs().max() > 0.1
     batch = net(x, weights=hypernet([2, 0]))
@@ -172,6 +174,38 @@ def test_training_updates_the_statistics_of_the_weights_condition_alone() -> Non
         False,
         True,
     ]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_weights_of_unknown_origin_read_no_statistics_silently(training: bool) -> None:
+    """As soon as statistics of conditions are kept, the module's own are a mistake."""
+    net, hypernet = trained_pair()
+    net.train(training)
+    x = torch.randn(4, 3)
+    mixed = hypernet(0) * 0.5 + hypernet(1) * 0.5
+    for weights in (mixed, Weights(hypernet(0).flat, net.target)):
+        with pytest.raises(ConditionError, match="statistics of 3 conditions are kept: pass"):
+            net(x, weights=weights)
+        assert net(x, weights=weights, condition=0).shape == (4, 2)
+        assert net(x, weights=weights, stats=net.statistics()).shape == (4, 2)
+    with pytest.raises(ConditionError, match="do not know their condition"):
+        torch.vmap(lambda one: net(x, weights=one))(hypernet([0, 1]))
+    fresh = MainNetwork(normalised()).train(training)
+    assert fresh(x, weights=Weights(hypernet(0).flat, fresh.target)).shape == (4, 2)
+
+
+def test_weights_of_a_batch_of_hypernetworks_ask_for_their_conditions() -> None:
+    torch.manual_seed(0)
+    net, hypernet = trained_pair()
+    net.eval()
+    meta = MainNetwork(copy.deepcopy(hypernet), generate="unconditional")
+    theta = Weights(torch.randn(2, meta.target.numel) / 3, meta.target)
+    x = torch.randn(4, 3)
+    with pytest.raises(ConditionError, match="do not know their condition"):
+        net(x, weights=meta(1, weights=theta))
+    each = [net(x, weights=meta(1, weights=one)) for one in theta.unbind()]
+    both = net(x, weights=meta(1, weights=theta), condition=1)
+    torch.testing.assert_close(both, torch.stack(each))
 
 
 def test_explicit_statistics_win_over_those_of_the_weights() -> None:
@@ -247,6 +281,16 @@ def test_the_number_of_ids_is_that_of_the_sets() -> None:
         Weights(torch.zeros(2), spec, conditions=True)
     several = Weights(torch.zeros(2, 3, 2), spec, conditions=torch.arange(6).view(2, 3))
     assert several.index(1).conditions == (3, 4, 5)
+    assert Weights(torch.zeros(3, 2), spec, conditions=4).conditions == (4, 4, 4)
+    with pytest.raises(WeightsError, match="3 sets of weights have as many conditions, got 1"):
+        Weights(torch.zeros(3, 2), spec, conditions=[4])
+    net = MainNetwork(nn.Linear(2, 1, bias=False))
+    two = Weights(torch.zeros(2, 2), net.target)
+    for condition in ([0], torch.tensor([[0, 1]]), np.array([[0, 1]])):
+        with pytest.raises(ConditionError, match="2 sets of weights take 2 conditions, got"):
+            net(torch.ones(1, 2), weights=two, condition=condition)
+    with pytest.raises(ConditionError, match="1 set of weights takes 1 condition, got 2: 0, 1"):
+        net(torch.ones(1, 2), weights=two.index(0), condition=[0, 1])
 
 
 def test_statistics_cost_one_row_for_each_condition_that_was_trained() -> None:

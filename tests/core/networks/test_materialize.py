@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 
 from hypnet_core import MainNetwork, Weights
-from hypnet_core.errors import WeightsError
+from hypnet_core.errors import ConditionError, WeightsError
 from hypnet_core.networks.materialize import materialize
 from hypnet_core.networks.weights import weights_of
 
@@ -64,9 +64,15 @@ def test_the_statistics_are_those_of_the_condition() -> None:
         net(torch.randn(20, 3) + condition, weights=weights, condition=condition)
     net.eval()
     x = torch.randn(5, 3)
-    for chosen in (None, 1, 2):
+    for chosen in (0, 1, 2):
         made = materialize(net, weights, condition=chosen)
         torch.testing.assert_close(made(x), net(x, weights=weights, condition=chosen))
+        known = materialize(net, weights.belonging_to(chosen))
+        torch.testing.assert_close(known(x), made(x))
+    with pytest.raises(ConditionError, match="statistics of 3 conditions are kept"):
+        materialize(net, weights)
+    fresh = MainNetwork(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))).eval()
+    torch.testing.assert_close(materialize(fresh, weights)(x), fresh(x, weights=weights))
 
 
 def test_a_part_of_the_weights_joins_those_that_were_there() -> None:

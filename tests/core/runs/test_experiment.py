@@ -186,6 +186,15 @@ def test_a_deliberate_change_is_allowed_and_recorded(tmp_path: Path) -> None:
     )
 
 
+def test_the_configuration_of_a_finished_run_stays(tmp_path: Path) -> None:
+    run = create(tmp_path / "run")
+    execute(Counting(), CountingConfig(), run)
+    before = (run.path / "config.json").read_bytes()
+    with pytest.raises(RunError, match="holds a finished run: its results belong to"):
+        Run.resume(run.path, config=CountingConfig(steps=9))
+    assert (run.path / "config.json").read_bytes() == before
+
+
 def test_other_versions_are_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = stopped(tmp_path / "run")
     found = {**versions(), "torch": "99.0"}

@@ -18,6 +18,8 @@ Condition: TypeAlias = SupportsIndex | Sequence[SupportsIndex] | Tensor | NDArra
 
 Ids: TypeAlias = tuple[int, ...]
 
+_LARGEST = 2**63 - 1  # of int64, in which a bank of statistics keeps its ids
+
 
 class ConditionIds(NamedTuple):
     """Normalised ids.
@@ -32,7 +34,7 @@ class ConditionIds(NamedTuple):
 
     @property
     def batched(self) -> bool:
-        """Whether they were given as a batch, be it of one."""
+        """Whether they were given as a batch, also of one."""
         return bool(self.shape)
 
 
@@ -65,6 +67,8 @@ def condition_ids(condition: Condition, count: int | None = None) -> ConditionId
         raise ConditionError("the batch of conditions is empty")
     if min(ids) < 0:
         raise ConditionError(f"there is no condition {min(ids)}: ids are whole numbers from 0")
+    if max(ids) > _LARGEST:
+        raise ConditionError(f"there is no condition {max(ids)}: ids are at most 2**63 - 1")
     if count is not None and max(ids) >= count:
         known = f"there are {count} (0 to {count - 1})" if count else "there are none"
         raise ConditionError(f"there is no condition {max(ids)}: {known}")

@@ -137,6 +137,8 @@ class HyperNetwork(nn.Module):
             )
         # `view` drops the batch dimension of a single set without a copy.
         flat = flat if batched else flat.view(self.target.numel)
+        if ids is not None and len(ids.ids) == 1:
+            ids = ConditionIds(ids.ids, ())  # repeated for all rows, as its embedding was
         return Weights(flat, self.target, conditions=ids)
 
     def inputs(

@@ -43,11 +43,14 @@ class MainNetwork(nn.Module):
     **Running statistics.** Those of batch norm belong to a condition, not to the
     module. Weights from a hypernetwork know their condition: its set is read and, in
     training mode, updated. For weights of unknown origin `condition=i` says whose set
-    it is; without, the module's own is used. `stats=` passes statistics from outside,
-    which are read, never changed, and carry no gradient. Layers that keep other tensors
-    per condition implement `hypnet_core.protocols.KeepsTensors`; those tensors replace
-    the layer's own unless they come from outside. A module whose `forward` takes
-    `condition` itself gets what is passed as `condition=`, and sees to its statistics.
+    it is: arithmetic between conditions, functional transforms and batches of
+    hypernetworks drop the ids (see `Weights`). Without it the module's own set is used
+    as long as no condition was trained. `stats=` passes statistics from outside, which
+    are read, never changed, and carry no gradient. Layers that keep other tensors per
+    condition implement `hypnet_core.protocols.KeepsTensors`; those tensors replace the
+    layer's own unless they come from outside. A module whose `forward` takes
+    `condition` itself gets what is passed as `condition=`, and keeps its own
+    statistics.
 
     Args:
         module: The network.
@@ -132,8 +135,9 @@ class MainNetwork(nn.Module):
         Raises:
             WeightsError: Names or shapes of `weights` or `stats` are not those
                 expected.
-            ConditionError: An id is not a whole number from 0, or the number of ids is
-                not that of the weights.
+            ConditionError: An id is not a whole number from 0, the number of ids is
+                not that of the weights, or it is unknown whose running statistics to
+                use.
         """
         # A positional Weights would reach the module as an input, where it fails
         # obscurely.
@@ -148,6 +152,11 @@ class MainNetwork(nn.Module):
         # guard on them.
         elif self.bank.names or self._contexts or condition is not None:
             ids = _ids_of_sets(condition, weights, batch_shape)
+            if ids is None and stats is None and len(self.bank):
+                raise ConditionError(
+                    "these weights do not know their condition, and the running statistics of"
+                    f" {len(self.bank)} conditions are kept: pass condition= or stats="
+                )
         # Nothing depends on the condition, and nothing is batched.
         if not batch_shape and ids is None and stats is None:
             # The common case, kept free of any further Python.
@@ -362,9 +371,12 @@ def _ids_of_sets(
     if not ids.batched:
         # One id for all sets.
         return ids.ids * count
-    if len(ids.ids) != count:
-        raise ConditionError(
-            f"{count} sets of weights take {count} conditions, got {len(ids.ids)}:"
-            f" {listed(map(str, ids.ids))}"
+    if ids.shape not in {(count,), tuple(batch_shape)}:
+        sets = (
+            "1 set of weights takes 1 condition"
+            if count == 1
+            else f"{count} sets of weights take {count} conditions"
         )
+        shape = f" of shape {list(ids.shape)}" if len(ids.shape) > 1 else ""
+        raise ConditionError(f"{sets}, got {len(ids.ids)}{shape}: {listed(map(str, ids.ids))}")
     return ids.ids

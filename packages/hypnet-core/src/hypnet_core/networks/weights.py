@@ -295,8 +295,8 @@ def _one_each(conditions: Condition | ConditionIds, batch_shape: torch.Size) -> 
     found = conditions if isinstance(conditions, ConditionIds) else condition_ids(conditions)
     ids = found.ids
     count = batch_shape.numel()
-    # A single id stands for all sets.
-    if len(ids) == 1:
+    # A single id stands for all sets, a batch of one does not.
+    if not found.batched:
         return ids * count
     if len(ids) != count:
         raise WeightsError(f"{count} sets of weights have as many conditions, got {len(ids)}")

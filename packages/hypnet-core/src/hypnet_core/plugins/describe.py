@@ -67,7 +67,7 @@ def describe(
 
 
 def _group(annotation: Any) -> type[BaseModel] | None:
-    """The model of a group of options, be it optional; `None` for other options."""
+    """The model of a group of options, also if optional; `None` for other options."""
     members = [member for member in typing.get_args(annotation) if member is not types.NoneType]
     if len(members) == 1 and typing.get_origin(annotation) in {typing.Union, types.UnionType}:
         annotation = members[0]

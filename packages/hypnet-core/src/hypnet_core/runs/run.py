@@ -94,7 +94,8 @@ class Run:
                 is written to `config.json`.
 
         Raises:
-            RunError: It does not hold a run, or its `config.json` is damaged.
+            RunError: It does not hold a run, its `config.json` is damaged, or the run
+                has finished and `config` was given.
         """
         directory = Path(path)
         if not (directory / "config.json").exists():
@@ -103,6 +104,11 @@ class Run:
         _check_header(directory / "config.json", header)
         run = cls(directory, header)
         if config is not None:
+            if run.finished:
+                raise RunError(
+                    f"{directory} holds a finished run: its results belong to the configuration"
+                    " that they were made with; start a new run"
+                )
             run.config = config.model_dump(mode="json")
             run.allow_changes = True
             # A running process must not have its configuration replaced.

@@ -6,13 +6,15 @@ seconds). Without it nothing is run.
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 from pydantic import BaseModel
+from rich.console import Console
 
 from hypnet_core.errors import RunError
-from hypnet_core.protocols import Experiment
+from hypnet_core.protocols import Experiment, ReportsResults
 from hypnet_core.runs.config import load_config
 from hypnet_core.runs.experiment import execute
 from hypnet_core.runs.run import Run
@@ -64,6 +66,17 @@ def a_run_ends_with_a_summary(subject: Subject) -> None:
     expect(any(True for _ in run.metrics()), "no metrics were logged")
 
 
+def it_reports_its_results(subject: Subject) -> None:
+    """What it makes of a summary for the end of `hypnet run` can be printed."""
+    experiment, config = _quick(subject)
+    if not isinstance(experiment, ReportsResults):
+        raise NotApplicableError("it leaves the report to `hypnet run`")
+    run = Run.create(subject.directory / "run", experiment=subject.entry.name, config=config)
+    text = io.StringIO()
+    Console(file=text, width=200).print(experiment.report(execute(experiment, config, run)))
+    expect(text.getvalue().strip(), "the report is empty")
+
+
 def the_same_configuration_gives_the_same_results(subject: Subject) -> None:
     """Two runs of one configuration end with the same summary."""
     experiment, config = _quick(subject)
@@ -108,6 +121,7 @@ CHECKS: tuple[Check, ...] = (
     it_fulfils_the_protocol,
     its_defaults_are_a_configuration,
     a_run_ends_with_a_summary,
+    it_reports_its_results,
     the_same_configuration_gives_the_same_results,
     a_resumed_run_ends_like_one_that_never_stopped,
 )
