@@ -1,4 +1,4 @@
-"""What `MainNetwork` costs, and which way to run many sets of weights is fastest.
+"""The cost of `MainNetwork`, and the fastest way to run many sets of weights.
 
     python benchmarks/main_network.py [THREADS] [ROUNDS]
 

@@ -1,4 +1,4 @@
-"""What weights from outside cost in residual networks.
+"""The cost of weights from outside in residual networks.
 
     python benchmarks/resnets.py [THREADS] [ROUNDS]
 

@@ -81,7 +81,7 @@ class Workshop:
         return str(path)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """What `hypnet search` says, run in this process."""
+        """The output of `hypnet search`, run in this process."""
         return self.hypnet(self.path, "search", *arguments)
 
     def ran(self) -> list[dict[str, str]]:

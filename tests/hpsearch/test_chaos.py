@@ -60,7 +60,7 @@ class Driver:
         return os.waitid(os.P_PID, self.pid, flags) is not None
 
     def communicate(self, timeout: float = 60) -> str:
-        """What it has said in all, after its end."""
+        """All of its output, after its end."""
         end = time.monotonic() + timeout
         while self.returncode is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)

@@ -262,7 +262,7 @@ def test_ctrl_c_stops_in_order(place: Path, search: Any) -> None:
 
 
 def on_a_terminal(place: Path, *arguments: str) -> str:
-    """What a command shows on a terminal of 100 columns."""
+    """The output of a command on a terminal of 100 columns."""
     master, slave = pty.openpty()
     environment = {**os.environ, "COLUMNS": "100", "LINES": "40", "TERM": "xterm-256color"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -1,4 +1,4 @@
-"""What the README of hypnet-hpsearch shows is what happens."""
+"""The README of hypnet-hpsearch shows true output."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ def test_a_full_disk_behind_stdout_is_one_line(lab: Path) -> None:
 
 
 def on_a_terminal(*arguments: str, lab: Path) -> str:
-    """What the command writes to a terminal of 100 columns."""
+    """The output of the command on a terminal of 100 columns."""
     leader, follower = pty.openpty()
     env = {
         **os.environ,

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("lab")
 
 
 def in_shell(shell: str, script: str, home: Path, site: Path) -> str:
-    """What a script prints in a shell of its own home."""
+    """The output of a script in a shell with a home of its own."""
     env = {**os.environ, "HOME": str(home), "PYTHONPATH": str(site), "HYPNET_PLUGINS": "lab"}
     env["PATH"] = f"{BIN}{os.pathsep}{env['PATH']}"
     env.pop("ZDOTDIR", None)

@@ -257,7 +257,7 @@ class SlurmCluster:
                     os.kill(int(path.name), signal.SIGKILL)
 
     def says(self, *argv: str) -> str | None:
-        """What a command of Slurm says; `None` if it fails."""
+        """The output of a command of Slurm; `None` if it fails."""
         try:
             found = subprocess.run(
                 argv, env=self.environment, capture_output=True, text=True, check=False, timeout=20

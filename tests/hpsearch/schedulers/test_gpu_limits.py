@@ -59,7 +59,7 @@ GIB = 2**30
 
 
 class Nvml:
-    """What NVML is to say."""
+    """The answers of NVML."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

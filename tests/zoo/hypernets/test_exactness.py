@@ -157,7 +157,7 @@ def test_devices_and_dtypes_are_passed_through(make: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["hmlp", "chunked_hmlp", "structured_hmlp"])
 def test_the_memory_of_a_penalty_grows_with_the_outputs_and_not_with_the_head(kind: str) -> None:
-    """What autograd keeps for the penalty over many tasks, parameters aside."""
+    """Bytes that autograd keeps for the penalty over many tasks, without parameters."""
     target = TargetSpec.of(MLP((64,), 10, hidden=(64,)))
     hidden = (100, 100)
     make: dict[str, Any] = {

@@ -67,7 +67,7 @@ def a_run_ends_with_a_summary(subject: Subject) -> None:
 
 
 def it_reports_its_results(subject: Subject) -> None:
-    """What it makes of a summary for the end of `hypnet run` can be printed."""
+    """Its own results for the end of `hypnet run` can be printed."""
     experiment, config = _quick(subject)
     if not isinstance(experiment, ReportsResults):
         raise NotApplicableError("it leaves the report to `hypnet run`")
