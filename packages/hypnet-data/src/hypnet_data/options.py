@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, TypeVar, cast
+from typing import Annotated, TypedDict
 
 from pydantic import Field
-
-Group = TypeVar("Group")
 
 
 class FolderOptions(TypedDict, total=False):
@@ -246,19 +243,3 @@ class PaddedPermutationOptions(PermutationOptions, total=False):
             " permuted.",
         ),
     ]
-
-
-def only(group: type[Group], options: Mapping[str, Any]) -> Group:
-    """The options of one group among those of several.
-
-    Args:
-        group: The `TypedDict`.
-        options: Options of this and of other groups.
-
-    Example:
-        >>> only(TargetOptions, {"one_hot": True, "workers": 2})
-        {'one_hot': True}
-    """
-    # Includes the options of the groups that it inherits from.
-    names = group.__annotations__
-    return cast("Group", {name: value for name, value in options.items() if name in names})

@@ -2,7 +2,7 @@ from .choice import DatasetChoice, HypernetChoice, MainnetChoice, SchedulerChoic
 from .component import Component, Kind
 from .describe import describe, json_schema, type_name
 from .discovery import Status, discover
-from .groups import with_defaults
+from .groups import only, with_defaults
 from .hooks import hookimpl
 from .options import (
     POSITIONAL,
@@ -31,6 +31,7 @@ __all__ = [
     "error_from",
     "hookimpl",
     "json_schema",
+    "only",
     "options_from_signature",
     "options_of",
     "registry",

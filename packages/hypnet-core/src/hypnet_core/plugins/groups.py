@@ -23,6 +23,7 @@ A group may inherit from others.
 from __future__ import annotations
 
 import typing
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic.fields import FieldInfo
@@ -55,6 +56,24 @@ def with_defaults(group: type[GroupType], given: GroupType) -> GroupType:
         key: passed[key] if key in passed else _default(field) for key, (_, field) in fields.items()
     }
     return typing.cast("GroupType", values)
+
+
+def only(group: type[GroupType], options: Mapping[str, object]) -> GroupType:
+    """The options of one group among those of several, for another component.
+
+    Args:
+        group: The `TypedDict`.
+        options: Options of this and of other groups.
+
+    Example:
+        >>> class SizeOptions(typing.TypedDict, total=False):
+        ...     width: int
+        >>> only(SizeOptions, {"width": 3, "depth": 2})
+        {'width': 3}
+    """
+    # Includes the options of the groups that it inherits from.
+    names = group.__annotations__
+    return typing.cast("GroupType", {key: options[key] for key in options if key in names})
 
 
 def group_fields(group: Any) -> dict[str, tuple[Any, FieldInfo]]:

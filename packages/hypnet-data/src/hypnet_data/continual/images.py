@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Unpack
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.plugins import with_defaults
+from hypnet_core.plugins import only, with_defaults
 from hypnet_core.tasks import Split, Task, TaskSequence
 from hypnet_data.continual.permuting import permuted_tasks
 from hypnet_data.continual.splitting import split_tasks
@@ -25,7 +25,6 @@ from hypnet_data.options import (
     TargetOptions,
     ValidationOptions,
     VerifiedDownloadOptions,
-    only,
 )
 
 # One-hot rows and validation images belong to the tasks, not to the whole dataset.

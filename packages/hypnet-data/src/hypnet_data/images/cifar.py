@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from hypnet_core.plugins import with_defaults
+from hypnet_core.plugins import only, with_defaults
 from hypnet_core.tasks import Split, Task
 from hypnet_data._io.files import data_directory
 from hypnet_data._io.pickled import read_batches
@@ -23,7 +23,6 @@ from hypnet_data.options import (
     DownloadOptions,
     LargeValidationOptions,
     TargetOptions,
-    only,
 )
 
 # ImageNet's mean and standard deviation, as in the predecessor, so that results can be

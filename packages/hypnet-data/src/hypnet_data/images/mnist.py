@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from hypnet_core.plugins import with_defaults
+from hypnet_core.plugins import only, with_defaults
 from hypnet_core.tasks import Split, Task
 from hypnet_data._io.files import data_directory
 from hypnet_data._io.idx import read_images
@@ -17,7 +17,6 @@ from hypnet_data.options import (
     TargetOptions,
     ValidationOptions,
     VerifiedDownloadOptions,
-    only,
 )
 
 PREPROCESSING = Preprocessing(mean=(0.1307,), std=(0.3081,), padding=4)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hypnet_core.errors import DataError
-from hypnet_core.plugins import with_defaults
+from hypnet_core.plugins import only, with_defaults
 from hypnet_core.tasks import Samples, Split, Task
 from hypnet_data._io.files import data_directory
 from hypnet_data._io.prepared import Array, Arrays, prepared
@@ -27,7 +27,6 @@ from hypnet_data.options import (
     TargetOptions,
     ValidationOptions,
     VerifiedDownloadOptions,
-    only,
 )
 
 # ImageNet's mean and standard deviation, as in the predecessor, so that results can be

@@ -10,7 +10,7 @@ from typing import Literal, Unpack
 import torch
 
 from hypnet_core.errors import DataError
-from hypnet_core.plugins import with_defaults
+from hypnet_core.plugins import only, with_defaults
 from hypnet_core.tasks import Task
 from hypnet_data._io.files import data_directory
 from hypnet_data.ondisk.task import (
@@ -21,7 +21,7 @@ from hypnet_data.ondisk.task import (
     needed,
     stretched,
 )
-from hypnet_data.options import FolderOptions, ReadingOptions, only
+from hypnet_data.options import FolderOptions, ReadingOptions
 
 _GUIDE = "celeba"
 _FOLDERS = {"jpg": "img_align_celeba", "png": "img_align_celeba_png"}

@@ -8,7 +8,7 @@ from typing import Unpack
 import torch
 
 from hypnet_core.errors import DataError
-from hypnet_core.plugins import with_defaults
+from hypnet_core.plugins import only, with_defaults
 from hypnet_data._io.files import data_directory, is_thorough
 from hypnet_data._io.published import CUB200
 from hypnet_data._io.unpacking import unpack
@@ -22,7 +22,7 @@ from hypnet_data.ondisk.task import (
     lines_of,
     needed,
 )
-from hypnet_data.options import PhotographOptions, VerifiedDownloadOptions, only
+from hypnet_data.options import PhotographOptions, VerifiedDownloadOptions
 
 _FOLDER = "CUB_200_2011"
 _GUIDE = "cub200"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hypnet_core.errors import DataError
-from hypnet_core.plugins import with_defaults
+from hypnet_core.plugins import only, with_defaults
 from hypnet_data._io.files import data_directory
 from hypnet_data.ondisk.task import (
     CROP,
@@ -24,7 +24,7 @@ from hypnet_data.ondisk.task import (
     lines_of,
     needed,
 )
-from hypnet_data.options import FolderOptions, PhotographOptions, only
+from hypnet_data.options import FolderOptions, PhotographOptions
 
 _GUIDE = "imagenet"
 _ENDINGS = {".jpeg", ".jpg", ".png"}

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_core.plugins import with_defaults
+from hypnet_core.plugins import only, with_defaults
 from hypnet_core.tasks import Task
 from hypnet_data._io.files import data_directory
 from hypnet_data.ondisk.task import Listing, check_size, image_spec, needed, stretched
-from hypnet_data.options import FolderOptions, ReadingOptions, only
+from hypnet_data.options import FolderOptions, ReadingOptions
 
 _GUIDE = "udacity_ch2"
 _ENDINGS = {".jpg", ".jpeg", ".png"}

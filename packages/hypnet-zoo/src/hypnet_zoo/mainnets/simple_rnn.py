@@ -9,8 +9,7 @@ from typing import Literal, NamedTuple, Unpack, overload
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_core.plugins import with_defaults
-from hypnet_zoo._options import only
+from hypnet_core.plugins import only, with_defaults
 from hypnet_zoo.layers.activations import ActivationName, activation_module
 from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.modulation import Modulation, attach
