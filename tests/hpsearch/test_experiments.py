@@ -45,7 +45,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def search(tmp_path: Path, in_process: Run) -> Run:
-    """Runs `hypnet search` where a package with the experiment `double` is installed."""
+    """Runs `hypnet search` beside a package with the experiment `double`."""
     site = tmp_path / "site"
     package, metadata = site / "lab", site / "lab-1.0.dist-info"
     package.mkdir(parents=True)
