@@ -86,12 +86,12 @@ def seconds_of(result: ResultRecord) -> float | None:
     """How long an attempt ran; `None` if its record does not say.
 
     Example:
-        >>> record = {"trial": "a", "attempt": 1, "state": "done", "metric": 0.5, "reason": None}
-        >>> seconds_of({**record, "started": 5.0, "ended": 7.5}), seconds_of(record)
+        >>> lost = {"trial": "a", "attempt": 1, "state": "lost", "metric": None}
+        >>> seconds_of({**lost, "started": 5.0, "ended": 7.5}), seconds_of(lost)
         (2.5, None)
     """
     started, ended = result.get("started"), result.get("ended")
-    # A record may come from a damaged file, so its fields may be missing or of any type.
+    # A record may come from a damaged file: no field is certain, nor its type.
     if isinstance(started, int | float) and isinstance(ended, int | float):
         return ended - started
     return None
