@@ -12,10 +12,12 @@ __all__ = ["AdaptiveProposer", "Proposer"]
 
 
 class Proposer(ABC):
-    """The trials of a search, all of them known in advance.
+    """The trials of a search.
 
-    Trials have numbers, from 0. A proposer keeps no state on disk: it must be able to
-    continue from the ledger of a search, which other drivers write too.
+    Known trials have numbers, from 0. This contract is enough if all trials are known
+    in advance; a sampler that learns from results is an `AdaptiveProposer`. A proposer
+    keeps no state on disk: it must be able to continue from the ledger of a search,
+    which other drivers write too.
 
     Attributes:
         remarks: Remarks about the search's conditions, for the user.
