@@ -206,6 +206,21 @@ def test_a_trial_over_its_time_limit_has_failed_and_says_so(bench: Bench) -> Non
     ]
 
 
+@pytest.mark.parametrize("times", [{}, {"ended": 7.5}, {"started": None, "ended": 7.5}])
+def test_a_record_without_times_is_not_over_its_time_limit(
+    bench: Bench, times: dict[str, Any]
+) -> None:
+    record = {"state": "failed", "metric": None, "reason": "ended from outside", **times}
+    bench.body(
+        f"with open(os.path.join(out, '..', 'result.json'), 'w') as file:"
+        f"\n    json.dump({record!r}, file)"
+    )
+    search, _ = bench.run(grid={"x": [1]}, resources={"time_limit": 60})
+    result = search.results()[0]
+    assert (result.state, result.reason) == (TrialState.FAILED, "ended from outside")
+    assert result.seconds is None
+
+
 def test_seeds_are_options_and_columns(bench: Bench) -> None:
     search, _ = bench.run(grid={"x": [1, 2]}, seeds=2)
     assert sorted((ran["x"], ran["seed"]) for ran in bench.ran()) == [

@@ -269,6 +269,13 @@ class TaskLike(Protocol):
 class Scheduler(Protocol):
     """Runs jobs. A job is an argument list, never a shell string.
 
+    `JobSpec` and `JobState` are in `hypnet_core.jobs`. `hypnet check` expects:
+
+    - A job whose program does not exist is accepted by `submit` and becomes `FAILED`.
+    - A cancelled job becomes `CANCELLED`, and all processes that it started end.
+    - A second scheduler object knows the first one's jobs, as is needed after a crash.
+      If jobs end with their scheduler, register it with `restartable=False`.
+
     A scheduler may also fulfil the protocols `HasSlots`, `HasPollInterval`, `Closable`
     and `ChecksAvailability`.
 

@@ -178,7 +178,7 @@ class Search:
         """Every trial with its command line; only the first if the sampler learns."""
         known = map(self.proposer.trial, self.proposer.order())
         for trial in [self.proposer.first()] if self.spec.adapts else known:
-            out = Attempt(self.directory.absolute() / "trials", trial.id, 1).run
+            out = Attempt(self._trials, trial.id, 1).run
             yield trial, command_line(self.spec, trial.options, out)
 
     def scripts(self) -> list[Script]:
@@ -194,9 +194,11 @@ class Search:
         scheduler = self.scheduler()
         if not isinstance(scheduler, BatchScheduler):
             return []
-        trials = self.directory.absolute() / "trials"
         return scheduler.scripts(
-            [job_of(Attempt(trials, trial.id, 1), self.spec) for trial, _ in self.command_lines()]
+            [
+                job_of(Attempt(self._trials, trial.id, 1), self.spec)
+                for trial, _ in self.command_lines()
+            ]
         )
 
     def check_experiment(self) -> None:
@@ -211,7 +213,11 @@ class Search:
         if self.spec.experiment is None:
             return
         registry().get(Kind.EXPERIMENT, self.spec.experiment)
-        _, argv = next(self.command_lines())
+        trial = self.proposer.first()
+        # Attempts are numbered from 1, so this directory never exists. That of a failed
+        # attempt does, and the experiment would refuse it.
+        unused = Attempt(self._trials, trial.id, 0).run
+        argv = command_line(self.spec, trial.options, unused)
         tried = subprocess.run(
             [*argv, "--dry-run"],
             cwd=self.spec.cwd,
@@ -236,6 +242,11 @@ class Search:
         if lacking:
             raise SchedulerError(lacking)
         return found
+
+    @property
+    def _trials(self) -> Path:
+        """The directory of all trials."""
+        return self.directory.absolute() / "trials"
 
     def _glimpsed(self) -> Store:
         return Store.glimpsed(self.directory)

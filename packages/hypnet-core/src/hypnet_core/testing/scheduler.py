@@ -1,5 +1,7 @@
 """Checks that every scheduler must pass.
 
+The contract that they check is in the docstring of `hypnet_core.protocols.Scheduler`.
+
 The checks start jobs with the Python that runs them, in the check's directory: both
 must have the same paths where jobs run. If a scheduler's `unavailable()` says that its
 backend is not installed, the checks that need it are skipped, with that reason.

@@ -212,14 +212,14 @@ def _table(
     spec: SearchSpec, trials: Iterable[TrialResult]
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The header and the rows of the table of trials."""
-    from hypnet_hpsearch.execution.display import shown
+    from hypnet_hpsearch.execution.display import metric_text, shown
 
     options = spec.searched
     rows = [
         (
             trial.trial,
             trial.state.value,
-            "" if trial.metric is None else f"{trial.metric:.6g}",
+            metric_text(trial.metric),
             *(shown(trial.options[key]) if key in trial.options else "" for key in options),
             "" if trial.seconds is None else f"{trial.seconds:.1f}",
             shown(trial.reason or ""),

@@ -115,11 +115,13 @@ def clean(
 
 
 def _print_removable(metric: str, found: list[Removable]) -> None:
+    from hypnet_hpsearch.execution.display import metric_text
+
     rows = [
         (
             one.trial,
             one.state.value,
-            "" if one.metric is None else f"{one.metric:.6g}",
+            metric_text(one.metric),
             one.directory,
         )
         for one in found

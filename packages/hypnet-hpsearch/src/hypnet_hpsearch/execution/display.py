@@ -21,7 +21,7 @@ from hypnet_hpsearch.execution.observers import (
 from hypnet_hpsearch.spec.values import argument_text
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 
-__all__ = ["Lines", "Live", "described", "display", "shown"]
+__all__ = ["Lines", "Live", "described", "display", "metric_text", "shown"]
 
 _logger = logging.getLogger("hypnet.search")
 _LONGEST = 60  # characters of a value
@@ -51,11 +51,7 @@ class Lines:
         level = logging.INFO if record.state.final else logging.WARNING
         if not _logger.isEnabledFor(level):
             return
-        outcome = (
-            f"{record.metric:.6g}"
-            if record.metric is not None
-            else record.reason or record.state.value
-        )
+        outcome = metric_text(record.metric) or record.reason or record.state.value
         options = " ".join(
             f"{key}={shown(value)}"
             for key, value in record.options.items()
@@ -135,7 +131,7 @@ class Live:
             **({"pruned": str(pruned)} if pruned else {}),
             "failed": str(failed),
             "of": str(progress.total),
-            "best so far": "" if best is None else f"{best.metric:.6g}  ({best.id})",
+            "best so far": "" if best is None else f"{metric_text(best.metric)}  ({best.id})",
             "time left": str(timedelta(seconds=round(seconds))) if self._ended else "",
         }
 
@@ -172,6 +168,16 @@ def described(inventory: Inventory) -> str:
     kinds += [f"{inventory.interrupted} interrupted"] if inventory.interrupted else []
     to_run = inventory.missing + inventory.failed + inventory.interrupted
     return f"{', '.join(parts)}; to run: {to_run} ({', '.join(kinds)})"
+
+
+def metric_text(metric: float | None) -> str:
+    """A metric with six significant digits; empty if there is none.
+
+    Example:
+        >>> metric_text(0.12345678), metric_text(None)
+        ('0.123457', '')
+    """
+    return "" if metric is None else f"{metric:.6g}"
 
 
 def shown(value: Any) -> str:

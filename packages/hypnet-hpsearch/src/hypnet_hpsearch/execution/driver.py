@@ -13,7 +13,7 @@ from hypnet_core.errors import RunError
 from hypnet_core.protocols import Scheduler
 from hypnet_hpsearch.execution.observers import Inventory, SearchObserver, SearchProgress
 from hypnet_hpsearch.execution.tracker import Tracker
-from hypnet_hpsearch.propose.base import Proposer
+from hypnet_hpsearch.propose.base import AdaptiveProposer, Proposer
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.spec.trials import PlannedTrial
 from hypnet_hpsearch.state.attempts import Attempt, attempt_record
@@ -58,6 +58,7 @@ class Driver:
         max_jobs: int | None = None,
     ) -> None:
         self._store, self._proposer, self._spec = store, proposer, spec
+        self._adaptive = proposer if isinstance(proposer, AdaptiveProposer) else None
         self._observer = observer
         self._tracker = Tracker(store, spec, scheduler, warned=observer.warned, max_jobs=max_jobs)
         self._lock = DriverLock(store.directory)
@@ -99,7 +100,7 @@ class Driver:
             self._recover()
         # Drop requests to earlier drivers: this one tries everything again anyway.
         self._store.ledger.requests()
-        self._proposer.follow(self._store)
+        self._follow()
         trials = self._store.ledger.trials
         counts: Counter[TrialState | None] = Counter()
         for number, trial in self._proposer.ids():
@@ -119,7 +120,7 @@ class Driver:
                 failed=counts[TrialState.FAILED],
                 interrupted=counts[TrialState.LOST] + counts[TrialState.CANCELLED],
                 running=counts[TrialState.RUNNING],
-                missing=counts[None] + self._proposer.missing(),
+                missing=counts[None] + self._unknown,
                 damaged=self._store.damaged,
                 pruned=counts[TrialState.PRUNED],
                 searched=self._spec.searched,
@@ -150,9 +151,7 @@ class Driver:
             self._last_look = time.monotonic()
             self._tracker.look_at_jobless()
             self._prune()
-        if self._tracker.has_ends or (
-            (self._todo or self._proposer.missing()) and self._tracker.room > 0
-        ):
+        if self._tracker.has_ends or ((self._todo or self._unknown) and self._tracker.room > 0):
             with self._store.locked():
                 if self._store.was_cut:
                     self._recover()
@@ -167,20 +166,23 @@ class Driver:
         # Wait for the trials of other drivers: they may have to be taken over.
         others = any(trial in self._numbers for trial in self._store.ledger.running)
         return bool(
-            self._todo
-            or self._tracker
-            or self._tracker.has_ends
-            or others
-            or self._proposer.missing()
+            self._todo or self._tracker or self._tracker.has_ends or others or self._unknown
         )
+
+    @property
+    def _unknown(self) -> int:
+        """The number of trials that a sampler has not proposed yet."""
+        return 0 if self._adaptive is None else self._adaptive.missing()
+
+    def _follow(self) -> list[tuple[int, str]]:
+        """The numbers and ids of trials that have become known since the last call."""
+        return [] if self._adaptive is None else self._adaptive.follow(self._store)
 
     def _take_news(self, *, looked: bool) -> None:
         """Tell proposer and observer what has happened."""
         ended = self._store.ledger.ended()
         if looked or ended:
-            self._numbers.update(
-                (trial, number) for number, trial in self._proposer.follow(self._store)
-            )
+            self._numbers.update((trial, number) for number, trial in self._follow())
         for record in ended:
             self._take_in(record)
         if looked:
@@ -204,7 +206,7 @@ class Driver:
     def _next(self) -> PlannedTrial | None:
         """The next trial to begin; `None` if there is none, or none yet."""
         if not self._todo:
-            return self._proposer.propose(self._store)
+            return None if self._adaptive is None else self._adaptive.propose(self._store)
         number = self._todo.popleft()
         self._again.discard(number)
         trial = self._proposer.trial(number)
@@ -213,10 +215,12 @@ class Driver:
 
     def _prune(self) -> None:
         """End those of our jobs whose trials the pruner gives up."""
+        if self._adaptive is None:
+            return
         for attempt in [
             attempt for attempt in self._tracker.with_job if attempt not in self._tracker.unwanted
         ]:
-            verdict = self._proposer.verdict(attempt.trial)
+            verdict = self._adaptive.verdict(attempt.trial)
             if verdict is not None:
                 attempt.prune(*verdict)
                 self._tracker.cancel([attempt])

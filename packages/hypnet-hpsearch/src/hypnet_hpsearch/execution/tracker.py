@@ -14,7 +14,7 @@ from hypnet_hpsearch.state.attempts import Attempt
 from hypnet_hpsearch.state.events import Event, end_event, job_event
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.state.store import Store
-from hypnet_hpsearch.trial.records import ResultRecord
+from hypnet_hpsearch.trial.records import ResultRecord, seconds_of
 from hypnet_hpsearch.trial.wrapper import ENDED_FROM_OUTSIDE
 
 __all__ = ["Tracker"]
@@ -220,7 +220,8 @@ class Tracker:
         limit = self._spec.resources.time_limit
         if limit is None or not str(result.get("reason")).startswith(ENDED_FROM_OUTSIDE):
             return False
-        return bool(result["ended"] - result["started"] >= 0.9 * limit.total_seconds())
+        seconds = seconds_of(result)
+        return seconds is not None and seconds >= 0.9 * limit.total_seconds()
 
     def cancel(self, attempts: Collection[Attempt]) -> None:
         """End some active attempts as soon as the scheduler can be told.

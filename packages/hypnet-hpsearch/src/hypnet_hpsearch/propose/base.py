@@ -1,4 +1,4 @@
-"""The contract of proposers: they determine the trials of a search."""
+"""The contracts of proposers: they determine the trials of a search."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from collections.abc import Iterator
 from hypnet_hpsearch.spec.trials import PlannedTrial
 from hypnet_hpsearch.state.store import Store
 
-__all__ = ["Proposer"]
+__all__ = ["AdaptiveProposer", "Proposer"]
 
 
 class Proposer(ABC):
-    """The trials of a search: those that are known, and proposals for more.
+    """The trials of a search.
 
-    Known trials have numbers, from 0. A proposer that knows all of its trials in
-    advance implements the abstract methods only. One that learns from results also
-    overrides `missing`, `follow`, `propose` and `verdict`, by which the driver keeps it
-    informed and asks for more trials when there is room to run them. A proposer keeps
-    no state on disk: it must be able to continue from the ledger of a search, which
-    other drivers write too.
+    Known trials have numbers, from 0. This contract is enough if all trials are known
+    in advance; a sampler that learns from results is an `AdaptiveProposer`. A proposer
+    keeps no state on disk: it must be able to continue from the ledger of a search,
+    which other drivers write too.
 
     Attributes:
         remarks: Remarks about the search's conditions, for the user.
@@ -47,10 +45,19 @@ class Proposer(ABC):
     def first(self) -> PlannedTrial:
         """The first trial of a search that has no results yet."""
 
+
+class AdaptiveProposer(Proposer):
+    """The trials of a search whose sampler learns from results.
+
+    A trial gets its number when it becomes known. The driver keeps the proposer
+    informed, and asks for another trial when there is room to run it.
+    """
+
+    @abstractmethod
     def missing(self) -> int:
         """The number of trials that are not known yet."""
-        return 0
 
+    @abstractmethod
     def follow(self, store: Store) -> list[tuple[int, str]]:
         """Learn from the state of the search.
 
@@ -61,9 +68,8 @@ class Proposer(ABC):
             The numbers and ids of the trials that have become known since the last
             call.
         """
-        del store
-        return []
 
+    @abstractmethod
     def propose(self, store: Store) -> PlannedTrial | None:
         """Propose a trial that was not known before.
 
@@ -74,9 +80,8 @@ class Proposer(ABC):
             The trial, which is known from now on; `None` if there is none, or none
             until another trial has ended.
         """
-        del store
-        return None
 
+    @abstractmethod
     def verdict(self, trial: str) -> tuple[int, float] | None:
         """Decide whether a running trial should end early.
 
@@ -87,5 +92,3 @@ class Proposer(ABC):
             The step and the value of its last report if it should end; `None` if it
             should go on.
         """
-        del trial
-        return None

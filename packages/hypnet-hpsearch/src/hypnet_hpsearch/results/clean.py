@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from hypnet_core.errors import RunError
+from hypnet_hpsearch.results.record import ResultModel
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.state.store import Store
@@ -39,7 +38,7 @@ class Criterion:
     failed: bool = False
 
 
-class Removable(BaseModel):
+class Removable(ResultModel):
     """The output of one attempt at a trial.
 
     Attributes:
@@ -49,8 +48,6 @@ class Removable(BaseModel):
         directory: The directory to delete.
         size: Its size in bytes.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     trial: str
     state: TrialState

@@ -1,4 +1,4 @@
-"""Results and configurations as files for other programs."""
+"""Configurations of trials as files for other programs."""
 
 from __future__ import annotations
 
@@ -8,18 +8,11 @@ from typing import Any
 
 from hypnet_core.errors import RunError
 from hypnet_core.runs import read_json, to_yaml
-from hypnet_hpsearch.results.table import as_csv, best_of, results_of
+from hypnet_hpsearch.results.table import best_of, results_of
 from hypnet_hpsearch.spec.spec import SearchSpec
-from hypnet_hpsearch.state.ledger import TrialState
 from hypnet_hpsearch.state.store import Store
 
-__all__ = ["configuration", "csv_of", "nested"]
-
-
-def csv_of(store: Store, spec: SearchSpec) -> str:
-    """All trials that are not running, best first, as CSV."""
-    results = results_of(store, spec)
-    return as_csv([one for one in results if one.state is not TrialState.RUNNING], spec.searched)
+__all__ = ["configuration", "nested"]
 
 
 def configuration(store: Store, spec: SearchSpec, trial: str, kind: str) -> str:

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from hypnet_core.errors import ConfigError, did_you_mean
 from hypnet_core.runs import write_atomic
 from hypnet_hpsearch.propose.grid import GridProposer
+from hypnet_hpsearch.results.record import ResultModel
 from hypnet_hpsearch.spec.spec import SEED, SearchSpec
 from hypnet_hpsearch.spec.values import argument_text
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
@@ -30,7 +29,7 @@ __all__ = [
 ]
 
 
-class KeySummary(BaseModel):
+class KeySummary(ResultModel):
     """Statistics of one number over several seeds.
 
     Attributes:
@@ -45,8 +44,6 @@ class KeySummary(BaseModel):
         decimals: Number of decimals to show; four significant digits if `None`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
     key: str
     mean: float | None
     deviation: float | None
@@ -56,7 +53,7 @@ class KeySummary(BaseModel):
     decimals: int | None = None
 
 
-class SeedsSummary(BaseModel):
+class SeedsSummary(ResultModel):
     """Statistics over several seeds of one configuration.
 
     Attributes:
@@ -66,8 +63,6 @@ class SeedsSummary(BaseModel):
         failed: Seeds that are not.
         keys: The statistics of each number.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     directory: str
     options: dict[str, Any]

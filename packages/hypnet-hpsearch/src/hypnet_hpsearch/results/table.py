@@ -6,23 +6,30 @@ import csv
 import io
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from hypnet_core.errors import RunError
 from hypnet_core.runs import write_atomic
+from hypnet_hpsearch.results.record import ResultModel
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.spec.values import argument_text
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.state.store import Store
 
-__all__ = ["ResultsFile", "SearchStatus", "TrialResult", "best_of", "results_of", "status_of"]
+__all__ = [
+    "ResultsFile",
+    "SearchStatus",
+    "TrialResult",
+    "best_of",
+    "csv_of",
+    "results_of",
+    "status_of",
+]
 
 
-class TrialResult(BaseModel):
+class TrialResult(ResultModel):
     """One trial of a search, as tables and `--json` show it.
 
     Attributes:
@@ -36,8 +43,6 @@ class TrialResult(BaseModel):
         directory: The directory that the latest attempt wrote to.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
     trial: str
     state: TrialState
     metric: float | None
@@ -48,7 +53,7 @@ class TrialResult(BaseModel):
     directory: str
 
 
-class SearchStatus(BaseModel):
+class SearchStatus(ResultModel):
     """The status of a search: how many trials are in each state, and the best one.
 
     Attributes:
@@ -67,8 +72,6 @@ class SearchStatus(BaseModel):
         missing: Trials that were never begun.
         best: The best trial that is done.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     name: str
     directory: str
@@ -184,26 +187,24 @@ class ResultsFile:
             RunError: It cannot be written.
         """
         started = time.monotonic()
-        ended = [
-            result
-            for result in results_of(self._store, self._spec)
-            if result.state is not TrialState.RUNNING
-        ]
-        write_atomic(self.path, as_csv(ended, self._spec.searched))
+        write_atomic(self.path, csv_of(self._store, self._spec))
         self.outdated = False
         # A million rows take long to write, so spend at most 5 % of the time on it.
         now = time.monotonic()
         self._next = now + max(1.0, 20 * (now - started))
 
 
-def as_csv(results: Iterable[TrialResult], options: Sequence[str]) -> str:
-    """Results as CSV, with a header."""
+def csv_of(store: Store, spec: SearchSpec) -> str:
+    """All trials that are not running, best first, as CSV with a header."""
+    options = spec.searched
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         ["trial", "state", "metric", *options, "seconds", "attempt", "reason", "directory"]
     )
-    for result in results:
+    for result in results_of(store, spec):
+        if result.state is TrialState.RUNNING:
+            continue
         chosen = [
             argument_text(result.options[key]) if key in result.options else "" for key in options
         ]

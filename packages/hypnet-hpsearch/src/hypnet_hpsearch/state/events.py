@@ -12,7 +12,7 @@ from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 from hypnet_hpsearch.state.attempts import Attempt
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
-from hypnet_hpsearch.trial.records import JsonNumber, ResultRecord
+from hypnet_hpsearch.trial.records import JsonNumber, ResultRecord, seconds_of
 
 __all__ = [
     "ClaimEvent",
@@ -167,7 +167,6 @@ def end_event(attempt: Attempt, result: ResultRecord, state: TrialState | None =
         state: How it ended, if the driver knows better than the result.
     """
     # A result may come from a damaged file, so no field of it is certain.
-    seconds = result["ended"] - result["started"] if {"ended", "started"} <= result.keys() else None
     return {
         "event": "end",
         "trial": attempt.trial,
@@ -175,7 +174,7 @@ def end_event(attempt: Attempt, result: ResultRecord, state: TrialState | None =
         "state": result.get("state") if state is None else state.value,
         "metric": result.get("metric"),
         "reason": result.get("reason"),
-        "seconds": seconds,
+        "seconds": seconds_of(result),
         "ended": result.get("ended"),
         "time": time.time(),
     }

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypeAlias, TypedDict
 
-__all__ = ["AttemptRecord", "JsonNumber", "ResultRecord", "json_number"]
+__all__ = ["AttemptRecord", "JsonNumber", "ResultRecord", "json_number", "seconds_of"]
 
 JsonNumber: TypeAlias = float | str | None
 """A number in JSON; NaN and the infinities are text, because JSON lacks them."""
@@ -80,3 +80,18 @@ def json_number(value: float | None) -> JsonNumber:
         (0.5, 'nan', None)
     """
     return value if value is None or math.isfinite(value) else str(value)
+
+
+def seconds_of(result: ResultRecord) -> float | None:
+    """How long an attempt ran; `None` if its record does not say.
+
+    Example:
+        >>> lost = {"trial": "a", "attempt": 1, "state": "lost", "metric": None}
+        >>> seconds_of({**lost, "started": 5.0, "ended": 7.5}), seconds_of(lost)
+        (2.5, None)
+    """
+    started, ended = result.get("started"), result.get("ended")
+    # A record may come from a damaged file: no field is certain, nor its type.
+    if isinstance(started, int | float) and isinstance(ended, int | float):
+        return ended - started
+    return None

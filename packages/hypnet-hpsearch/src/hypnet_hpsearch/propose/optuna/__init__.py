@@ -1,1 +1,4 @@
-"""Proposals of Optuna's samplers. Needs the extra `optuna`."""
+"""Proposals of Optuna's samplers. Needs the extra `optuna`.
+
+Private: `hypnet_hpsearch.propose` exports `OptunaProposer`.
+"""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from hypnet_hpsearch.propose.base import Proposer
+from hypnet_hpsearch.propose.base import AdaptiveProposer
 from hypnet_hpsearch.propose.optuna.components import make_pruner, make_sampler, optuna
 from hypnet_hpsearch.propose.optuna.study import Study
 from hypnet_hpsearch.propose.seeded import seeded
@@ -28,7 +28,7 @@ __all__ = ["OptunaProposer"]
 _PATIENCE = 100  # proposals in a row that are known already
 
 
-class OptunaProposer(Proposer):
+class OptunaProposer(AdaptiveProposer):
     """The trials of a search whose sampler learns from results.
 
     Trials are numbered as they become known. The sampler runs in the driver's process;

@@ -1,1 +1,4 @@
-"""Schedulers of batch systems: Slurm and LSF."""
+"""Schedulers of batch systems: Slurm and LSF.
+
+Private: `hypnet_hpsearch.schedulers` exports `BatchSystem`, `Slurm` and `Lsf`.
+"""

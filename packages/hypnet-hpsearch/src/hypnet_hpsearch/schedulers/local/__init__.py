@@ -1,1 +1,4 @@
-"""The scheduler of this machine, and the launcher process that starts its jobs."""
+"""The scheduler of this machine, and the launcher process that starts its jobs.
+
+Private: `hypnet_hpsearch.schedulers` exports `Local`.
+"""

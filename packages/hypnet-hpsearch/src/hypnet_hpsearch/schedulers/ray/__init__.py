@@ -1,1 +1,4 @@
-"""The scheduler of Ray clusters."""
+"""The scheduler of Ray clusters.
+
+Private: `hypnet_hpsearch.schedulers` exports `Ray`.
+"""

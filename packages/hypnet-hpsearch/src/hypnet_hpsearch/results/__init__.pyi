@@ -1,0 +1,9 @@
+from .seeds_summary import KeySummary, SeedsSummary
+from .table import SearchStatus, TrialResult
+
+__all__ = [
+    "KeySummary",
+    "SearchStatus",
+    "SeedsSummary",
+    "TrialResult",
+]
