@@ -423,6 +423,19 @@ def test_garbage_in_the_journal_is_counted_and_passed_over(bench: Bench) -> None
     assert len(bench.ran()) == 4
 
 
+def test_a_trial_that_writes_a_wrong_result_is_lost_and_ends_the_search(bench: Bench) -> None:
+    bench.body(
+        "if options['x'] == '2':\n"
+        "    json.dump({'state': 'merry'}, open(os.path.join(out, '..', 'result.json'), 'w'))"
+    )
+    # Lost trials are tried again, but not without end.
+    search, _ = bench.run()
+    states = sorted(row.state.value for row in search.results())
+    assert states == ["done", "done", "done", "lost"]
+    lost = next(row for row in search.results() if row.state is TrialState.LOST)
+    assert lost.reason == "its result.json is damaged"
+
+
 def test_a_long_search_keeps_its_progress(bench: Bench) -> None:
     _, listener = bench.run(grid={"x": list(range(30))})
     assert listener.progress is not None

@@ -294,7 +294,22 @@ def test_an_attempt_that_was_never_written_down_is_lost(tmp_path: Path) -> None:
     assert must(attempt.conclude("its driver was killed"))["state"] == "lost"
 
 
-@pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b'{"state": "merry"}',
+        b'{"state": "running", "metric": null}',
+        b'{"state": ["done"]}',
+        b'{"state": "done", "metric": "much"}',
+        b'{"state": "done", "metric": [1]}',
+        b'{"state": "failed", "ended": "yesterday"}',
+        b'{"state": "failed", "reason": {}}',
+    ],
+)
 def test_a_damaged_result_counts_as_lost(tmp_path: Path, garbage: bytes) -> None:
     attempt = prepared(tmp_path, "true")
     (attempt.path / "result.json").write_bytes(garbage)

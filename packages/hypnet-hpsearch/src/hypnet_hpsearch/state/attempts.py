@@ -32,7 +32,7 @@ from hypnet_hpsearch.trial.files import (
     take_lock,
     write_once,
 )
-from hypnet_hpsearch.trial.records import AttemptRecord, ResultRecord, json_number
+from hypnet_hpsearch.trial.records import AttemptRecord, ResultRecord, is_result, json_number
 
 __all__ = ["Attempt", "AttemptRecord", "ResultRecord", "attempt_record"]
 
@@ -95,14 +95,16 @@ class Attempt:
         return (_read(self.path / ATTEMPT) or {}).get("options")
 
     def result(self) -> ResultRecord | None:
-        """The outcome, or `None` if there is none yet.
+        """The outcome, or `None` if there is none yet, or its file is damaged.
 
         The state of an attempt that ended because it was pruned is `pruned`.
         """
-        found = cast("ResultRecord | None", _read(self.path / RESULT))
-        if found is None or found.get("state") == "done":
-            return found
-        return self._with_pruning(found)
+        found = _read(self.path / RESULT)
+        # The trial itself may have damaged the file, or written one of its own.
+        if found is None or not is_result(found):
+            return None
+        result = cast("ResultRecord", found)
+        return result if result["state"] == "done" else self._with_pruning(result)
 
     def prune(self, step: int, value: float) -> None:
         """Record that a pruner has given the attempt up; the caller then ends its job.

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypeAlias, TypedDict
 
-__all__ = ["AttemptRecord", "JsonNumber", "ResultRecord", "json_number", "seconds_of"]
+__all__ = ["AttemptRecord", "JsonNumber", "ResultRecord", "is_result", "json_number", "seconds_of"]
 
 JsonNumber: TypeAlias = float | str | None
 """A number in JSON; NaN and the infinities are text, because JSON lacks them."""
@@ -80,6 +80,24 @@ def json_number(value: float | None) -> JsonNumber:
         (0.5, 'nan', None)
     """
     return value if value is None or math.isfinite(value) else str(value)
+
+
+def is_result(found: Mapping[str, Any]) -> bool:
+    """Whether an object from a file has the state and the numbers of a `ResultRecord`.
+
+    Example:
+        >>> is_result({"state": "failed", "metric": None}), is_result({"state": "ok"})
+        (True, False)
+    """
+    if found.get("state") not in ("done", "failed", "lost"):
+        return False
+    try:
+        for key in ("metric", "started", "ended"):
+            value = found.get(key)
+            float(0 if value is None else value)
+    except (TypeError, ValueError):
+        return False
+    return found.get("reason") is None or isinstance(found["reason"], str)
 
 
 def seconds_of(result: ResultRecord) -> float | None:
