@@ -20,7 +20,7 @@ from hypnet_core.errors import ConfigError, SchedulerError
 from hypnet_core.jobs import JobSpec, JobState
 from hypnet_core.plugins import Kind, registry
 from hypnet_hpsearch.schedulers import Local
-from hypnet_hpsearch.schedulers.local.usage import Gauge, Limits, UsageError
+from hypnet_hpsearch.schedulers.local.usage import Gauge, GaugeError, Limits
 
 PYNVML = """
 import json, pathlib
@@ -250,7 +250,7 @@ def test_a_machine_without_gpus_says_so_before_anything_else(
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    with pytest.raises(UsageError, match=r"pip install 'hypnet-hpsearch\[gpu\]'"):
+    with pytest.raises(GaugeError, match=r"pip install 'hypnet-hpsearch\[gpu\]'"):
         Gauge(Limits(load=0.5)).check_measurable("0")
 
 

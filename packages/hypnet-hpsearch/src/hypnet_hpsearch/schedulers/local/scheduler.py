@@ -15,7 +15,7 @@ from hypnet_core.errors import SchedulerError
 from hypnet_core.jobs import JobSpec, JobState
 from hypnet_hpsearch.schedulers.local.devices import installed_gpus, locks_directory, visible_gpus
 from hypnet_hpsearch.schedulers.local.processes import Identity
-from hypnet_hpsearch.schedulers.local.usage import Gauge, Limits, UsageError
+from hypnet_hpsearch.schedulers.local.usage import Gauge, GaugeError, Limits
 from hypnet_hpsearch.schedulers.local.wire import LauncherProcess
 
 __all__ = ["Local"]
@@ -178,7 +178,7 @@ class Local:
         try:
             for name in self.gpus or ():
                 gauge.check_measurable(name)
-        except UsageError as error:
+        except GaugeError as error:
             raise SchedulerError(
                 f"allowed_memory and allowed_load cannot be enforced: {error}"
             ) from None

@@ -9,10 +9,10 @@ import importlib
 from functools import cached_property
 from typing import Any, NamedTuple
 
-__all__ = ["Gauge", "Limits", "UsageError"]
+__all__ = ["Gauge", "GaugeError", "Limits"]
 
 
-class UsageError(Exception):
+class GaugeError(Exception):
     """NVML cannot measure the use of a GPU."""
 
 
@@ -49,7 +49,7 @@ class Gauge:
             self.check(name)
         except _BusyError:
             return False
-        except UsageError:
+        except GaugeError:
             self.__dict__.pop("_nvml", None)  # NVML must be initialised again after a reload
             return False
         return True
@@ -58,7 +58,7 @@ class Gauge:
         """Check that NVML can measure what is limited.
 
         Raises:
-            UsageError: It cannot; the message says why.
+            GaugeError: It cannot; the message says why.
         """
         try:
             self.check(name)
@@ -69,7 +69,7 @@ class Gauge:
         """Compare the use of a GPU with the limits.
 
         Raises:
-            UsageError: It is too busy, or cannot be measured.
+            GaugeError: It is too busy, or cannot be measured.
         """
         if self.limits.memory is None and self.limits.load is None:
             return
@@ -93,7 +93,7 @@ class Gauge:
                     <= self.limits.load
                 )
         except (nvml.NVMLError, ValueError, TypeError) as error:
-            raise UsageError(f"NVML cannot measure the use of GPU {name}: {error}") from None
+            raise GaugeError(f"NVML cannot measure the use of GPU {name}: {error}") from None
         if busy:
             raise _BusyError
 
@@ -102,17 +102,17 @@ class Gauge:
         try:
             nvml = importlib.import_module("pynvml")
         except ImportError:
-            raise UsageError(
+            raise GaugeError(
                 "the package pynvml is missing: pip install 'hypnet-hpsearch[gpu]'"
             ) from None
         try:
             nvml.nvmlInit()
         except nvml.NVMLError as error:
-            raise UsageError(f"NVML finds no GPU here: {error}") from None
+            raise GaugeError(f"NVML finds no GPU here: {error}") from None
         return nvml
 
 
-class _BusyError(UsageError):
+class _BusyError(GaugeError):
     """The GPU is too busy."""
 
 
