@@ -16,16 +16,16 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import EMBEDDING, HyperNetwork
-from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo._options import only
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, refuse_inner_init
 from hypnet_zoo.init.chunks import chunk_scales, initialize_writer, wanted_per_chunk
+from hypnet_zoo.init.effects import MOMENTS, effective
 from hypnet_zoo.init.embeddings import draw_unit_rows
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.measure import mean_squares, rows_to_measure
-from hypnet_zoo.init.options import Init, InitOption
+from hypnet_zoo.init.options import Init, InitOption, chosen_options
 from hypnet_zoo.init.products import generate_product
 from hypnet_zoo.init.protocols import Scalable
 
@@ -105,7 +105,7 @@ class Chunked(InitializedHyperNetwork):
         make_inner: Callable[[TargetSpec, ConditionSpec], HyperNetwork],
         **options: Unpack[ChunkOptions],
     ) -> None:
-        chosen = with_defaults(ChunkOptions, options)
+        chosen = chosen_options(ChunkOptions, options)
         chunk_size, embedding_size = chosen["chunk_size"], chosen["chunk_embedding_size"]
         if chunk_size < 1 or embedding_size < 1:
             raise SpecError(
@@ -155,6 +155,12 @@ class Chunked(InitializedHyperNetwork):
                 f"{type(self.inner).__name__} cannot write chunks: it has inputs of its own beside"
                 " the embedding that it is given"
             )
+
+    def _init_options(self) -> frozenset[str]:
+        # A network that cannot be scaled keeps its start.
+        if not isinstance(self.inner, Scalable):
+            return MOMENTS
+        return MOMENTS | {"condition_share"} | (effective(self.inner, Init()) & {"trunk"})
 
     def _initialize(self, init: Init) -> None:
         """Give each chunk the mean square that its tensors should have on average."""
@@ -245,7 +251,7 @@ def chunked(
     Raises:
         SpecError: A size is not positive, or `inner` cannot write chunks.
     """
-    chosen = with_defaults(ChunkedOptions, options)
+    chosen = chosen_options(ChunkedOptions, options)
     refuse_inner_init(chosen["inner"])
     make_inner = functools.partial(build_inner, chosen["inner"])
     return Chunked(target, conditions, make_inner, **only(ChunkOptions, chosen))

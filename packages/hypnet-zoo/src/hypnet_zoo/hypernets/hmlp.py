@@ -10,14 +10,14 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
-from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
+from hypnet_zoo.init.effects import MOMENTS
 from hypnet_zoo.init.heads import calibration_inputs, initialize_heads, zero_heads
 from hypnet_zoo.init.moments import Moments
-from hypnet_zoo.init.options import Init, InitOption, TrunkScheme
+from hypnet_zoo.init.options import Init, InitOption, TrunkScheme, chosen_options
 from hypnet_zoo.init.products import pairs
-from hypnet_zoo.init.trunk import as_at_start, initialize_trunk
+from hypnet_zoo.init.trunk import as_at_start, initialize_trunk, is_drawn
 from hypnet_zoo.layers.activations import activation_type
 from hypnet_zoo.layers.hidden import HiddenOptions, NormOptions, hidden_layers
 
@@ -67,7 +67,7 @@ class HMLP(InitializedHyperNetwork):
     def __init__(
         self, target: TargetSpec, conditions: ConditionSpec, **options: Unpack[HMLPOptions]
     ) -> None:
-        chosen = with_defaults(HMLPOptions, options)
+        chosen = chosen_options(HMLPOptions, options)
         super().__init__(target, conditions, chosen["init"])
         in_features = self._in_features()
         spectral_norm, hidden = chosen["spectral_norm"], chosen["hidden"]
@@ -93,6 +93,11 @@ class HMLP(InitializedHyperNetwork):
                 nn.init.normal_(head.weight)
                 with_spectral_norm(head)
         self.initialize()
+
+    def _init_options(self) -> frozenset[str]:
+        trunk = frozenset({"trunk"} if is_drawn(self.trunk) else ())
+        # Spectral norm fixes the scale of a head; only means can be chosen.
+        return trunk | (MOMENTS if is_drawn(self.heads) else {"overrides"})
 
     def _initialize(self, init: Init) -> None:
         self.initialize_to(self.starts, calibration_inputs(self, init), trunk=init.trunk)

@@ -16,7 +16,6 @@ from hypnet_core.plugins import (
     options_from_signature,
     validated,
     values_of,
-    with_defaults,
 )
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._chunking.assembly import Assemble, Assembly
@@ -30,11 +29,13 @@ from hypnet_zoo.hypernets._chunking.recipes import chunking_of
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.init.chunks import chunk_scales
+from hypnet_zoo.init.effects import MOMENTS
 from hypnet_zoo.init.embeddings import draw_unit_rows
 from hypnet_zoo.init.heads import calibration_inputs, initialize_heads
 from hypnet_zoo.init.moments import Moments
-from hypnet_zoo.init.options import Init, InitOption
+from hypnet_zoo.init.options import Init, InitOption, chosen_options
 from hypnet_zoo.init.products import pairs
+from hypnet_zoo.init.trunk import is_drawn
 
 _ROWS = 2048  # pairs of conditions and chunks to measure the start with
 
@@ -105,7 +106,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         assemble: Assemble | None = None,
         **options: Unpack[StructuredOptions],
     ) -> None:
-        chosen = with_defaults(StructuredOptions, options)
+        chosen = chosen_options(StructuredOptions, options)
         conditional_chunks = chosen["conditional_chunks"]
         # A group of one chunk may do without an embedding.
         embedded = {
@@ -170,6 +171,10 @@ class StructuredHMLP(InitializedHyperNetwork):
             for name in self.conditional_shapes
             if name.startswith("chunks_")
         ]
+
+    def _init_options(self) -> frozenset[str]:
+        drawn = any(is_drawn(writer.trunk) for writer in self.hmlps())
+        return MOMENTS | ({"trunk"} if drawn else frozenset())
 
     def _initialize(self, init: Init) -> None:
         """Bring each head to the average moments of the tensors that it contributes to.

@@ -27,7 +27,7 @@ from hypnet_core.errors import SpecError
 from hypnet_core.networks import EMBEDDING, UNCONDITIONAL, HyperNetwork, Weights
 from hypnet_core.specs import TargetSpec
 from hypnet_zoo.init.moments import Moments
-from hypnet_zoo.init.options import Init
+from hypnet_zoo.init.options import Init, init_from
 
 _SAMPLES = 512
 
@@ -45,7 +45,7 @@ def calibration_inputs(
         init: Says the variances of inputs that come from the caller.
         samples: Smallest number of rows.
     """
-    rules = Init() if init is None else init
+    rules = init_from(init)
     like = next(hypernet.parameters())  # device and dtype
     count = hypernet.conditions.count
     # Every condition must be seen equally often, or its embedding would weigh more.

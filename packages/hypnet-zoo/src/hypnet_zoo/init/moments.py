@@ -24,7 +24,7 @@ from torch import Tensor
 
 from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
-from hypnet_zoo.init.options import Fan, Init
+from hypnet_zoo.init.options import Fan, Init, init_from
 
 # A rectifier halves the mean square, so its layers need twice the variance.
 _GAIN_SQUARED = {"kaiming": 2.0, "xavier": 1.0}
@@ -76,7 +76,7 @@ def wanted_moments(target: TargetSpec, init: Init | None = None) -> tuple[Moment
         >>> wanted_moments(target, Init(fan="harmonic", scheme="xavier"))[0].variance
         0.008
     """
-    rules = Init() if init is None else init
+    rules = init_from(init)
     _check_overrides(target, rules.overrides)
     # Only biases that share the variance leave less of it for their weight.
     shared = (

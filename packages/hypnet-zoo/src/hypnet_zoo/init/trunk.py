@@ -100,6 +100,14 @@ def initialize_trunk(
             nn.init.zeros_(layer.bias)
 
 
+def is_drawn(trunk: nn.Module) -> bool:
+    """Whether a scheme has an effect: some linear layer has no spectral norm."""
+    return any(
+        isinstance(layer, (nn.Linear, nn.ConvTranspose2d)) and not is_parametrized(layer)
+        for layer in trunk.modules()
+    )
+
+
 @contextmanager
 def as_at_start(module: nn.Module) -> Iterator[None]:
     """Run a module as in its first training step, but without dropout.
