@@ -6,7 +6,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable
-from typing import Annotated, TypedDict, Unpack
+from typing import Annotated, Unpack
 
 import torch
 from pydantic import Field
@@ -20,6 +20,7 @@ from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo._options import only
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, refuse_inner_init
+from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
 from hypnet_zoo.init.chunks import chunk_scales, initialize_writer, wanted_per_chunk
 from hypnet_zoo.init.effects import MOMENTS, effective
 from hypnet_zoo.init.embeddings import draw_unit_rows
@@ -38,15 +39,11 @@ _PAIRS = 8192
 _logger = logging.getLogger(__name__)
 
 
-class ChunkEmbeddingOptions(TypedDict, total=False):
+class ChunkEmbeddingOptions(ConditionalChunksOption, total=False):
     """Options of chunk embeddings."""
 
     chunk_embedding_size: Annotated[
         int, Field(default=8, description="Length of a chunk embedding.")
-    ]
-    conditional_chunks: Annotated[
-        bool,
-        Field(default=False, description="Each condition has chunk embeddings of its own."),
     ]
 
 

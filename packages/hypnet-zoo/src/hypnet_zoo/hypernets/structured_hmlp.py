@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Unpack
+from typing import Any, Unpack
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
@@ -27,6 +26,7 @@ from hypnet_zoo.hypernets._chunking.moments import (
 )
 from hypnet_zoo.hypernets._chunking.recipes import chunking_of
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
+from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.init.chunks import chunk_scales
 from hypnet_zoo.init.effects import MOMENTS
@@ -40,13 +40,8 @@ from hypnet_zoo.init.trunk import is_drawn
 _ROWS = 2048  # pairs of conditions and chunks to measure the start with
 
 
-class StructuredOptions(InitOption, total=False):
+class StructuredOptions(ConditionalChunksOption, InitOption, total=False):
     """Options that `StructuredHMLP` shares with its component `structured_hmlp`."""
-
-    conditional_chunks: Annotated[
-        bool,
-        Field(default=False, description="Each condition has chunk embeddings of its own."),
-    ]
 
 
 class StructuredHMLP(InitializedHyperNetwork):
