@@ -11,7 +11,7 @@ Chang, L. Flokas, H. Lipson, ICLR 2020, where $E\lVert z \rVert^2 = d
 hypernetwork's own embeddings where it has any. The measurement accounts for depth,
 activation, finite width and unevenly scaled inputs. A tensor has few rows and features
 are correlated, so each drawn tensor is then scaled to the variance $v$ exactly.
-`docs/initialisation.md` has the whole story.
+`docs/initialisation.md` derives the rules.
 """
 
 from __future__ import annotations
