@@ -80,8 +80,8 @@ class Chunked(InitializedHyperNetwork):
         **options: See `ChunkOptions`.
 
     Raises:
-        SpecError: A size is not positive, or the inner hypernetwork has conditions or
-            inputs of its own.
+        SpecError: A size is not positive, or the inner hypernetwork keeps conditions
+            or takes further inputs.
 
     Example:
         >>> from hypnet_zoo.hypernets import HMLP
@@ -149,7 +149,7 @@ class Chunked(InitializedHyperNetwork):
     def _check_inner(self) -> None:
         if list(self.inner.input_sizes) != [EMBEDDING] or self.inner.members():
             raise SpecError(
-                f"{type(self.inner).__name__} cannot write chunks: it has inputs of its own beside"
+                f"{type(self.inner).__name__} cannot write chunks: it takes further inputs beside"
                 " the embedding that it is given"
             )
 
@@ -186,7 +186,7 @@ class Chunked(InitializedHyperNetwork):
             embeddings.mul_(scales.unsqueeze(1))
 
     def _scale_to_average(self, rows: Tensor, chunks: Tensor, wanted: Tensor, kept: int) -> None:
-        """Scale the whole output: embeddings of one size leave chunks alike."""
+        """Scale the whole output: with equal embeddings all chunks have one size."""
         if isinstance(self.inner, Scalable):
             found = mean_squares(self.inner, rows, chunks, kept=kept).mean()
             self.inner.scale_outputs((wanted.mean() / found.clamp_min(1e-30)).sqrt())

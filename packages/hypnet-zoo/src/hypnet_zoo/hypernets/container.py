@@ -185,7 +185,7 @@ class Container(HyperNetwork):
         return weights.belonging_to(condition)
 
     def add_condition(self) -> int:
-        """Make room for one more condition, with a new draw of its own tensors."""
+        """Add a condition with a new draw of its tensors."""
         new = super().add_condition()
         if self.own_spec is not None:
             self._draw_own(new)
@@ -310,12 +310,12 @@ def container(
     Args:
         target: The parameters to generate.
         conditions: Number of conditions and sizes of embedding and unconditional input;
-            each hypernetwork has embeddings of its own.
+            each hypernetwork keeps its own embeddings.
         parts: Where the tensors come from, such as `[{"names": ["*norm*"], "source":
             "shared"}, {"names": ["*"], "source": {"name": "hmlp", "hidden": [50]}}]`.
             An `hmlp` generates tensors that no part names.
-        **options: See `InitOption`. It starts all parts but hypernetworks that set an
-            `init` of their own.
+        **options: See `InitOption`. It starts all parts but hypernetworks that set
+            their own `init`.
 
     Raises:
         SpecError: A part matches no tensor that earlier ones have left, or an option of

@@ -33,7 +33,7 @@ class Delta(Wrapper):
     $$ \omega = \omega_0 + h(c, \theta) $$
 
     With $\omega_0$ the weights of a pretrained network and $h$ starting at zero,
-    training starts at the pretrained network exactly, whatever the condition.
+    training starts at the pretrained network exactly, under every condition.
 
     Args:
         inner: Generates the difference; it keeps the conditions.

@@ -149,7 +149,7 @@ class Encoded(HyperNetwork):
         return effective(self.inner, init) - {"embedding_std"} | kept
 
     def add_condition(self) -> int:
-        """Make room for one more condition; its input starts like the others."""
+        """Add a condition; its input starts like the others."""
         new = super().add_condition()
         if self._std is not None:
             self._draw(new, self._std)

@@ -43,7 +43,7 @@ class HMLP(InitializedHyperNetwork):
     With hidden width $d$ the head (several in the code, if it is large) alone holds $(d
     + 1) P$ parameters, many more than it writes; `ChunkedHMLP` holds fewer.
 
-    With `spectral_norm` each target tensor has a head, and a norm, of its own. With
+    With `spectral_norm` each target tensor has its own head and norm. With
     `batch_norm` training needs two or more conditions in a batch.
 
     Args:
@@ -157,7 +157,7 @@ class HMLP(InitializedHyperNetwork):
 
         Args:
             rows: `[B, r]`, one per condition.
-            chunks: `[K, c]`, or `[B, K, c]` if each condition has chunks of its own; `r
+            chunks: `[K, c]`, or `[B, K, c]` if each condition has its own chunks; `r
                 + c` is the input size.
 
         Returns:
@@ -190,7 +190,7 @@ class HMLP(InitializedHyperNetwork):
                 f" it is {layer}"
             )
         if rows.shape[1] == 0:
-            # Rows without entries are all alike: one product, expanded without a copy.
+            # Rows without entries are all equal: one product, expanded without a copy.
             return nn.functional.linear(chunks, layer.weight, layer.bias).expand(len(rows), -1, -1)
         # Rows and chunks meet only here: B + K products instead of B K.
         weight_rows, weight_chunks = layer.weight.split([rows.shape[1], chunks.shape[-1]], dim=1)

@@ -120,9 +120,10 @@ class LowRank(Wrapper):
         r"""Start so that the products have the moments that the main network needs.
 
         The generated $A(c)$ gets twice the variance of $A_0$, $1 / in$ in total, and
-        $B(c)$ makes up for the rest: over independent factors $E[W^2] = (\alpha/r)^2\,
-        r\, E[A^2] E[B^2]$. The factors of one condition depend on each other, so the
-        products are measured and $B$ is scaled. A matrix has no mean of its own.
+        $B(c)$ sets the size of the product: over independent factors $E[W^2] =
+        (\alpha/r)^2\, r\, E[A^2] E[B^2]$. The factors of one condition depend on each
+        other, so the products are measured and $B$ is scaled. Means of matrices count
+        as variance.
 
         Args:
             init: How to start; by default as it was built.
@@ -146,7 +147,7 @@ class LowRank(Wrapper):
             name: wanted[name].mean_square * width / (self.scale**2 * self.rank)
             for name, width in widths.items()
         }
-        # Both times everything is drawn alike, except for the size of B.
+        # Both times the draws are the same, except for the size of B.
         with torch.random.fork_rng():
             inner.initialize(self._init_of_factors(wanted, variances))
         for name, mean_square in self._mean_squares().items():

@@ -208,7 +208,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         some = chunks if chunks.ndim == 2 else chunks[: len(rows)]
         writer.initialize_to(average, pairs(rows, some).flatten(0, 1), trunk=init.trunk)
         squares = variances_of_chunks(self.chunking.groups[number].sizes, per_chunk, average)
-        # Within 1 % all chunks count as alike, and embeddings keep their length.
+        # Within 1 % all variances count as equal, and embeddings keep their length.
         alike = float(squares.max()) <= 1.01 * float(squares.min())
         if alike or init.chunk_embedding_std is not None:
             return
@@ -219,7 +219,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         for embeddings in self._embeddings_of(number):
             embeddings.mul_(scales.unsqueeze(1))
         features = writer.features_product(rows, scales.unsqueeze(1) * some)
-        # A tensor that some chunks write in vain must not be measured there.
+        # A tensor is not measured in chunks where it is unused.
         used = (
             [k for k, chunk in enumerate(per_chunk) if chunk[t] is not None]
             for t in range(len(average))
@@ -304,8 +304,8 @@ def structured_hmlp(
         target: The parameters to generate.
         conditions: Number of conditions and sizes of embedding and unconditional input.
         chunking: The groups of chunks and their assembly, as a document; or `by_shape`,
-            `resnet`, `wide_resnet`, `economical_ensemble`; or an import string
-            `module:function` of your own, from a `TargetSpec` to a `Chunking`.
+            `resnet`, `wide_resnet`, `economical_ensemble`; or the import string
+            `module:function` of a function from a `TargetSpec` to a `Chunking`.
         chunking_options: Options of a chunking that is chosen by name.
         **options: See `StructuredOptions`.
 

@@ -63,7 +63,7 @@ def initialize_writer(inner: HyperNetwork, rows: Tensor, wanted: Tensor, init: I
     """Start the network that writes the chunks.
 
     For a chunk embedding of variance 1 its output is then as large as the largest chunk
-    should be. A network that cannot be scaled is left alone; the lengths of the
+    should be. A network that cannot be scaled stays as it is; the lengths of the
     embeddings are then all that can be adapted.
 
     Args:

@@ -38,7 +38,7 @@ def calibration_inputs(
     """Sample inputs `[B, n]` of `generate` as they are at the start.
 
     The hypernetwork's own embeddings are used, each as often as needed. Where it keeps
-    none, normal draws stand in for those that the caller passes in.
+    none, normal draws represent those that the caller passes in.
 
     Args:
         hypernet: The hypernetwork.

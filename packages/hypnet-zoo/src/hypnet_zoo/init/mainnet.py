@@ -18,9 +18,9 @@ class MainnetInit(BaseModel):
     """How the main network's own parameters start: those that are not generated.
 
     Attributes:
-        scheme: Keep the network's own draw (`own`), or draw all weights by Glorot and
-            Bengio's rule (`xavier`) or from one normal distribution (`normal`), with
-            zero biases. Refused if nothing is left to draw.
+        scheme: Keep the draw of the network's constructor (`own`), or draw all weights
+            by Glorot and Bengio's rule (`xavier`) or from one normal distribution
+            (`normal`), with zero biases. Refused if nothing is left to draw.
         std: Standard deviation of the scheme `normal`.
     """
 

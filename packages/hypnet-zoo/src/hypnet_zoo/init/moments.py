@@ -59,7 +59,8 @@ def wanted_moments(target: TargetSpec, init: Init | None = None) -> tuple[Moment
 
     The harmonic fan gives weights the variance $2 g^2 / (\mathrm{fan_{in}} +
     \mathrm{fan_{out}})$. Biases that share the variance take half of it with
-    `fan="in"`; with `fan="out"` they make up for what the weights leave, $g^2 \max(0, 1
+    `fan="in"`; with `fan="out"` they get the variance that the weights leave, $g^2
+    \max(0, 1
     - \mathrm{fan_{in}} / \mathrm{fan_{out}})$.
 
     Args:

@@ -70,7 +70,7 @@ class InitializedHyperNetwork(HyperNetwork):
         initialize_chunk_embeddings(self, std=1.0 if chunk_std is None else chunk_std)
 
     def add_condition(self) -> int:
-        """Make room for one more condition; its embedding has `init.embedding_std`."""
+        """Add a condition; its embedding starts with `init.embedding_std`."""
         new = super().add_condition()
         std = self.init.embedding_std
         # Replaces the draw of the base class.
@@ -119,7 +119,7 @@ class InitializedHyperNetwork(HyperNetwork):
             SpecError: There is no input.
         """
         size = sum(self.input_sizes.values())
-        # Without an input the output would be one constant, whatever the condition.
+        # Without an input the output would be the same for all conditions.
         if size == 0:
             raise SpecError(
                 "the hypernetwork has no input: give the conditions a size, or an input_size"

@@ -12,5 +12,5 @@ class ConditionalChunksOption(TypedDict, total=False):
 
     conditional_chunks: Annotated[
         bool,
-        Field(default=False, description="Each condition has chunk embeddings of its own."),
+        Field(default=False, description="Each condition has its own chunk embeddings."),
     ]
