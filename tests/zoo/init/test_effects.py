@@ -21,7 +21,8 @@ from hypnet_zoo.hypernets import (
     Encoded,
     LowRank,
 )
-from hypnet_zoo.init import HasInitOptions, Init, drawn_weights, wanted_moments
+from hypnet_zoo.init import Init, drawn_weights, wanted_moments
+from hypnet_zoo.init.protocols import HasInitOptions
 
 TARGET = TargetSpec.from_shapes([[30, 20], [30], [5, 30], [5]])
 CONDITIONS = ConditionSpec(count=3, size=8)

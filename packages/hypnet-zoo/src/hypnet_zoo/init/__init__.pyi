@@ -5,12 +5,11 @@ from .mainnet import MainnetInit, normal_, start_from, xavier_
 from .moments import Moments, wanted_moments
 from .options import Init
 from .products import WritesProducts
-from .protocols import HasChunkEmbeddings, HasInitOptions, Initializable, Scalable
+from .protocols import HasChunkEmbeddings, Initializable, Scalable
 from .trunk import xavier_fan_in_
 
 __all__ = [
     "HasChunkEmbeddings",
-    "HasInitOptions",
     "Init",
     "Initializable",
     "MainnetInit",
