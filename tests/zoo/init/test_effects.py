@@ -154,6 +154,13 @@ def test_one_init_at_most_where_the_outer_starts_the_inner() -> None:
         with pytest.raises(SpecError, match=r"inner\.init has no effect.* set init instead"):
             build(name, init={"scheme": "xavier"}, inner=inner)
         build(name, inner=inner)
+    for nested in (
+        {"name": "delta", "inner": inner},
+        {"name": "container", "parts": [{"names": ["*"], "source": inner}]},
+    ):
+        with pytest.raises(SpecError, match=r"inner\.init has no effect"):
+            build("delta", init={"scheme": "xavier"}, inner=nested)
+        build("delta", inner=nested)
 
 
 def test_a_difference_of_zero_from_a_file_has_no_moments(tmp_path: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, TypedDict
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from hypnet_core.errors import SpecError
 from hypnet_core.networks import HyperNetwork
 from hypnet_core.plugins import HypernetChoice
 from hypnet_core.specs import ConditionSpec, TargetSpec
+from hypnet_zoo.hypernets._shared.parts import Part
 from hypnet_zoo.init.effects import (
     Names,
     changed,
@@ -35,9 +37,7 @@ class InnerOption(TypedDict, total=False):
 
 
 def build_inner(
-    inner: HypernetChoice | None,
-    target: TargetSpec,
-    conditions: ConditionSpec,
+    inner: HypernetChoice | None, target: TargetSpec, conditions: ConditionSpec
 ) -> HyperNetwork:
     """Build the hypernetwork that an option `inner` chooses.
 
@@ -52,8 +52,26 @@ def build_inner(
 
 
 def has_init(inner: HypernetChoice | None) -> bool:
-    """Whether an option `inner` sets an `init` other than the default."""
-    return inner is not None and inner.options.get("init") not in (None, Init())
+    """Whether an option `inner` sets an `init` other than the default.
+
+    It may do so for the hypernetwork itself or for one inside it.
+    """
+    if inner is None:
+        return False
+    if inner.options.get("init") not in (None, Init()):
+        return True
+    return any(has_init(choice) for value in inner.options.values() for choice in _choices(value))
+
+
+def _choices(value: object) -> Iterator[HypernetChoice]:
+    """The hypernetworks that the value of an option chooses."""
+    if isinstance(value, HypernetChoice):
+        yield value
+    elif isinstance(value, Part):
+        yield from _choices(value.source)
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from _choices(one)
 
 
 def start_inner(
