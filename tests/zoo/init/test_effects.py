@@ -114,7 +114,10 @@ def test_every_component_tells_its_options(name: str) -> None:
             {"name": "chunked_hmlp", "init": {"chunk_embedding_std": 0.1, "min_variance": 0.1}},
             "min_variance has no effect in ChunkedHMLP: init.chunk_embedding_std sets",
         ),
-        ({"name": "structured_hmlp", "init": {"condition_share": 0.1}}, "StructuredHMLP: no net"),
+        (
+            {"name": "structured_hmlp", "init": {"condition_share": 0.1}},
+            "StructuredHMLP: there is no chunk writer",
+        ),
         ({"name": "delta", "init": {"condition_share": 0.1}}, "condition_share .* in delta"),
         ({"name": "low_rank", "init": {"uniform_chunks": True}}, "in LowRank: there are no"),
     ],

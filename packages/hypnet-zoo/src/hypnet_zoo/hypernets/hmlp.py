@@ -89,7 +89,7 @@ class HMLP(InitializedHyperNetwork):
         self._needs_batch = chosen["batch_norm"]
         if spectral_norm:
             for head in self.linear_heads():
-                # Its scale is normalised away, but it needs a direction.
+                # Spectral norm removes its scale, but it needs a direction.
                 nn.init.normal_(head.weight)
                 with_spectral_norm(head)
         self.initialize()

@@ -27,7 +27,7 @@ _REASONS = {
     "chunk_embedding_std": "there are no chunk embeddings",
     "uniform_chunks": "there are no chunk embeddings",
     "min_variance": "there are no chunk embeddings whose lengths are adapted",
-    "condition_share": "no network that can be scaled writes all chunks",
+    "condition_share": "there is no chunk writer that can be scaled",
     "cond_var": "no embedding is read there",
     "uncond_var": "there is no unconditional input",
 }
@@ -43,7 +43,7 @@ def changed(init: Init) -> list[str]:
 def effective(hypernet: HyperNetwork, init: Init) -> Names:
     """The options that have an effect in a hypernetwork.
 
-    A third party's hypernetwork that does not tell them is taken to use all.
+    A third party's hypernetwork that does not name them is taken to use all.
     """
     if isinstance(hypernet, HasInitOptions):
         return hypernet.init_options(init)

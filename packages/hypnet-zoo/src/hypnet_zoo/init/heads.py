@@ -42,7 +42,7 @@ def calibration_inputs(
 
     Args:
         hypernet: The hypernetwork.
-        init: Says the variances of inputs that come from the caller.
+        init: Gives the variances of inputs that come from the caller.
         samples: Smallest number of rows.
     """
     rules = init_from(init)

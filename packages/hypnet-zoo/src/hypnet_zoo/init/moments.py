@@ -130,7 +130,7 @@ def _moments(param: ParamSpec, init: Init, *, has_bias: bool) -> Moments:
 
 
 def _bias_variance(param: ParamSpec, gain: float, init: Init) -> float:
-    # A plain normal start leaves biases at zero, like torch's users do by hand.
+    # A plain normal start leaves biases at zero, as is usual.
     if init.bias == "zero" or init.normal_std is not None or not param.fan_in or not param.fan_out:
         return 0.0
     if init.bias == "torch":

@@ -20,7 +20,7 @@ class Initializable(Protocol):
 
 @runtime_checkable
 class HasInitOptions(Protocol):
-    """A hypernetwork that tells which options of `Init` have an effect in it."""
+    """A hypernetwork that names the options of `Init` that have an effect in it."""
 
     def init_options(self, init: Init) -> frozenset[str]:
         """The names of these options, given the others: `normal_std` replaces some."""

@@ -124,7 +124,7 @@ def as_at_start(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        # The sample was drawn to measure and must not leave traces.
+        # The sample only serves to measure: it must not enter the statistics.
         for norm in norms:
             norm.reset_running_stats()
         for layer, training in modes.items():
