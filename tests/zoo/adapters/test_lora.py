@@ -109,7 +109,7 @@ def test_what_peft_cannot_hold_is_refused_by_name() -> None:
         net = MainNetwork(module, generate=generate)
         return LowRank(net.target, lambda factors: HMLP(factors, conditions), rank=1), net.module
 
-    with pytest.raises(SpecError, match="no place for bias: generate only weights"):
+    with pytest.raises(SpecError, match="cannot adapt bias: generate only weights"):
         peft_state_dict(*low_rank(nn.Linear(3, 2), None), 0)
     with pytest.raises(
         SpecError, match=r"no form for 0.weight, the weight of a grouped convolution"

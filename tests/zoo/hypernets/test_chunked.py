@@ -175,9 +175,7 @@ def test_a_configuration_chooses_the_inner_hypernetwork() -> None:
 
 
 def test_an_inner_hypernetwork_with_inputs_of_its_own_is_refused() -> None:
-    with pytest.raises(
-        SpecError, match="ChunkedHMLP cannot write chunks: it has inputs of its own"
-    ):
+    with pytest.raises(SpecError, match="ChunkedHMLP cannot write chunks: it takes further inputs"):
         Chunked(TARGET, ConditionSpec(), functools.partial(ChunkedHMLP, conditional_chunks=True))
 
 

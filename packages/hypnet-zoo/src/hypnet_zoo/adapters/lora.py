@@ -86,7 +86,7 @@ def save_peft(
         base_model: Base model that the adapter names: a name on a model hub, or a path.
 
     Raises:
-        SpecError: There are no factors, or PEFT has no place for a generated tensor.
+        SpecError: There are no factors, or PEFT cannot adapt a generated tensor.
         RunError: The directory cannot be written.
     """
     tensors = peft_state_dict(hypernet, module, condition)
@@ -131,7 +131,7 @@ def _low_rank_of(hypernet: HyperNetwork) -> LowRank:
     whole = [param.name for param in found.target.params if not is_matrix(param)]
     if whole:
         raise SpecError(
-            f"PEFT's LoRA has no place for {listed(whole)}: generate only weights, as"
+            f"PEFT's LoRA cannot adapt {listed(whole)}: generate only weights, as"
             " MainNetwork(module, generate='weight') does"
         )
     return found

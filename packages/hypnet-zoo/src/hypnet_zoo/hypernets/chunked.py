@@ -6,7 +6,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable
-from typing import Annotated, TypedDict, Unpack
+from typing import Annotated, Unpack
 
 import torch
 from pydantic import Field
@@ -16,16 +16,17 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import EMBEDDING, HyperNetwork
-from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo._options import only
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, refuse_inner_init
+from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
 from hypnet_zoo.init.chunks import chunk_scales, initialize_writer, wanted_per_chunk
+from hypnet_zoo.init.effects import MOMENTS, effective
 from hypnet_zoo.init.embeddings import draw_unit_rows
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.measure import mean_squares, rows_to_measure
-from hypnet_zoo.init.options import Init, InitOption
+from hypnet_zoo.init.options import Init, InitOption, chosen_options
 from hypnet_zoo.init.products import generate_product
 from hypnet_zoo.init.protocols import Scalable
 
@@ -38,15 +39,11 @@ _PAIRS = 8192
 _logger = logging.getLogger(__name__)
 
 
-class ChunkEmbeddingOptions(TypedDict, total=False):
+class ChunkEmbeddingOptions(ConditionalChunksOption, total=False):
     """Options of chunk embeddings."""
 
     chunk_embedding_size: Annotated[
         int, Field(default=8, description="Length of a chunk embedding.")
-    ]
-    conditional_chunks: Annotated[
-        bool,
-        Field(default=False, description="Each condition has chunk embeddings of its own."),
     ]
 
 
@@ -83,8 +80,8 @@ class Chunked(InitializedHyperNetwork):
         **options: See `ChunkOptions`.
 
     Raises:
-        SpecError: A size is not positive, or the inner hypernetwork has conditions or
-            inputs of its own.
+        SpecError: A size is not positive, or the inner hypernetwork keeps conditions
+            or takes further inputs.
 
     Example:
         >>> from hypnet_zoo.hypernets import HMLP
@@ -105,7 +102,7 @@ class Chunked(InitializedHyperNetwork):
         make_inner: Callable[[TargetSpec, ConditionSpec], HyperNetwork],
         **options: Unpack[ChunkOptions],
     ) -> None:
-        chosen = with_defaults(ChunkOptions, options)
+        chosen = chosen_options(ChunkOptions, options)
         chunk_size, embedding_size = chosen["chunk_size"], chosen["chunk_embedding_size"]
         if chunk_size < 1 or embedding_size < 1:
             raise SpecError(
@@ -152,9 +149,15 @@ class Chunked(InitializedHyperNetwork):
     def _check_inner(self) -> None:
         if list(self.inner.input_sizes) != [EMBEDDING] or self.inner.members():
             raise SpecError(
-                f"{type(self.inner).__name__} cannot write chunks: it has inputs of its own beside"
+                f"{type(self.inner).__name__} cannot write chunks: it takes further inputs beside"
                 " the embedding that it is given"
             )
+
+    def _init_options(self) -> frozenset[str]:
+        # A network that cannot be scaled keeps its start.
+        if not isinstance(self.inner, Scalable):
+            return MOMENTS
+        return MOMENTS | {"condition_share"} | (effective(self.inner, Init()) & {"trunk"})
 
     def _initialize(self, init: Init) -> None:
         """Give each chunk the mean square that its tensors should have on average."""
@@ -183,7 +186,7 @@ class Chunked(InitializedHyperNetwork):
             embeddings.mul_(scales.unsqueeze(1))
 
     def _scale_to_average(self, rows: Tensor, chunks: Tensor, wanted: Tensor, kept: int) -> None:
-        """Scale the whole output: embeddings of one size leave chunks alike."""
+        """Scale the whole output: with equal embeddings all chunks have one size."""
         if isinstance(self.inner, Scalable):
             found = mean_squares(self.inner, rows, chunks, kept=kept).mean()
             self.inner.scale_outputs((wanted.mean() / found.clamp_min(1e-30)).sqrt())
@@ -245,7 +248,7 @@ def chunked(
     Raises:
         SpecError: A size is not positive, or `inner` cannot write chunks.
     """
-    chosen = with_defaults(ChunkedOptions, options)
+    chosen = chosen_options(ChunkedOptions, options)
     refuse_inner_init(chosen["inner"])
     make_inner = functools.partial(build_inner, chosen["inner"])
     return Chunked(target, conditions, make_inner, **only(ChunkOptions, chosen))

@@ -6,12 +6,11 @@ import functools
 import math
 from typing import Unpack
 
-from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo._options import only
 from hypnet_zoo.hypernets.chunked import Chunked, ChunkEmbeddingOptions
 from hypnet_zoo.hypernets.hdeconv import DeconvOptions, HDeconv
-from hypnet_zoo.init.options import InitOption
+from hypnet_zoo.init.options import InitOption, chosen_options
 
 
 class _OuterOptions(ChunkEmbeddingOptions, InitOption, total=False):
@@ -58,7 +57,7 @@ class ChunkedHDeconv(Chunked):
         image_shape: tuple[int, ...] = (32, 32),
         **options: Unpack[ChunkedHDeconvOptions],
     ) -> None:
-        chosen = with_defaults(ChunkedHDeconvOptions, options)
+        chosen = chosen_options(ChunkedHDeconvOptions, options)
         make_inner = functools.partial(
             HDeconv, image_shape=image_shape, **only(DeconvOptions, chosen)
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from typing import Unpack
 
-from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo._options import only
 from hypnet_zoo.hypernets.chunked import Chunked, ChunkOptions
 from hypnet_zoo.hypernets.hmlp import HMLP
+from hypnet_zoo.init.options import chosen_options
 from hypnet_zoo.layers.hidden import HiddenOptions, NormOptions
 
 
@@ -52,6 +52,6 @@ class ChunkedHMLP(Chunked):
     def __init__(
         self, target: TargetSpec, conditions: ConditionSpec, **options: Unpack[ChunkedHMLPOptions]
     ) -> None:
-        chosen = with_defaults(ChunkedHMLPOptions, options)
+        chosen = chosen_options(ChunkedHMLPOptions, options)
         make_inner = functools.partial(HMLP, **only(_LayerOptions, chosen))
         super().__init__(target, conditions, make_inner, **only(ChunkOptions, chosen))

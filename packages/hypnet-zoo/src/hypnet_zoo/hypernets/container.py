@@ -10,19 +10,32 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import ConditionError, SpecError, listed
 from hypnet_core.networks import Condition, HyperNetwork, Weights
-from hypnet_core.plugins import HypernetChoice, with_defaults
+from hypnet_core.plugins import HypernetChoice
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._shared.inner import build_inner, check_hypernetwork, initializable
+from hypnet_zoo.hypernets._shared.inner import (
+    build_inner,
+    check_hypernetwork,
+    has_init,
+    initializable,
+)
 from hypnet_zoo.hypernets._shared.parts import (
     Part,
     check_by_name,
     chosen_parts,
     common_conditions,
     joined,
+    refuse_lost_init,
 )
 from hypnet_zoo.init.draw import drawn_weights
+from hypnet_zoo.init.effects import (
+    concerning,
+    effective,
+    effective_in_draws,
+    reduced,
+    refuse_without_effect,
+)
 from hypnet_zoo.init.moments import restricted, wanted_moments
-from hypnet_zoo.init.options import Init, InitOption
+from hypnet_zoo.init.options import Init, InitOption, chosen_options, init_from
 
 OWN = "own"
 
@@ -49,7 +62,7 @@ class Container(HyperNetwork):
         combine: Called with the members' weights, the shared ones and those of the
             conditions (`None` where there are none), all with the batch dimension of
             the call or with none; returns the tensors of the target.
-        init: How the shared and own tensors start.
+        init: How the shared and own tensors start. Members start by their own.
 
     Raises:
         SpecError: No part or more than one writes some tensor, shapes differ, the
@@ -106,7 +119,9 @@ class Container(HyperNetwork):
             embeddings=False,  # members have their own
         )
         self.writers = nn.ModuleList(members)
-        self.init = Init() if init is None else init
+        self.init = init_from(init)
+        self._has_draws = shared is not None or own is not None
+        refuse_without_effect(self.init, self._draw_options(self.init), type(self).__name__)
         self.shared_spec, self.own_spec, self.combine = shared, own, combine
         self.shared = None if shared is None else nn.Parameter(self._drawn(shared))
         for i in range(self.conditions.count if own else 0):
@@ -170,7 +185,7 @@ class Container(HyperNetwork):
         return weights.belonging_to(condition)
 
     def add_condition(self) -> int:
-        """Make room for one more condition, with a new draw of its own tensors."""
+        """Add a condition with a new draw of its tensors."""
         new = super().add_condition()
         if self.own_spec is not None:
             self._draw_own(new)
@@ -184,19 +199,26 @@ class Container(HyperNetwork):
             init: How to start; by default every part as it was built.
 
         Raises:
-            SpecError: An override matches no tensor, or a member cannot start by an
-                `Init`.
+            SpecError: An override matches no tensor, an option has no effect, or a
+                member cannot start by an `Init`.
         """
         if init is not None:
+            init = init_from(init)
             wanted_moments(self.target, init)  # refuses overrides that match nothing
-            self.init = init
+            refuse_without_effect(init, self.init_options(init), type(self).__name__)
+            self.init = reduced(init, self._draw_options(init))
         for number, member in enumerate(self.members()):
-            own = None if init is None else restricted(init, member.target)
+            own = None if init is None else concerning(member, init)
             initializable(member, f"members[{number}]").initialize(own)
         if self.shared is not None and self.shared_spec is not None:
             self.shared.copy_(self._drawn(self.shared_spec))
         for i in range(self.conditions.count if self.own_spec is not None else 0):
             self._draw_own(i)
+
+    def init_options(self, init: Init) -> frozenset[str]:
+        """The options of `Init` that have an effect in some part."""
+        parts = (effective(member, init) for member in self.members())
+        return self._draw_options(init).union(*parts)
 
     def start_at_zero(self) -> None:
         """Let every part start at zero."""
@@ -245,12 +267,16 @@ class Container(HyperNetwork):
             parameter = self.parameters_of(OWN)[condition]
             parameter.copy_(self._drawn(self.own_spec or self.target))
 
+    def _draw_options(self, init: Init) -> frozenset[str]:
+        """The options that have an effect on shared and own tensors."""
+        return effective_in_draws(init) if self._has_draws else frozenset()
+
     def _drawn(self, spec: TargetSpec) -> Tensor:
         return drawn_weights(spec, restricted(self.init, spec)).flat
 
     @torch.no_grad()
     def _try_combine(self) -> None:
-        """Call `combine` once with zeros, so that it fails here or never."""
+        """Call `combine` once with zeros, to refuse wrong names and shapes early."""
         like = next(self.parameters())
         parts = [
             Weights(like.new_zeros(member.target.numel), member.target) for member in self.members()
@@ -284,33 +310,44 @@ def container(
     Args:
         target: The parameters to generate.
         conditions: Number of conditions and sizes of embedding and unconditional input;
-            each hypernetwork has embeddings of its own.
+            each hypernetwork keeps its own embeddings.
         parts: Where the tensors come from, such as `[{"names": ["*norm*"], "source":
             "shared"}, {"names": ["*"], "source": {"name": "hmlp", "hidden": [50]}}]`.
             An `hmlp` generates tensors that no part names.
-        **options: See `InitOption`. It applies to shared and own tensors and to those
-            that no part names; other hypernetworks have their own.
+        **options: See `InitOption`. It starts all parts but hypernetworks that set
+            their own `init`.
 
     Raises:
-        SpecError: A part matches no tensor that earlier ones have left.
+        SpecError: A part matches no tensor that earlier ones have left, or an option of
+            `init` has no effect.
     """
-    init = with_defaults(InitOption, options)["init"]
+    init = chosen_options(InitOption, options)["init"]
     wanted_moments(target, init)  # refuses overrides that match nothing
     chosen, left = chosen_parts(target, parts)
-    members = [
-        build_inner(source, spec, conditions)
-        for spec, source in chosen
-        if isinstance(source, HypernetChoice)
+    sources: list[tuple[TargetSpec, HypernetChoice | None]] = [
+        (spec, source) for spec, source in chosen if isinstance(source, HypernetChoice)
     ]
     if left is not None:
-        # With the default the inner hypernetwork keeps the `init` of its options.
-        own = restricted(init, left)
-        members.append(build_inner(None, left, conditions, None if own == Init() else own))
+        sources.append((left, None))
+    members = [build_inner(source, spec, conditions) for spec, source in sources]
+    shared = joined([spec for spec, source in chosen if source == "shared"])
+    own = joined([spec for spec, source in chosen if source == OWN])
+    drawn = joined([spec for spec in (shared, own) if spec is not None])
+    led = [
+        member for member, (_, source) in zip(members, sources, strict=True) if not has_init(source)
+    ]
+    of_draws = frozenset() if drawn is None else effective_in_draws(init)
+    refuse_lost_init(target, init, of_draws, led, drawn)
+    for member in led:
+        concerned = concerning(member, init)
+        # With the defaults members keep the start that they were built with.
+        if concerned != Init():
+            initializable(member, "parts").initialize(concerned)
     return Container(
         target,
         members,
-        shared=joined([spec for spec, source in chosen if source == "shared"]),
-        own=joined([spec for spec, source in chosen if source == OWN]),
+        shared=shared,
+        own=own,
         conditions=conditions,
-        init=init,
+        init=restricted(reduced(init, of_draws), drawn or target),
     )

@@ -13,12 +13,18 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.networks import Condition, HyperNetwork, Weights, check_tensors
-from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, check_hypernetwork
+from hypnet_zoo.hypernets._shared.inner import (
+    InnerOption,
+    build_inner,
+    check_hypernetwork,
+    refuse_two_inits,
+    start_inner,
+)
 from hypnet_zoo.hypernets.wrapper import Wrapper
 from hypnet_zoo.init.draw import drawn_weights
-from hypnet_zoo.init.options import Init, InitOption
+from hypnet_zoo.init.effects import MOMENTS, effective_in_draws
+from hypnet_zoo.init.options import Init, InitOption, chosen_options
 
 
 class Delta(Wrapper):
@@ -27,7 +33,7 @@ class Delta(Wrapper):
     $$ \omega = \omega_0 + h(c, \theta) $$
 
     With $\omega_0$ the weights of a pretrained network and $h$ starting at zero,
-    training starts at the pretrained network exactly, whatever the condition.
+    training starts at the pretrained network exactly, under every condition.
 
     Args:
         inner: Generates the difference; it keeps the conditions.
@@ -121,7 +127,7 @@ class Delta(Wrapper):
 
 
 class DeltaOptions(InnerOption, InitOption, total=False):
-    """Options `inner` and `init` of the component `delta`."""
+    """Options of hypernetworks that add a difference to shared weights."""
 
 
 def delta(
@@ -142,15 +148,24 @@ def delta(
             network; a conventional draw by default.
         trainable: Whether the shared weights are trained too.
         zero: Start the difference at exactly zero.
-        **options: See `DeltaOptions`; `init` says how the shared weights are drawn
-            without a file. The inner hypernetwork has its own.
+        **options: See `DeltaOptions`; `init` starts the inner hypernetwork and,
+            without a file, the shared weights. An `inner.init` is possible where `init`
+            is not set.
 
     Raises:
-        SpecError: The file cannot be read, or lacks a tensor.
+        SpecError: The file cannot be read, or lacks a tensor; an option of `init` has
+            no effect, or both `init` and `inner.init` are set.
     """
-    chosen = with_defaults(DeltaOptions, options)
-    shared = drawn_weights(target, chosen["init"]) if base is None else read_weights(base, target)
+    chosen = chosen_options(DeltaOptions, options)
+    init = chosen["init"]
+    refuse_two_inits(chosen["inner"], init)
+    shared = drawn_weights(target, init) if base is None else read_weights(base, target)
     inner = build_inner(chosen["inner"], target, conditions)
+    if base is None:
+        start_inner(inner, init, "delta", effective_in_draws(init))
+    else:
+        # A difference of zero has no moments to choose.
+        start_inner(inner, init, "delta", without=MOMENTS if zero else frozenset())
     return Delta(inner, shared, trainable=trainable, zero=zero)
 
 

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import ConditionError, SpecError
-from hypnet_core.networks import Condition, HyperNetwork, Weights
+from hypnet_core.networks import EMBEDDING, Condition, HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec
-from hypnet_zoo.hypernets._shared.inner import check_hypernetwork, initializable
-from hypnet_zoo.init.options import Init
+from hypnet_zoo.hypernets._shared.inner import check_hypernetwork, initialize_inner
+from hypnet_zoo.init.effects import effective, refuse_without_effect
+from hypnet_zoo.init.options import Init, init_from
 
 
 class Encoded(HyperNetwork):
@@ -66,6 +67,7 @@ class Encoded(HyperNetwork):
         super().__init__(inner.target, outer)
         self.inner = inner
         self.encoder = encoder
+        self._std: float | None = None  # of the kept inputs, if not 1
         self.conditions_per_call = inner.conditions_per_call
 
     def forward(
@@ -121,12 +123,39 @@ class Encoded(HyperNetwork):
         self.inner.start_at_zero()
 
     def initialize(self, init: Init | None = None) -> None:
-        """Start the inner hypernetwork anew; the encoder stays.
+        """Start the inner hypernetwork and the kept inputs anew; the encoder stays.
 
         Args:
-            init: How to start; by default as the inner hypernetwork was built.
+            init: How to start; by default as before. `embedding_std` is the standard
+                deviation of the inputs that are kept for ids.
 
         Raises:
-            SpecError: The inner hypernetwork cannot start by an `Init`.
+            SpecError: The inner hypernetwork cannot start by an `Init`, or an option
+                has no effect.
         """
-        initializable(self.inner, "inner").initialize(init)
+        if init is not None:
+            init = init_from(init)
+            refuse_without_effect(init, self.init_options(init), type(self).__name__)
+            self._std = init.embedding_std
+        initialize_inner(self.inner, init)
+        if self._std is not None:
+            for condition in range(self.conditions.count):
+                self._draw(condition, self._std)
+
+    def init_options(self, init: Init) -> frozenset[str]:
+        """The options of `Init` that have an effect here."""
+        kept = {"embedding_std"} if EMBEDDING in self.conditional_shapes else set()
+        # The inner hypernetwork keeps no embeddings.
+        return effective(self.inner, init) - {"embedding_std"} | kept
+
+    def add_condition(self) -> int:
+        """Add a condition; its input starts like the others."""
+        new = super().add_condition()
+        if self._std is not None:
+            self._draw(new, self._std)
+        return new
+
+    @torch.no_grad()
+    def _draw(self, condition: int, std: float) -> None:
+        if EMBEDDING in self.conditional_shapes:
+            self.embedding(condition).normal_(0.0, std)

@@ -12,13 +12,13 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
-from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
 from hypnet_zoo.hypernets._shared.images import KernelSize, channels_of, image_shape_of, kernels_of
+from hypnet_zoo.init.effects import MOMENTS
 from hypnet_zoo.init.heads import calibration_inputs
-from hypnet_zoo.init.options import Init, InitOption, TrunkScheme
-from hypnet_zoo.init.trunk import as_at_start, gain_of
+from hypnet_zoo.init.options import Init, InitOption, TrunkScheme, chosen_options
+from hypnet_zoo.init.trunk import as_at_start, gain_of, is_drawn
 from hypnet_zoo.layers.activations import activation_module, activation_type
 from hypnet_zoo.layers.enlarge import Enlarge, sizes_backwards
 from hypnet_zoo.layers.hidden import ActivationOptions, NormOptions
@@ -123,7 +123,7 @@ class HDeconv(InitializedHyperNetwork):
         image_shape: tuple[int, ...] | None = None,
         **options: Unpack[HDeconvOptions],
     ) -> None:
-        chosen = with_defaults(HDeconvOptions, options)
+        chosen = chosen_options(HDeconvOptions, options)
         super().__init__(target, conditions, chosen["init"])
         in_features = self._in_features()
         self.image_shape = image_shape_of(target, image_shape)
@@ -166,6 +166,9 @@ class HDeconv(InitializedHyperNetwork):
                 width, reduction=min(8, width), spectral_norm=options["spectral_norm"]
             )
             self.trunk.append(attention)
+
+    def _init_options(self) -> frozenset[str]:
+        return MOMENTS | ({"trunk"} if is_drawn(self.trunk) else frozenset())
 
     def _initialize(self, init: Init) -> None:
         """Measure the pixels, and set the gain of each tensor accordingly."""

@@ -10,14 +10,14 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
-from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
+from hypnet_zoo.init.effects import MOMENTS
 from hypnet_zoo.init.heads import calibration_inputs, initialize_heads, zero_heads
 from hypnet_zoo.init.moments import Moments
-from hypnet_zoo.init.options import Init, InitOption, TrunkScheme
+from hypnet_zoo.init.options import Init, InitOption, TrunkScheme, chosen_options
 from hypnet_zoo.init.products import pairs
-from hypnet_zoo.init.trunk import as_at_start, initialize_trunk
+from hypnet_zoo.init.trunk import as_at_start, initialize_trunk, is_drawn
 from hypnet_zoo.layers.activations import activation_type
 from hypnet_zoo.layers.hidden import HiddenOptions, NormOptions, hidden_layers
 
@@ -43,7 +43,7 @@ class HMLP(InitializedHyperNetwork):
     With hidden width $d$ the head (several in the code, if it is large) alone holds $(d
     + 1) P$ parameters, many more than it writes; `ChunkedHMLP` holds fewer.
 
-    With `spectral_norm` each target tensor has a head, and a norm, of its own. With
+    With `spectral_norm` each target tensor has its own head and norm. With
     `batch_norm` training needs two or more conditions in a batch.
 
     Args:
@@ -67,7 +67,7 @@ class HMLP(InitializedHyperNetwork):
     def __init__(
         self, target: TargetSpec, conditions: ConditionSpec, **options: Unpack[HMLPOptions]
     ) -> None:
-        chosen = with_defaults(HMLPOptions, options)
+        chosen = chosen_options(HMLPOptions, options)
         super().__init__(target, conditions, chosen["init"])
         in_features = self._in_features()
         spectral_norm, hidden = chosen["spectral_norm"], chosen["hidden"]
@@ -89,10 +89,15 @@ class HMLP(InitializedHyperNetwork):
         self._needs_batch = chosen["batch_norm"]
         if spectral_norm:
             for head in self.linear_heads():
-                # Its scale is normalised away, but it needs a direction.
+                # Spectral norm removes its scale, but it needs a direction.
                 nn.init.normal_(head.weight)
                 with_spectral_norm(head)
         self.initialize()
+
+    def _init_options(self) -> frozenset[str]:
+        trunk = frozenset({"trunk"} if is_drawn(self.trunk) else ())
+        # Spectral norm fixes the scale of a head; only means can be chosen.
+        return trunk | (MOMENTS if is_drawn(self.heads) else {"overrides"})
 
     def _initialize(self, init: Init) -> None:
         self.initialize_to(self.starts, calibration_inputs(self, init), trunk=init.trunk)
@@ -152,7 +157,7 @@ class HMLP(InitializedHyperNetwork):
 
         Args:
             rows: `[B, r]`, one per condition.
-            chunks: `[K, c]`, or `[B, K, c]` if each condition has chunks of its own; `r
+            chunks: `[K, c]`, or `[B, K, c]` if each condition has its own chunks; `r
                 + c` is the input size.
 
         Returns:
@@ -185,7 +190,7 @@ class HMLP(InitializedHyperNetwork):
                 f" it is {layer}"
             )
         if rows.shape[1] == 0:
-            # Rows without entries are all alike: one product, expanded without a copy.
+            # Rows without entries are all equal: one product, expanded without a copy.
             return nn.functional.linear(chunks, layer.weight, layer.bias).expand(len(rows), -1, -1)
         # Rows and chunks meet only here: B + K products instead of B K.
         weight_rows, weight_chunks = layer.weight.split([rows.shape[1], chunks.shape[-1]], dim=1)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import Condition, HyperNetwork, Weights
-from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo._options import only
 from hypnet_zoo.hypernets._shared.inner import (
@@ -25,9 +24,10 @@ from hypnet_zoo.hypernets._shared.inner import (
 )
 from hypnet_zoo.hypernets.low_rank_factors import A, B, is_matrix, low_rank_factors, sides
 from hypnet_zoo.hypernets.wrapper import Wrapper
+from hypnet_zoo.init.effects import MOMENTS, concerning, effective, refuse_without_effect
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.moments import Moments, wanted_moments
-from hypnet_zoo.init.options import Init, InitOption
+from hypnet_zoo.init.options import Init, InitOption, chosen_options, init_from
 from hypnet_zoo.init.protocols import Initializable
 
 _SAMPLES = 512  # conditions to measure the start with
@@ -89,7 +89,7 @@ class LowRank(Wrapper):
         make_inner: Callable[[TargetSpec], HyperNetwork],
         **options: Unpack[LowRankOptions],
     ) -> None:
-        chosen = with_defaults(LowRankOptions, options)
+        chosen = chosen_options(LowRankOptions, options)
         rank, alpha = chosen["rank"], chosen["alpha"]
         if alpha is not None and not 0 < alpha < math.inf:
             raise SpecError(f"alpha must be positive, got {alpha}")
@@ -120,22 +120,25 @@ class LowRank(Wrapper):
         r"""Start so that the products have the moments that the main network needs.
 
         The generated $A(c)$ gets twice the variance of $A_0$, $1 / in$ in total, and
-        $B(c)$ makes up for the rest: over independent factors $E[W^2] = (\alpha/r)^2\,
-        r\, E[A^2] E[B^2]$. The factors of one condition depend on each other, so the
-        products are measured and $B$ is scaled. A matrix has no mean of its own.
+        $B(c)$ sets the size of the product: over independent factors $E[W^2] =
+        (\alpha/r)^2\, r\, E[A^2] E[B^2]$. The factors of one condition depend on each
+        other, so the products are measured and $B$ is scaled. Means of matrices count
+        as variance.
 
         Args:
             init: How to start; by default as it was built.
 
         Raises:
-            SpecError: An override matches no tensor, or the inner hypernetwork cannot
-                start by an `Init`.
+            SpecError: An override matches no tensor, an option has no effect, or the
+                inner hypernetwork cannot start by an `Init`.
         """
-        self.init = self.init if init is None else init
+        rules = self.init if init is None else init_from(init)
         inner = initializable(self.inner, "inner")
+        refuse_without_effect(rules, self.init_options(rules), type(self).__name__)
+        self.init = rules
         if self.init.normal_std is not None:
             self.starts = ()
-            inner.initialize(self.init)
+            inner.initialize(concerning(self.inner, self.init))
             return
         self.starts = wanted_moments(self.target, self.init)
         wanted = dict(zip(self.target.names, self.starts, strict=True))
@@ -144,13 +147,19 @@ class LowRank(Wrapper):
             name: wanted[name].mean_square * width / (self.scale**2 * self.rank)
             for name, width in widths.items()
         }
-        # Both times everything is drawn alike, except for the size of B.
+        # Both times the draws are the same, except for the size of B.
         with torch.random.fork_rng():
             inner.initialize(self._init_of_factors(wanted, variances))
         for name, mean_square in self._mean_squares().items():
             # A product that is zero cannot be scaled.
             variances[name] *= wanted[name].mean_square / mean_square if mean_square > 0 else 1.0
         inner.initialize(self._init_of_factors(wanted, variances))
+
+    def init_options(self, init: Init) -> frozenset[str]:
+        """The options of `Init` that have an effect here."""
+        # Moments of the factors follow from those of the products.
+        moments = MOMENTS if init.normal_std is None else frozenset[str]()
+        return effective(self.inner, init) | moments
 
     def _init_of_factors(
         self, wanted: Mapping[str, Moments], variances: Mapping[str, float]
@@ -164,14 +173,15 @@ class LowRank(Wrapper):
             overrides[f"{glob_escape(param.name)}.{A}"] = (0.0, 2.0 / (3.0 * sides(param)[1]))
         for name, variance in variances.items():
             overrides[f"{glob_escape(name)}.{B}"] = (0.0, variance)
-        return self.init.model_copy(update={"overrides": overrides})
+        init = self.init.model_copy(update={"overrides": overrides})
+        return concerning(self.inner, init)
 
     def _mean_squares(self) -> dict[str, float]:
         """Mean square of every product at the start, over conditions.
 
         It is the trace of (B^T B)(A A^T), which needs no product of full size.
         """
-        inputs = calibration_inputs(self.inner, samples=_SAMPLES)[:_SAMPLES]
+        inputs = calibration_inputs(self.inner, self.init, samples=_SAMPLES)[:_SAMPLES]
         factors = self._factors(Weights(self.inner.generate(inputs), self.inner.target))
         return {
             name: (
@@ -250,7 +260,7 @@ def low_rank(
     Raises:
         SpecError: The rank or alpha is not positive, or the target has no matrix.
     """
-    chosen = with_defaults(ComponentOptions, options)
+    chosen = chosen_options(ComponentOptions, options)
     refuse_inner_init(chosen["inner"])
     return LowRank(
         target,

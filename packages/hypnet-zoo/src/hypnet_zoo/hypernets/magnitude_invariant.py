@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._shared.inner import build_inner
+from hypnet_zoo.hypernets._shared.inner import build_inner, refuse_two_inits, start_inner
 from hypnet_zoo.hypernets.delta import Delta, DeltaOptions
 from hypnet_zoo.hypernets.encoded import Encoded
 from hypnet_zoo.init.draw import drawn_weights
+from hypnet_zoo.init.effects import effective_in_draws
+from hypnet_zoo.init.options import chosen_options
 
 
 class CosineSine(nn.Module):
@@ -81,11 +82,13 @@ def magnitude_invariant(
         high: Largest value of the inputs.
         zero: Start the differences at zero, so that every condition starts at the
             conventional draw exactly.
-        **options: See `DeltaOptions`; `init` says how the shared weights are drawn. The
-            inner hypernetwork, behind the encoding, has its own.
+        **options: See `DeltaOptions`; `init` starts the shared weights, the inputs
+            that are kept for ids, and the inner hypernetwork, unless that has an
+            `inner.init` and `init` is not set.
 
     Raises:
-        SpecError: The conditions have no size.
+        SpecError: The conditions have no size, an option of `init` has no effect, or
+            both `init` and `inner.init` are set.
 
     References:
         J. J. G. Ortiz, J. Guttag, A. Dalca: Magnitude invariant parametrizations
@@ -93,10 +96,13 @@ def magnitude_invariant(
     """
     if not conditions.size:
         raise SpecError("there is nothing to encode: the conditions have size 0")
-    chosen = with_defaults(DeltaOptions, options)
+    chosen = chosen_options(DeltaOptions, options)
+    init = chosen["init"]
+    refuse_two_inits(chosen["inner"], init)
     # The ids belong to the encoder's inputs, so the inner hypernetwork keeps none.
     # Cosines and sines: twice the length.
     encoded = ConditionSpec(count=0, size=2 * conditions.size, input_size=conditions.input_size)
     inner = build_inner(chosen["inner"], target, encoded)
     hypernet = Encoded(inner, CosineSine(low, high), conditions)
-    return Delta(hypernet, drawn_weights(target, chosen["init"]), trainable=True, zero=zero)
+    start_inner(hypernet, init, "magnitude_invariant", effective_in_draws(init))
+    return Delta(hypernet, drawn_weights(target, init), trainable=True, zero=zero)

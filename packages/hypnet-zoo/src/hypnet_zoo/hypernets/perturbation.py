@@ -11,11 +11,16 @@ from torch import Tensor
 
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import Condition, HyperNetwork, Weights
-from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, check_hypernetwork
+from hypnet_zoo.hypernets._shared.inner import (
+    InnerOption,
+    build_inner,
+    check_hypernetwork,
+    refuse_two_inits,
+    start_inner,
+)
 from hypnet_zoo.hypernets.wrapper import Wrapper
-from hypnet_zoo.init.options import Init
+from hypnet_zoo.init.options import InitOption, chosen_options
 
 
 class Inputs(NamedTuple):
@@ -192,13 +197,16 @@ class Perturbed(Wrapper):
         return weights + self.noise_std * inputs.uncond_input
 
 
+class PerturbationOptions(InnerOption, InitOption, total=False):
+    """Options `inner` and `init` of the component `perturbation`."""
+
+
 def perturbation(
     target: TargetSpec,
     conditions: ConditionSpec,
     *,
     noise_std: float = 0.02,
-    init: Init | None = None,
-    **options: Unpack[InnerOption],
+    **options: Unpack[PerturbationOptions],
 ) -> Perturbed:
     """Make a `Perturbed` around any registered hypernetwork.
 
@@ -208,9 +216,15 @@ def perturbation(
             that the inner hypernetwork sees. The unconditional input of the whole is as
             long as the target.
         noise_std: Standard deviation of the noise.
-        init: How the inner hypernetwork starts, instead of its own `init`.
-        **options: See `InnerOption`.
+        **options: See `PerturbationOptions`; `init` starts the inner hypernetwork. An
+            `inner.init` is possible where `init` is not set.
+
+    Raises:
+        SpecError: An option of `init` has no effect, or both `init` and `inner.init`
+            are set.
     """
-    chosen = with_defaults(InnerOption, options)
-    inner = build_inner(chosen["inner"], target, conditions, init)
+    chosen = chosen_options(PerturbationOptions, options)
+    refuse_two_inits(chosen["inner"], chosen["init"])
+    inner = build_inner(chosen["inner"], target, conditions)
+    start_inner(inner, chosen["init"], "perturbation")
     return Perturbed(inner, noise_std=noise_std)

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.networks import Condition, Weights
-from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
+from hypnet_zoo.init.effects import MOMENTS
 from hypnet_zoo.init.heads import calibration_inputs, initialize_heads, zero_heads
-from hypnet_zoo.init.options import Init, InitOption
-from hypnet_zoo.init.trunk import as_at_start, initialize_trunk
+from hypnet_zoo.init.options import Init, InitOption, chosen_options
+from hypnet_zoo.init.trunk import as_at_start, initialize_trunk, is_drawn
 from hypnet_zoo.layers.activations import activation_type
 from hypnet_zoo.layers.hidden import HiddenOptions, hidden_layers
 
@@ -55,7 +55,7 @@ class SeveralTargets(InitializedHyperNetwork):
         conditions: ConditionSpec,
         **options: Unpack[SeveralTargetsOptions],
     ) -> None:
-        chosen = with_defaults(SeveralTargetsOptions, options)
+        chosen = chosen_options(SeveralTargetsOptions, options)
         super().__init__(union(targets), conditions, chosen["init"])
         self.targets = dict(targets)
         in_features = self._in_features()
@@ -70,6 +70,9 @@ class SeveralTargets(InitializedHyperNetwork):
             }
         )
         self.initialize()
+
+    def _init_options(self) -> frozenset[str]:
+        return MOMENTS | ({"trunk"} if is_drawn(self.trunk) else frozenset())
 
     def _initialize(self, init: Init) -> None:
         initialize_trunk(self.trunk, activation_type(self.activation), scheme=init.trunk)

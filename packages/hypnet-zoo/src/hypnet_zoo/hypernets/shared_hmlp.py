@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.init.heads import calibration_inputs
-from hypnet_zoo.init.options import Init, InitOption
+from hypnet_zoo.init.options import Init, InitOption, chosen_options
 from hypnet_zoo.init.products import pairs
 from hypnet_zoo.init.trunk import as_at_start, initialize_trunk
 from hypnet_zoo.layers.activations import activation_type
@@ -78,7 +77,7 @@ class SharedHMLP(InitializedHyperNetwork):
         depth_embedding_size: int = 8,
         **options: Unpack[SharedHMLPOptions],
     ) -> None:
-        chosen = with_defaults(SharedHMLPOptions, options)
+        chosen = chosen_options(SharedHMLPOptions, options)
         super().__init__(target, conditions, chosen["init"])
         self.tags = nn.ParameterDict()
         self._places: dict[str, list[int]] = {}

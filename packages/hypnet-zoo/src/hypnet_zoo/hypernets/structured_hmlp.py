@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Unpack
+from typing import Any, Unpack
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
@@ -16,7 +15,6 @@ from hypnet_core.plugins import (
     options_from_signature,
     validated,
     values_of,
-    with_defaults,
 )
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._chunking.assembly import Assemble, Assembly
@@ -28,24 +26,22 @@ from hypnet_zoo.hypernets._chunking.moments import (
 )
 from hypnet_zoo.hypernets._chunking.recipes import chunking_of
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
+from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.init.chunks import chunk_scales
+from hypnet_zoo.init.effects import MOMENTS
 from hypnet_zoo.init.embeddings import draw_unit_rows
 from hypnet_zoo.init.heads import calibration_inputs, initialize_heads
 from hypnet_zoo.init.moments import Moments
-from hypnet_zoo.init.options import Init, InitOption
+from hypnet_zoo.init.options import Init, InitOption, chosen_options
 from hypnet_zoo.init.products import pairs
+from hypnet_zoo.init.trunk import is_drawn
 
 _ROWS = 2048  # pairs of conditions and chunks to measure the start with
 
 
-class StructuredOptions(InitOption, total=False):
+class StructuredOptions(ConditionalChunksOption, InitOption, total=False):
     """Options that `StructuredHMLP` shares with its component `structured_hmlp`."""
-
-    conditional_chunks: Annotated[
-        bool,
-        Field(default=False, description="Each condition has chunk embeddings of its own."),
-    ]
 
 
 class StructuredHMLP(InitializedHyperNetwork):
@@ -105,7 +101,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         assemble: Assemble | None = None,
         **options: Unpack[StructuredOptions],
     ) -> None:
-        chosen = with_defaults(StructuredOptions, options)
+        chosen = chosen_options(StructuredOptions, options)
         conditional_chunks = chosen["conditional_chunks"]
         # A group of one chunk may do without an embedding.
         embedded = {
@@ -171,6 +167,10 @@ class StructuredHMLP(InitializedHyperNetwork):
             if name.startswith("chunks_")
         ]
 
+    def _init_options(self) -> frozenset[str]:
+        drawn = any(is_drawn(writer.trunk) for writer in self.hmlps())
+        return MOMENTS | ({"trunk"} if drawn else frozenset())
+
     def _initialize(self, init: Init) -> None:
         """Bring each head to the average moments of the tensors that it contributes to.
 
@@ -208,7 +208,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         some = chunks if chunks.ndim == 2 else chunks[: len(rows)]
         writer.initialize_to(average, pairs(rows, some).flatten(0, 1), trunk=init.trunk)
         squares = variances_of_chunks(self.chunking.groups[number].sizes, per_chunk, average)
-        # Within 1 % all chunks count as alike, and embeddings keep their length.
+        # Within 1 % all variances count as equal, and embeddings keep their length.
         alike = float(squares.max()) <= 1.01 * float(squares.min())
         if alike or init.chunk_embedding_std is not None:
             return
@@ -219,7 +219,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         for embeddings in self._embeddings_of(number):
             embeddings.mul_(scales.unsqueeze(1))
         features = writer.features_product(rows, scales.unsqueeze(1) * some)
-        # A tensor that some chunks write in vain must not be measured there.
+        # A tensor is not measured in chunks where it is unused.
         used = (
             [k for k, chunk in enumerate(per_chunk) if chunk[t] is not None]
             for t in range(len(average))
@@ -304,8 +304,8 @@ def structured_hmlp(
         target: The parameters to generate.
         conditions: Number of conditions and sizes of embedding and unconditional input.
         chunking: The groups of chunks and their assembly, as a document; or `by_shape`,
-            `resnet`, `wide_resnet`, `economical_ensemble`; or an import string
-            `module:function` of your own, from a `TargetSpec` to a `Chunking`.
+            `resnet`, `wide_resnet`, `economical_ensemble`; or the import string
+            `module:function` of a function from a `TargetSpec` to a `Chunking`.
         chunking_options: Options of a chunking that is chosen by name.
         **options: See `StructuredOptions`.
 

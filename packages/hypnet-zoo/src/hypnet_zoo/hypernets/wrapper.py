@@ -8,7 +8,8 @@ from torch import Tensor
 
 from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._shared.inner import initializable
+from hypnet_zoo.hypernets._shared.inner import initialize_inner
+from hypnet_zoo.init.effects import effective
 from hypnet_zoo.init.options import Init
 
 
@@ -44,9 +45,14 @@ class Wrapper(HyperNetwork):
             init: How to start; by default as the inner hypernetwork was built.
 
         Raises:
-            SpecError: The inner hypernetwork cannot start by an `Init`.
+            SpecError: The inner hypernetwork cannot start by an `Init`, or an option
+                has no effect in it.
         """
-        initializable(self.inner, "inner").initialize(init)
+        initialize_inner(self.inner, init, type(self).__name__)
+
+    def init_options(self, init: Init) -> frozenset[str]:
+        """The options of `Init` that have an effect here: those of the inner one."""
+        return effective(self.inner, init)
 
     def forward(
         self,

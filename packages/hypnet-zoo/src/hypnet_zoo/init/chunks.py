@@ -25,6 +25,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.networks import HyperNetwork
 from hypnet_core.specs import TargetSpec
+from hypnet_zoo.init.effects import concerning
 from hypnet_zoo.init.measure import (
     mean_square_over_pairs,
     mean_squares,
@@ -62,7 +63,7 @@ def initialize_writer(inner: HyperNetwork, rows: Tensor, wanted: Tensor, init: I
     """Start the network that writes the chunks.
 
     For a chunk embedding of variance 1 its output is then as large as the largest chunk
-    should be. A network that cannot be scaled is left alone; the lengths of the
+    should be. A network that cannot be scaled stays as it is; the lengths of the
     embeddings are then all that can be adapted.
 
     Args:
@@ -73,7 +74,8 @@ def initialize_writer(inner: HyperNetwork, rows: Tensor, wanted: Tensor, init: I
     """
     if not isinstance(inner, Scalable):
         return
-    inner.initialize(Init(trunk=init.trunk, overrides={"chunk": (0.0, 1.0)}))
+    rules = Init(trunk=init.trunk, overrides={"chunk": (0.0, 1.0)})
+    inner.initialize(concerning(inner, rules))
     # May include features that the network adds, see `_power`.
     total = inner.conditions.size
     low = init.condition_share * float(wanted[wanted > 0].min() if (wanted > 0).any() else 0.0)

@@ -54,12 +54,12 @@ def initialize_chunk_embeddings(
     mean: float = 0.0,
     std: float = 1.0,
 ) -> None:
-    """Draw the embeddings of chunks anew; a hypernetwork without chunks is left alone.
+    """Draw the embeddings of chunks anew, where there are any.
 
     Args:
         hypernet: The hypernetwork, changed in place.
         fill: Called with each tensor of chunk embeddings `[chunks, size]`, fills it in
-            place; once per condition where each has chunk embeddings of its own.
+            place; once per condition where each has its own chunk embeddings.
         mean: Mean of the normal distribution that is drawn from without `fill`.
         std: Its standard deviation.
     """

@@ -11,7 +11,7 @@ Chang, L. Flokas, H. Lipson, ICLR 2020, where $E\lVert z \rVert^2 = d
 hypernetwork's own embeddings where it has any. The measurement accounts for depth,
 activation, finite width and unevenly scaled inputs. A tensor has few rows and features
 are correlated, so each drawn tensor is then scaled to the variance $v$ exactly.
-`docs/initialisation.md` has the whole story.
+`docs/initialisation.md` derives the rules.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hypnet_core.errors import SpecError
 from hypnet_core.networks import EMBEDDING, UNCONDITIONAL, HyperNetwork, Weights
 from hypnet_core.specs import TargetSpec
 from hypnet_zoo.init.moments import Moments
-from hypnet_zoo.init.options import Init
+from hypnet_zoo.init.options import Init, init_from
 
 _SAMPLES = 512
 
@@ -38,14 +38,14 @@ def calibration_inputs(
     """Sample inputs `[B, n]` of `generate` as they are at the start.
 
     The hypernetwork's own embeddings are used, each as often as needed. Where it keeps
-    none, normal draws stand in for those that the caller passes in.
+    none, normal draws represent those that the caller passes in.
 
     Args:
         hypernet: The hypernetwork.
-        init: Says the variances of inputs that come from the caller.
+        init: Gives the variances of inputs that come from the caller.
         samples: Smallest number of rows.
     """
-    rules = Init() if init is None else init
+    rules = init_from(init)
     like = next(hypernet.parameters())  # device and dtype
     count = hypernet.conditions.count
     # Every condition must be seen equally often, or its embedding would weigh more.

@@ -18,9 +18,9 @@ class MainnetInit(BaseModel):
     """How the main network's own parameters start: those that are not generated.
 
     Attributes:
-        scheme: Keep the network's own draw (`own`), or draw all weights by Glorot and
-            Bengio's rule (`xavier`) or from one normal distribution (`normal`), with
-            zero biases.
+        scheme: Keep the draw of the network's constructor (`own`), or draw all weights
+            by Glorot and Bengio's rule (`xavier`) or from one normal distribution
+            (`normal`), with zero biases. Refused if nothing is left to draw.
         std: Standard deviation of the scheme `normal`.
     """
 
@@ -86,6 +86,11 @@ def start_from(module: nn.Module, weights: Weights | Mapping[str, Tensor]) -> No
         )
     for name, parameter in module.named_parameters():
         parameter.copy_(weights[name])
+
+
+def startable_names(module: nn.Module) -> set[str]:
+    """Names of the parameters that a scheme of `MainnetInit` draws or sets to zero."""
+    return {param.name for param, _ in _of_layers(module, zero_bias=True)}
 
 
 def _of_layers(module: nn.Module, *, zero_bias: bool) -> Iterator[tuple[ParamSpec, Tensor]]:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
-from hypnet_zoo.init.options import Fan, Init
+from hypnet_zoo.init.options import Fan, Init, init_from
 
 # A rectifier halves the mean square, so its layers need twice the variance.
 _GAIN_SQUARED = {"kaiming": 2.0, "xavier": 1.0}
@@ -59,7 +59,8 @@ def wanted_moments(target: TargetSpec, init: Init | None = None) -> tuple[Moment
 
     The harmonic fan gives weights the variance $2 g^2 / (\mathrm{fan_{in}} +
     \mathrm{fan_{out}})$. Biases that share the variance take half of it with
-    `fan="in"`; with `fan="out"` they make up for what the weights leave, $g^2 \max(0, 1
+    `fan="in"`; with `fan="out"` they get the variance that the weights leave, $g^2
+    \max(0, 1
     - \mathrm{fan_{in}} / \mathrm{fan_{out}})$.
 
     Args:
@@ -76,7 +77,7 @@ def wanted_moments(target: TargetSpec, init: Init | None = None) -> tuple[Moment
         >>> wanted_moments(target, Init(fan="harmonic", scheme="xavier"))[0].variance
         0.008
     """
-    rules = Init() if init is None else init
+    rules = init_from(init)
     _check_overrides(target, rules.overrides)
     # Only biases that share the variance leave less of it for their weight.
     shared = (
@@ -129,7 +130,7 @@ def _moments(param: ParamSpec, init: Init, *, has_bias: bool) -> Moments:
 
 
 def _bias_variance(param: ParamSpec, gain: float, init: Init) -> float:
-    # A plain normal start leaves biases at zero, like torch's users do by hand.
+    # A plain normal start leaves biases at zero, as is usual.
     if init.bias == "zero" or init.normal_std is not None or not param.fan_in or not param.fan_out:
         return 0.0
     if init.bias == "torch":

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hypnet_core.plugins import error_from
+from hypnet_core.errors import SpecError
+from hypnet_core.plugins import error_from, validated, with_defaults
+
+GroupType = TypeVar("GroupType")
+
 
 Fan = Literal["in", "out", "harmonic"]
 Scheme = Literal["kaiming", "xavier"]
@@ -19,7 +23,7 @@ class Init(BaseModel):
     """How a hypernetwork starts: so that the weights it generates have the right size.
 
     The defaults suit main networks with rectifiers; `docs/initialisation.md` derives
-    the rules. Options for chunks have no effect on hypernetworks without chunks.
+    the rules. A hypernetwork refuses options that have no effect in it.
 
     Attributes:
         fan: Keep the size of the main network's activations (`in`), of its gradients
@@ -32,7 +36,8 @@ class Init(BaseModel):
         overrides: Mean and variance of generated tensors, by kind (`norm_scale`) or by
             a glob over names; the last match wins.
         normal_std: Draw the hypernetwork's own weights from a normal distribution with
-            this standard deviation, with zero biases, whatever they generate.
+            this standard deviation, with zero biases, instead of by the rules for
+            moments.
         embedding_std: Draw the embeddings of the conditions anew with this standard
             deviation; by default they keep their draw with standard deviation 1.
         chunk_embedding_std: Standard deviation of the chunk embeddings; by default the
@@ -41,7 +46,8 @@ class Init(BaseModel):
         min_variance: Smallest variance that a chunk embedding may get.
         condition_share: Part of the smallest chunk's variance that comes from the
             condition rather than from the chunk.
-        cond_var: Variance of embeddings that the caller passes in.
+        cond_var: Variance of embeddings that the caller passes in. Hypernetworks that
+            keep embeddings start by those instead.
         uncond_var: Variance of unconditional inputs.
 
     Raises:
@@ -89,3 +95,57 @@ class InitOption(TypedDict, total=False):
     init: Annotated[
         Init, Field(default=Init(), description="How the hypernetwork starts, see `Init`.")
     ]
+
+
+class _Holder(BaseModel):
+    """Lets messages about a mapping begin with `init`."""
+
+    init: Init
+
+
+def init_from(given: object) -> Init:
+    """The option `init` as callers pass it from Python.
+
+    Args:
+        given: An `Init`, a mapping of its fields, or `None` for the defaults.
+
+    Raises:
+        SpecError: It is something else.
+        ConfigError: A field of the mapping is unknown or impossible.
+    """
+    if given is None:
+        return Init()
+    if isinstance(given, Init):
+        return given
+    if isinstance(given, Mapping):
+        return validated(_Holder, {"init": dict(given)}).init
+    raise SpecError(
+        "init must be an Init or a mapping of its fields, such as Init(scheme='xavier'), got"
+        f" {given!r}"
+    )
+
+
+def chosen_options(group: type[GroupType], given: GroupType) -> GroupType:
+    """Complete the options of a hypernetwork with their defaults.
+
+    Args:
+        group: The `TypedDict`, which includes `InitOption`.
+        given: The options that a caller passed, some of its keys.
+
+    Raises:
+        TypeError: A key is unknown; a field of `Init` is named with its place.
+        SpecError: `init` is neither an `Init` nor a mapping.
+    """
+    try:
+        chosen = with_defaults(group, given)
+    except TypeError as error:
+        misplaced = [key for key in cast("Mapping[str, Any]", given) if key in Init.model_fields]
+        if not misplaced:
+            raise
+        key = misplaced[0]
+        raise TypeError(
+            f"there is no option {key!r}, but init has it: pass init=Init({key}=...)"
+        ) from error
+    options = cast("dict[str, Any]", chosen)
+    options["init"] = init_from(options["init"])
+    return chosen

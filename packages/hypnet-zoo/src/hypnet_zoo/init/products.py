@@ -33,7 +33,7 @@ def generate_product(inner: HyperNetwork, rows: Tensor, chunks: Tensor) -> Tenso
     Args:
         inner: Reads `[row; chunk]`.
         rows: `[B, r]`, one per condition.
-        chunks: `[K, c]`, or `[B, K, c]` if each condition has chunks of its own.
+        chunks: `[K, c]`, or `[B, K, c]` if each condition has its own chunks.
 
     Returns:
         `[B, K, numel]`.

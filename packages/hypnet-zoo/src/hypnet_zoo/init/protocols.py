@@ -19,6 +19,15 @@ class Initializable(Protocol):
 
 
 @runtime_checkable
+class HasInitOptions(Protocol):
+    """A hypernetwork that names the options of `Init` that have an effect in it."""
+
+    def init_options(self, init: Init) -> frozenset[str]:
+        """The names of these options, given the others: `normal_std` replaces some."""
+        ...
+
+
+@runtime_checkable
 class Scalable(Initializable, Protocol):
     """A hypernetwork whose output can be brought to a size, as chunks require."""
 

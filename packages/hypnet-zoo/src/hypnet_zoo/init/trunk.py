@@ -34,7 +34,7 @@ def second_moment(activation: type[nn.Module] | None, scale: float = 1.0) -> flo
         return scale**2
     if activation is nn.ReLU:  # quadrature converges slowly at the kink
         return scale**2 / 2
-    # Exact for polynomials of degree 399, plenty for smooth activations.
+    # Exact for polynomials of degree 399, more than smooth activations need.
     nodes, weights = _nodes_and_weights(200)
     with torch.no_grad():
         values = activation()(scale * torch.from_numpy(nodes)).square().numpy()
@@ -45,8 +45,8 @@ def gain_of(activation: type[nn.Module] | None) -> float:
     r"""The gain $g$ at which a layer keeps the mean square of its input.
 
     That is $E[\phi(g z)^2] = 1$ for a standard normal $z$. No gain reaches 1 for tanh
-    and sigmoid, so they get torch's conventional one; the heads make up for the rest,
-    because they are scaled by the features that reach them.
+    and sigmoid, so they get torch's conventional one; the heads compensate, because
+    they are scaled by the features that reach them.
 
     Example:
         >>> round(gain_of(nn.ReLU), 4), gain_of(None)
@@ -81,7 +81,7 @@ def initialize_trunk(
 
     Args:
         trunk: Linear layers and the modules between them. Layers with spectral norm set
-            their scale themselves and are left alone.
+            their scale themselves and stay as they are.
         activation: Module class of the nonlinearity after each linear layer.
         scheme: Normal with variance $g^2 / fan_in$; uniform with variance $1 / fan_in$;
             or orthogonal, times $g$.
@@ -100,6 +100,14 @@ def initialize_trunk(
             nn.init.zeros_(layer.bias)
 
 
+def is_drawn(trunk: nn.Module) -> bool:
+    """Whether a scheme has an effect: some linear layer has no spectral norm."""
+    return any(
+        isinstance(layer, (nn.Linear, nn.ConvTranspose2d)) and not is_parametrized(layer)
+        for layer in trunk.modules()
+    )
+
+
 @contextmanager
 def as_at_start(module: nn.Module) -> Iterator[None]:
     """Run a module as in its first training step, but without dropout.
@@ -116,7 +124,7 @@ def as_at_start(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        # The sample was drawn to measure and must not leave traces.
+        # The sample only serves to measure: it must not enter the statistics.
         for norm in norms:
             norm.reset_running_stats()
         for layer, training in modes.items():

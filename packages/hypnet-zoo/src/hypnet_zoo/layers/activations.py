@@ -10,7 +10,7 @@ from hypnet_core.errors import SpecError, did_you_mean
 
 ActivationName = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "softplus"]
 
-# Classes, so that every layer gets a module of its own: hooks need one per place.
+# Classes, so that every layer gets its own module: hooks need one per place.
 _MODULES: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,

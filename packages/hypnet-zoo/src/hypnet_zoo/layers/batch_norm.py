@@ -30,8 +30,8 @@ class BatchNorm(_BatchNorm):
 
     Statistics given to `forward` have priority: in training those of the batch are used
     and the given ones are updated in place, in evaluation the given ones are used.
-    Computed statistics, from a hypernetwork for example, are never updated, since there
-    is no place to keep the update. With `running` it is torch's own batch norm.
+    Computed statistics, from a hypernetwork for example, are never updated, since an
+    update could not be stored. With `running` it is torch's own batch norm.
     `MainNetwork` passes the running statistics of a condition as buffers.
 
     Shapes:
@@ -112,7 +112,7 @@ class BatchNorm(_BatchNorm):
                 zeros = x.new_zeros(self.num_features)
                 return self._normalise(x, zeros, zeros + 1)
             mean, var = cast("Tensor", self.running_mean), cast("Tensor", self.running_var)
-            # Generated statistics have no place to keep an update.
+            # An update of generated statistics could not be stored.
             return self._with(x, mean, var, update=isinstance(mean, nn.Parameter))
         return self._with(
             x,

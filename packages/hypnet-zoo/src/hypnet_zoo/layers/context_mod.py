@@ -87,7 +87,7 @@ class ContextMod(nn.Module):
     def reset_parameters(self) -> None:
         """Reset shifts to 0, and gains to 1, or to 0 with an offset.
 
-        Activations then stay as they are, unless a softplus bends the gains.
+        Activations then stay as they are, unless gains pass through a softplus.
         """
         if self.gain is not None:
             self.gain.fill_(0.0 if self.gain_offset else 1.0)
@@ -167,7 +167,7 @@ class ContextMod(nn.Module):
     def tensors_at(self, condition: int) -> dict[str, Tensor]:
         """Gains and shifts of a checkpoint by name.
 
-        The number of the next checkpoint, and all after it, stand for the current ones.
+        The number of the next checkpoint, and all after it, refer to the current ones.
 
         Raises:
             ConditionError: The condition is negative.

@@ -47,8 +47,8 @@ class HiddenOptions(LayerOptions, total=False):
     ]
 
 
-class NormOptions(TypedDict, total=False):
-    """Spectral norm and batch norm of a fully connected network."""
+class SpectralOption(TypedDict, total=False):
+    """The option `spectral_norm`."""
 
     spectral_norm: Annotated[
         bool,
@@ -57,6 +57,11 @@ class NormOptions(TypedDict, total=False):
             description="Divide each weight by an estimate of its largest singular value.",
         ),
     ]
+
+
+class NormOptions(SpectralOption, total=False):
+    """Spectral norm and batch norm."""
+
     batch_norm: Annotated[
         bool, Field(default=False, description="Batch norm before each hidden activation.")
     ]

@@ -17,7 +17,7 @@ Size = int | tuple[int, int]
 class LocalConv2d(nn.Module):
     r"""A locally connected layer: a convolution without weight sharing.
 
-    Every output pixel has filters of its own:
+    Every output pixel has its own filters:
 
     $$ y_{n,o,h,w} = b_{h,w,o} + \sum_{i,k,l} W_{h,w,o,i,k,l} \; x_{n,\,i,\,h s + k -
     p,\,w s + l - p} $$

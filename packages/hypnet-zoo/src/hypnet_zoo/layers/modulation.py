@@ -64,7 +64,7 @@ class Modulation(BaseModel):
 
         Args:
             shape: Their shape.
-            steps: Number of time steps with a set of their own; 0 for one set.
+            steps: Number of time steps, each with its own set; 0 for one set.
         """
         kind, full_shape = (
             (StepwiseContextMod, (steps, *shape)) if steps else (ContextMod, tuple(shape))
@@ -118,7 +118,7 @@ def modulate(
     the order of the layers and the sizes of feature maps.
 
     Args:
-        network: The network. Activations must be modules of their own, one for each
+        network: The network. Activations must be modules, a different one at each
             place.
         in_shape: Shape of one sample.
         modulation: Where and how; `None` leaves the network alone.
@@ -160,8 +160,8 @@ def modulate(
     repeated = len({id(layer) for layer, _ in chosen}) != len(chosen)
     if repeated:
         raise SpecError(
-            "a layer that is used in several places cannot be modulated: give each place a module"
-            " of its own"
+            "a layer that is used in several places cannot be modulated: give each place its"
+            " own module"
         )
     for layer, shape in chosen:
         attach(layer, modulation.layer_for(shape).to(like.device, like.dtype))

@@ -58,8 +58,7 @@ class PerTensor(nn.Module):
             torch.tensor(values).to(sample) for values in zip(*moments, strict=True)
         )
         squares, found = self._mean_per_tensor(sample.square()), self._mean_per_tensor(sample)
-        # Inputs have a mean of their own, small but not zero; it matters where a mean
-        # is wanted.
+        # Inputs have a small mean that is not zero; it matters where a mean is wanted.
         found = torch.where(means == 0, 0.0, found)
         # The variance of the sample; rounding may leave it just below zero.
         self.gain.copy_((variances / (squares - found.square()).clamp_min(1e-30)).sqrt())

@@ -57,7 +57,7 @@ class RecurrentLayerOptions(TypedDict, total=False):
         Field(
             default=0,
             description=(
-                "Number of time steps with gains and shifts of their own, the most that a sequence"
+                "Number of time steps with different gains and shifts, the most that a sequence"
                 " may have; 0 for the same at all time steps."
             ),
         ),

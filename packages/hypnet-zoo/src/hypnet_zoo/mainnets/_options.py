@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 from pydantic import Field
 
 from hypnet_zoo.layers.batch_norm import Statistics
+from hypnet_zoo.layers.hidden import SpectralOption
 from hypnet_zoo.layers.modulation import ContextOption
 from hypnet_zoo.layers.recurrent_options import RecurrentInit, RecurrentLayerOptions
-
-
-class SpectralOption(TypedDict, total=False):
-    """The option `spectral_norm` of networks for images."""
-
-    spectral_norm: Annotated[
-        bool,
-        Field(
-            default=False,
-            description="Divide each weight by an estimate of its largest singular value.",
-        ),
-    ]
 
 
 class ImageOptions(SpectralOption, ContextOption, total=False):

@@ -123,7 +123,7 @@ class LeNet(nn.Module):
         Args:
             x: `[N, C, H, W]` for all sets, or `[B, N, C, H, W]` if `paired`.
             weights: `[B, *shape]` for every parameter.
-            paired: Whether each set has an input of its own.
+            paired: Whether each set reads a different input.
 
         Returns:
             `[B, N, out_features]`, or `NotImplemented` with spectral norm or context

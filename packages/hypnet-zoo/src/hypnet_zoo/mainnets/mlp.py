@@ -115,7 +115,7 @@ class MLP(nn.Module):
         Args:
             x: `[N, *in_shape]` for all sets, or `[B, N, *in_shape]` if `paired`.
             weights: `[B, *shape]` for every parameter.
-            paired: Whether each set has an input of its own.
+            paired: Whether each set reads a different input.
 
         Returns:
             `[B, N, out_features]`, or `NotImplemented` with spectral norm, batch norm

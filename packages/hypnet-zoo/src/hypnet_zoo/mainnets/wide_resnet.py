@@ -21,7 +21,7 @@ from hypnet_zoo.mainnets.resnet import group_widths
 class WideResNet(nn.Module):
     r"""The wide residual network WRN-$(6n + 4)$-$k$ with two convolutions per block.
 
-    Batch norm and ReLU stand before each convolution. Where a block changes the number
+    Batch norm and ReLU precede each convolution. Where a block changes the number
     of feature maps or the resolution, its shortcut is a 1x1 convolution of the
     activated input.
 

@@ -135,7 +135,10 @@ class HyperCLConfig(Section):
     mnet: MainnetChoice = MainnetChoice.default("mlp")
     """The main network, and its options."""
     mnet_init: MainnetInit = MainnetInit()
-    """How the main network's own parameters start: those that are not generated."""
+    """How the main network's own parameters start: those that are not generated.
+
+    Refused if all weights and biases are generated.
+    """
     generate: tuple[str, ...] | str | None = Field(
         None,
         description=(

@@ -15,6 +15,7 @@ from hypnet_core.plugins import DatasetChoice
 from hypnet_core.protocols import TaskLike
 from hypnet_core.specs import ConditionSpec
 from hypnet_zoo.experiments._hypercl.config import HyperCLConfig
+from hypnet_zoo.init.mainnet import startable_names
 
 _SMALL = 1_000_000
 
@@ -117,12 +118,20 @@ def build_networks(
     """Build the main network and a hypernetwork with one condition per task.
 
     Raises:
-        ConfigError: The main network cannot be wrapped as the configuration says.
+        ConfigError: The main network cannot be wrapped as the configuration says, or
+            `mnet_init` finds no parameter to start.
     """
     out_features = max(math.prod(task.spec.out_shape) for task in tasks)
     module = config.mnet.build(tasks[0].spec.in_shape, out_features)
     config.mnet_init.apply(module)  # before MainNetwork takes out the generated parameters
+    startable = startable_names(module)
     net = MainNetwork(module, generate=config.generate)
+    if config.mnet_init.scheme != "own" and startable <= set(net.target.names):
+        # It would only move the random stream, and results would look different.
+        raise ConfigError(
+            f"mnet_init.scheme={config.mnet_init.scheme}: all weights and biases of the main"
+            " network are generated: use hnet.init"
+        )
     hypernet: HyperNetwork = config.hnet.build(
         net.target, ConditionSpec(count=len(tasks), size=config.embedding_size)
     )

@@ -133,7 +133,7 @@ class TaskTrainer:
     def _losses_together(
         self, batch: BatchLike, regularizer: OutputRegularizer, first: list[int], total: int
     ) -> tuple[Tensor, Tensor]:
-        # In a function of its own, so that only the graph holds the generated weights
+        # A separate function, so that only the graph holds the generated weights
         # during the backward pass, which then frees them before it fills the head's
         # gradient: a third less memory with many earlier tasks.
         own, earlier = self.hypernet([self.condition, *first]).flat.split([1, len(first)])

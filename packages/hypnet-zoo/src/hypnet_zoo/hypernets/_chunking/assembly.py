@@ -64,7 +64,7 @@ class Assembly:
             for tensor, rows in enumerate(output.split(group.sizes, dim=2))
         }
         if self.function is None:
-            # All rows in one concatenation, whichever tensors they belong to.
+            # All rows of all tensors in one concatenation.
             return torch.cat(
                 [
                     part

@@ -163,7 +163,7 @@ class Chunking(Spec):
             )
         for name, layout in self.assembly.items():
             self._check_tensor(target[name], layout)
-        # Last, so that no warning stands beside an error.
+        # Last, so that an error is not accompanied by warnings.
         self.warn_of_unused(piece for layout in self.assembly.values() for piece in layout.pieces)
 
     def _check_tensor(self, param: ParamSpec, layout: Layout) -> None:

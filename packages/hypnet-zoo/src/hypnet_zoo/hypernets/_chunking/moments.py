@@ -47,7 +47,7 @@ def variances_of_chunks(
     Args:
         sizes: Number of scalars of each tensor of a chunk.
         per_chunk: Moments of the tensors of each chunk.
-        average: Their averages over chunks, which stand in for unused tensors.
+        average: Their averages over chunks, which replace those of unused tensors.
     """
     variances = [
         sum(

@@ -227,7 +227,7 @@ def chunking_of(
         return chunking
     if ":" not in chunking and chunking not in CHUNKINGS:
         raise SpecError(
-            f"there is no chunking {chunking!r} (name one of your own as"
+            f"there is no chunking {chunking!r} (name your own function as"
             f" module:function){did_you_mean(chunking, CHUNKINGS)}"
         )
     function = CHUNKINGS.get(chunking) or _imported(chunking)

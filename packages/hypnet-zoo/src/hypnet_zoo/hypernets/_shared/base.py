@@ -9,10 +9,12 @@ import torch
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import EMBEDDING, HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
+from hypnet_zoo.init.effects import MOMENTS, refuse_without_effect
 from hypnet_zoo.init.embeddings import initialize_chunk_embeddings
 from hypnet_zoo.init.mainnet import normal_
 from hypnet_zoo.init.moments import Moments, wanted_moments
-from hypnet_zoo.init.options import Init
+from hypnet_zoo.init.options import Init, init_from
+from hypnet_zoo.init.protocols import HasChunkEmbeddings
 
 
 class InitializedHyperNetwork(HyperNetwork):
@@ -49,10 +51,13 @@ class InitializedHyperNetwork(HyperNetwork):
             init: How to start; by default as the hypernetwork was built.
 
         Raises:
-            SpecError: An override matches no tensor of the target.
+            SpecError: An override matches no tensor of the target, or an option has no
+                effect here.
         """
+        rules = self.init if init is None else init_from(init)
+        refuse_without_effect(rules, self.init_options(rules), type(self).__name__)
         # Remembered, so that starting anew and new conditions follow the same rules.
-        self.init = self.init if init is None else init
+        self.init = rules
         self._draw_embeddings()
         if self.init.normal_std is None:
             self.starts = wanted_moments(self.target, self.init)
@@ -65,7 +70,7 @@ class InitializedHyperNetwork(HyperNetwork):
         initialize_chunk_embeddings(self, std=1.0 if chunk_std is None else chunk_std)
 
     def add_condition(self) -> int:
-        """Make room for one more condition; its embedding has `init.embedding_std`."""
+        """Add a condition; its embedding starts with `init.embedding_std`."""
         new = super().add_condition()
         std = self.init.embedding_std
         # Replaces the draw of the base class.
@@ -73,6 +78,29 @@ class InitializedHyperNetwork(HyperNetwork):
             with torch.no_grad():
                 self.embedding(new).normal_(0.0, std)
         return new
+
+    def init_options(self, init: Init) -> frozenset[str]:
+        """The options of `Init` that have an effect here."""
+        names = {"normal_std"}
+        # Also without ids, because conditions may be added later.
+        if EMBEDDING in self.conditional_shapes:
+            names.add("embedding_std")
+        has_chunks = isinstance(self, HasChunkEmbeddings)
+        if has_chunks:
+            names.add("chunk_embedding_std")
+        if init.normal_std is not None:
+            return frozenset(names)
+        if has_chunks and init.chunk_embedding_std is None:
+            names |= {"uniform_chunks", "min_variance"}
+        if self.conditions.size:
+            names.add("cond_var")
+        if self.conditions.input_size:
+            names.add("uncond_var")
+        return frozenset(names | self._init_options())
+
+    def _init_options(self) -> frozenset[str]:
+        """Those that depend on the layers, which exist when `initialize` is called."""
+        return MOMENTS | {"trunk"}
 
     def _initialize(self, init: Init) -> None:
         """Bring the generated weights to the moments in `self.starts`."""
@@ -91,7 +119,7 @@ class InitializedHyperNetwork(HyperNetwork):
             SpecError: There is no input.
         """
         size = sum(self.input_sizes.values())
-        # Without an input the output would be one constant, whatever the condition.
+        # Without an input the output would be the same for all conditions.
         if size == 0:
             raise SpecError(
                 "the hypernetwork has no input: give the conditions a size, or an input_size"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, TypedDict
 
 from pydantic import Field
@@ -10,7 +11,16 @@ from hypnet_core.errors import SpecError
 from hypnet_core.networks import HyperNetwork
 from hypnet_core.plugins import HypernetChoice
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.init.options import Init
+from hypnet_zoo.hypernets._shared.parts import Part
+from hypnet_zoo.init.effects import (
+    Names,
+    changed,
+    concerning,
+    effective,
+    reduced,
+    refuse_without_effect,
+)
+from hypnet_zoo.init.options import Init, init_from
 from hypnet_zoo.init.protocols import Initializable
 
 
@@ -27,10 +37,7 @@ class InnerOption(TypedDict, total=False):
 
 
 def build_inner(
-    inner: HypernetChoice | None,
-    target: TargetSpec,
-    conditions: ConditionSpec,
-    init: Init | None = None,
+    inner: HypernetChoice | None, target: TargetSpec, conditions: ConditionSpec
 ) -> HyperNetwork:
     """Build the hypernetwork that an option `inner` chooses.
 
@@ -38,16 +45,94 @@ def build_inner(
         inner: The choice; an `hmlp` with its defaults for `None`.
         target: The parameters that it generates.
         conditions: Its conditions.
-        init: How it starts, if not by its own option `init`.
-
-    Raises:
-        SpecError: It is given an `init` and cannot start by one.
     """
     chosen = HypernetChoice(name="hmlp") if inner is None else inner
     built: HyperNetwork = chosen.build(target, conditions)
-    if init is not None:
-        initializable(built, "inner").initialize(init)
     return built
+
+
+def has_init(inner: HypernetChoice | None) -> bool:
+    """Whether an option `inner` sets an `init` other than the default.
+
+    It may do so for the hypernetwork itself or for one inside it.
+    """
+    if inner is None:
+        return False
+    if inner.options.get("init") not in (None, Init()):
+        return True
+    return any(has_init(choice) for value in inner.options.values() for choice in _choices(value))
+
+
+def _choices(value: object) -> Iterator[HypernetChoice]:
+    """The hypernetworks that the value of an option chooses."""
+    if isinstance(value, HypernetChoice):
+        yield value
+    elif isinstance(value, Part):
+        yield from _choices(value.source)
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from _choices(one)
+
+
+def start_inner(
+    inner: HyperNetwork,
+    init: Init,
+    where: str,
+    also: Names = frozenset(),
+    *,
+    without: Names = frozenset(),
+) -> None:
+    """Start an inner hypernetwork by the option `init` of the outer one.
+
+    With the defaults it keeps its start, by which it was built.
+
+    Args:
+        inner: The inner hypernetwork.
+        init: The outer option.
+        where: Name of the outer hypernetwork in messages.
+        also: Options that have an effect outside the inner hypernetwork.
+        without: Options whose effect on the inner hypernetwork is lost afterwards.
+
+    Raises:
+        SpecError: An option has no effect.
+    """
+    if not isinstance(inner, Initializable) and set(changed(init)) - also:
+        initializable(inner, "inner")  # raises
+    within = effective(inner, init) - without
+    refuse_without_effect(init, within | also, where)
+    if within.intersection(changed(init)):
+        initializable(inner, "inner").initialize(concerning(inner, init))
+
+
+def initialize_inner(inner: HyperNetwork, init: Init | None, where: str = "") -> None:
+    """Start an inner hypernetwork anew, by those options that have an effect in it.
+
+    Args:
+        inner: The inner hypernetwork.
+        init: How to start; as it was built for `None`.
+        where: Name of the outer hypernetwork, to refuse options without effect.
+
+    Raises:
+        SpecError: It cannot start by an `Init`, or an option has no effect.
+    """
+    able = initializable(inner, "inner")
+    if init is None:
+        able.initialize()
+        return
+    init = init_from(init)
+    if where:
+        refuse_without_effect(init, effective(inner, init), where)
+    able.initialize(reduced(init, effective(inner, init)))
+
+
+def refuse_two_inits(inner: HypernetChoice | None, init: Init) -> None:
+    """Refuse an `init` of an inner hypernetwork beside one of the outer.
+
+    Raises:
+        SpecError: Both differ from their defaults.
+    """
+    if init != Init():
+        refuse_inner_init(inner)
 
 
 def refuse_inner_init(inner: HypernetChoice | None) -> None:
@@ -57,7 +142,7 @@ def refuse_inner_init(inner: HypernetChoice | None) -> None:
         SpecError: The option differs from its default.
     """
     # A default that is spelt out is harmless.
-    if inner is not None and inner.options.get("init") not in (None, Init()):
+    if has_init(inner):
         raise SpecError(
             "inner.init has no effect, because the outer hypernetwork starts the inner one: set"
             " init instead"

@@ -10,6 +10,9 @@ from hypnet_core.errors import SpecError, did_you_mean, listed
 from hypnet_core.networks import HyperNetwork
 from hypnet_core.plugins import HypernetChoice
 from hypnet_core.specs import ConditionSpec, ParamSpec, Spec, TargetSpec
+from hypnet_zoo.init.effects import effective, refuse_without_effect
+from hypnet_zoo.init.moments import restricted
+from hypnet_zoo.init.options import Init
 
 Source: TypeAlias = Literal["shared", "own"] | HypernetChoice
 
@@ -104,3 +107,30 @@ def _matches(param: ParamSpec, names: Sequence[str]) -> bool:
 def joined(specs: Sequence[TargetSpec]) -> TargetSpec | None:
     params = tuple(param for spec in specs for param in spec.params)
     return TargetSpec(params=params) if params else None
+
+
+def refuse_lost_init(
+    target: TargetSpec,
+    init: Init,
+    of_draws: frozenset[str],
+    led: Sequence[HyperNetwork],
+    drawn: TargetSpec | None,
+) -> None:
+    """Refuse options of a container that concern only parts with their own `init`.
+
+    Args:
+        target: The parameters to generate.
+        init: The option of the container.
+        of_draws: Options that have an effect on shared and own tensors.
+        led: The hypernetworks that start by the container's option.
+        drawn: The shared and own tensors.
+    """
+    names = of_draws.union(*(effective(member, init) for member in led))
+    refuse_without_effect(init, names, "container")
+    started = joined([member.target for member in led] + ([] if drawn is None else [drawn]))
+    reached = {} if started is None else restricted(init, started).overrides
+    lost = [one for one in restricted(init, target).overrides if one not in reached]
+    if lost:
+        raise SpecError(
+            f"init.overrides: {listed(lost)} has no effect in container: the part sets its own init"
+        )
