@@ -6,8 +6,8 @@ import functools
 import math
 from typing import Unpack
 
+from hypnet_core.plugins import only
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo._options import only
 from hypnet_zoo.hypernets.chunked import Chunked, ChunkEmbeddingOptions
 from hypnet_zoo.hypernets.hdeconv import DeconvOptions, HDeconv
 from hypnet_zoo.init.options import InitOption, chosen_options

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Unpack
 
+from hypnet_core.plugins import only
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo._options import only
 from hypnet_zoo.hypernets.chunked import Chunked, ChunkOptions
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.init.options import chosen_options

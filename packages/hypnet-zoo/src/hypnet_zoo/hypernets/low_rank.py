@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import Condition, HyperNetwork, Weights
+from hypnet_core.plugins import only
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo._options import only
 from hypnet_zoo.hypernets._shared.inner import (
     InnerOption,
     build_inner,

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_core.plugins import with_defaults
-from hypnet_zoo._options import only
+from hypnet_core.plugins import only, with_defaults
 from hypnet_zoo.layers.activations import activation_module
 from hypnet_zoo.layers.hidden import LayerOptions
 from hypnet_zoo.mainnets.mlp import MLP, NormedLayerOptions
