@@ -31,7 +31,7 @@ from hypnet_zoo.hypernets import (
     magnitude_invariant,
     unconditional_weights,
 )
-from hypnet_zoo.init import Init, initialize_chunk_embeddings, initialize_condition_embeddings
+from hypnet_zoo.init import Init, draw_chunk_embeddings, draw_condition_embeddings
 
 NAMES = ["fc.weight", "fc.bias", "norm.weight", "norm.bias", "out.weight"]
 TARGET = TargetSpec.from_shapes([[10, 5], [10], [10], [10], [5, 10]], names=NAMES)
@@ -538,8 +538,8 @@ def test_embeddings_are_started_wherever_they_are_kept() -> None:
         ],
     )
     before = unconditional_weights(hnet)
-    initialize_condition_embeddings(hnet, lambda embedding, condition: embedding.fill_(condition))
-    initialize_chunk_embeddings(hnet, mean=7.0, std=0.0)
+    draw_condition_embeddings(hnet, lambda embedding, condition: embedding.fill_(condition))
+    draw_chunk_embeddings(hnet, mean=7.0, std=0.0)
     for i in range(4):
         embedding, *others = hnet.conditional_parameters(i)
         assert torch.equal(embedding, torch.full((6,), float(i)))

@@ -12,9 +12,9 @@ from hypnet_core import ConditionSpec, HyperNetwork, TargetSpec
 from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.networks import weights_of
 from hypnet_zoo.hypernets import HMLP, ChunkedHMLP
-from hypnet_zoo.init import Init, initialize_by_bias, xavier_fan_in_
+from hypnet_zoo.init import Init, start_by_bias, xavier_fan_in_
 from hypnet_zoo.init.chunks import wanted_per_chunk
-from hypnet_zoo.init.trunk import gain_of, initialize_trunk, second_moment
+from hypnet_zoo.init.trunk import draw_trunk, gain_of, second_moment
 from hypnet_zoo.layers import activation_module
 from hypnet_zoo.layers.activations import activation_type
 from hypnet_zoo.mainnets import MLP
@@ -172,13 +172,13 @@ def test_chunks_that_cannot_be_small_enough_are_reported(caplog: pytest.LogCaptu
 def test_by_bias_every_condition_starts_at_one_conventional_draw() -> None:
     draw = weights_of(NETWORK)
     hypernet = HMLP(TARGET, ConditionSpec(count=4))
-    initialize_by_bias(hypernet.linear_heads(), draw)
+    start_by_bias(hypernet.linear_heads(), draw)
     weights = hypernet([0, 1, 2, 3])
     assert torch.equal(weights.flat, draw.flat.expand(4, -1))
     weights.flat.square().sum().backward()
     assert hypernet.linear_heads()[0].weight.grad is not None
     with pytest.raises(SpecError, match="a bias for every generated weight"):
-        initialize_by_bias(HMLP(TARGET, ConditionSpec(), bias=False).linear_heads(), draw)
+        start_by_bias(HMLP(TARGET, ConditionSpec(), bias=False).linear_heads(), draw)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_second_moments_and_gains_agree_with_samples(activation: Any) -> None:
 def test_a_deep_trunk_keeps_the_mean_square(activation: Any) -> None:
     torch.manual_seed(0)
     net = MLP((400,), 1, hidden=(400,) * 6, activation=activation)
-    initialize_trunk(net.hidden, activation_type(activation))
+    draw_trunk(net.hidden, activation_type(activation))
     assert net.hidden(torch.randn(500, 400)).square().mean().item() == pytest.approx(1.0, rel=0.25)
 
 

@@ -21,7 +21,7 @@ from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, refuse_inner_init
 from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
-from hypnet_zoo.init.chunks import chunk_scales, initialize_writer, wanted_per_chunk
+from hypnet_zoo.init.chunks import chunk_scales, draw_writer, wanted_per_chunk
 from hypnet_zoo.init.effects import MOMENTS, effective
 from hypnet_zoo.init.embeddings import draw_unit_rows
 from hypnet_zoo.init.heads import calibration_inputs
@@ -167,7 +167,7 @@ class Chunked(InitializedHyperNetwork):
         # Rows are limited, since every row is measured with all chunks.
         most = rows_to_measure(self.inner, self.num_chunks)
         rows, _ = self._rows_and_chunks(calibration_inputs(self, init)[:most])
-        initialize_writer(self.inner, rows, wanted, init)
+        draw_writer(self.inner, rows, wanted, init)
         std = init.chunk_embedding_std
         for embeddings in self.all_chunk_embeddings():
             if std is None:

@@ -16,10 +16,10 @@ from hypnet_core.networks import Condition, HyperNetwork, Weights, check_tensors
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.inner import (
     InnerOption,
+    apply_outer_init,
     build_inner,
     check_hypernetwork,
     refuse_two_inits,
-    start_inner,
 )
 from hypnet_zoo.hypernets.wrapper import Wrapper
 from hypnet_zoo.init.draw import drawn_weights
@@ -162,10 +162,10 @@ def delta(
     shared = drawn_weights(target, init) if base is None else read_weights(base, target)
     inner = build_inner(chosen["inner"], target, conditions)
     if base is None:
-        start_inner(inner, init, "delta", effective_in_draws(init))
+        apply_outer_init(inner, init, "delta", effective_in_draws(init))
     else:
         # A difference of zero has no moments to choose.
-        start_inner(inner, init, "delta", without=MOMENTS if zero else frozenset())
+        apply_outer_init(inner, init, "delta", without=MOMENTS if zero else frozenset())
     return Delta(inner, shared, trainable=trainable, zero=zero)
 
 

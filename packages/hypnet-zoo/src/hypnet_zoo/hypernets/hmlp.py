@@ -13,11 +13,11 @@ from hypnet_core.errors import SpecError
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
 from hypnet_zoo.init.effects import MOMENTS
-from hypnet_zoo.init.heads import calibration_inputs, initialize_heads, zero_heads
+from hypnet_zoo.init.heads import calibration_inputs, draw_heads, zero_heads
 from hypnet_zoo.init.moments import Moments
 from hypnet_zoo.init.options import Init, InitOption, TrunkScheme, chosen_options
 from hypnet_zoo.init.products import pairs
-from hypnet_zoo.init.trunk import as_at_start, initialize_trunk, is_drawn
+from hypnet_zoo.init.trunk import as_at_start, draw_trunk, is_drawn
 from hypnet_zoo.layers.activations import activation_type
 from hypnet_zoo.layers.hidden import HiddenOptions, NormOptions, hidden_layers
 
@@ -100,10 +100,10 @@ class HMLP(InitializedHyperNetwork):
         return trunk | (MOMENTS if is_drawn(self.heads) else {"overrides"})
 
     def _initialize(self, init: Init) -> None:
-        self.initialize_to(self.starts, calibration_inputs(self, init), trunk=init.trunk)
+        self.draw_layers(self.starts, calibration_inputs(self, init), trunk=init.trunk)
 
     @torch.no_grad()
-    def initialize_to(
+    def draw_layers(
         self, moments: tuple[Moments, ...], inputs: Tensor, *, trunk: TrunkScheme = "kaiming"
     ) -> None:
         """Start so that given inputs give weights of given moments.
@@ -114,8 +114,8 @@ class HMLP(InitializedHyperNetwork):
             trunk: Draw of the hidden layers.
         """
         self.starts = moments
-        initialize_trunk(self.trunk, activation_type(self.activation), scheme=trunk)
-        initialize_heads(self.linear_heads(), self.features_at_start(inputs), self.target, moments)
+        draw_trunk(self.trunk, activation_type(self.activation), scheme=trunk)
+        draw_heads(self.linear_heads(), self.features_at_start(inputs), self.target, moments)
 
     @torch.no_grad()
     def scale_outputs(self, factor: Tensor) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._shared.inner import build_inner, refuse_two_inits, start_inner
+from hypnet_zoo.hypernets._shared.inner import apply_outer_init, build_inner, refuse_two_inits
 from hypnet_zoo.hypernets.delta import Delta, DeltaOptions
 from hypnet_zoo.hypernets.encoded import Encoded
 from hypnet_zoo.init.draw import drawn_weights
@@ -104,5 +104,5 @@ def magnitude_invariant(
     encoded = ConditionSpec(count=0, size=2 * conditions.size, input_size=conditions.input_size)
     inner = build_inner(chosen["inner"], target, encoded)
     hypernet = Encoded(inner, CosineSine(low, high), conditions)
-    start_inner(hypernet, init, "magnitude_invariant", effective_in_draws(init))
+    apply_outer_init(hypernet, init, "magnitude_invariant", effective_in_draws(init))
     return Delta(hypernet, drawn_weights(target, init), trainable=True, zero=zero)

@@ -14,10 +14,10 @@ from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.inner import (
     InnerOption,
+    apply_outer_init,
     build_inner,
     check_hypernetwork,
     refuse_two_inits,
-    start_inner,
 )
 from hypnet_zoo.hypernets.wrapper import Wrapper
 from hypnet_zoo.init.options import InitOption, chosen_options
@@ -226,5 +226,5 @@ def perturbation(
     chosen = chosen_options(PerturbationOptions, options)
     refuse_two_inits(chosen["inner"], chosen["init"])
     inner = build_inner(chosen["inner"], target, conditions)
-    start_inner(inner, chosen["init"], "perturbation")
+    apply_outer_init(inner, chosen["init"], "perturbation")
     return Perturbed(inner, noise_std=noise_std)

@@ -13,9 +13,9 @@ from hypnet_core.networks import Condition, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.init.effects import MOMENTS
-from hypnet_zoo.init.heads import calibration_inputs, initialize_heads, zero_heads
+from hypnet_zoo.init.heads import calibration_inputs, draw_heads, zero_heads
 from hypnet_zoo.init.options import Init, InitOption, chosen_options
-from hypnet_zoo.init.trunk import as_at_start, initialize_trunk, is_drawn
+from hypnet_zoo.init.trunk import as_at_start, draw_trunk, is_drawn
 from hypnet_zoo.layers.activations import activation_type
 from hypnet_zoo.layers.hidden import HiddenOptions, hidden_layers
 
@@ -75,11 +75,11 @@ class SeveralTargets(InitializedHyperNetwork):
         return MOMENTS | ({"trunk"} if is_drawn(self.trunk) else frozenset())
 
     def _initialize(self, init: Init) -> None:
-        initialize_trunk(self.trunk, activation_type(self.activation), scheme=init.trunk)
+        draw_trunk(self.trunk, activation_type(self.activation), scheme=init.trunk)
         with as_at_start(self.trunk):
             features = self.trunk(calibration_inputs(self, init))
         heads = [head for head in self.heads.values() if isinstance(head, nn.Linear)]
-        initialize_heads(heads, features, self.target, self.starts)
+        draw_heads(heads, features, self.target, self.starts)
 
     def start_at_zero(self) -> None:
         """Set the heads to zero, so that every generated weight is exactly zero."""

@@ -15,7 +15,7 @@ from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.options import Init, InitOption, chosen_options
 from hypnet_zoo.init.products import pairs
-from hypnet_zoo.init.trunk import as_at_start, initialize_trunk
+from hypnet_zoo.init.trunk import as_at_start, draw_trunk
 from hypnet_zoo.layers.activations import activation_type
 from hypnet_zoo.layers.hidden import HiddenOptions, hidden_layers
 from hypnet_zoo.layers.per_tensor import PerTensor
@@ -122,9 +122,9 @@ class SharedHMLP(InitializedHyperNetwork):
         Tensors that share a head may need different moments, so the heads cannot have
         them.
         """
-        initialize_trunk(self.trunk, activation_type(self.activation), scheme=init.trunk)
+        draw_trunk(self.trunk, activation_type(self.activation), scheme=init.trunk)
         # Heads are linear, so no activation shrinks their outputs.
-        initialize_trunk(self.heads, None, scheme=init.trunk)
+        draw_trunk(self.heads, None, scheme=init.trunk)
         samples = max(8, min(max(_ROWS, self.conditions.count), _SCALARS // self.target.numel))
         inputs = calibration_inputs(self, init, samples=samples)
         with as_at_start(self.trunk):

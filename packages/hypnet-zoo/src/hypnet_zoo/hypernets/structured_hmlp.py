@@ -17,7 +17,7 @@ from hypnet_core.plugins import (
     values_of,
 )
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._chunking.assembly import Assemble, Assembly
+from hypnet_zoo.hypernets._chunking.assembly import AssembleFunction, Assembly
 from hypnet_zoo.hypernets._chunking.documents import ChunkGroup, Chunking
 from hypnet_zoo.hypernets._chunking.moments import (
     mean_moments,
@@ -31,7 +31,7 @@ from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.init.chunks import chunk_scales
 from hypnet_zoo.init.effects import MOMENTS
 from hypnet_zoo.init.embeddings import draw_unit_rows
-from hypnet_zoo.init.heads import calibration_inputs, initialize_heads
+from hypnet_zoo.init.heads import calibration_inputs, draw_heads
 from hypnet_zoo.init.moments import Moments
 from hypnet_zoo.init.options import Init, InitOption, chosen_options
 from hypnet_zoo.init.products import pairs
@@ -98,7 +98,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         conditions: ConditionSpec,
         chunking: Chunking,
         *,
-        assemble: Assemble | None = None,
+        assemble: AssembleFunction | None = None,
         **options: Unpack[StructuredOptions],
     ) -> None:
         chosen = chosen_options(StructuredOptions, options)
@@ -203,10 +203,10 @@ class StructuredHMLP(InitializedHyperNetwork):
         # All pairs with the chunks are computed, so fewer rows of many chunks.
         rows = shared[: max(8, _ROWS // len(per_chunk))]
         if chunks is None:
-            writer.initialize_to(average, rows, trunk=init.trunk)
+            writer.draw_layers(average, rows, trunk=init.trunk)
             return
         some = chunks if chunks.ndim == 2 else chunks[: len(rows)]
-        writer.initialize_to(average, pairs(rows, some).flatten(0, 1), trunk=init.trunk)
+        writer.draw_layers(average, pairs(rows, some).flatten(0, 1), trunk=init.trunk)
         squares = variances_of_chunks(self.chunking.groups[number].sizes, per_chunk, average)
         # Within 1 % all variances count as equal, and embeddings keep their length.
         alike = float(squares.max()) <= 1.01 * float(squares.min())
@@ -224,7 +224,7 @@ class StructuredHMLP(InitializedHyperNetwork):
             [k for k, chunk in enumerate(per_chunk) if chunk[t] is not None]
             for t in range(len(average))
         )
-        initialize_heads(
+        draw_heads(
             writer.linear_heads(),
             [features[:, k].flatten(0, 1) for k in used],  # [B chunks, d]
             writer.target,

@@ -1,6 +1,6 @@
 from .draw import drawn_weights
-from .embeddings import initialize_chunk_embeddings, initialize_condition_embeddings
-from .heads import initialize_by_bias
+from .embeddings import draw_chunk_embeddings, draw_condition_embeddings
+from .heads import start_by_bias
 from .mainnet import MainnetInit, normal_, start_from, xavier_
 from .moments import Moments, wanted_moments
 from .options import Init
@@ -16,11 +16,11 @@ __all__ = [
     "Moments",
     "Scalable",
     "WritesProducts",
+    "draw_chunk_embeddings",
+    "draw_condition_embeddings",
     "drawn_weights",
-    "initialize_by_bias",
-    "initialize_chunk_embeddings",
-    "initialize_condition_embeddings",
     "normal_",
+    "start_by_bias",
     "start_from",
     "wanted_moments",
     "xavier_",

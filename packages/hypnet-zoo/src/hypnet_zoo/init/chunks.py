@@ -59,7 +59,7 @@ def wanted_per_chunk(target: TargetSpec, moments: tuple[Moments, ...], chunk_siz
 
 
 @torch.no_grad()
-def initialize_writer(inner: HyperNetwork, rows: Tensor, wanted: Tensor, init: Init) -> None:
+def draw_writer(inner: HyperNetwork, rows: Tensor, wanted: Tensor, init: Init) -> None:
     """Start the network that writes the chunks.
 
     For a chunk embedding of variance 1 its output is then as large as the largest chunk

@@ -13,7 +13,7 @@ from hypnet_zoo.init.protocols import HasChunkEmbeddings
 
 
 @torch.no_grad()
-def initialize_condition_embeddings(
+def draw_condition_embeddings(
     hypernet: HyperNetwork,
     fill: Callable[[Tensor, int], object] | None = None,
     *,
@@ -35,7 +35,7 @@ def initialize_condition_embeddings(
         >>> from hypnet_zoo.hypernets import HMLP
         >>> conditions = ConditionSpec(count=2, size=4)
         >>> hnet = HMLP(TargetSpec.from_shapes([[3, 2]]), conditions)
-        >>> initialize_condition_embeddings(hnet, lambda e, number: e.fill_(number))
+        >>> draw_condition_embeddings(hnet, lambda e, number: e.fill_(number))
         >>> hnet.embedding(1)
         Parameter containing: tensor([1., 1., 1., 1.], requires_grad=True)
     """
@@ -47,7 +47,7 @@ def initialize_condition_embeddings(
 
 
 @torch.no_grad()
-def initialize_chunk_embeddings(
+def draw_chunk_embeddings(
     hypernet: HyperNetwork,
     fill: Callable[[Tensor], object] | None = None,
     *,

@@ -68,7 +68,7 @@ def calibration_inputs(
 
 
 @torch.no_grad()
-def initialize_heads(
+def draw_heads(
     heads: list[nn.Linear],
     features: Tensor | Sequence[Tensor],
     target: TargetSpec,
@@ -140,7 +140,7 @@ def zero_heads(heads: Iterable[nn.Module]) -> None:
 
 
 @torch.no_grad()
-def initialize_by_bias(heads: list[nn.Linear], draw: Weights) -> None:
+def start_by_bias(heads: list[nn.Linear], draw: Weights) -> None:
     """Let every condition start at one conventional draw.
 
     The weights of the heads become zero and their biases the draw.

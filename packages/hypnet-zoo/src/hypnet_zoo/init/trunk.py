@@ -74,7 +74,7 @@ def _solved_gain(activation: type[nn.Module]) -> float:
 
 
 @torch.no_grad()
-def initialize_trunk(
+def draw_trunk(
     trunk: nn.Module, activation: type[nn.Module] | None, *, scheme: TrunkScheme = "kaiming"
 ) -> None:
     """Draw weights that keep mean squares from layer to layer; biases become zero.

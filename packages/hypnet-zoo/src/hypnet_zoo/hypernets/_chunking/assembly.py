@@ -13,7 +13,9 @@ from hypnet_core.networks import Weights
 from hypnet_core.specs import ParamSpec, TargetSpec
 from hypnet_zoo.hypernets._chunking.documents import Chunking, Piece, excess_of, pieces_of
 
-Assemble: TypeAlias = Callable[[list[list[Tensor]]], "Sequence[Tensor] | Mapping[str, Tensor]"]
+AssembleFunction: TypeAlias = Callable[
+    [list[list[Tensor]]], "Sequence[Tensor] | Mapping[str, Tensor]"
+]
 """From chunks, each a list of tensors `[B, *shape]`, to the target's tensors.
 
 The result is in the order of the target, or by name.
@@ -33,7 +35,9 @@ class Assembly:
         SpecError: The target is not filled exactly.
     """
 
-    def __init__(self, target: TargetSpec, chunking: Chunking, function: Assemble | None) -> None:
+    def __init__(
+        self, target: TargetSpec, chunking: Chunking, function: AssembleFunction | None
+    ) -> None:
         self.target = target
         self.chunking = chunking
         self.function = function
@@ -122,7 +126,7 @@ class Assembly:
                 )
         return Weights.of(self.target, result)
 
-    def _trace(self, function: Assemble) -> Mapping[Piece, list[ParamSpec]]:
+    def _trace(self, function: AssembleFunction) -> Mapping[Piece, list[ParamSpec]]:
         """Run the function on numbered pieces to see which tensors they reach."""
         pieces = list(self.chunking.all_pieces())
         chunks: dict[tuple[int, int], list[Tensor]] = {}

@@ -10,7 +10,7 @@ from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import EMBEDDING, HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.init.effects import MOMENTS, refuse_without_effect
-from hypnet_zoo.init.embeddings import initialize_chunk_embeddings
+from hypnet_zoo.init.embeddings import draw_chunk_embeddings
 from hypnet_zoo.init.mainnet import normal_
 from hypnet_zoo.init.moments import Moments, wanted_moments
 from hypnet_zoo.init.options import Init, init_from
@@ -67,7 +67,7 @@ class InitializedHyperNetwork(HyperNetwork):
         normal_(self, std=self.init.normal_std)
         # Chunk embeddings may still have the lengths of an earlier start.
         chunk_std = self.init.chunk_embedding_std
-        initialize_chunk_embeddings(self, std=1.0 if chunk_std is None else chunk_std)
+        draw_chunk_embeddings(self, std=1.0 if chunk_std is None else chunk_std)
 
     def add_condition(self) -> int:
         """Add a condition; its embedding starts with `init.embedding_std`."""

@@ -74,7 +74,7 @@ def _choices(value: object) -> Iterator[HypernetChoice]:
             yield from _choices(one)
 
 
-def start_inner(
+def apply_outer_init(
     inner: HyperNetwork,
     init: Init,
     where: str,
