@@ -37,3 +37,9 @@ def test_parameters_that_are_not_generated_start_by_mnet_init() -> None:
     usual, _ = built("generate=bias")
     assert any(parameter.ne(0).any() for parameter in usual.parameters())
     built("mnet_init.scheme=own")
+
+
+@pytest.mark.parametrize("scheme", ["own", "xavier"])
+def test_a_standard_deviation_that_is_not_used_is_refused(scheme: str) -> None:
+    with pytest.raises(ConfigError, match=f"std is for scheme=normal, .* with {scheme}"):
+        built("generate=bias", f"mnet_init.scheme={scheme}", "mnet_init.std=0.1")

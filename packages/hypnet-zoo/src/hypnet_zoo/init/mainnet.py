@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from hypnet_core.errors import WeightsError
@@ -28,6 +28,12 @@ class MainnetInit(BaseModel):
 
     scheme: Literal["own", "xavier", "normal"] = "own"
     std: float = Field(default=0.02, ge=0)
+
+    @model_validator(mode="after")
+    def _std_has_an_effect(self) -> Self:
+        if self.scheme != "normal" and self.std != type(self).model_fields["std"].default:
+            raise ValueError(f"std is for scheme=normal, and has no effect with {self.scheme}")
+        return self
 
     def apply(self, module: nn.Module) -> None:
         """Draw the weights of a network anew, in place."""
