@@ -15,6 +15,30 @@ import pytest
 Command: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 BIN = Path(sys.executable).parent
 
+NET = """
+from typing import Literal
+from pydantic import BaseModel
+from hypnet_core.plugins import Component, MainnetChoice, hookimpl
+
+@hookimpl
+def hypnet_components():
+    return [Component.experiment("net", "stranger_net:Net", "Chooses a network.")]
+
+class Mode(BaseModel):
+    kind: Literal["slow", "quick"] = "slow"
+
+class Config(BaseModel):
+    chosen: MainnetChoice = MainnetChoice.default("tiny")
+    mode: Mode = Mode()
+    loud: bool = False
+
+class Net:
+    Config = Config
+
+    def run(self, config, run):
+        return {}
+"""
+
 pytestmark = pytest.mark.usefixtures("lab")
 
 
@@ -63,6 +87,37 @@ def test_zsh_loads_its_function(tmp_path: Path, site: Path) -> None:
     out = in_shell("zsh", "hypnet --install-completion; true", tmp_path, site)
     assert "zsh completion installed in" in out
     assert "_hypnet" in in_shell("zsh", "source ~/.zshrc; echo $_comps[hypnet]", tmp_path, site)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("count tr", ["train.steps=", "train.rate="]),
+        ("count seed=1 fail=", []),
+        ("count nothing.", []),
+        ("unknown tr", []),
+        ("net ch", ["chosen.name="]),
+        ("net chosen.", ["chosen.width=", "chosen.name="]),
+        ("net chosen.name=t", ["chosen.name=tiny"]),
+        ("net chosen.name=tiny chosen.w", ["chosen.width="]),
+        ("net chosen.name=unknown chosen.w", []),
+        ("net mode.k", ["mode.kind="]),
+        ("net mode.kind=", ["mode.kind=slow", "mode.kind=quick"]),
+        ("net mode.kind=q", ["mode.kind=quick"]),
+        ("net loud=", ["loud=true", "loud=false"]),
+    ],
+)
+def test_options_are_completed_with_those_of_groups_and_chosen_components(
+    hypnet: Command, install: Callable[..., Path], typed: str, expected: list[str]
+) -> None:
+    install("net", NET)
+    done = hypnet(
+        plugins="lab,net",
+        _HYPNET_COMPLETE="complete_fish",
+        _TYPER_COMPLETE_FISH_ACTION="get-args",
+        _TYPER_COMPLETE_ARGS=f"hypnet run {typed}",
+    )
+    assert [line.partition("\t")[0] for line in done.stdout.split("\n") if line] == expected
 
 
 def test_a_broken_plugin_does_not_disturb_completion(

@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import BaseModel
 
-from hypnet_core.cli.completion import complete_name
+from hypnet_core.cli.completion import complete_name, complete_override
 from hypnet_core.cli.output import Json, print_json, print_lines, print_rich
 from hypnet_core.cli.schemas import RunDocument
 from hypnet_core.errors import ConfigError, RunError, UsageError, did_you_mean
@@ -35,7 +35,9 @@ def run(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[key=value]...", help="Options, such as train.lr=1e-3 or hnet.hidden=[50,50]."
+            metavar="[key=value]...",
+            help="Options, such as train.lr=1e-3 or hnet.hidden=[50,50].",
+            autocompletion=complete_override,
         ),
     ] = None,
     *,
@@ -65,7 +67,8 @@ def run(
         bool, typer.Option("--print-config", help="Print the configuration and stop.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, say what would be run, and stop.")
+        bool,
+        typer.Option("--dry-run", help="Check the options, print what would be run, and stop."),
     ] = False,
     as_json: Json = False,
 ) -> None:
