@@ -275,14 +275,14 @@ def test_equal_values_of_different_conditions_are_equal_weights() -> None:
 
 def test_the_number_of_ids_is_that_of_the_sets() -> None:
     spec = TargetSpec.from_shapes([[2]])
-    with pytest.raises(WeightsError, match="3 sets of weights have as many conditions, got 2"):
+    with pytest.raises(WeightsError, match="expected 3 ids, one for each set of weights, got 2"):
         Weights(torch.zeros(3, 2), spec, conditions=[0, 1])
     with pytest.raises(ConditionError, match="a condition is a whole number, got True"):
         Weights(torch.zeros(2), spec, conditions=True)
     several = Weights(torch.zeros(2, 3, 2), spec, conditions=torch.arange(6).view(2, 3))
     assert several.index(1).conditions == (3, 4, 5)
     assert Weights(torch.zeros(3, 2), spec, conditions=4).conditions == (4, 4, 4)
-    with pytest.raises(WeightsError, match="3 sets of weights have as many conditions, got 1"):
+    with pytest.raises(WeightsError, match="expected 3 ids, one for each set of weights, got 1"):
         Weights(torch.zeros(3, 2), spec, conditions=[4])
     net = MainNetwork(nn.Linear(2, 1, bias=False))
     two = Weights(torch.zeros(2, 2), net.target)
@@ -336,3 +336,21 @@ def test_a_hypernetwork_as_main_network_takes_its_condition_by_name_alone() -> N
     above = Linear(outer.target, ConditionSpec(count=5, size=2))
     made = outer(condition=2, weights=above(4))
     assert made.conditions == (2,)  # not 4, which is a condition of the other network
+
+
+def test_statistics_without_the_ids_of_their_conditions_are_refused() -> None:
+    net, _ = trained_pair()
+    saved = {key: value for key, value in net.state_dict().items() if key != "bank.ids"}
+    fresh = MainNetwork(normalised())
+    for strict in (True, False):
+        with pytest.raises(RuntimeError, match="do not fit the ids of their conditions"):
+            fresh.load_state_dict(saved, strict=strict)
+
+
+def test_numpy_numbers_multiply_weights_from_either_side() -> None:
+    _, hypernet = trained_pair()
+    weights = hypernet(1)
+    for product in (np.float64(0.5) * weights, weights * np.float64(0.5)):
+        assert isinstance(product, Weights)
+        assert torch.equal(product.flat, weights.flat * 0.5)
+        assert product.conditions == (1,)

@@ -280,3 +280,17 @@ def test_a_field_in_place_of_init_is_told_where_it_belongs() -> None:
         HMLP(TARGET, CONDITIONS, **wrong)
     with pytest.raises(TypeError, match="no option 'hiden'; did you mean 'hidden'"):
         HMLP(TARGET, CONDITIONS, **misspelt)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"normal_std": float("inf")},
+        {"overrides": {"weight": (float("nan"), 1.0)}},
+        {"overrides": {"weight": (0.0, float("inf"))}},
+        {"cond_var": float("nan")},
+    ],
+)
+def test_infinite_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="finite"):
+        Init(**options)

@@ -190,9 +190,12 @@ def test_a_main_network_uses_the_context_of_its_condition(batched: bool) -> None
         for layer in module.modules():
             if isinstance(layer, ContextMod):
                 layer.normal_()
-        outputs.append(net(x, weights=weights))
+        # The next number stands for the gains and shifts in use.
+        outputs.append(net(x, weights=weights, condition=number))
         assert checkpoint_contexts(module) == number
-    outputs.append(net(x, weights=weights))
+    outputs.append(net(x, weights=weights, condition=2))
+    with pytest.raises(ConditionError, match="layers keep tensors of earlier conditions"):
+        net(x, weights=weights)
     if batched:
         stacked = Weights(weights.flat.expand(3, -1), net.target)
         found = net(x, weights=stacked, condition=[0, 1, 2])
@@ -272,7 +275,9 @@ def test_a_materialised_network_has_the_context_of_its_condition() -> None:
     x = torch.randn(6, 4)
     expected = net(x, weights=weights, condition=0)
     torch.testing.assert_close(materialize(net, weights, condition=0)(x), expected)
-    assert not torch.allclose(materialize(net, weights)(x), expected)
+    assert not torch.allclose(materialize(net, weights, condition=1)(x), expected)
+    with pytest.raises(ConditionError, match="layers keep tensors of earlier conditions"):
+        materialize(net, weights)
 
 
 def test_a_network_is_modulated_once() -> None:

@@ -55,30 +55,24 @@ class WeightsLike(Protocol):
     @property
     def flat(self) -> Tensor:
         """All weights, `[*batch, numel]`."""
-        ...
 
     @property
     def spec(self) -> TargetSpec:
         """Names and shapes."""
-        ...
 
     @property
     def batch_shape(self) -> torch.Size:
         """The leading dimensions; empty for one set of weights."""
-        ...
 
     @property
     def conditions(self) -> tuple[int, ...] | None:
         """The id of each set's condition; `None` if unknown."""
-        ...
 
     def __getitem__(self, name: str, /) -> Tensor:
         """One tensor, `[*batch, *shape]`."""
-        ...
 
     def __iter__(self) -> Iterator[str]:
         """The names, in the order of the spec."""
-        ...
 
 
 @runtime_checkable
@@ -96,19 +90,15 @@ class HyperNetworkLike(Protocol):
         uncond_input: Tensor | None = None,
     ) -> WeightsLike:
         """Generate weights, with a batch dimension for several conditions."""
-        ...
 
     def conditional_parameters(self, condition: int | None = None) -> list[nn.Parameter]:
         """The parameters of one condition, or of all conditions."""
-        ...
 
     def unconditional_parameters(self) -> list[nn.Parameter]:
         """All other parameters."""
-        ...
 
     def add_condition(self) -> int:
         """Make room for one more condition and return its id."""
-        ...
 
 
 class MomentsLike(Protocol):
@@ -117,7 +107,6 @@ class MomentsLike(Protocol):
     @property
     def mean_square(self) -> float:
         """Expected square of a scalar, the mean included."""
-        ...
 
 
 @runtime_checkable
@@ -130,7 +119,6 @@ class Initialized(Protocol):
     @property
     def starts(self) -> Sequence[MomentsLike]:
         """One entry per tensor of the target; empty if they are unknown."""
-        ...
 
 
 @runtime_checkable
@@ -152,12 +140,15 @@ class BatchedForward(Protocol):
             Outputs with `B` in front, or `NotImplemented` for inputs that the fast path
             does not cover.
         """
-        ...
 
 
 @runtime_checkable
 class KeepsTensors(Protocol):
     """A layer that keeps tensors of its own for each condition."""
+
+    @property
+    def num_checkpoints(self) -> int:
+        """Number of conditions whose tensors are kept."""
 
     def tensors_at(self, condition: int) -> Mapping[str, Tensor]:
         """The tensors that replace the layer's parameters for one condition, by name.
@@ -166,7 +157,6 @@ class KeepsTensors(Protocol):
             condition: The id, a whole number from 0; the layer answers for ids that it
                 has not seen as well.
         """
-        ...
 
 
 @runtime_checkable
@@ -175,7 +165,6 @@ class GroupsParameters(Protocol):
 
     def parameter_groups(self) -> Mapping[str, Collection[str]]:
         """Qualified names of parameters, by the name of the group."""
-        ...
 
 
 class BatchLike(Protocol):
@@ -184,26 +173,21 @@ class BatchLike(Protocol):
     @property
     def x(self) -> Tensor:
         """Inputs `[B, *in_shape]`, or `[B, T, *in_shape]` for sequences."""
-        ...
 
     @property
     def y(self) -> Tensor:
         """Targets, one per sample."""
-        ...
 
     @property
     def ids(self) -> Tensor:
         """Ids `[B]` (int64) of the samples."""
-        ...
 
     @property
     def lengths(self) -> Tensor | None:
         """Number of frames `[B]` of each sequence; `None` for other samples."""
-        ...
 
     def __len__(self) -> int:
         """Number of samples."""
-        ...
 
 
 @runtime_checkable
@@ -216,11 +200,9 @@ class SplitLike(Protocol):
 
     def __len__(self) -> int:
         """Number of samples."""
-        ...
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Input and target of one sample."""
-        ...
 
     def batches(
         self,
@@ -232,12 +214,10 @@ class SplitLike(Protocol):
         drop_last: bool = False,
     ) -> Iterator[BatchLike]:
         """One pass over the samples, in batches."""
-        ...
 
     @property
     def ids(self) -> Tensor:
         """Ids `[n]` (int64): unique within the dataset, the same in every split."""
-        ...
 
 
 @runtime_checkable
@@ -247,22 +227,18 @@ class TaskLike(Protocol):
     @property
     def spec(self) -> TaskSpec:
         """Kind of the problem, and shapes of inputs and targets."""
-        ...
 
     @property
     def train(self) -> SplitLike:
         """The training samples."""
-        ...
 
     @property
     def test(self) -> SplitLike:
         """The test samples."""
-        ...
 
     @property
     def val(self) -> SplitLike | None:
         """The validation samples, if there are any."""
-        ...
 
 
 @runtime_checkable
@@ -285,15 +261,12 @@ class Scheduler(Protocol):
 
     def submit(self, job: JobSpec) -> str:
         """Queue or start a job and return its id."""
-        ...
 
     def poll(self, ids: Iterable[str]) -> Mapping[str, JobState]:
         """The states of some jobs; the state of an unknown job is `LOST`."""
-        ...
 
     def cancel(self, ids: Iterable[str]) -> None:
         """End jobs, queued or running; those that have ended stay as they are."""
-        ...
 
 
 @runtime_checkable
@@ -321,7 +294,6 @@ class Closable(Protocol):
 
         Closing twice does no harm.
         """
-        ...
 
 
 @runtime_checkable
@@ -330,7 +302,6 @@ class ChecksAvailability(Protocol):
 
     def unavailable(self) -> str | None:
         """One line about a missing backend; `None` if jobs can be submitted."""
-        ...
 
 
 @runtime_checkable
@@ -351,19 +322,15 @@ class BatchScheduler(Scheduler, Protocol):
 
         All of them are accepted, or none.
         """
-        ...
 
     def find(self, keys: Iterable[str]) -> Mapping[str, str]:
         """The ids of the queued or running jobs with these keys."""
-        ...
 
     def scripts(self, jobs: Sequence[JobSpec]) -> list[Script]:
         """The scripts that some jobs would be submitted with; nothing is submitted."""
-        ...
 
     def reason(self, job: str) -> str:
         """The batch system's reason for the end of a job; may be empty."""
-        ...
 
 
 @runtime_checkable
@@ -373,7 +340,6 @@ class Experiment(Protocol):
     @property
     def Config(self) -> type[BaseModel]:  # noqa: N802 (a class)
         """The configuration: a pydantic model, usually a class attribute."""
-        ...
 
     def run(self, config: Any, run: Any) -> Mapping[str, Any]:
         """Do the work and return the summary.
@@ -386,7 +352,6 @@ class Experiment(Protocol):
         Returns:
             Results that can be written as JSON.
         """
-        ...
 
 
 @runtime_checkable
@@ -395,4 +360,3 @@ class ReportsResults(Protocol):
 
     def report(self, summary: Mapping[str, Any]) -> Any:
         """Make text or a rich renderable, such as a table, from a summary."""
-        ...

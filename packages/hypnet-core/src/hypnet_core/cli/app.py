@@ -143,7 +143,7 @@ def _add_commands(command: TyperGroup, plugin: Plugin) -> list[str]:
     # The user's Ctrl-C is not a fault of the plugin.
     except KeyboardInterrupt:
         raise
-    # A plugin may raise anything, SystemExit too, and must harm nobody.
+    # Contain any exception of a plugin, even SystemExit.
     except BaseException as error:  # noqa: BLE001
         return [f"{plugin.label}: its commands are left out: {in_one_line(error)}"]
     faults = []

@@ -139,8 +139,7 @@ class MainNetwork(nn.Module):
                 not that of the weights, or it is unknown whose running statistics to
                 use.
         """
-        # A positional Weights would reach the module as an input, where it fails
-        # obscurely.
+        # A positional Weights would fail obscurely inside the module.
         if weights is None and any(isinstance(arg, Weights) for arg in args):
             raise WeightsError("weights are passed by keyword: net(x, weights=…)")
         tensors, batch_shape = self._checked(weights)
@@ -152,11 +151,8 @@ class MainNetwork(nn.Module):
         # guard on them.
         elif self.bank.names or self._contexts or condition is not None:
             ids = _ids_of_sets(condition, weights, batch_shape)
-            if ids is None and stats is None and len(self.bank):
-                raise ConditionError(
-                    "these weights do not know their condition, and the running statistics of"
-                    f" {len(self.bank)} conditions are kept: pass condition= or stats="
-                )
+            if ids is None:
+                self.check_known(weights=weights is not None, stats=stats is not None)
         # Nothing depends on the condition, and nothing is batched.
         if not batch_shape and ids is None and stats is None:
             # The common case, kept free of any further Python.
@@ -241,6 +237,29 @@ class MainNetwork(nn.Module):
             self.bank.reserve(ids, own)
         return [{**self.contexts_at(i), **self.bank.rows(i, own)} for i in ids]
 
+    def check_known(self, *, weights: bool = True, stats: bool = False) -> None:
+        """Refuse to guess a condition where tensors of several are kept.
+
+        Args:
+            weights: Whether weights are passed. Without, layers use their own tensors.
+            stats: Whether statistics are passed.
+
+        Raises:
+            ConditionError: The condition matters.
+        """
+        unknown = "these weights do not know their condition, and"
+        if len(self.bank) and not stats:
+            raise ConditionError(
+                f"{unknown} the running statistics of {len(self.bank)} conditions are kept: pass"
+                " condition= or stats="
+            )
+        kept = max((layer.num_checkpoints for _, layer in self._contexts), default=0)
+        # What is generated does not depend on what layers keep.
+        if weights and kept and self.contexts_at(0):
+            raise ConditionError(
+                f"{unknown} layers keep tensors of earlier conditions ({kept}): pass condition="
+            )
+
     def contexts_at(self, condition: int) -> dict[str, Tensor]:
         """Tensors that layers keep for a condition, save those from outside."""
         # Generated tensors have priority over those that a layer keeps.
@@ -265,8 +284,7 @@ class MainNetwork(nn.Module):
         """Run a batch of weights; `sets` holds the running statistics of each set."""
         if paired:
             ways.check_paired(args, kwargs, batch_shape)
-        # vmap, the loop and fast paths know a single batch dimension; flatten, then
-        # restore.
+        # vmap, the loop and fast paths know a single batch dimension.
         if len(batch_shape) > 1:
             last = len(batch_shape) - 1
             # Views wherever the batch dimensions are contiguous.

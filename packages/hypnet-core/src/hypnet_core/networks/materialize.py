@@ -8,7 +8,7 @@ from typing import SupportsIndex
 import torch
 from torch import nn
 
-from hypnet_core.errors import ConditionError, WeightsError
+from hypnet_core.errors import WeightsError
 from hypnet_core.networks.checks import check_tensors
 from hypnet_core.networks.conditions import condition_ids
 from hypnet_core.networks.main_network import MainNetwork
@@ -60,12 +60,9 @@ def materialize(
         delattr(owner, attribute)
         owner.register_parameter(attribute, made[name])
     ids = weights.conditions if condition is None else condition_ids(condition).ids
-    if ids is None and len(net.bank):
-        raise ConditionError(
-            "these weights do not know their condition, and the running statistics of"
-            f" {len(net.bank)} conditions are kept: pass condition="
-        )
-    if ids is not None:
+    if ids is None:
+        net.check_known()
+    else:
         # A condition without a row has the module's own statistics.
         own = dict(net.module.named_buffers())
         for name, values in net.bank.rows(ids[0], own).items():

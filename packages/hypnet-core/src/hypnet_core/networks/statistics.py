@@ -109,6 +109,10 @@ class StatisticsBank(nn.Module):
                 setattr(self, key, buffer.new_empty(saved.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if self.names:
+            sizes = {len(self.get_buffer(key)) for key in ("ids", *map(_key, self.names))}
+            if len(sizes) > 1:
+                # Rows would belong to other conditions; torch raises what is reported.
+                args[-1].append("the running statistics do not fit the ids of their conditions")
             self._row_of = {condition: row for row, condition in enumerate(self.ids.tolist())}
 
 

@@ -32,7 +32,7 @@ class Weights(Mapping[str, Tensor]):
     conditions, so that a main network finds the running statistics by itself.
 
     - `detach`, `to`, `clone`, `select`, `unbind`, `index`, `stack`, copies and pickles
-      keep the ids.
+      keep the ids; `stack` needs those of all sets. `==` does not compare them.
     - Arithmetic keeps them if the operands agree, or if only one of them knows its ids;
       weights of different conditions give weights of no condition.
     - Functional transforms (`vmap`, `grad`, `tree_map`) drop them, since they put other
@@ -62,6 +62,8 @@ class Weights(Mapping[str, Tensor]):
         tensor([1., 2., 3.])
     """
 
+    # numpy's scalars leave arithmetic to `__rmul__` and the like.
+    __array_ufunc__ = None
     __slots__ = ("_views", "conditions", "flat", "spec")
 
     flat: Tensor
@@ -299,7 +301,7 @@ def _one_each(conditions: Condition | ConditionIds, batch_shape: torch.Size) -> 
     if not found.batched:
         return ids * count
     if len(ids) != count:
-        raise WeightsError(f"{count} sets of weights have as many conditions, got {len(ids)}")
+        raise WeightsError(f"expected {count} ids, one for each set of weights, got {len(ids)}")
     return ids
 
 

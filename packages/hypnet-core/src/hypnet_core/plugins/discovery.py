@@ -221,7 +221,7 @@ def _load(name: str, point: metadata.EntryPoint) -> Plugin:
             components = _components(manager)
     except KeyboardInterrupt:
         raise
-    # A plugin may raise anything, SystemExit too, and must harm nobody.
+    # Contain any exception of a plugin, even SystemExit.
     except BaseException as error:  # noqa: BLE001
         story = "" if isinstance(error, PluginError) else _story(error)
         seconds = time.process_time() - started
@@ -272,7 +272,7 @@ def _components(manager: pluggy.PluginManager) -> tuple[Component, ...]:
         # A hook that returns None is left out of pluggy's answers.
         raise PluginError("hypnet_components returned None, expected a list of Component")
     answer = answers[0]
-    # Text is iterable, but a list of characters helps nobody.
+    # Text is iterable too, but a list of characters is never meant.
     if isinstance(answer, (str, bytes)) or not isinstance(answer, Iterable):
         raise PluginError(
             f"hypnet_components returned {shown_briefly(answer)}, expected a list of Component"

@@ -263,7 +263,7 @@ def descriptions(found: Any) -> dict[str, str]:
 def _docstrings(found: Any) -> Iterator[str]:
     owners = inspect.getmro(found) if isinstance(found, type) else (inspect.unwrap(found),)
     for owner in owners:
-        # Docstrings of base classes from libraries describe nothing of ours.
+        # Skip base classes from libraries: their docstrings describe other options.
         if owner.__module__ in {"builtins", "pydantic.main", "torch.nn.modules.module"}:
             continue
         yield owner.__doc__ or ""

@@ -1,4 +1,4 @@
-"""Splits: index views of shared samples that give whole batches at tensor speed."""
+"""Splits: index views of shared samples that give whole batches by tensor indexing."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from hypnet_data.options import (
     TargetOptions,
 )
 
-# ImageNet's mean and standard deviation, as in the predecessor, so that results can be
+# ImageNet's mean and standard deviation, as in hypnettorch, so that results can be
 # compared.
 PREPROCESSING = Preprocessing(
     mean=IMAGENET_MEAN, std=IMAGENET_STD, padding=4, flips=True, cutout=16

@@ -20,7 +20,7 @@ from hypnet_data.options import (
 )
 
 PREPROCESSING = Preprocessing(mean=(0.1307,), std=(0.3081,), padding=4)
-# MNIST's statistics, as in the predecessor, so that results can be compared.
+# MNIST's statistics, as in hypnettorch, so that results can be compared.
 FASHION_PREPROCESSING = Preprocessing(mean=(0.1307,), std=(0.3081,), padding=4, flips=True)
 
 

@@ -29,7 +29,7 @@ from hypnet_data.options import (
     VerifiedDownloadOptions,
 )
 
-# ImageNet's mean and standard deviation, as in the predecessor, so that results can be
+# ImageNet's mean and standard deviation, as in hypnettorch, so that results can be
 # compared.
 PREPROCESSING = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD, padding=4, cutout=20)
 

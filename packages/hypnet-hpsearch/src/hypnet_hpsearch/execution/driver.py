@@ -137,14 +137,14 @@ class Driver:
         claimed = self._store.running_of(self._lock.name)
         lost = [record for record in claimed if self._store.latest(record) not in known]
         self._tracker.take_over([*self._store.orphans(), *lost], self._lock.name)
-        self._store.ledger.ended()  # ends before now are not news
+        self._store.ledger.ended()  # earlier ends are known
 
     def _work(self) -> bool:
         """Collect the attempts that have ended, and start as many as there is room for.
 
         Returns whether there is more to do.
         """
-        # Ends come first: they make room for what is claimed below.
+        # Collect finished attempts first: they make room for new claims.
         self._tracker.poll()
         looked = time.monotonic() - self._last_look > _LOOK_AROUND
         if looked:
@@ -157,12 +157,12 @@ class Driver:
                     self._recover()
                 self._store.write(self._tracker.take_ends())
                 self._tracker.add(self._claim(self._tracker.room))
-        # Taking the lock already reads the news of other drivers.
+        # Taking the lock also reads the events of other drivers.
         elif looked:
             self._look_around()
         self._tracker.submit()
         self._obey()
-        self._take_news(looked=looked)
+        self._take_events(looked=looked)
         # Wait for the trials of other drivers: they may have to be taken over.
         others = any(trial in self._numbers for trial in self._store.ledger.running)
         return bool(
@@ -178,7 +178,7 @@ class Driver:
         """The numbers and ids of trials that have become known since the last call."""
         return [] if self._adaptive is None else self._adaptive.follow(self._store)
 
-    def _take_news(self, *, looked: bool) -> None:
+    def _take_events(self, *, looked: bool) -> None:
         """Tell proposer and observer what has happened."""
         ended = self._store.ledger.ended()
         if looked or ended:

@@ -33,7 +33,7 @@ __all__ = [
 
 
 class SpecPart(BaseModel):
-    """Base of everything in a search file: immutable, without unknown keys."""
+    """Base model of all parts of a search file: immutable, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

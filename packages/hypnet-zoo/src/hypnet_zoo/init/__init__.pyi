@@ -3,14 +3,16 @@ from .embeddings import draw_chunk_embeddings, draw_condition_embeddings
 from .heads import start_by_bias
 from .mainnet import MainnetInit, normal_, start_from, xavier_
 from .moments import Moments, wanted_moments
-from .options import Init
+from .options import Init, InitOption
 from .products import WritesProducts
-from .protocols import HasChunkEmbeddings, Initializable, Scalable
+from .protocols import HasChunkEmbeddings, HasInitOptions, Initializable, Scalable
 from .trunk import xavier_fan_in_
 
 __all__ = [
     "HasChunkEmbeddings",
+    "HasInitOptions",
     "Init",
+    "InitOption",
     "Initializable",
     "MainnetInit",
     "Moments",

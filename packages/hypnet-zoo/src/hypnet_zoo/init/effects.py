@@ -43,7 +43,7 @@ def changed(init: Init) -> list[str]:
 def effective(hypernet: HyperNetwork, init: Init) -> Names:
     """The options that have an effect in a hypernetwork.
 
-    A third party's hypernetwork that does not name them is taken to use all.
+    A third party's hypernetwork that does not name them is assumed to use all.
     """
     if isinstance(hypernet, HasInitOptions):
         return hypernet.init_options(init)

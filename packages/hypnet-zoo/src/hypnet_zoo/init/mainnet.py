@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from torch import Tensor, nn
 
 from hypnet_core.errors import WeightsError
@@ -27,7 +27,7 @@ class MainnetInit(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scheme: Literal["own", "xavier", "normal"] = "own"
-    std: float = Field(default=0.02, ge=0)
+    std: FiniteFloat = Field(default=0.02, ge=0)
 
     @model_validator(mode="after")
     def _std_has_an_effect(self) -> Self:

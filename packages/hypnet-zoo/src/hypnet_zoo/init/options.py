@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from hypnet_core.errors import SpecError
 from hypnet_core.plugins import error_from, validated, with_defaults
@@ -23,7 +23,8 @@ class Init(BaseModel):
     """How a hypernetwork starts: so that the weights it generates have the right size.
 
     The defaults suit main networks with rectifiers; `docs/initialisation.md` derives
-    the rules. A hypernetwork refuses options that have no effect in it.
+    the rules. A hypernetwork refuses options that have no effect in it, except
+    `cond_var` where it keeps embeddings.
 
     Attributes:
         fan: Keep the size of the main network's activations (`in`), of its gradients
@@ -67,17 +68,17 @@ class Init(BaseModel):
     scheme: Scheme = "kaiming"
     bias: BiasScheme = "zero"
     trunk: TrunkScheme = "kaiming"
-    overrides: Mapping[str, tuple[float, Annotated[float, Field(ge=0)]]] = Field(
+    overrides: Mapping[str, tuple[FiniteFloat, Annotated[FiniteFloat, Field(ge=0)]]] = Field(
         default_factory=dict
     )
-    normal_std: Annotated[float, Field(ge=0)] | None = None
-    embedding_std: Annotated[float, Field(ge=0)] | None = None
-    chunk_embedding_std: Annotated[float, Field(ge=0)] | None = None
+    normal_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    embedding_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    chunk_embedding_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
     uniform_chunks: bool = False
-    min_variance: float = Field(default=1e-5, gt=0)
-    condition_share: float = Field(default=0.8, ge=0, lt=1)
-    cond_var: float = Field(default=1.0, ge=0)
-    uncond_var: float = Field(default=1.0, ge=0)
+    min_variance: FiniteFloat = Field(default=1e-5, gt=0)
+    condition_share: FiniteFloat = Field(default=0.8, ge=0, lt=1)
+    cond_var: FiniteFloat = Field(default=1.0, ge=0)
+    uncond_var: FiniteFloat = Field(default=1.0, ge=0)
 
     if not TYPE_CHECKING:  # type checkers read the fields above
 

@@ -99,7 +99,7 @@ def hidden_layers(
             raise SpecError(f"hidden: a layer must have at least one unit, got {list(hidden)}")
         linear = nn.Linear(in_features, width, bias=options["bias"])
         layers.append(with_spectral_norm(linear) if spectral_norm else linear)
-        # Before the activation, as Ioffe and Szegedy have it.
+        # Before the activation, as in Ioffe and Szegedy (2015).
         if batch_norm:
             layers.append(nn.BatchNorm1d(width, track_running_stats=track_statistics))
         if options["activation"] is not None:

@@ -42,8 +42,8 @@ class Local:
             `CUDA_VISIBLE_DEVICES`, or else all, if `None`. Each job sees only its own
             GPUs. Drivers of the same user on this machine share them.
         jobs_per_gpu: Number of jobs that may share a GPU.
-        allowed_memory: A job starts only on a GPU of whose memory at most this fraction
-            is in use, by any process, according to NVML; needs the extra `gpu` of
+        allowed_memory: A job starts only on a GPU with at most this fraction of its
+            memory in use, by any process, according to NVML; needs the extra `gpu` of
             hypnet-hpsearch. No limit if `None`.
         allowed_load: A job starts only on a GPU that was busy for at most this fraction
             of the latest sampling period. No limit if `None`.
