@@ -151,3 +151,10 @@ def test_sets_of_weights_become_a_batch_and_again_sets() -> None:
         Weights.stack([])
     with pytest.raises(WeightsError, match="different targets"):
         Weights.stack([sets[0], Weights(torch.zeros(4), TargetSpec.from_shapes([[4]]))])
+
+
+@pytest.mark.parametrize("key", [0, slice(1), None])
+def test_a_key_that_is_not_a_name_is_refused_with_the_way_to_index(key: Any) -> None:
+    batch = Weights(torch.zeros(2, SPEC.numel), SPEC)
+    with pytest.raises(WeightsError, match=r"looked up by name, got .*: index\(i\) gives one set"):
+        batch[key]

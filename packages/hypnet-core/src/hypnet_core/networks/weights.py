@@ -163,7 +163,13 @@ class Weights(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         try:
             return self.tensors[name]
-        except KeyError:
+        except (KeyError, TypeError):
+            found: object = name
+            if not isinstance(found, str):
+                raise WeightsError(
+                    f"weights are looked up by name, got {found!r}: index(i) gives one set of a"
+                    " batch"
+                ) from None
             raise WeightsError(
                 f"there are no weights named {name!r}{did_you_mean(name, self.spec.names)}"
             ) from None
