@@ -92,16 +92,17 @@ def run_loop(
             returns objects that cannot be combined.
     """
     copies = any(getattr(layer, "inplace", False) is True for layer in module.modules())
+    # The inputs of one set are views, which share the counters of the whole.
+    before = _versions((args, kwargs))
     outputs = []
     for i, state in enumerate(states):
         own_args, own_kwargs = _at((args, kwargs), i) if paired else (args, kwargs)
         if copies:  # the first layer may be one of them
             own_args, own_kwargs = _copied((own_args, own_kwargs))
-        before = _versions((own_args, own_kwargs))
         outputs.append(
             functional_call(module, dict(state), own_args, own_kwargs, tie_weights=False)
         )
-        if not copies and _versions((own_args, own_kwargs)) != before:
+        if not copies and _versions((args, kwargs)) != before:
             raise WeightsError(
                 f"{type(module).__name__} writes into its input, which each set of weights must"
                 " see unchanged: let it work on a copy"

@@ -23,7 +23,7 @@ from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, refuse_
 from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
 from hypnet_zoo.init.chunks import chunk_scales, draw_writer, wanted_per_chunk
 from hypnet_zoo.init.effects import MOMENTS, effective
-from hypnet_zoo.init.embeddings import draw_unit_rows
+from hypnet_zoo.init.embeddings import draw_chunks
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.measure import mean_squares, rows_to_measure
 from hypnet_zoo.init.options import Init, InitOption, chosen_options
@@ -168,15 +168,10 @@ class Chunked(InitializedHyperNetwork):
         most = rows_to_measure(self.inner, self.num_chunks)
         rows, _ = self._rows_and_chunks(calibration_inputs(self, init)[:most])
         draw_writer(self.inner, rows, wanted, init)
-        std = init.chunk_embedding_std
-        for embeddings in self.all_chunk_embeddings():
-            if std is None:
-                draw_unit_rows(embeddings, uniform=init.uniform_chunks)
-            else:
-                embeddings.normal_(0.0, std)
+        draw_chunks(self, init)
         rows, chunks = self._rows_and_chunks(calibration_inputs(self, init)[:most])
         kept = self.target.numel - (self.num_chunks - 1) * self.chunk_size
-        if std is not None:
+        if init.chunk_embedding_std is not None:
             self._scale_to_average(rows, chunks, wanted, kept)
             return
         scales = chunk_scales(

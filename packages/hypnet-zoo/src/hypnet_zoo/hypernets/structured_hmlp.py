@@ -30,7 +30,7 @@ from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.init.chunks import chunk_scales
 from hypnet_zoo.init.effects import MOMENTS
-from hypnet_zoo.init.embeddings import draw_unit_rows
+from hypnet_zoo.init.embeddings import draw_chunks
 from hypnet_zoo.init.heads import calibration_inputs, draw_heads
 from hypnet_zoo.init.moments import Moments
 from hypnet_zoo.init.options import Init, InitOption, chosen_options
@@ -177,12 +177,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         Where chunks of one group belong to tensors of different variances, their
         embeddings are stretched or shrunk.
         """
-        std = init.chunk_embedding_std
-        for embeddings in self.all_chunk_embeddings():
-            if std is None:
-                draw_unit_rows(embeddings, uniform=init.uniform_chunks)
-            else:
-                embeddings.normal_(0.0, std)
+        draw_chunks(self, init)
         inputs = self._split(calibration_inputs(self, init))
         wanted = dict(zip(self.target.names, self.starts, strict=True))
         for number, (rows, chunks) in enumerate(inputs):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hypnet_core.networks import EMBEDDING, HyperNetwork
+from hypnet_zoo.init.options import Init
 from hypnet_zoo.init.protocols import HasChunkEmbeddings
 
 
@@ -71,7 +72,17 @@ def draw_chunk_embeddings(
 
 
 @torch.no_grad()
-def draw_unit_rows(embeddings: Tensor, *, uniform: bool) -> None:
+def draw_chunks(hypernet: HasChunkEmbeddings, init: Init) -> None:
+    """Draw the chunk embeddings of one hypernetwork as its option `init` says."""
+    std = init.chunk_embedding_std
+    for embeddings in hypernet.all_chunk_embeddings():
+        if std is None:
+            _draw_unit_rows(embeddings, uniform=init.uniform_chunks)
+        else:
+            embeddings.normal_(0.0, std)
+
+
+def _draw_unit_rows(embeddings: Tensor, *, uniform: bool) -> None:
     """Draw chunk embeddings in place; every row then has mean square 1 exactly."""
     if uniform:
         embeddings.uniform_(-math.sqrt(3.0), math.sqrt(3.0))

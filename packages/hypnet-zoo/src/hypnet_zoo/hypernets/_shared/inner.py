@@ -96,8 +96,8 @@ def apply_outer_init(
     Raises:
         SpecError: An option has no effect.
     """
-    if not isinstance(inner, Initializable) and set(changed(init)) - also:
-        initializable(inner, "inner")  # raises
+    if set(changed(init)) - also:
+        initializable(inner, "inner")
     within = effective(inner, init) - without
     refuse_without_effect(init, within | also, where)
     if within.intersection(changed(init)):
@@ -120,9 +120,10 @@ def initialize_inner(inner: HyperNetwork, init: Init | None, where: str = "") ->
         able.initialize()
         return
     init = init_from(init)
+    names = effective(inner, init)
     if where:
-        refuse_without_effect(init, effective(inner, init), where)
-    able.initialize(reduced(init, effective(inner, init)))
+        refuse_without_effect(init, names, where)
+    able.initialize(reduced(init, names))
 
 
 def refuse_two_inits(inner: HypernetChoice | None, init: Init) -> None:
