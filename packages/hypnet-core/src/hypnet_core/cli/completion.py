@@ -48,7 +48,7 @@ def complete_override(context: typer.Context, incomplete: str) -> list[tuple[str
     given = dict(text.split("=", 1) for text in texts if "=" in text)
     try:
         entry = registry().get(Kind.EXPERIMENT, experiment)
-        found = list(_overrides(entry, "", given, incomplete))
+        found = list(_overrides(entry, (), given, incomplete))
     except HypnetError:
         # There is no place for a message here; the command itself gives it.
         return []
@@ -61,35 +61,24 @@ def complete_override(context: typer.Context, incomplete: str) -> list[tuple[str
 
 
 def _overrides(
-    entry: Entry, prefix: str, given: Mapping[str, str], incomplete: str
+    entry: Entry, prefix: tuple[str, ...], given: Mapping[str, str], incomplete: str
 ) -> Iterator[tuple[str, str]]:
     """Keys of overrides with descriptions; values once the key is complete."""
     # Lazily, since pydantic's models are only needed here.
-    from hypnet_core.plugins.describe import describe
+    from hypnet_core.plugins.describe import describe, kind_of, values_of_type
 
-    for option in describe(entry.options()):
-        key = f"{prefix}{option.key}"
-        kind = next((kind for kind in Kind if option.type.split(" | ")[0] == kind.value), None)
+    for option in describe(entry.options(), prefix=prefix):
+        key, kind = option.key, kind_of(option.annotation)
         if kind is not None:
             if incomplete.startswith(f"{key}."):
-                name = (
-                    given.get(f"{key}.name")
-                    or given.get(key)
-                    or (option.default or {}).get("name", "")
-                )
-                yield from _overrides(registry().get(kind, name), f"{key}.", given, incomplete)
+                default = (option.default or {}).get("name", "")
+                chosen = registry().get(kind, given.get(f"{key}.name", given.get(key, default)))
+                yield from _overrides(chosen, tuple(key.split(".")), given, incomplete)
             key = f"{key}.name"
         if not incomplete.startswith(f"{key}="):
             yield f"{key}=", option.description
         elif kind is None:
-            yield from ((f"{key}={value}", "") for value in _values(option.type))
+            yield from ((f"{key}={value}", "") for value in values_of_type(option.annotation))
         else:
             names = complete_name(kind)("")
             yield from ((f"{key}={name}", summary) for name, summary in names)
-
-
-def _values(type_name: str) -> list[str]:
-    """The possible values of a type if they are few: those of `bool` and `Literal`."""
-    if type_name == "bool":
-        return ["true", "false"]
-    return [part.strip("'") for part in type_name.split(" | ") if part.startswith("'")]

@@ -62,7 +62,9 @@ def _document(entry: Entry) -> ShowDocument:
     from hypnet_core.plugins.describe import describe, json_schema
 
     model = entry.options()
-    options = [OptionDocument(**vars(option)) for option in describe(model)]
+    options = [
+        OptionDocument.model_validate(option, from_attributes=True) for option in describe(model)
+    ]
     return ShowDocument(
         component=ComponentDocument.of(entry),
         source=entry.source(),

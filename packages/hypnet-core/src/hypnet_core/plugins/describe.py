@@ -15,6 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from hypnet_core.plugins.choice import Choice, DefaultChoice
+from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.options import descriptions
 from hypnet_core.plugins.validation import dotted, models_in
 
@@ -29,6 +30,7 @@ class OptionInfo:
         required: Whether it must be given.
         default: Its default, as JSON; `None` if it is required.
         description: What the docstring says.
+        annotation: The type itself.
     """
 
     key: str
@@ -36,6 +38,7 @@ class OptionInfo:
     required: bool
     default: Any
     description: str
+    annotation: Any
 
 
 def describe(
@@ -61,6 +64,7 @@ def describe(
                 field.is_required(),
                 _default(field),
                 text,
+                field.annotation,
             )
         if group is not None:
             yield from describe(group, prefix=path)
@@ -68,11 +72,42 @@ def describe(
 
 def _group(annotation: Any) -> type[BaseModel] | None:
     """The model of a group of options, also if optional; `None` for other options."""
-    members = [member for member in typing.get_args(annotation) if member is not types.NoneType]
-    if len(members) == 1 and typing.get_origin(annotation) in {typing.Union, types.UnionType}:
-        annotation = members[0]
+    annotation = _without_none(annotation)
     models = list(models_in(annotation))
     return models[0] if models == [annotation] and not issubclass(models[0], Choice) else None
+
+
+def kind_of(annotation: Any) -> Kind | None:
+    """The kind of component that an option chooses; `None` for other options."""
+    annotation = _without_none(annotation)
+    is_choice = isinstance(annotation, type) and issubclass(annotation, Choice)
+    return annotation.kind if is_choice else None
+
+
+def values_of_type(annotation: Any) -> list[str]:
+    """The values of a type if they are few: of `bool`, `Literal` and enumerations.
+
+    Example:
+        >>> values_of_type(typing.Literal["relu", "tanh"] | None)
+        ['relu', 'tanh']
+    """
+    if annotation is bool:
+        return ["true", "false"]
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return [str(member.value) for member in annotation]
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return [str(value) for value in arguments]
+    if origin in {typing.Union, types.UnionType}:
+        return [value for argument in arguments for value in values_of_type(argument)]
+    return []
+
+
+def _without_none(annotation: Any) -> Any:
+    """The type of an option that may also be `None`."""
+    members = [member for member in typing.get_args(annotation) if member is not types.NoneType]
+    is_union = typing.get_origin(annotation) in {typing.Union, types.UnionType}
+    return members[0] if is_union and len(members) == 1 else annotation
 
 
 def _default(field: FieldInfo) -> Any:
