@@ -131,8 +131,10 @@ def clipped(text: str, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
-def message_of(error: BaseException) -> str:
+def message_of(error: BaseException, limit: int = 300) -> str:
     r"""The message of an exception in one line, even if its `__str__` raises.
+
+    It is cut after `limit` characters.
 
     Example:
         >>> message_of(ValueError("two\nlines"))
@@ -142,4 +144,22 @@ def message_of(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001  the class of an exception may be foreign code
         text = "(its message cannot be read)"
-    return clipped(" ".join(text.split()), 300)
+    return clipped(" ".join(text.split()), limit)
+
+
+def error_line(error: BaseException, *plain: type[BaseException], limit: int = 300) -> str:
+    """The type and message of an exception in one line.
+
+    Args:
+        error: The exception.
+        *plain: Types whose message stands for itself.
+        limit: The most characters of the message.
+
+    Example:
+        >>> error_line(KeyError("x")), error_line(KeyError("x"), LookupError)
+        ("KeyError: 'x'", "'x'")
+    """
+    text, name = message_of(error, limit), type(error).__name__
+    if text and isinstance(error, plain):
+        return text
+    return f"{name}: {text}" if text else name

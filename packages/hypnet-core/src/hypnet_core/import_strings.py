@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from hypnet_core.errors import ImportStringError, did_you_mean, message_of
+from hypnet_core.errors import ImportStringError, did_you_mean, error_line
 
 PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 
@@ -41,9 +41,7 @@ def import_object(target: str) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a module may raise anything, SystemExit too
-        raise ImportStringError(
-            f"cannot import {module}: {type(error).__name__}: {message_of(error)}"
-        ) from error
+        raise ImportStringError(f"cannot import {module}: {error_line(error)}") from error
     try:
         return pkgutil.resolve_name(target)
     except AttributeError as error:

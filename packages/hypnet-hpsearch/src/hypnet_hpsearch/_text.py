@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hypnet_core.errors import message_of
+
 __all__ = ["error_in_one_line", "in_one_line"]
 
 
@@ -17,4 +19,4 @@ def in_one_line(text: str, longest: int = 300) -> str:
 
 def error_in_one_line(error: BaseException) -> str:
     """The message of an error; its type if the message is empty."""
-    return in_one_line(str(error)) or type(error).__name__
+    return message_of(error) or type(error).__name__

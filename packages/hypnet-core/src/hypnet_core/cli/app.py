@@ -15,8 +15,15 @@ from hypnet_core.cli.plugins import plugins
 from hypnet_core.cli.run import run
 from hypnet_core.cli.settings import Settings, add_flags
 from hypnet_core.cli.show import show
-from hypnet_core.errors import HypnetError, UsageError, did_you_mean, listed
-from hypnet_core.plugins.discovery import Plugin, Status, in_one_line
+from hypnet_core.errors import (
+    HypnetError,
+    PluginError,
+    UsageError,
+    did_you_mean,
+    error_line,
+    listed,
+)
+from hypnet_core.plugins.discovery import Plugin, Status
 from hypnet_core.plugins.registry import Registry
 
 
@@ -145,7 +152,7 @@ def _add_commands(command: TyperGroup, plugin: Plugin) -> list[str]:
         raise
     # Contain any exception of a plugin, even SystemExit.
     except BaseException as error:  # noqa: BLE001
-        return [f"{plugin.label}: its commands are left out: {in_one_line(error)}"]
+        return [f"{plugin.label}: its commands are left out: {error_line(error, PluginError)}"]
     faults = []
     for name, inner in group.commands.items():
         if name in command.commands:

@@ -20,7 +20,7 @@ from hypnet_core.cli.app import (
     make_command,
 )
 from hypnet_core.cli.settings import Settings, complain, start_logging
-from hypnet_core.errors import HypnetError, message_of
+from hypnet_core.errors import HypnetError, error_line
 from hypnet_core.plugins.containment import crash_reports
 from hypnet_core.plugins.registry import registry
 
@@ -107,8 +107,7 @@ def _unforeseen(error: Exception, settings: Settings) -> int:
             path = context.command_path if context is not None else "hypnet"
             _report(error, f"{message.strip().rstrip('.')} (see `{path} --help`)", settings)
         return int(getattr(error, "exit_code", 2))
-    text = message_of(error)
-    _report(error, f"{type(error).__name__}: {text} (unforeseen; --debug shows where)", settings)
+    _report(error, f"{error_line(error)} (unforeseen; --debug shows where)", settings)
     return 1
 
 

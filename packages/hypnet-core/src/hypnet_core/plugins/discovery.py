@@ -22,7 +22,7 @@ from typing import Any
 
 import pluggy
 
-from hypnet_core.errors import PluginError, did_you_mean, listed, message_of, nearest
+from hypnet_core.errors import PluginError, did_you_mean, error_line, listed, nearest
 from hypnet_core.plugins import hooks
 from hypnet_core.plugins.component import Component
 from hypnet_core.plugins.containment import marked, output_to_stderr, shown_briefly
@@ -226,7 +226,12 @@ def _load(name: str, point: metadata.EntryPoint) -> Plugin:
         story = "" if isinstance(error, PluginError) else _story(error)
         seconds = time.process_time() - started
         return _record(
-            name, point, Status.BROKEN, error=in_one_line(error), traceback=story, seconds=seconds
+            name,
+            point,
+            Status.BROKEN,
+            error=error_line(error, PluginError),
+            traceback=story,
+            seconds=seconds,
         )
     unknown = _unknown_hooks(module, manager)
     return _record(
@@ -246,7 +251,7 @@ def _story(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001  an exception whose methods raise
-        return in_one_line(error)
+        return error_line(error, PluginError)
 
 
 def _register(module: Any) -> pluggy.PluginManager:
@@ -330,11 +335,3 @@ def _notes(manager: pluggy.PluginManager, unknown: Iterable[str], imported: floa
         yield f"it implements no hook; hooks are: {listed(_HOOKS)}"
     if imported > SLOW_SECONDS:
         yield f"it took {imported:.1f} s to import; a plugin module should import nothing heavy"
-
-
-def in_one_line(error: BaseException) -> str:
-    """An exception as one line; the type is left out if the error is one of ours."""
-    text = message_of(error)
-    if isinstance(error, PluginError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from hypnet_core.errors import HypnetError
+from hypnet_core.errors import HypnetError, error_line
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.registry import Entry
 
@@ -141,7 +141,7 @@ def run_check(check: Check, subject: Subject) -> CheckResult:
     except Exception as error:  # noqa: BLE001
         outcome, message, story = (
             Outcome.FAILED,
-            _in_one_line(error),
+            error_line(error, AssertionError, HypnetError, limit=10_000),
             "".join(traceback.format_exception(error)),
         )
     return CheckResult(
@@ -178,10 +178,3 @@ def each_check(
         # A directory per check: leftovers of one must not help the next.
         with tempfile.TemporaryDirectory(prefix="hypnet-check-") as directory:
             yield run_check(check, Subject(entry, Path(directory), dict(options or {})))
-
-
-def _in_one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, (AssertionError, HypnetError)) and text:
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -127,7 +127,7 @@ def _value(text: str) -> Any:
 
 def _parsed_by(parser: str, path: Path, directory: str) -> Mapping[str, Any]:
     """Read a file with a user-supplied parser; any failure is the trial's reason."""
-    from hypnet_core.errors import ImportStringError
+    from hypnet_core.errors import ImportStringError, error_line
     from hypnet_core.import_strings import import_callable
 
     # The wrapper runs with -P, so the working directory is not on the path.
@@ -138,8 +138,9 @@ def _parsed_by(parser: str, path: Path, directory: str) -> Mapping[str, Any]:
     except ImportStringError as error:
         raise NoMetricError(f"the parser {parser} cannot be loaded: {error}") from None
     except (Exception, SystemExit) as error:  # user code may raise anything
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise NoMetricError(f"the parser {parser} cannot read its {path.name}: {why}") from error
+        raise NoMetricError(
+            f"the parser {parser} cannot read its {path.name}: {error_line(error)}"
+        ) from error
     if not isinstance(summary, Mapping):
         raise NoMetricError(f"the parser {parser} returned {repr(summary)[:40]}, not a mapping")
     return summary
