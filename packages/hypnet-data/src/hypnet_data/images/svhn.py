@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Unpack
 
@@ -13,6 +12,7 @@ from hypnet_core.errors import DataError
 from hypnet_core.plugins import only, with_defaults
 from hypnet_core.tasks import Samples, Split, Task
 from hypnet_data._io.files import data_directory
+from hypnet_data._io.matlab import reading_matlab
 from hypnet_data._io.prepared import Array, Arrays, prepared
 from hypnet_data._io.published import SVHN
 from hypnet_data.images.classification import (
@@ -111,31 +111,11 @@ def _joined(files: list[Path]) -> Arrays:
 def _read(file: Path) -> tuple[Array, Array]:
     """The images `[N, 3, 32, 32]` and labels `[N]` in a MATLAB file, both as bytes."""
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
-    # scipy's reader fails in many ways on a damaged file.
-    damage = (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        NotImplementedError,
-        MemoryError,
-        EOFError,
-        zlib.error,
-        MatReadError,
-    )
-    try:
+    expected = "a MATLAB file of images X and labels y"
+    with reading_matlab(file, expected, "delete it, and download it again"):
         content = loadmat(file, variable_names=["X", "y"])
         x, y = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
-    except (OSError, *damage) as error:
-        # Scipy raises `OSError` without a number for damaged content.
-        if isinstance(error, OSError) and error.errno is not None:
-            raise DataError(f"cannot read {file}: {error.strerror}") from error
-        raise DataError(
-            f"{file} is not a MATLAB file of images X and labels y ({error}): delete it, and"
-            " download it again"
-        ) from error
     _check(file, x, y)
     # MATLAB stores images last, and the digit 0 as 10.
     return np.ascontiguousarray(x.transpose(3, 2, 0, 1)), (y % 10).astype(np.uint8)

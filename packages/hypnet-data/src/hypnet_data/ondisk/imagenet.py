@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from hypnet_core.errors import DataError
 from hypnet_core.plugins import only, with_defaults
 from hypnet_data._io.files import data_directory
+from hypnet_data._io.matlab import reading_matlab
 from hypnet_data.ondisk.task import (
     CROP,
     Listing,
@@ -107,21 +107,8 @@ def imagenet(**options: Unpack[ImageNetOptions]) -> ImageNetTask:
 def _classes(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """WordNet ids and names of the classes, in the order of the development kit."""
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
-    # scipy raises many types of errors on damaged files.
-    damage = (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        NotImplementedError,
-        EOFError,
-        OSError,
-        zlib.error,
-        MatReadError,
-    )
-    try:
+    with reading_matlab(file, "the development kit's list of classes", "unpack it again"):
         synsets = loadmat(file, squeeze_me=True)["synsets"]
         # Sorted by number, which is the first entry.
         found = sorted(
@@ -129,10 +116,6 @@ def _classes(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
             for entry in synsets
             if int(entry["num_children"]) == 0  # others are groups of classes
         )
-    except damage as error:
-        raise DataError(
-            f"{file} is not the development kit's list of classes ({error}): unpack it again"
-        ) from error
     if [number for number, _, _ in found] != list(range(1, len(found) + 1)):
         raise DataError(f"{file} is damaged: its classes should have the numbers 1 to {len(found)}")
     return tuple(wordnet_id for _, wordnet_id, _ in found), tuple(words for _, _, words in found)
