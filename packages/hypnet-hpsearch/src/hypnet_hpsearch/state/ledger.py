@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from hypnet_hpsearch.trial.records import number_of
+
 __all__ = ["Ledger", "TrialRecord", "TrialState"]
 
 
@@ -180,15 +182,11 @@ class Ledger:
     def _end(self, record: TrialRecord, attempt: int, event: Mapping[str, Any]) -> None:
         # Convert everything before the record changes: a malformed event has no effect.
         state = TrialState(event["state"])
-        metric, seconds = _number(event.get("metric")), _number(event.get("seconds"))
-        ended = _number(event.get("ended", event.get("time")))
+        metric, seconds = number_of(event.get("metric")), number_of(event.get("seconds"))
+        ended = number_of(event.get("ended", event.get("time")))
         record.state, record.attempt = state, attempt
         record.metric, record.seconds, record.ended = metric, seconds, ended
         record.reason = event.get("reason")
         self.running.discard(record.id)
         # The driver learns of ends from here, whichever driver they come from.
         self._ended.append(record.id)
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)

@@ -10,7 +10,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypeAlias, TypedDict
 
-__all__ = ["AttemptRecord", "JsonNumber", "ResultRecord", "is_result", "json_number", "seconds_of"]
+__all__ = [
+    "AttemptRecord",
+    "JsonNumber",
+    "ResultRecord",
+    "is_result",
+    "json_number",
+    "number_of",
+    "seconds_of",
+]
 
 JsonNumber: TypeAlias = float | str | None
 """A number in JSON; NaN and the infinities are text, because JSON lacks them."""
@@ -82,6 +90,20 @@ def json_number(value: float | None) -> JsonNumber:
     return value if value is None or math.isfinite(value) else str(value)
 
 
+def number_of(value: Any) -> float | None:
+    """The number that `json_number` wrote.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is a text, but not that of a number.
+
+    Example:
+        >>> number_of("nan"), number_of(None)
+        (nan, None)
+    """
+    return None if value is None else float(value)
+
+
 def is_result(found: Mapping[str, Any]) -> bool:
     """Whether an object from a file has the state and the numbers of a `ResultRecord`.
 
@@ -93,8 +115,7 @@ def is_result(found: Mapping[str, Any]) -> bool:
         return False
     try:
         for key in ("metric", "started", "ended"):
-            value = found.get(key)
-            float(0 if value is None else value)
+            number_of(found.get(key))
     except (TypeError, ValueError):
         return False
     return found.get("reason") is None or isinstance(found["reason"], str)
