@@ -129,13 +129,19 @@ def test_a_queued_job_can_be_cancelled_and_never_starts(local: MakeLocal, tmp_pa
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_job_that_ignores_the_request_to_end_is_ended_by_force(local: MakeLocal) -> None:
+def test_a_job_that_ignores_the_request_to_end_is_ended_by_force(
+    local: MakeLocal, tmp_path: Path
+) -> None:
     scheduler = local(grace=0.1)
-    job = scheduler.submit(
-        python("import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)")
-    )
-    wait_until(lambda: scheduler.poll([job])[job] is JobState.RUNNING)
-    time.sleep(0.1)
+    code = f"""
+        import signal, time
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        open({str(tmp_path / "deaf")!r}, "w")
+        time.sleep(60)
+    """
+    job = scheduler.submit(python(code))
+    wait_until((tmp_path / "deaf").exists)
+    assert scheduler.poll([job])[job] is JobState.RUNNING
     scheduler.cancel([job])
     assert end_of(scheduler, job) == [JobState.CANCELLED]
 
@@ -221,7 +227,7 @@ def test_each_job_sees_its_own_gpus_only(local: MakeLocal, tmp_path: Path) -> No
     show = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); time.sleep(0.3)"
     paths = [tmp_path / str(number) for number in range(4)]
     jobs = [scheduler.submit(python(show, gpus=1, stdout=path)) for path in paths]
-    time.sleep(0.2)
+    wait_until(lambda: list(scheduler.poll(jobs).values()).count(JobState.RUNNING) == 2)
     assert sorted(scheduler.poll(jobs).values()) == [JobState.QUEUED] * 2 + [JobState.RUNNING] * 2
     end_of(scheduler, *jobs)
     seen = [path.read_text().strip() for path in paths]
@@ -372,8 +378,9 @@ def test_a_killed_launcher_takes_no_running_job_with_it(local: MakeLocal, tmp_pa
     )
     wait_until(lambda: scheduler.poll([job])[job] is JobState.RUNNING)
     assert scheduler._launcher is not None
-    os.kill(scheduler._launcher._process.pid, signal.SIGKILL)
-    time.sleep(0.05)
+    launcher = scheduler._launcher._process
+    os.kill(launcher.pid, signal.SIGKILL)
+    wait_until(lambda: launcher.poll() is not None)
     assert scheduler.poll([job])[job] is JobState.RUNNING
     other = scheduler.submit(python("pass"))
     assert end_of(scheduler, other) == [JobState.FINISHED]
