@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
+from hypnet_core.errors import SpecError
+
 
 class ParamKind(StrEnum):
     """The role of a parameter in its layer.
@@ -124,6 +126,9 @@ def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
     scales and shifts, `nn.Embedding` an embedding, every other layer weights (two or
     more dimensions) and biases (named so). Other layers implement `DeclaresKinds` and,
     if their weights are not shaped `[out, in, *kernel]`, `DeclaresFans`.
+
+    Raises:
+        SpecError: A parameter of a lazy module has no shape yet.
     """
     modules = dict(module.named_modules())
     # Ids, since tensors compare by their entries.
@@ -143,20 +148,29 @@ def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
                 layer_name, _, rest = f".{name}".partition(_PARAMETRIZED)
                 layer_name, tensor_name = layer_name.removeprefix("."), rest.partition(".")[0]
             layer = modules[layer_name]
-            kind = _kind_of(layer, tensor_name, tuple(tensor.shape))
+            shape = _shape_of(name, tensor)
+            kind = _kind_of(layer, tensor_name, shape)
             # Declared fans come first: only the layer knows an unusual layout.
             declared = layer.param_fans if isinstance(layer, DeclaresFans) else {}
-            fan_in, fan_out = declared.get(tensor_name) or _fans(
-                layer, kind, tensor_name, tuple(tensor.shape)
-            )
+            fan_in, fan_out = declared.get(tensor_name) or _fans(layer, kind, tensor_name, shape)
             yield ParamSpec(
                 name=name,
-                shape=tuple(tensor.shape),
+                shape=shape,
                 kind=kind,
                 layer=layer_name,
                 fan_in=fan_in,
                 fan_out=fan_out,
             )
+
+
+def _shape_of(name: str, tensor: Any) -> tuple[int, ...]:
+    try:
+        return tuple(tensor.shape)
+    # Lazy modules do not know their sizes before the first call.
+    except RuntimeError:
+        raise SpecError(
+            f"{name} has no shape yet: run the lazy module once, then its parameters are known"
+        ) from None
 
 
 def _types(layer: object) -> frozenset[str]:
