@@ -33,7 +33,16 @@ class MainNetwork(nn.Module):
     modified (pass a copy to keep it): the selected parameters are replaced by shapes
     without memory, disappear from `parameters()`, and must be passed as `weights`. The
     others stay trainable. Tied parameters stay tied. An exception inside the module
-    leaves it unchanged.
+    leaves it unchanged. While the module runs, its parameters are in their places.
+
+    **Precision.** Weights take the dtype of the parameters that they replace, whatever
+    dtype they come in; `to(dtype)` changes it, as for any module.
+
+    **Between calls.** Tensors that `forward` caches in empty attributes or containers
+    can be read after the call and are forgotten when the next begins, since they may be
+    derived from its weights. Other state goes on. Activation checkpointing
+    (`torch.utils.checkpoint`) recomputes with the weights of its call; such modules
+    have no second derivatives.
 
     **Batches of weights.** With `weights` of batch shape `(B,)` the result has a
     leading dimension `B`. All sets see the same input, or one each with `paired=True`.
@@ -42,8 +51,8 @@ class MainNetwork(nn.Module):
     `hypnet_core.protocols.BatchedForward`. `batching_used` and `batching_reason` tell
     which was used last. Dropout draws a mask for each set.
 
-    **Running statistics.** Those of batch norm belong to a condition, not to the
-    module. Weights from a hypernetwork know their condition: its set is read and, in
+    **Running statistics.** Those of batch norm, and whatever other buffers training
+    changes, belong to a condition, not to the module. Weights from a hypernetwork know their condition: its set is read and, in
     training mode, updated. For weights of unknown origin `condition=i` says whose set
     it is: arithmetic between conditions, functional transforms and batches of
     hypernetworks drop the ids (see `Weights`). Without it the module's own set is used

@@ -40,11 +40,13 @@ class Subject:
         entry: The component.
         directory: An empty directory that a check may write to.
         options: Options to build it with; its defaults otherwise.
+        hints: Hints that replace those of the component.
     """
 
     entry: Entry
     directory: Path
     options: Mapping[str, Any] = field(default_factory=dict)
+    hints: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:
@@ -69,7 +71,7 @@ class Subject:
         A suite says in its module's docstring which hints it knows, for instance the
         input shapes of a mainnet.
         """
-        return self.entry.component.conformance.get(name, default)
+        return {**self.entry.component.conformance, **self.hints}.get(name, default)
 
 
 Check: TypeAlias = Callable[[Subject], None]
@@ -162,7 +164,11 @@ def run_checks(
 
 
 def each_check(
-    entry: Entry, options: Mapping[str, Any] | None = None, *, checks: Sequence[Check] | None = None
+    entry: Entry,
+    options: Mapping[str, Any] | None = None,
+    *,
+    checks: Sequence[Check] | None = None,
+    hints: Mapping[str, Any] | None = None,
 ) -> Iterator[CheckResult]:
     """Run the suite of a component's kind, each check in a scratch directory.
 
@@ -170,6 +176,7 @@ def each_check(
         entry: The component.
         options: Options to build it with; its defaults otherwise.
         checks: Checks to run instead of the whole suite.
+        hints: Hints that replace those of the component.
 
     Yields:
         Each result as soon as it is known.
@@ -177,4 +184,5 @@ def each_check(
     for check in suite_for(entry.kind) if checks is None else checks:
         # A directory per check: leftovers of one must not help the next.
         with tempfile.TemporaryDirectory(prefix="hypnet-check-") as directory:
-            yield run_check(check, Subject(entry, Path(directory), dict(options or {})))
+            subject = Subject(entry, Path(directory), dict(options or {}), dict(hints or {}))
+            yield run_check(check, subject)
