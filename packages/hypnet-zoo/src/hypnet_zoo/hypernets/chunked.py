@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks import EMBEDDING, HyperNetwork
+from hypnet_core.networks import EMBEDDING, HyperNetwork, check_arguments
 from hypnet_core.plugins import only
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
@@ -102,6 +102,7 @@ class Chunked(InitializedHyperNetwork):
         make_inner: Callable[[TargetSpec, ConditionSpec], HyperNetwork],
         **options: Unpack[ChunkOptions],
     ) -> None:
+        check_arguments(target, conditions)
         chosen = chosen_options(ChunkOptions, options)
         chunk_size, embedding_size = chosen["chunk_size"], chosen["chunk_embedding_size"]
         if chunk_size < 1 or embedding_size < 1:
