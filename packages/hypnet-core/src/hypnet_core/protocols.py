@@ -38,6 +38,7 @@ __all__ = [
     "Initialized",
     "KeepsTensors",
     "MomentsLike",
+    "Prepares",
     "ReportsResults",
     "Scheduler",
     "SplitLike",
@@ -351,6 +352,28 @@ class Experiment(Protocol):
 
         Returns:
             Results that can be written as JSON.
+        """
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """An experiment that finds mistakes before a run starts.
+
+    `hypnet run` prepares an experiment before the run has a directory, and
+    `--dry-run` does only that.
+    """
+
+    def prepare(self, config: Any) -> Sequence[str]:
+        """Build everything that may fail: the device, data, networks, options.
+
+        What was built may be kept for `run` with the same configuration. `run` without
+        it prepares itself.
+
+        Args:
+            config: An instance of `Config`.
+
+        Returns:
+            Remarks for the user, one line each.
         """
 
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel
 
 from hypnet_core.cli.completion import complete_name, complete_override
+from hypnet_core.cli.directories import check_directory, new_directory
 from hypnet_core.cli.output import Json, print_json, print_lines, print_rich
 from hypnet_core.cli.schemas import RunDocument
-from hypnet_core.errors import ConfigError, RunError, UsageError, did_you_mean
+from hypnet_core.cli.settings import complain
+from hypnet_core.errors import ConfigError, UsageError, did_you_mean
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.discovery import Status
 from hypnet_core.plugins.registry import Entry, registry
-from hypnet_core.protocols import ReportsResults
-from hypnet_core.runs.config import difference, dump_config, load_config
+from hypnet_core.protocols import Prepares, ReportsResults
+from hypnet_core.runs.config import check_finite, difference, dump_config, load_config
 from hypnet_core.runs.experiment import execute
 from hypnet_core.runs.run import Run
 
@@ -137,13 +136,40 @@ def _run(
     else:
         entry = registry().get(Kind.EXPERIMENT, experiment)
         _check_flags(entry, seed, device)
-        resolved = load_config(entry.options(), config, given)
-        directory = (
-            out
-            if out is not None
-            # A dry run leaves no directory behind.
-            else _new_directory(entry.name, make=not (print_config or dry_run))
-        )
+        resolved, directory = load_config(entry.options(), config, given), out
+    _start(
+        entry,
+        resolved,
+        directory,
+        resume=resume is not None,
+        allow_changes=allow_changes,
+        print_config=print_config,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+def _start(
+    entry: Entry,
+    resolved: BaseModel,
+    directory: Path | None,
+    *,
+    resume: bool,
+    allow_changes: bool,
+    print_config: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Print the plan of a run, or check it first and carry it out."""
+    experiment = entry.build()
+    if not print_config and not (resume and Run.resume(directory or "").finished):
+        # Before the run has a directory: a mistake leaves nothing behind.
+        check_finite(resolved)
+        notes = experiment.prepare(resolved) if isinstance(experiment, Prepares) else ()
+        if dry_run:
+            complain(notes)
+    if directory is None:
+        directory = new_directory(entry.name, make=not (print_config or dry_run))
     plan = RunDocument(
         experiment=registry().shortest_name(entry),
         directory=str(directory),
@@ -152,14 +178,14 @@ def _run(
         summary=None,
     )
     if print_config or dry_run:
-        if dry_run and resume is None:
-            _check_directory(directory)
+        if dry_run and not resume:
+            check_directory(directory)
         _print_plan(plan, resolved, as_json=as_json, dry_run=dry_run)
         return
     current = _opened(
-        plan.experiment, resolved, directory, resume=resume is not None, allow_changes=allow_changes
+        plan.experiment, resolved, directory, resume=resume, allow_changes=allow_changes
     )
-    _carry_out(entry, resolved, current, plan, as_json=as_json)
+    _carry_out(experiment, resolved, current, plan, as_json=as_json)
 
 
 def _from_flags(overrides: list[str], **flags: object) -> list[str]:
@@ -179,42 +205,6 @@ def _check_flags(entry: Entry, seed: int | None, device: str | None) -> None:
     for name, value in (("seed", seed), ("device", device)):
         if value is not None and name not in fields:
             raise UsageError(f"--{name}: the experiment {entry.name!r} has no option {name!r}")
-
-
-def _new_directory(name: str, *, make: bool) -> Path:
-    """Make a new directory below `runs/`, named after the current second.
-
-    It is made here, since another run of the same second may look for one.
-    """
-    base = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for number in itertools.count(1):
-        path = base if number == 1 else base.with_name(f"{base.name}-{number}")
-        if not make:
-            if path.exists():
-                continue
-            break
-        # Making the directory claims it: `exists` and `mkdir` would leave a gap.
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise RunError(f"cannot make the directory {path}: {error.strerror}") from error
-        break
-    return path
-
-
-def _check_directory(directory: Path) -> None:
-    """Check what `Run.create` would refuse, without creating anything."""
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise RunError(f"{directory} is not an empty directory: choose a new one")
-    # The deepest directory that exists must allow new ones in it.
-    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
-        raise RunError(
-            f"cannot make the directory {directory}: {nearest} is not a directory that can be"
-            " written to"
-        )
 
 
 def _resumed(
@@ -267,9 +257,8 @@ def _opened(
 
 
 def _carry_out(
-    entry: Entry, resolved: BaseModel, current: Run, plan: RunDocument, *, as_json: bool
+    experiment: Any, resolved: BaseModel, current: Run, plan: RunDocument, *, as_json: bool
 ) -> None:
-    experiment = entry.build()
     try:
         summary = execute(experiment, resolved, current)
     # Only an interruption: after a failure the error says what to do.

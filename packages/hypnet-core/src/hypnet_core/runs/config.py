@@ -8,6 +8,7 @@ component.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from hypnet_core.plugins.validation import (
     InvalidChoiceError,
     InvalidOptionsError,
     Mistake,
+    OptionPath,
     models_in,
     shown,
     validated,
@@ -126,6 +128,22 @@ def dump_config(config: BaseModel) -> str:
     return to_yaml(config.model_dump(mode="json"))
 
 
+def check_finite(config: BaseModel) -> None:
+    """Refuse infinity and NaN, which `config.json` cannot hold.
+
+    Raises:
+        InvalidOptionsError: A number is not finite.
+    """
+    values = config.model_dump(warnings=False)
+    mistakes = [
+        Mistake(path, f"{value} is not possible, expected a finite number")
+        for path, value in _numbers(values, ())
+        if not math.isfinite(value)
+    ]
+    if mistakes:
+        raise InvalidOptionsError(mistakes)
+
+
 def _defaults(model: type[BaseModel], touched: Any) -> dict[str, Any]:
     """The defaults that higher layers may merge into: components and groups.
 
@@ -183,6 +201,17 @@ def _merged(lower: Any, upper: Any, annotation: Any) -> Any:
         )
         merged[key] = _merged(lower[key], value, inner) if key in lower else value
     return merged
+
+
+def _numbers(value: Any, path: OptionPath) -> Iterator[tuple[OptionPath, float]]:
+    if isinstance(value, float):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _numbers(part, (*path, key))
+    elif isinstance(value, (list, tuple)):
+        for index, part in enumerate(value):
+            yield from _numbers(part, (*path, index))
 
 
 def _located(

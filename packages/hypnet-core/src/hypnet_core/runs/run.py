@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from hypnet_core.errors import CheckpointError, RunError
-from hypnet_core.runs.config import difference
+from hypnet_core.runs.config import check_finite, difference
 from hypnet_core.runs.files import append_line, make_directory, read_json, write_json
 
 if TYPE_CHECKING:
@@ -68,8 +68,10 @@ class Run:
 
         Raises:
             RunError: The directory is not empty, or cannot be written.
+            ConfigError: A number of the configuration is NaN or infinite.
         """
         directory = Path(path)
+        check_finite(config)
         make_directory(directory)
         header = {
             "experiment": experiment,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,19 +12,13 @@ import torch
 from torch import nn
 
 from hypnet_core.errors import CheckpointError
-from hypnet_core.protocols import BatchLike, TaskLike
+from hypnet_core.protocols import BatchLike
 from hypnet_core.runs import Progress, Run, progress
 from hypnet_zoo.experiments._hypercl.config import HyperCLConfig
 from hypnet_zoo.experiments._hypercl.metrics import Metrics
+from hypnet_zoo.experiments._hypercl.prepare import Prepared
 from hypnet_zoo.experiments._hypercl.report import results_table, save_scores_plot, summarize
-from hypnet_zoo.experiments._hypercl.setup import (
-    build_networks,
-    cpu_threads,
-    load_tasks,
-    pick_device,
-    seed_of,
-    seeded,
-)
+from hypnet_zoo.experiments._hypercl.setup import cpu_threads, seed_of, seeded
 from hypnet_zoo.experiments._hypercl.training import (
     TaskTrainer,
     check_finite,
@@ -60,9 +54,18 @@ class HyperCL:
 
     Config: ClassVar[type[HyperCLConfig]] = HyperCLConfig
 
+    def __init__(self) -> None:
+        self._prepared: tuple[HyperCLConfig, Prepared] | None = None
+
+    def prepare(self, config: HyperCLConfig) -> Sequence[str]:
+        """Load and check the data, and build the networks, before a run starts."""
+        prepared = Prepared.of(config)
+        self._prepared = config, prepared
+        return prepared.notes
+
     def run(self, config: HyperCLConfig, run: Run) -> Mapping[str, Any]:
         """Learn all tasks, and summarise their scores after learning and at the end."""
-        learner = Learner(config, run)
+        learner = Learner(config, run, self._taken(config))
         learner.restore()
         parameters = sum(p.numel() for p in learner.hypernet.parameters())
         with cpu_threads(config.threads, parameters + learner.net.spec.numel) as threads:
@@ -79,6 +82,11 @@ class HyperCL:
             learner.scores, learner.tasks, generated=learner.net.target.numel, parameters=parameters
         )
 
+    def _taken(self, config: HyperCLConfig) -> Prepared:
+        """Take what `prepare` built, once: a second run starts with new networks."""
+        kept, self._prepared = self._prepared, None
+        return kept[1] if kept is not None and kept[0] == config else Prepared.of(config)
+
     def report(self, summary: Mapping[str, Any]) -> Table:
         """The table that `hypnet run` prints at the end."""
         return results_table(summary)
@@ -87,15 +95,15 @@ class HyperCL:
 class Learner:
     """Networks, tasks and results of one run."""
 
-    def __init__(self, config: HyperCLConfig, run: Run) -> None:
+    def __init__(self, config: HyperCLConfig, run: Run, prepared: Prepared) -> None:
         self.config = config
         self.run = run
-        self.device = pick_device(config.device)
-        self.tasks = load_tasks(config.data, config.tasks)
-        # Networks depend on the seed alone, so a resumed run builds the same ones.
-        with seeded(config.seed):
-            self.net, self.hypernet = build_networks(config, self.tasks, self.device)
-        self.steps = [self._steps(task) for task in self.tasks]
+        self.prepared = prepared
+        self.device, self.tasks = prepared.device, prepared.tasks
+        self.net, self.hypernet = prepared.net, prepared.hypernet
+        for note in prepared.notes:
+            run.logger.info("%s", note)
+        self.steps = [self._steps(t) for t in range(len(self.tasks))]
         self.scores: list[list[float]] = []
 
     def restore(self) -> None:
@@ -185,18 +193,22 @@ class Learner:
         train, size = self.tasks[t].train, self.config.train.batch_size
         # By whole passes: splits that read files do so ahead, in worker processes.
         passes = (
-            train.batches(size, shuffle=True, generator=generator, device=self.device)
+            train.batches(
+                size,
+                shuffle=True,
+                generator=generator,
+                device=self.device,
+                drop_last=self.prepared.leave_out[t],
+            )
             for _ in repeat(None)
         )
         return chain.from_iterable(passes)
 
-    def _steps(self, task: TaskLike) -> int:
+    def _steps(self, t: int) -> int:
         train = self.config.train
-        return (
-            train.iterations
-            if train.epochs is None
-            else train.epochs * math.ceil(len(task.train) / train.batch_size)
-        )
+        if train.epochs is None:
+            return train.iterations
+        return train.epochs * self.prepared.batches_per_pass(t, train.batch_size)
 
     def _score(self, t: int, split: str) -> float:
         task = self.tasks[t]
