@@ -21,6 +21,7 @@ from hypnet_core.runs.config import dump_config, load_config, parse_overrides
 from hypnet_core.runs.parsing import parse_value, read_mapping, to_yaml
 
 CODE = """
+    from pathlib import Path
     from hypnet_core import Component, hookimpl
 
     @hookimpl
@@ -33,7 +34,8 @@ CODE = """
     def mlp(in_shape, out_features, *, hidden: tuple[int, ...] = (10,), dropout: float = 0.0):
         pass
 
-    def conv(in_shape, out_features, *, channels: int = 4, dropout: float = 0.0):
+    def conv(in_shape, out_features, *, channels: int = 4, dropout: float = 0.0,
+             start: Path | None = None):
         pass
 """
 
@@ -432,3 +434,30 @@ def test_whatever_is_typed_gives_a_configuration_or_an_error_of_ours(
         except (ConfigError, ComponentError) as error:
             messages += str(error).splitlines()
     assert all(len(line) < 600 for line in messages)
+
+
+class Files(BaseModel):
+    """Options that are paths, beside texts that look like some."""
+
+    one: Path = Path("a/b")
+    either: Path | str | None = None
+    several: tuple[Path, ...] = ()
+    text: str = "a/b"
+    net: MainnetChoice | None = None
+
+
+def test_paths_become_absolute_and_texts_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    given = ["either=c", "several=[d, /e, ~/f]", "net.name=conv", "net.start=../g"]
+    config = load_config(Files, overrides=given)
+    assert config.one == tmp_path / "a/b"
+    assert config.either == str(tmp_path / "c")
+    assert config.several == (tmp_path / "d", Path("/e"), Path("/home/somebody/f"))
+    assert config.text == "a/b"
+    assert config.net is not None
+    assert config.net.options["start"] == tmp_path / "../g"
+    monkeypatch.chdir("/")
+    assert load_config(Files, base=config.model_dump(mode="json")) == config

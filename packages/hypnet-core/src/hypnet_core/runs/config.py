@@ -29,6 +29,7 @@ from hypnet_core.plugins.validation import (
     validated,
 )
 from hypnet_core.runs.parsing import parse_value, read_mapping, to_yaml
+from hypnet_core.runs.paths import absolute_paths
 
 __all__ = ["dump_config", "load_config", "parse_overrides"]
 
@@ -43,6 +44,8 @@ def load_config(
     base: Mapping[str, Any] | None = None,
 ) -> Model:
     """Merge the layers of a configuration and validate the result.
+
+    Paths in it become absolute.
 
     Args:
         model: Type of the configuration; its defaults are the lowest layer.
@@ -66,7 +69,7 @@ def load_config(
         values: Any = _defaults(model, touched)
         for layer in layers:
             values = _merged(values, layer, model)
-        return validated(model, values)
+        return absolute_paths(validated(model, values))
     except RecursionError as error:
         raise ConfigError("the configuration is nested too deeply") from error
     except (InvalidOptionsError, InvalidChoiceError) as error:
