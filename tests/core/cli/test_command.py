@@ -67,11 +67,13 @@ def test_neither_torch_nor_numpy_is_imported(lab: Path, arguments: list[str]) ->
 def test_all_sub_commands_of_ours_are_in_the_help(hypnet: Command) -> None:
     done = hypnet("--help")
     assert done.returncode == 0
-    for name in ("list", "show", "plugins", "inspect", "check", "run"):
+    for name in ("list", "show", "plugins", "inspect", "check", "run", "checkpoints"):
         assert name in done.stdout
 
 
-@pytest.mark.parametrize("name", ["list", "show", "plugins", "inspect", "check", "run"])
+@pytest.mark.parametrize(
+    "name", ["list", "show", "plugins", "inspect", "check", "run", "checkpoints"]
+)
 def test_every_sub_command_has_help_and_the_common_flags(hypnet: Command, name: str) -> None:
     done = hypnet(name, "--help")
     assert done.returncode == 0
@@ -294,6 +296,7 @@ DOCUMENTS = {
     ),
     "check": (["check", "bare", "--json"], schemas.CheckDocument),
     "run": (["run", "count", "--json", "-q"], schemas.RunDocument),
+    "checkpoints": (["checkpoints", ".", "--json"], schemas.CheckpointsDocument),
 }
 
 
@@ -326,6 +329,7 @@ def test_every_field_of_the_json_is_documented(document: type[schemas.Document])
         schemas.OptionDocument,
         schemas.PluginDocument,
         schemas.TargetDocument,
+        schemas.CheckpointDocument,
         CheckResult,
     ],
 )

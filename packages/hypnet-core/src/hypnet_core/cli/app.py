@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from hypnet_core import __version__
 from hypnet_core.cli.check import check
+from hypnet_core.cli.checkpoints import checkpoints
 from hypnet_core.cli.inspect import inspect
 from hypnet_core.cli.list import list_components
 from hypnet_core.cli.plugins import plugins
@@ -124,6 +125,7 @@ def make_command(registry: Registry, settings: Settings) -> TyperGroup:
     app.command()(inspect)
     app.command()(check)
     app.command()(run)
+    app.command()(checkpoints)
     # Plugins add to the finished command, whose names are known by then.
     command: Any = typer.main.get_command(app)
     settings.faults.extend(registry.faults())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel
 
+from hypnet_core.cli.checkpoints import origin_of
 from hypnet_core.cli.completion import complete_name, complete_override
 from hypnet_core.cli.directories import check_directory, new_directory
 from hypnet_core.cli.output import Json, print_json, print_lines, print_rich
@@ -58,6 +60,14 @@ def run(
     resume: Annotated[
         list[Path] | None, typer.Option(help="Resume the run in this directory.", metavar="DIR")
     ] = None,
+    from_checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Start a new run from a checkpoint of another one: a file, or a run's directory"
+            " for its latest.",
+            metavar="PATH",
+        ),
+    ] = None,
     allow_changes: Annotated[
         bool,
         typer.Option("--allow-changes", help="Resume although options changed since the start."),
@@ -75,20 +85,54 @@ def run(
 
     The last line of the output is the run's directory.
     """
-    directories = _once("out", out), _once("resume", resume)
-    _run(
-        experiment,
-        list(overrides or []),
-        config or [],
+    request = _Request(
+        overrides=list(overrides or []),
+        files=tuple(config or ()),
         seed=_once("seed", seed),
         device=_once("device", device),
-        out=None if directories[0] is None else directories[0].expanduser(),
-        resume=None if directories[1] is None else directories[1].expanduser(),
+        out=_folder("out", out),
+        resume=_folder("resume", resume),
+        from_checkpoint=_folder("from-checkpoint", from_checkpoint),
         allow_changes=allow_changes,
         print_config=print_config,
         dry_run=dry_run,
         as_json=as_json,
     )
+    # Without an experiment the first override takes its place.
+    if experiment is not None and "=" in experiment:
+        request.overrides.insert(0, experiment)
+        experiment = None
+    # Flags are overrides, so that both are validated alike.
+    request.overrides.extend(
+        _from_flags(request.overrides, seed=request.seed, device=request.device)
+    )
+    _check_flags(request)
+    if request.resume is not None:
+        _start(*_resumed(request, request.resume, experiment), request, directory=request.resume)
+    else:
+        _start(*_new(request, experiment), request, directory=request.out)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The flags of one call."""
+
+    overrides: list[str]
+    files: Sequence[Path]
+    seed: int | None
+    device: str | None
+    out: Path | None
+    resume: Path | None
+    from_checkpoint: Path | None
+    allow_changes: bool
+    print_config: bool
+    dry_run: bool
+    as_json: bool
+
+
+def _folder(name: str, values: Sequence[Path] | None) -> Path | None:
+    path = _once(name, values)
+    return None if path is None else path.expanduser()
 
 
 def _once(name: str, values: Sequence[Given] | None) -> Given | None:
@@ -98,78 +142,65 @@ def _once(name: str, values: Sequence[Given] | None) -> Given | None:
     return values[0] if values else None
 
 
-def _run(
-    experiment: str | None,
-    given: list[str],
-    config: Sequence[Path],
-    *,
-    seed: int | None,
-    device: str | None,
-    out: Path | None,
-    resume: Path | None,
-    allow_changes: bool,
-    print_config: bool,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    # Without an experiment the first override takes its place.
-    if experiment is not None and "=" in experiment:
-        given, experiment = [experiment, *given], None
-    # Flags are overrides, so that both are validated alike.
-    given += _from_flags(given, seed=seed, device=device)
-    if allow_changes and resume is None:
-        raise UsageError("--allow-changes is for --resume: a new run takes any options")
-    if resume is not None:
-        if out is not None:
+def _check_flags(request: _Request) -> None:
+    """Refuse flags that contradict each other."""
+    if request.resume is None:
+        if request.allow_changes:
+            raise UsageError("--allow-changes is for --resume: a new run takes any options")
+        return
+    for name, value in (("out", request.out), ("from-checkpoint", request.from_checkpoint)):
+        if value is not None:
             raise UsageError(
-                "--resume and --out contradict each other: a run resumes in its own directory"
+                f"--resume and --{name} contradict each other: a run resumes in its own directory,"
+                " from its latest checkpoint"
             )
-        entry, resolved, directory = _resumed(
-            resume, experiment, config, given, allow_changes=allow_changes
-        )
-    elif experiment is None:
+
+
+def _new(request: _Request, experiment: str | None) -> tuple[Entry, BaseModel, Path | None]:
+    """The experiment, options and first checkpoint of a new run."""
+    base: Mapping[str, Any] = {}
+    checkpoint = request.from_checkpoint
+    if checkpoint is not None:
+        # Networks of other options would not fit: its configuration is the base.
+        checkpoint, name, base = origin_of(checkpoint)
+        experiment = name if experiment is None else experiment
+        if registry().get(Kind.EXPERIMENT, experiment).name != name.rpartition(":")[2]:
+            raise UsageError(f"{checkpoint} belongs to {name!r}, not to {experiment!r}")
+    if experiment is None:
         # Lists what there is: this may be the first message that a newcomer sees.
         names = [registry().shortest_name(found) for found in registry().entries(Kind.EXPERIMENT)]
         raise UsageError(
             f"which experiment? hypnet run EXPERIMENT [key=value]...{did_you_mean('', names)}"
         )
-    else:
-        entry = registry().get(Kind.EXPERIMENT, experiment)
-        _check_flags(entry, seed, device)
-        resolved, directory = load_config(entry.options(), config, given), out
-    _start(
-        entry,
-        resolved,
-        directory,
-        resume=resume is not None,
-        allow_changes=allow_changes,
-        print_config=print_config,
-        dry_run=dry_run,
-        as_json=as_json,
-    )
+    entry = registry().get(Kind.EXPERIMENT, experiment)
+    fields = entry.options().model_fields
+    for flag, value in (("seed", request.seed), ("device", request.device)):
+        if value is not None and flag not in fields:
+            raise UsageError(f"--{flag}: the experiment {entry.name!r} has no option {flag!r}")
+    resolved = load_config(entry.options(), request.files, request.overrides, base=base)
+    return entry, resolved, checkpoint
 
 
 def _start(
     entry: Entry,
     resolved: BaseModel,
-    directory: Path | None,
+    checkpoint: Path | None,
+    request: _Request,
     *,
-    resume: bool,
-    allow_changes: bool,
-    print_config: bool,
-    dry_run: bool,
-    as_json: bool,
+    directory: Path | None,
 ) -> None:
     """Print the plan of a run, or check it first and carry it out."""
     experiment = entry.build()
-    if not print_config and not (resume and Run.resume(directory or "").finished):
+    only_plan = request.print_config or request.dry_run
+    finished = request.resume is not None and Run.resume(request.resume).finished
+    if not request.print_config and not finished:
         # Before the run has a directory: a mistake leaves nothing behind.
         check_finite(resolved)
         notes = experiment.prepare(resolved) if isinstance(experiment, Prepares) else ()
-        if dry_run:
+        if request.dry_run:
             complain(notes)
     if directory is None:
-        directory = new_directory(entry.name, make=not (print_config or dry_run))
+        directory = new_directory(entry.name, make=not only_plan)
     plan = RunDocument(
         experiment=registry().shortest_name(entry),
         directory=str(directory),
@@ -177,15 +208,16 @@ def _start(
         finished=False,
         summary=None,
     )
-    if print_config or dry_run:
-        if dry_run and not resume:
+    if only_plan:
+        if request.dry_run and request.resume is None:
             check_directory(directory)
-        _print_plan(plan, resolved, as_json=as_json, dry_run=dry_run)
+        _print_plan(plan, resolved, as_json=request.as_json, dry_run=request.dry_run)
         return
-    current = _opened(
-        plan.experiment, resolved, directory, resume=resume, allow_changes=allow_changes
-    )
-    _carry_out(experiment, resolved, current, plan, as_json=as_json)
+    if request.resume is not None:
+        current = Run.resume(directory, config=resolved if request.allow_changes else None)
+    else:
+        current = _created(plan.experiment, resolved, directory, checkpoint)
+    _carry_out(experiment, resolved, current, plan, as_json=request.as_json)
 
 
 def _from_flags(overrides: list[str], **flags: object) -> list[str]:
@@ -200,21 +232,9 @@ def _from_flags(overrides: list[str], **flags: object) -> list[str]:
     return [f"{name}={value}" for name, value in given.items()]
 
 
-def _check_flags(entry: Entry, seed: int | None, device: str | None) -> None:
-    fields = entry.options().model_fields
-    for name, value in (("seed", seed), ("device", device)):
-        if value is not None and name not in fields:
-            raise UsageError(f"--{name}: the experiment {entry.name!r} has no option {name!r}")
-
-
 def _resumed(
-    path: Path,
-    experiment: str | None,
-    config: Sequence[Path],
-    given: list[str],
-    *,
-    allow_changes: bool,
-) -> tuple[Entry, BaseModel, Path]:
+    request: _Request, path: Path, experiment: str | None
+) -> tuple[Entry, BaseModel, None]:
     """The experiment and options of an earlier run; options given now must agree."""
     started = Run.resume(path)
     entry = registry().get(Kind.EXPERIMENT, started.experiment)
@@ -223,15 +243,15 @@ def _resumed(
     model = entry.options()
     # Both validated, so that only real differences count, not other spellings.
     resolved = load_config(model, base=started.config)
-    wanted = load_config(model, config, given, base=started.config)
+    wanted = load_config(model, request.files, request.overrides, base=started.config)
     # As JSON, in which paths and tuples compare by value.
     changed = difference(resolved.model_dump(mode="json"), wanted.model_dump(mode="json"))
-    if changed and not allow_changes:
+    if changed and not request.allow_changes:
         raise ConfigError(
             f"{path} resumes as it was started: {changed}; start a new run to change that, or"
             " pass --allow-changes"
         )
-    return entry, wanted, path
+    return entry, wanted, None
 
 
 def _print_plan(plan: RunDocument, resolved: BaseModel, *, as_json: bool, dry_run: bool) -> None:
@@ -244,16 +264,17 @@ def _print_plan(plan: RunDocument, resolved: BaseModel, *, as_json: bool, dry_ru
         print_lines(dump_config(resolved).splitlines())
 
 
-def _opened(
-    name: str, resolved: BaseModel, directory: Path, *, resume: bool, allow_changes: bool
-) -> Run:
-    """The run to execute, new or resumed."""
-    if resume:
-        return Run.resume(directory, config=resolved if allow_changes else None)
+def _created(name: str, resolved: BaseModel, directory: Path, checkpoint: Path | None) -> Run:
     versions = {
         plugin.name: plugin.version for plugin in registry().plugins if plugin.status is Status.OK
     }
-    return Run.create(directory, experiment=name, config=resolved, plugins=versions)
+    return Run.create(
+        directory,
+        experiment=name,
+        config=resolved,
+        plugins=versions,
+        from_checkpoint=checkpoint,
+    )
 
 
 def _carry_out(

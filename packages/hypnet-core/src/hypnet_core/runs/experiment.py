@@ -26,6 +26,8 @@ def execute(experiment: Experiment, config: BaseModel, run: Run) -> dict[str, An
         # Locked for the whole run: two processes would mix their metrics.
         with run.locked():
             summary = dict(experiment.run(config, run))
+            if run.from_checkpoint is not None and not run.restored:
+                run.logger.warning("the experiment did not load %s", run.from_checkpoint)
             run.finish(summary)
     except BaseException as error:
         # The caller shows the traceback. `reported` keeps the line out of stderr, where

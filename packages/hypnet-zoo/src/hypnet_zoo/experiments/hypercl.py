@@ -105,6 +105,9 @@ class Learner:
             run.logger.info("%s", note)
         self.steps = [self._steps(t) for t in range(len(self.tasks))]
         self.scores: list[list[float]] = []
+        run.configure_checkpoints(
+            config.checkpoint, higher_is_better=self.tasks[0].spec.kind == "classification"
+        )
 
     def restore(self) -> None:
         """Load the latest checkpoint, if there is one.
@@ -155,7 +158,7 @@ class Learner:
                     self.scores[-1][-1],
                     mean,
                 )
-                self._save(t)
+                self._save(t, mean)
 
     def _learn(self, t: int, metrics: Metrics, shown: Progress, *, done: int) -> None:
         task, train = self.tasks[t], self.config.train
@@ -218,10 +221,14 @@ class Learner:
             self.net, self.hypernet, t, task.spec, samples, batch_size=size, device=self.device
         )
 
-    def _save(self, t: int) -> None:
+    def _save(self, t: int, score: float) -> None:
+        step = sum(self.steps[: t + 1])
+        # The last one always, from which other runs may start.
+        if t + 1 < len(self.tasks) and not self.run.checkpoints.is_due(step):
+            return
         tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
         tensors |= {f"hnet.{name}": tensor for name, tensor in self.hypernet.state_dict().items()}
-        self.run.save(t, tensors, {"scores": self.scores}, keep_older=self.config.keep_checkpoints)
+        self.run.save(step, tensors, {"scores": self.scores}, score=score)
 
 
 class Best:

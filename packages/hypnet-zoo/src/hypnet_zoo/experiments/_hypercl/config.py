@@ -17,6 +17,7 @@ from pydantic import (
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.plugins import DatasetChoice, HypernetChoice, MainnetChoice
+from hypnet_core.runs import CheckpointOptions
 from hypnet_zoo.init.mainnet import MainnetInit
 
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop", "adadelta", "adagrad"]
@@ -172,6 +173,5 @@ class HyperCLConfig(Section):
     tensorboard: bool = Field(
         True, description="Whether metrics also go to TensorBoard, in the run's directory."
     )
-    keep_checkpoints: bool = Field(
-        False, description="Keep the checkpoint after each task, not only the latest."
-    )
+    checkpoint: CheckpointOptions = CheckpointOptions()
+    """Which checkpoints are kept: one is due after each task, scored by the mean."""
