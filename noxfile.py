@@ -16,7 +16,7 @@ nox.options.reuse_existing_virtualenvs = True
 # Trust the system's certificates, as pip does: some networks have their own authority.
 for variable in ("UV_SYSTEM_CERTS", "UV_NATIVE_TLS"):
     os.environ.setdefault(variable, "1")
-nox.options.sessions = ["lint", "types", "tests", "ray", "peft", "third_party", "alone"]
+nox.options.sessions = ["lint", "types", "tests", "ray", "peft", "loggers", "third_party", "alone"]
 
 DISTRIBUTIONS = ["hypnet-core", "hypnet-data", "hypnet-zoo", "hypnet-hpsearch"]
 EDITABLE = [argument for name in DISTRIBUTIONS for argument in ("-e", f"packages/{name}")]
@@ -151,6 +151,20 @@ def peft(session: nox.Session) -> None:
     """Adapters exported for PEFT, loaded with PEFT."""
     session.install("peft>=0.15", *TEST_TOOLS, *EDITABLE)
     session.run("pytest", "tests/zoo/adapters", *session.posargs)
+
+
+@nox.session
+def loggers(session: nox.Session) -> None:
+    """The loggers with MLflow's file store and Weights & Biases offline."""
+    session.install(*TEST_TOOLS, *EDITABLE, "-e", "packages/hypnet-core[tensorboard,mlflow,wandb]")
+    session.run(
+        "pytest",
+        "tests/core/loggers",
+        "tests/core/test_conformance.py",
+        *session.posargs,
+        # MLflow keeps its file store for those who ask for it.
+        env={"MLFLOW_ALLOW_FILE_STORE": "true", "WANDB_MODE": "offline"},
+    )
 
 
 @nox.session

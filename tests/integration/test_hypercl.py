@@ -23,7 +23,7 @@ QUICK = [
     "train.iterations=60",
     "train.validate_every=20",
     "log_every=10",
-    "tensorboard=false",
+    "log=[]",
 ]
 
 
@@ -145,7 +145,7 @@ def test_a_task_whose_last_step_diverges_is_not_saved(tmp_path: Path, in_process
         "train.iterations=1",
         "train.lr=1e38",
         "train.validate_every=0",
-        "tensorboard=false",
+        "log=[]",
     ]
     done = in_process("run", "hypercl", *options, "--out", str(path), cwd=tmp_path)
     assert done.returncode == 1
@@ -191,7 +191,7 @@ def test_the_regulariser_prevents_forgetting_that_is_visible_without_it(
             "tasks=3",
             "train.iterations=300",
             "train.validate_every=0",
-            "tensorboard=false",
+            "log=[]",
         ]
         done = in_process("run", "hypercl", *options, "--out", str(path), cwd=tmp_path)
         assert done.returncode == 0, done.stderr

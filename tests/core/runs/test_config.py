@@ -29,13 +29,16 @@ CODE = """
         return [
             Component.mainnet("mlp", "stranger_nets:mlp", "A network."),
             Component.mainnet("conv", "stranger_nets:conv", "A network."),
+            Component.mainnet("stored", "stranger_nets:stored", "A network."),
         ]
 
     def mlp(in_shape, out_features, *, hidden: tuple[int, ...] = (10,), dropout: float = 0.0):
         pass
 
-    def conv(in_shape, out_features, *, channels: int = 4, dropout: float = 0.0,
-             start: Path | None = None):
+    def stored(in_shape, out_features, *, start: Path | None = None):
+        pass
+
+    def conv(in_shape, out_features, *, channels: int = 4, dropout: float = 0.0):
         pass
 """
 
@@ -451,7 +454,7 @@ def test_paths_become_absolute_and_texts_stay(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/somebody")
-    given = ["either=c", "several=[d, /e, ~/f]", "net.name=conv", "net.start=../g"]
+    given = ["either=c", "several=[d, /e, ~/f]", "net.name=stored", "net.start=../g"]
     config = load_config(Files, overrides=given)
     assert config.one == tmp_path / "a/b"
     assert config.either == str(tmp_path / "c")

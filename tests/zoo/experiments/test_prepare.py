@@ -18,7 +18,7 @@ from hypnet_zoo.experiments._hypercl import prepare
 from hypnet_zoo.experiments._hypercl.prepare import Prepared
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
-QUICK = ["tasks=1", "train.epochs=1", "train.validate_every=0", "tensorboard=false"]
+QUICK = ["tasks=1", "train.epochs=1", "train.validate_every=0", "log=[]"]
 """One task of 251 samples."""
 
 

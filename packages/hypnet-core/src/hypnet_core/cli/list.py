@@ -16,7 +16,7 @@ def list_components(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="dataset, mainnet, hypernet, scheduler or experiment; all by default.",
+            help="dataset, mainnet, hypernet, logger, scheduler or experiment; all by default.",
             autocompletion=complete_kind,
         ),
     ] = None,

@@ -31,7 +31,7 @@ class ComponentDocument(Document):
     """One component, as listed.
 
     Attributes:
-        kind: `dataset`, `mainnet`, `hypernet`, `scheduler` or `experiment`.
+        kind: `dataset`, `mainnet`, `hypernet`, `logger`, `scheduler` or `experiment`.
         name: Bare name.
         full_name: `plugin:name`, which is never ambiguous.
         summary: One sentence about it.

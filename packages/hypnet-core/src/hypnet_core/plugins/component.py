@@ -18,6 +18,7 @@ class Kind(StrEnum):
     DATASET = "dataset"
     MAINNET = "mainnet"
     HYPERNET = "hypernet"
+    LOGGER = "logger"
     SCHEDULER = "scheduler"
     EXPERIMENT = "experiment"
 
@@ -33,6 +34,7 @@ class Component(BaseModel):
     | dataset | `factory(*, options)` | a `Task`, or a sequence of tasks |
     | mainnet | `factory(in_shape, out_features, *, options)` | an `nn.Module` |
     | hypernet | `factory(target, conditions, *, options)` | a `HyperNetwork` |
+    | logger | `factory(*, options)` | a `Logger` |
     | scheduler | `factory(*, options)` | a `Scheduler` |
     | experiment | `factory()` | an `Experiment`, whose `Config` holds the options |
 
@@ -68,6 +70,11 @@ class Component(BaseModel):
     def hypernet(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
         """A hypernetwork."""
         return cls._of(Kind.HYPERNET, name, target, summary, conformance)
+
+    @classmethod
+    def logger(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
+        """A logger of metrics."""
+        return cls._of(Kind.LOGGER, name, target, summary, conformance)
 
     @classmethod
     def scheduler(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:

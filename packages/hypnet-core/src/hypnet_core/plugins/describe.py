@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from hypnet_core.plugins.choice import Choice, DefaultChoice
+from hypnet_core.plugins.choice import Choice, DefaultChoice, DefaultChoices
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.options import descriptions
 from hypnet_core.plugins.validation import dotted, models_in
@@ -116,6 +116,8 @@ def _default(field: FieldInfo) -> Any:
     # Calling the factory would look up a component that need not be installed.
     if isinstance(field.default_factory, DefaultChoice):
         return as_json(dict(field.default_factory.values))
+    if isinstance(field.default_factory, DefaultChoices):
+        return list(field.default_factory.names)
     return as_json(field.get_default(call_default_factory=True, validated_data={}))
 
 

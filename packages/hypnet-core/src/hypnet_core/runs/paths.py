@@ -40,7 +40,7 @@ def _absolute(value: Any, annotation: Any) -> Any:
         return absolute_paths(value)
     if isinstance(value, Path) or (isinstance(value, str) and _allows_path(annotation)):
         return _path(value)
-    if isinstance(value, (list, tuple)) and _allows_path(annotation):
+    if isinstance(value, (list, tuple)):
         parts = [_absolute(part, annotation) for part in value]
         return value if parts == list(value) else type(value)(parts)
     return value

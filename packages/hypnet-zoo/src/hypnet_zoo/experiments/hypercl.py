@@ -13,11 +13,10 @@ from torch import nn
 
 from hypnet_core.errors import CheckpointError
 from hypnet_core.protocols import BatchLike
-from hypnet_core.runs import Progress, Run, progress
+from hypnet_core.runs import Log, Progress, Run, progress, write_atomic
 from hypnet_zoo.experiments._hypercl.config import HyperCLConfig
-from hypnet_zoo.experiments._hypercl.metrics import Metrics
 from hypnet_zoo.experiments._hypercl.prepare import Prepared
-from hypnet_zoo.experiments._hypercl.report import results_table, save_scores_plot, summarize
+from hypnet_zoo.experiments._hypercl.report import results_table, scores_plot, summarize
 from hypnet_zoo.experiments._hypercl.setup import cpu_threads, seed_of, seeded
 from hypnet_zoo.experiments._hypercl.training import (
     TaskTrainer,
@@ -67,7 +66,7 @@ class HyperCL:
         """Learn all tasks, and summarise their scores after learning and at the end."""
         learner = Learner(config, run, self._taken(config))
         learner.restore()
-        parameters = sum(p.numel() for p in learner.hypernet.parameters())
+        parameters = learner.number_of_parameters
         with cpu_threads(config.threads, parameters + learner.net.spec.numel) as threads:
             run.logger.info(
                 "%s, %d CPU thread(s); %d parameters generate %d",
@@ -76,11 +75,7 @@ class HyperCL:
                 parameters,
                 learner.net.target.numel,
             )
-            learner.learn_all()
-        save_scores_plot(run.path / "scores.png", learner.scores, learner.tasks)
-        return summarize(
-            learner.scores, learner.tasks, generated=learner.net.target.numel, parameters=parameters
-        )
+            return learner.learn_all()
 
     def _taken(self, config: HyperCLConfig) -> Prepared:
         """Take what `prepare` built, once: a second run starts with new networks."""
@@ -129,38 +124,50 @@ class Learner:
         self.scores = checkpoint.state["scores"]
         self.run.logger.info("resumed after task %d of %d", len(self.scores), len(self.tasks))
 
-    def learn_all(self) -> None:
-        """Learn the remaining tasks; test all tasks so far after each."""
+    def learn_all(self) -> dict[str, Any]:
+        """Learn the remaining tasks, test all so far after each, and summarise."""
         done = sum(self.steps[: len(self.scores)])
-        with (
-            Metrics(self.run, tensorboard=self.config.tensorboard, step=done) as metrics,
-            progress(sum(self.steps), start=done) as shown,
-        ):
-            for t in range(len(self.scores), len(self.tasks)):
-                # Seeds by task, so that a resumed run draws what the first one would
-                # have.
-                with seeded(self.config.seed, t):
-                    self._learn(t, metrics, shown, done=sum(self.steps[:t]))
-                check_networks((self.net, self.hypernet), f"task {t + 1}")
-                self.scores.append([self._score(j, "test") for j in range(t + 1)])
-                name = "accuracy" if self.tasks[t].spec.kind == "classification" else "mse"
-                mean = sum(self.scores[-1]) / (t + 1)
-                metrics.log(
-                    sum(self.steps[: t + 1]),
-                    task=t,
-                    **{f"test_{name}": self.scores[-1][-1], f"test_{name}_mean": mean},
-                )
-                self.run.logger.info(
-                    "task %d of %d: %s %.4g, mean so far %.4g",
-                    t + 1,
-                    len(self.tasks),
-                    name,
-                    self.scores[-1][-1],
-                    mean,
-                )
-                self._save(t, mean)
+        with Log(self.run, self.prepared.loggers, step=done) as log:
+            with progress(sum(self.steps), start=done) as shown:
+                for t in range(len(self.scores), len(self.tasks)):
+                    # Seeds by task, so that a resumed run draws what the first one
+                    # would have.
+                    with seeded(self.config.seed, t):
+                        self._learn(t, log, shown, done=sum(self.steps[:t]))
+                    check_networks((self.net, self.hypernet), f"task {t + 1}")
+                    self.scores.append([self._score(j, "test") for j in range(t + 1)])
+                    self._save(t, self._report(t, log))
+            picture = scores_plot(self.scores, self.tasks)
+            write_atomic(self.run.path / "scores.png", picture)
+            log.image(sum(self.steps), "scores", picture)
+            log.summary = self._summary()
+            return log.summary
 
-    def _learn(self, t: int, metrics: Metrics, shown: Progress, *, done: int) -> None:
+    def _report(self, t: int, log: Log) -> float:
+        """Log the scores after task `t`, and return their mean."""
+        name = "accuracy" if self.tasks[t].spec.kind == "classification" else "mse"
+        step, scores = sum(self.steps[: t + 1]), self.scores[-1]
+        mean = sum(scores) / len(scores)
+        # Earlier tasks too, whose curves show what is forgotten.
+        for j, score in enumerate(scores):
+            log(step, {f"test_{name}": score}, task=j)
+        log(step, {f"test_{name}_mean": mean})
+        text = "task %d of %d: %s %.4g, mean so far %.4g"
+        self.run.logger.info(text, t + 1, len(self.tasks), name, scores[-1], mean)
+        return mean
+
+    def _summary(self) -> dict[str, Any]:
+        generated = self.net.target.numel
+        return summarize(
+            self.scores, self.tasks, generated=generated, parameters=self.number_of_parameters
+        )
+
+    @property
+    def number_of_parameters(self) -> int:
+        """Number of parameters of the hypernetwork."""
+        return sum(parameter.numel() for parameter in self.hypernet.parameters())
+
+    def _learn(self, t: int, log: Log, shown: Progress, *, done: int) -> None:
         task, train = self.tasks[t], self.config.train
         trainer = TaskTrainer(
             self.net,
@@ -178,13 +185,13 @@ class Learner:
             if step % self.config.log_every == 0 or step == self.steps[t]:
                 check_finite(losses, f"task {t + 1}, step {step}")
                 values = {"loss": losses.task.item(), "penalty": losses.penalty.item()}
-                metrics.log(done + step, task=t, **values)
+                log(done + step, values, task=t)
                 shown.advance(
                     done + step, description=f"task {t + 1} of {len(self.tasks)}", **values
                 )
             if train.validate_every and task.val is not None and step % train.validate_every == 0:
                 score = self._score(t, "val")
-                metrics.log(done + step, task=t, validation=score)
+                log(done + step, {"validation": score}, task=t)
                 if best.no_longer_improves(score, self.net, self.hypernet):
                     self.run.logger.info("task %d: stopped early at step %d", t + 1, step)
                     break

@@ -16,7 +16,13 @@ from pydantic import (
 )
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.plugins import DatasetChoice, HypernetChoice, MainnetChoice
+from hypnet_core.plugins import (
+    DatasetChoice,
+    HypernetChoice,
+    LoggerChoices,
+    MainnetChoice,
+    default_loggers,
+)
 from hypnet_core.runs import CheckpointOptions
 from hypnet_zoo.init.mainnet import MainnetInit
 
@@ -170,8 +176,7 @@ class HyperCLConfig(Section):
         ),
     )
     log_every: PositiveInt = Field(50, description="Steps between entries in metrics.jsonl.")
-    tensorboard: bool = Field(
-        True, description="Whether metrics also go to TensorBoard, in the run's directory."
-    )
+    log: LoggerChoices = default_loggers("tensorboard")
+    """Loggers beside `metrics.jsonl`, such as `[tensorboard, csv]`; `[]` for none."""
     checkpoint: CheckpointOptions = CheckpointOptions()
     """Which checkpoints are kept: one is due after each task, scored by the mean."""

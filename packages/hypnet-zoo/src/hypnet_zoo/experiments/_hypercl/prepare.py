@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from hypnet_core.errors import ConfigError, HypnetError, error_line
 from hypnet_core.networks import HyperNetwork, MainNetwork
-from hypnet_core.protocols import BatchLike, TaskLike
+from hypnet_core.protocols import BatchLike, Logger, TaskLike
+from hypnet_core.runs import build_loggers
 from hypnet_core.tasks import check_task
 from hypnet_zoo.experiments._hypercl.config import HyperCLConfig
 from hypnet_zoo.experiments._hypercl.setup import build_networks, load_tasks, pick_device, seeded
@@ -30,6 +31,7 @@ class Prepared:
         tasks: The tasks.
         net: The main network, as it starts.
         hypernet: The hypernetwork, as it starts.
+        loggers: Where metrics go, by name.
         leave_out: For each task, whether the last batch of a pass is left out, because
             batch norm cannot train on its single sample.
         notes: Remarks for the user.
@@ -39,6 +41,7 @@ class Prepared:
     tasks: Sequence[TaskLike]
     net: MainNetwork
     hypernet: HyperNetwork
+    loggers: Mapping[str, Logger]
     leave_out: tuple[bool, ...]
     notes: tuple[str, ...]
 
@@ -51,6 +54,7 @@ class Prepared:
             DataError: Samples are not what their task says.
         """
         device = pick_device(config.device)
+        loggers = build_loggers(config.log)
         tasks = load_tasks(config.data, config.tasks)
         for task in tasks:
             check_task(task)
@@ -59,7 +63,8 @@ class Prepared:
             net, hypernet = build_networks(config, tasks, device)
         _check_one_batch(net, hypernet, tasks[0], device)
         leave_out = _to_leave_out(net, hypernet, tasks, config.train.batch_size, device)
-        return cls(device, tasks, net, hypernet, leave_out, tuple(_notes(tasks, config, leave_out)))
+        notes = tuple(_notes(tasks, config, leave_out))
+        return cls(device, tasks, net, hypernet, loggers, leave_out, notes)
 
     def batches_per_pass(self, t: int, batch_size: int) -> int:
         """Training batches in one pass over a task."""
