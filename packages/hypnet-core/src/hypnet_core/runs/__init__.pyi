@@ -8,6 +8,7 @@ from .log import Log, build_loggers
 from .parsing import parse_value, read_mapping, to_yaml
 from .progress import Progress, progress
 from .randomness import RandomStates
+from .reproducible import deterministic
 from .run import Run
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "append_line",
     "atomic_file",
     "build_loggers",
+    "deterministic",
     "dump_config",
     "execute",
     "load_checkpoint",

@@ -13,12 +13,14 @@ from torch import nn
 
 from hypnet_core.errors import CheckpointError
 from hypnet_core.protocols import BatchLike
-from hypnet_core.runs import Log, Progress, Run, progress, write_atomic
+from hypnet_core.runs import Log, Progress, Run, deterministic, progress, write_atomic
 from hypnet_zoo.experiments._hypercl.config import HyperCLConfig
+from hypnet_zoo.experiments._hypercl.debug import FiniteChecks
 from hypnet_zoo.experiments._hypercl.prepare import Prepared
 from hypnet_zoo.experiments._hypercl.report import results_table, scores_plot, summarize
 from hypnet_zoo.experiments._hypercl.setup import cpu_threads, seed_of, seeded
 from hypnet_zoo.experiments._hypercl.training import (
+    Losses,
     TaskTrainer,
     check_finite,
     check_networks,
@@ -58,12 +60,17 @@ class HyperCL:
 
     def prepare(self, config: HyperCLConfig) -> Sequence[str]:
         """Load and check the data, and build the networks, before a run starts."""
-        prepared = Prepared.of(config)
+        with deterministic(config.deterministic):
+            prepared = Prepared.of(config)
         self._prepared = config, prepared
         return prepared.notes
 
     def run(self, config: HyperCLConfig, run: Run) -> Mapping[str, Any]:
         """Learn all tasks, and summarise their scores after learning and at the end."""
+        with deterministic(config.deterministic):
+            return self._run(config, run)
+
+    def _run(self, config: HyperCLConfig, run: Run) -> Mapping[str, Any]:
         learner = Learner(config, run, self._taken(config))
         learner.restore()
         parameters = learner.number_of_parameters
@@ -96,6 +103,7 @@ class Learner:
         self.prepared = prepared
         self.device, self.tasks = prepared.device, prepared.tasks
         self.net, self.hypernet = prepared.net, prepared.hypernet
+        self.checks = FiniteChecks(self.net, self.hypernet)
         for note in prepared.notes:
             run.logger.info("%s", note)
         self.steps = [self._steps(t) for t in range(len(self.tasks))]
@@ -180,7 +188,7 @@ class Learner:
         )
         best = Best(train.patience, higher_is_better=task.spec.kind == "classification")
         for step, batch in enumerate(islice(self._batches(t), self.steps[t]), start=1):
-            losses = trainer.step(batch)
+            losses = self._step(trainer, batch, f"task {t + 1}, step {step}")
             # Reading the losses waits for a GPU, so not at every step.
             if step % self.config.log_every == 0 or step == self.steps[t]:
                 check_finite(losses, f"task {t + 1}, step {step}")
@@ -196,6 +204,15 @@ class Learner:
                     self.run.logger.info("task %d: stopped early at step %d", t + 1, step)
                     break
         best.restore(self.net, self.hypernet)
+
+    def _step(self, trainer: TaskTrainer, batch: BatchLike, where: str) -> Losses:
+        if not self.config.debug:
+            return trainer.step(batch)
+        self.checks.where = where
+        with self.checks.watching():
+            losses = trainer.step(batch)
+        self.checks.after_step(losses)
+        return losses
 
     def _batches(self, t: int) -> Iterator[BatchLike]:
         """Shuffled passes over the training samples, without end."""

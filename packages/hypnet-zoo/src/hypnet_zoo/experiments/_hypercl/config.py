@@ -175,6 +175,20 @@ class HyperCLConfig(Section):
             " torch's own number."
         ),
     )
+    deterministic: bool = Field(
+        False,
+        description=(
+            "Deterministic algorithms alone, also on a GPU, and no TF32; slower. An operation"
+            " without a deterministic form is named."
+        ),
+    )
+    debug: bool = Field(
+        False,
+        description=(
+            "Check generated weights, losses, gradients and parameters at every step, to find"
+            " where infinity or NaN arises; slower."
+        ),
+    )
     log_every: PositiveInt = Field(50, description="Steps between entries in metrics.jsonl.")
     log: LoggerChoices = default_loggers("tensorboard")
     """Loggers beside `metrics.jsonl`, such as `[tensorboard, csv]`; `[]` for none."""
