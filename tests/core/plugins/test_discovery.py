@@ -261,6 +261,103 @@ LEAVING = """
 """
 
 
+EVIL = """
+    import os
+    from pydantic import BaseModel
+    from hypnet_core import Component, hookimpl
+
+    class Evil:
+        def __repr__(self):
+            raise RuntimeError
+        __str__ = __repr__
+        def __eq__(self, other):
+            raise RuntimeError
+        __hash__ = None
+
+    class EvilError(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def default(in_shape, out_features, *, x: object = Evil()):
+        pass
+
+    def annotation(in_shape, out_features, *, x: "Evil()" = 1):
+        pass
+
+    def docstring(in_shape, out_features, *, x: int = 1):
+        pass
+
+    docstring.__doc__ = 5
+
+    def base_exception(in_shape, out_features):
+        raise BaseException(Evil())
+
+    class Printing:
+        class Config(BaseModel):
+            fail: bool = False
+
+        def run(self, config, run):
+            os.write(1, b"by descriptor")
+            print("by print")
+            if config.fail:
+                raise EvilError
+            return {"x": 1}
+
+    @hookimpl
+    def hypnet_components():
+        names = ("default", "annotation", "docstring", "base_exception")
+        nets = [Component.mainnet(name, f"stranger_evil:{name}", "Evil.") for name in names]
+        return [*nets, Component.experiment("printing", "stranger_evil:Printing", "Prints.")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "annotation"], "mainnet 'evil:annotation': its options cannot be read: "),
+        (["show", "docstring"], "mainnet 'evil:docstring': its options cannot be read: "),
+        (
+            ["inspect", "--mainnet", "base_exception", "--hypernet", "base_exception"],
+            "there is no hypernet",
+        ),
+        (["run", "printing", "fail=true", "--out", "x"], "EvilError: (its message cannot be read)"),
+    ],
+)
+def test_evil_objects_are_contained_in_one_line(
+    install: Install, hypnet: Command, arguments: list[str], message: str
+) -> None:
+    install("evil", EVIL)
+    done = hypnet(*arguments)
+    assert done.returncode in {1, 2}
+    (line,) = [text for text in done.stderr.splitlines() if text.startswith("hypnet: ")]
+    assert message in line
+    assert "Traceback" not in done.stderr
+
+
+def test_an_evil_default_is_shown_without_its_words(install: Install, hypnet: Command) -> None:
+    install("evil", EVIL)
+    document = json.loads(hypnet("show", "default", "--json").stdout)
+    assert document["options"][0]["default"] == "a value that cannot be shown"
+    assert document["json_schema"]["properties"]["x"]["default"] == "a value that cannot be shown"
+
+
+def test_a_check_goes_on_after_any_exception(install: Install, hypnet: Command) -> None:
+    install("evil", EVIL)
+    done = hypnet("check", "base_exception")
+    assert done.returncode == 1
+    assert "BaseException: (its message cannot be read)" in done.stdout
+
+
+def test_output_of_an_experiment_does_not_break_json(
+    install: Install, hypnet_process: Command
+) -> None:
+    install("evil", EVIL)
+    done = hypnet_process("run", "printing", "--json", "--out", "x")
+    assert json.loads(done.stdout)["summary"] == {"x": 1}
+    assert "by descriptor" in done.stderr
+    assert "by print" in done.stderr
+
+
 def test_a_component_that_leaves_the_program_is_one_line(
     install: Install, site: Path, hypnet: Command
 ) -> None:
@@ -287,12 +384,25 @@ def test_a_plugin_that_ends_the_process_is_named_by_the_next_start(
     again = hypnet_process("list", **cache)
     assert again.returncode == 3
     assert "plugin 'fatal': an earlier start ended while it was being loaded" in again.stderr
-    done = hypnet_process("list", plugins="good", **cache)
+    assert again.stderr.rstrip().endswith("leave the plugin out: HYPNET_PLUGINS=-fatal")
+    # What the line says is what helps.
+    done = hypnet_process("list", "mainnet", "good*", plugins="-fatal", **cache)
     assert (done.returncode, done.stdout) == (0, "goodnet\n")
-    assert "HYPNET_PLUGINS takes the names of the others" in done.stderr
     quiet = hypnet_process("list", plugins="good", **cache)
     assert quiet.stderr == ""
     assert list((tmp_path / "cache" / "hypnet").iterdir()) == []
+
+
+def test_a_component_that_ends_the_process_is_named_by_the_next_start(
+    install: Install, site: Path, hypnet_process: Command, tmp_path: Path
+) -> None:
+    install("leaving", LEAVING)
+    (site / "stranger_leaving_module.py").write_text("import os\nos._exit(4)\n")
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert hypnet_process("show", "module", **cache).returncode == 4
+    done = hypnet_process("list", "mainnet", **cache)
+    assert done.returncode == 0
+    assert "plugin 'leaving': an earlier start ended while mainnet 'leaving:module'" in done.stderr
 
 
 def test_a_home_that_cannot_be_written_stops_nobody(
@@ -354,6 +464,22 @@ def test_the_variable_limits_what_is_loaded(install: Install, hypnet: Command) -
         "good"
     ]
     assert "bad" in hypnet("plugins", plugins="good").stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("variable", "names"),
+    [("-bad", ["good", "other"]), ("-bad,-other", ["good"]), ("good,bad,-bad", ["good"])],
+)
+def test_a_minus_leaves_a_plugin_out(
+    install: Install, hypnet: Command, variable: str, names: list[str]
+) -> None:
+    for name in ("good", "other"):
+        install(name, HOOK.format(body="return []"))
+    install("bad", "raise RuntimeError")
+    done = hypnet("plugins", "--json", plugins=variable)
+    found = {plugin["name"] for plugin in loaded(done)} & {"good", "other", "bad"}
+    assert found == set(names)
+    assert done.stderr == ""
 
 
 def test_an_unknown_name_in_the_variable_is_one_line(install: Install, hypnet: Command) -> None:

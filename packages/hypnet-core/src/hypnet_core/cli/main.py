@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from types import FrameType
 
@@ -21,7 +20,7 @@ from hypnet_core.cli.app import (
 )
 from hypnet_core.cli.settings import Settings, complain, start_logging
 from hypnet_core.errors import HypnetError, error_line
-from hypnet_core.plugins.containment import crash_reports
+from hypnet_core.plugins.containment import crash_reports, story_of
 from hypnet_core.plugins.registry import registry
 
 # The base of typer's usage errors. Newer versions of typer carry their own copy of
@@ -90,12 +89,15 @@ def _run(arguments: Sequence[str], settings: Settings) -> int:
         where = f"{error.filename}: " if error.filename else ""
         _report(error, f"{where}{error.strerror or error}", settings)
         return 1
-    except Exception as error:  # noqa: BLE001  one line; --debug shows the rest
+    # A command of a plugin may leave by itself.
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  one line; --debug shows the rest
         return _unforeseen(error, settings)
     return result if isinstance(result, int) else 0
 
 
-def _unforeseen(error: Exception, settings: Settings) -> int:
+def _unforeseen(error: BaseException, settings: Settings) -> int:
     if isinstance(error, _ClickException):
         message: str = getattr(error, "format_message", error.__str__)()
         # Known by name, since its module differs between versions of typer.
@@ -114,7 +116,7 @@ def _unforeseen(error: Exception, settings: Settings) -> int:
 def _report(error: BaseException, message: str, settings: Settings) -> None:
     settings.announce()
     if settings.debug:
-        typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        typer.echo(story_of(error), err=True, nl=False)
     complain(message.splitlines())
 
 

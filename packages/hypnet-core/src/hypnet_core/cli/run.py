@@ -18,6 +18,7 @@ from hypnet_core.cli.schemas import RunDocument
 from hypnet_core.cli.settings import complain
 from hypnet_core.errors import ConfigError, UsageError, did_you_mean
 from hypnet_core.plugins.component import Kind
+from hypnet_core.plugins.containment import output_to_stderr
 from hypnet_core.plugins.discovery import Status
 from hypnet_core.plugins.registry import Entry, registry
 from hypnet_core.protocols import Prepares, ReportsResults
@@ -196,7 +197,8 @@ def _start(
     if not request.print_config and not finished:
         # Before the run has a directory: a mistake leaves nothing behind.
         check_finite(resolved)
-        notes = experiment.prepare(resolved) if isinstance(experiment, Prepares) else ()
+        with output_to_stderr():
+            notes = experiment.prepare(resolved) if isinstance(experiment, Prepares) else ()
         if request.dry_run:
             complain(notes)
     if directory is None:
@@ -281,7 +283,9 @@ def _carry_out(
     experiment: Any, resolved: BaseModel, current: Run, plan: RunDocument, *, as_json: bool
 ) -> None:
     try:
-        summary = execute(experiment, resolved, current)
+        # What the experiment prints is no result: stdout ends with the directory.
+        with output_to_stderr():
+            summary = execute(experiment, resolved, current)
     # Only an interruption: after a failure the error says what to do.
     except KeyboardInterrupt:
         typer.echo(f"To resume: hypnet run --resume {current.path}", err=True)

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from hypnet_core.errors import safe_repr
 from hypnet_core.plugins.choice import Choice, DefaultChoice, DefaultChoices
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.options import descriptions
@@ -124,7 +125,7 @@ def _default(field: FieldInfo) -> Any:
 def as_json(value: Any) -> Any:
     """A value as JSON; a value without a JSON form as its `repr`."""
     # A default may be anything in Python, and describing must not fail.
-    return TypeAdapter(Any).dump_python(value, mode="json", fallback=repr, warnings=False)
+    return TypeAdapter(Any).dump_python(value, mode="json", fallback=safe_repr, warnings=False)
 
 
 def type_name(annotation: Any) -> str:
@@ -167,6 +168,10 @@ def _argument_name(argument: Any) -> str:
 
 class _Lenient(GenerateJsonSchema):
     """Generates JSON Schema that allows anything for a type unknown to JSON."""
+
+    def encode_default(self, dft: Any) -> Any:
+        """A default as JSON, as text if it has no other form."""
+        return as_json(dft)
 
     def emit_warning(self, kind: str, detail: str) -> None:
         """Ignore defaults and choices without a schema."""

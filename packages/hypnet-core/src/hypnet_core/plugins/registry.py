@@ -15,14 +15,15 @@ from packaging.requirements import Requirement
 
 from hypnet_core.errors import (
     ComponentError,
+    HypnetError,
     PluginError,
     did_you_mean,
+    error_line,
     listed,
-    message_of,
     nearest,
 )
 from hypnet_core.plugins.component import Component, Kind
-from hypnet_core.plugins.containment import output_to_stderr
+from hypnet_core.plugins.containment import marked, output_to_stderr
 from hypnet_core.plugins.discovery import VARIABLE, Found, Plugin, Status, discover
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Entry:
         Raises:
             PluginError: It cannot be imported, or cannot be called.
         """
-        with output_to_stderr():
+        with output_to_stderr(), marked(self.plugin, self.label):
             found = self.component.load()
         if not callable(found):
             raise PluginError(
@@ -92,7 +93,15 @@ class Entry:
         # Lazily, since pydantic's models are only needed for some commands.
         from hypnet_core.plugins.options import options_of
 
-        return options_of(self.kind, self.load(), self.label)
+        found = self.load()
+        try:
+            return options_of(self.kind, found, self.label)
+        except HypnetError:
+            raise
+        except Exception as error:  # annotations and docstrings may be any object
+            raise PluginError(
+                f"{self.label}: its options cannot be read: {error_line(error)}"
+            ) from error
 
     def build(self, *positional: Any, **options: Any) -> Any:
         """Validate the options, add the defaults, and call the component.
@@ -115,9 +124,13 @@ class Entry:
         if self.kind is not Kind.EXPERIMENT:
             values = values_of(validated(self.options(), options))
         try:
-            return made(*positional, **values)
-        except SystemExit as error:  # it would end the command without a word
-            raise PluginError(f"{self.label}: SystemExit: {message_of(error)}") from error
+            with output_to_stderr():
+                return made(*positional, **values)
+        except (Exception, KeyboardInterrupt):
+            raise
+        # SystemExit would end the command without a word.
+        except BaseException as error:
+            raise PluginError(f"{self.label}: {error_line(error)}") from error
 
     def source(self) -> str | None:
         """`file:line` of the object's definition; `None` if unknown.

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hypnet_core.errors import ComponentError, ConfigError, clipped, did_you_mean
+from hypnet_core.errors import ComponentError, ConfigError, clipped, did_you_mean, safe_repr
 
 OptionPath: TypeAlias = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -304,4 +304,4 @@ def shown(value: Any) -> str:
         >>> shown([True, None, "a"])
         '[true, null, "a"]'
     """
-    return clipped(json.dumps(value, default=repr, ensure_ascii=False), 60)
+    return clipped(json.dumps(value, default=safe_repr, ensure_ascii=False), 60)

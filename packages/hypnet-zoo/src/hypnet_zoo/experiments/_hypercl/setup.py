@@ -11,6 +11,7 @@ import torch
 
 from hypnet_core.errors import (
     ConfigError,
+    DataError,
     HypnetError,
     PluginError,
     clipped,
@@ -102,7 +103,12 @@ def load_tasks(choice: DatasetChoice, limit: int | None = None) -> Sequence[Task
         ConfigError: There are fewer tasks, or they differ in kind or in the shape of
             their inputs.
     """
-    built = choice.build()
+    try:
+        built = choice.build()
+    except HypnetError:
+        raise
+    except Exception as error:
+        raise DataError(f"data: {choice.name} cannot be loaded: {error_line(error)}") from error
     tasks: Sequence[TaskLike] = built if isinstance(built, Sequence) else [built]
     if limit is not None and limit > len(tasks):
         raise ConfigError(f"tasks: {limit} were requested, but {choice.name} has {len(tasks)}")
