@@ -245,14 +245,18 @@ def test_a_person_gets_a_table_and_a_pipe_bare_names(hypnet: Command, lab: Path)
     table = on_a_terminal("list", lab=lab)
     assert "summary" in table.splitlines()[0]
     assert "A small network." in table
-    assert hypnet("list").stdout.splitlines() == ["pairs", "tiny", "linear", "bare", "count"]
+    kinds = ("dataset", "mainnet", "hypernet", "experiment", "experiment")
+    names = ("pairs", "tiny", "linear", "bare", "count")
+    assert hypnet("list").stdout.splitlines() == [
+        f"{kind}\t{name}" for kind, name in zip(kinds, names, strict=True)
+    ]
     assert "status" in on_a_terminal("plugins", lab=lab).splitlines()[0]
 
 
 def test_list_takes_a_kind_and_a_glob(hypnet: Command) -> None:
     assert hypnet("list", "mainnet").stdout == "tiny\n"
     assert hypnet("list", "mainnets", "t?ny").stdout == "tiny\n"
-    assert hypnet("list", "*n*").stdout == "tiny\nlinear\ncount\n"
+    assert hypnet("list", "*in*").stdout == "mainnet\ttiny\nhypernet\tlinear\n"
     assert hypnet("list", "mainnet", "x*").stdout == ""
 
 

@@ -112,7 +112,7 @@ def test_a_name_of_two_kinds_is_ambiguous_only_without_the_kind(found: Registry)
         (
             "mainnet",
             "tow:net",
-            "there is no mainnet 'tow:net': there is no plugin 'tow'; did you mean 'two'",
+            "there is no mainnet 'tow:net': there is no plugin or module 'tow'; did you mean 'two'",
         ),
         ("mainnet", "two:nett", "there is no mainnet 'two:nett'; did you mean"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from hypnet_core.cli.app import (
     TerminatedError,
     make_command,
 )
+from hypnet_core.cli.paths import working_directory_importable
 from hypnet_core.cli.settings import Settings, complain, start_logging
 from hypnet_core.errors import HypnetError, error_line
 from hypnet_core.plugins.containment import crash_reports, story_of
@@ -38,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Those of the command line by default.
     """
     settings = Settings()
+    _prepare_streams()
     # Batch systems end jobs with SIGTERM; runs must stop in order as after Ctrl-C.
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -59,6 +62,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
+def _prepare_streams() -> None:
+    """Make output possible in any encoding, and without streams.
+
+    Characters that an encoding lacks are escaped. A stream that was closed is replaced
+    by one in memory.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
 
@@ -69,9 +86,11 @@ def _run(arguments: Sequence[str], settings: Settings) -> int:
     complain(crash_reports())
     try:
         command = make_command(registry(), settings)
-        result = command.main(
-            args=list(arguments), prog_name="hypnet", standalone_mode=False, obj=settings
-        )
+        # After the plugins were found: a folder of the user's must not become one.
+        with working_directory_importable():
+            result = command.main(
+                args=list(arguments), prog_name="hypnet", standalone_mode=False, obj=settings
+            )
     # The reader has gone, so there is nobody to report to.
     except ClosedPipeError as error:
         return error.exit_code

@@ -13,15 +13,19 @@ from pydantic import BaseModel
 from hypnet_core.cli.checkpoints import origin_of
 from hypnet_core.cli.completion import complete_name, complete_override
 from hypnet_core.cli.directories import check_directory, new_directory
-from hypnet_core.cli.output import Json, print_json, print_lines, print_rich
+from hypnet_core.cli.output import Json, can_print, print_json, print_lines, print_rich
+from hypnet_core.cli.paths import make_importable
 from hypnet_core.cli.schemas import RunDocument
 from hypnet_core.cli.settings import complain
+from hypnet_core.cli.sweeps import sweep_hint, with_sweep_hint
 from hypnet_core.errors import ConfigError, UsageError, did_you_mean
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.containment import output_to_stderr
 from hypnet_core.plugins.discovery import Status
 from hypnet_core.plugins.registry import Entry, registry
+from hypnet_core.plugins.validation import InvalidOptionsError
 from hypnet_core.protocols import Prepares, ReportsResults
+from hypnet_core.runs.commented import commented_config
 from hypnet_core.runs.config import check_finite, difference, dump_config, load_config
 from hypnet_core.runs.experiment import execute
 from hypnet_core.runs.run import Run
@@ -80,12 +84,16 @@ def run(
         bool,
         typer.Option("--dry-run", help="Check the options, print what would be run, and stop."),
     ] = False,
+    multirun: Annotated[bool, typer.Option("--multirun", "-m", hidden=True)] = False,
     as_json: Json = False,
 ) -> None:
     """Run an experiment.
 
     The last line of the output is the run's directory.
     """
+    if multirun:  # as in Hydra
+        name = experiment or "NAME"
+        raise UsageError(sweep_hint(name, "the options with their values: lr = [1e-3, 1e-2]"))
     request = _Request(
         overrides=list(overrides or []),
         files=tuple(config or ()),
@@ -178,7 +186,11 @@ def _new(request: _Request, experiment: str | None) -> tuple[Entry, BaseModel, P
     for flag, value in (("seed", request.seed), ("device", request.device)):
         if value is not None and flag not in fields:
             raise UsageError(f"--{flag}: the experiment {entry.name!r} has no option {flag!r}")
-    resolved = load_config(entry.options(), request.files, request.overrides, base=base)
+    try:
+        resolved = load_config(entry.options(), request.files, request.overrides, base=base)
+    except InvalidOptionsError as error:
+        text = with_sweep_hint(error, entry.name, request.overrides)
+        raise ConfigError(text) from error
     return entry, resolved, checkpoint
 
 
@@ -239,6 +251,8 @@ def _resumed(
 ) -> tuple[Entry, BaseModel, None]:
     """The experiment and options of an earlier run; options given now must agree."""
     started = Run.resume(path)
+    # Components of the folder where it started are found from anywhere.
+    make_importable(started.started_in)
     entry = registry().get(Kind.EXPERIMENT, started.experiment)
     if experiment is not None and registry().get(Kind.EXPERIMENT, experiment) != entry:
         raise UsageError(f"{path} holds a run of {started.experiment!r}, not of {experiment!r}")
@@ -263,7 +277,10 @@ def _print_plan(plan: RunDocument, resolved: BaseModel, *, as_json: bool, dry_ru
         print_lines([f"would run {plan.experiment} in {plan.directory} with", ""])
         print_lines(f"    {line}" for line in dump_config(resolved).splitlines())
     else:
-        print_lines(dump_config(resolved).splitlines())
+        text = commented_config(resolved)
+        if not can_print(text):
+            text = commented_config(resolved, only_ascii=True)
+        print_lines(text.splitlines())
 
 
 def _created(name: str, resolved: BaseModel, directory: Path, checkpoint: Path | None) -> Run:

@@ -87,6 +87,19 @@ class Component(BaseModel):
         return cls._of(Kind.EXPERIMENT, name, target, summary, conformance)
 
     @classmethod
+    def imported(cls, kind: Kind, target: str) -> Self:
+        """A component that no plugin registers, by import string.
+
+        Its name is that of the object, which may have capitals and dots.
+        """
+        name = target.partition(":")[2]
+        summary = f"{target}, by import string."
+        # Without validation, which holds names to what plugins may register.
+        return cls.model_construct(
+            kind=kind, name=name, target=target, summary=summary, conformance={}
+        )
+
+    @classmethod
     def _of(
         cls, kind: Kind, name: str, target: str, summary: str, conformance: Mapping[str, Any]
     ) -> Self:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import importlib.util
 import inspect
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -22,6 +24,7 @@ from hypnet_core.errors import (
     listed,
     nearest,
 )
+from hypnet_core.import_strings import PATTERN
 from hypnet_core.plugins.component import Component, Kind
 from hypnet_core.plugins.containment import marked, output_to_stderr
 from hypnet_core.plugins.discovery import VARIABLE, Found, Plugin, Status, discover
@@ -194,12 +197,19 @@ class Registry:
         )
 
     def get(self, kind: Kind | str, name: str) -> Entry:
-        """Look up a component by kind and name.
+        """Look up a component by kind and name, or by import string.
+
+        Args:
+            kind: The kind.
+            name: `name`, `plugin:name`, or `package.module:attribute` of an object that
+                no plugin registers.
 
         Raises:
             ComponentError: There is none, or several plugins offer one.
         """
         kind = as_kind(kind)
+        if not self._named(name) and self._is_import_string(name):
+            return Entry(Component.imported(kind, name), name.partition(":")[0], "", "")
         return self._only(name, self._named(name, kind), f"{kind} {name!r}", kind)
 
     def find(self, name: str) -> Entry:
@@ -211,8 +221,8 @@ class Registry:
         return self._only(name, self._named(name), repr(name), None)
 
     def is_ambiguous(self, entry: Entry) -> bool:
-        """Whether another plugin offers a component of the same kind and name."""
-        return len(self._by_name[entry.kind, entry.name]) > 1
+        """Whether the bare name does not lead to it alone."""
+        return self._by_name.get((entry.kind, entry.name)) != [entry]
 
     def shortest_name(self, entry: Entry) -> str:
         """The bare name, or the full one where the bare one is ambiguous."""
@@ -230,6 +240,17 @@ class Registry:
                     f" {names}"
                 )
         return (*self._selection_notes, *lines)
+
+    def _is_import_string(self, name: str) -> bool:
+        """Whether a name is an import string of a module that is there."""
+        plugins = {found.name for found in self.plugins}
+        if not re.match(PATTERN, name) or name.partition(":")[0] in plugins:
+            return False
+        # The top-level package alone: finding a module inside would import it.
+        try:
+            return importlib.util.find_spec(re.split("[.:]", name)[0]) is not None
+        except (ImportError, ValueError):
+            return False
 
     def _named(self, name: str, kind: Kind | None = None) -> list[Entry]:
         # Without a colon the plugin is empty.
@@ -265,7 +286,7 @@ class Registry:
             message += f"; {name!r} is {_with_article(elsewhere[0].kind)}"
         elif plugin and plugin not in {found.name for found in self.plugins}:
             message += (
-                ": there is no plugin"
+                ": there is no plugin or module"
                 f" {plugin!r}{did_you_mean(plugin, [found.name for found in self.plugins])}"
             )
         elif known:

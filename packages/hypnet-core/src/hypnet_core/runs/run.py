@@ -49,6 +49,8 @@ class Run:
         # Set by `resume` alone.
         self.allow_changes = False
         """Whether a checkpoint of another configuration may be restored."""
+        self.started_in: str | None = header.get("started_in")
+        """The working directory of the start, whose modules may be components."""
         found = header.get("from_checkpoint")
         self.from_checkpoint = None if found is None else Path(found)
         """The checkpoint of another run that this one starts from."""
@@ -88,6 +90,7 @@ class Run:
             "config": config.model_dump(mode="json"),
             "plugins": dict(plugins or {}),
             "versions": _versions(),
+            "started_in": _working_directory(),
         }
         if from_checkpoint is not None:
             header["from_checkpoint"] = str(from_checkpoint.absolute())
@@ -329,6 +332,13 @@ def _check_header(path: Path, header: Any) -> None:
         raise RunError(f"{path} is damaged: it names no experiment")
     if not isinstance(header.get("config"), dict):
         raise RunError(f"{path} is damaged: its `config` is not a mapping of options")
+
+
+def _working_directory() -> str | None:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was deleted
+        return None
 
 
 def _versions() -> dict[str, str]:
