@@ -105,7 +105,7 @@ def test_the_working_directory_shadows_nothing(here: Path, hypnet_process: Comma
         ("lab:tinny", "there is no mainnet 'lab:tinny'; did you mean 'tiny'?"),
         (
             "my_own_parts:positional",
-            "it must take (in_shape, out_features, *, options), takes (size=4)",
+            "it must take (in_shape, out_features, *, options), takes",
         ),
         ("my_own_parts.x:Net", "cannot import my_own_parts.x"),
     ],

@@ -87,7 +87,7 @@ class Component(BaseModel):
         return cls._of(Kind.EXPERIMENT, name, target, summary, conformance)
 
     @classmethod
-    def imported(cls, kind: Kind, target: str) -> Self:
+    def imported(cls, kind: Kind, target: str) -> Component:
         """A component that no plugin registers, by import string.
 
         Its name is that of the object, which may have capitals and dots.

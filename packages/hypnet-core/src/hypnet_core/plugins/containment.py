@@ -68,7 +68,7 @@ def marked(plugin: str, what: str = "it") -> Iterator[None]:
     """
     # Homes may be shared by several machines, whose process ids overlap. The number
     # keeps apart what is loaded inside of each other.
-    marker = _directory() / f"loading-{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
+    marker = cache_directory() / f"loading-{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
     with contextlib.suppress(OSError):  # a read-only home is no reason not to start
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.write_text(f"{plugin}\n{what}", encoding="utf-8")
@@ -84,7 +84,7 @@ def crash_reports() -> list[str]:
     lines = []
     prefix = f"loading-{socket.gethostname()}-"
     with contextlib.suppress(OSError):
-        for marker in sorted(_directory().glob(f"{prefix}*")):
+        for marker in sorted(cache_directory().glob(f"{prefix}*")):
             if _is_alive(marker.name.removeprefix(prefix).partition("-")[0]):
                 continue
             text = marker.read_text(encoding="utf-8", errors="replace")
@@ -108,6 +108,7 @@ def _is_alive(pid: str) -> bool:
     return True
 
 
-def _directory() -> Path:
+def cache_directory() -> Path:
+    """The folder of files that can be made again."""
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "hypnet"

@@ -85,6 +85,15 @@ def kind_of(annotation: Any) -> Kind | None:
     return annotation.kind if is_choice else None
 
 
+def kind_of_several(annotation: Any) -> Kind | None:
+    """The kind of which an option chooses several components; else `None`."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    arguments = typing.get_args(annotation)
+    is_list = typing.get_origin(annotation) in {tuple, list}
+    return kind_of(arguments[0]) if is_list and arguments else None
+
+
 def values_of_type(annotation: Any) -> list[str]:
     """The values of a type if they are few: of `bool`, `Literal` and enumerations.
 
