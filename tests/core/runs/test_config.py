@@ -424,12 +424,7 @@ PIECES = st.one_of(st.sampled_from(SIGNS + SCALARS), st.text(max_size=3))
 OVERRIDES = st.tuples(KEYS, st.lists(PIECES, max_size=8))
 
 
-@settings(max_examples=1_000)
-@given(overrides=st.lists(OVERRIDES, min_size=10, max_size=10))
-def test_whatever_is_typed_gives_a_configuration_or_an_error_of_ours(
-    overrides: list[tuple[str, list[str]]],
-) -> None:
-    """Ten thousand overrides, through the entry that the command uses."""
+def check(overrides: list[tuple[str, list[str]]]) -> None:
     messages = []
     for key, pieces in overrides:
         try:
@@ -437,6 +432,25 @@ def test_whatever_is_typed_gives_a_configuration_or_an_error_of_ours(
         except (ConfigError, ComponentError) as error:
             messages += str(error).splitlines()
     assert all(len(line) < 600 for line in messages)
+
+
+@settings(max_examples=1_000)
+@given(overrides=st.lists(OVERRIDES, min_size=10, max_size=10))
+def test_whatever_is_typed_gives_a_configuration_or_an_error_of_ours(
+    overrides: list[tuple[str, list[str]]],
+) -> None:
+    """Ten thousand overrides, through the entry that the command uses."""
+    check(overrides)
+
+
+@pytest.mark.slow
+@settings(max_examples=20_000)
+@given(overrides=st.lists(OVERRIDES, min_size=10, max_size=10))
+def test_whatever_is_typed_for_minutes_gives_an_error_of_ours(
+    overrides: list[tuple[str, list[str]]],
+) -> None:
+    """Two hundred thousand overrides."""
+    check(overrides)
 
 
 class Files(BaseModel):

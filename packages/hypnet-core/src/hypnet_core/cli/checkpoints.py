@@ -10,7 +10,7 @@ import typer
 from hypnet_core.cli.output import Json, is_terminal, print_json, print_lines, print_table
 from hypnet_core.cli.schemas import CheckpointDocument, CheckpointsDocument
 from hypnet_core.cli.settings import complain
-from hypnet_core.errors import CheckpointError
+from hypnet_core.errors import CheckpointError, HypnetError
 
 if TYPE_CHECKING:
     from hypnet_core.runs.checkpoints import Checkpoints
@@ -30,7 +30,11 @@ def checkpoints(
     folder = folder_of(directory.expanduser())
     stamps, faults = folder.readable()
     complain(faults)
-    latest = folder.latest()
+    try:
+        latest = folder.latest()
+    except HypnetError as error:  # the others are there all the same
+        latest = None
+        complain([str(error)])
     found = [
         CheckpointDocument.of(stamp, latest=latest is not None and stamp.path == latest.path)
         for stamp in stamps

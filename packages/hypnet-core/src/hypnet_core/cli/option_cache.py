@@ -25,7 +25,7 @@ _MOST_FILES = 2000
 
 
 class CachedOption(NamedTuple):
-    """What completion must know about an option.
+    """An option, as completion needs it.
 
     Attributes:
         key: Dotted key.

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 
+from hypnet_core.errors import clipped
+
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -41,7 +43,6 @@ class CheckpointOptions(BaseModel):
 
     keep: str = Field(
         "last",
-        pattern=r"^(last|all|best:[1-9]\d{0,5})$",
         description=(
             'Which checkpoints stay: the "last", "all", or "best:3": the three with the best'
             " scores, and the last."
@@ -57,6 +58,13 @@ class CheckpointOptions(BaseModel):
     every_steps: PositiveInt | None = Field(
         None, description="Least number of training steps between two checkpoints."
     )
+
+    @field_validator("keep")
+    @classmethod
+    def _is_known(cls, text: str) -> str:
+        if not re.fullmatch(r"last|all|best:[1-9]\d{0,5}", text):
+            raise ValueError(f"{clipped(repr(text))}: write last, all, or best:3 for three")
+        return text
 
     @field_validator("every", "keep_every")
     @classmethod
@@ -119,5 +127,5 @@ def seconds(text: str) -> float:
     """
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smhd])", text.strip())
     if found is None or not float(found[1]):
-        raise ValueError(f"{text!r} is not a time span: write 90s, 30m, 1h or 2d")
+        raise ValueError(f"{clipped(repr(text))} is not a time span: write 90s, 30m, 1h or 2d")
     return float(found[1]) * _UNITS[found[2]]

@@ -257,9 +257,12 @@ class Run:
             self.logger.info("starting from %s", self.from_checkpoint)
             return load_checkpoint(self.from_checkpoint, device=device)
         checkpoint = load_checkpoint(latest.path, device=device)
+        size = checkpoint.state.get("metrics_bytes")
+        if not isinstance(size, int):
+            raise CheckpointError(f"the checkpoint {latest.path} was not written by a run")
         # Before the metrics are cut: a refusal must change nothing.
         self._check_origin(checkpoint.state.get("run", {}))
-        self._cut_metrics(checkpoint.state["metrics_bytes"])
+        self._cut_metrics(size)
         return checkpoint
 
     @contextlib.contextmanager
@@ -332,6 +335,9 @@ def _check_header(path: Path, header: Any) -> None:
         raise RunError(f"{path} is damaged: it names no experiment")
     if not isinstance(header.get("config"), dict):
         raise RunError(f"{path} is damaged: its `config` is not a mapping of options")
+    for name in ("started_in", "from_checkpoint"):
+        if not isinstance(header.get(name), (str, type(None))):
+            raise RunError(f"{path} is damaged: its `{name}` is not a path")
 
 
 def _working_directory() -> str | None:

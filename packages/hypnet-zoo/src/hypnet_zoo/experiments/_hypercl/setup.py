@@ -49,6 +49,8 @@ def pick_device(name: str) -> torch.device:
         reason = str(error).partition("\n")[0]
         # The name is right, so there is no nearer one to suggest.
         raise ConfigError(f"device: {name!r} cannot be used here: {reason}") from error
+    if device.type == "meta":
+        raise ConfigError("device: 'meta' has no numbers to compute with")
     return device
 
 
