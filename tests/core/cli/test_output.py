@@ -141,7 +141,7 @@ def test_what_an_encoding_lacks_is_escaped_so_that_it_is_read_back(
 
 
 @pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-", "<&-", ">/dev/full 2>/dev/full"])
-@pytest.mark.parametrize("arguments", ["list", "plugins", "show tiny --json", "nonsense"])
+@pytest.mark.parametrize("arguments", ["list", "show count --json", "nonsense"])
 def test_output_that_leads_nowhere_gives_no_traceback(
     lab: Path, tmp_path: Path, streams: str, arguments: str
 ) -> None:
