@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -227,24 +228,32 @@ def test_mlflow_records_a_curve_per_task(tmp_path: Path, monkeypatch: pytest.Mon
 def test_wandb_records_offline(tmp_path: Path) -> None:
     """Read back from the file that `wandb sync` would upload."""
     pytest.importorskip("wandb", reason="the extra wandb is not installed")
-    from wandb.proto import wandb_internal_pb2
-
     logger = LoggerChoice(name="wandb", mode="offline").build()
     run = recorded(tmp_path / "run", wandb=logger)
     (path,) = run.path.glob("wandb/offline-run-*/*.wandb")
-    points: list[dict[str, Any]] = []
+    # Another process writes the file, and may be late on a busy machine.
+    end = time.monotonic() + 30
+    while not any("scores" in key for point in history_of(path) for key in point):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    points = history_of(path)
+    curve = [(p["step"], p["test/task_1"]) for p in points if "test/task_1" in p]
+    assert curve == [(3, 99.0), (6, 80.0)]
+
+
+def history_of(path: Path) -> list[dict[str, Any]]:
+    """What a run of W&B has logged."""
+    from wandb.proto import wandb_internal_pb2
+
+    points = []
     for data in records_of(path.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
+        items = record.history.item
         points.append(
-            {
-                (item.key or ".".join(item.nested_key)): json.loads(item.value_json)
-                for item in record.history.item
-            }
+            {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
         )
-    curve = [(p["step"], p["test/task_1"]) for p in points if "test/task_1" in p]
-    assert curve == [(3, 99.0), (6, 80.0)]
-    assert any("scores" in key for point in points for key in point)
+    return points
 
 
 def records_of(data: bytes) -> Iterator[bytes]:
