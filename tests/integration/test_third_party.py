@@ -41,6 +41,10 @@ def test_its_components_are_listed_and_nothing_else(installed: Program) -> None:
         ("dataset", "mylab:stripes"),
         ("mainnet", "mylab:tinynet"),
         ("hypernet", "mylab:linear"),
+        *(
+            ("logger", f"core:{name}")
+            for name in ("csv", "jsonl", "mlflow", "tensorboard", "wandb")
+        ),
         ("scheduler", "mylab:plain"),
         ("experiment", "mylab:memorize"),
     }
@@ -48,7 +52,8 @@ def test_its_components_are_listed_and_nothing_else(installed: Program) -> None:
 
 def test_the_plugin_is_listed_with_its_distribution(installed: Program) -> None:
     done = installed("hypnet", "plugins", "--json")
-    (plugin,) = json.loads(done.stdout)["plugins"]
+    core, plugin = json.loads(done.stdout)["plugins"]
+    assert (core["name"], core["distribution"]) == ("core", "hypnet-core")
     assert (plugin["name"], plugin["distribution"], plugin["version"], plugin["status"]) == (
         "mylab",
         "mylab-nets",

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from hypnet_core.errors import CheckpointError, RunError
 from hypnet_core.protocols import Experiment
-from hypnet_core.runs import Run, execute
+from hypnet_core.runs import CheckpointOptions, Run, execute
 from hypnet_core.runs.run import _versions as versions
 
 
@@ -262,8 +262,9 @@ def test_results_that_json_cannot_say_do_not_finish_a_run(tmp_path: Path) -> Non
 
 def test_older_checkpoints_stay_on_demand(tmp_path: Path) -> None:
     run = create(tmp_path / "run")
+    run.configure_checkpoints(CheckpointOptions(keep="all"))
     for i in range(3):
-        run.save(i, {}, {}, keep_older=True)
+        run.save(i, {}, {})
     assert len(list((run.path / "checkpoints").glob("*.safetensors"))) == 3
 
 
