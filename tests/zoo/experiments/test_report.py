@@ -20,7 +20,7 @@ from hypnet_zoo.experiments._hypercl.report import (
 
 
 def tasks(kind: str, count: int) -> list[Task]:
-    split = Split.of([[0.0]], [0])
+    split = Split.of([[0.0]], [0] if kind == "classification" else [[0.0, 0.0]])
     return [
         Task(
             TaskSpec.model_validate(

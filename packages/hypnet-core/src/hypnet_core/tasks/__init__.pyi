@@ -1,5 +1,5 @@
 from .batch import Batch, Samples
-from .check import check_task
+from .check import check_batch, check_task
 from .loaded import LoadedSplit
 from .split import Indices, Split
 from .stream import Batchable, Stream
@@ -19,6 +19,7 @@ __all__ = [
     "Task",
     "TaskSequence",
     "Transform",
+    "check_batch",
     "check_task",
     "splits_of",
     "stored_bytes",

@@ -1,4 +1,4 @@
-"""Checks of the samples of a task, before anything is trained on them."""
+"""Checks that samples are as the specification of their task says."""
 
 from __future__ import annotations
 
@@ -9,89 +9,168 @@ from hypnet_core.errors import DataError
 from hypnet_core.protocols import BatchLike, SplitLike, TaskLike
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks.split import Split
-from hypnet_core.tasks.stream import Batchable
-from hypnet_core.tasks.task import splits_of
 
-_SIZE = 32
-"""Samples in the batch that is checked."""
+_FEW = 32
+"""Samples of a first batch: enough to see shapes and types, few enough for files."""
+
+
+def check_batch(batch: BatchLike, spec: TaskSpec, *, name: str = "") -> None:
+    """Check types, shapes, finiteness and labels of a batch.
+
+    Args:
+        batch: The batch.
+        spec: The specification of its task.
+        name: Where the batch comes from, for the error; by default the task's name.
+
+    Raises:
+        DataError: Inputs or targets have another type or shape than the specification
+            says, are not finite, or a label is out of range.
+
+    Example:
+        >>> from hypnet_core.tasks import Split
+        >>> shapes = {"in_shape": (1,), "out_shape": (2,)}
+        >>> spec = TaskSpec(name="t", kind="classification", **shapes)
+        >>> check_batch(Split.of([[0.0], [1.0]], [0, 2]).all(), spec, name="train")
+        Traceback (most recent call last):
+        hypnet_core.errors.DataError: train: there is a label 2, but the task has ...
+    """
+    where = name or repr(spec.name)
+    _check_inputs(batch, spec, where)
+    if spec.kind == "classification" and not batch.y.is_floating_point():
+        _check_labels(batch.y, spec, where)
+        if tuple(batch.y.shape) not in {(len(batch),), (len(batch), *_frames(batch, spec))}:
+            raise DataError(
+                f"{where}: labels have shape {list(batch.y.shape)}, should be {[len(batch)]}"
+            )
+    else:
+        _check_targets(batch, spec, where)
+    _check_lengths(batch, spec, where)
 
 
 def check_task(task: TaskLike) -> None:
-    """Check the first samples of each split, and all labels that are in memory.
+    """Check the first batch of each split of a task, and all labels in memory.
 
-    Global random states stay as they are.
+    Splits that are read from files read the files of that batch.
 
     Raises:
-        DataError: A split is empty, shapes are not those of the spec, inputs are not
-            floating point or not finite, or a target does not fit the kind of task.
+        DataError: A split has no samples, or they are not as the specification says;
+            see `check_batch`.
     """
-    for name, split in splits_of(task).items():
-        where = f"the {name} samples of task {task.spec.name!r}"
+    for name, split in _named(task):
         if not len(split):
-            raise DataError(f"{where}: there are none")
-        batch = _first(split)
-        _check_inputs(batch, task.spec, where)
-        _check_targets(batch.y, task.spec, where)
-        if isinstance(split, Split):
-            _check_labels(split.targets, task.spec, where)
+            raise DataError(f"{name}: there are no samples")
+        _check_first_batch(split, task.spec, name)
+        if isinstance(split, Split) and task.spec.kind == "classification":
+            targets = split.subset(slice(0, 1)).targets
+            # One-hot rows of all samples may not fit in memory.
+            if not targets.is_floating_point():
+                _check_labels(split.targets, task.spec, name)
 
 
-def _first(split: SplitLike) -> BatchLike:
-    size = min(_SIZE, len(split))
-    # A generator of its own, so that augmentation does not advance the global one.
+def check_stored(task: TaskLike) -> None:
+    """Check the first samples of each split that keeps them in memory.
+
+    Raises:
+        DataError: See `check_batch`.
+    """
+    for name, split in _named(task):
+        if isinstance(split, Split) and split.in_memory and len(split):
+            _check_first_batch(split, task.spec, name)
+
+
+def _named(task: TaskLike) -> list[tuple[str, SplitLike]]:
+    parts = (("training", task.train), ("test", task.test), ("validation", task.val))
+    return [
+        (f"the {what} samples of {task.spec.name!r}", split)
+        for what, split in parts
+        if split is not None
+    ]
+
+
+def _check_first_batch(split: SplitLike, spec: TaskSpec, name: str) -> None:
+    # A generator of our own: a check must not change anybody's random numbers.
     generator = torch.Generator().manual_seed(0)
-    # Without `batches`, which may start worker processes for a whole pass.
-    if isinstance(split, Batchable):
-        return split.batch(torch.arange(size), generator=generator)
-    return next(iter(split.batches(size, generator=generator)))
+    few = split.subset(slice(0, _FEW)) if isinstance(split, Split) else split
+    batch = next(iter(few.batches(min(_FEW, len(few)), generator=generator)))
+    check_batch(batch, spec, name=name)
+
+
+def _frames(batch: BatchLike, spec: TaskSpec) -> tuple[int, ...]:
+    return tuple(batch.x.shape[1:2]) if spec.sequence else ()
 
 
 def _check_inputs(batch: BatchLike, spec: TaskSpec, where: str) -> None:
-    x = batch.x
-    if not x.is_floating_point():
+    default = torch.get_default_dtype()
+    if batch.x.dtype != default:
         raise DataError(
-            f"{where}: inputs are {_dtype(x)}, expected floating point; convert them in a transform"
+            f"{where}: inputs are {_type(batch.x)}, should be {_name(default)}: convert them"
+            " before, or by a transform of the split"
         )
-    frames = tuple(x.shape[1:2]) if spec.sequence else ()
-    wanted = (len(batch), *frames, *spec.in_shape)
-    if tuple(x.shape) != wanted:
+    expected = (len(batch), *_frames(batch, spec), *spec.in_shape)
+    if tuple(batch.x.shape) != expected:
         raise DataError(
-            f"{where}: inputs of {len(batch)} samples have the shape {list(x.shape)}, expected"
-            f" {list(wanted)}"
+            f"{where}: inputs have shape {list(batch.x.shape)}, should be {list(expected)}: the"
+            f" task's in_shape is {spec.in_shape}"
         )
-    if not bool(x.isfinite().all()):
-        raise DataError(f"{where}: inputs are NaN or infinite")
+    _check_finite(batch.x, "inputs", where)
 
 
-def _check_targets(y: Tensor, spec: TaskSpec, where: str) -> None:
-    if y.is_floating_point():
-        # A sequence has one target, or one per frame.
-        if tuple(y.shape[-len(spec.out_shape) :]) != spec.out_shape:
-            raise DataError(
-                f"{where}: targets of {len(y)} samples have the shape {list(y.shape)}, expected"
-                f" {[len(y), *spec.out_shape]}"
-            )
-        if not bool(y.isfinite().all()):
-            raise DataError(f"{where}: targets are NaN or infinite")
-    elif spec.kind != "classification":
-        raise DataError(f"{where}: targets are {_dtype(y)}, expected floating point for regression")
-    elif y.ndim != 1 + spec.sequence and y.ndim != 1:
+def _check_targets(batch: BatchLike, spec: TaskSpec, where: str) -> None:
+    default = torch.get_default_dtype()
+    if batch.y.dtype != default:
+        raise DataError(f"{where}: targets are {_type(batch.y)}, should be {_name(default)}")
+    size, frames = len(batch), _frames(batch, spec)
+    allowed = ((size, *spec.out_shape), (size, *frames, *spec.out_shape))
+    if tuple(batch.y.shape) not in allowed:
         raise DataError(
-            f"{where}: labels of {len(y)} samples have the shape {list(y.shape)}, expected"
-            f" {[len(y)]}"
+            f"{where}: targets have shape {list(batch.y.shape)}, should be {list(allowed[-1])}: the"
+            f" task's out_shape is {spec.out_shape}"
         )
+    _check_finite(batch.y, "targets", where)
+    if spec.kind == "classification":
+        sums = batch.y.sum(-1)
+        if not torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
+            raise DataError(f"{where}: rows of targets must sum to 1, the first has {sums[0]:.6g}")
 
 
-def _check_labels(y: Tensor, spec: TaskSpec, where: str) -> None:
-    if spec.kind != "classification" or y.is_floating_point():
+def _check_labels(labels: Tensor, spec: TaskSpec, where: str) -> None:
+    if labels.dtype != torch.int64:
+        raise DataError(f"{where}: labels are {_type(labels)}, should be int64")
+    if not labels.numel():
         return
-    low, high = (int(bound) for bound in torch.aminmax(y))
+    low, high = (int(bound) for bound in torch.aminmax(labels))
     if low < 0 or high >= spec.classes:
         raise DataError(
-            f"{where}: the label {low if low < 0 else high} is not one of {spec.classes} classes,"
-            f" expected 0 to {spec.classes - 1}"
+            f"{where}: there is a label {low if low < 0 else high}, but the task has"
+            f" {spec.classes} classes (0 to {spec.classes - 1})"
         )
 
 
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+def _check_lengths(batch: BatchLike, spec: TaskSpec, where: str) -> None:
+    lengths = batch.lengths
+    if not spec.sequence:
+        if lengths is not None:
+            raise DataError(f"{where}: there are lengths, but the task has no sequences")
+        return
+    if lengths is None:
+        raise DataError(f"{where}: the samples are sequences, but have no lengths")
+    if bool(((lengths < 1) | (lengths > batch.x.shape[1])).any()):
+        raise DataError(
+            f"{where}: lengths must lie between 1 and {batch.x.shape[1]}, got"
+            f" {lengths.tolist()[:8]}"
+        )
+
+
+def _check_finite(values: Tensor, what: str, where: str) -> None:
+    finite = values.isfinite()
+    if not bool(finite.all()):
+        first = values[~finite].flatten()[0].item()
+        raise DataError(f"{where}: {what} are not finite, there is {first}")
+
+
+def _type(values: Tensor) -> str:
+    return _name(values.dtype)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
