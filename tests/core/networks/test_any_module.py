@@ -386,6 +386,8 @@ def test_modes_of_single_layers_stay() -> None:
     module = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2)).eval())
     net = MainNetwork(module)
     assert [layer.training for layer in net.module.modules()] == [True, True, False, False]
+    assert net.training
+    assert not MainNetwork(nn.Linear(2, 2).eval()).training
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")

@@ -103,6 +103,8 @@ class MainNetwork(nn.Module):
         self._placement = Placement(module, self.target)
         self.places = self._placement.pairs
         self.module = module
+        # A pretrained network may come in evaluation mode.
+        self.training = module.training
         self.bank = StatisticsBank(module)
         self._contexts = [
             (name, layer)
