@@ -196,8 +196,18 @@ def test_mistakes_are_named_and_change_nothing(tmp_path: Path) -> None:
         checkpoints.restore({"net": net}, which=4)
     with pytest.raises(CheckpointError, match=r"which checkpoint is 'bset'.*'best'"):
         checkpoints.restore({"net": net}, which="bset")
+    with pytest.raises(CheckpointError, match="'stamp' is reserved"):
+        checkpoints.save(4, {"net": net}, stamp=1)
     with pytest.raises(CheckpointError, match=r"^x: a int cannot be saved: it has no state_dict"):
         checkpoints.save(4, {"x": 1})  # type: ignore[dict-item]
+
+
+def test_a_folder_says_itself_when_the_next_checkpoint_is_due(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, CheckpointOptions(every_steps=3))
+    due = [step for step in range(1, 9) if checkpoints.is_due(step) and checkpoints.save(step, {})]
+    assert due == [1, 4, 7]
+    again = Checkpoints(tmp_path, CheckpointOptions(every_steps=3))
+    assert [again.is_due(step) for step in (8, 9, 10)] == [False, False, True]
 
 
 def test_a_damaged_neighbour_stops_no_save(tmp_path: Path) -> None:
