@@ -12,6 +12,8 @@ from typing import TypeAlias
 
 import pytest
 
+from hypnet_core import __version__
+
 MYLAB = Path(__file__).parent / "third_party" / "mylab"
 
 Program: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
@@ -112,7 +114,7 @@ def test_the_experiment_runs_and_its_directory_is_the_last_line(
     assert json.loads((directory / "summary.json").read_text())["accuracy"] > 0.9
     written = json.loads((directory / "config.json").read_text())
     assert written["experiment"] == "memorize"
-    assert written["plugins"] == {"mylab": "1.2.0"}
+    assert written["plugins"] == {"core": __version__, "mylab": "1.2.0"}
     assert (
         written["config"]["seed"],
         written["config"]["mnet"]["width"],

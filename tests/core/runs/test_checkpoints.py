@@ -6,8 +6,10 @@ import math
 import os
 import random
 import signal
+import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +196,18 @@ def test_mistakes_are_named_and_change_nothing(tmp_path: Path) -> None:
         checkpoints.restore({"net": net}, which=4)
     with pytest.raises(CheckpointError, match=r"which checkpoint is 'bset'.*'best'"):
         checkpoints.restore({"net": net}, which="bset")
+    with pytest.raises(CheckpointError, match="'stamp' is reserved"):
+        checkpoints.save(4, {"net": net}, stamp=1)
     with pytest.raises(CheckpointError, match=r"^x: a int cannot be saved: it has no state_dict"):
         checkpoints.save(4, {"x": 1})  # type: ignore[dict-item]
+
+
+def test_a_folder_says_itself_when_the_next_checkpoint_is_due(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, CheckpointOptions(every_steps=3))
+    due = [step for step in range(1, 9) if checkpoints.is_due(step) and checkpoints.save(step, {})]
+    assert due == [1, 4, 7]
+    again = Checkpoints(tmp_path, CheckpointOptions(every_steps=3))
+    assert [again.is_due(step) for step in (8, 9, 10)] == [False, False, True]
 
 
 def test_a_damaged_neighbour_stops_no_save(tmp_path: Path) -> None:
@@ -203,6 +215,24 @@ def test_a_damaged_neighbour_stops_no_save(tmp_path: Path) -> None:
     (tmp_path / "0009.safetensors").write_bytes(b"torn")
     checkpoints.save(2, {"net": nn.Linear(1, 1)}, score=0.5)
     assert [path.name for path in checkpoints.paths()] == ["0002.safetensors", "0009.safetensors"]
+
+
+def test_damaged_files_are_named_and_the_others_listed(
+    tmp_path: Path, in_process: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    saved(tmp_path, [2.0, 1.0], keep="all")
+    (tmp_path / "0003.safetensors").write_bytes(b"torn")
+    (tmp_path / "latest.json").write_text("[]")
+    done = in_process("checkpoints", tmp_path)
+    assert done.returncode == 0
+    assert [Path(line).stem for line in done.stdout.splitlines()] == ["0002", "0001"]
+    damaged, pointer = done.stderr.splitlines()
+    assert "0003.safetensors is damaged" in damaged
+    assert "latest.json is damaged: it names no checkpoint" in pointer
+    done = in_process("checkpoints", tmp_path / "no")
+    assert (done.returncode, done.stderr) == (1, f"hypnet: there is no directory {tmp_path}/no\n")
+    done = in_process("run", "--from-checkpoint", tmp_path / "0001.safetensors")
+    assert "0001.safetensors was not written by a run of an experiment" in done.stderr
 
 
 def test_a_process_killed_while_it_saves_loses_nothing(tmp_path: Path) -> None:

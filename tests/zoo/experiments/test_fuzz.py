@@ -62,7 +62,7 @@ def test_four_hundred_overrides(overrides: list[tuple[str, str]]) -> None:
 
 
 @pytest.mark.slow
-@quick(1000)
+@quick(500)
 @given(st.lists(OVERRIDES, min_size=20, max_size=20))
-def test_twenty_thousand_overrides(overrides: list[tuple[str, str]]) -> None:
+def test_ten_thousand_overrides(overrides: list[tuple[str, str]]) -> None:
     check(overrides)

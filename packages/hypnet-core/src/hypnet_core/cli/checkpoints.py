@@ -27,7 +27,7 @@ def checkpoints(
 
     Into a pipe, it prints their paths, one per line.
     """
-    folder = folder_of(directory.expanduser())
+    folder = folder_of(directory)
     stamps, faults = folder.readable()
     complain(faults)
     try:

@@ -19,7 +19,7 @@ from hypnet_core.cli.app import (
     TerminatedError,
     make_command,
 )
-from hypnet_core.cli.paths import working_directory_importable
+from hypnet_core.cli.paths import at_home, working_directory_importable
 from hypnet_core.cli.settings import Settings, complain, start_logging
 from hypnet_core.errors import HypnetError, error_line
 from hypnet_core.plugins.containment import crash_reports, story_of
@@ -89,7 +89,10 @@ def _run(arguments: Sequence[str], settings: Settings) -> int:
         # After the plugins were found: a folder of the user's must not become one.
         with working_directory_importable():
             result = command.main(
-                args=list(arguments), prog_name="hypnet", standalone_mode=False, obj=settings
+                args=list(map(at_home, arguments)),
+                prog_name="hypnet",
+                standalone_mode=False,
+                obj=settings,
             )
     # The reader has gone, so there is nobody to report to.
     except ClosedPipeError as error:

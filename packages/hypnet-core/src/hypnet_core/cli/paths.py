@@ -1,4 +1,4 @@
-"""Python's path during a command: the working directory comes last."""
+"""Paths of a command: Python's own, with the working directory last, and `~`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,23 @@ def working_directory_importable() -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before
+
+
+def at_home(argument: str) -> str:
+    """An argument with the home directory for `~`, also in `--out=~/x`.
+
+    Shells leave that to the program.
+
+    Example:
+        >>> at_home("--out=~/x") == f"--out={os.path.expanduser('~/x')}"
+        True
+    """
+    flag, sign, path = argument.partition("=")
+    if not (sign and flag.startswith("--")):
+        flag, sign, path = "", "", argument
+    is_home = path == "~" or path.startswith("~/")
+    # Without a home directory it stays as it is.
+    return f"{flag}{sign}{os.path.expanduser(path)}" if is_home else argument  # noqa: PTH111
 
 
 def make_importable(directory: str | None) -> None:

@@ -99,9 +99,9 @@ def run(
         files=tuple(config or ()),
         seed=_once("seed", seed),
         device=_once("device", device),
-        out=_folder("out", out),
-        resume=_folder("resume", resume),
-        from_checkpoint=_folder("from-checkpoint", from_checkpoint),
+        out=_once("out", out),
+        resume=_once("resume", resume),
+        from_checkpoint=_once("from-checkpoint", from_checkpoint),
         allow_changes=allow_changes,
         print_config=print_config,
         dry_run=dry_run,
@@ -137,11 +137,6 @@ class _Request:
     print_config: bool
     dry_run: bool
     as_json: bool
-
-
-def _folder(name: str, values: Sequence[Path] | None) -> Path | None:
-    path = _once(name, values)
-    return None if path is None else path.expanduser()
 
 
 def _once(name: str, values: Sequence[Given] | None) -> Given | None:

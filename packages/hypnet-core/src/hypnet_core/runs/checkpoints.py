@@ -79,10 +79,14 @@ class Checkpoints:
         self.folder = Path(folder)
         self.options = CheckpointOptions() if options is None else options
         self.higher_is_better = higher_is_better
+        # Of this process, which alone writes: a loop asks at each step.
+        self._last: Stamp | None = None
 
     def is_due(self, step: int) -> bool:
         """Whether the options ask for a checkpoint after this many steps."""
-        return self.options.is_due(step, time.time(), self.latest())
+        if self._last is None:
+            self._last = self.latest()
+        return self.options.is_due(step, time.time(), self._last)
 
     def save(
         self, step: int, objects: Mapping[str, Saved], *, score: float | None = None, **more: Any
@@ -96,9 +100,13 @@ class Checkpoints:
             **more: Further values that JSON can hold, see `load`.
 
         Raises:
-            CheckpointError: An object has a state that cannot be saved.
+            CheckpointError: An object has a state that cannot be saved, or a further
+                value has a reserved name.
             RunError: The file cannot be written.
         """
+        for name in (_OBJECTS, _STAMP):
+            if name in more:
+                raise CheckpointError(f"{name!r} is reserved: save the value under another name")
         tensors: dict[str, Tensor] = {}
         packed: dict[str, Any] = {}
         for name, value in objects.items():
@@ -131,7 +139,8 @@ class Checkpoints:
         # After the checkpoint: a crash in between leaves the older one valid.
         write_json(self.folder / _POINTER, {"index": step})
         self._prune(step)
-        return stamp_of(path)
+        self._last = stamp_of(path)
+        return self._last
 
     def ranked(self) -> list[Stamp]:
         """All checkpoints, the best first; without scores the newest first.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -98,7 +99,7 @@ def preparing_it_changes_no_result(subject: Subject) -> None:
         for name in ("plain", "prepared")
     ]
     expected = execute(experiment, config, runs[0])
-    notes = experiment.prepare(config)
+    notes: Sequence[object] = experiment.prepare(config)
     expect(
         all(isinstance(note, str) and "\n" not in note for note in notes),
         f"its remarks are not lines of text: {notes!r}",
