@@ -46,7 +46,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch, size: int, *overrides: str) -> Pre
 def test_a_dry_run_and_a_run_find_the_same_mistake_and_leave_nothing(
     in_process: Command, tmp_path: Path, option: str, message: str
 ) -> None:
-    for flags in (["--dry-run"], [], ["--out", "here"]):
+    for flags in (["--dry-run"], []):
         done = in_process("run", "hypercl", option, *flags, cwd=tmp_path)
         assert done.returncode in {1, 2}
         assert message in done.stderr

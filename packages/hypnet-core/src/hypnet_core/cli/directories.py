@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import time
 from pathlib import Path
 
 from hypnet_core.errors import RunError
+from hypnet_core.runs.run import check_new
 
 
 def new_directory(name: str, *, make: bool) -> Path:
@@ -45,12 +47,14 @@ def check_directory(directory: Path) -> None:
     Raises:
         RunError: The directory is not empty, or cannot be made.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise RunError(f"{directory} is not an empty directory: choose a new one")
+    if directory.is_dir():
+        check_new(directory)
+    elif directory.exists():
+        raise RunError(f"{directory} is not a directory: choose a new one")
     # The deepest directory that exists must allow new ones in it.
     nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
-        raise RunError(
-            f"cannot make the directory {directory}: {nearest} is not a directory that can be"
-            " written to"
-        )
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        return
+    read_only = os.statvfs(nearest).f_flag & os.ST_RDONLY
+    number = errno.EROFS if read_only else errno.EACCES if nearest.is_dir() else errno.ENOTDIR
+    raise RunError(f"cannot make the directory {directory}: {os.strerror(number)} ({nearest})")

@@ -201,6 +201,8 @@ def _start(
     experiment = entry.build()
     only_plan = request.print_config or request.dry_run
     finished = request.resume is not None and Run.resume(request.resume).finished
+    if directory is not None and request.resume is None and not request.print_config:
+        check_directory(directory)  # first, since the other checks may take a while
     if not request.print_config and not finished:
         # Before the run has a directory: a mistake leaves nothing behind.
         check_finite(resolved)
@@ -219,7 +221,7 @@ def _start(
     )
     if only_plan:
         if request.dry_run and request.resume is None:
-            check_directory(directory)
+            check_directory(directory)  # also one that was chosen here
         _print_plan(plan, resolved, as_json=request.as_json, dry_run=request.dry_run)
         return
     if request.resume is not None:

@@ -94,7 +94,7 @@ class Run:
         }
         if from_checkpoint is not None:
             header["from_checkpoint"] = str(from_checkpoint.absolute())
-        _check_new(directory)
+        check_new(directory)
         try:
             write_json(directory / "config.json", header, new=True)
         except FileExistsError:  # another process was faster
@@ -318,8 +318,12 @@ def _occupied(directory: Path) -> str:
     return f"{directory} holds another run: choose a new directory, or resume it with --resume"
 
 
-def _check_new(directory: Path) -> None:
-    """Refuse a directory that holds a run or foreign files."""
+def check_new(directory: Path) -> None:
+    """Refuse a directory that holds a run or foreign files.
+
+    Raises:
+        RunError: It does.
+    """
     # Ours are a lock, and the unfinished configuration of a competitor or of a process
     # that was killed. Foreign files could be overwritten.
     ours = (".lock", ".config.json.")
