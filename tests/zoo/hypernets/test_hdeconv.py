@@ -14,7 +14,8 @@ from hypnet_core.errors import ConditionError, SpecError
 from hypnet_zoo.hypernets import ChunkedHDeconv, HDeconv
 from hypnet_zoo.hypernets._shared.images import channels_of
 from hypnet_zoo.init import Init
-from hypnet_zoo.init.chunks import wanted_per_chunk
+from hypnet_zoo.init.chunks import sizes_of_chunks
+from hypnet_zoo.init.moments import scalar_moments
 from hypnet_zoo.layers import SelfAttention
 from hypnet_zoo.layers.enlarge import Enlarge, sizes_backwards
 from hypnet_zoo.mainnets import MLP
@@ -198,9 +199,10 @@ def test_chunks_start_as_their_tensors_want_on_average(fan: Any, conditional_chu
         **{**SMALL, "attention_after": (0,)},
     )
     flat = hypernet(list(range(40))).flat.square().mean(dim=0)
-    wanted = wanted_per_chunk(target, hypernet.starts, 400)
+    sizes, scale = sizes_of_chunks(scalar_moments(target, hypernet.starts)[1], 400)
+    wanted = sizes.repeat_interleave(400)[: target.numel] * scale.square()
     for k, chunk in enumerate(flat.split(400)):
-        assert chunk.mean().item() == pytest.approx(wanted[k].item(), rel=0.1), k
+        assert chunk.mean().item() == pytest.approx(wanted.split(400)[k].mean().item(), rel=0.1), k
 
 
 def test_a_chunk_is_an_image() -> None:
