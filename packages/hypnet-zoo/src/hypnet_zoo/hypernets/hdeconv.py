@@ -15,10 +15,11 @@ from hypnet_core.errors import SpecError
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
 from hypnet_zoo.hypernets._shared.images import KernelSize, channels_of, image_shape_of, kernels_of
+from hypnet_zoo.init.activations import gain_of
 from hypnet_zoo.init.effects import MOMENTS
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.options import Init, InitOption, TrunkScheme, chosen_options
-from hypnet_zoo.init.trunk import as_at_start, gain_of, is_drawn
+from hypnet_zoo.init.trunk import as_at_start, is_drawn
 from hypnet_zoo.layers.activations import activation_module, activation_type
 from hypnet_zoo.layers.enlarge import Enlarge, sizes_backwards
 from hypnet_zoo.layers.hidden import ActivationOptions, NormOptions

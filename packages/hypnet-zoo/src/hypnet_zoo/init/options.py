@@ -16,7 +16,7 @@ GroupType = TypeVar("GroupType")
 Fan = Literal["in", "out", "harmonic"]
 Scheme = Literal["kaiming", "xavier"]
 BiasScheme = Literal["zero", "share", "torch"]
-TrunkScheme = Literal["kaiming", "xavier_fan_in", "orthogonal"]
+TrunkScheme = Literal["isometric", "kaiming", "xavier_fan_in", "orthogonal"]
 
 
 class Init(BaseModel):
@@ -33,22 +33,24 @@ class Init(BaseModel):
             odd nonlinearities.
         bias: Variance of generated biases: none (`zero`), a share of the variance of
             the layer as in the hyperfan paper (`share`), or 1 / (3 fan_in) (`torch`).
-        trunk: Draw of the hypernetwork's hidden layers.
+        trunk: Draw of the hypernetwork's hidden layers. `isometric` layers give inputs
+            of equal length features of equal length, so that no condition starts with
+            larger weights than another.
         overrides: Mean and variance of generated tensors, by kind (`norm_scale`) or by
             a glob over names; the last match wins.
         normal_std: Draw the hypernetwork's own weights from a normal distribution with
             this standard deviation, with zero biases, instead of by the rules for
             moments.
-        embedding_std: Draw the embeddings of the conditions anew with this standard
-            deviation; by default they keep their draw with standard deviation 1.
+        embedding_std: Root mean square of the embeddings of the conditions, which are
+            random directions; 1 by default.
         chunk_embedding_std: Standard deviation of the chunk embeddings; by default the
             length of each embedding is chosen so that its chunk has the right size.
         uniform_chunks: Draw chunk embeddings uniformly instead of normally.
         min_variance: Smallest variance that a chunk embedding may get.
         condition_share: Part of the smallest chunk's variance that comes from the
             condition rather than from the chunk.
-        cond_var: Variance of embeddings that the caller passes in. Hypernetworks that
-            keep embeddings start by those instead.
+        cond_var: Mean square of embeddings that the caller passes in, which should all
+            have one length. Hypernetworks that keep embeddings start by those instead.
         uncond_var: Variance of unconditional inputs.
 
     Raises:
@@ -67,7 +69,7 @@ class Init(BaseModel):
     fan: Fan = "in"
     scheme: Scheme = "kaiming"
     bias: BiasScheme = "zero"
-    trunk: TrunkScheme = "kaiming"
+    trunk: TrunkScheme = "isometric"
     overrides: Mapping[str, tuple[FiniteFloat, Annotated[FiniteFloat, Field(ge=0)]]] = Field(
         default_factory=dict
     )
