@@ -6,6 +6,7 @@ import functools
 import math
 from typing import Annotated, Unpack
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
@@ -83,7 +84,11 @@ class HDeconv(InitializedHyperNetwork):
     all pixels relates distant weights. Pixels are read row by row, and surplus ones are
     dropped. A learned gain and a shift for each tensor of the target set its size:
 
-    $$ \omega_t = a_t\, \mathrm{pixels}_t(e, u) + b_t $$
+    $$ \omega_t = a_t\, s_t \odot \mathrm{pixels}_t(e, u) + b_t $$
+
+    The pixels of an image resemble each other, unlike conventional weights, and a deep
+    main network multiplies what they have in common. Each has therefore a fixed random
+    sign $s = \pm 1$, drawn with torch's seed and kept in the `state_dict`.
 
     Every transposed convolution doubles height and width, except where its input would
     be smaller than 4; there it keeps the size. Batch norm requires two or more
@@ -115,6 +120,8 @@ class HDeconv(InitializedHyperNetwork):
         >>> hnet.sizes
         ((4, 4), (4, 4), (7, 7), (13, 13), (26, 26))
     """
+
+    signs: Tensor
 
     def __init__(
         self,
@@ -155,6 +162,9 @@ class HDeconv(InitializedHyperNetwork):
             if layer < num_layers - 1:
                 self._append_hidden(layer, images[layer][0], chosen)
         self.per_tensor = PerTensor(target)
+        # Bytes: as floats they would double a checkpoint of a small network.
+        signs = torch.randint(0, 2, (target.numel,), dtype=torch.int8)
+        self.register_buffer("signs", 2 * signs - 1)
         self.initialize()
 
     def _append_hidden(self, layer: int, width: int, options: HDeconvOptions) -> None:
@@ -187,7 +197,7 @@ class HDeconv(InitializedHyperNetwork):
             layers = [layer for layer in self.trunk if not isinstance(layer, SelfAttention)]
             image = functools.reduce(lambda x, layer: layer(x), layers, inputs)
         # Surplus pixels belong to no tensor.
-        self.per_tensor.fit(self.starts, image.flatten(1)[:, : self.target.numel])
+        self.per_tensor.fit(self.starts, self._signed(image))
 
     def start_at_zero(self) -> None:
         """Set gains and shifts to zero, so that every weight is exactly zero."""
@@ -205,8 +215,11 @@ class HDeconv(InitializedHyperNetwork):
         return weights
 
     def _pixels(self, inputs: Tensor) -> Tensor:
-        pixels: Tensor = self.trunk(inputs).flatten(1)
-        return pixels[:, : self.target.numel]
+        return self._signed(self.trunk(inputs))
+
+    def _signed(self, image: Tensor) -> Tensor:
+        """The pixels of the target, times their signs: `[B, numel]`."""
+        return image.flatten(1)[:, : self.target.numel] * self.signs
 
 
 def _unchanged(layer: nn.Module) -> nn.Module:

@@ -82,6 +82,11 @@ class Init(BaseModel):
     cond_var: FiniteFloat = Field(default=1.0, ge=0)
     uncond_var: FiniteFloat = Field(default=1.0, ge=0)
 
+    def __hash__(self) -> int:
+        # The mapping of overrides cannot be hashed itself.
+        values = {**dict(self), "overrides": frozenset(self.overrides.items())}
+        return hash(tuple(values.items()))
+
     if not TYPE_CHECKING:  # type checkers read the fields above
 
         def __init__(self, /, **data: Any) -> None:
