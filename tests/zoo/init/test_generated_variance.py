@@ -64,7 +64,7 @@ def test_every_method_at_every_depth(depth: int, fan: Any, scheme: Any, bias: An
 @pytest.mark.parametrize(
     "activation", ["relu", "tanh", "gelu", "sigmoid", "elu", "softplus", "leaky_relu", "silu", None]
 )
-@pytest.mark.parametrize("trunk", ["kaiming", "xavier_fan_in", "orthogonal"])
+@pytest.mark.parametrize("trunk", ["isometric", "kaiming", "xavier_fan_in", "orthogonal"])
 def test_every_activation_and_start_of_the_trunk(activation: Any, trunk: Any) -> None:
     torch.manual_seed(0)
     hypernet = HMLP(
