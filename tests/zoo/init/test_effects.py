@@ -43,6 +43,8 @@ VALUES: dict[str, Any] = {
     "bias": "torch",
     "trunk": "orthogonal",
     "overrides": {"0": (0.0, 0.3)},
+    "from_module": True,
+    "by_bias": True,
     "normal_std": 0.3,
     "embedding_std": 0.01,
     "chunk_embedding_std": 0.3,
