@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 
 from hypnet_core import ConditionSpec, TargetSpec
 from hypnet_core.errors import ConditionError, SpecError
+from hypnet_core.networks import MainNetwork
+from hypnet_core.plugins import HypernetChoice
 from hypnet_zoo.hypernets import ChunkedHDeconv, HDeconv
 from hypnet_zoo.hypernets._shared.images import channels_of
 from hypnet_zoo.init import Init
@@ -84,8 +87,45 @@ def test_weights_are_the_pixels_row_by_row_and_the_surplus_is_dropped() -> None:
     gain, shift = hypernet.per_tensor.gain, hypernet.per_tensor.shift
     flat = image.flatten()
     for t, (name, start) in enumerate(zip(TARGET.names, TARGET.offsets, strict=True)):
-        expected = gain[t] * flat[start : start + TARGET[name].numel] + shift[t]
+        place = slice(start, start + TARGET[name].numel)
+        expected = gain[t] * hypernet.signs[place] * flat[place] + shift[t]
         torch.testing.assert_close(hypernet(1, uncond_input=noise)[name].flatten(), expected)
+
+
+def test_signs_are_fair_fixed_and_part_of_the_state() -> None:
+    torch.manual_seed(0)
+    first, second = (HDeconv(TARGET, ConditionSpec(count=2), **SMALL) for _ in range(2))
+    assert first.signs.unique().tolist() == [-1, 1]
+    assert abs(first.signs.float().mean().item()) < 0.1
+    assert not torch.equal(first.signs, second.signs)
+    second.load_state_dict(first.state_dict())
+    torch.testing.assert_close(second([0, 1]).flat, first([0, 1]).flat)
+    assert torch.equal(first.bfloat16().signs, second.signs)
+    assert first(0).flat.dtype is torch.bfloat16
+    before = first.signs.clone()
+    first.initialize()
+    assert not torch.equal(before, first.signs), "a new start draws new signs"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", ["hdeconv", "chunked_hdeconv"])
+def test_it_learns_digits_in_150_steps(name: str, seed: int) -> None:
+    # `benchmarks/init_spread.py --digits` does the same with ten seeds.
+    torch.manual_seed(seed)
+    images, labels = load_digits(return_X_y=True)
+    x, y = torch.tensor(images / 16.0, dtype=torch.float32), torch.tensor(labels)
+    net = MainNetwork(MLP((64,), 10, hidden=(100, 100, 100)))
+    choice = HypernetChoice(name=name, filters=(32, 32, 16, 8), attention_after=())
+    hypernet = choice.build(net.target, ConditionSpec(count=1))
+    optimizer = torch.optim.Adam(hypernet.parameters())
+    for _ in range(150):
+        batch = torch.randint(1400, (64,))
+        loss = nn.functional.cross_entropy(net(x[batch], weights=hypernet(0)), y[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    right = net(x[1400:], weights=hypernet(0)).argmax(dim=1) == y[1400:]
+    assert right.float().mean().item() > 0.8
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.networks import weights_of
 from hypnet_zoo.hypernets import HMLP, ChunkedHMLP
 from hypnet_zoo.init import Init, start_by_bias, xavier_fan_in_
+from hypnet_zoo.init.activations import gain_of, second_moment
 from hypnet_zoo.init.chunks import wanted_per_chunk
-from hypnet_zoo.init.trunk import draw_trunk, gain_of, second_moment
+from hypnet_zoo.init.trunk import draw_trunk
 from hypnet_zoo.layers import activation_module
 from hypnet_zoo.layers.activations import activation_type
 from hypnet_zoo.mainnets import MLP
@@ -61,7 +62,7 @@ def test_every_method_at_every_depth(depth: int, fan: Any, scheme: Any, bias: An
 @pytest.mark.parametrize(
     "activation", ["relu", "tanh", "gelu", "sigmoid", "elu", "softplus", "leaky_relu", "silu", None]
 )
-@pytest.mark.parametrize("trunk", ["kaiming", "xavier_fan_in", "orthogonal"])
+@pytest.mark.parametrize("trunk", ["isometric", "kaiming", "xavier_fan_in", "orthogonal"])
 def test_every_activation_and_start_of_the_trunk(activation: Any, trunk: Any) -> None:
     torch.manual_seed(0)
     hypernet = HMLP(
@@ -112,7 +113,7 @@ def test_with_batch_norm_in_training() -> None:
         ({"fan": "inn"}, "^fan: \"inn\" is not possible, expected 'in', 'out' or 'harmonic'"),
         ({"scheme": "kaimin"}, "^scheme: .*expected 'kaiming' or 'xavier'"),
         ({"bias": "shared"}, "^bias: .*expected 'zero', 'share' or 'torch'"),
-        ({"trunk": "orthogonl"}, "^trunk: .*expected 'kaiming', 'xavier_fan_in' or 'orthogonal'"),
+        ({"trunk": "orthogonl"}, "^trunk: .*expected 'isometric', 'kaiming',"),
         ({"cond_var": -1.0}, "^cond_var: -1.0 .*greater than or equal to 0"),
         ({"uncond_var": -1.0}, "^uncond_var: -1.0 .*greater than or equal to 0"),
         ({"min_variance": 0.0}, "^min_variance: 0.0 .*greater than 0"),

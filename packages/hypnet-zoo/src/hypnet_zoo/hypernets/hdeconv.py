@@ -6,6 +6,7 @@ import functools
 import math
 from typing import Annotated, Unpack
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
@@ -15,10 +16,11 @@ from hypnet_core.errors import SpecError
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
 from hypnet_zoo.hypernets._shared.images import KernelSize, channels_of, image_shape_of, kernels_of
+from hypnet_zoo.init.activations import gain_of
 from hypnet_zoo.init.effects import MOMENTS
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.options import Init, InitOption, TrunkScheme, chosen_options
-from hypnet_zoo.init.trunk import as_at_start, gain_of, is_drawn
+from hypnet_zoo.init.trunk import as_at_start, is_drawn
 from hypnet_zoo.layers.activations import activation_module, activation_type
 from hypnet_zoo.layers.enlarge import Enlarge, sizes_backwards
 from hypnet_zoo.layers.hidden import ActivationOptions, NormOptions
@@ -80,9 +82,13 @@ class HDeconv(InitializedHyperNetwork):
     A linear layer maps the input $[e; u]$ to a small image of many channels. Transposed
     convolutions enlarge it like the generator of a DCGAN, and self-attention between
     all pixels relates distant weights. Pixels are read row by row, and surplus ones are
-    dropped. A learned gain and a shift for each tensor of the target set its size:
+    dropped. Neighbouring pixels resemble each other, and the sums that a main network
+    forms over them would come out far too large or too small; so every weight has a
+    fixed random sign. A learned gain and a shift for each tensor of the target set its
+    size:
 
-    $$ \omega_t = a_t\, \mathrm{pixels}_t(e, u) + b_t $$
+    $$ \omega_t = a_t\, s_t \odot \mathrm{pixels}_t(e, u) + b_t, \qquad s_t \in
+    \{-1, 1\}^{n_t} $$
 
     Every transposed convolution doubles height and width, except where its input would
     be smaller than 4; there it keeps the size. Batch norm requires two or more
@@ -114,6 +120,8 @@ class HDeconv(InitializedHyperNetwork):
         >>> hnet.sizes
         ((4, 4), (4, 4), (7, 7), (13, 13), (26, 26))
     """
+
+    signs: Tensor
 
     def __init__(
         self,
@@ -154,6 +162,8 @@ class HDeconv(InitializedHyperNetwork):
             if layer < num_layers - 1:
                 self._append_hidden(layer, images[layer][0], chosen)
         self.per_tensor = PerTensor(target)
+        # Integers, so that a change of the hypernetwork's precision leaves them alone.
+        self.register_buffer("signs", torch.ones(target.numel, dtype=torch.int8))
         self.initialize()
 
     def _append_hidden(self, layer: int, width: int, options: HDeconvOptions) -> None:
@@ -172,6 +182,7 @@ class HDeconv(InitializedHyperNetwork):
 
     def _initialize(self, init: Init) -> None:
         """Measure the pixels, and set the gain of each tensor accordingly."""
+        self.signs.random_(2).mul_(2).sub_(1)
         for layer in self.trunk:
             if isinstance(layer, (nn.Linear, nn.ConvTranspose2d)) and not is_parametrized(layer):
                 _fill(layer, init.trunk, gain_of(activation_type(self.activation)))
@@ -185,8 +196,7 @@ class HDeconv(InitializedHyperNetwork):
             # Self-attention starts as the identity, so it need not be computed.
             layers = [layer for layer in self.trunk if not isinstance(layer, SelfAttention)]
             image = functools.reduce(lambda x, layer: layer(x), layers, inputs)
-        # Surplus pixels belong to no tensor.
-        self.per_tensor.fit(self.starts, image.flatten(1)[:, : self.target.numel])
+        self.per_tensor.fit(self.starts, self._signed(image))
 
     def start_at_zero(self) -> None:
         """Set gains and shifts to zero, so that every weight is exactly zero."""
@@ -200,12 +210,12 @@ class HDeconv(InitializedHyperNetwork):
         """Map `[B, n]` to flat weights `[B, numel]`."""
         if self._needs_batch:
             check_batch(len(inputs), training=self.training)
-        weights: Tensor = self.per_tensor(self._pixels(inputs))
+        weights: Tensor = self.per_tensor(self._signed(self.trunk(inputs)))
         return weights
 
-    def _pixels(self, inputs: Tensor) -> Tensor:
-        pixels: Tensor = self.trunk(inputs).flatten(1)
-        return pixels[:, : self.target.numel]
+    def _signed(self, image: Tensor) -> Tensor:
+        # Surplus pixels belong to no tensor.
+        return image.flatten(1)[:, : self.target.numel] * self.signs
 
 
 def _unchanged(layer: nn.Module) -> nn.Module:

@@ -104,7 +104,7 @@ class HMLP(InitializedHyperNetwork):
 
     @torch.no_grad()
     def draw_layers(
-        self, moments: tuple[Moments, ...], inputs: Tensor, *, trunk: TrunkScheme = "kaiming"
+        self, moments: tuple[Moments, ...], inputs: Tensor, *, trunk: TrunkScheme = "isometric"
     ) -> None:
         """Start so that given inputs give weights of given moments.
 

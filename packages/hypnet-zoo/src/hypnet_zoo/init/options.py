@@ -16,7 +16,7 @@ GroupType = TypeVar("GroupType")
 Fan = Literal["in", "out", "harmonic"]
 Scheme = Literal["kaiming", "xavier"]
 BiasScheme = Literal["zero", "share", "torch"]
-TrunkScheme = Literal["kaiming", "xavier_fan_in", "orthogonal"]
+TrunkScheme = Literal["isometric", "kaiming", "xavier_fan_in", "orthogonal"]
 
 
 class Init(BaseModel):
@@ -33,7 +33,9 @@ class Init(BaseModel):
             odd nonlinearities.
         bias: Variance of generated biases: none (`zero`), a share of the variance of
             the layer as in the hyperfan paper (`share`), or 1 / (3 fan_in) (`torch`).
-        trunk: Draw of the hypernetwork's hidden layers.
+        trunk: Draw of the hypernetwork's hidden layers. `isometric` layers give inputs
+            of equal length features of equal length, so that no condition starts with
+            larger weights than another.
         overrides: Mean and variance of generated tensors, by kind (`norm_scale`) or by
             a glob over names; the last match wins.
         normal_std: Draw the hypernetwork's own weights from a normal distribution with
@@ -67,7 +69,7 @@ class Init(BaseModel):
     fan: Fan = "in"
     scheme: Scheme = "kaiming"
     bias: BiasScheme = "zero"
-    trunk: TrunkScheme = "kaiming"
+    trunk: TrunkScheme = "isometric"
     overrides: Mapping[str, tuple[FiniteFloat, Annotated[FiniteFloat, Field(ge=0)]]] = Field(
         default_factory=dict
     )
