@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ from torch import nn
 
 from hypnet_core import ConditionSpec, HyperNetwork, TargetSpec
 from hypnet_core.errors import ConfigError, SpecError
-from hypnet_core.networks import weights_of
+from hypnet_core.networks import MainNetwork, weights_of
 from hypnet_zoo.hypernets import HMLP, ChunkedHMLP
-from hypnet_zoo.init import Init, start_by_bias, xavier_fan_in_
+from hypnet_zoo.init import Init, drawn_weights, start_by_bias, xavier_fan_in_
 from hypnet_zoo.init.activations import gain_of, second_moment
 from hypnet_zoo.init.chunks import wanted_per_chunk
 from hypnet_zoo.init.trunk import draw_trunk
@@ -148,19 +149,55 @@ def test_chunks_have_the_mean_square_that_their_tensors_want_on_average(
         conditional_chunks=conditional,
     )
     hypernet.initialize(Init(fan=fan, bias="torch", uniform_chunks=conditional))
-    flat = hypernet(list(range(CONDITIONS))).flat.square().mean(dim=0)
+    # As they are written, before each weight is brought to the variance of its tensor.
+    written = hypernet(list(range(CONDITIONS))).flat / hypernet.per_weight.scale
     wanted = wanted_per_chunk(target, hypernet.starts, 500)
-    for k, chunk in enumerate(flat.split(500)):
+    for k, chunk in enumerate(written.square().mean(dim=0).split(500)):
         assert chunk.mean().item() == pytest.approx(wanted[k].item(), rel=0.1), k
 
 
-def test_what_a_chunk_wants_is_the_average_over_its_scalars() -> None:
-    target = TargetSpec.from_shapes([[2, 8], [2], [4, 2]])
+def test_what_a_chunk_wants_is_the_average_over_its_varying_scalars() -> None:
+    target = TargetSpec.from_shapes([[2, 8], [2], [4, 2], [20]])
     hypernet = ChunkedHMLP(target, ConditionSpec(), chunk_size=10)
     wanted = wanted_per_chunk(target, hypernet.starts, 10)
     torch.testing.assert_close(
-        wanted, torch.tensor([2 / 8, (6 * 2 / 8 + 2 * 0 + 2 * 1.0) / 10, 1.0])
+        wanted, torch.tensor([2 / 8, (6 * 2 / 8 + 2 * 1.0) / 8, 1.0, 2 / 8, 2 / 8])
     )
+
+
+@pytest.mark.parametrize("chunk_size", [16, 100, 1000, 20_000])
+def test_a_transformer_layer_starts_alike_for_every_chunk_size(chunk_size: int) -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0)
+    net = MainNetwork(layer)
+    hypernet = ChunkedHMLP(net.target, ConditionSpec(count=CONDITIONS), chunk_size=chunk_size)
+    weights = hypernet(list(range(CONDITIONS)))
+    starts = dict(zip(net.target.names, hypernet.starts, strict=True))
+    for name, tensor in weights.items():
+        assert tensor.mean().item() == pytest.approx(starts[name].mean, abs=0.03)
+        if starts[name].variance:
+            assert tensor.var().item() == pytest.approx(starts[name].variance, rel=0.15)
+        else:  # scales and biases
+            assert tensor.std().item() < 0.03
+    x = torch.randn(10, 5, 32)
+    found = torch.stack([net(x, weights=weights.index(i)) for i in range(10)])
+    wanted = torch.stack([net(x, weights=drawn_weights(net.target)) for _ in range(10)])
+    assert found.square().mean().item() == pytest.approx(wanted.square().mean().item(), rel=0.1)
+
+
+def test_chunks_keep_their_means_in_the_state_and_in_every_precision() -> None:
+    target = TargetSpec.of(nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8)))
+    first, second = (ChunkedHMLP(target, ConditionSpec(count=2), chunk_size=10) for _ in range(2))
+    second.initialize(Init(normal_std=0.1))
+    assert second.per_weight.shift.abs().max() == 0
+    second.load_state_dict(first.state_dict())
+    torch.testing.assert_close(second([0, 1]).flat, first([0, 1]).flat)
+    saved = sum(tensor.numel() for tensor in first.per_weight.state_dict().values())
+    assert saved == 2 * len(target) + first.num_chunks
+    copy = pickle.loads(pickle.dumps(first)).double()
+    assert copy(0)["1.weight"].mean().item() == pytest.approx(1.0, abs=0.05)
+    copy.start_at_zero()
+    assert copy([0, 1]).flat.abs().max() == 0
 
 
 def test_chunks_that_cannot_be_small_enough_are_reported(caplog: pytest.LogCaptureFixture) -> None:

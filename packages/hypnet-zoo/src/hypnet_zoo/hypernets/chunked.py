@@ -29,6 +29,7 @@ from hypnet_zoo.init.measure import mean_squares, rows_to_measure
 from hypnet_zoo.init.options import Init, InitOption, chosen_options
 from hypnet_zoo.init.products import generate_product
 from hypnet_zoo.init.protocols import Scalable
+from hypnet_zoo.layers.per_weight import PerWeight
 
 CHUNK_EMBEDDINGS = "chunk_embeddings"
 
@@ -61,9 +62,11 @@ class Chunked(InitializedHyperNetwork):
     learned embedding $c_k$ of the chunk beside the condition's embedding $e$ and the
     unconditional input $u$:
 
-    $$ \omega = \bigl[\, h_\theta(e, u, c_1) \;\cdots\; h_\theta(e, u, c_K)
-    \,\bigr]_{1:P} $$
+    $$ \omega = \mu + s \odot \bigl[\, h_\theta(e, u, c_1) \;\cdots\;
+    h_\theta(e, u, c_K) \,\bigr]_{1:P} $$
 
+    Mean $\mu$ and scale $s$ are fixed at the start, see `PerWeight`: scales of norms
+    start at 1, and tensors that share a chunk have the variances that they need.
     Only the chunk embeddings grow with the target, so $\theta$ may hold far fewer
     weights than it writes. Where $n$ does not divide $P$, the surplus of the last chunk
     is dropped. Cuts ignore layer borders; `StructuredHMLP` respects them.
@@ -139,6 +142,7 @@ class Chunked(InitializedHyperNetwork):
             ConditionSpec(count=0, size=conditions.size + conditions.input_size + embedding_size),
         )
         self._check_inner()
+        self.per_weight = PerWeight(target, chunk_size)
         # Batch norms and parametrisations (which change with every call) must see all
         # chunks of all conditions in one batch.
         self._may_split = not any(
@@ -153,6 +157,12 @@ class Chunked(InitializedHyperNetwork):
                 " the embedding that it is given"
             )
 
+    def initialize(self, init: Init | None = None) -> None:
+        """Start anew; see `InitializedHyperNetwork`."""
+        super().initialize(init)
+        if not self.starts:
+            self.per_weight.reset()
+
     def _init_options(self) -> frozenset[str]:
         # A network that cannot be scaled keeps its start.
         if not isinstance(self.inner, Scalable):
@@ -162,6 +172,7 @@ class Chunked(InitializedHyperNetwork):
     def _initialize(self, init: Init) -> None:
         """Give each chunk the mean square that its tensors should have on average."""
         wanted = wanted_per_chunk(self.target, self.starts, self.chunk_size)
+        self.per_weight.fit(self.starts, wanted)
         # The writer starts from draws; chunk embeddings are measured afterwards with
         # it.
         # Rows are limited, since every row is measured with all chunks.
@@ -189,6 +200,7 @@ class Chunked(InitializedHyperNetwork):
     def start_at_zero(self) -> None:
         """Start anew so that every generated weight is exactly zero."""
         self.inner.start_at_zero()
+        self.per_weight.zero_mean_()
 
     def all_chunk_embeddings(self) -> list[nn.Parameter]:
         """The chunk embeddings `[K, size]`: one tensor, or one per condition."""
@@ -215,7 +227,9 @@ class Chunked(InitializedHyperNetwork):
 
     def _written(self, rows: Tensor, chunks: Tensor) -> Tensor:
         # [B, K, n] to [B, K n]; the surplus of the last chunk is cut off.
-        return generate_product(self.inner, rows, chunks).flatten(1)[:, : self.target.numel]
+        flat = generate_product(self.inner, rows, chunks).flatten(1)[:, : self.target.numel]
+        weights: Tensor = self.per_weight(flat)
+        return weights
 
     def _rows_and_chunks(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """The part of the inputs that all chunks share, and the chunk embeddings."""

@@ -46,16 +46,22 @@ _TINY = 1e-30  # below any mean square that matters; avoids division by zero
 
 
 def wanted_per_chunk(target: TargetSpec, moments: tuple[Moments, ...], chunk_size: int) -> Tensor:
-    """The mean square that the scalars of each chunk should have on average: `[K]`."""
-    means, variances = scalar_moments(target, moments)
-    squares = means.square() + variances
+    """The mean square with which each chunk should be written: `[K]`.
+
+    It is the average variance of the scalars in the chunk. Those that start at a
+    constant and the surplus of the last chunk do not count; a chunk of nothing else is
+    written like the smallest other one. `PerWeight` adds means and makes up for
+    differences within a chunk.
+    """
+    _, variances = scalar_moments(target, moments)
     count = -(-target.numel // chunk_size)
-    # The surplus of the last chunk is generated but dropped: it must not count.
     padded = torch.zeros(count * chunk_size)
-    padded[: target.numel] = squares
-    filled = torch.full((count,), float(chunk_size))
-    filled[-1] = target.numel - (count - 1) * chunk_size
-    return padded.view(count, chunk_size).sum(dim=1) / filled
+    padded[: target.numel] = variances
+    chunks = padded.view(count, chunk_size)
+    varying = (chunks > 0).sum(dim=1)
+    wanted = chunks.sum(dim=1) / varying.clamp_min(1)
+    smallest = wanted[varying > 0].min() if bool(varying.any()) else torch.tensor(1.0)
+    return torch.where(varying > 0, wanted, smallest)
 
 
 @torch.no_grad()
@@ -78,7 +84,7 @@ def draw_writer(inner: HyperNetwork, rows: Tensor, wanted: Tensor, init: Init) -
     inner.initialize(concerning(inner, rules))
     # May include features that the network adds, see `_power`.
     total = inner.conditions.size
-    low = init.condition_share * float(wanted[wanted > 0].min() if (wanted > 0).any() else 0.0)
+    low = init.condition_share * float(wanted.min())
     first = _first_layer(inner, total)
     # Share of the largest chunk's mean square that the common inputs may bring.
     share = low / max(float(wanted.max()), _TINY)
