@@ -41,7 +41,7 @@ _logger = logging.getLogger(__name__)
 _LONGEST = 64.0  # times the length of a draw of variance 1
 _HALVINGS = 14  # of a range of lengths in logarithms: to 0.1 %
 _POINTS = 12  # of the interpolated curve
-_CORRECTIONS = 3  # rounds of measuring and bisecting
+_CORRECTIONS = 5  # rounds of measuring and bisecting
 _TINY = 1e-30  # below any mean square that matters; avoids division by zero
 
 
@@ -221,7 +221,8 @@ def _bisect_on_curve(
 
     for _ in range(_CORRECTIONS):
         scales = _bisect(corrected, wanted, shortest)
-        factor *= squares(scales) / corrected(scales).clamp_min(_TINY)  # in place
+        # Damped, because a full correction may overshoot for ever; in place.
+        factor *= (squares(scales) / corrected(scales).clamp_min(_TINY)).pow(0.7)
     return _bisect(corrected, wanted, shortest)
 
 
