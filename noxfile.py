@@ -16,7 +16,7 @@ nox.options.reuse_existing_virtualenvs = True
 # Trust the system's certificates, as pip does: some networks have their own authority.
 for variable in ("UV_SYSTEM_CERTS", "UV_NATIVE_TLS"):
     os.environ.setdefault(variable, "1")
-nox.options.sessions = ["lint", "types", "tests", "ray", "peft", "third_party", "alone"]
+nox.options.sessions = ["lint", "types", "tests", "ray", "peft", "loggers", "third_party", "alone"]
 
 DISTRIBUTIONS = ["hypnet-core", "hypnet-data", "hypnet-zoo", "hypnet-hpsearch"]
 EDITABLE = [argument for name in DISTRIBUTIONS for argument in ("-e", f"packages/{name}")]
@@ -162,6 +162,20 @@ def foreign(session: nox.Session) -> None:
     session.install(*libraries, *TEST_TOOLS, *EDITABLE)
     arguments = [*PARALLEL, *session.posargs]
     session.run("pytest", "-m", "foreign", "tests/foreign", *arguments, env=ONE_THREAD)
+
+
+@nox.session
+def loggers(session: nox.Session) -> None:
+    """The loggers with MLflow's file store and Weights & Biases offline."""
+    session.install(*TEST_TOOLS, *EDITABLE, "-e", "packages/hypnet-core[tensorboard,mlflow,wandb]")
+    session.run(
+        "pytest",
+        "tests/core/loggers",
+        "tests/core/test_conformance.py",
+        *session.posargs,
+        # MLflow keeps its file store for those who ask for it.
+        env={"MLFLOW_ALLOW_FILE_STORE": "true", "WANDB_MODE": "offline"},
+    )
 
 
 @nox.session

@@ -117,7 +117,6 @@ def copy_parameters(ours: Any, theirs: Any) -> None:
         values.append(ours.chunk_embeddings)
         first = ours.conditions.count
         values[first] = values[first].roll(8, dims=1)  # they put the chunk embedding first
-        ours.per_weight.reset()  # they have nothing like it; it costs the same time
     with torch.no_grad():
         for theirs_one, ours_one in zip(theirs.internal_params, values, strict=True):
             theirs_one.copy_(ours_one)

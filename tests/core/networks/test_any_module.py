@@ -12,8 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from hypnet_core import ConditionSpec, HyperNetwork, MainNetwork, TargetSpec, Weights, weights_of
+from hypnet_core import (
+    ConditionSpec,
+    HyperNetwork,
+    MainNetwork,
+    TargetSpec,
+    Weights,
+    materialize,
+    weights_of,
+)
 from hypnet_core.errors import SpecError, WeightsError
+from hypnet_core.specs import ParamSpec
 
 
 def batch_of(net: MainNetwork, count: int = 3) -> Weights:
@@ -194,7 +203,40 @@ def test_wrong_arguments_of_constructors_are_named() -> None:
         Weights(5, target)  # type: ignore[arg-type]
     with pytest.raises(WeightsError, match="got a Tensor and a list"):
         Weights(torch.zeros(3), [3])  # type: ignore[arg-type]
-    assert isinstance(target, TargetSpec)
+    for wrong, said in (
+        (5, "a module is expected, got 5"),
+        (nn.Linear, "a module is expected, got the class Linear: build it first"),
+        (target, "a module is expected, got TargetSpec"),
+    ):
+        for use in (MainNetwork, TargetSpec.of, weights_of):
+            with pytest.raises(SpecError, match=said):
+                use(wrong)  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match=r"generate is a kind, a glob, .* got 5"):
+        MainNetwork(nn.Linear(3, 2), generate=5)  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="a MainNetwork is expected, got 5"):
+        materialize(5, 5)  # type: ignore[arg-type]
+    with pytest.raises(WeightsError, match=r"weights must be Weights or a mapping .* got int"):
+        materialize(net, 5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: ParamSpec(name="x", shape=(2,), kind="foo"), "ParamSpec: kind: input should be"),  # type: ignore[arg-type]
+        (lambda: ParamSpec(name="x", shape=(-1,)), r"shape\.0: input should be .* 0, got -1"),
+        (lambda: ParamSpec(shape=(2,)), "ParamSpec: name is missing"),  # type: ignore[call-arg]
+        (lambda: ConditionSpec(cuont=2), "no field 'cuont'; did you mean 'count'"),  # type: ignore[call-arg]
+        (lambda: ConditionSpec(count="a"), "ConditionSpec: count: .* got 'a'"),  # type: ignore[arg-type]
+        (lambda: TargetSpec(params=[1]), r"TargetSpec: params\.0: .* got 1"),  # type: ignore[arg-type]
+        (lambda: TargetSpec.from_shapes(5), r"shapes are written as \[\[10, 5\], \[10\]\], got 5"),  # type: ignore[arg-type]
+        (lambda: TargetSpec.from_shapes([5]), r"got \[5\]"),  # type: ignore[list-item]
+        (lambda: TargetSpec.from_shapes([[2.5]]), r"got \[\[2\.5\]\]"),  # type: ignore[list-item]
+    ],
+)
+def test_wrong_specs_are_one_line(make: Any, said: str) -> None:
+    with pytest.raises(SpecError, match=said) as caught:
+        make()
+    assert "\n" not in str(caught.value)
 
 
 # ---------------------------------------------------------------- inputs and parameters
@@ -344,6 +386,8 @@ def test_modes_of_single_layers_stay() -> None:
     module = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2)).eval())
     net = MainNetwork(module)
     assert [layer.training for layer in net.module.modules()] == [True, True, False, False]
+    assert net.training
+    assert not MainNetwork(nn.Linear(2, 2).eval()).training
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")

@@ -197,6 +197,30 @@ def test_buffers_that_training_changes_belong_to_a_condition(
             torch.testing.assert_close(one(x, weights=w, condition=i), want)
 
 
+def test_indices_for_the_size_of_the_input_belong_to_no_condition() -> None:
+    class Positions(nn.Module):
+        positions: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(1, 1)
+            self.register_buffer("positions", torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            if len(self.positions) != len(x):
+                self.positions = torch.arange(len(x), dtype=x.dtype)
+            y: Tensor = self.layer(x) + self.positions[:, None]
+            return y
+
+    net = MainNetwork(Positions())
+    weights = sets_for(net)
+    for size in (3, 5):
+        x = torch.zeros(size, 1)
+        got = net(x, weights=weights, condition=[0, 1, 2])
+        want = weights["layer.bias"][:, None] + torch.arange(size)[None, :, None]
+        torch.testing.assert_close(got, want)
+
+
 def test_parametrizations_that_cache_are_computed_per_set() -> None:
     layer = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))
     plain = copy.deepcopy(layer)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from hypnet_core import ConditionSpec, HyperNetwork, TargetSpec
 from hypnet_core.errors import ConfigError, SpecError
@@ -21,7 +22,7 @@ from hypnet_zoo.hypernets import (
     Encoded,
     LowRank,
 )
-from hypnet_zoo.init import Init, drawn_weights, equal_lengths, wanted_moments
+from hypnet_zoo.init import Init, drawn_weights, wanted_moments
 from hypnet_zoo.init.protocols import HasInitOptions
 
 TARGET = TargetSpec.from_shapes([[30, 20], [30], [5, 30], [5]])
@@ -231,9 +232,8 @@ def test_products_are_measured_with_the_callers_variance() -> None:
     torch.manual_seed(0)
     conditions = ConditionSpec(count=0, size=8)
     hypernet = LowRank(TARGET, lambda f: HMLP(f, conditions), init=Init(cond_var=0.01))
-    # Products depend on the fourth power of lengths, so these must be as documented.
-    embeddings = equal_lengths(torch.randn(500, 8), std=0.1)
-    found = hypernet(cond_input=embeddings)["0"].square().mean().item()
+    given = 0.1 * nn.functional.rms_norm(torch.randn(500, 8), (8,))  # of one length
+    found = hypernet(cond_input=given)["0"].square().mean().item()
     assert found == pytest.approx(wanted_moments(TARGET)[0].variance, rel=0.15)
 
 

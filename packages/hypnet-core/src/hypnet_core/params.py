@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
-from hypnet_core.errors import SpecError
+from hypnet_core.errors import SpecError, clipped, did_you_mean
 
 
 class ParamKind(StrEnum):
@@ -30,9 +30,35 @@ class ParamKind(StrEnum):
 
 
 class Spec(BaseModel):
-    """Base of all specs: frozen, no unknown fields."""
+    """Base of all specs: frozen, no unknown fields.
+
+    Raises:
+        SpecError: A field is missing, unknown or impossible.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    if not TYPE_CHECKING:  # type checkers read the fields
+
+        def __init__(self, /, **data: Any) -> None:
+            try:
+                super().__init__(**data)
+            except ValidationError as error:
+                raise SpecError(_message(type(self), error)) from None
+
+
+def _message(model: type[BaseModel], error: ValidationError) -> str:
+    """The first mistake that pydantic found, in one line."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return f"{model.__name__} has no field {field!r}{did_you_mean(field, model.model_fields)}"
+    if first["type"] == "missing":
+        return f"{model.__name__}: {field} is missing"
+    reason = first["msg"].removeprefix("Value error, ")
+    reason = f"{reason[:1].lower()}{reason[1:]}"
+    place = f"{model.__name__}: {field}: " if field else f"{model.__name__}: "
+    return f"{place}{reason}, got {clipped(repr(first['input']))}" if field else place + reason
 
 
 class ParamSpec(Spec):
@@ -82,6 +108,7 @@ class ParamSpec(Spec):
         return f"{self.name} {list(self.shape)}"
 
 
+@runtime_checkable
 class ModuleLike(Protocol):
     """The part of an `nn.Module` that `TargetSpec.of` reads."""
 
@@ -128,8 +155,12 @@ def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
     if their weights are not shaped `[out, in, *kernel]`, `DeclaresFans`.
 
     Raises:
-        SpecError: A parameter of a lazy module has no shape yet.
+        SpecError: This is no module, or a parameter of a lazy module has no shape yet.
     """
+    if isinstance(module, type):
+        raise SpecError(f"a module is expected, got the class {module.__name__}: build it first")
+    if not isinstance(module, ModuleLike):
+        raise SpecError(f"a module is expected, got {clipped(repr(module))}")
     modules = dict(module.named_modules())
     # Ids, since tensors compare by their entries.
     seen: set[int] = set()

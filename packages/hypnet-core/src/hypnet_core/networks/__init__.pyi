@@ -1,4 +1,4 @@
-from .checks import check_tensors
+from .checks import check_arguments, check_tensors
 from .conditions import Condition, ConditionIds, condition_ids
 from .hollow import Hollow
 from .hypernetwork import EMBEDDING, UNCONDITIONAL, HyperNetwork
@@ -17,6 +17,7 @@ __all__ = [
     "MainNetwork",
     "StatisticsBank",
     "Weights",
+    "check_arguments",
     "check_tensors",
     "condition_ids",
     "materialize",

@@ -117,13 +117,14 @@ class Execution:
         return output
 
     def _name_unused(self, graph: Graph, tensors: Tensors) -> None:
-        unused = [name for name, t in tensors.items() if t.requires_grad and not graph.reaches(t)]
+        weights = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
+        unused = [name for name, tensor in weights.items() if not graph.reaches(tensor)]
         if unused:
             _LOGGER.warning(
                 "%s does not use %d of %d weights in %s: %s",
                 type(self.module).__name__,
                 len(unused),
-                len(tensors),
+                len(weights),
                 "training" if self.module.training else "evaluation",
                 listed(unused, limit=6),
             )

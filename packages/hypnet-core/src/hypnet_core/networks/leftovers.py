@@ -133,7 +133,7 @@ def _image(place: str, module: nn.Module) -> Image:
     containers = [
         (key, value, _content(value))
         for key, value in attributes.items()
-        if isinstance(value, _CONTAINERS) and key not in _FRAMEWORK
+        if key not in _FRAMEWORK and isinstance(value, _CONTAINERS)
     ]
     return Image(place, module, attributes, attributes["_buffers"].copy(), containers)
 

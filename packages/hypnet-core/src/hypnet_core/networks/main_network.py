@@ -52,16 +52,16 @@ class MainNetwork(nn.Module):
     which was used last. Dropout draws a mask for each set.
 
     **Running statistics.** Those of batch norm, and whatever other buffers training
-    changes, belong to a condition, not to the module. Weights from a hypernetwork know their condition: its set is read and, in
-    training mode, updated. For weights of unknown origin `condition=i` says whose set
-    it is: arithmetic between conditions, functional transforms and batches of
-    hypernetworks drop the ids (see `Weights`). Without it the module's own set is used
-    as long as no condition was trained. `stats=` passes statistics from outside, which
-    are read, never changed, and carry no gradient. Layers that keep other tensors per
-    condition implement `hypnet_core.protocols.KeepsTensors`; those tensors replace the
-    layer's own unless they come from outside. A module whose `forward` takes
-    `condition` itself gets what is passed as `condition=`, and keeps its own
-    statistics.
+    changes, belong to a condition, not to the module. Weights from a hypernetwork know
+    their condition: its set is read and, in training mode, updated. For weights of
+    unknown origin `condition=i` says whose set it is: arithmetic between conditions,
+    functional transforms and batches of hypernetworks drop the ids (see `Weights`).
+    Without it the module's own set is used as long as no condition was trained.
+    `stats=` passes statistics from outside, which are read, never changed, and carry no
+    gradient. Layers that keep other tensors per condition implement
+    `hypnet_core.protocols.KeepsTensors`; those tensors replace the layer's own unless
+    they come from outside. A module whose `forward` takes `condition` itself gets what
+    is passed as `condition=`, and keeps its own statistics.
 
     Args:
         module: The network.
@@ -103,6 +103,8 @@ class MainNetwork(nn.Module):
         self._placement = Placement(module, self.target)
         self.places = self._placement.pairs
         self.module = module
+        # A pretrained network may come in evaluation mode.
+        self.training = module.training
         self.bank = StatisticsBank(module)
         self._contexts = [
             (name, layer)

@@ -55,8 +55,9 @@ class Placement:
             or (weights.spec.names, weights.spec.shapes) == (target.names, target.shapes)
         ):
             if self._dtype is not None:
-                # At most one operation for all of them.
-                tensors = weights.to(self._dtype).tensors
+                # One operation for all of them, and none in the common case.
+                same = weights.flat.dtype is self._dtype
+                tensors = (weights if same else weights.to(self._dtype)).tensors
                 return {place: tensors[name] for place, name in self.pairs}, weights.batch_shape
             given: Mapping[str, Tensor] = weights.tensors
             batch_shape = weights.batch_shape

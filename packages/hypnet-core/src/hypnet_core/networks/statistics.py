@@ -163,12 +163,17 @@ class BufferWatch:
         self._before = [(name, buffer, version_of(buffer)) for name, buffer in found]
 
     def changed(self) -> dict[str, Tensor]:
-        """The buffers that changed since, as they are now, by name."""
+        """The buffers that changed since, as they are now, by name.
+
+        Those of another shape are no statistics: modules keep indices for the sizes of
+        their inputs so.
+        """
         now = [self._module.get_buffer(name) for name, _, _ in self._before]
         return {
             name: buffer
             for buffer, (name, before, version) in zip(now, self._before, strict=True)
-            if buffer is not before or version_of(buffer) != version
+            if (buffer is not before or version_of(buffer) != version)
+            and buffer.shape == before.shape
         }
 
 

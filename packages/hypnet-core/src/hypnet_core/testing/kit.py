@@ -14,7 +14,6 @@ import importlib
 import inspect
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,6 +24,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hypnet_core.errors import HypnetError, error_line
 from hypnet_core.plugins.component import Kind
+from hypnet_core.plugins.containment import output_to_stderr, story_of
 from hypnet_core.plugins.registry import Entry
 
 
@@ -136,15 +136,18 @@ def run_check(check: Check, subject: Subject) -> CheckResult:
     started = time.perf_counter()
     outcome, message, story = Outcome.PASSED, "", ""
     try:
-        check(subject)
+        with output_to_stderr():
+            check(subject)
     except NotApplicableError as reason:
         outcome, message = Outcome.SKIPPED, str(reason)
+    except KeyboardInterrupt:
+        raise
     # A third-party component may raise anything, and that fails the check.
-    except Exception as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001
         outcome, message, story = (
             Outcome.FAILED,
             error_line(error, AssertionError, HypnetError, limit=10_000),
-            "".join(traceback.format_exception(error)),
+            story_of(error),
         )
     return CheckResult(
         check=check.__name__,

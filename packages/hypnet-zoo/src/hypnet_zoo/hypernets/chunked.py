@@ -15,21 +15,23 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks import EMBEDDING, HyperNetwork
+from hypnet_core.networks import EMBEDDING, HyperNetwork, check_arguments
 from hypnet_core.plugins import only
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, refuse_inner_init
 from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
-from hypnet_zoo.init.chunks import chunk_scales, draw_writer, wanted_per_chunk
+from hypnet_zoo.hypernets._shared.origin import Origin
+from hypnet_zoo.init.chunks import chunk_scales, draw_writer, sizes_of_chunks
+from hypnet_zoo.init.draw import draw_signs
 from hypnet_zoo.init.effects import MOMENTS, effective
 from hypnet_zoo.init.embeddings import draw_chunks
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.measure import mean_squares, rows_to_measure
+from hypnet_zoo.init.moments import scalar_moments
 from hypnet_zoo.init.options import Init, InitOption, chosen_options
 from hypnet_zoo.init.products import generate_product
 from hypnet_zoo.init.protocols import Scalable
-from hypnet_zoo.layers.per_weight import PerWeight
 
 CHUNK_EMBEDDINGS = "chunk_embeddings"
 
@@ -62,11 +64,9 @@ class Chunked(InitializedHyperNetwork):
     learned embedding $c_k$ of the chunk beside the condition's embedding $e$ and the
     unconditional input $u$:
 
-    $$ \omega = \mu + s \odot \bigl[\, h_\theta(e, u, c_1) \;\cdots\;
-    h_\theta(e, u, c_K) \,\bigr]_{1:P} $$
+    $$ \omega = \bigl[\, h_\theta(e, u, c_1) \;\cdots\; h_\theta(e, u, c_K)
+    \,\bigr]_{1:P} $$
 
-    Mean $\mu$ and scale $s$ are fixed at the start, see `PerWeight`: scales of norms
-    start at 1, and tensors that share a chunk have the variances that they need.
     Only the chunk embeddings grow with the target, so $\theta$ may hold far fewer
     weights than it writes. Where $n$ does not divide $P$, the surplus of the last chunk
     is dropped. Cuts ignore layer borders; `StructuredHMLP` respects them.
@@ -105,6 +105,7 @@ class Chunked(InitializedHyperNetwork):
         make_inner: Callable[[TargetSpec, ConditionSpec], HyperNetwork],
         **options: Unpack[ChunkOptions],
     ) -> None:
+        check_arguments(target, conditions)
         chosen = chosen_options(ChunkOptions, options)
         chunk_size, embedding_size = chosen["chunk_size"], chosen["chunk_embedding_size"]
         if chunk_size < 1 or embedding_size < 1:
@@ -142,7 +143,7 @@ class Chunked(InitializedHyperNetwork):
             ConditionSpec(count=0, size=conditions.size + conditions.input_size + embedding_size),
         )
         self._check_inner()
-        self.per_weight = PerWeight(target, chunk_size)
+        self.origin: Origin = Origin(target.numel)
         # Batch norms and parametrisations (which change with every call) must see all
         # chunks of all conditions in one batch.
         self._may_split = not any(
@@ -157,22 +158,24 @@ class Chunked(InitializedHyperNetwork):
                 " the embedding that it is given"
             )
 
-    def initialize(self, init: Init | None = None) -> None:
-        """Start anew; see `InitializedHyperNetwork`."""
-        super().initialize(init)
-        if not self.starts:
-            self.per_weight.reset()
-
     def _init_options(self) -> frozenset[str]:
         # A network that cannot be scaled keeps its start.
         if not isinstance(self.inner, Scalable):
-            return MOMENTS
-        return MOMENTS | {"condition_share"} | (effective(self.inner, Init()) & {"trunk"})
+            return MOMENTS | {"by_bias"}
+        return (
+            MOMENTS | {"by_bias", "condition_share"} | (effective(self.inner, Init()) & {"trunk"})
+        )
 
     def _initialize(self, init: Init) -> None:
-        """Give each chunk the mean square that its tensors should have on average."""
-        wanted = wanted_per_chunk(self.target, self.starts, self.chunk_size)
-        self.per_weight.fit(self.starts, wanted)
+        """Give each weight the mean and variance that its tensor should have.
+
+        The mean is added outside; the variance is that of the chunk, times a scale. Its
+        sign is drawn: chunks have much in common, and layers of the main network that
+        repeat each other would add up.
+        """
+        means, variances = scalar_moments(self.target, self.starts)
+        wanted, scale = sizes_of_chunks(variances, self.chunk_size)
+        self.origin.place(means, scale * draw_signs(len(scale)))
         # The writer starts from draws; chunk embeddings are measured afterwards with
         # it.
         # Rows are limited, since every row is measured with all chunks.
@@ -190,6 +193,9 @@ class Chunked(InitializedHyperNetwork):
         )
         for embeddings in self.all_chunk_embeddings():
             embeddings.mul_(scales.unsqueeze(1))
+        if init.by_bias:
+            self.start_at_zero()
+            self.origin.place(torch.normal(means, variances.sqrt()), self.origin.scale.clone())
 
     def _scale_to_average(self, rows: Tensor, chunks: Tensor, wanted: Tensor, kept: int) -> None:
         """Scale the whole output: with equal embeddings all chunks have one size."""
@@ -200,7 +206,7 @@ class Chunked(InitializedHyperNetwork):
     def start_at_zero(self) -> None:
         """Start anew so that every generated weight is exactly zero."""
         self.inner.start_at_zero()
-        self.per_weight.zero_mean_()
+        self.origin.reset()
 
     def all_chunk_embeddings(self) -> list[nn.Parameter]:
         """The chunk embeddings `[K, size]`: one tensor, or one per condition."""
@@ -214,12 +220,12 @@ class Chunked(InitializedHyperNetwork):
         # Memory grows with pairs, not with conditions.
         block = max(1, _PAIRS // self.num_chunks) if self._may_split else len(rows)
         if len(rows) <= block:
-            return self._written(rows, chunks)
+            return self.origin(self._written(rows, chunks))  # type: ignore[no-any-return]
         # Chunks of each condition are split with it; common ones serve every block.
         own = chunks.split(block) if chunks.ndim == 3 else itertools.repeat(chunks)
         return torch.cat(
             [
-                self._written(some, of_some)
+                self.origin(self._written(some, of_some))
                 for some, of_some in zip(rows.split(block), own, strict=False)
                 # Not strict, because `repeat` has no end.
             ]
@@ -227,9 +233,7 @@ class Chunked(InitializedHyperNetwork):
 
     def _written(self, rows: Tensor, chunks: Tensor) -> Tensor:
         # [B, K, n] to [B, K n]; the surplus of the last chunk is cut off.
-        flat = generate_product(self.inner, rows, chunks).flatten(1)[:, : self.target.numel]
-        weights: Tensor = self.per_weight(flat)
-        return weights
+        return generate_product(self.inner, rows, chunks).flatten(1)[:, : self.target.numel]
 
     def _rows_and_chunks(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """The part of the inputs that all chunks share, and the chunk embeddings."""

@@ -17,6 +17,7 @@ from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
 from hypnet_zoo.hypernets._shared.images import KernelSize, channels_of, image_shape_of, kernels_of
 from hypnet_zoo.init.activations import gain_of
+from hypnet_zoo.init.draw import draw_signs
 from hypnet_zoo.init.effects import MOMENTS
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.options import Init, InitOption, TrunkScheme, chosen_options
@@ -82,13 +83,12 @@ class HDeconv(InitializedHyperNetwork):
     A linear layer maps the input $[e; u]$ to a small image of many channels. Transposed
     convolutions enlarge it like the generator of a DCGAN, and self-attention between
     all pixels relates distant weights. Pixels are read row by row, and surplus ones are
-    dropped. Neighbouring pixels resemble each other, and the sums that a main network
-    forms over them would come out far too large or too small; so every weight has a
-    fixed random sign. A learned gain and a shift for each tensor of the target set its
-    size:
+    dropped. A learned gain and a shift for each tensor of the target set its size:
 
-    $$ \omega_t = a_t\, s_t \odot \mathrm{pixels}_t(e, u) + b_t, \qquad s_t \in
-    \{-1, 1\}^{n_t} $$
+    $$ \omega_t = a_t\, s_t \odot \mathrm{pixels}_t(e, u) + b_t $$
+
+    The signs $s_t$, drawn once for each weight, keep neighbouring pixels, which are
+    alike, from adding up in the main network.
 
     Every transposed convolution doubles height and width, except where its input would
     be smaller than 4; there it keeps the size. Batch norm requires two or more
@@ -162,7 +162,8 @@ class HDeconv(InitializedHyperNetwork):
             if layer < num_layers - 1:
                 self._append_hidden(layer, images[layer][0], chosen)
         self.per_tensor = PerTensor(target)
-        # Integers, so that a change of the hypernetwork's precision leaves them alone.
+        # Neighbouring pixels repeat each other, and weights that repeat each other add
+        # up in the main network instead of averaging out.
         self.register_buffer("signs", torch.ones(target.numel, dtype=torch.int8))
         self.initialize()
 
@@ -182,12 +183,12 @@ class HDeconv(InitializedHyperNetwork):
 
     def _initialize(self, init: Init) -> None:
         """Measure the pixels, and set the gain of each tensor accordingly."""
-        self.signs.random_(2).mul_(2).sub_(1)
         for layer in self.trunk:
             if isinstance(layer, (nn.Linear, nn.ConvTranspose2d)) and not is_parametrized(layer):
                 _fill(layer, init.trunk, gain_of(activation_type(self.activation)))
             elif isinstance(layer, SelfAttention):
                 layer.gamma.zero_()
+        self.signs.copy_(draw_signs(self.target.numel))
         # Images are expensive: fewer of large ones.
         samples = max(8, min(128, _PIXELS // math.prod(self.image_shape)))
         # There may be more rows than asked for: whole rounds of all conditions.
@@ -196,6 +197,7 @@ class HDeconv(InitializedHyperNetwork):
             # Self-attention starts as the identity, so it need not be computed.
             layers = [layer for layer in self.trunk if not isinstance(layer, SelfAttention)]
             image = functools.reduce(lambda x, layer: layer(x), layers, inputs)
+        # Surplus pixels belong to no tensor.
         self.per_tensor.fit(self.starts, self._signed(image))
 
     def start_at_zero(self) -> None:
@@ -210,11 +212,13 @@ class HDeconv(InitializedHyperNetwork):
         """Map `[B, n]` to flat weights `[B, numel]`."""
         if self._needs_batch:
             check_batch(len(inputs), training=self.training)
-        weights: Tensor = self.per_tensor(self._signed(self.trunk(inputs)))
+        weights: Tensor = self.per_tensor(self._pixels(inputs))
         return weights
 
+    def _pixels(self, inputs: Tensor) -> Tensor:
+        return self._signed(self.trunk(inputs))
+
     def _signed(self, image: Tensor) -> Tensor:
-        # Surplus pixels belong to no tensor.
         return image.flatten(1)[:, : self.target.numel] * self.signs
 
 

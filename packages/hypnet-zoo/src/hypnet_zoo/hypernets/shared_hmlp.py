@@ -123,8 +123,8 @@ class SharedHMLP(InitializedHyperNetwork):
         them.
         """
         draw_trunk(self.trunk, activation_type(self.activation), scheme=init.trunk)
-        # Heads are linear, so no activation shrinks their outputs. In so many rows a
-        # normal draw keeps lengths well.
+        # Heads are linear, so no activation shrinks their outputs. They are so large
+        # that a conventional draw keeps lengths.
         draw_trunk(self.heads, None, scheme="kaiming")
         samples = max(8, min(max(_ROWS, self.conditions.count), _SCALARS // self.target.numel))
         inputs = calibration_inputs(self, init, samples=samples)

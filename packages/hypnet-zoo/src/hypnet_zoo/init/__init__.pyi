@@ -1,5 +1,5 @@
 from .draw import drawn_weights
-from .embeddings import draw_chunk_embeddings, draw_condition_embeddings, equal_lengths
+from .embeddings import draw_chunk_embeddings, draw_condition_embeddings
 from .heads import start_by_bias
 from .mainnet import MainnetInit, normal_, start_from, xavier_
 from .moments import Moments, wanted_moments
@@ -21,7 +21,6 @@ __all__ = [
     "draw_chunk_embeddings",
     "draw_condition_embeddings",
     "drawn_weights",
-    "equal_lengths",
     "normal_",
     "start_by_bias",
     "start_from",

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.networks import HyperNetwork
-from hypnet_core.specs import TargetSpec
 from hypnet_zoo.init.effects import concerning
 from hypnet_zoo.init.measure import (
     mean_square_over_pairs,
@@ -32,7 +31,6 @@ from hypnet_zoo.init.measure import (
     measured_squares,
     num_samples,
 )
-from hypnet_zoo.init.moments import Moments, scalar_moments
 from hypnet_zoo.init.options import Init
 from hypnet_zoo.init.products import WritesProducts
 from hypnet_zoo.init.protocols import Scalable
@@ -41,27 +39,35 @@ _logger = logging.getLogger(__name__)
 _LONGEST = 64.0  # times the length of a draw of variance 1
 _HALVINGS = 14  # of a range of lengths in logarithms: to 0.1 %
 _POINTS = 12  # of the interpolated curve
-_CORRECTIONS = 5  # rounds of measuring and bisecting
+_CORRECTIONS = 3  # rounds of measuring and bisecting
+_USUAL = 0.02**2  # of chunks if no weight should vary
+_SMALLEST_PART = 0.1  # of the size of its chunk that any weight keeps
 _TINY = 1e-30  # below any mean square that matters; avoids division by zero
 
 
-def wanted_per_chunk(target: TargetSpec, moments: tuple[Moments, ...], chunk_size: int) -> Tensor:
-    """The mean square with which each chunk should be written: `[K]`.
+def sizes_of_chunks(variances: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:
+    """The mean square that each chunk should have, and the scale of each weight in it.
 
-    It is the average variance of the scalars in the chunk. Those that start at a
-    constant and the surplus of the last chunk do not count; a chunk of nothing else is
-    written like the smallest other one. `PerWeight` adds means and makes up for
-    differences within a chunk.
+    A chunk is as large as its largest weights should be; the others are made smaller
+    outside. Weights that should not vary at all, such as biases, keep a tenth of the
+    chunk's size, since they could not learn otherwise.
+
+    Args:
+        variances: The variance of each weight at the start: `[numel]`.
+        chunk_size: Number of weights in a chunk.
+
+    Returns:
+        Mean squares `[K]`, and scales `[numel]`.
     """
-    _, variances = scalar_moments(target, moments)
-    count = -(-target.numel // chunk_size)
-    padded = torch.zeros(count * chunk_size)
-    padded[: target.numel] = variances
-    chunks = padded.view(count, chunk_size)
-    varying = (chunks > 0).sum(dim=1)
-    wanted = chunks.sum(dim=1) / varying.clamp_min(1)
-    smallest = wanted[varying > 0].min() if bool(varying.any()) else torch.tensor(1.0)
-    return torch.where(varying > 0, wanted, smallest)
+    count = -(-len(variances) // chunk_size)
+    padded = variances.new_zeros(count * chunk_size)
+    padded[: len(variances)] = variances
+    largest = padded.view(count, chunk_size).amax(dim=1)
+    positive = largest[largest > 0]
+    usual = positive.min() if len(positive) else largest.new_tensor(_USUAL)
+    largest = torch.where(largest > 0, largest, usual)
+    parts = variances / largest.repeat_interleave(chunk_size)[: len(variances)]
+    return largest, parts.sqrt().clamp_min(_SMALLEST_PART)
 
 
 @torch.no_grad()
@@ -84,7 +90,7 @@ def draw_writer(inner: HyperNetwork, rows: Tensor, wanted: Tensor, init: Init) -
     inner.initialize(concerning(inner, rules))
     # May include features that the network adds, see `_power`.
     total = inner.conditions.size
-    low = init.condition_share * float(wanted.min())
+    low = init.condition_share * float(wanted[wanted > 0].min() if (wanted > 0).any() else 0.0)
     first = _first_layer(inner, total)
     # Share of the largest chunk's mean square that the common inputs may bring.
     share = low / max(float(wanted.max()), _TINY)
@@ -221,8 +227,7 @@ def _bisect_on_curve(
 
     for _ in range(_CORRECTIONS):
         scales = _bisect(corrected, wanted, shortest)
-        # Damped, because a full correction may overshoot for ever; in place.
-        factor *= (squares(scales) / corrected(scales).clamp_min(_TINY)).pow(0.7)
+        factor *= squares(scales) / corrected(scales).clamp_min(_TINY)  # in place
     return _bisect(corrected, wanted, shortest)
 
 

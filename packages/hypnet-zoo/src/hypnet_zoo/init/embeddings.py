@@ -88,31 +88,14 @@ def _draw_unit_rows(embeddings: Tensor, *, uniform: bool) -> None:
         embeddings.uniform_(-math.sqrt(3.0), math.sqrt(3.0))
     else:
         embeddings.normal_()
-    embeddings.copy_(equal_lengths(embeddings))
+    equalize_(embeddings)
 
 
-def equal_lengths(embeddings: Tensor, std: float = 1.0) -> Tensor:
-    r"""Bring embeddings to the length with which hypernetworks expect them.
-
-    The weights that a condition generates at the start are as large as its embedding is
-    long, and in a deep main network such differences multiply. Embeddings that are kept
-    by a hypernetwork start with equal lengths; bring those that you pass in to the same
-    length.
-
-    Args:
-        embeddings: `[*, size]`. Gradients flow through; a vector of zeros stays zero.
-        std: Root mean square of the entries of each result, that is its length over
-            $\sqrt{size}$; `Init(cond_var=std**2)` where it is not 1.
-
-    Returns:
-        Vectors of the same directions, `[*, size]`.
-
-    Example:
-        >>> equal_lengths(torch.tensor([[3.0, 4.0], [0.3, 0.4]])).norm(dim=1)
-        tensor([1.4142, 1.4142])
-    """
-    unit = torch.nn.functional.normalize(embeddings, dim=-1)
-    return unit * (std * math.sqrt(embeddings.shape[-1]))
+@torch.no_grad()
+def equalize_(embedding: Tensor, std: float = 1.0) -> Tensor:
+    """Give vectors one length in place: rows get the mean square `std**2`."""
+    length = embedding.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return embedding.mul_(std * math.sqrt(embedding.shape[-1]) / length)
 
 
 def _hypernetworks(hypernet: HyperNetwork) -> Iterator[HyperNetwork]:

@@ -38,19 +38,23 @@ class Init(BaseModel):
             larger weights than another.
         overrides: Mean and variance of generated tensors, by kind (`norm_scale`) or by
             a glob over names; the last match wins.
+        by_bias: Write one conventional draw into the biases of the heads, or beside the
+            chunks, and let their weights start at zero: every condition starts as the
+            same ordinary network (J. Beck et al.: Hypernetworks in meta-reinforcement
+            learning. CoRL 2022, arXiv:2210.11348).
         normal_std: Draw the hypernetwork's own weights from a normal distribution with
             this standard deviation, with zero biases, instead of by the rules for
             moments.
-        embedding_std: Draw the embeddings of the conditions anew with this standard
-            deviation; by default they keep their draw with standard deviation 1.
+        embedding_std: Root mean square of the embeddings of the conditions, which are
+            random directions; 1 by default.
         chunk_embedding_std: Standard deviation of the chunk embeddings; by default the
             length of each embedding is chosen so that its chunk has the right size.
         uniform_chunks: Draw chunk embeddings uniformly instead of normally.
         min_variance: Smallest variance that a chunk embedding may get.
         condition_share: Part of the smallest chunk's variance that comes from the
             condition rather than from the chunk.
-        cond_var: Variance of embeddings that the caller passes in. Hypernetworks that
-            keep embeddings start by those instead.
+        cond_var: Mean square of embeddings that the caller passes in, which should all
+            have one length. Hypernetworks that keep embeddings start by those instead.
         uncond_var: Variance of unconditional inputs.
 
     Raises:
@@ -73,6 +77,7 @@ class Init(BaseModel):
     overrides: Mapping[str, tuple[FiniteFloat, Annotated[FiniteFloat, Field(ge=0)]]] = Field(
         default_factory=dict
     )
+    by_bias: bool = False
     normal_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
     embedding_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
     chunk_embedding_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
@@ -81,6 +86,11 @@ class Init(BaseModel):
     condition_share: FiniteFloat = Field(default=0.8, ge=0, lt=1)
     cond_var: FiniteFloat = Field(default=1.0, ge=0)
     uncond_var: FiniteFloat = Field(default=1.0, ge=0)
+
+    def __hash__(self) -> int:
+        # The mapping of overrides cannot be hashed itself.
+        values = {**dict(self), "overrides": frozenset(self.overrides.items())}
+        return hash(tuple(values.items()))
 
     if not TYPE_CHECKING:  # type checkers read the fields above
 

@@ -9,8 +9,9 @@ import torch
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import EMBEDDING, HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
+from hypnet_zoo.hypernets._shared.origin import Origin
 from hypnet_zoo.init.effects import MOMENTS, refuse_without_effect
-from hypnet_zoo.init.embeddings import draw_chunk_embeddings, equal_lengths
+from hypnet_zoo.init.embeddings import draw_chunk_embeddings, equalize_
 from hypnet_zoo.init.mainnet import normal_
 from hypnet_zoo.init.moments import Moments, wanted_moments
 from hypnet_zoo.init.options import Init, init_from
@@ -40,6 +41,8 @@ class InitializedHyperNetwork(HyperNetwork):
     ) -> None:
         super().__init__(target, conditions, conditional=conditional)
         self.init = init
+        self.origin: Origin | None = None
+        """What is added outside of the networks; `None` if they write everything."""
         self._start_embeddings(range(conditions.count))
         self.starts: tuple[Moments, ...] = ()  # set by `initialize`
         """Moments of the tensors at the start; empty after a plain normal start."""
@@ -61,7 +64,9 @@ class InitializedHyperNetwork(HyperNetwork):
         self.init = rules
         if rules.embedding_std is not None and EMBEDDING in self.conditional_shapes:
             for embedding in self.parameters_of(EMBEDDING):
-                embedding.copy_(equal_lengths(embedding.normal_(), rules.embedding_std))
+                equalize_(embedding.normal_(), rules.embedding_std)
+        if self.origin is not None:
+            self.origin.reset()
         if self.init.normal_std is None:
             self.starts = wanted_moments(self.target, self.init)
             self._initialize(self.init)
@@ -113,8 +118,7 @@ class InitializedHyperNetwork(HyperNetwork):
         """
         std = self.init.embedding_std
         for condition in conditions if EMBEDDING in self.conditional_shapes else ():
-            embedding = self.embedding(condition)
-            embedding.copy_(equal_lengths(embedding, 1.0 if std is None else std))
+            equalize_(self.embedding(condition), 1.0 if std is None else std)
 
     def _in_features(self) -> int:
         """Length of the input.
