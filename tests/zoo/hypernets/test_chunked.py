@@ -80,8 +80,9 @@ def test_weights_are_the_chunks_of_any_inner_hypernetwork_laid_end_to_end(
     embeddings = hypernet.all_chunk_embeddings()[1 if conditional_chunks else 0]
     rows = [torch.cat([hypernet.embedding(1), noise, c]) for c in embeddings]
     loop = torch.cat([hypernet.inner(cond_input=row).flat for row in rows])
-    torch.testing.assert_close(hypernet(1, uncond_input=noise).flat, loop[:93])
-    torch.testing.assert_close(hypernet([0, 1], uncond_input=noise).index(1).flat, loop[:93])
+    expected = hypernet.origin.offset + hypernet.origin.scale * loop[:93]
+    torch.testing.assert_close(hypernet(1, uncond_input=noise).flat, expected)
+    torch.testing.assert_close(hypernet([0, 1], uncond_input=noise).index(1).flat, expected)
 
 
 @pytest.mark.parametrize("conditional_chunks", [False, True])

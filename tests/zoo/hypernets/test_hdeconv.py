@@ -203,7 +203,7 @@ def test_chunks_start_as_their_tensors_want_on_average(fan: Any, conditional_chu
     sizes, scale = sizes_of_chunks(scalar_moments(target, hypernet.starts)[1], 400)
     wanted = sizes.repeat_interleave(400)[: target.numel] * scale.square()
     for k, chunk in enumerate(flat.split(400)):
-        assert chunk.mean().item() == pytest.approx(wanted.split(400)[k].mean().item(), rel=0.1), k
+        assert chunk.mean().item() == pytest.approx(wanted.split(400)[k].mean().item(), rel=0.15), k
 
 
 def test_a_chunk_is_an_image() -> None:
@@ -217,7 +217,8 @@ def test_a_chunk_is_an_image() -> None:
     chunks = [
         hypernet.inner(cond_input=torch.cat([hypernet.embedding(1), c])).flat for c in embeddings
     ]
-    torch.testing.assert_close(hypernet(1).flat, torch.cat(chunks)[:940])
+    expected = hypernet.origin.offset + hypernet.origin.scale * torch.cat(chunks)[:940]
+    torch.testing.assert_close(hypernet(1).flat, expected)
 
 
 @pytest.mark.parametrize("make", [HDeconv, ChunkedHDeconv])

@@ -21,6 +21,7 @@ from hypnet_zoo.hypernets._shared.inner import (
     check_hypernetwork,
     initializable,
     refuse_inner_init,
+    refuse_own_init,
 )
 from hypnet_zoo.hypernets.low_rank_factors import A, B, is_matrix, low_rank_factors, sides
 from hypnet_zoo.hypernets.wrapper import Wrapper
@@ -102,6 +103,8 @@ class LowRank(Wrapper):
                 "make_inner must return a hypernetwork for the target that it is called with, the"
                 " factors"
             )
+        if isinstance(inner, Initializable):
+            refuse_own_init(inner, "LowRank")
         super().__init__(target, inner)
         self.rank = rank
         self.alpha = float(rank if alpha is None else alpha)
@@ -147,6 +150,8 @@ class LowRank(Wrapper):
             name: wanted[name].mean_square * width / (self.scale**2 * self.rank)
             for name, width in widths.items()
         }
+        if any(parameter.is_meta for parameter in self.parameters()):
+            return  # built to be counted: there are no numbers to measure
         # Both times the draws are the same, except for the size of B.
         with torch.random.fork_rng():
             inner.initialize(self._init_of_factors(wanted, variances))

@@ -23,6 +23,7 @@ MOMENTS: Names = frozenset({"fan", "scheme", "bias", "overrides"})
 
 _REASONS = {
     "trunk": "no hidden layer is drawn by it",
+    "from_module": "only an experiment knows the module; pass init=Init.of(module)",
     "by_bias": "no bias of a head writes single weights",
     "embedding_std": "no embedding of a condition is kept there",
     "chunk_embedding_std": "there are no chunk embeddings",
@@ -56,6 +57,11 @@ def effective_in_draws(init: Init) -> Names:
     if init.normal_std is not None:
         return frozenset({"normal_std", "overrides"})
     return MOMENTS | {"normal_std"}
+
+
+def of_draws(init: Init) -> Init:
+    """The options that have an effect in `drawn_weights`."""
+    return reduced(init, effective_in_draws(init))
 
 
 def reduced(init: Init, names: Collection[str]) -> Init:

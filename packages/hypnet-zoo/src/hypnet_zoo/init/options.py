@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from torch import nn
 
 from hypnet_core.errors import SpecError
+from hypnet_core.networks import weights_of
 from hypnet_core.plugins import error_from, validated, with_defaults
 
 GroupType = TypeVar("GroupType")
@@ -38,6 +40,8 @@ class Init(BaseModel):
             larger weights than another.
         overrides: Mean and variance of generated tensors, by kind (`norm_scale`) or by
             a glob over names; the last match wins.
+        from_module: Take mean and variance of each generated tensor from the module as
+            it was built, in an experiment; from Python `Init.of(module)` does so.
         by_bias: Write one conventional draw into the biases of the heads, or beside the
             chunks, and let their weights start at zero: every condition starts as the
             same ordinary network (J. Beck et al.: Hypernetworks in meta-reinforcement
@@ -77,6 +81,7 @@ class Init(BaseModel):
     overrides: Mapping[str, tuple[FiniteFloat, Annotated[FiniteFloat, Field(ge=0)]]] = Field(
         default_factory=dict
     )
+    from_module: bool = False
     by_bias: bool = False
     normal_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
     embedding_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
@@ -100,6 +105,36 @@ class Init(BaseModel):
             # Pydantic's report becomes our error, with the nearest names.
             except ValidationError as error:
                 raise error_from(error, type(self), data) from None
+
+    @classmethod
+    def of(cls, module: nn.Module, init: Init | None = None) -> Init:
+        """Give each tensor the mean and variance that it has in a module.
+
+        Networks with a start of their own, such as SIREN, learn from that alone. Call
+        it before the module becomes a `MainNetwork`, which takes its parameters out.
+
+        Args:
+            module: The module as it was built.
+            init: Further options; its overrides come last and win.
+
+        Raises:
+            SpecError: This is no module, or it has no parameters any more.
+
+        Example:
+            >>> layer = nn.LayerNorm(4)
+            >>> Init.of(layer).overrides["weight"]
+            (1.0, 0.0)
+        """
+        rules = init_from(init)
+        found = {
+            name: (float(values.mean()), float(values.var(correction=0)))
+            for name, values in weights_of(module).items()
+            if values.numel()
+        }
+        if not found:
+            raise SpecError("there are no parameters to start from: use Init.of before MainNetwork")
+        overrides = {**found, **rules.overrides}
+        return rules.model_copy(update={"overrides": overrides, "from_module": False})
 
 
 class InitOption(TypedDict, total=False):

@@ -25,6 +25,7 @@ from hypnet_core.plugins import (
 )
 from hypnet_core.runs import CheckpointOptions
 from hypnet_zoo.init.mainnet import MainnetInit
+from hypnet_zoo.optim import Like
 
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop", "adadelta", "adagrad"]
 
@@ -127,6 +128,20 @@ class ContinualConfig(Section):
     )
     lookahead: bool = Field(
         False, description="Regularise the weights that the optimiser's next step would lead to."
+    )
+    lookahead_like: Like = Field(
+        "optimizer",
+        description=(
+            "Look ahead by the optimiser's own step (`optimizer`), or by a plain gradient step"
+            " with its learning rate (`sgd`)."
+        ),
+    )
+    lookahead_gradient: bool = Field(
+        False,
+        description=(
+            "Whether the penalty's gradient flows through the step, into the gradient of the"
+            " task's loss. Clipping then has no effect on the step that is looked at."
+        ),
     )
     train_previous_embeddings: bool = Field(
         False, description="Whether embeddings of earlier tasks continue to be trained."

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import nn
 
 from hypnet_core.errors import (
     ConfigError,
@@ -19,11 +20,13 @@ from hypnet_core.errors import (
     error_line,
 )
 from hypnet_core.networks import HyperNetwork, MainNetwork
-from hypnet_core.plugins import DatasetChoice
+from hypnet_core.plugins import DatasetChoice, HypernetChoice
 from hypnet_core.protocols import TaskLike
 from hypnet_core.specs import ConditionSpec
 from hypnet_zoo.experiments._hypercl.config import HyperCLConfig
+from hypnet_zoo.init import Init
 from hypnet_zoo.init.mainnet import startable_names
+from hypnet_zoo.init.options import init_from
 
 _SMALL = 1_000_000
 
@@ -156,6 +159,8 @@ def build_networks(
         module = config.mnet.build(tasks[0].spec.in_shape, out_features)
     config.mnet_init.apply(module)  # before MainNetwork takes out the generated parameters
     startable = startable_names(module)
+    with _named("hnet"):
+        chosen = _from_module(config.hnet, module)
     with _named("generate"):
         net = MainNetwork(module, generate=config.generate)
     if config.mnet_init.scheme != "own" and startable <= set(net.target.names):
@@ -165,7 +170,16 @@ def build_networks(
             " network are generated: use hnet.init"
         )
     with _named("hnet"):
-        hypernet: HyperNetwork = config.hnet.build(
+        hypernet: HyperNetwork = chosen.build(
             net.target, ConditionSpec(count=len(tasks), size=config.embedding_size)
         )
     return net.to(device), hypernet.to(device)
+
+
+def _from_module(choice: HypernetChoice, module: nn.Module) -> HypernetChoice:
+    """The chosen hypernetwork, started as the module was built if that is asked for."""
+    given = choice.options.get("init")
+    if given is None or not init_from(given).from_module:
+        return choice
+    init = Init.of(module, init_from(given))
+    return type(choice)(name=choice.name, **{**choice.options, "init": init.model_dump()})

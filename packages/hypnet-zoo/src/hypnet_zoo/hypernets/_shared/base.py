@@ -62,6 +62,9 @@ class InitializedHyperNetwork(HyperNetwork):
         refuse_without_effect(rules, self.init_options(rules), type(self).__name__)
         # Remembered, so that starting anew and new conditions follow the same rules.
         self.init = rules
+        if any(parameter.is_meta for parameter in self.parameters()):
+            # Built to be counted: there are no numbers to draw.
+            return
         if rules.embedding_std is not None and EMBEDDING in self.conditional_shapes:
             for embedding in self.parameters_of(EMBEDDING):
                 equalize_(embedding.normal_(), rules.embedding_std)
