@@ -304,7 +304,8 @@ def test_infinite_options_are_refused(options: dict[str, Any]) -> None:
 
 
 def test_a_draw_refuses_what_it_does_not_use() -> None:
-    for option, value in (("trunk", "orthogonal"), ("cond_var", 2.0), ("by_bias", True)):
+    unused: dict[str, Any] = {"trunk": "orthogonal", "cond_var": 2.0, "by_bias": True}
+    for option, value in unused.items():
         with pytest.raises(SpecError, match=rf"init\.{option} has no effect in drawn_weights"):
             drawn_weights(TARGET, Init(**{option: value}))
     with pytest.raises(SpecError, match=r"init\.from_module has no effect in drawn_weights"):
