@@ -19,7 +19,12 @@ from hypnet_core.networks import EMBEDDING, HyperNetwork, check_arguments
 from hypnet_core.plugins import only
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
-from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, refuse_inner_init
+from hypnet_zoo.hypernets._shared.inner import (
+    InnerOption,
+    build_inner,
+    refuse_inner_init,
+    refuse_own_init,
+)
 from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
 from hypnet_zoo.hypernets._shared.origin import Origin
 from hypnet_zoo.init.chunks import chunk_scales, draw_writer, sizes_of_chunks
@@ -143,6 +148,8 @@ class Chunked(InitializedHyperNetwork):
             ConditionSpec(count=0, size=conditions.size + conditions.input_size + embedding_size),
         )
         self._check_inner()
+        if isinstance(self.inner, Scalable):
+            refuse_own_init(self.inner, "Chunked")
         self.origin: Origin = Origin(target.numel)
         # Batch norms and parametrisations (which change with every call) must see all
         # chunks of all conditions in one batch.
