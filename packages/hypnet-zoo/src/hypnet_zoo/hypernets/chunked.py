@@ -28,7 +28,6 @@ from hypnet_zoo.hypernets._shared.inner import (
 from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
 from hypnet_zoo.hypernets._shared.origin import Origin
 from hypnet_zoo.init.chunks import chunk_scales, draw_writer, sizes_of_chunks
-from hypnet_zoo.init.draw import draw_signs
 from hypnet_zoo.init.effects import MOMENTS, effective
 from hypnet_zoo.init.embeddings import draw_chunks
 from hypnet_zoo.init.heads import calibration_inputs
@@ -182,7 +181,8 @@ class Chunked(InitializedHyperNetwork):
         """
         means, variances = scalar_moments(self.target, self.starts)
         wanted, scale = sizes_of_chunks(variances, self.chunk_size)
-        self.origin.place(means, scale * draw_signs(len(scale)))
+        seed = int(torch.randint(1, 2**31, ()))
+        self.origin.place(means, scale, seed=seed)
         # The writer starts from draws; chunk embeddings are measured afterwards with
         # it.
         # Rows are limited, since every row is measured with all chunks.
@@ -202,7 +202,7 @@ class Chunked(InitializedHyperNetwork):
             embeddings.mul_(scales.unsqueeze(1))
         if init.by_bias:
             self.start_at_zero()
-            self.origin.place(torch.normal(means, variances.sqrt()), self.origin.scale.clone())
+            self.origin.place(torch.normal(means, variances.sqrt()), scale, seed=seed)
 
     def _scale_to_average(self, rows: Tensor, chunks: Tensor, wanted: Tensor, kept: int) -> None:
         """Scale the whole output: with equal embeddings all chunks have one size."""
