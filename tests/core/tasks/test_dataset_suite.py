@@ -34,7 +34,7 @@ MODULE = dedent("""
     ):
         x = torch.linspace(0, 1, 60).reshape(20, 3) if x is None else x
         y = torch.arange(20) % 4 if y is None else y
-        whole = Split.of(x, y)
+        whole = Split(Samples.of(x, y), torch.arange(len(x)))
         spec = TaskSpec(name=name, kind=kind, in_shape=in_shape, out_shape=out_shape, **spec)
         return Task(
             spec,

@@ -35,7 +35,9 @@ def images(count: int = 20, **options: Any) -> Split:
         .expand(count, 1, 2, 2)
         .contiguous()
     )
-    return Split.of(x, torch.arange(count) % 3, **options)
+    # Not `Split.of`, which would scale the bytes.
+    samples = Samples.of(x, torch.arange(count) % 3, first_id=options.pop("first_id", 0))
+    return Split(samples, torch.arange(count), tuple(options.pop("transforms", ())), **options)
 
 
 indices_of_20 = st.lists(st.integers(0, 19), max_size=30)
@@ -61,11 +63,48 @@ def test_integer_targets_of_any_width_come_as_int64() -> None:
         )
 
 
-def test_floating_point_targets_keep_their_type() -> None:
-    assert (
-        Split.of(torch.zeros(2, 1), torch.zeros(2, 1, dtype=torch.float64)).targets.dtype
-        == torch.float64
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.float16])
+def test_numbers_come_in_torchs_default_type(kind: Any) -> None:
+    numbers = np.linspace(0, 1, 8, dtype=kind).reshape(4, 2)
+    split = Split.of(numbers, numbers[:, :1])
+    batch = next(split.batches(4))
+    assert batch.x.dtype == batch.y.dtype == split.targets.dtype == torch.float32
+    assert torch.equal(batch.x, torch.from_numpy(numbers).float())
+    # What has the type already is not copied.
+    assert (split.samples.x.data_ptr() == numbers.ctypes.data) == (kind is np.float32)
+
+
+@pytest.mark.parametrize("shape", [(256, 1, 2, 2), (256, 2, 2)])
+def test_images_of_bytes_stay_bytes_and_come_between_0_and_1(shape: tuple[int, ...]) -> None:
+    pixels = np.broadcast_to(
+        np.arange(256, dtype=np.uint8).reshape(-1, *(1 for _ in shape[1:])), shape
     )
+    split = Split.of(pixels, np.zeros(256, dtype=np.uint8))
+    assert split.samples.x.dtype == torch.uint8
+    assert torch.equal(split.all().x, torch.from_numpy(pixels / 255).float())
+    # Other transforms replace the division.
+    assert torch.equal(
+        Split.of(pixels, np.zeros(256), transforms=[halved]).all().x,
+        torch.from_numpy(pixels / 2).float(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((4, 2), dtype=np.uint8), r"inputs are uint8 of shape \[4, 2\], should be float"),
+        (np.zeros((4, 2), dtype=np.int64), "inputs are int64"),
+        (np.zeros((4, 1, 2, 2), dtype=np.uint16), "inputs are uint16"),
+        (np.zeros((4, 2), dtype=bool), "inputs are bool"),
+        ([["a"], ["b"], ["c"], ["d"]], "inputs are not numbers in an array"),
+        ([[1.0], [1.0, 2.0], [1.0], [1.0]], "inputs are not numbers in an array"),
+        (np.array([object()] * 4), "inputs are not numbers in an array"),
+        (3.0, "inputs must have one entry per sample"),
+    ],
+)
+def test_inputs_that_no_network_reads_are_refused_by_name(x: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Split.of(x, [0, 1, 0, 1])
 
 
 @given(first=indices_of_20, data=st.data())

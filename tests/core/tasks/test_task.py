@@ -47,8 +47,8 @@ def test_shared_samples_are_counted_once() -> None:
 
 
 def test_separate_samples_are_counted_each() -> None:
-    other = Split.of(torch.zeros(2, 4), torch.zeros(2))
-    assert Task(task_of().spec, WHOLE, other).nbytes == STORED + 2 * 4 * 4 + 2 * 4
+    other = Split.of(torch.zeros(2, 1, 2, 2), torch.zeros(2, 2) + 0.5)
+    assert Task(task_of().spec, WHOLE, other).nbytes == STORED + 2 * 4 * 4 + 2 * 2 * 4
 
 
 def test_a_sequence_is_a_sequence_and_so_are_its_slices() -> None:

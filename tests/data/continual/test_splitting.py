@@ -217,8 +217,9 @@ def test_a_task_without_samples_is_an_error_that_names_its_labels() -> None:
 
 def test_a_regression_cannot_be_cut() -> None:
     spec = TaskSpec(name="line", kind="regression", in_shape=(1,), out_shape=(1,))
+    line = Split.of([[0.0], [1.0]], [[0.0], [1.0]])
     with pytest.raises(SpecError, match="'line' is a regression: it has no classes"):
-        split_tasks(Task(spec, whole_of().train, whole_of().test))
+        split_tasks(Task(spec, line, line))
 
 
 def test_a_split_of_a_class_of_its_own_cannot_be_cut() -> None:

@@ -13,7 +13,7 @@ from hypnet_zoo.experiments._hypercl.report import results_table, save_scores_pl
 
 
 def tasks(kind: str, count: int) -> list[Task]:
-    split = Split.of([[0.0]], [0])
+    split = Split.of([[0.0]], [0] if kind == "classification" else [[0.0, 0.0]])
     return [
         Task(
             TaskSpec.model_validate(

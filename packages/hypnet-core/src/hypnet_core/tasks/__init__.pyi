@@ -1,4 +1,5 @@
 from .batch import Batch, Samples
+from .check import check_batch, check_task
 from .loaded import LoadedSplit
 from .split import Indices, Split
 from .stream import Batchable, Stream
@@ -18,6 +19,8 @@ __all__ = [
     "Task",
     "TaskSequence",
     "Transform",
+    "check_batch",
+    "check_task",
     "splits_of",
     "stored_bytes",
 ]

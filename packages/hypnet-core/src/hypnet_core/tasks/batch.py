@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hypnet_core.errors import DataError
+from hypnet_core.errors import DataError, error_line
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,12 +89,16 @@ class Samples:
     def of(cls, x: Any, y: Any, *, lengths: Any = None, first_id: int = 0) -> Self:
         """Samples from arrays; tensors and writable numpy arrays are shared.
 
+        Raises:
+            DataError: An array does not hold numbers, has no dimension of samples, or
+                the numbers of samples differ.
+
         Example:
             >>> Samples.of([[0.0], [1.0]], [1, 0], first_id=100).ids
             tensor([100, 101])
         """
-        stored = None if lengths is None else _tensor(lengths)
-        return cls(_tensor(x), _tensor(y), stored, first_id)
+        stored = None if lengths is None else _tensor(lengths, "lengths")
+        return cls(_tensor(x, "inputs"), _tensor(y, "targets"), stored, first_id)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -112,8 +116,14 @@ class Samples:
         return sum(tensor.nbytes for tensor in (self.x, self.y, self.lengths) if tensor is not None)
 
 
-def _tensor(values: Any) -> Tensor:
+def _tensor(values: Any, what: str) -> Tensor:
     # A tensor cannot be read-only, and torch warns of such arrays.
     if isinstance(values, np.ndarray) and not values.flags.writeable:
         values = values.copy()
-    return torch.as_tensor(values)
+    try:
+        found = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise DataError(f"{what} are not numbers in an array: {error_line(error)}") from error
+    if not found.ndim:
+        raise DataError(f"{what} must have one entry per sample, got a single number")
+    return found

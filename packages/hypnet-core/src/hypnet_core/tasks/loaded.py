@@ -14,7 +14,7 @@ from hypnet_core.errors import HypnetError, SpecError
 from hypnet_core.tasks.batch import Batch
 from hypnet_core.tasks.split import Indices, Split
 from hypnet_core.tasks.stream import fresh_seed, shuffled
-from hypnet_core.tasks.transform import Augmentation, Reader
+from hypnet_core.tasks.transform import Augmentation, Reader, Transform
 
 _Job: TypeAlias = tuple[Tensor, int | None]
 _Result: TypeAlias = tuple[Tensor, Tensor, Tensor] | HypnetError
@@ -50,6 +50,17 @@ class LoadedSplit(Split):
         super().__post_init__()
         if self.workers < 0:
             raise SpecError(f"workers must not be negative, got {self.workers}")
+
+    @classmethod
+    def _steps_for(cls, x: Tensor) -> tuple[Transform, ...]:
+        """None: the stored samples only say where the inputs are."""
+        del x
+        return ()
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the stored samples are the inputs themselves."""
+        return False
 
     def batch(
         self,

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from hypnet_core.errors import DataError
 from hypnet_core.tasks.batch import Batch, Samples
 from hypnet_core.tasks.stream import Stream, check_batch_size, shuffled
-from hypnet_core.tasks.transform import Augmentation, Transform
+from hypnet_core.tasks.transform import Augmentation, Transform, unit_interval
 
 Indices: TypeAlias = Tensor | Sequence[int] | NDArray[Any]
 """A one-dimensional list of integers."""
@@ -72,20 +72,53 @@ class Split(Dataset[tuple[Tensor, Tensor]]):
         target_transforms: Sequence[Transform] = (),
         **fields: Any,
     ) -> Self:
-        """A split of all samples in some arrays; see `Samples.of`.
+        """A split of all samples in some arrays, as experiments need them.
+
+        Floating-point inputs and targets become torch's default type (float32). Images
+        of bytes, `[N, C, H, W]` or `[N, H, W]`, stay bytes in memory; each batch of
+        them is divided by 255, unless there are other `transforms`. Any other type of
+        inputs needs transforms. `Samples.of` keeps every type as it is.
 
         Args:
             x: Inputs.
-            y: Targets.
+            y: Targets: class indices in any integer type, or numbers.
             lengths: Number of frames of each sequence.
             first_id: Id of the first sample.
             transforms: Steps from stored inputs to inputs.
             target_transforms: Steps from stored targets to targets.
             **fields: Further fields, of a subclass.
+
+        Raises:
+            DataError: An array does not hold numbers, inputs are neither floating point
+                nor images of bytes, or the numbers of samples differ.
+
+        Example:
+            >>> images = torch.full((1, 1, 2, 2), 255, dtype=torch.uint8)
+            >>> Split.of(images, [0])[0][0].tolist()
+            [[[1.0, 1.0], [1.0, 1.0]]]
         """
-        samples = Samples.of(x, y, lengths=lengths, first_id=first_id)
-        rows = torch.arange(len(samples))
-        return cls(samples, rows, tuple(transforms), tuple(target_transforms), **fields)
+        stored = Samples.of(x, y, lengths=lengths, first_id=first_id)
+        steps = tuple(transforms) or cls._steps_for(stored.x)
+        samples = replace(stored, x=_as_default(stored.x), y=_as_default(stored.y))
+        return cls(samples, torch.arange(len(samples)), steps, tuple(target_transforms), **fields)
+
+    @classmethod
+    def _steps_for(cls, x: Tensor) -> tuple[Transform, ...]:
+        """Transforms from inputs of this type to floating point."""
+        if x.is_floating_point():
+            return ()
+        if x.dtype == torch.uint8 and x.ndim in {3, 4}:
+            return (unit_interval,)
+        raise DataError(
+            f"inputs are {str(x.dtype).removeprefix('torch.')} of shape {list(x.shape)}, should be"
+            " floating point, or images of bytes [N, C, H, W]: convert them, or give transforms"
+            " that do"
+        )
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the stored samples are the inputs themselves."""
+        return True
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -279,6 +312,11 @@ def _apply(
     for transform in transforms:
         values = transform(values, generator)
     return values
+
+
+def _as_default(values: Tensor) -> Tensor:
+    # Shared, not copied, if the type is right already.
+    return values.to(torch.get_default_dtype()) if values.is_floating_point() else values
 
 
 def _check_indices(indices: Tensor, size: int) -> None:

@@ -10,6 +10,7 @@ from hypnet_core.errors import ConfigError
 from hypnet_core.protocols import SplitLike, TaskLike
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks.batch import Samples
+from hypnet_core.tasks.check import check_stored
 from hypnet_core.tasks.split import Split
 
 
@@ -22,12 +23,19 @@ class Task:
         train: Samples for training.
         test: Samples for the final evaluation.
         val: Samples for model selection and early stopping; `None` if there are none.
+
+    Raises:
+        DataError: The first samples of a split in memory are not as the specification
+            says; see `check_batch`. Files are not read: `check_task` does.
     """
 
     spec: TaskSpec
     train: SplitLike
     test: SplitLike
     val: SplitLike | None = None
+
+    def __post_init__(self) -> None:
+        check_stored(self)
 
     @property
     def splits(self) -> dict[str, SplitLike]:

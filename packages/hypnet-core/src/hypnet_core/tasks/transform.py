@@ -55,6 +55,12 @@ class Augmentation(ABC):
         return None
 
 
+def unit_interval(values: Tensor, _generator: torch.Generator | None = None, /) -> Tensor:
+    """Scale bytes to torch's default floating-point type between 0 and 1."""
+    # In place is safe: `to` has just made the numbers.
+    return values.to(torch.get_default_dtype()).div_(255)
+
+
 @runtime_checkable
 class Reader(Protocol):
     """Reads the inputs of a batch from where the stored samples say that they are.
