@@ -16,7 +16,7 @@ nox.options.reuse_existing_virtualenvs = True
 # Trust the system's certificates, as pip does: some networks have their own authority.
 for variable in ("UV_SYSTEM_CERTS", "UV_NATIVE_TLS"):
     os.environ.setdefault(variable, "1")
-nox.options.sessions = ["lint", "types", "tests", "ray", "peft", "third_party", "alone"]
+nox.options.sessions = ["lint", "types", "tests", "ray", "peft", "loggers", "third_party", "alone"]
 
 DISTRIBUTIONS = ["hypnet-core", "hypnet-data", "hypnet-zoo", "hypnet-hpsearch"]
 EDITABLE = [argument for name in DISTRIBUTIONS for argument in ("-e", f"packages/{name}")]
@@ -65,6 +65,8 @@ def types(session: nox.Session) -> None:
 # One worker per core, so one thread per worker: more would wait for each other.
 PARALLEL = ["-n", "auto", "--dist", "worksteal"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+# What no other session is for.
+DEFAULT = "not slow and not packaging and not foreign"
 
 
 @nox.session
@@ -74,7 +76,7 @@ def tests(session: nox.Session) -> None:
     session.run(
         "pytest",
         "-m",
-        "not slow and not packaging",
+        DEFAULT,
         *(session.posargs or [*PARALLEL, "--durations=10"]),
         env=ONE_THREAD,
     )
@@ -85,7 +87,7 @@ def coverage(session: nox.Session) -> None:
     """The test suite again, with the lines and branches that it does not reach."""
     session.install(*TEST_TOOLS, *EDITABLE)
     arguments = [*PARALLEL, "--cov", "--cov-report=term:skip-covered", *session.posargs]
-    session.run("pytest", "-m", "not slow and not packaging", *arguments, env=ONE_THREAD)
+    session.run("pytest", "-m", DEFAULT, *arguments, env=ONE_THREAD)
 
 
 @nox.session
@@ -151,6 +153,29 @@ def peft(session: nox.Session) -> None:
     """Adapters exported for PEFT, loaded with PEFT."""
     session.install("peft>=0.15", *TEST_TOOLS, *EDITABLE)
     session.run("pytest", "tests/zoo/adapters", *session.posargs)
+
+
+@nox.session
+def foreign(session: nox.Session) -> None:
+    """Main networks that nobody here wrote: timm, transformers, torchvision, graphs."""
+    libraries = ["timm>=1.0.30", "torch-geometric>=2.8", "torchvision", "transformers>=5.20"]
+    session.install(*libraries, *TEST_TOOLS, *EDITABLE)
+    arguments = [*PARALLEL, *session.posargs]
+    session.run("pytest", "-m", "foreign", "tests/foreign", *arguments, env=ONE_THREAD)
+
+
+@nox.session
+def loggers(session: nox.Session) -> None:
+    """The loggers with MLflow's file store and Weights & Biases offline."""
+    session.install(*TEST_TOOLS, *EDITABLE, "-e", "packages/hypnet-core[tensorboard,mlflow,wandb]")
+    session.run(
+        "pytest",
+        "tests/core/loggers",
+        "tests/core/test_conformance.py",
+        *session.posargs,
+        # MLflow keeps its file store for those who ask for it.
+        env={"MLFLOW_ALLOW_FILE_STORE": "true", "WANDB_MODE": "offline"},
+    )
 
 
 @nox.session

@@ -20,9 +20,7 @@ from hypnet_zoo.experiments import HyperCL
 
 def summary_of(seed: int, *overrides: str) -> dict[str, Any]:
     """Run the experiment with its defaults and some overrides."""
-    config = load_config(
-        HyperCL.Config, overrides=[f"seed={seed}", "tensorboard=false", *overrides]
-    )
+    config = load_config(HyperCL.Config, overrides=[f"seed={seed}", "log=[]", *overrides])
     with tempfile.TemporaryDirectory() as directory:
         return execute(
             HyperCL(), config, Run.create(directory, experiment="hypercl", config=config)

@@ -95,7 +95,9 @@ def _variables(site: Path, plugins: str | None) -> dict[str, str]:
     chosen = (
         {} if plugins is None else {"HYPNET_PLUGINS": plugins or ",".join(_names_of_plugins(site))}
     )
-    return {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200", **chosen}
+    # A cache of its own: other tests have components of the same names.
+    cache = str(site.with_name("cache"))
+    return {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200", "XDG_CACHE_HOME": cache, **chosen}
 
 
 def _names_of_plugins(site: Path) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md"))]
-GUIDES = [ROOT / "docs" / "pretrained.md", ROOT / "docs" / "hypernetworks.md"]
+GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("pretrained", "hypernetworks", "command")]
 DOCUMENTS = [*READMES, ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
 

@@ -17,7 +17,7 @@ QUICK = [
     "train.iterations=20",
     "train.validate_every=0",
     "log_every=10",
-    "tensorboard=false",
+    "log=[]",
 ]
 
 

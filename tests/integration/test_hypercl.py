@@ -23,7 +23,7 @@ QUICK = [
     "train.iterations=60",
     "train.validate_every=20",
     "log_every=10",
-    "tensorboard=false",
+    "log=[]",
 ]
 
 
@@ -145,7 +145,7 @@ def test_a_task_whose_last_step_diverges_is_not_saved(tmp_path: Path, in_process
         "train.iterations=1",
         "train.lr=1e38",
         "train.validate_every=0",
-        "tensorboard=false",
+        "log=[]",
     ]
     done = in_process("run", "hypercl", *options, "--out", str(path), cwd=tmp_path)
     assert done.returncode == 1
@@ -191,7 +191,7 @@ def test_the_regulariser_prevents_forgetting_that_is_visible_without_it(
             "tasks=3",
             "train.iterations=300",
             "train.validate_every=0",
-            "tensorboard=false",
+            "log=[]",
         ]
         done = in_process("run", "hypercl", *options, "--out", str(path), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -200,3 +200,71 @@ def test_the_regulariser_prevents_forgetting_that_is_visible_without_it(
     assert summaries["0.05"]["forgetting"] < 1.5
     assert summaries["0.05"]["accuracy"] > summaries["0"]["accuracy"] + 3
     assert summaries["0.05"]["accuracy"] > 96
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory, in_process: Command) -> Path:
+    """A run that has kept a checkpoint after each of its three tasks."""
+    path = tmp_path_factory.mktemp("kept") / "run"
+    options = [*QUICK, "checkpoint.keep=all"]
+    assert in_process("run", "hypercl", *options, "--out", str(path)).returncode == 0
+    return path
+
+
+def test_checkpoints_are_listed_with_scores_the_best_first(kept: Path, in_process: Command) -> None:
+    done = in_process("checkpoints", str(kept), "--json")
+    found = json.loads(done.stdout)["checkpoints"]
+    scores = json.loads((kept / "summary.json").read_text())["scores"]
+    means = {60 * (t + 1): sum(row) / len(row) for t, row in enumerate(scores)}
+    assert {one["step"]: one["score"] for one in found} == pytest.approx(means)
+    assert [one["score"] for one in found] == sorted(means.values(), reverse=True)
+    assert [one["step"] for one in found if one["latest"]] == [180]
+    names = in_process("checkpoints", str(kept / "checkpoints")).stdout.splitlines()
+    assert names == [one["path"] for one in found]
+
+
+@pytest.mark.parametrize("task", [1, 3])
+def test_a_run_starts_from_a_checkpoint_of_another(
+    kept: Path, tmp_path: Path, in_process: Command, task: int
+) -> None:
+    """It learns the remaining tasks exactly as the other run did."""
+    source = kept / "checkpoints" / f"{60 * task:04d}.safetensors"
+    start = source if task < 3 else kept  # a run means its latest
+    done = in_process("run", "--from-checkpoint", str(start), "--out", "new", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"starting from {source}" in done.stderr
+    new = tmp_path / "new"
+    assert (new / "summary.json").read_bytes() == (kept / "summary.json").read_bytes()
+    lines = (kept / "metrics.jsonl").read_text().splitlines()
+    later = [line for line in lines if json.loads(line)["step"] > 60 * task]
+    assert ((new / "metrics.jsonl").read_text() if later else "").splitlines() == later
+    assert json.loads((new / "config.json").read_text())["from_checkpoint"] == str(source)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--from-checkpoint", "nowhere"], "there is no checkpoint nowhere"),
+        (["--from-checkpoint", "."], "./checkpoints holds no checkpoint"),
+        (["--resume", ".", "--from-checkpoint", "x"], "--resume and --from-checkpoint contradict"),
+        (["--from-checkpoint", "KEPT", "mnet.hidden=[7]"], "does not fit the networks"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_the_start_is_one_line(
+    kept: Path, tmp_path: Path, in_process: Command, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    words = [str(kept) if word == "KEPT" else word for word in arguments]
+    done = in_process("run", *words, cwd=tmp_path)
+    assert done.returncode in {1, 2}
+    assert message in done.stderr.replace("hypnet: checkpoints", "./checkpoints")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_checkpoint_is_skipped_until_it_is_due(tmp_path: Path, in_process: Command) -> None:
+    """Tasks of 60 steps, 100 steps apart: after the first and, always, the last."""
+    options = [*QUICK, "checkpoint.keep=all", "checkpoint.every_steps=100"]
+    done = in_process("run", "hypercl", *options, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = sorted(path.stem for path in (tmp_path / "run" / "checkpoints").glob("*.safetensors"))
+    assert found == ["0060", "0180"]

@@ -167,7 +167,7 @@ def test_a_search_over_the_main_job_finds_its_best_run(tmp_path: Path) -> None:
         "tasks": 2,
         "train.iterations": 10,
         "train.validate_every": 0,
-        "tensorboard": False,
+        "log": [],
         "data.name": "split_digits",
     }
     write(

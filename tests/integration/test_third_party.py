@@ -12,6 +12,8 @@ from typing import TypeAlias
 
 import pytest
 
+from hypnet_core import __version__
+
 MYLAB = Path(__file__).parent / "third_party" / "mylab"
 
 Program: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
@@ -41,6 +43,10 @@ def test_its_components_are_listed_and_nothing_else(installed: Program) -> None:
         ("dataset", "mylab:stripes"),
         ("mainnet", "mylab:tinynet"),
         ("hypernet", "mylab:linear"),
+        *(
+            ("logger", f"core:{name}")
+            for name in ("csv", "jsonl", "mlflow", "tensorboard", "wandb")
+        ),
         ("scheduler", "mylab:plain"),
         ("experiment", "mylab:memorize"),
     }
@@ -48,7 +54,8 @@ def test_its_components_are_listed_and_nothing_else(installed: Program) -> None:
 
 def test_the_plugin_is_listed_with_its_distribution(installed: Program) -> None:
     done = installed("hypnet", "plugins", "--json")
-    (plugin,) = json.loads(done.stdout)["plugins"]
+    core, plugin = json.loads(done.stdout)["plugins"]
+    assert (core["name"], core["distribution"]) == ("core", "hypnet-core")
     assert (plugin["name"], plugin["distribution"], plugin["version"], plugin["status"]) == (
         "mylab",
         "mylab-nets",
@@ -107,7 +114,7 @@ def test_the_experiment_runs_and_its_directory_is_the_last_line(
     assert json.loads((directory / "summary.json").read_text())["accuracy"] > 0.9
     written = json.loads((directory / "config.json").read_text())
     assert written["experiment"] == "memorize"
-    assert written["plugins"] == {"mylab": "1.2.0"}
+    assert written["plugins"] == {"core": __version__, "mylab": "1.2.0"}
     assert (
         written["config"]["seed"],
         written["config"]["mnet"]["width"],

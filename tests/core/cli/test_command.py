@@ -67,11 +67,13 @@ def test_neither_torch_nor_numpy_is_imported(lab: Path, arguments: list[str]) ->
 def test_all_sub_commands_of_ours_are_in_the_help(hypnet: Command) -> None:
     done = hypnet("--help")
     assert done.returncode == 0
-    for name in ("list", "show", "plugins", "inspect", "check", "run"):
+    for name in ("list", "show", "plugins", "inspect", "check", "run", "checkpoints"):
         assert name in done.stdout
 
 
-@pytest.mark.parametrize("name", ["list", "show", "plugins", "inspect", "check", "run"])
+@pytest.mark.parametrize(
+    "name", ["list", "show", "plugins", "inspect", "check", "run", "checkpoints"]
+)
 def test_every_sub_command_has_help_and_the_common_flags(hypnet: Command, name: str) -> None:
     done = hypnet(name, "--help")
     assert done.returncode == 0
@@ -243,14 +245,18 @@ def test_a_person_gets_a_table_and_a_pipe_bare_names(hypnet: Command, lab: Path)
     table = on_a_terminal("list", lab=lab)
     assert "summary" in table.splitlines()[0]
     assert "A small network." in table
-    assert hypnet("list").stdout.splitlines() == ["pairs", "tiny", "linear", "bare", "count"]
+    kinds = ("dataset", "mainnet", "hypernet", "experiment", "experiment")
+    names = ("pairs", "tiny", "linear", "bare", "count")
+    assert hypnet("list").stdout.splitlines() == [
+        f"{kind}\t{name}" for kind, name in zip(kinds, names, strict=True)
+    ]
     assert "status" in on_a_terminal("plugins", lab=lab).splitlines()[0]
 
 
 def test_list_takes_a_kind_and_a_glob(hypnet: Command) -> None:
     assert hypnet("list", "mainnet").stdout == "tiny\n"
     assert hypnet("list", "mainnets", "t?ny").stdout == "tiny\n"
-    assert hypnet("list", "*n*").stdout == "tiny\nlinear\ncount\n"
+    assert hypnet("list", "*in*").stdout == "mainnet\ttiny\nhypernet\tlinear\n"
     assert hypnet("list", "mainnet", "x*").stdout == ""
 
 
@@ -294,6 +300,7 @@ DOCUMENTS = {
     ),
     "check": (["check", "bare", "--json"], schemas.CheckDocument),
     "run": (["run", "count", "--json", "-q"], schemas.RunDocument),
+    "checkpoints": (["checkpoints", ".", "--json"], schemas.CheckpointsDocument),
 }
 
 
@@ -326,6 +333,7 @@ def test_every_field_of_the_json_is_documented(document: type[schemas.Document])
         schemas.OptionDocument,
         schemas.PluginDocument,
         schemas.TargetDocument,
+        schemas.CheckpointDocument,
         CheckResult,
     ],
 )

@@ -1,11 +1,15 @@
-"""Tab completion in bash and zsh, with the names of components."""
+"""Tab completion in real shells: bash, zsh and fish."""
 
 from __future__ import annotations
 
 import os
+import pty
+import select
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -54,17 +58,85 @@ def in_shell(shell: str, script: str, home: Path, site: Path) -> str:
     return done.stdout
 
 
-def test_bash_completes_after_installation(tmp_path: Path, site: Path) -> None:
-    out = in_shell("bash", "hypnet --install-completion; true", tmp_path, site)
-    assert "bash completion installed in" in out
+def typed(shell: str, keys: str, added: str, home: Path, site: Path) -> str:
+    """The words of the line after keys and Tab in a new, interactive shell."""
+    env = {**os.environ, "HOME": str(home), "PYTHONPATH": str(site), "HYPNET_PLUGINS": "lab,net"}
+    env |= {"PATH": f"{BIN}{os.pathsep}{env['PATH']}", "TERM": "xterm", "PS1": "> "}
+    env.pop("ZDOTDIR", None)
+    words = {"bash": ["bash", "--noprofile", "-i"], "zsh": ["zsh", "-i"]}[shell]
+    child, terminal = pty.fork()
+    if not child:
+        os.chdir(home)
+        os.execvpe(words[0], words, env)
+    try:
+        # Quotes, so that the echo of the line is not taken for its result.
+        os.write(terminal, b"echo rea''dy\r")
+        heard(terminal, b"ready\r")
+        os.write(terminal, keys.encode() + b"\t")
+        heard(terminal, added.encode())
+        # From the start of the line: print its words instead of running them.
+        os.write(terminal, b"\x01printf '%s|' \x05 > typed; echo do''ne\r")
+        heard(terminal, b"done\r")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.close(terminal)
+        os.waitpid(child, 0)
+    return (home / "typed").read_text()
+
+
+def heard(terminal: int, mark: bytes) -> None:
+    """Wait until a terminal prints something."""
+    text, end = b"", time.monotonic() + 30
+    while mark not in text:
+        if select.select([terminal], [], [], 0.05)[0]:
+            text += os.read(terminal, 65536)
+        assert time.monotonic() < end, text.decode(errors="replace")
+
+
+LINES = [
+    ("hypnet sh", "ow", "hypnet|show|"),
+    ("hypnet run net chosen.w", "idth=", "hypnet|run|net|chosen.width=|"),
+    ("hypnet run net seed=1 mode.kind=q", "uick", "hypnet|run|net|seed=1|mode.kind=quick|"),
+]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_completes_at_the_first_tab(
+    shell: str, tmp_path: Path, site: Path, install: Callable[..., Path]
+) -> None:
+    """Each line in a session of its own."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    install("net", NET)
+    (tmp_path / ".zshrc").touch()
+    out = in_shell(shell, "hypnet --install-completion; true", tmp_path, site)
+    assert f"{shell} completion installed in" in out
+    for keys, added, expected in LINES:
+        assert typed(shell, keys, added, tmp_path, site) == expected
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+def test_fish_completes_after_installation(
+    tmp_path: Path, site: Path, install: Callable[..., Path]
+) -> None:
+    install("net", NET)
+    in_shell("fish", "hypnet --install-completion; true", tmp_path, site)
+    for keys, _, expected in LINES:
+        script = f"set -x HYPNET_PLUGINS lab,net; complete -C '{keys}'"
+        lines = in_shell("fish", script, tmp_path, site).splitlines()
+        assert [line.partition("\t")[0] for line in lines] == [expected.split("|")[-2]]
+
+
+def test_bash_lists_names(tmp_path: Path, site: Path) -> None:
+    in_shell("bash", "hypnet --install-completion; true", tmp_path, site)
     script = (
         "source ~/.bashrc\nfunction=$(complete -p hypnet | sed 's/.*-F \\([^ ]*\\).*/\\1/')\ntry()"
-        ' { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); $function hypnet; echo'
-        " \"${COMPREPLY[@]}\"; }\ntry hypnet sh; try hypnet show ti; try hypnet run ''; try hypnet"
-        " list main; try hypnet inspect --mainnet ''; try hypnet check li\n"
+        " { COMP_LINE=$1; COMP_POINT=${#1}; COMPREPLY=(); $function hypnet; echo"
+        ' "${COMPREPLY[@]}"; }\ntry "hypnet show ti"; try "hypnet run "; try "hypnet list main";'
+        ' try "hypnet inspect --mainnet "; try "hypnet check li"\n'
     )
     lines = in_shell("bash", script, tmp_path, site).splitlines()
-    assert lines == ["show", "tiny", "bare count", "mainnet", "tiny", "linear"]
+    assert lines == ["tiny", "bare count", "mainnet", "tiny", "linear"]
 
 
 def test_installing_twice_changes_nothing_more(tmp_path: Path, site: Path) -> None:
@@ -82,13 +154,6 @@ def test_zsh_gets_its_function(tmp_path: Path, site: Path) -> None:
     assert '"tiny":"A small network."' in in_shell("bash", ask, tmp_path, site)
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
-def test_zsh_loads_its_function(tmp_path: Path, site: Path) -> None:
-    out = in_shell("zsh", "hypnet --install-completion; true", tmp_path, site)
-    assert "zsh completion installed in" in out
-    assert "_hypnet" in in_shell("zsh", "source ~/.zshrc; echo $_comps[hypnet]", tmp_path, site)
-
-
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
@@ -96,7 +161,8 @@ def test_zsh_loads_its_function(tmp_path: Path, site: Path) -> None:
         ("count seed=1 fail=", []),
         ("count nothing.", []),
         ("unknown tr", []),
-        ("net ch", ["chosen.name="]),
+        ("net ch", ["chosen=", "chosen."]),
+        ("net chosen=", ["chosen=tiny"]),
         ("net chosen.", ["chosen.width=", "chosen.name="]),
         ("net chosen.name=t", ["chosen.name=tiny"]),
         ("net chosen.name=tiny chosen.w", ["chosen.width="]),
@@ -118,6 +184,35 @@ def test_options_are_completed_with_those_of_groups_and_chosen_components(
         _TYPER_COMPLETE_ARGS=f"hypnet run {typed}",
     )
     assert [line.partition("\t")[0] for line in done.stdout.split("\n") if line] == expected
+
+
+def test_options_come_from_a_file_without_loading_the_component(
+    tmp_path: Path, site: Path, install: Callable[..., Path]
+) -> None:
+    """Until a module of the package changes."""
+    install("net", NET)
+    module = site / "stranger_net.py"
+    code = (
+        "import sys\nfrom hypnet_core.cli import main\ntry:\n    main()\nfinally:\n"
+        "    print('stranger_net' in sys.modules, file=sys.stderr)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(site), "HYPNET_PLUGINS": "net"}
+    env |= {"XDG_CACHE_HOME": str(tmp_path), "_HYPNET_COMPLETE": "complete_bash"}
+    env |= {"COMP_WORDS": "hypnet run net mode.", "COMP_CWORD": "3"}
+
+    def ask() -> tuple[str, str]:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        return done.stdout.strip(), done.stderr.strip()
+
+    install("lazy", NET)
+    point = site / "dist_net-1.0.dist-info" / "entry_points.txt"
+    point.write_text("[hypnet]\nnet = stranger_lazy\n")  # the plugin itself is light
+    assert ask() == ("mode.kind=", "True")
+    assert ask() == ("mode.kind=", "False")
+    module.write_text(module.read_text().replace("kind:", "sort:"))
+    assert ask() == ("mode.sort=", "True")
+    assert len(list((tmp_path / "hypnet" / "options").iterdir())) == 1
 
 
 def test_a_broken_plugin_does_not_disturb_completion(

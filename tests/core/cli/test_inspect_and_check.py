@@ -166,3 +166,17 @@ def test_each_result_of_a_check_has_its_reason(
     assert results["its_summary_is_one_sentence"]["message"] == "the summary is 'No full stop'"
     assert results["its_options_are_described"]["message"] == "the docstring does not describe size"
     assert results["it_can_be_imported"]["outcome"] == "passed"
+
+
+def test_check_takes_the_shape_of_an_input(hypnet: Command) -> None:
+    done = hypnet("check", "tiny", "--in-shape", "4", "--json")
+    results = json.loads(done.stdout)["results"]
+    assert "other_weights_give_what_fresh_copies_give" in {one["check"] for one in results}
+    assert done.returncode == 0
+    for shape in ("3x3", "", "0,2", "2,-1", "a" * 500):
+        refused = hypnet("check", "tiny", "--in-shape", shape)
+        assert refused.returncode == 2
+        assert "--in-shape is written as 3,64,64" in refused.stderr
+        assert len(refused.stderr) < 200
+    other = hypnet("check", "linear", "--in-shape", "3")
+    assert "--in-shape is for main networks, and this is a hypernet" in other.stderr

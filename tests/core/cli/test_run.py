@@ -73,6 +73,34 @@ def test_the_configuration_is_printed_and_nothing_is_run(hypnet: Command, tmp_pa
     )
 
 
+def test_a_printed_configuration_is_commented(hypnet: Command) -> None:
+    lines = hypnet("run", "count", "--print-config").stdout.splitlines()
+    assert lines[:5] == [
+        "# How to count.",
+        "train:",
+        "  # How far.",
+        "  steps: 3",
+        "  # How fast.",
+    ]
+
+
+def test_several_values_are_for_searches(hypnet: Command) -> None:
+    done = hypnet("run", "count", "train.rate=1e-3,1e-2", "note=a,b")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        'hypnet: train.rate: "1e-3,1e-2" is not possible, expected a number',
+        (
+            'hypnet: for several values, `hypnet search run FILE`: experiment = "count", metric ='
+            " …, and below [grid] train.rate = [1e-3, 1e-2]"
+        ),
+    ]
+    for flag in ("-m", "--multirun"):
+        done = hypnet("run", "count", flag, "train.rate=1e-3,1e-2")
+        assert done.returncode == 2
+        assert "`hypnet search run FILE`" in done.stderr
+    assert "search" not in hypnet("run", "count", "train.rate=x").stderr
+
+
 def test_a_dry_run_says_what_and_where_and_runs_nothing(hypnet: Command, tmp_path: Path) -> None:
     done = hypnet("run", "count", "train.steps=4", "--dry-run", "--out", "there")
     assert done.returncode == 0

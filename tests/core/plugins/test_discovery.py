@@ -111,7 +111,7 @@ def test_a_broken_plugin_is_skipped_with_one_line_and_all_others_work(
 ) -> None:
     install("good", GOOD)
     install("bad", code)
-    done = hypnet("list")
+    done = hypnet("list", "mainnets")
     assert (done.returncode, done.stdout) == (0, "goodnet\n")
     (line,) = done.stderr.splitlines()
     assert line.startswith("hypnet: plugin 'bad' (dist-bad 1.0) is skipped: ")
@@ -170,7 +170,7 @@ def test_an_unknown_command_names_the_broken_plugins(install: Install, hypnet: C
 def test_a_taken_name_is_ambiguous_and_both_stay_listed(install: Install, hypnet: Command) -> None:
     install("good", GOOD)
     install("rival", GOOD, module="stranger_rival")
-    done = hypnet("list")
+    done = hypnet("list", "mainnets")
     assert done.stdout == "good:goodnet\nrival:goodnet\n"
     (line,) = done.stderr.splitlines()
     assert "'good', 'rival'" in line
@@ -186,7 +186,7 @@ def test_a_slow_plugin_works_and_is_told_how_slow_it_is(install: Install, hypnet
     busy = "import time\nwhile time.process_time() - start < 0.6: pass\n"
     code = busy.replace("while", "start = time.process_time()\nwhile")
     install("slow", f"{code}{HOOK.format(body='return []')}")
-    done = hypnet("list")
+    done = hypnet("list", "mainnets")
     assert done.stdout == "goodnet\n"
     (line,) = done.stderr.splitlines()
     assert "plugin 'slow' (dist-slow 1.0): it took 0.6 s to import" in line
@@ -198,7 +198,7 @@ def test_a_slow_plugin_works_and_is_told_how_slow_it_is(install: Install, hypnet
 def test_a_plugin_that_had_to_wait_is_not_called_slow(install: Install, hypnet: Command) -> None:
     """On a busy machine time passes while others compute."""
     install("waiting", f"import time\ntime.sleep(0.6)\n{HOOK.format(body='return []')}")
-    assert hypnet("list").stderr == ""
+    assert hypnet("list", "mainnets").stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_hook_that_nobody_would_call_is_reported(
 ) -> None:
     install("good", GOOD)
     install("odd", code)
-    done = hypnet("list")
+    done = hypnet("list", "mainnets")
     assert done.stdout == "goodnet\n"
     assert done.stderr == f"hypnet: plugin 'odd' (dist-odd 1.0): {note}\n"
 
@@ -261,6 +261,103 @@ LEAVING = """
 """
 
 
+EVIL = """
+    import os
+    from pydantic import BaseModel
+    from hypnet_core import Component, hookimpl
+
+    class Evil:
+        def __repr__(self):
+            raise RuntimeError
+        __str__ = __repr__
+        def __eq__(self, other):
+            raise RuntimeError
+        __hash__ = None
+
+    class EvilError(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def default(in_shape, out_features, *, x: object = Evil()):
+        pass
+
+    def annotation(in_shape, out_features, *, x: "Evil()" = 1):
+        pass
+
+    def docstring(in_shape, out_features, *, x: int = 1):
+        pass
+
+    docstring.__doc__ = 5
+
+    def base_exception(in_shape, out_features):
+        raise BaseException(Evil())
+
+    class Printing:
+        class Config(BaseModel):
+            fail: bool = False
+
+        def run(self, config, run):
+            os.write(1, b"by descriptor")
+            print("by print")
+            if config.fail:
+                raise EvilError
+            return {"x": 1}
+
+    @hookimpl
+    def hypnet_components():
+        names = ("default", "annotation", "docstring", "base_exception")
+        nets = [Component.mainnet(name, f"stranger_evil:{name}", "Evil.") for name in names]
+        return [*nets, Component.experiment("printing", "stranger_evil:Printing", "Prints.")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "annotation"], "mainnet 'evil:annotation': its options cannot be read: "),
+        (["show", "docstring"], "mainnet 'evil:docstring': its options cannot be read: "),
+        (
+            ["inspect", "--mainnet", "base_exception", "--hypernet", "base_exception"],
+            "there is no hypernet",
+        ),
+        (["run", "printing", "fail=true", "--out", "x"], "EvilError: (its message cannot be read)"),
+    ],
+)
+def test_evil_objects_are_contained_in_one_line(
+    install: Install, hypnet: Command, arguments: list[str], message: str
+) -> None:
+    install("evil", EVIL)
+    done = hypnet(*arguments)
+    assert done.returncode in {1, 2}
+    (line,) = [text for text in done.stderr.splitlines() if text.startswith("hypnet: ")]
+    assert message in line
+    assert "Traceback" not in done.stderr
+
+
+def test_an_evil_default_is_shown_without_its_words(install: Install, hypnet: Command) -> None:
+    install("evil", EVIL)
+    document = json.loads(hypnet("show", "default", "--json").stdout)
+    assert document["options"][0]["default"] == "a value that cannot be shown"
+    assert document["json_schema"]["properties"]["x"]["default"] == "a value that cannot be shown"
+
+
+def test_a_check_goes_on_after_any_exception(install: Install, hypnet: Command) -> None:
+    install("evil", EVIL)
+    done = hypnet("check", "base_exception")
+    assert done.returncode == 1
+    assert "BaseException: (its message cannot be read)" in done.stdout
+
+
+def test_output_of_an_experiment_does_not_break_json(
+    install: Install, hypnet_process: Command
+) -> None:
+    install("evil", EVIL)
+    done = hypnet_process("run", "printing", "--json", "--out", "x")
+    assert json.loads(done.stdout)["summary"] == {"x": 1}
+    assert "by descriptor" in done.stderr
+    assert "by print" in done.stderr
+
+
 def test_a_component_that_leaves_the_program_is_one_line(
     install: Install, site: Path, hypnet: Command
 ) -> None:
@@ -287,12 +384,25 @@ def test_a_plugin_that_ends_the_process_is_named_by_the_next_start(
     again = hypnet_process("list", **cache)
     assert again.returncode == 3
     assert "plugin 'fatal': an earlier start ended while it was being loaded" in again.stderr
-    done = hypnet_process("list", plugins="good", **cache)
+    assert again.stderr.rstrip().endswith("leave the plugin out: HYPNET_PLUGINS=-fatal")
+    # What the line says is what helps.
+    done = hypnet_process("list", "mainnet", "good*", plugins="-fatal", **cache)
     assert (done.returncode, done.stdout) == (0, "goodnet\n")
-    assert "HYPNET_PLUGINS takes the names of the others" in done.stderr
-    quiet = hypnet_process("list", plugins="good", **cache)
+    quiet = hypnet_process("list", "mainnets", plugins="good", **cache)
     assert quiet.stderr == ""
     assert list((tmp_path / "cache" / "hypnet").iterdir()) == []
+
+
+def test_a_component_that_ends_the_process_is_named_by_the_next_start(
+    install: Install, site: Path, hypnet_process: Command, tmp_path: Path
+) -> None:
+    install("leaving", LEAVING)
+    (site / "stranger_leaving_module.py").write_text("import os\nos._exit(4)\n")
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert hypnet_process("show", "module", **cache).returncode == 4
+    done = hypnet_process("list", "mainnet", **cache)
+    assert done.returncode == 0
+    assert "plugin 'leaving': an earlier start ended while mainnet 'leaving:module'" in done.stderr
 
 
 def test_a_home_that_cannot_be_written_stops_nobody(
@@ -300,7 +410,7 @@ def test_a_home_that_cannot_be_written_stops_nobody(
 ) -> None:
     install("good", GOOD)
     (tmp_path / "file").touch()
-    done = hypnet("list", XDG_CACHE_HOME=str(tmp_path / "file"))
+    done = hypnet("list", "mainnets", XDG_CACHE_HOME=str(tmp_path / "file"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "goodnet\n", "")
 
 
@@ -336,19 +446,19 @@ def test_two_distributions_may_use_one_name_for_their_entry_points(
         distribution="second-lab",
         module="stranger_other",
     )
-    assert hypnet("list").stdout == "goodnet\nothernet\n"
+    assert hypnet("list", "mainnets").stdout == "goodnet\nothernet\n"
     assert [plugin["name"] for plugin in loaded(hypnet("plugins", "--json"))] == [
         "lab@first-lab",
         "lab@second-lab",
     ]
     assert hypnet("show", "lab@second-lab:othernet").returncode == 0
-    assert hypnet("list", plugins="second-lab").stdout == "othernet\n"
+    assert hypnet("list", "mainnets", plugins="second-lab").stdout == "othernet\n"
 
 
 def test_the_variable_limits_what_is_loaded(install: Install, hypnet: Command) -> None:
     install("good", GOOD)
     install("bad", "raise RuntimeError")
-    done = hypnet("list", plugins="good")
+    done = hypnet("list", "mainnets", plugins="good")
     assert (done.stdout, done.stderr) == ("goodnet\n", "")
     assert [plugin["name"] for plugin in loaded(hypnet("plugins", "--json", plugins="good"))] == [
         "good"
@@ -356,9 +466,25 @@ def test_the_variable_limits_what_is_loaded(install: Install, hypnet: Command) -
     assert "bad" in hypnet("plugins", plugins="good").stdout.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("variable", "names"),
+    [("-bad", ["good", "other"]), ("-bad,-other", ["good"]), ("good,bad,-bad", ["good"])],
+)
+def test_a_minus_leaves_a_plugin_out(
+    install: Install, hypnet: Command, variable: str, names: list[str]
+) -> None:
+    for name in ("good", "other"):
+        install(name, HOOK.format(body="return []"))
+    install("bad", "raise RuntimeError")
+    done = hypnet("plugins", "--json", plugins=variable)
+    found = {plugin["name"] for plugin in loaded(done)} & {"good", "other", "bad"}
+    assert found == set(names)
+    assert done.stderr == ""
+
+
 def test_an_unknown_name_in_the_variable_is_one_line(install: Install, hypnet: Command) -> None:
     install("good", GOOD)
-    done = hypnet("list", plugins="good, goood")
+    done = hypnet("list", "mainnets", plugins="good, goood")
     assert (done.returncode, done.stdout) == (0, "goodnet\n")
     (line,) = done.stderr.splitlines()
     assert "HYPNET_PLUGINS names 'goood', which is not installed; did you mean 'good'" in line
@@ -392,7 +518,7 @@ def test_damaged_metadata_of_a_stranger_takes_nothing_down(
 def test_an_entry_point_that_leads_nowhere_is_broken(install: Install, hypnet: Command) -> None:
     install("good", GOOD)
     install("lost", "x = 1", entry_points="[hypnet]\nlost = stranger_lost:no_such_thing\n")
-    done = hypnet("list")
+    done = hypnet("list", "mainnets")
     assert done.stdout == "goodnet\n"
     assert "no_such_thing" in done.stderr
 
@@ -456,7 +582,7 @@ def test_a_plugin_that_raises_while_adding_commands_adds_none(
 ) -> None:
     install("good", GOOD)
     install("rude", COMMANDS.format(more=more))
-    done = hypnet("list")
+    done = hypnet("list", "mainnets")
     assert done.stdout == "goodnet\n"
     assert (
         done.stderr
@@ -468,7 +594,7 @@ def test_a_plugin_that_raises_while_adding_commands_adds_none(
 def test_a_command_that_cannot_be_built_is_left_out(install: Install, hypnet: Command) -> None:
     more = "\n        @app.command()\n        def odd(x: 'int | str'):\n            pass\n"
     install("odd", COMMANDS.format(more=more))
-    done = hypnet("list")
+    done = hypnet("list", "mainnets")
     assert done.returncode == 0
     assert "its commands are left out" in done.stderr
 

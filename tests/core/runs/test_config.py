@@ -21,6 +21,7 @@ from hypnet_core.runs.config import dump_config, load_config, parse_overrides
 from hypnet_core.runs.parsing import parse_value, read_mapping, to_yaml
 
 CODE = """
+    from pathlib import Path
     from hypnet_core import Component, hookimpl
 
     @hookimpl
@@ -28,9 +29,13 @@ CODE = """
         return [
             Component.mainnet("mlp", "stranger_nets:mlp", "A network."),
             Component.mainnet("conv", "stranger_nets:conv", "A network."),
+            Component.mainnet("stored", "stranger_nets:stored", "A network."),
         ]
 
     def mlp(in_shape, out_features, *, hidden: tuple[int, ...] = (10,), dropout: float = 0.0):
+        pass
+
+    def stored(in_shape, out_features, *, start: Path | None = None):
         pass
 
     def conv(in_shape, out_features, *, channels: int = 4, dropout: float = 0.0):
@@ -419,12 +424,7 @@ PIECES = st.one_of(st.sampled_from(SIGNS + SCALARS), st.text(max_size=3))
 OVERRIDES = st.tuples(KEYS, st.lists(PIECES, max_size=8))
 
 
-@settings(max_examples=1_000)
-@given(overrides=st.lists(OVERRIDES, min_size=10, max_size=10))
-def test_whatever_is_typed_gives_a_configuration_or_an_error_of_ours(
-    overrides: list[tuple[str, list[str]]],
-) -> None:
-    """Ten thousand overrides, through the entry that the command uses."""
+def check(overrides: list[tuple[str, list[str]]]) -> None:
     messages = []
     for key, pieces in overrides:
         try:
@@ -432,3 +432,49 @@ def test_whatever_is_typed_gives_a_configuration_or_an_error_of_ours(
         except (ConfigError, ComponentError) as error:
             messages += str(error).splitlines()
     assert all(len(line) < 600 for line in messages)
+
+
+@settings(max_examples=1_000)
+@given(overrides=st.lists(OVERRIDES, min_size=10, max_size=10))
+def test_whatever_is_typed_gives_a_configuration_or_an_error_of_ours(
+    overrides: list[tuple[str, list[str]]],
+) -> None:
+    """Ten thousand overrides, through the entry that the command uses."""
+    check(overrides)
+
+
+@pytest.mark.slow
+@settings(max_examples=20_000)
+@given(overrides=st.lists(OVERRIDES, min_size=10, max_size=10))
+def test_whatever_is_typed_for_minutes_gives_an_error_of_ours(
+    overrides: list[tuple[str, list[str]]],
+) -> None:
+    """Two hundred thousand overrides."""
+    check(overrides)
+
+
+class Files(BaseModel):
+    """Options that are paths, beside texts that look like some."""
+
+    one: Path = Path("a/b")
+    either: Path | str | None = None
+    several: tuple[Path, ...] = ()
+    text: str = "a/b"
+    net: MainnetChoice | None = None
+
+
+def test_paths_become_absolute_and_texts_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    given = ["either=c", "several=[d, /e, ~/f]", "net.name=stored", "net.start=../g"]
+    config = load_config(Files, overrides=given)
+    assert config.one == tmp_path / "a/b"
+    assert config.either == str(tmp_path / "c")
+    assert config.several == (tmp_path / "d", Path("/e"), Path("/home/somebody/f"))
+    assert config.text == "a/b"
+    assert config.net is not None
+    assert config.net.options["start"] == tmp_path / "../g"
+    monkeypatch.chdir("/")
+    assert load_config(Files, base=config.model_dump(mode="json")) == config

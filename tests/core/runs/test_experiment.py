@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from hypnet_core.errors import CheckpointError, RunError
 from hypnet_core.protocols import Experiment
-from hypnet_core.runs import Run, execute
+from hypnet_core.runs import CheckpointOptions, Run, execute
 from hypnet_core.runs.run import _versions as versions
 
 
@@ -164,6 +164,41 @@ def test_a_configuration_that_is_not_a_mapping_is_refused(tmp_path: Path, config
         Run.resume(run.path)
 
 
+@pytest.mark.parametrize("name", ["started_in", "from_checkpoint"])
+def test_a_header_with_something_else_than_a_path_is_refused(tmp_path: Path, name: str) -> None:
+    run = create(tmp_path / "run")
+    header = json.loads((run.path / "config.json").read_text())
+    (run.path / "config.json").write_text(json.dumps(header | {name: 5}))
+    with pytest.raises(RunError, match=f"its `{name}` is not a path"):
+        Run.resume(run.path)
+
+
+def test_a_checkpoint_of_another_loop_is_refused(tmp_path: Path) -> None:
+    run = create(tmp_path / "run")
+    run.checkpoints.save(1, {})
+    with pytest.raises(CheckpointError, match="was not written by a run"):
+        run.restore()
+
+
+def test_an_experiment_that_ignores_its_checkpoint_is_told(tmp_path: Path) -> None:
+    first = create(tmp_path / "first")
+    first.save(1, {}, {})
+    config = CountingConfig()
+    path = first.checkpoints.path_of(1)
+    run = Run.create(tmp_path / "run", experiment="x", config=config, from_checkpoint=path)
+    execute(Ignoring(), config, run)
+    assert f"the experiment did not load {path}" in (run.path / "log.txt").read_text()
+
+
+class Ignoring:
+    """An experiment that knows no checkpoints."""
+
+    Config: ClassVar[type[CountingConfig]] = CountingConfig
+
+    def run(self, config: CountingConfig, run: Run) -> Mapping[str, Any]:
+        return {"x": 1}
+
+
 def test_a_configuration_that_was_edited_does_not_fit_its_checkpoint(tmp_path: Path) -> None:
     run = stopped(tmp_path / "run")
     header = json.loads((run.path / "config.json").read_text())
@@ -262,8 +297,9 @@ def test_results_that_json_cannot_say_do_not_finish_a_run(tmp_path: Path) -> Non
 
 def test_older_checkpoints_stay_on_demand(tmp_path: Path) -> None:
     run = create(tmp_path / "run")
+    run.configure_checkpoints(CheckpointOptions(keep="all"))
     for i in range(3):
-        run.save(i, {}, {}, keep_older=True)
+        run.save(i, {}, {})
     assert len(list((run.path / "checkpoints").glob("*.safetensors"))) == 3
 
 

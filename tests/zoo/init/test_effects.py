@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from hypnet_core import ConditionSpec, HyperNetwork, TargetSpec
 from hypnet_core.errors import ConfigError, SpecError
@@ -42,6 +43,8 @@ VALUES: dict[str, Any] = {
     "bias": "torch",
     "trunk": "orthogonal",
     "overrides": {"0": (0.0, 0.3)},
+    "from_module": True,
+    "by_bias": True,
     "normal_std": 0.3,
     "embedding_std": 0.01,
     "chunk_embedding_std": 0.3,
@@ -231,7 +234,8 @@ def test_products_are_measured_with_the_callers_variance() -> None:
     torch.manual_seed(0)
     conditions = ConditionSpec(count=0, size=8)
     hypernet = LowRank(TARGET, lambda f: HMLP(f, conditions), init=Init(cond_var=0.01))
-    found = hypernet(cond_input=0.1 * torch.randn(500, 8))["0"].square().mean().item()
+    given = 0.1 * nn.functional.rms_norm(torch.randn(500, 8), (8,))  # of one length
+    found = hypernet(cond_input=given)["0"].square().mean().item()
     assert found == pytest.approx(wanted_moments(TARGET)[0].variance, rel=0.15)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from torch import nn
 from hypnet_core import ConditionSpec, HyperNetwork, TargetSpec
 from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.networks import weights_of
-from hypnet_zoo.hypernets import HMLP, ChunkedHMLP
+from hypnet_zoo.hypernets import HMLP, ChunkedHMLP, structured_hmlp
 from hypnet_zoo.init import Init, start_by_bias, xavier_fan_in_
-from hypnet_zoo.init.chunks import wanted_per_chunk
-from hypnet_zoo.init.trunk import draw_trunk, gain_of, second_moment
+from hypnet_zoo.init.activations import gain_of, second_moment
+from hypnet_zoo.init.chunks import sizes_of_chunks
+from hypnet_zoo.init.moments import scalar_moments
+from hypnet_zoo.init.trunk import draw_trunk
 from hypnet_zoo.layers import activation_module
 from hypnet_zoo.layers.activations import activation_type
 from hypnet_zoo.mainnets import MLP
@@ -61,7 +64,7 @@ def test_every_method_at_every_depth(depth: int, fan: Any, scheme: Any, bias: An
 @pytest.mark.parametrize(
     "activation", ["relu", "tanh", "gelu", "sigmoid", "elu", "softplus", "leaky_relu", "silu", None]
 )
-@pytest.mark.parametrize("trunk", ["kaiming", "xavier_fan_in", "orthogonal"])
+@pytest.mark.parametrize("trunk", ["isometric", "kaiming", "xavier_fan_in", "orthogonal"])
 def test_every_activation_and_start_of_the_trunk(activation: Any, trunk: Any) -> None:
     torch.manual_seed(0)
     hypernet = HMLP(
@@ -112,7 +115,10 @@ def test_with_batch_norm_in_training() -> None:
         ({"fan": "inn"}, "^fan: \"inn\" is not possible, expected 'in', 'out' or 'harmonic'"),
         ({"scheme": "kaimin"}, "^scheme: .*expected 'kaiming' or 'xavier'"),
         ({"bias": "shared"}, "^bias: .*expected 'zero', 'share' or 'torch'"),
-        ({"trunk": "orthogonl"}, "^trunk: .*expected 'kaiming', 'xavier_fan_in' or 'orthogonal'"),
+        (
+            {"trunk": "orthogonl"},
+            "^trunk: .*expected 'isometric', 'kaiming', 'xavier_fan_in' or 'orthogonal'",
+        ),
         ({"cond_var": -1.0}, "^cond_var: -1.0 .*greater than or equal to 0"),
         ({"uncond_var": -1.0}, "^uncond_var: -1.0 .*greater than or equal to 0"),
         ({"min_variance": 0.0}, "^min_variance: 0.0 .*greater than 0"),
@@ -148,25 +154,52 @@ def test_chunks_have_the_mean_square_that_their_tensors_want_on_average(
     )
     hypernet.initialize(Init(fan=fan, bias="torch", uniform_chunks=conditional))
     flat = hypernet(list(range(CONDITIONS))).flat.square().mean(dim=0)
-    wanted = wanted_per_chunk(target, hypernet.starts, 500)
+    means, variances = scalar_moments(target, hypernet.starts)
+    assert not means.any()
+    sizes, scale = sizes_of_chunks(variances, 500)
+    wanted = sizes.repeat_interleave(500)[: target.numel] * scale.square()
     for k, chunk in enumerate(flat.split(500)):
-        assert chunk.mean().item() == pytest.approx(wanted[k].item(), rel=0.1), k
+        assert chunk.mean().item() == pytest.approx(wanted.split(500)[k].mean().item(), rel=0.1), k
 
 
-def test_what_a_chunk_wants_is_the_average_over_its_scalars() -> None:
-    target = TargetSpec.from_shapes([[2, 8], [2], [4, 2]])
-    hypernet = ChunkedHMLP(target, ConditionSpec(), chunk_size=10)
-    wanted = wanted_per_chunk(target, hypernet.starts, 10)
+def test_a_chunk_is_as_large_as_its_largest_weights_and_the_scale_makes_up_for_the_rest() -> None:
+    variances = torch.tensor([0.25] * 4 + [0.0, 0.01] + [0.0] * 3 + [1.0])
+    sizes, scale = sizes_of_chunks(variances, 3)
+    torch.testing.assert_close(sizes, torch.tensor([0.25, 0.25, 0.25, 1.0]))
     torch.testing.assert_close(
-        wanted, torch.tensor([2 / 8, (6 * 2 / 8 + 2 * 0 + 2 * 1.0) / 10, 1.0])
+        scale, torch.tensor([1.0, 1.0, 1.0, 1.0, 0.1, 0.2, 0.1, 0.1, 0.1, 1.0])
     )
+    sizes, scale = sizes_of_chunks(torch.zeros(4), 3)
+    assert sizes.tolist() == pytest.approx([0.02**2] * 2)
+    assert scale.tolist() == pytest.approx([0.1] * 4)
 
 
-def test_chunks_that_cannot_be_small_enough_are_reported(caplog: pytest.LogCaptureFixture) -> None:
-    target = TargetSpec.from_shapes([[100, 100], [100]])
-    hypernet = ChunkedHMLP(target, ConditionSpec(count=2), chunk_size=100)
-    hypernet.initialize(Init(min_variance=0.5, overrides={"bias": (0.0, 1e-8)}))
-    assert "1 of 101 chunks start with larger weights than wanted" in caplog.text
+@pytest.mark.parametrize("chunk_size", [64, 500, 2000])
+@pytest.mark.parametrize("kind", ["chunked", "structured"])
+def test_chunks_give_norms_biases_and_weights_their_own_moments(kind: str, chunk_size: int) -> None:
+    torch.manual_seed(chunk_size)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    target, conditions = TargetSpec.of(layer), ConditionSpec(count=200, size=8)
+    hypernet = (
+        ChunkedHMLP(target, conditions, chunk_size=chunk_size, hidden=(40, 40))
+        if kind == "chunked"
+        else structured_hmlp(target, conditions)
+    )
+    with torch.no_grad():
+        weights = hypernet(list(range(200)))
+    largest = max(one.variance for one in hypernet.starts)
+    for param, start in zip(target.params, hypernet.starts, strict=True):
+        values = weights[param.name]
+        # A tenth of a chunk's size is left to what should not vary.
+        spread = math.sqrt(max(start.variance, 0.01 * largest))
+        assert abs(float(values.mean()) - start.mean) < spread, param.name
+        if start.variance:
+            ratio = float(values.var()) / start.variance
+            assert 0.7 < ratio < 1.4, (param.name, ratio)
+        else:
+            assert float(values.std()) < 0.12 * math.sqrt(largest), param.name
+    scales = torch.cat([weights[name].flatten() for name in target.names if name == "norm1.weight"])
+    assert bool((scales > 0.5).all())
 
 
 def test_by_bias_every_condition_starts_at_one_conventional_draw() -> None:

@@ -111,6 +111,7 @@ def test_from_the_configuration_of_an_experiment() -> None:
 
 def test_it_is_frozen_and_equal_by_value() -> None:
     assert Init(overrides={"bias": (0.0, 1.0)}) == Init(overrides={"bias": (0.0, 1.0)})
+    assert len({Init(), Init(), Init(overrides={"bias": (0.0, 1.0)})}) == 2
     with pytest.raises(ValidationError, match="frozen"):
         Init().__setattr__("fan", "out")
 

@@ -81,7 +81,9 @@ def test_spectral_norm_bounds_every_layer() -> None:
 @pytest.mark.parametrize("paired", [False, True])
 def test_its_batched_form_equals_the_loop(options: dict[str, Any], paired: bool) -> None:
     torch.manual_seed(0)
-    net, loop = (MainNetwork(MLP((2, 2), 3, **options), batching=way) for way in ("auto", "loop"))
+    net, loop = (
+        MainNetwork(MLP((2, 2), 3, **options), batching=way).double() for way in ("auto", "loop")
+    )
     weights = Weights(
         torch.randn(4, net.target.numel, dtype=torch.float64, requires_grad=True), net.target
     )

@@ -7,7 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from hypnet_core import ConditionSpec, TargetSpec
+from hypnet_core.errors import SpecError
+from hypnet_zoo.hypernets import HMLP
 from hypnet_zoo.optim import lookahead
+from hypnet_zoo.regularizers import OutputRegularizer
 
 OPTIMIZERS: dict[str, Any] = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
@@ -69,3 +73,164 @@ def test_parameters_of_no_optimiser_do_not_move() -> None:
     assert set(lookahead(torch.optim.SGD([net.weight], lr=0.1), dict(net.named_parameters()))) == {
         "weight"
     }
+
+
+# ---------------------------------------------------------------- differentiable steps
+
+
+def sgd(grads: list[torch.Tensor], theta: torch.Tensor, **given: Any) -> torch.Tensor:
+    """Torch's SGD, written out: the change after the last gradient."""
+    lr, momentum, decay = given["lr"], given.get("momentum", 0.0), given.get("weight_decay", 0.0)
+    buffer, before = None, theta
+    for grad in grads:
+        before = theta
+        d = grad + decay * theta
+        if momentum:
+            damped = (1 - given.get("dampening", 0.0)) * d
+            buffer = d if buffer is None else momentum * buffer + damped
+            d = d + momentum * buffer if given.get("nesterov") else buffer
+        theta = theta - lr * d
+    return theta - before
+
+
+def adam(grads: list[torch.Tensor], theta: torch.Tensor, **given: Any) -> torch.Tensor:
+    """Torch's Adam and AdamW, written out."""
+    lr, (b1, b2), eps = given["lr"], (0.9, 0.999), 1e-8
+    decay, decoupled = given.get("weight_decay", 0.0), given.get("decoupled", False)
+    m, v, before = torch.zeros_like(theta), torch.zeros_like(theta), theta
+    for t, grad in enumerate(grads, 1):
+        before = theta
+        if decoupled:
+            theta = theta * (1 - lr * decay)
+        else:
+            grad = grad + decay * theta  # noqa: PLW2901  as in the formula
+        m, v = b1 * m + (1 - b1) * grad, b2 * v + (1 - b2) * grad**2
+        theta = theta - lr * (m / (1 - b1**t)) / ((v / (1 - b2**t)).sqrt() + eps)
+    return theta - before
+
+
+def rmsprop(grads: list[torch.Tensor], theta: torch.Tensor, **given: Any) -> torch.Tensor:
+    """Torch's RMSprop, written out."""
+    v, before = torch.zeros_like(theta), theta
+    for grad in grads:
+        before = theta
+        v = 0.99 * v + 0.01 * grad**2
+        theta = theta - given["lr"] * grad / (v.sqrt() + 1e-8)
+    return theta - before
+
+
+FORMULAS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "sgd": (torch.optim.SGD, sgd, {"lr": 0.1}),
+    "momentum": (torch.optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
+    "dampened": (torch.optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}),
+    "nesterov": (torch.optim.SGD, sgd, {"lr": 0.1, "momentum": 0.8, "nesterov": True}),
+    "adam": (torch.optim.Adam, adam, {"lr": 0.1, "weight_decay": 0.02}),
+    "adamw": (torch.optim.AdamW, adam, {"lr": 0.1, "weight_decay": 0.02}),
+    "rmsprop": (torch.optim.RMSprop, rmsprop, {"lr": 0.1}),
+}
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_gradients_flow_through_the_step_as_through_the_formula(name: str, steps: int) -> None:
+    make, formula, options = FORMULAS[name]
+    torch.manual_seed(0)
+    start = torch.randn(5, dtype=torch.float64)
+    theta = nn.Parameter(start.clone())
+    optimizer = make([theta], **options)
+    grads = []
+    for _ in range(steps - 1):
+        theta.grad = torch.randn(5, dtype=torch.float64)
+        grads.append(theta.grad.clone())
+        optimizer.step()
+    now = theta.detach().clone()
+    optimizer.zero_grad()
+    weight = torch.randn(5, dtype=torch.float64)
+    (theta**3 * weight).sum().backward(create_graph=True)
+    state = copy.deepcopy(optimizer.state_dict())
+    delta = lookahead(optimizer, {"theta": theta}, differentiable=True)["theta"]
+    (found,) = torch.autograd.grad((delta * weight).cos().sum(), theta)
+    # The same by hand: earlier gradients are constants.
+    leaf = now.clone().requires_grad_()
+    last = 3 * leaf**2 * weight
+    given = {**options, "decoupled": name == "adamw"}
+    history = [*grads, last]
+    # Moments depend on earlier positions only through constants.
+    theta_before = start
+    expected_delta = formula(history, theta_before, **given)
+    # Adam counts its steps in float32.
+    rtol, atol = 2e-5, 1e-7
+    torch.testing.assert_close(delta, expected_delta, rtol=rtol, atol=atol)
+    (expected,) = torch.autograd.grad((expected_delta * weight).cos().sum(), leaf)
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
+    # Nothing has moved.
+    assert torch.equal(theta.detach(), now)
+    after = optimizer.state_dict()
+    assert after["param_groups"] == state["param_groups"]
+    for key, value in state["state"].get(0, {}).items():
+        assert after["state"][0][key] is value or bool((after["state"][0][key] == value).all())
+
+
+def test_the_plain_gradient_step_under_another_optimizer() -> None:
+    parameters = {name: nn.Parameter(torch.ones(2)) for name in ("a", "b", "c")}
+    a, b, c = parameters.values()
+    groups: list[dict[str, Any]] = [{"params": [a], "lr": 0.5}, {"params": [b, c]}]
+    optimizer = torch.optim.Adam(groups, lr=0.1)
+    (a.square().sum() + 3 * b.sum()).backward(create_graph=True)
+    delta = lookahead(optimizer, parameters, like="sgd")
+    assert {name: step.tolist() for name, step in delta.items()} == {
+        "a": [-1.0, -1.0],
+        "b": pytest.approx([-0.3, -0.3]),
+        "c": [0.0, 0.0],
+    }
+    assert not delta["a"].requires_grad
+    ahead = lookahead(optimizer, parameters, like="sgd", differentiable=True)["a"]
+    (found,) = torch.autograd.grad(ahead.sum(), a)
+    assert found.tolist() == [-1.0, -1.0]  # -lr times the second derivative
+
+
+def test_what_has_no_such_step_is_refused_by_name() -> None:
+    theta = nn.Parameter(torch.ones(2))
+    parameters = {"theta": theta}
+    with pytest.raises(SpecError, match="LBFGS evaluates the loss several times"):
+        lookahead(torch.optim.LBFGS([theta]), parameters)
+    with pytest.raises(SpecError, match=r"like: there is no 'sdg'; did you mean 'sgd'"):
+        lookahead(torch.optim.SGD([theta]), parameters, like="sdg")  # type: ignore[arg-type]
+    theta.square().sum().backward()
+    with pytest.raises(SpecError, match=r"backward\(create_graph=True\) before"):
+        lookahead(torch.optim.SGD([theta]), parameters, differentiable=True)
+    theta.grad = None
+    theta.square().sum().backward(create_graph=True)
+    with pytest.raises(SpecError, match=r"step of SparseAdam cannot be differentiated; like='sgd'"):
+        lookahead(torch.optim.SparseAdam([theta]), parameters, differentiable=True)
+
+
+def test_the_regularizer_is_differentiated_through_the_step() -> None:
+    """Against finite differences of the whole: step, then penalty."""
+    torch.manual_seed(0)
+    target = TargetSpec.from_shapes([[3, 2], [3]])
+    hypernet = HMLP(target, ConditionSpec(count=2, size=3), hidden=(4,), activation="tanh").double()
+    regularizer = OutputRegularizer(hypernet, [0])
+    named = dict(hypernet.named_parameters())
+    goal = torch.randn(target.numel, dtype=torch.float64)
+
+    def penalty(*, graph: bool) -> torch.Tensor:
+        for parameter in named.values():
+            parameter.grad = None
+        (hypernet(1).flat - goal).square().sum().backward(create_graph=graph)
+        optimizer = torch.optim.SGD(named.values(), lr=0.05)
+        return regularizer(delta=lookahead(optimizer, named, differentiable=graph))
+
+    weight = named["heads.0.weight"]
+    (gradient,) = torch.autograd.grad(penalty(graph=True), weight)
+    step = 1e-6
+    for place in [(0, 0), (4, 2), (8, 3)]:
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                weight[place] += sign * step
+            values.append(penalty(graph=False).item())
+            with torch.no_grad():
+                weight[place] -= sign * step
+        difference = (values[0] - values[1]) / (2 * step)
+        assert gradient[place].item() == pytest.approx(difference, rel=1e-4, abs=1e-8)

@@ -131,6 +131,19 @@ def clipped(text: str, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
+def safe_repr(value: object) -> str:
+    """The `repr` of a value, even if that raises.
+
+    Example:
+        >>> safe_repr("a")
+        "'a'"
+    """
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001  the class may be foreign code
+        return "a value that cannot be shown"
+
+
 def message_of(error: BaseException, limit: int = 300) -> str:
     r"""The message of an exception in one line, even if its `__str__` raises.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol, runtime_checkable
 
 from pydantic import (
     AfterValidator,
@@ -22,7 +22,16 @@ from pydantic import (
     PositiveInt,
 )
 
-__all__ = ["JobSpec", "JobState", "Option", "Script"]
+__all__ = [
+    "ChecksAvailability",
+    "Closable",
+    "HasPollInterval",
+    "HasSlots",
+    "JobSpec",
+    "JobState",
+    "Option",
+    "Script",
+]
 
 
 class JobState(StrEnum):
@@ -153,3 +162,38 @@ class Script(BaseModel):
     argv: tuple[str, ...]
     text: str
     jobs: PositiveInt = 1
+
+
+@runtime_checkable
+class HasSlots(Protocol):
+    """A scheduler that knows how many jobs it can run at once."""
+
+    slots: int
+    """Number of jobs of one core that run at the same time, at least 1."""
+
+
+@runtime_checkable
+class HasPollInterval(Protocol):
+    """A scheduler that recommends how often to poll it."""
+
+    poll_interval: float
+    """Seconds between two polls, above 0."""
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A scheduler that holds resources of this process, such as a connection."""
+
+    def close(self) -> None:
+        """Release the resources. Running jobs go on if they can outlive the scheduler.
+
+        Closing twice does no harm.
+        """
+
+
+@runtime_checkable
+class ChecksAvailability(Protocol):
+    """A scheduler that can tell whether its backend is installed."""
+
+    def unavailable(self) -> str | None:
+        """One line about a missing backend; `None` if jobs can be submitted."""

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
+
+from hypnet_core.errors import SpecError, clipped, did_you_mean
 
 
 class ParamKind(StrEnum):
@@ -28,9 +30,35 @@ class ParamKind(StrEnum):
 
 
 class Spec(BaseModel):
-    """Base of all specs: frozen, no unknown fields."""
+    """Base of all specs: frozen, no unknown fields.
+
+    Raises:
+        SpecError: A field is missing, unknown or impossible.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    if not TYPE_CHECKING:  # type checkers read the fields
+
+        def __init__(self, /, **data: Any) -> None:
+            try:
+                super().__init__(**data)
+            except ValidationError as error:
+                raise SpecError(_message(type(self), error)) from None
+
+
+def _message(model: type[BaseModel], error: ValidationError) -> str:
+    """The first mistake that pydantic found, in one line."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return f"{model.__name__} has no field {field!r}{did_you_mean(field, model.model_fields)}"
+    if first["type"] == "missing":
+        return f"{model.__name__}: {field} is missing"
+    reason = first["msg"].removeprefix("Value error, ")
+    reason = f"{reason[:1].lower()}{reason[1:]}"
+    place = f"{model.__name__}: {field}: " if field else f"{model.__name__}: "
+    return f"{place}{reason}, got {clipped(repr(first['input']))}" if field else place + reason
 
 
 class ParamSpec(Spec):
@@ -80,6 +108,7 @@ class ParamSpec(Spec):
         return f"{self.name} {list(self.shape)}"
 
 
+@runtime_checkable
 class ModuleLike(Protocol):
     """The part of an `nn.Module` that `TargetSpec.of` reads."""
 
@@ -124,7 +153,14 @@ def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
     scales and shifts, `nn.Embedding` an embedding, every other layer weights (two or
     more dimensions) and biases (named so). Other layers implement `DeclaresKinds` and,
     if their weights are not shaped `[out, in, *kernel]`, `DeclaresFans`.
+
+    Raises:
+        SpecError: This is no module, or a parameter of a lazy module has no shape yet.
     """
+    if isinstance(module, type):
+        raise SpecError(f"a module is expected, got the class {module.__name__}: build it first")
+    if not isinstance(module, ModuleLike):
+        raise SpecError(f"a module is expected, got {clipped(repr(module))}")
     modules = dict(module.named_modules())
     # Ids, since tensors compare by their entries.
     seen: set[int] = set()
@@ -143,20 +179,29 @@ def params_of(module: ModuleLike) -> Iterator[ParamSpec]:
                 layer_name, _, rest = f".{name}".partition(_PARAMETRIZED)
                 layer_name, tensor_name = layer_name.removeprefix("."), rest.partition(".")[0]
             layer = modules[layer_name]
-            kind = _kind_of(layer, tensor_name, tuple(tensor.shape))
+            shape = _shape_of(name, tensor)
+            kind = _kind_of(layer, tensor_name, shape)
             # Declared fans come first: only the layer knows an unusual layout.
             declared = layer.param_fans if isinstance(layer, DeclaresFans) else {}
-            fan_in, fan_out = declared.get(tensor_name) or _fans(
-                layer, kind, tensor_name, tuple(tensor.shape)
-            )
+            fan_in, fan_out = declared.get(tensor_name) or _fans(layer, kind, tensor_name, shape)
             yield ParamSpec(
                 name=name,
-                shape=tuple(tensor.shape),
+                shape=shape,
                 kind=kind,
                 layer=layer_name,
                 fan_in=fan_in,
                 fan_out=fan_out,
             )
+
+
+def _shape_of(name: str, tensor: Any) -> tuple[int, ...]:
+    try:
+        return tuple(tensor.shape)
+    # Lazy modules do not know their sizes before the first call.
+    except RuntimeError:
+        raise SpecError(
+            f"{name} has no shape yet: run the lazy module once, then its parameters are known"
+        ) from None
 
 
 def _types(layer: object) -> frozenset[str]:

@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from hypnet_core.jobs import ChecksAvailability, Closable, HasPollInterval, HasSlots
 from hypnet_core.params import DeclaresFans, DeclaresKinds
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from pydantic import BaseModel
     from torch import Tensor, nn
@@ -37,7 +40,9 @@ __all__ = [
     "HyperNetworkLike",
     "Initialized",
     "KeepsTensors",
+    "Logger",
     "MomentsLike",
+    "Prepares",
     "ReportsResults",
     "Scheduler",
     "SplitLike",
@@ -242,6 +247,49 @@ class TaskLike(Protocol):
 
 
 @runtime_checkable
+class Logger(Protocol):
+    """Records the metrics of one run, in files or at a service.
+
+    An experiment builds it (which writes nothing yet), then calls `begin`, any number
+    of `log` and `image`, and `end`, also after an error. `hypnet_core.runs.Log` does
+    this for several loggers; whatever one raises after `begin` becomes a warning.
+    """
+
+    def begin(
+        self, directory: Path, *, experiment: str, config: Mapping[str, Any], step: int
+    ) -> None:
+        """Start recording.
+
+        Args:
+            directory: The run's directory.
+            experiment: Name of the experiment.
+            config: Its resolved configuration, as JSON.
+            step: Steps that were done before, in a run that resumes: records of later
+                steps come again.
+        """
+
+    def log(self, step: int, metrics: Mapping[str, float], *, task: int | None = None) -> None:
+        """Record numbers.
+
+        Args:
+            step: Training steps so far.
+            metrics: The numbers by name.
+            task: The task, from 0, that they belong to; `None` for no single one.
+        """
+
+    def image(self, step: int, name: str, png: bytes) -> None:
+        """Record an image, the content of a PNG file, or leave it out."""
+
+    def end(self, step: int, summary: Mapping[str, Any] | None) -> None:
+        """Stop recording.
+
+        Args:
+            step: Training steps so far.
+            summary: The results; `None` if the run stopped early.
+        """
+
+
+@runtime_checkable
 class Scheduler(Protocol):
     """Runs jobs. A job is an argument list, never a shell string.
 
@@ -267,41 +315,6 @@ class Scheduler(Protocol):
 
     def cancel(self, ids: Iterable[str]) -> None:
         """End jobs, queued or running; those that have ended stay as they are."""
-
-
-@runtime_checkable
-class HasSlots(Protocol):
-    """A scheduler that knows how many jobs it can run at once."""
-
-    slots: int
-    """Number of jobs of one core that run at the same time, at least 1."""
-
-
-@runtime_checkable
-class HasPollInterval(Protocol):
-    """A scheduler that recommends how often to poll it."""
-
-    poll_interval: float
-    """Seconds between two polls, above 0."""
-
-
-@runtime_checkable
-class Closable(Protocol):
-    """A scheduler that holds resources of this process, such as a connection."""
-
-    def close(self) -> None:
-        """Release the resources. Running jobs go on if they can outlive the scheduler.
-
-        Closing twice does no harm.
-        """
-
-
-@runtime_checkable
-class ChecksAvailability(Protocol):
-    """A scheduler that can tell whether its backend is installed."""
-
-    def unavailable(self) -> str | None:
-        """One line about a missing backend; `None` if jobs can be submitted."""
 
 
 @runtime_checkable
@@ -351,6 +364,28 @@ class Experiment(Protocol):
 
         Returns:
             Results that can be written as JSON.
+        """
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """An experiment that finds mistakes before a run starts.
+
+    `hypnet run` prepares an experiment before the run has a directory, and
+    `--dry-run` does only that.
+    """
+
+    def prepare(self, config: Any) -> Sequence[str]:
+        """Build everything that may fail: the device, data, networks, options.
+
+        What was built may be kept for `run` with the same configuration. `run` without
+        it prepares itself.
+
+        Args:
+            config: An instance of `Config`.
+
+        Returns:
+            Remarks for the user, one line each.
         """
 
 

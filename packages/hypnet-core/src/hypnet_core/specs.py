@@ -5,6 +5,7 @@ Nothing here needs torch. A spec is frozen, hashable and round-trips through JSO
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Literal, Self
 
 from pydantic import NonNegativeInt, PositiveInt, field_validator
 
-from hypnet_core.errors import SpecError, did_you_mean
+from hypnet_core.errors import SpecError, clipped, did_you_mean
 from hypnet_core.params import ModuleLike, ParamKind, ParamSpec, Spec, params_of
 
 __all__ = ["ConditionSpec", "ParamKind", "ParamSpec", "Spec", "TargetSpec", "TaskKind", "TaskSpec"]
@@ -67,9 +68,15 @@ class TargetSpec(Spec):
             names: One name per parameter; `"0"`, `"1"`, … by default.
 
         Raises:
-            SpecError: The numbers of names and shapes differ, or a size is negative.
+            SpecError: The numbers of names and shapes differ, or a size is no whole
+                number from 0.
         """
-        all_shapes = [tuple(shape) for shape in shapes]
+        try:
+            all_shapes = [tuple(map(operator.index, shape)) for shape in shapes]
+        except TypeError:
+            raise SpecError(
+                f"shapes are written as [[10, 5], [10]], got {clipped(repr(shapes))}"
+            ) from None
         if names is None:
             names = [str(i) for i in range(len(all_shapes))]
         if len(names) != len(all_shapes):

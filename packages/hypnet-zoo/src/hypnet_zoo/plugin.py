@@ -149,7 +149,7 @@ EXPERIMENTS = [
             "train.iterations=20",
             "train.validate_every=10",
             "log_every=10",
-            "tensorboard=false",
+            "log=[]",
         ],
     ),
 ]

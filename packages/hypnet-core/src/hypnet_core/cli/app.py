@@ -9,11 +9,13 @@ from typer.core import TyperGroup
 
 from hypnet_core import __version__
 from hypnet_core.cli.check import check
+from hypnet_core.cli.checkpoints import checkpoints
 from hypnet_core.cli.inspect import inspect
 from hypnet_core.cli.list import list_components
 from hypnet_core.cli.plugins import plugins
 from hypnet_core.cli.run import run
 from hypnet_core.cli.settings import Settings, add_flags
+from hypnet_core.cli.shells import use_own_scripts
 from hypnet_core.cli.show import show
 from hypnet_core.errors import (
     HypnetError,
@@ -115,6 +117,7 @@ def make_command(registry: Registry, settings: Settings) -> TyperGroup:
         settings: Filled by the flags `-q`, `-v` and `--debug`, and with the faults of
             the plugins.
     """
+    use_own_scripts()
     app = typer.Typer(name="hypnet", cls=HypnetGroup, no_args_is_help=True)
     app.callback()(_root)
     # `list` is a built-in, so the function has another name than the command.
@@ -124,6 +127,7 @@ def make_command(registry: Registry, settings: Settings) -> TyperGroup:
     app.command()(inspect)
     app.command()(check)
     app.command()(run)
+    app.command()(checkpoints)
     # Plugins add to the finished command, whose names are known by then.
     command: Any = typer.main.get_command(app)
     settings.faults.extend(registry.faults())

@@ -10,6 +10,8 @@ from hypnet_core.cli.output import Json, print_json, print_lines
 from hypnet_core.cli.schemas import CheckDocument, ComponentDocument
 from hypnet_core.cli.settings import log_errors_only, settings_of
 from hypnet_core.cli.show import KindOption, Name, find
+from hypnet_core.errors import UsageError, clipped
+from hypnet_core.plugins.component import Kind
 from hypnet_core.runs.config import parse_overrides
 from hypnet_core.testing.kit import CheckResult, Outcome, each_check
 
@@ -25,19 +27,25 @@ def check(
     ] = None,
     *,
     kind: KindOption = None,
+    in_shape: Annotated[
+        str | None,
+        typer.Option(metavar="3,64,64", help="Shape of one input of a main network."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the conformance kit over a component.
 
+    A main network of your own is checked as `module`, with factory=mypackage:MyNetwork.
     The exit code is 1 if a check fails. With -v the tracebacks are shown.
     """
     entry = find(name, kind)
+    hints = {} if in_shape is None else {"in_shapes": [_shape(in_shape, entry.kind)]}
     chosen = parse_overrides(options or [])
     talkative = settings_of(ctx).verbosity > 0
     if not talkative:
         log_errors_only()  # warnings of the components would bury the results
     results = []
-    for result in each_check(entry, chosen):
+    for result in each_check(entry, chosen, hints=hints):
         results.append(result)
         # Printed as they come, because some checks take a while.
         if not as_json:
@@ -52,6 +60,18 @@ def check(
         print_lines([_tally(entry.label, results)])
     if not passed:
         raise typer.Exit(1)
+
+
+def _shape(text: str, kind: Kind) -> tuple[int, ...]:
+    if kind is not Kind.MAINNET:
+        raise UsageError(f"--in-shape is for main networks, and this is a {kind}")
+    try:
+        shape = tuple(int(size) for size in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise UsageError(f"--in-shape is written as 3,64,64, got {clipped(text)!r}")
+    return shape
 
 
 def _lines(result: CheckResult, *, story: bool) -> list[str]:

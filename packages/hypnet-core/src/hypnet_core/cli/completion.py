@@ -7,6 +7,7 @@ from textwrap import shorten
 
 import typer
 
+from hypnet_core.cli.option_cache import cached_options, kind_named
 from hypnet_core.errors import HypnetError
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.registry import Entry, registry
@@ -48,7 +49,7 @@ def complete_override(context: typer.Context, incomplete: str) -> list[tuple[str
     given = dict(text.split("=", 1) for text in texts if "=" in text)
     try:
         entry = registry().get(Kind.EXPERIMENT, experiment)
-        found = list(_overrides(entry, (), given, incomplete))
+        found = list(_overrides(entry, "", given, incomplete))
     except HypnetError:
         # There is no place for a message here; the command itself gives it.
         return []
@@ -61,24 +62,32 @@ def complete_override(context: typer.Context, incomplete: str) -> list[tuple[str
 
 
 def _overrides(
-    entry: Entry, prefix: tuple[str, ...], given: Mapping[str, str], incomplete: str
+    entry: Entry, prefix: str, given: Mapping[str, str], incomplete: str
 ) -> Iterator[tuple[str, str]]:
     """Keys of overrides with descriptions; values once the key is complete."""
-    # Lazily, since pydantic's models are only needed here.
-    from hypnet_core.plugins.describe import describe, kind_of, values_of_type
-
-    for option in describe(entry.options(), prefix=prefix):
-        key, kind = option.key, kind_of(option.annotation)
-        if kind is not None:
-            if incomplete.startswith(f"{key}."):
-                default = (option.default or {}).get("name", "")
-                chosen = registry().get(kind, given.get(f"{key}.name", given.get(key, default)))
-                yield from _overrides(chosen, tuple(key.split(".")), given, incomplete)
-            key = f"{key}.name"
-        if not incomplete.startswith(f"{key}="):
-            yield f"{key}=", option.description
-        elif kind is None:
-            yield from ((f"{key}={value}", "") for value in values_of_type(option.annotation))
+    for option in cached_options(entry):
+        key, kind = f"{prefix}{option.key}", kind_named(option.kind)
+        if kind is None or option.several:
+            if not incomplete.startswith(f"{key}="):
+                yield f"{key}=", option.description
+            elif kind is None:
+                yield from ((f"{key}={value}", "") for value in option.values)
+            else:
+                yield from _named(f"{key}=", kind)
+        # `mnet=mlp` chooses, and `mnet.hidden=…` configures what is chosen.
+        elif incomplete.startswith(f"{key}.name="):
+            yield from _named(f"{key}.name=", kind)
+        elif incomplete.startswith(f"{key}="):
+            yield from _named(f"{key}=", kind)
+        elif incomplete.startswith(f"{key}."):
+            chosen = given.get(f"{key}.name", given.get(key, option.chosen))
+            yield from _overrides(registry().get(kind, chosen), f"{key}.", given, incomplete)
+            yield f"{key}.name=", option.description
         else:
-            names = complete_name(kind)("")
-            yield from ((f"{key}={name}", summary) for name, summary in names)
+            yield f"{key}=", option.description
+            yield f"{key}.", "Its options."
+
+
+def _named(prefix: str, kind: Kind) -> Iterator[tuple[str, str]]:
+    names = complete_name(kind)("")
+    yield from ((f"{prefix}{name}", summary) for name, summary in names)

@@ -16,7 +16,7 @@ def list_components(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="dataset, mainnet, hypernet, scheduler or experiment; all by default.",
+            help="dataset, mainnet, hypernet, logger, scheduler or experiment; all by default.",
             autocompletion=complete_kind,
         ),
     ] = None,
@@ -28,7 +28,8 @@ def list_components(
 ) -> None:
     """List components.
 
-    Into a pipe, it prints bare names, one per line.
+    Into a pipe, it prints one name per line, after its kind and a tab unless the kind
+    was given.
     """
     # `hypnet list 'split_*'`: a lone glob cannot be a kind.
     if kind is not None and glob is None and set(kind) & set("*?["):
@@ -38,7 +39,9 @@ def list_components(
     if as_json:
         print_json(ListDocument(components=[ComponentDocument.of(entry) for entry in entries]))
     elif not is_terminal():
-        print_lines(found.shortest_name(entry) for entry in entries)
+        # Without a kind the names alone would not say what they are.
+        named = [(entry.kind.value, found.shortest_name(entry)) for entry in entries]
+        print_lines(name if kind is not None else f"{of}\t{name}" for of, name in named)
     elif not entries:
         typer.echo("There is none.", err=True)
     else:
@@ -46,4 +49,4 @@ def list_components(
             (entry.kind.value, found.shortest_name(entry), entry.component.summary, entry.plugin)
             for entry in entries
         ]
-        print_table(("kind", "name", "summary", "plugin"), rows)
+        print_table(("kind", "name", "summary", "plugin"), rows, details=("summary",))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from types import FrameType
 
@@ -19,9 +19,10 @@ from hypnet_core.cli.app import (
     TerminatedError,
     make_command,
 )
+from hypnet_core.cli.paths import at_home, working_directory_importable
 from hypnet_core.cli.settings import Settings, complain, start_logging
 from hypnet_core.errors import HypnetError, error_line
-from hypnet_core.plugins.containment import crash_reports
+from hypnet_core.plugins.containment import crash_reports, story_of
 from hypnet_core.plugins.registry import registry
 
 # The base of typer's usage errors. Newer versions of typer carry their own copy of
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Those of the command line by default.
     """
     settings = Settings()
+    _prepare_streams()
     # Batch systems end jobs with SIGTERM; runs must stop in order as after Ctrl-C.
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -60,6 +62,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
+def _prepare_streams() -> None:
+    """Make output possible in any encoding, and without streams.
+
+    Characters that an encoding lacks are escaped. A stream that was closed is replaced
+    by one in memory.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
 
@@ -70,9 +86,14 @@ def _run(arguments: Sequence[str], settings: Settings) -> int:
     complain(crash_reports())
     try:
         command = make_command(registry(), settings)
-        result = command.main(
-            args=list(arguments), prog_name="hypnet", standalone_mode=False, obj=settings
-        )
+        # After the plugins were found: a folder of the user's must not become one.
+        with working_directory_importable():
+            result = command.main(
+                args=list(map(at_home, arguments)),
+                prog_name="hypnet",
+                standalone_mode=False,
+                obj=settings,
+            )
     # The reader has gone, so there is nobody to report to.
     except ClosedPipeError as error:
         return error.exit_code
@@ -90,12 +111,15 @@ def _run(arguments: Sequence[str], settings: Settings) -> int:
         where = f"{error.filename}: " if error.filename else ""
         _report(error, f"{where}{error.strerror or error}", settings)
         return 1
-    except Exception as error:  # noqa: BLE001  one line; --debug shows the rest
+    # A command of a plugin may leave by itself.
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  one line; --debug shows the rest
         return _unforeseen(error, settings)
     return result if isinstance(result, int) else 0
 
 
-def _unforeseen(error: Exception, settings: Settings) -> int:
+def _unforeseen(error: BaseException, settings: Settings) -> int:
     if isinstance(error, _ClickException):
         message: str = getattr(error, "format_message", error.__str__)()
         # Known by name, since its module differs between versions of typer.
@@ -114,7 +138,7 @@ def _unforeseen(error: Exception, settings: Settings) -> int:
 def _report(error: BaseException, message: str, settings: Settings) -> None:
     settings.announce()
     if settings.debug:
-        typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        typer.echo(story_of(error), err=True, nl=False)
     complain(message.splitlines())
 
 

@@ -30,7 +30,10 @@ def plugins(ctx: typer.Context, *, as_json: Json = False) -> None:
     else:
         columns = ("name", "distribution", "version", "status", "components", "seconds", "remarks")
         print_table(
-            columns, [_row(plugin) for plugin in found.plugins], right=("components", "seconds")
+            columns,
+            [_row(plugin) for plugin in found.plugins],
+            right=("components", "seconds"),
+            details=("remarks",),
         )
 
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel
 
+from hypnet_core.cli.checkpoints import origin_of
 from hypnet_core.cli.completion import complete_name, complete_override
-from hypnet_core.cli.output import Json, print_json, print_lines, print_rich
+from hypnet_core.cli.directories import check_directory, new_directory
+from hypnet_core.cli.output import Json, can_print, print_json, print_lines, print_rich
+from hypnet_core.cli.paths import make_importable
 from hypnet_core.cli.schemas import RunDocument
-from hypnet_core.errors import ConfigError, RunError, UsageError, did_you_mean
+from hypnet_core.cli.settings import complain
+from hypnet_core.cli.sweeps import sweep_hint, with_sweep_hint
+from hypnet_core.errors import ConfigError, UsageError, did_you_mean
 from hypnet_core.plugins.component import Kind
+from hypnet_core.plugins.containment import output_to_stderr
 from hypnet_core.plugins.discovery import Status
 from hypnet_core.plugins.registry import Entry, registry
-from hypnet_core.protocols import ReportsResults
-from hypnet_core.runs.config import difference, dump_config, load_config
+from hypnet_core.plugins.validation import InvalidOptionsError
+from hypnet_core.protocols import Prepares, ReportsResults
+from hypnet_core.runs.commented import commented_config
+from hypnet_core.runs.config import check_finite, difference, dump_config, load_config
 from hypnet_core.runs.experiment import execute
 from hypnet_core.runs.run import Run
 
@@ -59,6 +65,14 @@ def run(
     resume: Annotated[
         list[Path] | None, typer.Option(help="Resume the run in this directory.", metavar="DIR")
     ] = None,
+    from_checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Start a new run from a checkpoint of another one: a file, or a run's directory"
+            " for its latest.",
+            metavar="PATH",
+        ),
+    ] = None,
     allow_changes: Annotated[
         bool,
         typer.Option("--allow-changes", help="Resume although options changed since the start."),
@@ -70,26 +84,59 @@ def run(
         bool,
         typer.Option("--dry-run", help="Check the options, print what would be run, and stop."),
     ] = False,
+    multirun: Annotated[bool, typer.Option("--multirun", "-m", hidden=True)] = False,
     as_json: Json = False,
 ) -> None:
     """Run an experiment.
 
     The last line of the output is the run's directory.
     """
-    directories = _once("out", out), _once("resume", resume)
-    _run(
-        experiment,
-        list(overrides or []),
-        config or [],
+    if multirun:  # as in Hydra
+        name = experiment or "NAME"
+        raise UsageError(sweep_hint(name, "the options with their values: lr = [1e-3, 1e-2]"))
+    request = _Request(
+        overrides=list(overrides or []),
+        files=tuple(config or ()),
         seed=_once("seed", seed),
         device=_once("device", device),
-        out=None if directories[0] is None else directories[0].expanduser(),
-        resume=None if directories[1] is None else directories[1].expanduser(),
+        out=_once("out", out),
+        resume=_once("resume", resume),
+        from_checkpoint=_once("from-checkpoint", from_checkpoint),
         allow_changes=allow_changes,
         print_config=print_config,
         dry_run=dry_run,
         as_json=as_json,
     )
+    # Without an experiment the first override takes its place.
+    if experiment is not None and "=" in experiment:
+        request.overrides.insert(0, experiment)
+        experiment = None
+    # Flags are overrides, so that both are validated alike.
+    request.overrides.extend(
+        _from_flags(request.overrides, seed=request.seed, device=request.device)
+    )
+    _check_flags(request)
+    if request.resume is not None:
+        _start(*_resumed(request, request.resume, experiment), request, directory=request.resume)
+    else:
+        _start(*_new(request, experiment), request, directory=request.out)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The flags of one call."""
+
+    overrides: list[str]
+    files: Sequence[Path]
+    seed: int | None
+    device: str | None
+    out: Path | None
+    resume: Path | None
+    from_checkpoint: Path | None
+    allow_changes: bool
+    print_config: bool
+    dry_run: bool
+    as_json: bool
 
 
 def _once(name: str, values: Sequence[Given] | None) -> Given | None:
@@ -99,51 +146,72 @@ def _once(name: str, values: Sequence[Given] | None) -> Given | None:
     return values[0] if values else None
 
 
-def _run(
-    experiment: str | None,
-    given: list[str],
-    config: Sequence[Path],
-    *,
-    seed: int | None,
-    device: str | None,
-    out: Path | None,
-    resume: Path | None,
-    allow_changes: bool,
-    print_config: bool,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    # Without an experiment the first override takes its place.
-    if experiment is not None and "=" in experiment:
-        given, experiment = [experiment, *given], None
-    # Flags are overrides, so that both are validated alike.
-    given += _from_flags(given, seed=seed, device=device)
-    if allow_changes and resume is None:
-        raise UsageError("--allow-changes is for --resume: a new run takes any options")
-    if resume is not None:
-        if out is not None:
+def _check_flags(request: _Request) -> None:
+    """Refuse flags that contradict each other."""
+    if request.resume is None:
+        if request.allow_changes:
+            raise UsageError("--allow-changes is for --resume: a new run takes any options")
+        return
+    for name, value in (("out", request.out), ("from-checkpoint", request.from_checkpoint)):
+        if value is not None:
             raise UsageError(
-                "--resume and --out contradict each other: a run resumes in its own directory"
+                f"--resume and --{name} contradict each other: a run resumes in its own directory,"
+                " from its latest checkpoint"
             )
-        entry, resolved, directory = _resumed(
-            resume, experiment, config, given, allow_changes=allow_changes
-        )
-    elif experiment is None:
+
+
+def _new(request: _Request, experiment: str | None) -> tuple[Entry, BaseModel, Path | None]:
+    """The experiment, options and first checkpoint of a new run."""
+    base: Mapping[str, Any] = {}
+    checkpoint = request.from_checkpoint
+    if checkpoint is not None:
+        # Networks of other options would not fit: its configuration is the base.
+        checkpoint, name, base = origin_of(checkpoint)
+        experiment = name if experiment is None else experiment
+        if registry().get(Kind.EXPERIMENT, experiment).name != name.rpartition(":")[2]:
+            raise UsageError(f"{checkpoint} belongs to {name!r}, not to {experiment!r}")
+    if experiment is None:
         # Lists what there is: this may be the first message that a newcomer sees.
         names = [registry().shortest_name(found) for found in registry().entries(Kind.EXPERIMENT)]
         raise UsageError(
             f"which experiment? hypnet run EXPERIMENT [key=value]...{did_you_mean('', names)}"
         )
-    else:
-        entry = registry().get(Kind.EXPERIMENT, experiment)
-        _check_flags(entry, seed, device)
-        resolved = load_config(entry.options(), config, given)
-        directory = (
-            out
-            if out is not None
-            # A dry run leaves no directory behind.
-            else _new_directory(entry.name, make=not (print_config or dry_run))
-        )
+    entry = registry().get(Kind.EXPERIMENT, experiment)
+    fields = entry.options().model_fields
+    for flag, value in (("seed", request.seed), ("device", request.device)):
+        if value is not None and flag not in fields:
+            raise UsageError(f"--{flag}: the experiment {entry.name!r} has no option {flag!r}")
+    try:
+        resolved = load_config(entry.options(), request.files, request.overrides, base=base)
+    except InvalidOptionsError as error:
+        text = with_sweep_hint(error, entry.name, request.overrides)
+        raise ConfigError(text) from error
+    return entry, resolved, checkpoint
+
+
+def _start(
+    entry: Entry,
+    resolved: BaseModel,
+    checkpoint: Path | None,
+    request: _Request,
+    *,
+    directory: Path | None,
+) -> None:
+    """Print the plan of a run, or check it first and carry it out."""
+    experiment = entry.build()
+    only_plan = request.print_config or request.dry_run
+    finished = request.resume is not None and Run.resume(request.resume).finished
+    if directory is not None and request.resume is None and not request.print_config:
+        check_directory(directory)  # first, since the other checks may take a while
+    if not request.print_config and not finished:
+        # Before the run has a directory: a mistake leaves nothing behind.
+        check_finite(resolved)
+        with output_to_stderr():
+            notes = experiment.prepare(resolved) if isinstance(experiment, Prepares) else ()
+        if request.dry_run:
+            complain(notes)
+    if directory is None:
+        directory = new_directory(entry.name, make=not only_plan)
     plan = RunDocument(
         experiment=registry().shortest_name(entry),
         directory=str(directory),
@@ -151,15 +219,16 @@ def _run(
         finished=False,
         summary=None,
     )
-    if print_config or dry_run:
-        if dry_run and resume is None:
-            _check_directory(directory)
-        _print_plan(plan, resolved, as_json=as_json, dry_run=dry_run)
+    if only_plan:
+        if request.dry_run and request.resume is None:
+            check_directory(directory)  # also one that was chosen here
+        _print_plan(plan, resolved, as_json=request.as_json, dry_run=request.dry_run)
         return
-    current = _opened(
-        plan.experiment, resolved, directory, resume=resume is not None, allow_changes=allow_changes
-    )
-    _carry_out(entry, resolved, current, plan, as_json=as_json)
+    if request.resume is not None:
+        current = Run.resume(directory, config=resolved if request.allow_changes else None)
+    else:
+        current = _created(plan.experiment, resolved, directory, checkpoint)
+    _carry_out(experiment, resolved, current, plan, as_json=request.as_json)
 
 
 def _from_flags(overrides: list[str], **flags: object) -> list[str]:
@@ -174,74 +243,28 @@ def _from_flags(overrides: list[str], **flags: object) -> list[str]:
     return [f"{name}={value}" for name, value in given.items()]
 
 
-def _check_flags(entry: Entry, seed: int | None, device: str | None) -> None:
-    fields = entry.options().model_fields
-    for name, value in (("seed", seed), ("device", device)):
-        if value is not None and name not in fields:
-            raise UsageError(f"--{name}: the experiment {entry.name!r} has no option {name!r}")
-
-
-def _new_directory(name: str, *, make: bool) -> Path:
-    """Make a new directory below `runs/`, named after the current second.
-
-    It is made here, since another run of the same second may look for one.
-    """
-    base = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for number in itertools.count(1):
-        path = base if number == 1 else base.with_name(f"{base.name}-{number}")
-        if not make:
-            if path.exists():
-                continue
-            break
-        # Making the directory claims it: `exists` and `mkdir` would leave a gap.
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise RunError(f"cannot make the directory {path}: {error.strerror}") from error
-        break
-    return path
-
-
-def _check_directory(directory: Path) -> None:
-    """Check what `Run.create` would refuse, without creating anything."""
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise RunError(f"{directory} is not an empty directory: choose a new one")
-    # The deepest directory that exists must allow new ones in it.
-    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
-        raise RunError(
-            f"cannot make the directory {directory}: {nearest} is not a directory that can be"
-            " written to"
-        )
-
-
 def _resumed(
-    path: Path,
-    experiment: str | None,
-    config: Sequence[Path],
-    given: list[str],
-    *,
-    allow_changes: bool,
-) -> tuple[Entry, BaseModel, Path]:
+    request: _Request, path: Path, experiment: str | None
+) -> tuple[Entry, BaseModel, None]:
     """The experiment and options of an earlier run; options given now must agree."""
     started = Run.resume(path)
+    # Components of the folder where it started are found from anywhere.
+    make_importable(started.started_in)
     entry = registry().get(Kind.EXPERIMENT, started.experiment)
     if experiment is not None and registry().get(Kind.EXPERIMENT, experiment) != entry:
         raise UsageError(f"{path} holds a run of {started.experiment!r}, not of {experiment!r}")
     model = entry.options()
     # Both validated, so that only real differences count, not other spellings.
     resolved = load_config(model, base=started.config)
-    wanted = load_config(model, config, given, base=started.config)
+    wanted = load_config(model, request.files, request.overrides, base=started.config)
     # As JSON, in which paths and tuples compare by value.
     changed = difference(resolved.model_dump(mode="json"), wanted.model_dump(mode="json"))
-    if changed and not allow_changes:
+    if changed and not request.allow_changes:
         raise ConfigError(
             f"{path} resumes as it was started: {changed}; start a new run to change that, or"
             " pass --allow-changes"
         )
-    return entry, wanted, path
+    return entry, wanted, None
 
 
 def _print_plan(plan: RunDocument, resolved: BaseModel, *, as_json: bool, dry_run: bool) -> None:
@@ -251,27 +274,32 @@ def _print_plan(plan: RunDocument, resolved: BaseModel, *, as_json: bool, dry_ru
         print_lines([f"would run {plan.experiment} in {plan.directory} with", ""])
         print_lines(f"    {line}" for line in dump_config(resolved).splitlines())
     else:
-        print_lines(dump_config(resolved).splitlines())
+        text = commented_config(resolved)
+        if not can_print(text):
+            text = commented_config(resolved, only_ascii=True)
+        print_lines(text.splitlines())
 
 
-def _opened(
-    name: str, resolved: BaseModel, directory: Path, *, resume: bool, allow_changes: bool
-) -> Run:
-    """The run to execute, new or resumed."""
-    if resume:
-        return Run.resume(directory, config=resolved if allow_changes else None)
+def _created(name: str, resolved: BaseModel, directory: Path, checkpoint: Path | None) -> Run:
     versions = {
         plugin.name: plugin.version for plugin in registry().plugins if plugin.status is Status.OK
     }
-    return Run.create(directory, experiment=name, config=resolved, plugins=versions)
+    return Run.create(
+        directory,
+        experiment=name,
+        config=resolved,
+        plugins=versions,
+        from_checkpoint=checkpoint,
+    )
 
 
 def _carry_out(
-    entry: Entry, resolved: BaseModel, current: Run, plan: RunDocument, *, as_json: bool
+    experiment: Any, resolved: BaseModel, current: Run, plan: RunDocument, *, as_json: bool
 ) -> None:
-    experiment = entry.build()
     try:
-        summary = execute(experiment, resolved, current)
+        # What the experiment prints is no result: stdout ends with the directory.
+        with output_to_stderr():
+            summary = execute(experiment, resolved, current)
     # Only an interruption: after a failure the error says what to do.
     except KeyboardInterrupt:
         typer.echo(f"To resume: hypnet run --resume {current.path}", err=True)

@@ -8,6 +8,8 @@ version; removing one, or changing its meaning, makes a new one.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.discovery import Plugin, Status
 from hypnet_core.plugins.registry import Entry
+from hypnet_core.runs.keeping import Stamp
 from hypnet_core.testing.kit import CheckResult
 
 
@@ -28,7 +31,7 @@ class ComponentDocument(Document):
     """One component, as listed.
 
     Attributes:
-        kind: `dataset`, `mainnet`, `hypernet`, `scheduler` or `experiment`.
+        kind: `dataset`, `mainnet`, `hypernet`, `logger`, `scheduler` or `experiment`.
         name: Bare name.
         full_name: `plugin:name`, which is never ambiguous.
         summary: One sentence about it.
@@ -268,3 +271,56 @@ class RunDocument(Document):
     config: dict[str, Any]
     finished: bool
     summary: dict[str, Any] | None
+
+
+class CheckpointDocument(Document):
+    """One checkpoint of a run.
+
+    Attributes:
+        path: The file.
+        step: Training steps before it.
+        score: How good it is; `null` if that is unknown.
+        time: When it was written, in UTC (ISO 8601).
+        size: Bytes of the file.
+        latest: Whether a run resumes from it.
+    """
+
+    path: str
+    step: int
+    score: float | None
+    time: datetime
+    size: int
+    latest: bool
+
+    @classmethod
+    def of(cls, stamp: Stamp, *, latest: bool) -> CheckpointDocument:
+        """The document of a checkpoint."""
+        return cls(
+            path=str(stamp.path),
+            step=stamp.step,
+            score=stamp.score,
+            time=datetime.fromtimestamp(stamp.time, UTC),
+            size=stamp.size,
+            latest=latest,
+        )
+
+    def row(self) -> tuple[str, ...]:
+        """The cells of a table for people."""
+        score = "" if self.score is None else f"{self.score:.6g}"
+        when = f"{self.time.astimezone():%Y-%m-%d %H:%M:%S}"
+        mark = "latest" if self.latest else ""
+        return Path(self.path).name, str(self.step), score, when, f"{self.size:,}", mark
+
+
+class CheckpointsDocument(Document):
+    """`hypnet checkpoints DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.checkpoints/1`.
+        directory: The folder.
+        checkpoints: The checkpoints, the best first.
+    """
+
+    schema_: Literal["hypnet.checkpoints/1"] = Field("hypnet.checkpoints/1", alias="schema")
+    directory: str
+    checkpoints: list[CheckpointDocument]

@@ -45,7 +45,9 @@ class Settings:
 def complain(lines: Iterable[str]) -> None:
     """Write lines to stderr, each with the command's name before it."""
     for line in lines:
-        typer.echo(f"hypnet: {line}", err=True)
+        # Without a place to complain to, the exit code says it.
+        with contextlib.suppress(OSError, ValueError):
+            typer.echo(f"hypnet: {line}", err=True)
 
 
 class _ToStderr(logging.Handler):

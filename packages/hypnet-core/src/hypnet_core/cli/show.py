@@ -39,7 +39,7 @@ def show(name: Name, *, kind: KindOption = None, as_json: Json = False) -> None:
         [
             f"{component.kind} {component.name}: {component.summary}",
             "",
-            f"plugin   {component.plugin} ({component.distribution} {component.version})",
+            f"plugin   {_provider(component)}",
             f"object   {component.target}",
             f"source   {document.source or 'unknown'}",
             "",
@@ -49,7 +49,9 @@ def show(name: Name, *, kind: KindOption = None, as_json: Json = False) -> None:
         print_lines(["It has no options."])
         return
     print_table(
-        ("option", "type", "default", "description"), [_row(option) for option in document.options]
+        ("option", "type", "default", "description"),
+        [_row(option) for option in document.options],
+        details=("type", "default", "description"),
     )
 
 
@@ -72,6 +74,12 @@ def _document(entry: Entry) -> ShowDocument:
         options=options,
         json_schema=json_schema(model),
     )
+
+
+def _provider(component: ComponentDocument) -> str:
+    if not component.distribution:
+        return "none: found by its import string"
+    return f"{component.plugin} ({component.distribution} {component.version})"
 
 
 def _row(option: OptionDocument) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
-from .checks import check_tensors
+from .checks import check_arguments, check_tensors
 from .conditions import Condition, ConditionIds, condition_ids
+from .hollow import Hollow
 from .hypernetwork import EMBEDDING, UNCONDITIONAL, HyperNetwork
 from .main_network import MainNetwork
 from .materialize import materialize
@@ -11,10 +12,12 @@ __all__ = [
     "UNCONDITIONAL",
     "Condition",
     "ConditionIds",
+    "Hollow",
     "HyperNetwork",
     "MainNetwork",
     "StatisticsBank",
     "Weights",
+    "check_arguments",
     "check_tensors",
     "condition_ids",
     "materialize",

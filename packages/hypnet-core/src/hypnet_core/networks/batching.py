@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from hypnet_core.errors import WeightsError
+from hypnet_core.errors import WeightsError, listed
+from hypnet_core.networks.recompute import works_in_place
+from hypnet_core.networks.statistics import version_of
 
 Batching = Literal["auto", "vmap", "loop"]
 State = Mapping[str, Tensor]
+Call = Callable[[State, Any, Any], Any]
+"""Runs a module with the tensors of one set, positional and further inputs."""
 
 # Measured on two CPU cores, 20 sets of weights (benchmarks/weight_sets.py): vmap beats
 # the loop by 1.5 to 5 times while a set is small enough for call overhead to dominate;
@@ -50,6 +53,8 @@ def choose(
     if any(isinstance(layer, FUSED) for layer in layers):
         return "loop", "fused layers have no vmap rule"
     tensors = list(state.values())
+    if tensors and torch.is_autocast_enabled(tensors[0].device.type):
+        return "loop", "vmap computes in full precision under autocast"
     # The limits below were measured on a CPU; on a GPU launches dominate.
     if not tensors or tensors[0].device.type != "cpu":
         return "vmap", "one kernel for all sets"
@@ -68,13 +73,8 @@ def choose(
     return "vmap", "small sets: one call for all saves overhead"
 
 
-def run_vmap(module: nn.Module, state: State, args: Any, kwargs: Any, *, paired: bool) -> Any:
+def run_vmap(call: Call, state: State, args: Any, kwargs: Any, *, paired: bool) -> Any:
     """All sets in one vectorised call."""
-
-    def call(one_state: dict[str, Tensor], one_args: Any, one_kwargs: Any) -> Any:
-        # Ties were resolved by `MainNetwork`: each place has its tensor.
-        return functional_call(module, one_state, one_args, one_kwargs, tie_weights=False)
-
     # Inputs are shared by all sets (None) unless they come in pairs with them.
     axes = pytree.tree_map(
         lambda leaf: 0 if paired and isinstance(leaf, Tensor) else None, (args, kwargs)
@@ -83,15 +83,15 @@ def run_vmap(module: nn.Module, state: State, args: Any, kwargs: Any, *, paired:
 
 
 def run_loop(
-    module: nn.Module, states: Sequence[State], args: Any, kwargs: Any, *, paired: bool
+    module: nn.Module, call: Call, states: Sequence[State], args: Any, kwargs: Any, *, paired: bool
 ) -> Any:
     """One set after the other.
 
     Raises:
         WeightsError: The module writes into its input, which the next set would see, or
-            returns objects that cannot be combined.
+            returns what cannot be combined.
     """
-    copies = any(getattr(layer, "inplace", False) is True for layer in module.modules())
+    copies = works_in_place(module)
     # The inputs of one set are views, which share the counters of the whole.
     before = _versions((args, kwargs))
     outputs = []
@@ -99,15 +99,31 @@ def run_loop(
         own_args, own_kwargs = _at((args, kwargs), i) if paired else (args, kwargs)
         if copies:  # the first layer may be one of them
             own_args, own_kwargs = _copied((own_args, own_kwargs))
-        outputs.append(
-            functional_call(module, dict(state), own_args, own_kwargs, tie_weights=False)
-        )
+        outputs.append(call(state, own_args, own_kwargs))
         if not copies and _versions((args, kwargs)) != before:
             raise WeightsError(
                 f"{type(module).__name__} writes into its input, which each set of weights must"
                 " see unchanged: let it work on a copy"
             )
+    return combined(outputs)
+
+
+def combined(outputs: Sequence[Any]) -> Any:
+    """The outputs of all sets as one, with a batch dimension in front.
+
+    Raises:
+        WeightsError: They are no tensors, or differ in shape or structure.
+    """
+    structures = {str(pytree.tree_structure(output)) for output in outputs}
+    if len(structures) > 1:
+        raise WeightsError(
+            "the sets of weights give outputs of different structure (lists of different length,"
+            f" for instance), which cannot be combined: {_INSTEAD}"
+        )
     return pytree.tree_map(_stacked, *outputs, is_leaf=lambda leaf: leaf is None)
+
+
+_INSTEAD = "let the module return tensors, or call it with one set at a time (weights.unbind())"
 
 
 def _copied(inputs: Any) -> Any:
@@ -115,22 +131,27 @@ def _copied(inputs: Any) -> Any:
 
 
 def _versions(inputs: Any) -> list[int]:
-    """Counters of the writes into each tensor; inference tensors have none."""
-    leaves = pytree.tree_leaves(inputs)
-    tensors = (x for x in leaves if isinstance(x, Tensor) and not x.is_inference())
-    return [x._version for x in tensors]  # noqa: SLF001  torch offers no public counter
+    """Counters of the writes into each tensor."""
+    return [version_of(x) for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)]
 
 
 def _stacked(*leaves: Any) -> Any:
     """One leaf of the outputs of all sets."""
     first = leaves[0]
     if isinstance(first, Tensor):
+        shapes = {tuple(leaf.shape) for leaf in leaves}
+        if len(shapes) > 1:
+            raise WeightsError(
+                "the sets of weights give outputs of different shapes"
+                f" ({listed(map(str, map(list, sorted(shapes))), limit=3)}), which cannot be"
+                " combined: call the module with one set at a time (weights.unbind())"
+            )
         return torch.stack(leaves)
     if first is None or (isinstance(first, (bool, int, float, str)) and len(set(leaves)) == 1):
         return first
     raise WeightsError(
-        f"outputs of type {type(first).__name__} cannot be combined for a batch of weights: let"
-        " the module return tensors, or call it with one set at a time (weights.unbind())"
+        f"outputs of type {type(first).__name__} cannot be combined for a batch of weights:"
+        f" {_INSTEAD}"
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, WeightsError, did_you_mean, listed
 from hypnet_core.specs import ConditionSpec, TargetSpec
@@ -70,6 +71,57 @@ def _names_message(spec: TargetSpec, missing: list[str], extra: list[str]) -> st
         hint = did_you_mean(extra[0], missing or spec.names)
         parts.append(f"not expected: {listed(extra)}{hint}")
     return "; ".join(parts)
+
+
+_KEYWORDS = ("weights", "stats", "paired")
+"""Names that `MainNetwork.forward` uses itself."""
+
+
+def check_inputs(module: nn.Module, inputs: Mapping[str, inspect.Parameter]) -> None:
+    """Refuse inputs that cannot be passed on.
+
+    Args:
+        module: The module.
+        inputs: The parameters of its `forward`.
+
+    Raises:
+        SpecError: One is keyword-only and has a name that main networks use themselves.
+    """
+    for name in _KEYWORDS:
+        if name in inputs and inputs[name].kind is inspect.Parameter.KEYWORD_ONLY:
+            raise SpecError(
+                f"{type(module).__name__}.forward has a keyword-only input {name!r}, a name that"
+                " main networks use themselves: rename it"
+            )
+
+
+def check_keywords(
+    module: nn.Module, *, weights: object = None, stats: object = None, paired: object = False
+) -> None:
+    """Refuse what was meant for an input of the module with the same name.
+
+    Raises:
+        WeightsError: The value is not what a main network takes by that name.
+    """
+    if (
+        (weights is None or isinstance(weights, Mapping))
+        and (stats is None or isinstance(stats, Mapping))
+        and type(paired) is bool
+    ):
+        return
+    found = {"weights": weights, "stats": stats, "paired": paired}
+    name = next(
+        name
+        for name, value in found.items()
+        if not isinstance(value, bool if name == "paired" else Mapping | None)
+    )
+    wanted = {"paired": "True or False", "weights": "Weights or a mapping from names to tensors"}
+    own = name in inspect.signature(module.forward).parameters
+    hint = "; the module's own input of that name is passed by position" if own else ""
+    raise WeightsError(
+        f"{name} must be {wanted.get(name, 'a mapping from names to tensors')}, got"
+        f" {type(found[name]).__name__}{hint}"
+    )
 
 
 def check_arguments(target: object, conditions: object) -> None:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import Any, SupportsIndex, cast, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Self, SupportsIndex, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from hypnet_core.errors import ConditionError, SpecError, WeightsError, did_you_mean, listed
 from hypnet_core.networks import batching as ways
 from hypnet_core.networks.batching import Batching
-from hypnet_core.networks.checks import check_tensors
+from hypnet_core.networks.checks import check_inputs, check_keywords, check_tensors
 from hypnet_core.networks.conditions import Condition, Ids, condition_ids
-from hypnet_core.networks.hollow import check_registry, hollow, places_of
+from hypnet_core.networks.execution import Execution
+from hypnet_core.networks.hollow import Hollow
+from hypnet_core.networks.placement import Placement
+from hypnet_core.networks.recompute import Snapshot
 from hypnet_core.networks.selection import Generate, choose_target
-from hypnet_core.networks.statistics import StatisticsBank, named_statistics, statistics_spec
+from hypnet_core.networks.statistics import BufferWatch, StatisticsBank, statistics_spec
 from hypnet_core.networks.weights import Weights
-from hypnet_core.protocols import BatchedForward, KeepsTensors
+from hypnet_core.protocols import KeepsTensors
 from hypnet_core.specs import TargetSpec
 
 
@@ -31,7 +33,16 @@ class MainNetwork(nn.Module):
     modified (pass a copy to keep it): the selected parameters are replaced by shapes
     without memory, disappear from `parameters()`, and must be passed as `weights`. The
     others stay trainable. Tied parameters stay tied. An exception inside the module
-    leaves it unchanged.
+    leaves it unchanged. While the module runs, its parameters are in their places.
+
+    **Precision.** Weights take the dtype of the parameters that they replace, whatever
+    dtype they come in; `to(dtype)` changes it, as for any module.
+
+    **Between calls.** Tensors that `forward` caches in empty attributes or containers
+    can be read after the call and are forgotten when the next begins, since they may be
+    derived from its weights. Other state goes on. Activation checkpointing
+    (`torch.utils.checkpoint`) recomputes with the weights of its call; such modules
+    have no second derivatives.
 
     **Batches of weights.** With `weights` of batch shape `(B,)` the result has a
     leading dimension `B`. All sets see the same input, or one each with `paired=True`.
@@ -40,17 +51,17 @@ class MainNetwork(nn.Module):
     `hypnet_core.protocols.BatchedForward`. `batching_used` and `batching_reason` tell
     which was used last. Dropout draws a mask for each set.
 
-    **Running statistics.** Those of batch norm belong to a condition, not to the
-    module. Weights from a hypernetwork know their condition: its set is read and, in
-    training mode, updated. For weights of unknown origin `condition=i` says whose set
-    it is: arithmetic between conditions, functional transforms and batches of
-    hypernetworks drop the ids (see `Weights`). Without it the module's own set is used
-    as long as no condition was trained. `stats=` passes statistics from outside, which
-    are read, never changed, and carry no gradient. Layers that keep other tensors per
-    condition implement `hypnet_core.protocols.KeepsTensors`; those tensors replace the
-    layer's own unless they come from outside. A module whose `forward` takes
-    `condition` itself gets what is passed as `condition=`, and keeps its own
-    statistics.
+    **Running statistics.** Those of batch norm, and whatever other buffers training
+    changes, belong to a condition, not to the module. Weights from a hypernetwork know
+    their condition: its set is read and, in training mode, updated. For weights of
+    unknown origin `condition=i` says whose set it is: arithmetic between conditions,
+    functional transforms and batches of hypernetworks drop the ids (see `Weights`).
+    Without it the module's own set is used as long as no condition was trained.
+    `stats=` passes statistics from outside, which are read, never changed, and carry no
+    gradient. Layers that keep other tensors per condition implement
+    `hypnet_core.protocols.KeepsTensors`; those tensors replace the layer's own unless
+    they come from outside. A module whose `forward` takes `condition` itself gets what
+    is passed as `condition=`, and keeps its own statistics.
 
     Args:
         module: The network.
@@ -85,26 +96,38 @@ class MainNetwork(nn.Module):
         self.spec: TargetSpec = TargetSpec.of(module)
         self.target: TargetSpec = choose_target(module, self.spec, generate)
         self.stats: TargetSpec = statistics_spec(module)
-        self.batching = batching
-        self.batching_used: str | None = None
-        self.batching_reason: str = ""
-        # Why vmap failed once; later calls go straight to the loop.
-        self._no_vmap: str = ""
-        # Everything below reads the parameters, so it must come before they are
-        # hollowed out.
-        places = places_of(module, self.target)
-        self.places = [(place, name) for name, paths in places.items() for place in paths]
-        self._takes_condition = "condition" in inspect.signature(module.forward).parameters
-        self._has_batched_forward = isinstance(module, BatchedForward)
-        check_registry(module, places)
-        hollow(module, places)
+        inputs = inspect.signature(module.forward).parameters
+        check_inputs(module, inputs)
+        self._takes_condition = "condition" in inputs
+        # Last, because the module has no parameters from here on.
+        self._placement = Placement(module, self.target)
+        self.places = self._placement.pairs
         self.module = module
+        # A pretrained network may come in evaluation mode.
+        self.training = module.training
         self.bank = StatisticsBank(module)
         self._contexts = [
             (name, layer)
             for name, layer in module.named_modules()
             if isinstance(layer, KeepsTensors)
         ]
+        self._execution = Execution(module, batching, self.bank)
+        self._trained_once = False
+
+    @property
+    def batching(self) -> Batching:
+        """The way to run batches of weights that was asked for."""
+        return self._execution.batching
+
+    @property
+    def batching_used(self) -> str | None:
+        """The way that ran the last batch: `"vmap"`, `"loop"` or `"native"`."""
+        return self._execution.used
+
+    @property
+    def batching_reason(self) -> str:
+        """Why that way."""
+        return self._execution.reason
 
     def forward(
         self,
@@ -142,27 +165,57 @@ class MainNetwork(nn.Module):
         # A positional Weights would fail obscurely inside the module.
         if weights is None and any(isinstance(arg, Weights) for arg in args):
             raise WeightsError("weights are passed by keyword: net(x, weights=…)")
-        tensors, batch_shape = self._checked(weights)
+        check_keywords(self.module, weights=weights, stats=stats, paired=paired)
+        tensors, batch_shape = self._placement.assign(weights)
         ids = None
         if self._takes_condition:
             if condition is not None:
                 kwargs["condition"] = condition
         # Networks without statistics ignore the ids, so that torch.compile need not
         # guard on them.
-        elif self.bank.names or self._contexts or condition is not None:
+        elif (
+            self.bank.names
+            or self._contexts
+            or condition is not None
+            or (self.training and self.bank.others)
+        ):
             ids = _ids_of_sets(condition, weights, batch_shape)
             if ids is None:
                 self.check_known(weights=weights is not None, stats=stats is not None)
         # Nothing depends on the condition, and nothing is batched.
         if not batch_shape and ids is None and stats is None:
             # The common case, kept free of any further Python.
-            return functional_call(self.module, tensors, args, kwargs, tie_weights=False)
-        sets = self._statistics(ids, stats, batch_shape)
-        if not batch_shape:
-            return functional_call(
-                self.module, {**tensors, **sets[0]}, args, kwargs, tie_weights=False
-            )
-        return self._batched(tensors, batch_shape, args, kwargs, sets, paired=paired)
+            return self._execution.one(tensors, args, kwargs)
+
+        def run() -> Any:
+            sets = self._statistics(ids, stats, batch_shape)
+            if not batch_shape:
+                return self._execution.one({**tensors, **sets[0]}, args, kwargs)
+            return self._batched(tensors, batch_shape, args, kwargs, sets, paired=paired)
+
+        if ids is None or not (self.training and self.bank.others):
+            return run()
+        return self._watching_buffers(run, ids)
+
+    def _watching_buffers(self, run: Callable[[], Any], ids: Ids) -> Any:
+        """Train conditions, and keep per condition the buffers that this changes."""
+        watch = BufferWatch(self.module, self.bank.others)
+        if self._trained_once:
+            output = run()
+            # Seen too late to tell the conditions apart: they start from these values.
+            self.bank.keep(watch.changed())
+            return output
+        self._trained_once = True
+        self.bank.reserve(ids, self.bank.own(self.module))
+        before = Snapshot(self.module, self.bank.buffers())
+        output = run()
+        changed = watch.changed()
+        if not changed:
+            return output
+        # Nothing but these buffers may tell that there was a first attempt.
+        before.restore()
+        self.bank.keep({name: self.module.get_buffer(name) for name in changed})
+        return run()
 
     def statistics(self, condition: SupportsIndex | None = None) -> Weights:
         """A copy of the running means and variances of a condition, or of the module.
@@ -172,33 +225,23 @@ class MainNetwork(nn.Module):
         Raises:
             ConditionError: The id is not a whole number from 0.
         """
-        own = dict(named_statistics(self.module))
+        own = self.bank.own(self.module)
         # A condition that was never trained has the module's own statistics.
         rows = own if condition is None else self.bank.rows(condition_ids(condition).ids[0], own)
         return Weights.of(self.stats, {name: rows[name] for name in self.stats.names})
 
-    def _checked(
-        self, weights: Weights | Mapping[str, Tensor] | None
-    ) -> tuple[dict[str, Tensor], torch.Size]:
-        """The tensor for each place in the module, and the batch shape."""
-        # Identity first: weights from a hypernetwork for this target need no
-        # comparison.
-        if isinstance(weights, Weights) and (
-            weights.spec is self.target
-            or (weights.spec.names, weights.spec.shapes) == (self.target.names, self.target.shapes)
-        ):
-            tensors: Mapping[str, Tensor] = weights.tensors
-            batch_shape = weights.batch_shape
-        else:
-            if weights is not None and not isinstance(weights, Mapping):
-                raise WeightsError(
-                    "weights must be Weights or a mapping from names to tensors, got"
-                    f" {type(weights).__name__}"
-                )
-            tensors = {} if weights is None else weights
-            batch_shape = check_tensors(self.target, tensors)
-        # Tied parameters have several places and one tensor.
-        return {place: tensors[name] for place, name in self.places}, batch_shape
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._placement.convert(fn)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Torch's `state_dict`, which holds no weights from outside."""
+        state = super().state_dict(*args, **kwargs)
+        # A module with a way of its own to save itself may have put placeholders in.
+        for key in [key for key, value in state.items() if isinstance(value, Hollow)]:
+            del state[key]
+        return state
 
     def _statistics(
         self, ids: Ids | None, stats: Mapping[str, Tensor] | None, batch_shape: torch.Size
@@ -232,7 +275,7 @@ class MainNetwork(nn.Module):
             )
         if ids is None or not (self.bank.names or self._contexts):
             return [{} for _ in range(count)]
-        own = dict(named_statistics(self.module))
+        own = self.bank.own(self.module)
         if self.training:
             self.bank.reserve(ids, own)
         return [{**self.contexts_at(i), **self.bank.rows(i, own)} for i in ids]
@@ -293,83 +336,12 @@ class MainNetwork(nn.Module):
                 args, kwargs = pytree.tree_map(
                     lambda x: x.flatten(0, last) if isinstance(x, Tensor) else x, (args, kwargs)
                 )
-        output = self._run(tensors, sets, args, kwargs, paired=paired)
+        output = self._execution.batch(tensors, sets, args, kwargs, paired=paired)
         if len(batch_shape) == 1:
             return output
         return pytree.tree_map(
             lambda y: y.reshape(batch_shape + y.shape[1:]) if isinstance(y, Tensor) else y, output
         )
-
-    def _run(
-        self,
-        tensors: dict[str, Tensor],
-        sets: list[dict[str, Tensor]],
-        args: Any,
-        kwargs: Any,
-        *,
-        paired: bool,
-    ) -> Any:
-        way, reason = self._way(tensors, args)
-        # A fast path takes parameters only, not the statistics of each set.
-        if way == "native" and any(sets):
-            way, reason = ways.choose(self.module, tensors, args)
-        if way == "native":
-            output = self._run_native(tensors, len(sets), args, kwargs, paired=paired)
-            if output is not NotImplemented:
-                self.batching_used, self.batching_reason = way, reason
-                return output
-            way, reason = ways.choose(self.module, tensors, args)
-        without_vmap = ""
-        if way == "vmap" and self._no_vmap:
-            way, reason = "loop", self._no_vmap
-        if way == "vmap":
-            # The rows of each set become one more batched argument of vmap.
-            stacked = {name: torch.stack([rows[name] for rows in sets]) for name in sets[0]}
-            try:
-                output = ways.run_vmap(
-                    self.module, {**tensors, **stacked}, args, kwargs, paired=paired
-                )
-            except (RuntimeError, ValueError) as error:
-                # A loop can do what vmap cannot (branch on values, write in place);
-                # a genuine error of the module is raised again there.
-                if self.batching == "vmap":
-                    raise
-                way = "loop"
-                reason = f"not possible with vmap: {str(error).partition(chr(10))[0]}"
-                without_vmap = reason
-            else:
-                self.batching_used, self.batching_reason = way, reason
-                return output
-        self.batching_used, self.batching_reason = way, reason
-        states = ways.unbind_states(tensors, len(sets))
-        states = [{**state, **rows} for state, rows in zip(states, sets, strict=True)]
-        output = ways.run_loop(self.module, states, args, kwargs, paired=paired)
-        # Only now: a call that fails in the loop as well says nothing about vmap.
-        self._no_vmap = self._no_vmap or without_vmap
-        return output
-
-    def _way(self, tensors: dict[str, Tensor], args: Any) -> tuple[str, str]:
-        # vmap would update copies, which are lost.
-        if self.training and self.bank.names:
-            return "loop", "running statistics are updated in place, one set after the other"
-        if self.batching != "auto":
-            return self.batching, "asked for"
-        if self._has_batched_forward and not self.bank.names:
-            return "native", "the module implements forward_batched"
-        return ways.choose(self.module, tensors, args)
-
-    def _run_native(
-        self, tensors: dict[str, Tensor], count: int, args: Any, kwargs: Any, *, paired: bool
-    ) -> Any:
-        own = {}
-        # A fast path wants all parameters batched; expanding the others copies nothing.
-        if len(self.target) < len(self.spec):
-            own = {
-                name: parameter.expand(count, *parameter.shape)
-                for name, parameter in self.module.named_parameters()
-            }
-        module = cast("BatchedForward", self.module)
-        return module.forward_batched(*args, weights={**own, **tensors}, paired=paired, **kwargs)
 
     def extra_repr(self) -> str:
         """How many parameters are generated, for `print`."""

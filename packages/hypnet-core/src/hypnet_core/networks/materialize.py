@@ -8,8 +8,8 @@ from typing import SupportsIndex
 import torch
 from torch import nn
 
-from hypnet_core.errors import WeightsError
-from hypnet_core.networks.checks import check_tensors
+from hypnet_core.errors import SpecError, WeightsError, clipped
+from hypnet_core.networks.checks import check_keywords, check_tensors
 from hypnet_core.networks.conditions import condition_ids
 from hypnet_core.networks.main_network import MainNetwork
 from hypnet_core.networks.weights import Weights
@@ -34,6 +34,7 @@ def materialize(
     Raises:
         WeightsError: The weights have a batch dimension, or are not those of the
             target.
+        SpecError: This is no main network.
         ConditionError: The condition is not a whole number from 0, or it is unknown
             whose running statistics the copy gets.
 
@@ -43,6 +44,10 @@ def materialize(
         >>> layer(torch.ones(1, 3))
         tensor([[4., 4.]], grad_fn=<AddmmBackward0>)
     """
+    given: object = net
+    if not isinstance(given, MainNetwork):
+        raise SpecError(f"a MainNetwork is expected, got {clipped(repr(given))}")
+    check_keywords(net.module, weights=weights)
     batch_shape = check_tensors(net.target, weights)
     if batch_shape:
         raise WeightsError(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from torch import nn
 
-from hypnet_core.errors import SpecError, listed
+from hypnet_core.errors import SpecError, clipped, listed
 from hypnet_core.protocols import GroupsParameters
 from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
 
@@ -26,7 +26,7 @@ def choose_target(module: nn.Module, spec: TargetSpec, generate: Generate) -> Ta
     if callable(generate):
         chosen = spec.select(where=generate)
     else:
-        wanted = [generate] if isinstance(generate, str) else list(generate)
+        wanted = [generate] if isinstance(generate, str) else _listed(generate)
         names: set[str] = set()
         for one in wanted:
             names.update(_names_of(module, spec, one))
@@ -36,6 +36,16 @@ def choose_target(module: nn.Module, spec: TargetSpec, generate: Generate) -> Ta
             f"generate={generate!r} selects none of the module's parameters: {listed(spec.names)}"
         )
     return chosen
+
+
+def _listed(generate: Iterable[str]) -> list[str]:
+    given: object = generate
+    if not isinstance(given, Iterable) or not all(isinstance(one, str) for one in given):
+        raise SpecError(
+            "generate is a kind, a glob, a group, several of these or a predicate, got"
+            f" {clipped(repr(given))}"
+        )
+    return list(generate)
 
 
 def _names_of(module: nn.Module, spec: TargetSpec, selector: str) -> Collection[str]:

@@ -14,9 +14,10 @@ RUNNING = frozenset({"running_mean", "running_var"})
 """Statistics that a hypernetwork may generate (distilled statistics)."""
 
 UPDATED = RUNNING | {"num_batches_tracked", "_u", "_v"}
-"""Buffers that a forward pass in training mode updates.
+"""Buffers of torch's layers that a forward pass in training mode updates.
 
-Those of batch norms, and the vectors of the power iteration of spectral norms."""
+Those of batch norms, and the vectors of the power iteration of spectral norms. Others
+are found when they change, see `BufferWatch`."""
 
 
 def named_statistics(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -45,11 +46,13 @@ class StatisticsBank(nn.Module):
     """One set of running statistics per condition, in stacked buffers `[n, *shape]`.
 
     A condition that has not been trained yet has no row: it starts from the statistics
-    that the module itself holds. Rows are kept for the conditions that were trained
+    that the module itself holds. Buffers of other layers join when a forward pass in
+    training mode changes them. Rows are kept for the conditions that were trained
     alone, in the order of their training, so that large ids cost nothing.
 
     Attributes:
         names: Qualified names of the statistics in the module.
+        others: Qualified names of the module's other buffers.
         ids: The condition of each row, int64 `[n]`.
     """
 
@@ -57,17 +60,36 @@ class StatisticsBank(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.names = tuple(name for name, _ in named_statistics(module))
-        # Networks without statistics have no buffer, and no key in checkpoints.
-        if self.names:
-            self.register_buffer("ids", torch.empty(0, dtype=torch.int64))
-        for name, buffer in named_statistics(module):
-            self.register_buffer(_key(name), buffer.new_empty((0, *buffer.shape)))
         # The same as `ids`, so that looking up a row never waits for a device.
         self._row_of: dict[int, int] = {}
+        self.names: tuple[str, ...] = ()
+        self.others = tuple(name for name, _ in module.named_buffers())
+        self.keep(dict(named_statistics(module)))
 
     def __len__(self) -> int:
         return len(self._row_of)
+
+    @torch.no_grad()
+    def keep(self, buffers: Mapping[str, Tensor]) -> None:
+        """Keep further buffers per condition; the known conditions start from these.
+
+        Args:
+            buffers: The module's own, by qualified name.
+        """
+        for name, buffer in buffers.items():
+            self._join(name, buffer.detach().expand(len(self), *buffer.shape).clone())
+
+    def _join(self, name: str, rows: Tensor) -> None:
+        # Networks without statistics have no buffer, and no key in checkpoints.
+        if not self.names:
+            self.register_buffer("ids", torch.empty(0, dtype=torch.int64))
+        self.register_buffer(_key(name), rows)
+        self.names += (name,)
+        self.others = tuple(other for other in self.others if other != name)
+
+    def own(self, module: nn.Module) -> dict[str, Tensor]:
+        """The module's own statistics, by name."""
+        return {name: module.get_buffer(name) for name in self.names}
 
     def rows(self, condition: int, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The statistics of a condition, by name.
@@ -101,6 +123,11 @@ class StatisticsBank(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
+        # Buffers that joined before the checkpoint was written join here too.
+        for name in self.others:
+            rows = state_dict.get(prefix + _key(name))
+            if isinstance(rows, Tensor):
+                self._join(name, rows[:0].clone())
         # A checkpoint may hold more, fewer or other conditions than were seen here.
         for key in ("ids", *map(_key, self.names)) if self.names else ():
             buffer, saved = self.get_buffer(key), state_dict.get(prefix + key)
@@ -114,6 +141,40 @@ class StatisticsBank(nn.Module):
                 # Rows would belong to other conditions; torch raises what is reported.
                 args[-1].append("the running statistics do not fit the ids of their conditions")
             self._row_of = {condition: row for row, condition in enumerate(self.ids.tolist())}
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often a tensor was written to; inference tensors do not count and give 0."""
+    # Torch offers no public counter.
+    return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001
+
+
+class BufferWatch:
+    """Finds the buffers that a call changes, by identity and counters of writes.
+
+    Args:
+        module: The module.
+        names: Qualified names of the buffers to watch.
+    """
+
+    def __init__(self, module: nn.Module, names: Iterable[str]) -> None:
+        self._module = module
+        found = ((name, module.get_buffer(name)) for name in names)
+        self._before = [(name, buffer, version_of(buffer)) for name, buffer in found]
+
+    def changed(self) -> dict[str, Tensor]:
+        """The buffers that changed since, as they are now, by name.
+
+        Those of another shape are no statistics: modules keep indices for the sizes of
+        their inputs so.
+        """
+        now = [self._module.get_buffer(name) for name, _, _ in self._before]
+        return {
+            name: buffer
+            for buffer, (name, before, version) in zip(now, self._before, strict=True)
+            if (buffer is not before or version_of(buffer) != version)
+            and buffer.shape == before.shape
+        }
 
 
 def _key(name: str) -> str:

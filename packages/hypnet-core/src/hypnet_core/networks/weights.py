@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +23,8 @@ from hypnet_core.networks.conditions import (
 from hypnet_core.specs import TargetSpec
 
 
+# A dataclass, since `DistributedDataParallel` looks for tensors in those.
+@dataclass(init=False, repr=False, eq=False)
 class Weights(Mapping[str, Tensor]):
     r"""Parameters $\omega$ of a network: named views of one flat tensor.
 

@@ -1,4 +1,12 @@
-from .choice import DatasetChoice, HypernetChoice, MainnetChoice, SchedulerChoice
+from .choice import (
+    DatasetChoice,
+    HypernetChoice,
+    LoggerChoice,
+    LoggerChoices,
+    MainnetChoice,
+    SchedulerChoice,
+    default_loggers,
+)
 from .component import Component, Kind
 from .describe import describe, json_schema, type_name
 from .discovery import Status, discover
@@ -21,10 +29,13 @@ __all__ = [
     "Entry",
     "HypernetChoice",
     "Kind",
+    "LoggerChoice",
+    "LoggerChoices",
     "MainnetChoice",
     "Registry",
     "SchedulerChoice",
     "Status",
+    "default_loggers",
     "describe",
     "descriptions",
     "discover",

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hypnet_core.errors import ComponentError, PluginError
 from hypnet_core.plugins.component import Kind
@@ -133,6 +133,28 @@ class DefaultChoice:
         return self.choice(**self.values)
 
 
+@dataclass(frozen=True)
+class DefaultChoices:
+    """The default of a field that holds several choices, made when it is needed.
+
+    Attributes:
+        choice: The type of each.
+        names: Their names.
+    """
+
+    choice: type[Choice]
+    names: tuple[str, ...]
+
+    def __call__(self) -> tuple[Choice, ...]:
+        """Make the default."""
+        return tuple(self.choice(name=name) for name in self.names)
+
+
+def _several(value: Any) -> Any:
+    """One choice without brackets is a list of one."""
+    return [value] if isinstance(value, (str, Mapping, Choice)) else value
+
+
 class DatasetChoice(Choice):
     """A dataset or task sequence: `build()`."""
 
@@ -151,7 +173,22 @@ class HypernetChoice(Choice):
     kind = Kind.HYPERNET
 
 
+class LoggerChoice(Choice):
+    """A logger of metrics: `build()`."""
+
+    kind = Kind.LOGGER
+
+
 class SchedulerChoice(Choice):
     """A scheduler of jobs: `build()`."""
 
     kind = Kind.SCHEDULER
+
+
+LoggerChoices: TypeAlias = Annotated[tuple[LoggerChoice, ...], BeforeValidator(_several)]
+"""Several loggers: `log=[tensorboard,csv]`, also without brackets for one."""
+
+
+def default_loggers(*names: str) -> Any:
+    """The default of a field of the type `LoggerChoices`."""
+    return Field(default_factory=DefaultChoices(LoggerChoice, names))

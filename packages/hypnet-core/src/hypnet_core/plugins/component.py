@@ -18,6 +18,7 @@ class Kind(StrEnum):
     DATASET = "dataset"
     MAINNET = "mainnet"
     HYPERNET = "hypernet"
+    LOGGER = "logger"
     SCHEDULER = "scheduler"
     EXPERIMENT = "experiment"
 
@@ -33,6 +34,7 @@ class Component(BaseModel):
     | dataset | `factory(*, options)` | a `Task`, or a sequence of tasks |
     | mainnet | `factory(in_shape, out_features, *, options)` | an `nn.Module` |
     | hypernet | `factory(target, conditions, *, options)` | a `HyperNetwork` |
+    | logger | `factory(*, options)` | a `Logger` |
     | scheduler | `factory(*, options)` | a `Scheduler` |
     | experiment | `factory()` | an `Experiment`, whose `Config` holds the options |
 
@@ -70,6 +72,11 @@ class Component(BaseModel):
         return cls._of(Kind.HYPERNET, name, target, summary, conformance)
 
     @classmethod
+    def logger(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
+        """A logger of metrics."""
+        return cls._of(Kind.LOGGER, name, target, summary, conformance)
+
+    @classmethod
     def scheduler(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
         """A scheduler of jobs."""
         return cls._of(Kind.SCHEDULER, name, target, summary, conformance)
@@ -78,6 +85,19 @@ class Component(BaseModel):
     def experiment(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
         """An experiment that `hypnet run` launches."""
         return cls._of(Kind.EXPERIMENT, name, target, summary, conformance)
+
+    @classmethod
+    def imported(cls, kind: Kind, target: str) -> Component:
+        """A component that no plugin registers, by import string.
+
+        Its name is that of the object, which may have capitals and dots.
+        """
+        name = target.partition(":")[2]
+        summary = f"{target}, by import string."
+        # Without validation, which holds names to what plugins may register.
+        return cls.model_construct(
+            kind=kind, name=name, target=target, summary=summary, conformance={}
+        )
 
     @classmethod
     def _of(

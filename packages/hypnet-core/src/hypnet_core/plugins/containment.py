@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from hypnet_core.errors import clipped
+from hypnet_core.errors import clipped, error_line, safe_repr
 
 
 @contextlib.contextmanager
@@ -39,25 +41,37 @@ def output_to_stderr() -> Iterator[None]:
 
 def shown_briefly(value: object) -> str:
     """A value and its type for a message, even if its `__repr__` raises."""
+    return f"{clipped(safe_repr(value), 60)} ({type(value).__name__})"
+
+
+def story_of(error: BaseException) -> str:
+    """The traceback of foreign code, or the message alone if it cannot be formatted."""
     try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001  the class is foreign code too
-        text = "a value that cannot be shown"
-    return f"{clipped(text, 60)} ({type(value).__name__})"
+        return "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001  an exception whose methods raise
+        return error_line(error)
+
+
+_numbers = itertools.count()
 
 
 @contextlib.contextmanager
-def marked(plugin: str) -> Iterator[None]:
-    """Leave a file behind if the process dies while a plugin is being loaded.
+def marked(plugin: str, what: str = "it") -> Iterator[None]:
+    """Leave a file behind if the process dies while foreign code is being loaded.
 
     A segmentation fault or `os._exit` leaves no chance to say anything; the next start
     finds the file, see `crash_reports`.
+
+    Args:
+        plugin: The plugin.
+        what: The part of it that is loaded, for the report.
     """
-    # Homes may be shared by several machines, whose process ids overlap.
-    marker = _directory() / f"loading-{socket.gethostname()}-{os.getpid()}"
+    # Homes may be shared by several machines, whose process ids overlap. The number
+    # keeps apart what is loaded inside of each other.
+    marker = cache_directory() / f"loading-{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
     with contextlib.suppress(OSError):  # a read-only home is no reason not to start
         marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(plugin, encoding="utf-8")
+        marker.write_text(f"{plugin}\n{what}", encoding="utf-8")
     try:
         yield
     finally:
@@ -70,14 +84,15 @@ def crash_reports() -> list[str]:
     lines = []
     prefix = f"loading-{socket.gethostname()}-"
     with contextlib.suppress(OSError):
-        for marker in sorted(_directory().glob(f"{prefix}*")):
-            if _is_alive(marker.name.removeprefix(prefix)):
+        for marker in sorted(cache_directory().glob(f"{prefix}*")):
+            if _is_alive(marker.name.removeprefix(prefix).partition("-")[0]):
                 continue
-            name = clipped(marker.read_text(encoding="utf-8", errors="replace"))
+            text = marker.read_text(encoding="utf-8", errors="replace")
             marker.unlink()
+            name, _, what = clipped(text, 200).partition("\n")
             lines.append(
-                f"plugin {name!r}: an earlier start ended while it was being loaded; if it does"
-                " so again, leave it out: HYPNET_PLUGINS takes the names of the others"
+                f"plugin {name!r}: an earlier start ended while {what or 'it'} was being loaded;"
+                f" if that happens again, leave the plugin out: HYPNET_PLUGINS=-{name}"
             )
     return lines
 
@@ -93,6 +108,7 @@ def _is_alive(pid: str) -> bool:
     return True
 
 
-def _directory() -> Path:
+def cache_directory() -> Path:
+    """The folder of files that can be made again."""
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "hypnet"

@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from hypnet_core.plugins.choice import Choice, DefaultChoice
+from hypnet_core.errors import safe_repr
+from hypnet_core.plugins.choice import Choice, DefaultChoice, DefaultChoices
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.options import descriptions
 from hypnet_core.plugins.validation import dotted, models_in
@@ -84,6 +85,15 @@ def kind_of(annotation: Any) -> Kind | None:
     return annotation.kind if is_choice else None
 
 
+def kind_of_several(annotation: Any) -> Kind | None:
+    """The kind of which an option chooses several components; else `None`."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    arguments = typing.get_args(annotation)
+    is_list = typing.get_origin(annotation) in {tuple, list}
+    return kind_of(arguments[0]) if is_list and arguments else None
+
+
 def values_of_type(annotation: Any) -> list[str]:
     """The values of a type if they are few: of `bool`, `Literal` and enumerations.
 
@@ -116,13 +126,15 @@ def _default(field: FieldInfo) -> Any:
     # Calling the factory would look up a component that need not be installed.
     if isinstance(field.default_factory, DefaultChoice):
         return as_json(dict(field.default_factory.values))
+    if isinstance(field.default_factory, DefaultChoices):
+        return list(field.default_factory.names)
     return as_json(field.get_default(call_default_factory=True, validated_data={}))
 
 
 def as_json(value: Any) -> Any:
     """A value as JSON; a value without a JSON form as its `repr`."""
     # A default may be anything in Python, and describing must not fail.
-    return TypeAdapter(Any).dump_python(value, mode="json", fallback=repr, warnings=False)
+    return TypeAdapter(Any).dump_python(value, mode="json", fallback=safe_repr, warnings=False)
 
 
 def type_name(annotation: Any) -> str:
@@ -165,6 +177,10 @@ def _argument_name(argument: Any) -> str:
 
 class _Lenient(GenerateJsonSchema):
     """Generates JSON Schema that allows anything for a type unknown to JSON."""
+
+    def encode_default(self, dft: Any) -> Any:
+        """A default as JSON, as text if it has no other form."""
+        return as_json(dft)
 
     def emit_warning(self, kind: str, detail: str) -> None:
         """Ignore defaults and choices without a schema."""

@@ -11,7 +11,6 @@ import contextlib
 import inspect
 import itertools
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,12 +24,13 @@ import pluggy
 from hypnet_core.errors import PluginError, did_you_mean, error_line, listed, nearest
 from hypnet_core.plugins import hooks
 from hypnet_core.plugins.component import Component
-from hypnet_core.plugins.containment import marked, output_to_stderr, shown_briefly
+from hypnet_core.plugins.containment import marked, output_to_stderr, shown_briefly, story_of
 
 VARIABLE = "HYPNET_PLUGINS"
 """Environment variable with the names of the plugins to load, separated by commas.
 
-All are loaded if it is not set, none if it is empty."""
+All are loaded if it is not set, none if it is empty. A name with a minus before it is
+left out; if all names are such, the others are loaded."""
 
 SLOW_SECONDS = 0.5
 """Seconds that the import of a plugin may take without a remark."""
@@ -119,26 +119,31 @@ def discover(environ: Mapping[str, str]) -> Found:
     """
     # Names are made unique before any plugin is loaded, so that all faults have one.
     named = _with_unique_names(_entry_points())
-    wanted = _wanted(environ)
+    wanted, unwanted = _selection(environ)
     plugins, matched = [], set()
     for name, point in sorted(named, key=lambda pair: pair[0]):
         # A plugin may be chosen by its own name or that of its distribution.
-        names = {name, point.name, _distribution(point)[0]} & (wanted or set())
+        names = {name, point.name, _distribution(point)[0]}
+        chosen = (wanted is None or bool(names & wanted)) and not names & unwanted
         matched |= names
-        plugins.append(
-            _load(name, point) if wanted is None or names else _record(name, point, Status.SKIPPED)
-        )
+        plugins.append(_load(name, point) if chosen else _record(name, point, Status.SKIPPED))
     known = [name for name, _ in named]
     notes = tuple(
         f"{VARIABLE} names {name!r}, which is not installed{did_you_mean(name, known)}"
-        for name in sorted((wanted or set()) - matched)
+        for name in sorted(((wanted or set()) | unwanted) - matched)
     )
     return Found(tuple(plugins), notes)
 
 
-def _wanted(environ: Mapping[str, str]) -> set[str] | None:
+def _selection(environ: Mapping[str, str]) -> tuple[set[str] | None, set[str]]:
+    """The plugins to load, `None` for all, and those to leave out."""
     value = environ.get(VARIABLE)
-    return None if value is None else {name.strip() for name in value.split(",")} - {""}
+    if value is None:
+        return None, set()
+    names = {name.strip() for name in value.split(",")} - {""}
+    unwanted = {name.removeprefix("-") for name in names if name.startswith("-")}
+    wanted = {name for name in names if not name.startswith("-")}
+    return (None if unwanted and not wanted else wanted), unwanted
 
 
 def _entry_points() -> Iterator[metadata.EntryPoint]:
@@ -223,7 +228,7 @@ def _load(name: str, point: metadata.EntryPoint) -> Plugin:
         raise
     # Contain any exception of a plugin, even SystemExit.
     except BaseException as error:  # noqa: BLE001
-        story = "" if isinstance(error, PluginError) else _story(error)
+        story = "" if isinstance(error, PluginError) else story_of(error)
         seconds = time.process_time() - started
         return _record(
             name,
@@ -244,14 +249,6 @@ def _load(name: str, point: metadata.EntryPoint) -> Plugin:
         notes=tuple(_notes(manager, unknown, imported)),
         hooks=manager,
     )
-
-
-def _story(error: BaseException) -> str:
-    """The traceback of foreign code, or the message alone if it cannot be formatted."""
-    try:
-        return "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001  an exception whose methods raise
-        return error_line(error, PluginError)
 
 
 def _register(module: Any) -> pluggy.PluginManager:

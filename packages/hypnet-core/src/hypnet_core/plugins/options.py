@@ -36,6 +36,7 @@ POSITIONAL: Mapping[Kind, tuple[str, ...]] = {
     Kind.DATASET: (),
     Kind.MAINNET: ("in_shape", "out_features"),
     Kind.HYPERNET: ("target", "conditions"),
+    Kind.LOGGER: (),
     Kind.SCHEDULER: (),
     Kind.EXPERIMENT: (),
 }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import importlib.util
 import inspect
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,14 +17,16 @@ from packaging.requirements import Requirement
 
 from hypnet_core.errors import (
     ComponentError,
+    HypnetError,
     PluginError,
     did_you_mean,
+    error_line,
     listed,
-    message_of,
     nearest,
 )
+from hypnet_core.import_strings import PATTERN
 from hypnet_core.plugins.component import Component, Kind
-from hypnet_core.plugins.containment import output_to_stderr
+from hypnet_core.plugins.containment import marked, output_to_stderr
 from hypnet_core.plugins.discovery import VARIABLE, Found, Plugin, Status, discover
 
 if TYPE_CHECKING:
@@ -73,7 +77,7 @@ class Entry:
         Raises:
             PluginError: It cannot be imported, or cannot be called.
         """
-        with output_to_stderr():
+        with output_to_stderr(), marked(self.plugin, self.label):
             found = self.component.load()
         if not callable(found):
             raise PluginError(
@@ -92,7 +96,15 @@ class Entry:
         # Lazily, since pydantic's models are only needed for some commands.
         from hypnet_core.plugins.options import options_of
 
-        return options_of(self.kind, self.load(), self.label)
+        found = self.load()
+        try:
+            return options_of(self.kind, found, self.label)
+        except HypnetError:
+            raise
+        except Exception as error:  # annotations and docstrings may be any object
+            raise PluginError(
+                f"{self.label}: its options cannot be read: {error_line(error)}"
+            ) from error
 
     def build(self, *positional: Any, **options: Any) -> Any:
         """Validate the options, add the defaults, and call the component.
@@ -115,9 +127,13 @@ class Entry:
         if self.kind is not Kind.EXPERIMENT:
             values = values_of(validated(self.options(), options))
         try:
-            return made(*positional, **values)
-        except SystemExit as error:  # it would end the command without a word
-            raise PluginError(f"{self.label}: SystemExit: {message_of(error)}") from error
+            with output_to_stderr():
+                return made(*positional, **values)
+        except (Exception, KeyboardInterrupt):
+            raise
+        # SystemExit would end the command without a word.
+        except BaseException as error:
+            raise PluginError(f"{self.label}: {error_line(error)}") from error
 
     def source(self) -> str | None:
         """`file:line` of the object's definition; `None` if unknown.
@@ -181,12 +197,19 @@ class Registry:
         )
 
     def get(self, kind: Kind | str, name: str) -> Entry:
-        """Look up a component by kind and name.
+        """Look up a component by kind and name, or by import string.
+
+        Args:
+            kind: The kind.
+            name: `name`, `plugin:name`, or `package.module:attribute` of an object that
+                no plugin registers.
 
         Raises:
             ComponentError: There is none, or several plugins offer one.
         """
         kind = as_kind(kind)
+        if not self._named(name) and self._is_import_string(name):
+            return Entry(Component.imported(kind, name), name.partition(":")[0], "", "")
         return self._only(name, self._named(name, kind), f"{kind} {name!r}", kind)
 
     def find(self, name: str) -> Entry:
@@ -198,8 +221,8 @@ class Registry:
         return self._only(name, self._named(name), repr(name), None)
 
     def is_ambiguous(self, entry: Entry) -> bool:
-        """Whether another plugin offers a component of the same kind and name."""
-        return len(self._by_name[entry.kind, entry.name]) > 1
+        """Whether the bare name does not lead to it alone."""
+        return self._by_name.get((entry.kind, entry.name)) != [entry]
 
     def shortest_name(self, entry: Entry) -> str:
         """The bare name, or the full one where the bare one is ambiguous."""
@@ -217,6 +240,17 @@ class Registry:
                     f" {names}"
                 )
         return (*self._selection_notes, *lines)
+
+    def _is_import_string(self, name: str) -> bool:
+        """Whether a name is an import string of a module that is there."""
+        plugins = {found.name for found in self.plugins}
+        if not re.match(PATTERN, name) or name.partition(":")[0] in plugins:
+            return False
+        # The top-level package alone: finding a module inside would import it.
+        try:
+            return importlib.util.find_spec(re.split("[.:]", name)[0]) is not None
+        except (ImportError, ValueError):
+            return False
 
     def _named(self, name: str, kind: Kind | None = None) -> list[Entry]:
         # Without a colon the plugin is empty.
@@ -252,7 +286,7 @@ class Registry:
             message += f"; {name!r} is {_with_article(elsewhere[0].kind)}"
         elif plugin and plugin not in {found.name for found in self.plugins}:
             message += (
-                ": there is no plugin"
+                ": there is no plugin or module"
                 f" {plugin!r}{did_you_mean(plugin, [found.name for found in self.plugins])}"
             )
         elif known:

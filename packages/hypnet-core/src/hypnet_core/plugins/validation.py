@@ -12,9 +12,9 @@ from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hypnet_core.errors import ComponentError, ConfigError, clipped, did_you_mean
+from hypnet_core.errors import ComponentError, ConfigError, clipped, did_you_mean, safe_repr
 
-Path: TypeAlias = tuple[str | int, ...]
+OptionPath: TypeAlias = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
 # Pydantic's words are for programmers, these are for users.
@@ -49,9 +49,9 @@ class Mistake:
         source: The file, if known.
     """
 
-    path: Path
+    path: OptionPath
     text: str
-    meant: tuple[Path, ...] = ()
+    meant: tuple[OptionPath, ...] = ()
     source: str = ""
 
     def __str__(self) -> str:
@@ -64,7 +64,7 @@ class Mistake:
         parts = (self.source, clipped(dotted(self.path)), clipped(f"{self.text}{hint}", 400))
         return ": ".join(part for part in parts if part)
 
-    def below(self, path: Path) -> Mistake:
+    def below(self, path: OptionPath) -> Mistake:
         """The same mistake in an enclosing model."""
         return replace(
             self, path=path + self.path, meant=tuple(path + other for other in self.meant)
@@ -135,7 +135,7 @@ def error_from(
 ) -> InvalidOptionsError | InvalidChoiceError:
     """Convert an error of pydantic into ours, with one readable line per mistake."""
     # Each member of a union reports its own error for the same key.
-    grouped: dict[Path, list[Mistake]] = {}
+    grouped: dict[OptionPath, list[Mistake]] = {}
     only_choices = True
     for details in error.errors(include_url=False):
         # Our validators raise our errors, which pydantic wraps.
@@ -166,7 +166,7 @@ def _mistakes(
         yield Mistake(path, f"{shown(details['input'])} is not possible, expected {expected}")
 
 
-def _where(location: Sequence[str | int], values: Any) -> Path:
+def _where(location: Sequence[str | int], values: Any) -> OptionPath:
     """The keys in a location of pydantic, which may end with tags of union members."""
     path: list[str | int] = []
     for part in location:
@@ -194,7 +194,7 @@ def _merged(mistakes: Sequence[Mistake]) -> Mistake:
     return replace(first, text=first.text.partition(marker)[0] + marker + " or ".join(expected))
 
 
-def _lost(model: type[BaseModel], values: Any, result: Any, path: Path) -> Iterator[Mistake]:
+def _lost(model: type[BaseModel], values: Any, result: Any, path: OptionPath) -> Iterator[Mistake]:
     """Mistakes that pydantic accepts silently: ignored keys, booleans as numbers."""
     if (
         isinstance(values, bool)
@@ -232,7 +232,7 @@ def _pairs(values: Any, result: Any) -> Iterator[tuple[str | int, Any, Any]]:
         yield from ((index, *pair) for index, pair in enumerate(zip(values, result, strict=True)))
 
 
-def unknown_key(model: type[BaseModel], path: Path) -> Mistake:
+def unknown_key(model: type[BaseModel], path: OptionPath) -> Mistake:
     """The mistake of an unknown key, with the nearest keys anywhere in the model."""
     parent, key = path[:-1], str(path[-1])
     siblings = sorted(
@@ -256,7 +256,7 @@ def _likeness(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, one, other).ratio()
 
 
-def paths_in(model: type[BaseModel], prefix: Path = ()) -> Iterator[Path]:
+def paths_in(model: type[BaseModel], prefix: OptionPath = ()) -> Iterator[OptionPath]:
     """The paths to all fields of a model and of the models in it."""
     for name, field in model.model_fields.items():
         yield (*prefix, name)
@@ -273,7 +273,7 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from models_in(argument)
 
 
-def _models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
+def _models_at(model: type[BaseModel], path: OptionPath) -> list[type[BaseModel]]:
     found = [model]
     for part in path:
         # An index leads from a list to its items, which `models_in` has found already.
@@ -287,7 +287,7 @@ def _models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
     return found
 
 
-def dotted(path: Path) -> str:
+def dotted(path: OptionPath) -> str:
     """A path of keys in dotted notation.
 
     Example:
@@ -304,4 +304,4 @@ def shown(value: Any) -> str:
         >>> shown([True, None, "a"])
         '[true, null, "a"]'
     """
-    return clipped(json.dumps(value, default=repr, ensure_ascii=False), 60)
+    return clipped(json.dumps(value, default=safe_repr, ensure_ascii=False), 60)

@@ -5,9 +5,10 @@ Nothing in them is ever executed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,21 +62,11 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
     Raises:
         CheckpointError: The file is missing, truncated, changed, or not a checkpoint.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # A method of safetensors, not of a mapping.
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
-    except FileNotFoundError:
-        raise CheckpointError(f"there is no checkpoint {path}") from None
-    except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"the checkpoint {path} is damaged: {error}") from error
-    if metadata.get("format") != _FORMAT:
-        raise CheckpointError(
-            f"{path} is not a checkpoint of hypnet: its format is {metadata.get('format')!r},"
-            f" expected {_FORMAT!r}"
-        )
+    with _opened(path) as file:
+        metadata = _metadata(path, file)
+        # A method of safetensors, not of a mapping.
+        names = file.keys()
+        tensors = {name: file.get_tensor(name) for name in names}
     text = metadata.get("state", "")
     # Safetensors itself checks sizes only, not content.
     if _digest(tensors, text) != metadata.get("sha256"):
@@ -85,6 +76,42 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
     return Checkpoint(
         {name: tensor.to(device) for name, tensor in tensors.items()}, json.loads(text)
     )
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint, without its tensors and without their checksum.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, or not a checkpoint.
+    """
+    with _opened(path) as file:
+        text = _metadata(path, file).get("state", "")
+    try:
+        state: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"the checkpoint {path} is damaged: {error}") from error
+    return state
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint {path}") from None
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"the checkpoint {path} is damaged: {error}") from error
+
+
+def _metadata(path: Path, file: Any) -> dict[str, str]:
+    metadata: dict[str, str] = file.metadata() or {}
+    if metadata.get("format") != _FORMAT:
+        raise CheckpointError(
+            f"{path} is not a checkpoint of hypnet: its format is {metadata.get('format')!r},"
+            f" expected {_FORMAT!r}"
+        )
+    return metadata
 
 
 def _digest(tensors: Mapping[str, Tensor], state: str) -> str:

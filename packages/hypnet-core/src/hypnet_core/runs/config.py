@@ -8,6 +8,7 @@ component.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +23,13 @@ from hypnet_core.plugins.validation import (
     InvalidChoiceError,
     InvalidOptionsError,
     Mistake,
+    OptionPath,
     models_in,
     shown,
     validated,
 )
 from hypnet_core.runs.parsing import parse_value, read_mapping, to_yaml
+from hypnet_core.runs.paths import absolute_paths
 
 __all__ = ["dump_config", "load_config", "parse_overrides"]
 
@@ -41,6 +44,8 @@ def load_config(
     base: Mapping[str, Any] | None = None,
 ) -> Model:
     """Merge the layers of a configuration and validate the result.
+
+    Paths in it become absolute.
 
     Args:
         model: Type of the configuration; its defaults are the lowest layer.
@@ -64,7 +69,7 @@ def load_config(
         values: Any = _defaults(model, touched)
         for layer in layers:
             values = _merged(values, layer, model)
-        return validated(model, values)
+        return absolute_paths(validated(model, values))
     except RecursionError as error:
         raise ConfigError("the configuration is nested too deeply") from error
     except (InvalidOptionsError, InvalidChoiceError) as error:
@@ -126,6 +131,22 @@ def dump_config(config: BaseModel) -> str:
     return to_yaml(config.model_dump(mode="json"))
 
 
+def check_finite(config: BaseModel) -> None:
+    """Refuse infinity and NaN, which `config.json` cannot hold.
+
+    Raises:
+        InvalidOptionsError: A number is not finite.
+    """
+    values = config.model_dump(warnings=False)
+    mistakes = [
+        Mistake(path, f"{value} is not possible, expected a finite number")
+        for path, value in _numbers(values, ())
+        if not math.isfinite(value)
+    ]
+    if mistakes:
+        raise InvalidOptionsError(mistakes)
+
+
 def _defaults(model: type[BaseModel], touched: Any) -> dict[str, Any]:
     """The defaults that higher layers may merge into: components and groups.
 
@@ -183,6 +204,17 @@ def _merged(lower: Any, upper: Any, annotation: Any) -> Any:
         )
         merged[key] = _merged(lower[key], value, inner) if key in lower else value
     return merged
+
+
+def _numbers(value: Any, path: OptionPath) -> Iterator[tuple[OptionPath, float]]:
+    if isinstance(value, float):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _numbers(part, (*path, key))
+    elif isinstance(value, (list, tuple)):
+        for index, part in enumerate(value):
+            yield from _numbers(part, (*path, index))
 
 
 def _located(

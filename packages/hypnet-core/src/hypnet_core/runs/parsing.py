@@ -264,9 +264,14 @@ def _kind_of(content: Any) -> str:
     }.get(type(content), "a value")
 
 
-def to_yaml(values: Mapping[str, Any]) -> str:
-    """Dump JSON values as YAML, in the given order; `read_mapping` is the inverse."""
-    text = _dumped(values, allow_unicode=True)
+def to_yaml(values: Mapping[str, Any], *, only_ascii: bool = False) -> str:
+    """Dump JSON values as YAML, in the given order; `read_mapping` is the inverse.
+
+    Args:
+        values: The values.
+        only_ascii: Whether to escape all other characters.
+    """
+    text = _dumped(values, allow_unicode=not only_ascii)
     # PyYAML writes these unescaped and then reads them as line breaks.
     return (
         _dumped(values, allow_unicode=False) if set(text) & set("\x85\u2028\u2029\ufeff") else text

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from hypnet_core.errors import CheckpointError, RunError
-from hypnet_core.runs.config import difference
+from hypnet_core.runs.config import check_finite, difference
 from hypnet_core.runs.files import append_line, make_directory, read_json, write_json
+from hypnet_core.runs.logfile import file_logger
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from hypnet_core.runs.checkpoint import Checkpoint
+    from hypnet_core.runs.checkpoints import Checkpoints
+    from hypnet_core.runs.keeping import CheckpointOptions
 
 
 class Run:
@@ -47,7 +49,15 @@ class Run:
         # Set by `resume` alone.
         self.allow_changes = False
         """Whether a checkpoint of another configuration may be restored."""
-        self.logger = _file_logger(path / "log.txt")
+        self.started_in: str | None = header.get("started_in")
+        """The working directory of the start, whose modules may be components."""
+        found = header.get("from_checkpoint")
+        self.from_checkpoint = None if found is None else Path(found)
+        """The checkpoint of another run that this one starts from."""
+        self.restored = False
+        """Whether the experiment has asked for its checkpoint."""
+        self._checkpoints: Checkpoints | None = None
+        self.logger = file_logger(path / "log.txt")
 
     @classmethod
     def create(
@@ -57,6 +67,7 @@ class Run:
         experiment: str,
         config: BaseModel,
         plugins: Mapping[str, str] | None = None,
+        from_checkpoint: Path | None = None,
     ) -> Self:
         """Start a run in a new or empty directory.
 
@@ -65,19 +76,25 @@ class Run:
             experiment: Name of the experiment.
             config: Its resolved configuration.
             plugins: Versions of the plugins that took part, by name.
+            from_checkpoint: A checkpoint of another run to start from.
 
         Raises:
             RunError: The directory is not empty, or cannot be written.
+            ConfigError: A number of the configuration is NaN or infinite.
         """
         directory = Path(path)
+        check_finite(config)
         make_directory(directory)
         header = {
             "experiment": experiment,
             "config": config.model_dump(mode="json"),
             "plugins": dict(plugins or {}),
             "versions": _versions(),
+            "started_in": _working_directory(),
         }
-        _check_new(directory)
+        if from_checkpoint is not None:
+            header["from_checkpoint"] = str(from_checkpoint.absolute())
+        check_new(directory)
         try:
             write_json(directory / "config.json", header, new=True)
         except FileExistsError:  # another process was faster
@@ -167,45 +184,60 @@ class Run:
         """
         write_json(self.path / "summary.json", dict(summary))
 
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The folder `checkpoints/`."""
+        if self._checkpoints is None:
+            self.configure_checkpoints(None)
+        return cast("Checkpoints", self._checkpoints)
+
+    def configure_checkpoints(
+        self, options: CheckpointOptions | None, *, higher_is_better: bool = True
+    ) -> None:
+        """Say which checkpoints are kept: the last one alone by default.
+
+        Args:
+            options: What to keep, and how often to save.
+            higher_is_better: Whether a larger score is better.
+        """
+        from hypnet_core.runs.checkpoints import Checkpoints
+
+        self._checkpoints = Checkpoints(
+            self.path / "checkpoints", options, higher_is_better=higher_is_better
+        )
+
     def save(
         self,
-        index: int,
+        step: int,
         tensors: Mapping[str, Tensor],
         state: Mapping[str, Any],
         *,
-        keep_older: bool = False,
+        score: float | None = None,
     ) -> None:
         """Write a checkpoint.
 
         Metrics that are logged later are dropped if the run resumes from it.
 
         Args:
-            index: Its number.
+            step: Training steps so far.
             tensors: What to save, by name.
             state: Anything that can be written as JSON.
-            keep_older: Whether earlier checkpoints stay.
+            score: How good the run is at this point.
 
         Raises:
             RunError: The file cannot be written.
         """
-        from hypnet_core.runs.checkpoint import save_checkpoint
-
-        make_directory(self.path / "checkpoints")
         metrics = self.path / "metrics.jsonl"
         # The place to cut back to, if the run resumes from here.
         size = metrics.stat().st_size if metrics.exists() else 0
-        origin = {"config": self.config, "versions": _versions()}
+        origin = {"experiment": self.experiment, "config": self.config, "versions": _versions()}
         saved = {**state, "metrics_bytes": size, "run": origin}
-        save_checkpoint(self._checkpoint(index), tensors, saved)
-        # After the checkpoint: a crash in between leaves the older one valid.
-        write_json(self.path / "checkpoints" / "latest.json", {"index": index})
-        # Removed last, so that there is always one to resume from.
-        for path in self.path.glob("checkpoints/*.safetensors"):
-            if not keep_older and path != self._checkpoint(index):
-                path.unlink(missing_ok=True)
+        self.checkpoints.save_tensors(step, tensors, saved, score=score)
 
     def restore(self, *, device: str = "cpu") -> Checkpoint | None:
         """Load the latest checkpoint and truncate `metrics.jsonl` to that point.
+
+        Before its own first checkpoint, a run loads the one that it starts from.
 
         Returns:
             The checkpoint; `None` if there is none yet.
@@ -216,18 +248,21 @@ class Run:
         """
         from hypnet_core.runs.checkpoint import load_checkpoint
 
-        latest = self.path / "checkpoints" / "latest.json"
-        if not latest.exists():
+        self.restored = True
+        latest = self.checkpoints.latest()
+        if latest is None:
             self._cut_metrics(0)
-            return None
-        found = read_json(latest)
-        index = found.get("index") if isinstance(found, dict) else None
-        if not isinstance(index, int):
-            raise CheckpointError(f"{latest} is damaged: it names no checkpoint")
-        checkpoint = load_checkpoint(self._checkpoint(index), device=device)
+            if self.from_checkpoint is None:
+                return None
+            self.logger.info("starting from %s", self.from_checkpoint)
+            return load_checkpoint(self.from_checkpoint, device=device)
+        checkpoint = load_checkpoint(latest.path, device=device)
+        size = checkpoint.state.get("metrics_bytes")
+        if not isinstance(size, int):
+            raise CheckpointError(f"the checkpoint {latest.path} was not written by a run")
         # Before the metrics are cut: a refusal must change nothing.
         self._check_origin(checkpoint.state.get("run", {}))
-        self._cut_metrics(checkpoint.state["metrics_bytes"])
+        self._cut_metrics(size)
         return checkpoint
 
     @contextlib.contextmanager
@@ -267,9 +302,6 @@ class Run:
         if versions:
             self.logger.warning("resuming with other versions: %s", versions)
 
-    def _checkpoint(self, index: int) -> Path:
-        return self.path / "checkpoints" / f"{index:04d}.safetensors"
-
     def _cut_metrics(self, size: int) -> None:
         path = self.path / "metrics.jsonl"
         if not path.exists():
@@ -286,8 +318,12 @@ def _occupied(directory: Path) -> str:
     return f"{directory} holds another run: choose a new directory, or resume it with --resume"
 
 
-def _check_new(directory: Path) -> None:
-    """Refuse a directory that holds a run or foreign files."""
+def check_new(directory: Path) -> None:
+    """Refuse a directory that holds a run or foreign files.
+
+    Raises:
+        RunError: It does.
+    """
     # Ours are a lock, and the unfinished configuration of a competitor or of a process
     # that was killed. Foreign files could be overwritten.
     ours = (".lock", ".config.json.")
@@ -303,6 +339,16 @@ def _check_header(path: Path, header: Any) -> None:
         raise RunError(f"{path} is damaged: it names no experiment")
     if not isinstance(header.get("config"), dict):
         raise RunError(f"{path} is damaged: its `config` is not a mapping of options")
+    for name in ("started_in", "from_checkpoint"):
+        if not isinstance(header.get(name), (str, type(None))):
+            raise RunError(f"{path} is damaged: its `{name}` is not a path")
+
+
+def _working_directory() -> str | None:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was deleted
+        return None
 
 
 def _versions() -> dict[str, str]:
@@ -316,31 +362,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-class _LinesInFile(logging.Handler):
-    """Appends each record to a file, which is closed in between."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-        self.failed = False
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            append_line(self.path, self.format(record))
-        except RunError as error:
-            # Once: a full disk would repeat it with each record, and the run goes on.
-            if not self.failed:
-                self.failed = True
-                logging.getLogger("hypnet").warning("%s", error)
-
-
-def _file_logger(path: Path) -> logging.Logger:
-    """The logger of one run, which also passes records on to `hypnet`."""
-    # Not from `getLogger`, which would keep the logger of every run.
-    logger = logging.Logger("hypnet.run", logging.INFO)  # noqa: LOG001
-    logger.parent = logging.getLogger("hypnet")
-    logger.addHandler(_LinesInFile(path))
-    return logger

@@ -1,3 +1,4 @@
+from .copies import equals_fresh_copies, without_dropout
 from .kit import (
     Check,
     CheckResult,
@@ -18,8 +19,10 @@ __all__ = [
     "Outcome",
     "Subject",
     "conformance",
+    "equals_fresh_copies",
     "expect",
     "run_check",
     "run_checks",
     "suite_for",
+    "without_dropout",
 ]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
 from rich.console import Console
 
 from hypnet_core.errors import RunError
-from hypnet_core.protocols import Experiment, ReportsResults
+from hypnet_core.protocols import Experiment, Prepares, ReportsResults
 from hypnet_core.runs.config import load_config
 from hypnet_core.runs.experiment import execute
 from hypnet_core.runs.run import Run
@@ -88,6 +89,24 @@ def the_same_configuration_gives_the_same_results(subject: Subject) -> None:
     expect(first == second, "the summaries of two runs with one configuration differ")
 
 
+def preparing_it_changes_no_result(subject: Subject) -> None:
+    """A run that was prepared, as `hypnet run` does, ends like one that was not."""
+    experiment, config = _quick(subject)
+    if not isinstance(experiment, Prepares):
+        raise NotApplicableError("it has nothing to prepare")
+    runs = [
+        Run.create(subject.directory / name, experiment=subject.entry.name, config=config)
+        for name in ("plain", "prepared")
+    ]
+    expected = execute(experiment, config, runs[0])
+    notes: Sequence[object] = experiment.prepare(config)
+    expect(
+        all(isinstance(note, str) and "\n" not in note for note in notes),
+        f"its remarks are not lines of text: {notes!r}",
+    )
+    expect(execute(experiment, config, runs[1]) == expected, "the summaries differ")
+
+
 def a_resumed_run_ends_like_one_that_never_stopped(subject: Subject) -> None:
     """A run resumed from its first checkpoint gives the same summary and metrics."""
     experiment, config = _quick(subject)
@@ -123,5 +142,6 @@ CHECKS: tuple[Check, ...] = (
     a_run_ends_with_a_summary,
     it_reports_its_results,
     the_same_configuration_gives_the_same_results,
+    preparing_it_changes_no_result,
     a_resumed_run_ends_like_one_that_never_stopped,
 )

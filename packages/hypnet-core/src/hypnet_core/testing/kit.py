@@ -14,7 +14,6 @@ import importlib
 import inspect
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,6 +24,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hypnet_core.errors import HypnetError, error_line
 from hypnet_core.plugins.component import Kind
+from hypnet_core.plugins.containment import output_to_stderr, story_of
 from hypnet_core.plugins.registry import Entry
 
 
@@ -40,11 +40,13 @@ class Subject:
         entry: The component.
         directory: An empty directory that a check may write to.
         options: Options to build it with; its defaults otherwise.
+        hints: Hints that replace those of the component.
     """
 
     entry: Entry
     directory: Path
     options: Mapping[str, Any] = field(default_factory=dict)
+    hints: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:
@@ -69,7 +71,7 @@ class Subject:
         A suite says in its module's docstring which hints it knows, for instance the
         input shapes of a mainnet.
         """
-        return self.entry.component.conformance.get(name, default)
+        return {**self.entry.component.conformance, **self.hints}.get(name, default)
 
 
 Check: TypeAlias = Callable[[Subject], None]
@@ -134,15 +136,18 @@ def run_check(check: Check, subject: Subject) -> CheckResult:
     started = time.perf_counter()
     outcome, message, story = Outcome.PASSED, "", ""
     try:
-        check(subject)
+        with output_to_stderr():
+            check(subject)
     except NotApplicableError as reason:
         outcome, message = Outcome.SKIPPED, str(reason)
+    except KeyboardInterrupt:
+        raise
     # A third-party component may raise anything, and that fails the check.
-    except Exception as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001
         outcome, message, story = (
             Outcome.FAILED,
             error_line(error, AssertionError, HypnetError, limit=10_000),
-            "".join(traceback.format_exception(error)),
+            story_of(error),
         )
     return CheckResult(
         check=check.__name__,
@@ -162,7 +167,11 @@ def run_checks(
 
 
 def each_check(
-    entry: Entry, options: Mapping[str, Any] | None = None, *, checks: Sequence[Check] | None = None
+    entry: Entry,
+    options: Mapping[str, Any] | None = None,
+    *,
+    checks: Sequence[Check] | None = None,
+    hints: Mapping[str, Any] | None = None,
 ) -> Iterator[CheckResult]:
     """Run the suite of a component's kind, each check in a scratch directory.
 
@@ -170,6 +179,7 @@ def each_check(
         entry: The component.
         options: Options to build it with; its defaults otherwise.
         checks: Checks to run instead of the whole suite.
+        hints: Hints that replace those of the component.
 
     Yields:
         Each result as soon as it is known.
@@ -177,4 +187,5 @@ def each_check(
     for check in suite_for(entry.kind) if checks is None else checks:
         # A directory per check: leftovers of one must not help the next.
         with tempfile.TemporaryDirectory(prefix="hypnet-check-") as directory:
-            yield run_check(check, Subject(entry, Path(directory), dict(options or {})))
+            subject = Subject(entry, Path(directory), dict(options or {}), dict(hints or {}))
+            yield run_check(check, subject)

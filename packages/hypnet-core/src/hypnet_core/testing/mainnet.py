@@ -19,6 +19,7 @@ from hypnet_core.networks.weights import Weights, weights_of
 from hypnet_core.params import DeclaresFans, DeclaresKinds
 from hypnet_core.protocols import KeepsTensors
 from hypnet_core.specs import ParamKind
+from hypnet_core.testing.copies import equals_fresh_copies
 from hypnet_core.testing.kit import Check, Subject, expect
 
 _BATCH = 4
@@ -101,6 +102,13 @@ def a_batch_of_weights_equals_one_by_one(subject: Subject) -> None:
         )
 
 
+def other_weights_give_what_fresh_copies_give(subject: Subject) -> None:
+    """Weights in turn and in batches equal fresh copies, in evaluation and training."""
+    for module, x, _ in _cases(subject):
+        for training in (False, True):
+            equals_fresh_copies(module, (x,), training=training)
+
+
 def a_gradient_reaches_every_parameter(subject: Subject) -> None:
     """In training, a gradient reaches every parameter."""
     for module, x, _ in _cases(subject):
@@ -176,6 +184,7 @@ CHECKS: tuple[Check, ...] = (
     it_gives_one_row_of_outputs_per_sample,
     it_equals_itself_with_its_weights_from_outside,
     a_batch_of_weights_equals_one_by_one,
+    other_weights_give_what_fresh_copies_give,
     a_gradient_reaches_every_parameter,
     every_parameter_has_a_kind,
     its_layers_declare_what_they_have,

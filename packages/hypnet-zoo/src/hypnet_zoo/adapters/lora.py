@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from hypnet_core.errors import ConditionError, SpecError, did_you_mean, listed
-from hypnet_core.networks import Condition, HyperNetwork, condition_ids
+from hypnet_core.networks import Condition, Hollow, HyperNetwork, condition_ids
 from hypnet_core.runs import make_directory, write_atomic, write_json
 from hypnet_core.specs import ParamSpec
 from hypnet_zoo.hypernets.delta import Delta
@@ -165,15 +165,15 @@ def _check_module(module: nn.Module, matrices: Sequence[ParamSpec]) -> None:
             )
 
 
-def _tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor | Hollow]]:
     """All parameters under all names, also those that a `MainNetwork` took out."""
     for owner_name, owner in module.named_modules():
         for attribute, value in (
             *owner.named_parameters(recurse=False, remove_duplicate=False),
-            # A `MainNetwork` keeps generated tensors as plain attributes.
+            # A `MainNetwork` leaves placeholders as plain attributes.
             *vars(owner).items(),
         ):
-            if isinstance(value, Tensor):
+            if isinstance(value, (Tensor, Hollow)):
                 yield (f"{owner_name}.{attribute}" if owner_name else attribute), value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,20 +12,15 @@ import torch
 from torch import nn
 
 from hypnet_core.errors import CheckpointError
-from hypnet_core.protocols import BatchLike, TaskLike
-from hypnet_core.runs import Progress, Run, progress
+from hypnet_core.protocols import BatchLike
+from hypnet_core.runs import Log, Progress, Run, deterministic, progress, write_atomic
 from hypnet_zoo.experiments._hypercl.config import HyperCLConfig
-from hypnet_zoo.experiments._hypercl.metrics import Metrics
-from hypnet_zoo.experiments._hypercl.report import results_table, save_scores_plot, summarize
-from hypnet_zoo.experiments._hypercl.setup import (
-    build_networks,
-    cpu_threads,
-    load_tasks,
-    pick_device,
-    seed_of,
-    seeded,
-)
+from hypnet_zoo.experiments._hypercl.debug import FiniteChecks
+from hypnet_zoo.experiments._hypercl.prepare import Prepared
+from hypnet_zoo.experiments._hypercl.report import results_table, scores_plot, summarize
+from hypnet_zoo.experiments._hypercl.setup import cpu_threads, seed_of, seeded
 from hypnet_zoo.experiments._hypercl.training import (
+    Losses,
     TaskTrainer,
     check_finite,
     check_networks,
@@ -60,11 +55,25 @@ class HyperCL:
 
     Config: ClassVar[type[HyperCLConfig]] = HyperCLConfig
 
+    def __init__(self) -> None:
+        self._prepared: tuple[HyperCLConfig, Prepared] | None = None
+
+    def prepare(self, config: HyperCLConfig) -> Sequence[str]:
+        """Load and check the data, and build the networks, before a run starts."""
+        with deterministic(config.deterministic):
+            prepared = Prepared.of(config)
+        self._prepared = config, prepared
+        return prepared.notes
+
     def run(self, config: HyperCLConfig, run: Run) -> Mapping[str, Any]:
         """Learn all tasks, and summarise their scores after learning and at the end."""
-        learner = Learner(config, run)
+        with deterministic(config.deterministic):
+            return self._run(config, run)
+
+    def _run(self, config: HyperCLConfig, run: Run) -> Mapping[str, Any]:
+        learner = Learner(config, run, self._taken(config))
         learner.restore()
-        parameters = sum(p.numel() for p in learner.hypernet.parameters())
+        parameters = learner.number_of_parameters
         with cpu_threads(config.threads, parameters + learner.net.spec.numel) as threads:
             run.logger.info(
                 "%s, %d CPU thread(s); %d parameters generate %d",
@@ -73,11 +82,12 @@ class HyperCL:
                 parameters,
                 learner.net.target.numel,
             )
-            learner.learn_all()
-        save_scores_plot(run.path / "scores.png", learner.scores, learner.tasks)
-        return summarize(
-            learner.scores, learner.tasks, generated=learner.net.target.numel, parameters=parameters
-        )
+            return learner.learn_all()
+
+    def _taken(self, config: HyperCLConfig) -> Prepared:
+        """Take what `prepare` built, once: a second run starts with new networks."""
+        kept, self._prepared = self._prepared, None
+        return kept[1] if kept is not None and kept[0] == config else Prepared.of(config)
 
     def report(self, summary: Mapping[str, Any]) -> Table:
         """The table that `hypnet run` prints at the end."""
@@ -87,16 +97,20 @@ class HyperCL:
 class Learner:
     """Networks, tasks and results of one run."""
 
-    def __init__(self, config: HyperCLConfig, run: Run) -> None:
+    def __init__(self, config: HyperCLConfig, run: Run, prepared: Prepared) -> None:
         self.config = config
         self.run = run
-        self.device = pick_device(config.device)
-        self.tasks = load_tasks(config.data, config.tasks)
-        # Networks depend on the seed alone, so a resumed run builds the same ones.
-        with seeded(config.seed):
-            self.net, self.hypernet = build_networks(config, self.tasks, self.device)
-        self.steps = [self._steps(task) for task in self.tasks]
+        self.prepared = prepared
+        self.device, self.tasks = prepared.device, prepared.tasks
+        self.net, self.hypernet = prepared.net, prepared.hypernet
+        self.checks = FiniteChecks(self.net, self.hypernet)
+        for note in prepared.notes:
+            run.logger.info("%s", note)
+        self.steps = [self._steps(t) for t in range(len(self.tasks))]
         self.scores: list[list[float]] = []
+        run.configure_checkpoints(
+            config.checkpoint, higher_is_better=self.tasks[0].spec.kind == "classification"
+        )
 
     def restore(self) -> None:
         """Load the latest checkpoint, if there is one.
@@ -118,38 +132,50 @@ class Learner:
         self.scores = checkpoint.state["scores"]
         self.run.logger.info("resumed after task %d of %d", len(self.scores), len(self.tasks))
 
-    def learn_all(self) -> None:
-        """Learn the remaining tasks; test all tasks so far after each."""
+    def learn_all(self) -> dict[str, Any]:
+        """Learn the remaining tasks, test all so far after each, and summarise."""
         done = sum(self.steps[: len(self.scores)])
-        with (
-            Metrics(self.run, tensorboard=self.config.tensorboard, step=done) as metrics,
-            progress(sum(self.steps), start=done) as shown,
-        ):
-            for t in range(len(self.scores), len(self.tasks)):
-                # Seeds by task, so that a resumed run draws what the first one would
-                # have.
-                with seeded(self.config.seed, t):
-                    self._learn(t, metrics, shown, done=sum(self.steps[:t]))
-                check_networks((self.net, self.hypernet), f"task {t + 1}")
-                self.scores.append([self._score(j, "test") for j in range(t + 1)])
-                name = "accuracy" if self.tasks[t].spec.kind == "classification" else "mse"
-                mean = sum(self.scores[-1]) / (t + 1)
-                metrics.log(
-                    sum(self.steps[: t + 1]),
-                    task=t,
-                    **{f"test_{name}": self.scores[-1][-1], f"test_{name}_mean": mean},
-                )
-                self.run.logger.info(
-                    "task %d of %d: %s %.4g, mean so far %.4g",
-                    t + 1,
-                    len(self.tasks),
-                    name,
-                    self.scores[-1][-1],
-                    mean,
-                )
-                self._save(t)
+        with Log(self.run, self.prepared.loggers, step=done) as log:
+            with progress(sum(self.steps), start=done) as shown:
+                for t in range(len(self.scores), len(self.tasks)):
+                    # Seeds by task, so that a resumed run draws what the first one
+                    # would have.
+                    with seeded(self.config.seed, t):
+                        self._learn(t, log, shown, done=sum(self.steps[:t]))
+                    check_networks((self.net, self.hypernet), f"task {t + 1}")
+                    self.scores.append([self._score(j, "test") for j in range(t + 1)])
+                    self._save(t, self._report(t, log))
+            picture = scores_plot(self.scores, self.tasks)
+            write_atomic(self.run.path / "scores.png", picture)
+            log.image(sum(self.steps), "scores", picture)
+            log.summary = self._summary()
+            return log.summary
 
-    def _learn(self, t: int, metrics: Metrics, shown: Progress, *, done: int) -> None:
+    def _report(self, t: int, log: Log) -> float:
+        """Log the scores after task `t`, and return their mean."""
+        name = "accuracy" if self.tasks[t].spec.kind == "classification" else "mse"
+        step, scores = sum(self.steps[: t + 1]), self.scores[-1]
+        mean = sum(scores) / len(scores)
+        # Earlier tasks too, whose curves show what is forgotten.
+        for j, score in enumerate(scores):
+            log(step, {f"test_{name}": score}, task=j)
+        log(step, {f"test_{name}_mean": mean})
+        text = "task %d of %d: %s %.4g, mean so far %.4g"
+        self.run.logger.info(text, t + 1, len(self.tasks), name, scores[-1], mean)
+        return mean
+
+    def _summary(self) -> dict[str, Any]:
+        generated = self.net.target.numel
+        return summarize(
+            self.scores, self.tasks, generated=generated, parameters=self.number_of_parameters
+        )
+
+    @property
+    def number_of_parameters(self) -> int:
+        """Number of parameters of the hypernetwork."""
+        return sum(parameter.numel() for parameter in self.hypernet.parameters())
+
+    def _learn(self, t: int, log: Log, shown: Progress, *, done: int) -> None:
         task, train = self.tasks[t], self.config.train
         trainer = TaskTrainer(
             self.net,
@@ -162,22 +188,31 @@ class Learner:
         )
         best = Best(train.patience, higher_is_better=task.spec.kind == "classification")
         for step, batch in enumerate(islice(self._batches(t), self.steps[t]), start=1):
-            losses = trainer.step(batch)
+            losses = self._step(trainer, batch, f"task {t + 1}, step {step}")
             # Reading the losses waits for a GPU, so not at every step.
             if step % self.config.log_every == 0 or step == self.steps[t]:
                 check_finite(losses, f"task {t + 1}, step {step}")
                 values = {"loss": losses.task.item(), "penalty": losses.penalty.item()}
-                metrics.log(done + step, task=t, **values)
+                log(done + step, values, task=t)
                 shown.advance(
                     done + step, description=f"task {t + 1} of {len(self.tasks)}", **values
                 )
             if train.validate_every and task.val is not None and step % train.validate_every == 0:
                 score = self._score(t, "val")
-                metrics.log(done + step, task=t, validation=score)
+                log(done + step, {"validation": score}, task=t)
                 if best.no_longer_improves(score, self.net, self.hypernet):
                     self.run.logger.info("task %d: stopped early at step %d", t + 1, step)
                     break
         best.restore(self.net, self.hypernet)
+
+    def _step(self, trainer: TaskTrainer, batch: BatchLike, where: str) -> Losses:
+        if not self.config.debug:
+            return trainer.step(batch)
+        self.checks.where = where
+        with self.checks.watching():
+            losses = trainer.step(batch)
+        self.checks.after_step(losses)
+        return losses
 
     def _batches(self, t: int) -> Iterator[BatchLike]:
         """Shuffled passes over the training samples, without end."""
@@ -185,18 +220,22 @@ class Learner:
         train, size = self.tasks[t].train, self.config.train.batch_size
         # By whole passes: splits that read files do so ahead, in worker processes.
         passes = (
-            train.batches(size, shuffle=True, generator=generator, device=self.device)
+            train.batches(
+                size,
+                shuffle=True,
+                generator=generator,
+                device=self.device,
+                drop_last=self.prepared.leave_out[t],
+            )
             for _ in repeat(None)
         )
         return chain.from_iterable(passes)
 
-    def _steps(self, task: TaskLike) -> int:
+    def _steps(self, t: int) -> int:
         train = self.config.train
-        return (
-            train.iterations
-            if train.epochs is None
-            else train.epochs * math.ceil(len(task.train) / train.batch_size)
-        )
+        if train.epochs is None:
+            return train.iterations
+        return train.epochs * self.prepared.batches_per_pass(t, train.batch_size)
 
     def _score(self, t: int, split: str) -> float:
         task = self.tasks[t]
@@ -206,10 +245,14 @@ class Learner:
             self.net, self.hypernet, t, task.spec, samples, batch_size=size, device=self.device
         )
 
-    def _save(self, t: int) -> None:
+    def _save(self, t: int, score: float) -> None:
+        step = sum(self.steps[: t + 1])
+        # The last one always, from which other runs may start.
+        if t + 1 < len(self.tasks) and not self.run.checkpoints.is_due(step):
+            return
         tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
         tensors |= {f"hnet.{name}": tensor for name, tensor in self.hypernet.state_dict().items()}
-        self.run.save(t, tensors, {"scores": self.scores}, keep_older=self.config.keep_checkpoints)
+        self.run.save(step, tensors, {"scores": self.scores}, score=score)
 
 
 class Best:

@@ -15,17 +15,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks import EMBEDDING, HyperNetwork
+from hypnet_core.networks import EMBEDDING, HyperNetwork, check_arguments
 from hypnet_core.plugins import only
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, refuse_inner_init
 from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
-from hypnet_zoo.init.chunks import chunk_scales, draw_writer, wanted_per_chunk
+from hypnet_zoo.hypernets._shared.origin import Origin
+from hypnet_zoo.init.chunks import chunk_scales, draw_writer, sizes_of_chunks
+from hypnet_zoo.init.draw import draw_signs
 from hypnet_zoo.init.effects import MOMENTS, effective
 from hypnet_zoo.init.embeddings import draw_chunks
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.measure import mean_squares, rows_to_measure
+from hypnet_zoo.init.moments import scalar_moments
 from hypnet_zoo.init.options import Init, InitOption, chosen_options
 from hypnet_zoo.init.products import generate_product
 from hypnet_zoo.init.protocols import Scalable
@@ -102,6 +105,7 @@ class Chunked(InitializedHyperNetwork):
         make_inner: Callable[[TargetSpec, ConditionSpec], HyperNetwork],
         **options: Unpack[ChunkOptions],
     ) -> None:
+        check_arguments(target, conditions)
         chosen = chosen_options(ChunkOptions, options)
         chunk_size, embedding_size = chosen["chunk_size"], chosen["chunk_embedding_size"]
         if chunk_size < 1 or embedding_size < 1:
@@ -139,6 +143,7 @@ class Chunked(InitializedHyperNetwork):
             ConditionSpec(count=0, size=conditions.size + conditions.input_size + embedding_size),
         )
         self._check_inner()
+        self.origin: Origin = Origin(target.numel)
         # Batch norms and parametrisations (which change with every call) must see all
         # chunks of all conditions in one batch.
         self._may_split = not any(
@@ -156,12 +161,21 @@ class Chunked(InitializedHyperNetwork):
     def _init_options(self) -> frozenset[str]:
         # A network that cannot be scaled keeps its start.
         if not isinstance(self.inner, Scalable):
-            return MOMENTS
-        return MOMENTS | {"condition_share"} | (effective(self.inner, Init()) & {"trunk"})
+            return MOMENTS | {"by_bias"}
+        return (
+            MOMENTS | {"by_bias", "condition_share"} | (effective(self.inner, Init()) & {"trunk"})
+        )
 
     def _initialize(self, init: Init) -> None:
-        """Give each chunk the mean square that its tensors should have on average."""
-        wanted = wanted_per_chunk(self.target, self.starts, self.chunk_size)
+        """Give each weight the mean and variance that its tensor should have.
+
+        The mean is added outside; the variance is that of the chunk, times a scale. Its
+        sign is drawn: chunks have much in common, and layers of the main network that
+        repeat each other would add up.
+        """
+        means, variances = scalar_moments(self.target, self.starts)
+        wanted, scale = sizes_of_chunks(variances, self.chunk_size)
+        self.origin.place(means, scale * draw_signs(len(scale)))
         # The writer starts from draws; chunk embeddings are measured afterwards with
         # it.
         # Rows are limited, since every row is measured with all chunks.
@@ -179,6 +193,9 @@ class Chunked(InitializedHyperNetwork):
         )
         for embeddings in self.all_chunk_embeddings():
             embeddings.mul_(scales.unsqueeze(1))
+        if init.by_bias:
+            self.start_at_zero()
+            self.origin.place(torch.normal(means, variances.sqrt()), self.origin.scale.clone())
 
     def _scale_to_average(self, rows: Tensor, chunks: Tensor, wanted: Tensor, kept: int) -> None:
         """Scale the whole output: with equal embeddings all chunks have one size."""
@@ -189,6 +206,7 @@ class Chunked(InitializedHyperNetwork):
     def start_at_zero(self) -> None:
         """Start anew so that every generated weight is exactly zero."""
         self.inner.start_at_zero()
+        self.origin.reset()
 
     def all_chunk_embeddings(self) -> list[nn.Parameter]:
         """The chunk embeddings `[K, size]`: one tensor, or one per condition."""
@@ -202,12 +220,12 @@ class Chunked(InitializedHyperNetwork):
         # Memory grows with pairs, not with conditions.
         block = max(1, _PAIRS // self.num_chunks) if self._may_split else len(rows)
         if len(rows) <= block:
-            return self._written(rows, chunks)
+            return self.origin(self._written(rows, chunks))  # type: ignore[no-any-return]
         # Chunks of each condition are split with it; common ones serve every block.
         own = chunks.split(block) if chunks.ndim == 3 else itertools.repeat(chunks)
         return torch.cat(
             [
-                self._written(some, of_some)
+                self.origin(self._written(some, of_some))
                 for some, of_some in zip(rows.split(block), own, strict=False)
                 # Not strict, because `repeat` has no end.
             ]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.networks import Condition, HyperNetwork, Weights, check_tensors
 from hypnet_core.specs import ConditionSpec, TargetSpec
+from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.hypernets._shared.inner import (
     InnerOption,
     apply_outer_init,
@@ -24,7 +25,8 @@ from hypnet_zoo.hypernets._shared.inner import (
 from hypnet_zoo.hypernets.wrapper import Wrapper
 from hypnet_zoo.init.draw import drawn_weights
 from hypnet_zoo.init.effects import MOMENTS, effective_in_draws
-from hypnet_zoo.init.options import Init, InitOption, chosen_options
+from hypnet_zoo.init.moments import without_means
+from hypnet_zoo.init.options import Init, InitOption, chosen_options, init_from
 
 
 class Delta(Wrapper):
@@ -87,6 +89,8 @@ class Delta(Wrapper):
         self.zero = zero
         if zero:
             inner.start_at_zero()
+        elif isinstance(inner, InitializedHyperNetwork):
+            self.initialize(inner.init)
 
     def initialize(self, init: Init | None = None) -> None:
         """Start the difference anew, at zero if it was built so; the base stays.
@@ -97,6 +101,10 @@ class Delta(Wrapper):
         Raises:
             SpecError: The inner hypernetwork cannot start by an `Init`.
         """
+        inner = self.inner
+        if not self.zero and isinstance(inner, InitializedHyperNetwork):
+            # Norm scales of 1 would add up to 2.
+            init = without_means(inner.init if init is None else init_from(init), inner.target)
         super().initialize(init)
         # The inner start has just drawn its output layer anew.
         if self.zero:

@@ -6,6 +6,7 @@ import functools
 import math
 from typing import Annotated, Unpack
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
@@ -15,10 +16,12 @@ from hypnet_core.errors import SpecError
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
 from hypnet_zoo.hypernets._shared.images import KernelSize, channels_of, image_shape_of, kernels_of
+from hypnet_zoo.init.activations import gain_of
+from hypnet_zoo.init.draw import draw_signs
 from hypnet_zoo.init.effects import MOMENTS
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.options import Init, InitOption, TrunkScheme, chosen_options
-from hypnet_zoo.init.trunk import as_at_start, gain_of, is_drawn
+from hypnet_zoo.init.trunk import as_at_start, is_drawn
 from hypnet_zoo.layers.activations import activation_module, activation_type
 from hypnet_zoo.layers.enlarge import Enlarge, sizes_backwards
 from hypnet_zoo.layers.hidden import ActivationOptions, NormOptions
@@ -82,7 +85,10 @@ class HDeconv(InitializedHyperNetwork):
     all pixels relates distant weights. Pixels are read row by row, and surplus ones are
     dropped. A learned gain and a shift for each tensor of the target set its size:
 
-    $$ \omega_t = a_t\, \mathrm{pixels}_t(e, u) + b_t $$
+    $$ \omega_t = a_t\, s_t \odot \mathrm{pixels}_t(e, u) + b_t $$
+
+    The signs $s_t$, drawn once for each weight, keep neighbouring pixels, which are
+    alike, from adding up in the main network.
 
     Every transposed convolution doubles height and width, except where its input would
     be smaller than 4; there it keeps the size. Batch norm requires two or more
@@ -114,6 +120,8 @@ class HDeconv(InitializedHyperNetwork):
         >>> hnet.sizes
         ((4, 4), (4, 4), (7, 7), (13, 13), (26, 26))
     """
+
+    signs: Tensor
 
     def __init__(
         self,
@@ -154,6 +162,9 @@ class HDeconv(InitializedHyperNetwork):
             if layer < num_layers - 1:
                 self._append_hidden(layer, images[layer][0], chosen)
         self.per_tensor = PerTensor(target)
+        # Neighbouring pixels repeat each other, and weights that repeat each other add
+        # up in the main network instead of averaging out.
+        self.register_buffer("signs", torch.ones(target.numel, dtype=torch.int8))
         self.initialize()
 
     def _append_hidden(self, layer: int, width: int, options: HDeconvOptions) -> None:
@@ -177,6 +188,7 @@ class HDeconv(InitializedHyperNetwork):
                 _fill(layer, init.trunk, gain_of(activation_type(self.activation)))
             elif isinstance(layer, SelfAttention):
                 layer.gamma.zero_()
+        self.signs.copy_(draw_signs(self.target.numel))
         # Images are expensive: fewer of large ones.
         samples = max(8, min(128, _PIXELS // math.prod(self.image_shape)))
         # There may be more rows than asked for: whole rounds of all conditions.
@@ -186,7 +198,7 @@ class HDeconv(InitializedHyperNetwork):
             layers = [layer for layer in self.trunk if not isinstance(layer, SelfAttention)]
             image = functools.reduce(lambda x, layer: layer(x), layers, inputs)
         # Surplus pixels belong to no tensor.
-        self.per_tensor.fit(self.starts, image.flatten(1)[:, : self.target.numel])
+        self.per_tensor.fit(self.starts, self._signed(image))
 
     def start_at_zero(self) -> None:
         """Set gains and shifts to zero, so that every weight is exactly zero."""
@@ -204,8 +216,10 @@ class HDeconv(InitializedHyperNetwork):
         return weights
 
     def _pixels(self, inputs: Tensor) -> Tensor:
-        pixels: Tensor = self.trunk(inputs).flatten(1)
-        return pixels[:, : self.target.numel]
+        return self._signed(self.trunk(inputs))
+
+    def _signed(self, image: Tensor) -> Tensor:
+        return image.flatten(1)[:, : self.target.numel] * self.signs
 
 
 def _unchanged(layer: nn.Module) -> nn.Module:

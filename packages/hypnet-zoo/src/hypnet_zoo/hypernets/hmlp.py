@@ -12,8 +12,9 @@ from torch.nn.utils.parametrize import is_parametrized
 from hypnet_core.errors import SpecError
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
+from hypnet_zoo.init.draw import drawn_weights
 from hypnet_zoo.init.effects import MOMENTS
-from hypnet_zoo.init.heads import calibration_inputs, draw_heads, zero_heads
+from hypnet_zoo.init.heads import calibration_inputs, draw_heads, start_by_bias, zero_heads
 from hypnet_zoo.init.moments import Moments
 from hypnet_zoo.init.options import Init, InitOption, TrunkScheme, chosen_options
 from hypnet_zoo.init.products import pairs
@@ -97,14 +98,19 @@ class HMLP(InitializedHyperNetwork):
     def _init_options(self) -> frozenset[str]:
         trunk = frozenset({"trunk"} if is_drawn(self.trunk) else ())
         # Spectral norm fixes the scale of a head; only means can be chosen.
-        return trunk | (MOMENTS if is_drawn(self.heads) else {"overrides"})
+        if not is_drawn(self.heads):
+            return trunk | {"overrides"}
+        biased = all(head.bias is not None for head in self.linear_heads())
+        return trunk | MOMENTS | ({"by_bias"} if biased else frozenset())
 
     def _initialize(self, init: Init) -> None:
         self.draw_layers(self.starts, calibration_inputs(self, init), trunk=init.trunk)
+        if init.by_bias:
+            start_by_bias(self.linear_heads(), drawn_weights(self.target, init))
 
     @torch.no_grad()
     def draw_layers(
-        self, moments: tuple[Moments, ...], inputs: Tensor, *, trunk: TrunkScheme = "kaiming"
+        self, moments: tuple[Moments, ...], inputs: Tensor, *, trunk: TrunkScheme = "isometric"
     ) -> None:
         """Start so that given inputs give weights of given moments.
 

@@ -123,8 +123,9 @@ class SharedHMLP(InitializedHyperNetwork):
         them.
         """
         draw_trunk(self.trunk, activation_type(self.activation), scheme=init.trunk)
-        # Heads are linear, so no activation shrinks their outputs.
-        draw_trunk(self.heads, None, scheme=init.trunk)
+        # Heads are linear, so no activation shrinks their outputs. They are so large
+        # that a conventional draw keeps lengths.
+        draw_trunk(self.heads, None, scheme="kaiming")
         samples = max(8, min(max(_ROWS, self.conditions.count), _SCALARS // self.target.numel))
         inputs = calibration_inputs(self, init, samples=samples)
         with as_at_start(self.trunk):

@@ -27,12 +27,13 @@ from hypnet_zoo.hypernets._chunking.moments import (
 from hypnet_zoo.hypernets._chunking.recipes import chunking_of
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
+from hypnet_zoo.hypernets._shared.origin import Origin
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.init.chunks import chunk_scales
 from hypnet_zoo.init.effects import MOMENTS
 from hypnet_zoo.init.embeddings import draw_chunks
 from hypnet_zoo.init.heads import calibration_inputs, draw_heads
-from hypnet_zoo.init.moments import Moments
+from hypnet_zoo.init.moments import Moments, scalar_moments
 from hypnet_zoo.init.options import Init, InitOption, chosen_options
 from hypnet_zoo.init.products import pairs
 from hypnet_zoo.init.trunk import is_drawn
@@ -130,6 +131,7 @@ class StructuredHMLP(InitializedHyperNetwork):
             _writer(number, group, shared + group.embedding_size)
             for number, group in enumerate(chunking.groups)
         )
+        self.origin: Origin = Origin(target.numel)
         self.initialize()
 
     @property
@@ -169,7 +171,7 @@ class StructuredHMLP(InitializedHyperNetwork):
 
     def _init_options(self) -> frozenset[str]:
         drawn = any(is_drawn(writer.trunk) for writer in self.hmlps())
-        return MOMENTS | ({"trunk"} if drawn else frozenset())
+        return MOMENTS | {"by_bias"} | ({"trunk"} if drawn else frozenset())
 
     def _initialize(self, init: Init) -> None:
         """Bring each head to the average moments of the tensors that it contributes to.
@@ -179,9 +181,16 @@ class StructuredHMLP(InitializedHyperNetwork):
         """
         draw_chunks(self, init)
         inputs = self._split(calibration_inputs(self, init))
-        wanted = dict(zip(self.target.names, self.starts, strict=True))
+        # Tensors of one group may have different means, which are added outside.
+        means, variances = scalar_moments(self.target, self.starts)
+        self.origin.place(means)
+        spreads = [Moments(0.0, one.variance) for one in self.starts]
+        wanted = dict(zip(self.target.names, spreads, strict=True))
         for number, (rows, chunks) in enumerate(inputs):
             self._initialize_group(number, wanted, rows, chunks, init)
+        if init.by_bias:
+            self.start_at_zero()
+            self.origin.place(torch.normal(means, variances.sqrt()))
 
     def _initialize_group(
         self,
@@ -236,6 +245,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         """Set the heads of all groups to zero, so that every weight is exactly zero."""
         for writer in self.hmlps():
             writer.start_at_zero()
+        self.origin.reset()
 
     def generate(self, inputs: Tensor) -> Tensor:
         """Map `[B, n]` to flat weights `[B, numel]`."""
@@ -248,7 +258,8 @@ class StructuredHMLP(InitializedHyperNetwork):
             )
             for writer, (rows, chunks) in zip(self.hmlps(), self._split(inputs), strict=True)
         ]
-        return self.assembly(outputs)
+        weights: Tensor = self.origin(self.assembly(outputs))
+        return weights
 
     def _split(self, inputs: Tensor) -> list[tuple[Tensor, Tensor | None]]:
         """For each group the inputs that its chunks share, and its chunk embeddings."""

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.networks import HyperNetwork
-from hypnet_core.specs import TargetSpec
 from hypnet_zoo.init.effects import concerning
 from hypnet_zoo.init.measure import (
     mean_square_over_pairs,
@@ -32,7 +31,6 @@ from hypnet_zoo.init.measure import (
     measured_squares,
     num_samples,
 )
-from hypnet_zoo.init.moments import Moments, scalar_moments
 from hypnet_zoo.init.options import Init
 from hypnet_zoo.init.products import WritesProducts
 from hypnet_zoo.init.protocols import Scalable
@@ -42,20 +40,34 @@ _LONGEST = 64.0  # times the length of a draw of variance 1
 _HALVINGS = 14  # of a range of lengths in logarithms: to 0.1 %
 _POINTS = 12  # of the interpolated curve
 _CORRECTIONS = 3  # rounds of measuring and bisecting
+_USUAL = 0.02**2  # of chunks if no weight should vary
+_SMALLEST_PART = 0.1  # of the size of its chunk that any weight keeps
 _TINY = 1e-30  # below any mean square that matters; avoids division by zero
 
 
-def wanted_per_chunk(target: TargetSpec, moments: tuple[Moments, ...], chunk_size: int) -> Tensor:
-    """The mean square that the scalars of each chunk should have on average: `[K]`."""
-    means, variances = scalar_moments(target, moments)
-    squares = means.square() + variances
-    count = -(-target.numel // chunk_size)
-    # The surplus of the last chunk is generated but dropped: it must not count.
-    padded = torch.zeros(count * chunk_size)
-    padded[: target.numel] = squares
-    filled = torch.full((count,), float(chunk_size))
-    filled[-1] = target.numel - (count - 1) * chunk_size
-    return padded.view(count, chunk_size).sum(dim=1) / filled
+def sizes_of_chunks(variances: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:
+    """The mean square that each chunk should have, and the scale of each weight in it.
+
+    A chunk is as large as its largest weights should be; the others are made smaller
+    outside. Weights that should not vary at all, such as biases, keep a tenth of the
+    chunk's size, since they could not learn otherwise.
+
+    Args:
+        variances: The variance of each weight at the start: `[numel]`.
+        chunk_size: Number of weights in a chunk.
+
+    Returns:
+        Mean squares `[K]`, and scales `[numel]`.
+    """
+    count = -(-len(variances) // chunk_size)
+    padded = variances.new_zeros(count * chunk_size)
+    padded[: len(variances)] = variances
+    largest = padded.view(count, chunk_size).amax(dim=1)
+    positive = largest[largest > 0]
+    usual = positive.min() if len(positive) else largest.new_tensor(_USUAL)
+    largest = torch.where(largest > 0, largest, usual)
+    parts = variances / largest.repeat_interleave(chunk_size)[: len(variances)]
+    return largest, parts.sqrt().clamp_min(_SMALLEST_PART)
 
 
 @torch.no_grad()

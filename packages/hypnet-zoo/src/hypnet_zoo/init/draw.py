@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from hypnet_core.networks import Weights
 from hypnet_core.specs import TargetSpec
@@ -24,3 +25,8 @@ def drawn_weights(target: TargetSpec, init: Init | None = None) -> Weights:
     """
     means, variances = scalar_moments(target, wanted_moments(target, init))
     return Weights(torch.normal(means, variances.sqrt()), target)
+
+
+def draw_signs(count: int) -> Tensor:
+    """Signs, +1 or -1 with equal probability: `[count]`, float32."""
+    return torch.randint(0, 2, (count,)).mul_(2).sub_(1).float()

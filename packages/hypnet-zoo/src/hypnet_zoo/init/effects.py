@@ -23,6 +23,8 @@ MOMENTS: Names = frozenset({"fan", "scheme", "bias", "overrides"})
 
 _REASONS = {
     "trunk": "no hidden layer is drawn by it",
+    "from_module": "only an experiment knows the module; pass init=Init.of(module)",
+    "by_bias": "no bias of a head writes single weights",
     "embedding_std": "no embedding of a condition is kept there",
     "chunk_embedding_std": "there are no chunk embeddings",
     "uniform_chunks": "there are no chunk embeddings",

@@ -88,7 +88,14 @@ def _draw_unit_rows(embeddings: Tensor, *, uniform: bool) -> None:
         embeddings.uniform_(-math.sqrt(3.0), math.sqrt(3.0))
     else:
         embeddings.normal_()
-    embeddings /= embeddings.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-6)
+    equalize_(embeddings)
+
+
+@torch.no_grad()
+def equalize_(embedding: Tensor, std: float = 1.0) -> Tensor:
+    """Give vectors one length in place: rows get the mean square `std**2`."""
+    length = embedding.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return embedding.mul_(std * math.sqrt(embedding.shape[-1]) / length)
 
 
 def _hypernetworks(hypernet: HyperNetwork) -> Iterator[HyperNetwork]:

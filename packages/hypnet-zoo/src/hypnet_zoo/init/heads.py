@@ -26,6 +26,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from hypnet_core.errors import SpecError
 from hypnet_core.networks import EMBEDDING, UNCONDITIONAL, HyperNetwork, Weights
 from hypnet_core.specs import TargetSpec
+from hypnet_zoo.init.embeddings import equalize_
 from hypnet_zoo.init.moments import Moments
 from hypnet_zoo.init.options import Init, init_from
 
@@ -38,7 +39,7 @@ def calibration_inputs(
     """Sample inputs `[B, n]` of `generate` as they are at the start.
 
     The hypernetwork's own embeddings are used, each as often as needed. Where it keeps
-    none, normal draws represent those that the caller passes in.
+    none, random directions of one length represent those that the caller passes in.
 
     Args:
         hypernet: The hypernetwork.
@@ -55,6 +56,9 @@ def calibration_inputs(
         noise = torch.randn(rows, size, device=like.device, dtype=like.dtype)
         return noise * math.sqrt(variance)
 
+    def of_equal_length(size: int, variance: float) -> Tensor:
+        return equalize_(drawn(size, 1.0), math.sqrt(variance))
+
     parts = []
     for name, size in hypernet.input_sizes.items():
         if name == UNCONDITIONAL:
@@ -63,7 +67,10 @@ def calibration_inputs(
             own = torch.stack([p.detach().flatten() for p in hypernet.parameters_of(name)])
             parts.append(own.repeat(rows // count, 1))
         else:
-            parts.append(drawn(size, rules.cond_var if name == EMBEDDING else 1.0))
+            # As the embeddings that are kept here, and as the documents ask for.
+            parts.append(
+                of_equal_length(size, rules.cond_var) if name == EMBEDDING else drawn(size, 1.0)
+            )
     return torch.cat(parts, dim=1) if parts else like.new_empty((rows, 0))
 
 

@@ -96,6 +96,18 @@ def wanted_moments(target: TargetSpec, init: Init | None = None) -> tuple[Moment
     return tuple(moments)
 
 
+def without_means(init: Init, target: TargetSpec) -> Init:
+    """The same rules for a difference, which is added to weights with means."""
+    if init.normal_std is not None:
+        return init
+    centred = {
+        param.name: (0.0, wanted.variance)
+        for param, wanted in zip(target.params, wanted_moments(target, init), strict=True)
+        if wanted.mean
+    }
+    return init.model_copy(update={"overrides": {**init.overrides, **centred}})
+
+
 def restricted(init: Init, target: TargetSpec) -> Init:
     """The same rules with only those overrides that match a tensor of a target.
 
@@ -145,8 +157,11 @@ def _bias_variance(param: ParamSpec, gain: float, init: Init) -> float:
 def scalar_moments(target: TargetSpec, moments: tuple[Moments, ...]) -> tuple[Tensor, Tensor]:
     """Means and variances of every scalar of a target, each `[numel]`."""
     sizes = torch.tensor(target.sizes)
-    means = torch.tensor([one.mean for one in moments]).repeat_interleave(sizes)
-    variances = torch.tensor([one.variance for one in moments]).repeat_interleave(sizes)
+    means, variances = (
+        # A known size spares devices the wait for it; without memory there is no other.
+        torch.tensor(values).repeat_interleave(sizes, output_size=target.numel)
+        for values in zip(*moments, strict=True)
+    )
     return means, variances
 
 

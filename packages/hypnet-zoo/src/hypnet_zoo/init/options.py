@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from torch import nn
 
 from hypnet_core.errors import SpecError
+from hypnet_core.networks import weights_of
 from hypnet_core.plugins import error_from, validated, with_defaults
 
 GroupType = TypeVar("GroupType")
@@ -16,7 +18,7 @@ GroupType = TypeVar("GroupType")
 Fan = Literal["in", "out", "harmonic"]
 Scheme = Literal["kaiming", "xavier"]
 BiasScheme = Literal["zero", "share", "torch"]
-TrunkScheme = Literal["kaiming", "xavier_fan_in", "orthogonal"]
+TrunkScheme = Literal["isometric", "kaiming", "xavier_fan_in", "orthogonal"]
 
 
 class Init(BaseModel):
@@ -33,22 +35,30 @@ class Init(BaseModel):
             odd nonlinearities.
         bias: Variance of generated biases: none (`zero`), a share of the variance of
             the layer as in the hyperfan paper (`share`), or 1 / (3 fan_in) (`torch`).
-        trunk: Draw of the hypernetwork's hidden layers.
+        trunk: Draw of the hypernetwork's hidden layers. `isometric` layers give inputs
+            of equal length features of equal length, so that no condition starts with
+            larger weights than another.
         overrides: Mean and variance of generated tensors, by kind (`norm_scale`) or by
             a glob over names; the last match wins.
+        from_module: Take mean and variance of each generated tensor from the module as
+            it was built, in an experiment; from Python `Init.of(module)` does so.
+        by_bias: Write one conventional draw into the biases of the heads, or beside the
+            chunks, and let their weights start at zero: every condition starts as the
+            same ordinary network (J. Beck et al.: Hypernetworks in meta-reinforcement
+            learning. CoRL 2022, arXiv:2210.11348).
         normal_std: Draw the hypernetwork's own weights from a normal distribution with
             this standard deviation, with zero biases, instead of by the rules for
             moments.
-        embedding_std: Draw the embeddings of the conditions anew with this standard
-            deviation; by default they keep their draw with standard deviation 1.
+        embedding_std: Root mean square of the embeddings of the conditions, which are
+            random directions; 1 by default.
         chunk_embedding_std: Standard deviation of the chunk embeddings; by default the
             length of each embedding is chosen so that its chunk has the right size.
         uniform_chunks: Draw chunk embeddings uniformly instead of normally.
         min_variance: Smallest variance that a chunk embedding may get.
         condition_share: Part of the smallest chunk's variance that comes from the
             condition rather than from the chunk.
-        cond_var: Variance of embeddings that the caller passes in. Hypernetworks that
-            keep embeddings start by those instead.
+        cond_var: Mean square of embeddings that the caller passes in, which should all
+            have one length. Hypernetworks that keep embeddings start by those instead.
         uncond_var: Variance of unconditional inputs.
 
     Raises:
@@ -67,10 +77,12 @@ class Init(BaseModel):
     fan: Fan = "in"
     scheme: Scheme = "kaiming"
     bias: BiasScheme = "zero"
-    trunk: TrunkScheme = "kaiming"
+    trunk: TrunkScheme = "isometric"
     overrides: Mapping[str, tuple[FiniteFloat, Annotated[FiniteFloat, Field(ge=0)]]] = Field(
         default_factory=dict
     )
+    from_module: bool = False
+    by_bias: bool = False
     normal_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
     embedding_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
     chunk_embedding_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
@@ -80,6 +92,11 @@ class Init(BaseModel):
     cond_var: FiniteFloat = Field(default=1.0, ge=0)
     uncond_var: FiniteFloat = Field(default=1.0, ge=0)
 
+    def __hash__(self) -> int:
+        # The mapping of overrides cannot be hashed itself.
+        values = {**dict(self), "overrides": frozenset(self.overrides.items())}
+        return hash(tuple(values.items()))
+
     if not TYPE_CHECKING:  # type checkers read the fields above
 
         def __init__(self, /, **data: Any) -> None:
@@ -88,6 +105,36 @@ class Init(BaseModel):
             # Pydantic's report becomes our error, with the nearest names.
             except ValidationError as error:
                 raise error_from(error, type(self), data) from None
+
+    @classmethod
+    def of(cls, module: nn.Module, init: Init | None = None) -> Init:
+        """Give each tensor the mean and variance that it has in a module.
+
+        Networks with a start of their own, such as SIREN, learn from that alone. Call
+        it before the module becomes a `MainNetwork`, which takes its parameters out.
+
+        Args:
+            module: The module as it was built.
+            init: Further options; its overrides come last and win.
+
+        Raises:
+            SpecError: This is no module, or it has no parameters any more.
+
+        Example:
+            >>> layer = nn.LayerNorm(4)
+            >>> Init.of(layer).overrides["weight"]
+            (1.0, 0.0)
+        """
+        rules = init_from(init)
+        found = {
+            name: (float(values.mean()), float(values.var(correction=0)))
+            for name, values in weights_of(module).items()
+            if values.numel()
+        }
+        if not found:
+            raise SpecError("there are no parameters to start from: use Init.of before MainNetwork")
+        overrides = {**found, **rules.overrides}
+        return rules.model_copy(update={"overrides": overrides, "from_module": False})
 
 
 class InitOption(TypedDict, total=False):

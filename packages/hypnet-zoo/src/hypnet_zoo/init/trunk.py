@@ -2,80 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
+from hypnet_zoo.init.activations import gain_of
+from hypnet_zoo.init.isometric import draw_isometric
 from hypnet_zoo.init.options import TrunkScheme
-
-# Cached, because all activations are integrated over the same nodes.
-_nodes_and_weights = functools.cache(np.polynomial.hermite_e.hermegauss)
-
-
-def second_moment(activation: type[nn.Module] | None, scale: float = 1.0) -> float:
-    r"""$E[\phi(\sigma g)^2]$ of a standard normal $g$, by Gauss-Hermite quadrature.
-
-    Args:
-        activation: Module class of $\phi$; `None` is the identity.
-        scale: $\sigma$.
-
-    Example:
-        >>> round(second_moment(nn.ReLU, 2.0), 6), second_moment(None)
-        (2.0, 1.0)
-    """
-    if activation is None:
-        return scale**2
-    if activation is nn.ReLU:  # quadrature converges slowly at the kink
-        return scale**2 / 2
-    # Exact for polynomials of degree 399, more than smooth activations need.
-    nodes, weights = _nodes_and_weights(200)
-    with torch.no_grad():
-        values = activation()(scale * torch.from_numpy(nodes)).square().numpy()
-    return float((weights * values).sum() / weights.sum())
-
-
-def gain_of(activation: type[nn.Module] | None) -> float:
-    r"""The gain $g$ at which a layer keeps the mean square of its input.
-
-    That is $E[\phi(g z)^2] = 1$ for a standard normal $z$. No gain reaches 1 for tanh
-    and sigmoid, so they get torch's conventional one; the heads compensate, because
-    they are scaled by the features that reach them.
-
-    Example:
-        >>> round(gain_of(nn.ReLU), 4), gain_of(None)
-        (1.4142, 1.0)
-    """
-    if activation is None:
-        return 1.0
-    if activation in {nn.Tanh, nn.Sigmoid}:
-        return nn.init.calculate_gain("tanh" if activation is nn.Tanh else "sigmoid")
-    if activation not in _GAINS:
-        _GAINS[activation] = _solved_gain(activation)
-    return _GAINS[activation]
-
-
-# Every hypernetwork needs the gain of its activation; one takes milliseconds to find.
-_GAINS: dict[type[nn.Module], float] = {}
-
-
-def _solved_gain(activation: type[nn.Module]) -> float:
-    low, high = 0.0, 16.0
-    for _ in range(60):  # the second moment grows with the gain
-        middle = (low + high) / 2
-        low, high = (middle, high) if second_moment(activation, middle) < 1.0 else (low, middle)
-    return (low + high) / 2
 
 
 @torch.no_grad()
 def draw_trunk(
-    trunk: nn.Module, activation: type[nn.Module] | None, *, scheme: TrunkScheme = "kaiming"
+    trunk: nn.Module, activation: type[nn.Module] | None, *, scheme: TrunkScheme = "isometric"
 ) -> None:
     """Draw weights that keep mean squares from layer to layer; biases become zero.
 
@@ -83,18 +26,24 @@ def draw_trunk(
         trunk: Linear layers and the modules between them. Layers with spectral norm set
             their scale themselves and stay as they are.
         activation: Module class of the nonlinearity after each linear layer.
-        scheme: Normal with variance $g^2 / fan_in$; uniform with variance $1 / fan_in$;
-            or orthogonal, times $g$.
+        scheme: Lengths are kept, see `draw_isometric`; normal with variance $g^2 /
+            fan_in$; uniform with variance $1 / fan_in$; or orthogonal, times $g$.
     """
+    layers = [
+        layer
+        for layer in trunk.modules()
+        if isinstance(layer, nn.Linear) and not is_parametrized(layer)
+    ]
+    if scheme == "isometric":
+        draw_isometric(layers, activation)
+        return
     gain = gain_of(activation)
     fill: Callable[[Tensor], object] = {
         "kaiming": lambda weight: nn.init.normal_(weight, std=gain / math.sqrt(weight.shape[1])),
         "xavier_fan_in": xavier_fan_in_,
         "orthogonal": lambda weight: nn.init.orthogonal_(weight, gain),
     }[scheme]
-    for layer in trunk.modules():
-        if not isinstance(layer, nn.Linear) or is_parametrized(layer):
-            continue
+    for layer in layers:
         fill(layer.weight)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)

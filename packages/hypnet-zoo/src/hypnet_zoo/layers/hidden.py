@@ -91,7 +91,8 @@ def hidden_layers(
     hidden, dropout = options["hidden"], options["dropout"]
     if not 0.0 <= dropout < 1.0:
         raise SpecError(f"dropout must lie in [0, 1), got {dropout}")
-    if not isinstance(hidden, Sequence):
+    given: object = hidden
+    if not isinstance(given, Sequence) or not all(isinstance(width, int) for width in given):
         raise SpecError(f"hidden must be a sequence of widths such as (100,), got {hidden!r}")
     layers: list[nn.Module] = []
     for width in hidden:

@@ -1,7 +1,8 @@
 from .choose import make_optimizer
-from .lookahead import lookahead
+from .lookahead import Like, lookahead
 
 __all__ = [
+    "Like",
     "lookahead",
     "make_optimizer",
 ]

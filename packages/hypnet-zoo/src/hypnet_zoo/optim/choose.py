@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hypnet_core.errors import ConfigError, did_you_mean
+from hypnet_core.errors import ConfigError, did_you_mean, error_line
 
 _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -53,5 +53,6 @@ def make_optimizer(
     fused = {"fused": True} if "fused" in known and not _IMPLEMENTATIONS & options.keys() else {}
     try:
         return kind([*parameters], **{"lr": lr, **fused, **options})
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{name}: {error}") from error
+    # Optimisers index and compare their options before they check them.
+    except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError) as error:
+        raise ConfigError(f"{name}: {error_line(error, ValueError)}") from error

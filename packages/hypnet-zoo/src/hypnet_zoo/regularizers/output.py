@@ -9,8 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from hypnet_core.errors import SpecError
-from hypnet_core.networks import HyperNetwork, Weights
+from hypnet_core.errors import ConditionError, SpecError, clipped
+from hypnet_core.networks import HyperNetwork, Weights, condition_ids
+
+
+def _listed(conditions: object) -> list[int]:
+    if not isinstance(conditions, (Sequence, Tensor)) or isinstance(conditions, str):
+        raise ConditionError(
+            "conditions are the ids of earlier conditions, such as [0, 1], got"
+            f" {clipped(repr(conditions))}"
+        )
+    return list(condition_ids(conditions).ids) if len(conditions) else []
 
 
 class OutputRegularizer:
@@ -48,6 +57,7 @@ class OutputRegularizer:
             `conditions_per_call`.
 
     Raises:
+        ConditionError: The conditions are no ids.
         SpecError: A shape does not fit, or `output_units` is given and the target has
             no output layer.
 
@@ -68,8 +78,11 @@ class OutputRegularizer:
         max_conditions: int | None = None,
         block_size: int | None = None,
     ) -> None:
+        given: object = hypernet
+        if not isinstance(given, HyperNetwork):
+            raise SpecError(f"a hypernetwork is expected, got {clipped(repr(given))}")
         self.hypernet = hypernet
-        self.conditions = list(conditions)
+        self.conditions = _listed(conditions)
         if max_conditions is not None and max_conditions < 1:
             raise SpecError(f"max_conditions must be positive, got {max_conditions}")
         if block_size is not None and block_size < 1:

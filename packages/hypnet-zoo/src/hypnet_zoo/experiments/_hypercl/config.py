@@ -16,8 +16,16 @@ from pydantic import (
 )
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.plugins import DatasetChoice, HypernetChoice, MainnetChoice
+from hypnet_core.plugins import (
+    DatasetChoice,
+    HypernetChoice,
+    LoggerChoices,
+    MainnetChoice,
+    default_loggers,
+)
+from hypnet_core.runs import CheckpointOptions
 from hypnet_zoo.init.mainnet import MainnetInit
+from hypnet_zoo.optim import Like
 
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop", "adadelta", "adagrad"]
 
@@ -121,6 +129,20 @@ class ContinualConfig(Section):
     lookahead: bool = Field(
         False, description="Regularise the weights that the optimiser's next step would lead to."
     )
+    lookahead_like: Like = Field(
+        "optimizer",
+        description=(
+            "Look ahead by the optimiser's own step (`optimizer`), or by a plain gradient step"
+            " with its learning rate (`sgd`)."
+        ),
+    )
+    lookahead_gradient: bool = Field(
+        False,
+        description=(
+            "Whether the penalty's gradient flows through the step, into the gradient of the"
+            " task's loss. Clipping then has no effect on the step that is looked at."
+        ),
+    )
     train_previous_embeddings: bool = Field(
         False, description="Whether embeddings of earlier tasks continue to be trained."
     )
@@ -168,10 +190,22 @@ class HyperCLConfig(Section):
             " torch's own number."
         ),
     )
+    deterministic: bool = Field(
+        False,
+        description=(
+            "Deterministic algorithms alone, also on a GPU, and no TF32; slower. An operation"
+            " without a deterministic form is named."
+        ),
+    )
+    debug: bool = Field(
+        False,
+        description=(
+            "Check generated weights, losses, gradients and parameters at every step, to find"
+            " where infinity or NaN arises; slower."
+        ),
+    )
     log_every: PositiveInt = Field(50, description="Steps between entries in metrics.jsonl.")
-    tensorboard: bool = Field(
-        True, description="Whether metrics also go to TensorBoard, in the run's directory."
-    )
-    keep_checkpoints: bool = Field(
-        False, description="Keep the checkpoint after each task, not only the latest."
-    )
+    log: LoggerChoices = default_loggers("tensorboard")
+    """Loggers beside `metrics.jsonl`, such as `[tensorboard, csv]`; `[]` for none."""
+    checkpoint: CheckpointOptions = CheckpointOptions()
+    """Which checkpoints are kept: one is due after each task, scored by the mean."""

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hypnet_core.protocols import TaskLike
-from hypnet_core.runs import write_atomic
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from rich.table import Table
+
+_MOST_NUMBERS = 40
+"""Tasks up to which each cell of the matrix has its number."""
+
+_MOST_LABELS = 12
+"""Tasks up to which the curves have a legend."""
 
 Scores = Sequence[Sequence[float]]
 """Row `t`: the scores of tasks `0` to `t` after task `t` was learned."""
@@ -69,45 +77,83 @@ def results_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def save_scores_plot(path: Path, scores: Scores, tasks: Sequence[TaskLike]) -> None:
-    """Plot (PNG) the score of each task (columns) after each task was learned (rows).
-
-    Raises:
-        RunError: The file cannot be written.
-    """
+def scores_plot(scores: Scores, tasks: Sequence[TaskLike]) -> bytes:
+    """The picture of `scores_figure` as PNG."""
     import io
 
+    buffer = io.BytesIO()
+    scores_figure(scores, tasks).savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
+
+
+def scores_figure(scores: Scores, tasks: Sequence[TaskLike]) -> Figure:
+    """A picture of the scores: a matrix, and one curve per task beside it.
+
+    Rows of the matrix are the tasks that were learned, columns those that are tested.
+    Accuracies have a fixed scale from 0 to 100, so that pictures can be compared.
+    """
     from matplotlib.figure import Figure
 
     count = len(scores)
+    side = 0.6 * min(count, _MOST_NUMBERS) + 1.2
+    figure = Figure(figsize=(side + 6.0, max(side, 3.2)), layout="constrained")
+    matrix, curves = figure.subplots(1, 2, width_ratios=(side, 4.2))
     classification = tasks[0].spec.kind == "classification"
+    _draw_matrix(matrix, scores, classification=classification)
+    _draw_curves(curves, scores, tasks, classification=classification)
+    return figure
+
+
+def _draw_matrix(axes: Axes, scores: Scores, *, classification: bool) -> None:
+    count = len(scores)
     # Tasks that were not learned yet stay blank.
     grid = [[*row, *[float("nan")] * (count - len(row))] for row in scores]
-    figure = Figure(figsize=(1.8 + 0.55 * count, 1.4 + 0.45 * count), layout="constrained")
-    axes = figure.add_subplot()
-    image = axes.imshow(grid, cmap="viridis" if classification else "viridis_r")
-    # More numbers would not be legible.
-    if count <= 20:
-        for t, row in enumerate(scores):
-            for j, score in enumerate(row):
-                axes.text(
-                    j,
-                    t,
-                    f"{score:.1f}" if classification else f"{score:.2g}",
-                    ha="center",
-                    va="center",
-                    fontsize=7,
-                    color="white",
-                )
-    axes.set(xlabel="task", ylabel="after learning task", xticks=range(count), yticks=range(count))
-    axes.set_xticklabels([str(t + 1) for t in range(count)])
-    axes.set_yticklabels([str(t + 1) for t in range(count)])
-    figure.colorbar(
-        image, label="test accuracy (%)" if classification else "test mean squared error"
+    image = axes.imshow(
+        grid,
+        # A dark cell is a bad one in both.
+        cmap="viridis" if classification else "viridis_r",
+        vmin=0.0,
+        vmax=100.0 if classification else None,
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    write_atomic(path, buffer.getvalue())
+    for t, row in enumerate(scores if count <= _MOST_NUMBERS else []):
+        for j, score in enumerate(row):
+            text = f"{score:.1f}" if classification else f"{score:.2g}"
+            color = _readable_on(*next(iter(image.to_rgba(np.array([score])))).tolist()[:3])
+            axes.text(j, t, text, ha="center", va="center", fontsize=8, color=color)
+    axes.set(xlabel="tested task", ylabel="after learning task")
+    every = range(0, count, 1 if count <= _MOST_NUMBERS else 10)
+    axes.set_xticks(every, [str(t + 1) for t in every])
+    axes.set_yticks(every, [str(t + 1) for t in every])
+    label = "test accuracy (%)" if classification else "test mean squared error"
+    axes.figure.colorbar(image, ax=axes, label=label)
+
+
+def _readable_on(*rgb: float) -> str:
+    """Black or white, whichever has the larger contrast (luminance of WCAG 2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    # At 0.179 both have the contrast 4.6.
+    return "white" if luminance < 0.179 else "black"
+
+
+def _draw_curves(
+    axes: Axes, scores: Scores, tasks: Sequence[TaskLike], *, classification: bool
+) -> None:
+    """The score of each task since it was learned: a falling curve is forgetting."""
+    from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
+
+    count = len(scores)
+    for j in range(count):
+        color = colormaps["turbo"](0.05 + 0.9 * j / max(count - 1, 1))
+        values = [row[j] for row in scores[j:]]
+        axes.plot(range(j + 1, count + 1), values, "o-", color=color, label=tasks[j].spec.name)
+    axes.set(xlabel="after learning task", xlim=(0.7, count + 0.3))
+    axes.set_ylim(*((-2.0, 102.0) if classification else (0.0, None)))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    if count <= _MOST_LABELS:
+        axes.legend(fontsize=8)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -8,14 +8,25 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import nn
 
-from hypnet_core.errors import ConfigError, did_you_mean
+from hypnet_core.errors import (
+    ConfigError,
+    DataError,
+    HypnetError,
+    PluginError,
+    clipped,
+    did_you_mean,
+    error_line,
+)
 from hypnet_core.networks import HyperNetwork, MainNetwork
-from hypnet_core.plugins import DatasetChoice
+from hypnet_core.plugins import DatasetChoice, HypernetChoice
 from hypnet_core.protocols import TaskLike
 from hypnet_core.specs import ConditionSpec
 from hypnet_zoo.experiments._hypercl.config import HyperCLConfig
+from hypnet_zoo.init import Init
 from hypnet_zoo.init.mainnet import startable_names
+from hypnet_zoo.init.options import init_from
 
 _SMALL = 1_000_000
 
@@ -30,13 +41,19 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(
+            f"device: there is no {clipped(repr(name))}"
+            f"{did_you_mean(name, ['auto', 'cpu', 'cuda'])}"
+        ) from None
+    try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
-        raise ConfigError(
-            f"device: {name!r} cannot be used here{did_you_mean(name, ['auto', 'cpu', 'cuda'])}"
-            f" ({reason})"
-        ) from error
+        # The name is right, so there is no nearer one to suggest.
+        raise ConfigError(f"device: {name!r} cannot be used here: {reason}") from error
+    if device.type == "meta":
+        raise ConfigError("device: 'meta' has no numbers to compute with")
     return device
 
 
@@ -91,7 +108,12 @@ def load_tasks(choice: DatasetChoice, limit: int | None = None) -> Sequence[Task
         ConfigError: There are fewer tasks, or they differ in kind or in the shape of
             their inputs.
     """
-    built = choice.build()
+    try:
+        built = choice.build()
+    except HypnetError:
+        raise
+    except Exception as error:
+        raise DataError(f"data: {choice.name} cannot be loaded: {error_line(error)}") from error
     tasks: Sequence[TaskLike] = built if isinstance(built, Sequence) else [built]
     if limit is not None and limit > len(tasks):
         raise ConfigError(f"tasks: {limit} were requested, but {choice.name} has {len(tasks)}")
@@ -112,6 +134,17 @@ def load_tasks(choice: DatasetChoice, limit: int | None = None) -> Sequence[Task
     return tasks
 
 
+@contextlib.contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Give the error of a constructor the key of its options."""
+    try:
+        yield
+    except PluginError:  # not a matter of options
+        raise
+    except (HypnetError, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(f"{key}: {error_line(error, HypnetError, ValueError)}") from error
+
+
 def build_networks(
     config: HyperCLConfig, tasks: Sequence[TaskLike], device: torch.device
 ) -> tuple[MainNetwork, HyperNetwork]:
@@ -122,17 +155,31 @@ def build_networks(
             `mnet_init` finds no parameter to start.
     """
     out_features = max(math.prod(task.spec.out_shape) for task in tasks)
-    module = config.mnet.build(tasks[0].spec.in_shape, out_features)
+    with _named("mnet"):
+        module = config.mnet.build(tasks[0].spec.in_shape, out_features)
     config.mnet_init.apply(module)  # before MainNetwork takes out the generated parameters
     startable = startable_names(module)
-    net = MainNetwork(module, generate=config.generate)
+    with _named("hnet"):
+        chosen = _from_module(config.hnet, module)
+    with _named("generate"):
+        net = MainNetwork(module, generate=config.generate)
     if config.mnet_init.scheme != "own" and startable <= set(net.target.names):
         # It would only move the random stream, and results would look different.
         raise ConfigError(
             f"mnet_init.scheme={config.mnet_init.scheme}: all weights and biases of the main"
             " network are generated: use hnet.init"
         )
-    hypernet: HyperNetwork = config.hnet.build(
-        net.target, ConditionSpec(count=len(tasks), size=config.embedding_size)
-    )
+    with _named("hnet"):
+        hypernet: HyperNetwork = chosen.build(
+            net.target, ConditionSpec(count=len(tasks), size=config.embedding_size)
+        )
     return net.to(device), hypernet.to(device)
+
+
+def _from_module(choice: HypernetChoice, module: nn.Module) -> HypernetChoice:
+    """The chosen hypernetwork, started as the module was built if that is asked for."""
+    given = choice.options.get("init")
+    if given is None or not init_from(given).from_module:
+        return choice
+    init = Init.of(module, init_from(given))
+    return type(choice)(name=choice.name, **{**choice.options, "init": init.model_dump()})

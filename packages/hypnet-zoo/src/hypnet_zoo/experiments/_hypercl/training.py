@@ -72,7 +72,7 @@ class TaskTrainer:
         self.optimizer = make_optimizer(
             self.parameters, train.optimizer, train.lr, train.optimizer_options
         )
-        self.lookahead = continual.lookahead
+        self.continual = continual
         # The first task has nothing to protect.
         self.regularizer = (
             OutputRegularizer(
@@ -92,7 +92,7 @@ class TaskTrainer:
         self.optimizer.zero_grad()
         if self.regularizer is None:
             losses = self._backward_free(batch)
-        elif self.lookahead:
+        elif self.continual.lookahead:
             losses = self._backward_ahead(batch, self.regularizer)
         else:
             losses = self._backward(batch, self.regularizer)
@@ -147,14 +147,26 @@ class TaskTrainer:
 
         The next step is the one that the task loss alone would take.
         """
+        trained = {name: p for name, p in self.hypernet.named_parameters() if p.requires_grad}
+        like = self.continual.lookahead_like
+        if self.continual.lookahead_gradient:
+            loss = self.loss(batch, self.hypernet(self.condition))
+            found = torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True)
+            for parameter, own in zip(self.parameters, found, strict=True):
+                parameter.grad = own
+            delta = lookahead(self.optimizer, trained, like=like, differentiable=True)
+            for parameter in self.parameters:
+                # The change keeps the graph; the joint gradient needs none.
+                if parameter.grad is not None:
+                    parameter.grad = parameter.grad.detach().clone()
+            penalty = regularizer(delta=delta, generator=self.generator)
+            (self.beta * penalty).backward()
+            return Losses(loss.detach(), penalty.detach())
         losses = self._backward_free(batch)
         # Clipping before the look-ahead must not clip the joint gradient twice.
         gradients = [None if p.grad is None else p.grad.clone() for p in self.parameters]
         self._clip()
-        delta = lookahead(
-            self.optimizer,
-            {name: p for name, p in self.hypernet.named_parameters() if p.requires_grad},
-        )
+        delta = lookahead(self.optimizer, trained, like=like)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             # The penalty adds to the task's own gradient; both are clipped together.
             parameter.grad = gradient

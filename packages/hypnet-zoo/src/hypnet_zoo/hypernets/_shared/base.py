@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import EMBEDDING, HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
+from hypnet_zoo.hypernets._shared.origin import Origin
 from hypnet_zoo.init.effects import MOMENTS, refuse_without_effect
-from hypnet_zoo.init.embeddings import draw_chunk_embeddings
+from hypnet_zoo.init.embeddings import draw_chunk_embeddings, equalize_
 from hypnet_zoo.init.mainnet import normal_
 from hypnet_zoo.init.moments import Moments, wanted_moments
 from hypnet_zoo.init.options import Init, init_from
@@ -40,6 +41,9 @@ class InitializedHyperNetwork(HyperNetwork):
     ) -> None:
         super().__init__(target, conditions, conditional=conditional)
         self.init = init
+        self.origin: Origin | None = None
+        """What is added outside of the networks; `None` if they write everything."""
+        self._start_embeddings(range(conditions.count))
         self.starts: tuple[Moments, ...] = ()  # set by `initialize`
         """Moments of the tensors at the start; empty after a plain normal start."""
 
@@ -58,7 +62,14 @@ class InitializedHyperNetwork(HyperNetwork):
         refuse_without_effect(rules, self.init_options(rules), type(self).__name__)
         # Remembered, so that starting anew and new conditions follow the same rules.
         self.init = rules
-        self._draw_embeddings()
+        if any(parameter.is_meta for parameter in self.parameters()):
+            # Built to be counted: there are no numbers to draw.
+            return
+        if rules.embedding_std is not None and EMBEDDING in self.conditional_shapes:
+            for embedding in self.parameters_of(EMBEDDING):
+                equalize_(embedding.normal_(), rules.embedding_std)
+        if self.origin is not None:
+            self.origin.reset()
         if self.init.normal_std is None:
             self.starts = wanted_moments(self.target, self.init)
             self._initialize(self.init)
@@ -70,13 +81,9 @@ class InitializedHyperNetwork(HyperNetwork):
         draw_chunk_embeddings(self, std=1.0 if chunk_std is None else chunk_std)
 
     def add_condition(self) -> int:
-        """Add a condition; its embedding starts with `init.embedding_std`."""
+        """Add a condition; its embedding starts like the others, at the same length."""
         new = super().add_condition()
-        std = self.init.embedding_std
-        # Replaces the draw of the base class.
-        if std is not None and EMBEDDING in self.conditional_shapes:
-            with torch.no_grad():
-                self.embedding(new).normal_(0.0, std)
+        self._start_embeddings([new])
         return new
 
     def init_options(self, init: Init) -> frozenset[str]:
@@ -106,11 +113,15 @@ class InitializedHyperNetwork(HyperNetwork):
         """Bring the generated weights to the moments in `self.starts`."""
         raise NotImplementedError(f"{type(self).__name__} must implement _initialize(init)")
 
-    def _draw_embeddings(self) -> None:
+    @torch.no_grad()
+    def _start_embeddings(self, conditions: Iterable[int]) -> None:
+        """Bring the embeddings that the base class has drawn to the same length.
+
+        A longer one would scale all weights of its condition.
+        """
         std = self.init.embedding_std
-        if std is not None and EMBEDDING in self.conditional_shapes:
-            for embedding in self.parameters_of(EMBEDDING):
-                embedding.normal_(0.0, std)
+        for condition in conditions if EMBEDDING in self.conditional_shapes else ():
+            equalize_(self.embedding(condition), 1.0 if std is None else std)
 
     def _in_features(self) -> int:
         """Length of the input.

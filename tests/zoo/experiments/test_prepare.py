@@ -1,0 +1,109 @@
+"""Everything that can fail before the first step fails before there is a directory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from hypnet_core import Split, Task, TaskSpec
+from hypnet_core.errors import ConfigError
+from hypnet_core.runs import load_config
+from hypnet_zoo.experiments import HyperCLConfig
+from hypnet_zoo.experiments._hypercl import prepare
+from hypnet_zoo.experiments._hypercl.prepare import Prepared
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+QUICK = ["tasks=1", "train.epochs=1", "train.validate_every=0", "log=[]"]
+"""One task of 251 samples."""
+
+
+def prepared(monkeypatch: pytest.MonkeyPatch, size: int, *overrides: str) -> Prepared:
+    """A task of `size` samples, prepared."""
+    split = Split.of(torch.randn(size, 4), torch.arange(size) % 2)
+    spec = TaskSpec(name="t", kind="classification", in_shape=(4,), out_shape=(2,))
+    monkeypatch.setattr(prepare, "load_tasks", lambda *_: [Task(spec, split, split)])
+    return Prepared.of(load_config(HyperCLConfig, overrides=["hnet.chunk_size=20", *overrides]))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("device=cuda:99", "device: 'cuda:99' cannot be used here"),
+        ("device=gpu", "device: there is no 'gpu'"),
+        ("train.lr=inf", "train.lr: inf is not possible, expected a finite number"),
+        ("cl.beta=.nan", "cl.beta: NaN is not possible, expected a number"),
+        ("mnet.dropout=-1", "mnet: "),
+        ("hnet.chunk_size=0", "hnet: "),
+        ("generate=nothing", "generate: no parameter matches 'nothing'"),
+        ("tasks=6", "tasks: 6 were requested, but split_digits has 5"),
+    ],
+)
+def test_a_dry_run_and_a_run_find_the_same_mistake_and_leave_nothing(
+    in_process: Command, tmp_path: Path, option: str, message: str
+) -> None:
+    for flags in (["--dry-run"], []):
+        done = in_process("run", "hypercl", option, *flags, cwd=tmp_path)
+        assert done.returncode in {1, 2}
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not list(tmp_path.iterdir())
+
+
+def test_no_name_is_suggested_for_a_device_that_is_only_missing(
+    in_process: Command, tmp_path: Path
+) -> None:
+    done = in_process("run", "hypercl", "--dry-run", "device=cuda:99", cwd=tmp_path)
+    assert "did you mean" not in done.stderr
+
+
+def test_a_last_batch_of_one_is_left_out_under_batch_norm(
+    in_process: Command, tmp_path: Path
+) -> None:
+    """Of 251 samples in batches of 125 one is left over."""
+    options = [*QUICK, "train.batch_size=125", "mnet.batch_norm=true", "log_every=1"]
+    said = "batch norm cannot train on one sample: the last one of each pass is left out"
+    dry = in_process("run", "hypercl", *options, "--dry-run", cwd=tmp_path)
+    assert (dry.returncode, said in dry.stderr) == (0, True)
+    done = in_process("run", "hypercl", *options, "--out", "here", cwd=tmp_path)
+    assert (done.returncode, said in done.stderr) == (0, True), done.stderr
+    lines = (tmp_path / "here" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines if "loss" in line] == [1, 2]
+
+
+def test_without_batch_norm_the_last_batch_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = prepared(monkeypatch, 9, "train.batch_size=4")
+    assert (plain.leave_out, plain.notes, plain.batches_per_pass(0, 4)) == ((False,), (), 3)
+    normed = prepared(monkeypatch, 9, "train.batch_size=4", "mnet.batch_norm=true")
+    assert (normed.leave_out, normed.batches_per_pass(0, 4)) == ((True,), 2)
+    assert "t has 9 samples, in batches of 4" in normed.notes[0]
+
+
+@pytest.mark.parametrize(("size", "batch_size"), [(9, 1), (1, 4)])
+def test_batch_norm_needs_more_than_one_sample(
+    monkeypatch: pytest.MonkeyPatch, size: int, batch_size: int
+) -> None:
+    options = [f"train.batch_size={batch_size}", "mnet.batch_norm=true"]
+    with pytest.raises(ConfigError, match=r"train\.batch_size: batch norm needs at least 2"):
+        prepared(monkeypatch, size, *options)
+
+
+def test_preparing_changes_no_running_statistic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the trial of one sample nor that of one batch leaves a trace."""
+    ready = prepared(monkeypatch, 9, "train.batch_size=4", "mnet.batch_norm=true")
+    assert len(ready.net.bank) == 0
+    statistics = ready.net.statistics()
+    for name in statistics:
+        wanted = 1.0 if name.endswith("var") else 0.0
+        assert bool((statistics[name] == wanted).all())
+
+
+def test_a_network_that_does_not_fit_the_data_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    linear = ["mnet.name=module", "mnet.factory=torch.nn:Linear"]
+    wide = "mnet.arguments={in_features: 3, out_features: 2}"
+    with pytest.raises(ConfigError, match=r"^mnet: the loss of inputs \[2, 4\] cannot be computed"):
+        prepared(monkeypatch, 9, *linear, wide)

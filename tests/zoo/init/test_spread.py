@@ -1,0 +1,79 @@
+"""No condition starts with larger weights than another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from hypnet_core import ConditionSpec, MainNetwork
+from hypnet_zoo.hypernets import HMLP, Encoded, SharedHMLP, StructuredHMLP, by_shape
+from hypnet_zoo.init import Init, drawn_weights
+from hypnet_zoo.init.isometric import draw_isometric
+from hypnet_zoo.mainnets import MLP
+
+MAKERS: dict[str, Any] = {
+    "hmlp": HMLP,
+    "structured_hmlp": lambda target, conditions: StructuredHMLP(
+        target, conditions, by_shape(target)
+    ),
+    "shared_hmlp": SharedHMLP,
+}
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU, None])
+def test_isometric_layers_keep_lengths_exactly(activation: Any) -> None:
+    torch.manual_seed(0)
+    widths = [(6, 40), (40, 40), (40, 50)]
+    layers = [nn.Linear(i, o).double() for i, o in widths]
+    draw_isometric(layers, activation)
+    x = torch.randn(50, 6, dtype=torch.float64)
+    z = x
+    for layer in layers:
+        z = layer(z) if activation is None else activation()(layer(z))
+    ratios = z.norm(dim=1) / x.norm(dim=1)
+    torch.testing.assert_close(ratios, ratios[:1].expand(50))
+
+
+@pytest.mark.parametrize("size", [2, 8])
+@pytest.mark.parametrize("depth", [3, 10])
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_outputs_spread_over_conditions_as_over_independent_draws(
+    make: Any, depth: int, size: int
+) -> None:
+    """Quantiles of the output, within a factor of three of independent networks'."""
+    torch.manual_seed(0)
+    net = MainNetwork(MLP((64,), 10, hidden=(64,) * (depth - 1)))
+    x = torch.randn(64, 64)
+
+    def quantiles(weights: Any) -> Any:
+        sizes = [net(x, weights=one).square().mean().sqrt() for one in weights]
+        return torch.stack(sizes).quantile(torch.tensor([0.1, 0.9]))
+
+    with torch.no_grad():
+        usual = quantiles([drawn_weights(net.target) for _ in range(60)])
+        hypernet = make(net.target, ConditionSpec(count=60, size=size))
+        found = quantiles(hypernet(list(range(60))).unbind())
+    assert found[0] > usual[0] / 3
+    assert found[1] < usual[1] * 3
+
+
+def test_embeddings_have_one_length_also_those_added_later() -> None:
+    net = MainNetwork(nn.Linear(4, 3))
+    for init, std in ((Init(), 1.0), (Init(embedding_std=0.1), 0.1)):
+        hypernet = HMLP(net.target, ConditionSpec(count=5, size=3), init=init)
+        hypernet.add_condition()
+        for condition in range(6):
+            found = hypernet.embedding(condition).square().mean().sqrt().item()
+            assert found == pytest.approx(std)
+
+
+def test_an_encoder_gives_embeddings_of_callers_one_length() -> None:
+    torch.manual_seed(0)
+    net = MainNetwork(MLP((16,), 4, hidden=(16,)))
+    inner = HMLP(net.target, ConditionSpec(count=0, size=5))
+    normed = Encoded(inner, nn.RMSNorm(5, elementwise_affine=False))
+    e = torch.randn(5)
+    torch.testing.assert_close(normed(cond_input=e).flat, normed(cond_input=7 * e).flat)
