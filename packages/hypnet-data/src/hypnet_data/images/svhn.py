@@ -12,7 +12,7 @@ from hypnet_core.errors import DataError
 from hypnet_core.plugins import only, with_defaults
 from hypnet_core.tasks import Samples, Split, Task
 from hypnet_data._io.files import data_directory
-from hypnet_data._io.matlab import reading_matlab
+from hypnet_data._io.matlab import read_matlab
 from hypnet_data._io.prepared import Array, Arrays, prepared
 from hypnet_data._io.published import SVHN
 from hypnet_data.images.classification import (
@@ -110,12 +110,13 @@ def _joined(files: list[Path]) -> Arrays:
 
 def _read(file: Path) -> tuple[Array, Array]:
     """The images `[N, 3, 32, 32]` and labels `[N]` in a MATLAB file, both as bytes."""
-    from scipy.io import loadmat
-
-    expected = "a MATLAB file of images X and labels y"
-    with reading_matlab(file, expected, "delete it, and download it again"):
-        content = loadmat(file, variable_names=["X", "y"])
-        x, y = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
+    content = read_matlab(
+        file,
+        ("X", "y"),
+        expected="a MATLAB file of images X and labels y",
+        remedy="delete it, and download it again",
+    )
+    x, y = content["X"], content["y"].reshape(-1)
     _check(file, x, y)
     # MATLAB stores images last, and the digit 0 as 10.
     return np.ascontiguousarray(x.transpose(3, 2, 0, 1)), (y % 10).astype(np.uint8)

@@ -13,14 +13,8 @@ from hypnet_core.errors import DataError
 from hypnet_core.plugins import only, with_defaults
 from hypnet_core.tasks import Task
 from hypnet_data._io.files import data_directory
-from hypnet_data.ondisk.task import (
-    Listing,
-    check_size,
-    image_spec,
-    lines_of,
-    needed,
-    stretched,
-)
+from hypnet_data.ondisk.lists import check_images, entry_of, images_in, lines_of, needed
+from hypnet_data.ondisk.task import Listing, check_size, image_spec, stretched
 from hypnet_data.options import FolderOptions, ReadingOptions
 
 _GUIDE = "celeba"
@@ -88,44 +82,47 @@ def celeba(
 def _attributes(path: Path) -> tuple[tuple[str, ...], dict[str, list[bool]]]:
     """The names of the attributes, and the values of each image."""
     lines = lines_of(path, "the attributes of each image", _GUIDE)
-    if len(lines) < 3 or lines[0] != [str(len(lines) - 2)]:
+    count = max(len(lines.rows) - 2, 0)
+    if not count or lines.rows[0][1] != [str(count)]:
         raise DataError(
-            f"{path} is damaged: its first line should be the number of images,"
-            f" {max(len(lines) - 2, 0)}"
+            f"{path} is damaged: its first line should be the number of images, {count}"
         )
-    names = lines[1]
-    found = {}
-    for number, (image, *values) in enumerate(lines[2:], 3):
+    names = lines.rows[1][1]
+    if len(set(names)) < len(names):
+        raise DataError(f"{path} is damaged: it names an attribute twice")
+    found: dict[str, list[bool]] = {}
+    for number, (image, *values) in lines.rows[2:]:
         if len(values) != len(names) or not set(values) <= {"1", "-1"}:
-            raise DataError(
-                f"{path} is damaged: line {number} should be a name and {len(names)} values, each 1"
-                " or -1"
-            )
+            raise lines.damage(number, f"a name and {len(names)} values, each 1 or -1")
+        name = entry_of(image, path)
+        if name in found:
+            raise DataError(f"{path} names {name} twice: it is damaged")
         # The list says -1 where a face lacks an attribute.
-        found[image] = [value == "1" for value in values]
+        found[name] = [value == "1" for value in values]
     return tuple(names), found
 
 
 def _listed(images: Path, attributes: dict[str, list[bool]], path: Path, ending: str) -> Listing:
     lines = lines_of(path, "the training, validation and test images", _GUIDE)
     parts: Sequence[list[int]] = ([], [], [])
-    for number, words in enumerate(lines):
+    entries: list[str] = []
+    for place, (number, words) in enumerate(lines.rows):
         # Parts are 0 for training, 1 for validation and 2 for testing.
-        if len(words) != 2 or words[1] not in {"0", "1", "2"} or words[0] not in attributes:
-            raise DataError(
-                f"{path} is damaged: line {number + 1} should be an image of the attributes' list"
-                f" and 0, 1 or 2, is {' '.join(words)!r}"
-            )
-        parts[int(words[1])].append(number)
-    # The list names .jpg files, whichever format was unpacked.
-    names = [str(Path(words[0]).with_suffix(f".{ending}")) for words in lines]
-    # Only the ends are checked: 200,000 look-ups would take seconds.
-    missing = next((name for name in (names[0], names[-1]) if not (images / name).is_file()), None)
-    if missing is not None:
+        if len(words) != 2 or words[1] not in {"0", "1", "2"}:
+            raise lines.damage(number, "an image and 0, 1 or 2")
+        entries.append(entry_of(words[0], path))
+        if entries[-1] not in attributes:
+            raise lines.damage(number, "an image of the attributes' list and 0, 1 or 2")
+        parts[int(words[1])].append(place)
+    if len(entries) < len(attributes):
         raise DataError(
-            f"{images / missing} is missing, but {path.name} names it: docs/data/{_GUIDE}.md says"
-            " how to unpack the images"
+            f"{path} names {len(entries)} images, the list of attributes {len(attributes)}: one of"
+            " them is cut"
         )
-    targets = torch.tensor([attributes[words[0]] for words in lines], dtype=torch.float32)
+    # The list names .jpg files, whichever format was unpacked.
+    names = [str(Path(name).with_suffix(f".{ending}")) for name in entries]
+    there = [name for name in images_in(images) if name.endswith(f".{ending}")]
+    check_images(names, images, there, path)
+    targets = torch.tensor([attributes[name] for name in entries], dtype=torch.float32)
     train, val, test = (torch.tensor(part, dtype=torch.int64) for part in parts)
     return Listing(images, names, targets, (train, test, val if len(val) else None))

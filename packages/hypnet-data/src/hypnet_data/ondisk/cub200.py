@@ -12,6 +12,7 @@ from hypnet_core.plugins import only, with_defaults
 from hypnet_data._io.files import data_directory, is_thorough
 from hypnet_data._io.published import CUB200
 from hypnet_data._io.unpacking import unpack
+from hypnet_data.ondisk.lists import check_images, entry_of, images_in, lines_of, needed
 from hypnet_data.ondisk.task import (
     CROP,
     Listing,
@@ -19,8 +20,6 @@ from hypnet_data.ondisk.task import (
     cropped,
     first_of_each_class,
     image_spec,
-    lines_of,
-    needed,
 )
 from hypnet_data.options import PhotographOptions, VerifiedDownloadOptions
 
@@ -73,45 +72,53 @@ def cub200(**options: Unpack[Cub200Options]) -> NamedClassesTask:
 
 def _listed(root: Path, validation_per_class: int) -> tuple[Listing, tuple[str, ...]]:
     """Read the four lists: the files, and the names of the classes."""
-    needed(root / "images", "the folder of images", _GUIDE)
+    images = needed(root / "images", "the folder of images", _GUIDE)
     names = _table(root / "classes.txt", "the names of the classes")
-    files = _table(root / "images.txt", "the list of images")
-    # The list may come from an untrusted archive.
-    for name in files.values():
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise DataError(
-                f"{root / 'images.txt'} names {name!r}, a path out of the folder of images: it is"
-                " not the original"
-            )
+    path = root / "images.txt"
+    files = {
+        number: entry_of(name, path) for number, name in _table(path, "the list of images").items()
+    }
+    check_images([*files.values()], images, images_in(images, nested=True), path)
     labels = _table(root / "image_class_labels.txt", "the class of each image")
     training = _table(root / "train_test_split.txt", "the list of training images")
-    for table, path in ((labels, "image_class_labels.txt"), (training, "train_test_split.txt")):
+    for table, name in ((labels, "image_class_labels.txt"), (training, "train_test_split.txt")):
         # Views of a dict's keys compare as sets.
         if table.keys() != files.keys():
             raise DataError(
-                f"{root / path} does not name the same images as images.txt: one of them is damaged"
+                f"{root / name} does not name the same images as images.txt: one of them is damaged"
             )
+    _check_labels(root / "image_class_labels.txt", names, files, labels)
+    if not set(training.values()) <= {"0", "1"}:
+        raise DataError(f"{root / 'train_test_split.txt'} is damaged: it should say 0 or 1")
     # Numbers start at 1, classes at 0.
     classes = {number: place for place, number in enumerate(names)}
-    unknown = next((image for image, label in labels.items() if label not in classes), None)
-    if unknown is not None:
-        raise DataError(
-            f"{root / 'image_class_labels.txt'} gives image {unknown} the class {labels[unknown]},"
-            " which does not exist"
-        )
     y = torch.tensor([classes[labels[image]] for image in files])
     in_training = torch.tensor([training[image] == "1" for image in files])
     rows = torch.arange(len(files))
     train, test = rows[in_training], rows[~in_training]
     in_val = first_of_each_class(y[train], validation_per_class)
     parts = (train[~in_val], test, train[in_val] if validation_per_class else None)
-    return Listing(root / "images", tuple(files.values()), y, parts), tuple(names.values())
+    return Listing(images, tuple(files.values()), y, parts), tuple(names.values())
+
+
+def _check_labels(
+    path: Path, names: dict[str, str], files: dict[str, str], labels: dict[str, str]
+) -> None:
+    """Check that each image's class exists, and is that of its folder."""
+    unknown = next((image for image, label in labels.items() if label not in names), None)
+    if unknown is not None:
+        raise DataError(
+            f"{path} gives image {unknown} the class {labels[unknown]}, which does not exist"
+        )
+    for image, label in labels.items():
+        # A number that is cut in the middle may be another class.
+        if PurePosixPath(files[image]).parent.name != names[label]:
+            raise DataError(
+                f"{path} gives {files[image]} the class {label}, {names[label]}: one of the lists"
+                " is damaged"
+            )
 
 
 def _table(path: Path, what: str) -> dict[str, str]:
     """Read lines of a number and a word."""
-    lines = lines_of(path, what, _GUIDE)
-    damaged = next((number for number, words in enumerate(lines, 1) if len(words) != 2), None)
-    if damaged is not None:
-        raise DataError(f"{path} is damaged: line {damaged} should be a number and a word")
-    return {words[0]: words[1] for words in lines}
+    return lines_of(path, what, _GUIDE).table("a number and a word")

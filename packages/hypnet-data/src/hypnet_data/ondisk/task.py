@@ -179,34 +179,3 @@ def image_spec(
         out_shape=(out,),
         normalization=(IMAGENET_MEAN, IMAGENET_STD) if normalize else None,
     )
-
-
-def needed(path: Path, what: str, guide: str) -> Path:
-    """Check that a file or folder exists.
-
-    Args:
-        path: The file or folder.
-        what: Its content, for the error message.
-        guide: Page of the documentation that says how to get it.
-
-    Raises:
-        DataError: It is missing or empty.
-    """
-    if not path.exists():
-        raise DataError(f"{path} is missing ({what}): docs/data/{guide}.md says how to prepare it")
-    if path.is_file() and not path.stat().st_size:
-        raise DataError(f"{path} is empty ({what}): docs/data/{guide}.md says how to prepare it")
-    return path
-
-
-def lines_of(path: Path, what: str, guide: str) -> list[list[str]]:
-    """The words of each line of a list.
-
-    Raises:
-        DataError: It is missing, empty, or not text.
-    """
-    try:
-        text = needed(path, what, guide).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({what}): {error}") from error
-    return [line.split() for line in text.splitlines() if line.strip()]

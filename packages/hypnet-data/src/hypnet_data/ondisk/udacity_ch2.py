@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,12 @@ from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.plugins import only, with_defaults
 from hypnet_core.tasks import Task
 from hypnet_data._io.files import data_directory
-from hypnet_data.ondisk.task import Listing, check_size, image_spec, needed, stretched
+from hypnet_data.ondisk.lists import check_images, columns_of, entry_of, images_in, needed
+from hypnet_data.ondisk.task import Listing, check_size, image_spec, stretched
 from hypnet_data.options import FolderOptions, ReadingOptions
 
 _GUIDE = "udacity_ch2"
-_ENDINGS = {".jpg", ".jpeg", ".png"}
+_COLUMNS = ("frame_id", "filename", "angle")
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -98,44 +98,36 @@ def udacity_ch2(
 
 def _table(root: Path, part: str, what: str) -> tuple[list[str], list[float]]:
     """Read the images of the centre camera and their angles, in the table's order."""
-    path = needed(root / part / "interpolated.csv", f"the steering angles of {what}", _GUIDE)
-    needed(root / part / "center", what, _GUIDE)
-    names: list[str] = []
-    angles: list[float] = []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                # The table holds the left and the right camera as well.
-                if row["frame_id"] == "center_camera":
-                    names.append(f"{part}/{row['filename']}")
-                    angles.append(_angle(row["angle"]))
-    except (KeyError, TypeError, ValueError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} is damaged: it needs the columns frame_id, filename and angle, with numbers"
-            f" ({error})"
-        ) from error
-    if not names:
+    path = root / part / "interpolated.csv"
+    rows = columns_of(path, _COLUMNS, f"the steering angles of {what}", _GUIDE)
+    folder = needed(root / part / "center", what, _GUIDE)
+    # The table holds the left and the right camera as well.
+    chosen = [(name, angle) for camera, name, angle in rows if camera == "center_camera"]
+    if not chosen:
         raise DataError(
             f"{path} names no images of the centre camera: docs/data/{_GUIDE}.md says how to"
             " make it"
         )
-    return names, angles
+    angles = [_angle(angle, path) for _, angle in chosen]
+    names = [entry_of(name, path) for name, _ in chosen]
+    present = [f"center/{name}" for name in images_in(folder)]
+    check_images(names, root / part, present, path)
+    return [f"{part}/{name}" for name in names], angles
 
 
-def _angle(text: str) -> float:
-    angle = float(text)
-    # A NaN would pass every comparison until the loss.
-    if not math.isfinite(angle):
-        raise ValueError(text)
+def _angle(text: str, path: Path) -> float:
+    try:
+        angle = float(text)
+    except ValueError:
+        angle = math.nan
+    # A NaN would pass every comparison until the loss, and so would an overflow.
+    if not abs(angle) <= float(np.finfo(np.float32).max):
+        raise DataError(f"{path} is damaged: the angle {text[:60]!r} is not a number of 32 bits")
     return angle
 
 
 def _without_angles(root: Path) -> tuple[list[str], list[float]]:
     """All test images, ordered by their names, which are times."""
     folder = needed(root / "Ch2_001" / "center", "the test images", _GUIDE)
-    names = sorted(
-        f"Ch2_001/center/{path.name}"
-        for path in folder.iterdir()
-        if path.suffix.lower() in _ENDINGS
-    )
+    names = [f"Ch2_001/center/{name}" for name in images_in(folder)]
     return names, [0.0] * len(names)
