@@ -42,7 +42,19 @@ def bent(x: Tensor) -> Tensor:
         ("torch.nn:Tanhshrink", nn.functional.tanhshrink),
         (None, lambda x: x),
     ],
-    ids=str,
+    ids=[
+        "mish",
+        "SELU",
+        "LeakyReLU",
+        "log_sigmoid",
+        "sin",
+        "own",
+        "class",
+        "module",
+        "import",
+        "imported class",
+        "none",
+    ],
 )
 def test_any_function_is_an_activation(given: Any, function: Any) -> None:
     torch.manual_seed(0)
