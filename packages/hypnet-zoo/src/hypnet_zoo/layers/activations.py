@@ -98,7 +98,7 @@ def activation_module(given: Activation | None) -> nn.Module:
 
 
 def activation_type(given: Activation | None) -> Callable[[], nn.Module] | None:
-    """What makes an activation, such as its class; `None` is the identity.
+    """A function that makes the activation, such as its class; `None` is the identity.
 
     Every place needs a module of its own, since hooks belong to one place.
 
