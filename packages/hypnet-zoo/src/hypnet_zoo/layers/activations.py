@@ -90,8 +90,8 @@ def activation_module(given: Activation | None) -> nn.Module:
         SpecError: There is no activation of that name, or it is no function.
 
     Example:
-        >>> activation_module("tanh"), activation_module(torch.sin)
-        (Tanh(), Applied(sin))
+        >>> activation_module("tanh"), activation_module(nn.functional.silu)
+        (Tanh(), Applied(silu))
     """
     kind = activation_type(given)
     return nn.Identity() if kind is None else kind()
