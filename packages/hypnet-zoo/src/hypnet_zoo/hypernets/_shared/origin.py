@@ -24,8 +24,8 @@ class Origin(nn.Module):
         numel: Number of weights.
 
     Attributes:
-        offset: Of each weight, `[numel]`.
-        scale: Of each weight, with its sign, `[numel]`.
+        offset: Of each weight, `[numel]`, or `[]` where all are equal.
+        scale: Of each weight, with its sign; likewise.
     """
 
     offset: Tensor
@@ -37,14 +37,16 @@ class Origin(nn.Module):
 
     def __init__(self, numel: int) -> None:
         super().__init__()
+        self.numel = numel
         self.register_buffer("lengths", torch.tensor([numel]))
         self.register_buffer("offsets", torch.zeros(1))
         self.register_buffer("scales", torch.ones(1))
         # 0 stands for no signs.
         self.register_buffer("seed", torch.tensor(0))
-        # Not in the `state_dict`: they follow from the runs and the seed.
-        self.register_buffer("offset", torch.zeros(numel), persistent=False)
-        self.register_buffer("scale", torch.ones(numel), persistent=False)
+        # Not in the `state_dict`: they follow from the runs and the seed. As large as
+        # the weights only where they differ.
+        self.register_buffer("offset", torch.zeros(()), persistent=False)
+        self.register_buffer("scale", torch.ones(()), persistent=False)
         # Asked once, because the answer waits for a device.
         self._has_effect = False
 
@@ -62,25 +64,35 @@ class Origin(nn.Module):
             seed: Draws a sign for each scale; 0 for none.
         """
         scale = torch.ones_like(offset) if scale is None else scale
-        pairs = torch.stack([offset, scale], dim=1).to(self.offset)
-        runs, lengths = torch.unique_consecutive(pairs, dim=0, return_counts=True)
-        self.lengths = lengths.to(self.lengths)
-        self.offsets, self.scales = (part.contiguous() for part in runs.unbind(1))
+        new = torch.ones_like(offset, dtype=torch.bool)
+        new[1:] = (offset[1:] != offset[:-1]) | (scale[1:] != scale[:-1])
+        starts = new.nonzero().flatten()
+        ends = torch.cat([starts[1:], starts.new_tensor([self.numel])])
+        self.lengths = (ends - starts).to(self.lengths)
+        self.offsets = offset[starts].to(self.offsets)
+        self.scales = scale[starts].to(self.scales)
         self.seed.fill_(seed)
         self._expand()
 
     def reset(self) -> None:
         """Return to offset 0 and scale 1, which change nothing."""
-        self.place(torch.zeros_like(self.offset))
+        self.lengths = self.lengths.new_tensor([self.numel])
+        self.offsets, self.scales = self.offsets.new_zeros(1), self.scales.new_ones(1)
+        self.seed.zero_()
+        self._expand()
 
     def _expand(self) -> None:
-        numel = len(self.offset)
-        self.offset.copy_(self.offsets.repeat_interleave(self.lengths, output_size=numel))
-        self.scale.copy_(self.scales.repeat_interleave(self.lengths, output_size=numel))
+        self.offset, self.scale = self._each(self.offsets), self._each(self.scales)
         seed = int(self.seed)
         if seed:
-            self.scale.mul_(signs(seed, numel).to(self.scale))
-        self._has_effect = bool(self.offset.any()) or not bool((self.scale == 1).all())
+            self.scale = self.scale * signs(seed, self.numel).to(self.scale)
+        plain = not bool(self.offset.any()) and bool((self.scale == 1).all())
+        self._has_effect = not plain
+
+    def _each(self, values: Tensor) -> Tensor:
+        if bool((values == values[0]).all()):
+            return values[0].clone()
+        return values.repeat_interleave(self.lengths, output_size=self.numel)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -92,7 +104,7 @@ class Origin(nn.Module):
                 setattr(self, name, self.get_buffer(name).new_empty(saved.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         sizes = {len(self.get_buffer(name)) for name in _PARTS}
-        if len(sizes) > 1 or int(self.lengths.sum()) != len(self.offset):
+        if len(sizes) > 1 or int(self.lengths.sum()) != self.numel:
             args[-1].append("the origin of the weights does not fit the target")  # torch raises it
             return
         self._expand()
