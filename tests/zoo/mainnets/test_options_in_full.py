@@ -40,6 +40,10 @@ def bent(x: Tensor) -> Tensor:
         (nn.Hardtanh(-0.1, 0.2), lambda x: x.clamp(-0.1, 0.2)),
         ("torch:cos", torch.cos),
         ("torch.nn:Tanhshrink", nn.functional.tanhshrink),
+        ("softmax", lambda x: x.softmax(-1)),
+        ("LogSoftmax", lambda x: x.log_softmax(-1)),
+        (nn.Softmin, lambda x: (-x).softmax(-1)),
+        (nn.Threshold(0.1, -1.0), lambda x: torch.where(x > 0.1, x, -1.0)),
         (None, lambda x: x),
     ],
     ids=[
@@ -53,6 +57,10 @@ def bent(x: Tensor) -> Tensor:
         "module",
         "import",
         "imported class",
+        "softmax",
+        "LogSoftmax",
+        "softmin class",
+        "threshold",
         "none",
     ],
 )
@@ -69,10 +77,30 @@ def test_any_function_is_an_activation(given: Any, function: Any) -> None:
     assert bool(hypernet([0, 1]).flat.isfinite().all())
 
 
-@pytest.mark.parametrize("given", ["prelu", nn.PReLU])
-def test_an_activation_with_parameters_has_them_from_outside(given: Any) -> None:
+class Swish(nn.Module):
+    """An activation that torch does not know, with a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (self.weight * x).sigmoid()
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("prelu", "hidden.1.weight"),
+        (nn.PReLU, "hidden.1.weight"),
+        (Swish, "hidden.1.function.weight"),
+        (Swish(), "hidden.1.function.weight"),
+    ],
+    ids=["name", "class", "own class", "own module"],
+)
+def test_an_activation_with_parameters_has_them_from_outside(given: Any, name: str) -> None:
     net = MainNetwork(MLP((3,), 2, hidden=(4,), activation=given))
-    assert "hidden.1.weight" in net.target
+    assert name in net.target
     torch.manual_seed(0)
     weights, x = Weights(torch.randn(3, net.target.numel), net.target), torch.randn(5, 3)
     each = torch.stack([net(x, weights=one) for one in weights.unbind()])
@@ -84,9 +112,44 @@ def test_what_is_no_activation_is_named() -> None:
         ("reluu", "there is no activation 'reluu'; did you mean 'relu'"),
         ("torch:no_such", "activation: .*no_such"),
         (3, "an activation is a name or a function, got 3"),
+        ("Threshold", r"Threshold needs arguments: give a module, .* torch.nn.Threshold\(0.1"),
+        (nn.Threshold, "Threshold needs arguments: give a module"),
+        ("glu", "glu halves its input, so it cannot follow a layer"),
+        ("MultiheadAttention", "MultiheadAttention reads three inputs"),
     ):
         with pytest.raises(SpecError, match=said):
             activation_module(given)  # type: ignore[arg-type]
+
+
+def test_every_activation_of_torch_has_a_name_or_is_refused_by_it() -> None:
+    refused = {"Threshold", "GLU", "Softmax2d", "MultiheadAttention"}
+    for name in nn.modules.activation.__all__:
+        if name in refused:
+            with pytest.raises(SpecError, match=f"activation: {name}"):
+                activation_module(name)
+        else:
+            assert activation_module(name)(torch.randn(2, 3)).shape == (2, 3)
+
+
+def test_an_activation_that_changes_the_shape_is_named() -> None:
+    net = MLP((3,), 2, hidden=(4,), activation=nn.GLU())
+    with pytest.raises(
+        SpecError, match=r"GLU\(dim=-1\) must keep the shape .* \[5, 2\] of \[5, 4\]"
+    ):
+        net(torch.randn(5, 3))
+
+
+@pytest.mark.parametrize("given", [Swish, Swish(), bent, nn.Threshold(0.1, 0.0), "softmax"])
+def test_the_output_of_any_activation_can_be_modulated(given: Any) -> None:
+    torch.manual_seed(0)
+    net = MLP((3,), 2, hidden=(4,), activation=given, context_mod=Modulation(position="after"))
+    plain = MLP((3,), 2, hidden=(4,), activation=given)
+    plain.load_state_dict(net.state_dict(), strict=False)
+    context: Any = net.hidden[1].get_submodule("context")
+    with torch.no_grad():
+        context.normal_(0.5)
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(net(x), plain.out(plain.hidden(x) * context.gain + context.shift))
 
 
 def test_logits_before_the_output_activation() -> None:
