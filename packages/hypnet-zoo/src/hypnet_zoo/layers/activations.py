@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast, get_args
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -162,12 +162,14 @@ def activation_type(given: Activation | None) -> Callable[[], nn.Module] | None:
 
 
 def _made_from(given: Any) -> Callable[[], nn.Module]:
+    # The class itself where it is known: its moments are computed once.
+    for known in _MODULES.values():
+        if given is known:
+            return known
     if inspect.isclass(given) and issubclass(given, nn.Module):
-        if given in _ALONG.values():
-            return _maker(_softmax, given)
-        # The class itself where it is known: its moments are computed once.
-        known: Callable[[], nn.Module] = given
-        return known if given in _MODULES.values() else _maker(_made_by, given)
+        make = _softmax if given in _ALONG.values() else _made_by
+        made: Callable[[], nn.Module] = _maker(make, cast("Hashable", given))
+        return made
     if isinstance(given, nn.Module):
         return functools.partial(_copy_of, given)
     if not callable(given):
@@ -176,7 +178,7 @@ def _made_from(given: Any) -> Callable[[], nn.Module]:
 
 
 @functools.cache
-def _maker(make: Callable[[Any], nn.Module], given: Any) -> Callable[[], nn.Module]:
+def _maker(make: Callable[[Any], nn.Module], given: Hashable) -> Callable[[], nn.Module]:
     # One object per function, so that its moments are computed once.
     return functools.partial(make, given)
 
