@@ -191,11 +191,12 @@ def test_without_activations_the_layers_themselves_are_modulated() -> None:
 
 @pytest.mark.parametrize(
     ("options", "total"),
-    # As the predecessor counts (hypnettorch 0.0.4) where it modulates the norms, which
-    # knows no modulated shortcuts: 24 of their feature maps have gains and shifts.
+    # As the predecessor counts (hypnettorch 0.0.4), which modulates before norms and
+    # knows no modulated shortcuts: their 24 feature maps have gains and shifts.
     [
         ({"shortcuts": False}, 5211),
         ({"position": "norm"}, 5211),
+        ({"position": "preactivation"}, 5211),
         ({}, 5211 + 2 * (8 + 16)),
     ],
 )
@@ -234,6 +235,88 @@ def test_norms_are_modulated_before_the_activation() -> None:
     out: Any = net.out
     expected = nn.functional.linear(h, out.weight, out.bias) * out.context.gain + out.context.shift
     torch.testing.assert_close(net(x), expected)
+
+
+@pytest.mark.parametrize("statistics", ["running", None])
+def test_inputs_of_activations_are_modulated_before_their_norm(statistics: Any) -> None:
+    torch.manual_seed(0)
+    net = WideResNet(
+        (3, 8, 8),
+        5,
+        n=2,
+        k=1,
+        feature_maps=(4, 4, 8, 16),
+        statistics=statistics,
+        context_mod=Modulation(position="preactivation"),
+    ).eval()
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, ContextMod):
+                module.normal_(0.5)
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_()  # type: ignore[union-attr]
+                module.running_var.uniform_(0.5, 2.0)  # type: ignore[union-attr]
+
+    def activated(norm: Any, relu: Any, h: Tensor) -> Tensor:
+        context = (relu if statistics is None else norm).context
+        h = h * context.gain + context.shift
+        if statistics is not None:
+            h = (h - norm.running_mean.view(-1, 1, 1)) / (
+                norm.running_var.view(-1, 1, 1) + norm.eps
+            ).sqrt()
+            h = h * norm.weight.view(-1, 1, 1) + norm.bias.view(-1, 1, 1)
+        return h.clamp_min(0.0)
+
+    x = torch.randn(2, 3, 8, 8)
+    h = net.conv1(x)
+    blocks: list[Any] = [block for group in net.groups.children() for block in group.children()]
+    for block in blocks:
+        a = activated(block.norm1, block.relu1, h)
+        y = block.conv2(activated(block.norm2, block.relu2, block.conv1(a)))
+        # The stream itself goes on unmodulated.
+        h = y + (h if block.shortcut is None else block.shortcut(a))
+    h = activated(net.norm, net.relu, h).mean((2, 3))
+    out: Any = net.out
+    expected = nn.functional.linear(h, out.weight, out.bias) * out.context.gain + out.context.shift
+    torch.testing.assert_close(net(x), expected)
+    # One per convolution and one for the outputs, as many as without shortcuts.
+    assert sum(isinstance(m, ContextMod) for m in net.modules()) == 1 + 3 * 4 + 1
+
+
+def test_where_layers_precede_norms_their_outputs_are_the_inputs_of_activations() -> None:
+    torch.manual_seed(0)
+    outputs = []
+    for position in ("before", "preactivation"):
+        torch.manual_seed(0)
+        net = MLP(
+            (3,),
+            2,
+            hidden=(4, 5),
+            batch_norm=True,
+            context_mod=Modulation.model_validate({"position": position}),
+        ).eval()
+        torch.manual_seed(1)
+        for module in net.modules():
+            if isinstance(module, ContextMod):
+                module.normal_(0.5)
+        outputs.append(net(torch.linspace(-1, 1, 12).view(4, 3)))
+    assert torch.equal(*outputs)
+    for cell in ("elman", "lstm"):
+        rnns = []
+        for position in ("before", "preactivation"):
+            torch.manual_seed(0)
+            rnn = SimpleRNN(
+                (3,),
+                2,
+                cell=cell,
+                after=(4,),
+                context_mod=Modulation.model_validate({"position": position}),
+            )
+            for module in rnn.modules():
+                if isinstance(module, ContextMod):
+                    module.normal_(0.5)
+            rnns.append(rnn(torch.linspace(-1, 1, 24).view(2, 4, 3)))
+        assert torch.equal(*rnns)
 
 
 def test_networks_without_norms_have_none_to_modulate() -> None:

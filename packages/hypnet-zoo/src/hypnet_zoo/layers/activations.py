@@ -163,9 +163,8 @@ def activation_type(given: Activation | None) -> Callable[[], nn.Module] | None:
 
 def _made_from(given: Any) -> Callable[[], nn.Module]:
     # The class itself where it is known: its moments are computed once.
-    for known in _MODULES.values():
-        if given is known:
-            return known
+    if given in (*_MODULES.values(),):
+        return cast("type[nn.Module]", given)
     if inspect.isclass(given) and issubclass(given, nn.Module):
         make = _softmax if given in _ALONG.values() else _made_by
         made: Callable[[], nn.Module] = _maker(make, cast("Hashable", given))

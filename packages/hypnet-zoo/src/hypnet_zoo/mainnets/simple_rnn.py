@@ -129,7 +129,7 @@ class SimpleRNN(nn.Module):
             # An activation has the width of the linear layer before it.
             if isinstance(layer, nn.Linear):
                 width = layer.out_features
-            if isinstance(layer, nn.Linear) == (modulation.position == "before"):
+            if isinstance(layer, nn.Linear) == (modulation.position != "after"):
                 attach(layer, modulation.layer((width,), steps=steps))
         if modulation.output and isinstance(self.out, nn.Linear):
             attach(self.out, modulation.layer((self.out.out_features,), steps=steps))
