@@ -247,6 +247,73 @@ def test_look_ahead_is_the_clipped_step_that_will_be_taken() -> None:
     assert penalty < 1e-3 * free
 
 
+@pytest.mark.parametrize("like", ["optimizer", "sgd"])
+@pytest.mark.parametrize(
+    "clipping", [{}, {"clip_norm": 0.05}, {"clip_value": 0.01}], ids=["free", "norm", "value"]
+)
+def test_the_gradient_of_the_penalty_flows_through_the_step(clipping: Any, like: Any) -> None:
+    """The gradient of a step against finite differences of loss and penalty."""
+    beta, lr, decay = 0.5, 0.1, 0.3
+    train = {"optimizer": "sgd", "lr": lr, "optimizer_options": {"weight_decay": decay}}
+    net, hnet = networks()
+    start = copy.deepcopy(hnet)
+    made = trainer(
+        net,
+        hnet,
+        2,
+        train | clipping,
+        beta=beta,
+        lookahead=True,
+        lookahead_gradient=True,
+        lookahead_like=like,
+    )
+    now = {name: p.detach().clone() for name, p in hnet.named_parameters()}
+
+    def objective(values: dict[str, torch.Tensor]) -> torch.Tensor:
+        leaves = {name: value.clone().requires_grad_() for name, value in values.items()}
+        loss = task_loss(
+            net(batch().x, weights=torch.func.functional_call(start, leaves, (2,))), batch().y, SPEC
+        )
+        used = {name: p for name, p in leaves.items() if "embedding" not in name or ".2" in name}
+        gradients = torch.autograd.grad(loss, list(used.values()))
+        if "clip_value" in clipping:
+            gradients = tuple(g.clamp(-0.01, 0.01) for g in gradients)
+        if "clip_norm" in clipping:
+            norm = torch.cat([g.flatten() for g in gradients]).norm()
+            assert norm > 0.05
+            gradients = tuple(g * 0.05 / (norm + 1e-6) for g in gradients)
+        ahead = dict(values)
+        for (name, value), gradient in zip(used.items(), gradients, strict=True):
+            step = gradient if like == "sgd" else gradient + decay * value.detach()
+            ahead[name] = values[name] - lr * step
+        moved = torch.func.functional_call(start, ahead, ([0, 1],)).flat
+        return (loss + beta * (moved - start([0, 1]).flat).square().sum() / 2).detach()
+
+    name = "heads.0.weight"
+    # The gradient before it is clipped for the real step.
+    made.optimizer.zero_grad()
+    assert made.regularizer is not None
+    losses = made._backward_ahead(batch(), made.regularizer)
+    torch.testing.assert_close(losses.task + beta * losses.penalty, objective(now))
+    found = hnet.get_parameter(name).grad
+    assert found is not None
+    for place in [(0, 0), (3, 1), (7, 5)]:
+        values = []
+        for sign in (1, -1):
+            there = dict(now)
+            there[name] = now[name].clone()
+            there[name][place] += sign * 1e-6
+            values.append(objective(there).item())
+        difference = (values[0] - values[1]) / 2e-6
+        assert found[place].item() == pytest.approx(difference, rel=1e-4, abs=1e-7)
+
+
+def test_how_to_look_ahead_is_refused_where_nothing_is_looked_at() -> None:
+    for options in ({"lookahead_gradient": True}, {"lookahead_like": "sgd"}):
+        with pytest.raises(ValidationError, match=f"{next(iter(options))} says how to look ahead"):
+            ContinualConfig.model_validate(options)
+
+
 def test_networks_that_are_not_finite_are_never_saved() -> None:
     net, hnet = networks()
     check_networks((net, hnet), "task 1")

@@ -76,14 +76,17 @@ def test_parameters_of_no_optimiser_do_not_move() -> None:
 
 
 # ---------------------------------------------------------------- differentiable steps
+# Each formula takes all gradients and the start; the last step is taken from `last`.
 
 
-def sgd(grads: list[torch.Tensor], theta: torch.Tensor, **given: Any) -> torch.Tensor:
+def sgd(
+    grads: list[torch.Tensor], theta: torch.Tensor, last: torch.Tensor, **given: Any
+) -> torch.Tensor:
     """Torch's SGD, written out: the change after the last gradient."""
     lr, momentum, decay = given["lr"], given.get("momentum", 0.0), given.get("weight_decay", 0.0)
     buffer, before = None, theta
-    for grad in grads:
-        before = theta
+    for t, grad in enumerate(grads, 1):
+        before = theta = last if t == len(grads) else theta
         d = grad + decay * theta
         if momentum:
             damped = (1 - given.get("dampening", 0.0)) * d
@@ -93,13 +96,15 @@ def sgd(grads: list[torch.Tensor], theta: torch.Tensor, **given: Any) -> torch.T
     return theta - before
 
 
-def adam(grads: list[torch.Tensor], theta: torch.Tensor, **given: Any) -> torch.Tensor:
+def adam(
+    grads: list[torch.Tensor], theta: torch.Tensor, last: torch.Tensor, **given: Any
+) -> torch.Tensor:
     """Torch's Adam and AdamW, written out."""
     lr, (b1, b2), eps = given["lr"], (0.9, 0.999), 1e-8
     decay, decoupled = given.get("weight_decay", 0.0), given.get("decoupled", False)
     m, v, before = torch.zeros_like(theta), torch.zeros_like(theta), theta
     for t, grad in enumerate(grads, 1):
-        before = theta
+        before = theta = last if t == len(grads) else theta
         if decoupled:
             theta = theta * (1 - lr * decay)
         else:
@@ -109,13 +114,19 @@ def adam(grads: list[torch.Tensor], theta: torch.Tensor, **given: Any) -> torch.
     return theta - before
 
 
-def rmsprop(grads: list[torch.Tensor], theta: torch.Tensor, **given: Any) -> torch.Tensor:
+def rmsprop(
+    grads: list[torch.Tensor], theta: torch.Tensor, last: torch.Tensor, **given: Any
+) -> torch.Tensor:
     """Torch's RMSprop, written out."""
-    v, before = torch.zeros_like(theta), theta
-    for grad in grads:
-        before = theta
-        v = 0.99 * v + 0.01 * grad**2
-        theta = theta - given["lr"] * grad / (v.sqrt() + 1e-8)
+    v, mean, buffer = (torch.zeros_like(theta) for _ in range(3))
+    before = theta
+    for t, grad in enumerate(grads, 1):
+        before = theta = last if t == len(grads) else theta
+        d = grad + given.get("weight_decay", 0.0) * theta
+        v, mean = 0.99 * v + 0.01 * d**2, 0.99 * mean + 0.01 * d
+        root = (v - mean**2 if given.get("centered") else v).sqrt() + 1e-8
+        buffer = given.get("momentum", 0.0) * buffer + d / root
+        theta = theta - given["lr"] * buffer
     return theta - before
 
 
@@ -124,9 +135,19 @@ FORMULAS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "momentum": (torch.optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
     "dampened": (torch.optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}),
     "nesterov": (torch.optim.SGD, sgd, {"lr": 0.1, "momentum": 0.8, "nesterov": True}),
+    "sgd_in_full": (
+        torch.optim.SGD,
+        sgd,
+        {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.02},
+    ),
     "adam": (torch.optim.Adam, adam, {"lr": 0.1, "weight_decay": 0.02}),
     "adamw": (torch.optim.AdamW, adam, {"lr": 0.1, "weight_decay": 0.02}),
     "rmsprop": (torch.optim.RMSprop, rmsprop, {"lr": 0.1}),
+    "rmsprop_in_full": (
+        torch.optim.RMSprop,
+        rmsprop,
+        {"lr": 0.1, "momentum": 0.5, "centered": True, "weight_decay": 0.02},
+    ),
 }
 
 
@@ -150,14 +171,13 @@ def test_gradients_flow_through_the_step_as_through_the_formula(name: str, steps
     state = copy.deepcopy(optimizer.state_dict())
     delta = lookahead(optimizer, {"theta": theta}, differentiable=True)["theta"]
     (found,) = torch.autograd.grad((delta * weight).cos().sum(), theta)
-    # The same by hand: earlier gradients are constants.
+    # The same by hand: earlier gradients are constants, weight decay is a function of
+    # where the step starts.
     leaf = now.clone().requires_grad_()
     last = 3 * leaf**2 * weight
     given = {**options, "decoupled": name == "adamw"}
     history = [*grads, last]
-    # Moments depend on earlier positions only through constants.
-    theta_before = start
-    expected_delta = formula(history, theta_before, **given)
+    expected_delta = formula(history, start, leaf, **given)
     # Adam counts its steps in float32.
     rtol, atol = 2e-5, 1e-7
     torch.testing.assert_close(delta, expected_delta, rtol=rtol, atol=atol)
@@ -169,6 +189,33 @@ def test_gradients_flow_through_the_step_as_through_the_formula(name: str, steps
     assert after["param_groups"] == state["param_groups"]
     for key, value in state["state"].get(0, {}).items():
         assert after["state"][0][key] is value or bool((after["state"][0][key] == value).all())
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (torch.optim.Adam, {}),
+        (torch.optim.Adam, {"amsgrad": True}),
+        (torch.optim.Adam, {"fused": True}),
+        (torch.optim.AdamW, {"weight_decay": 0.0}),
+        (torch.optim.RMSprop, {}),
+        (torch.optim.RMSprop, {"centered": True, "momentum": 0.5}),
+        (torch.optim.Adagrad, {}),
+    ],
+    ids=["adam", "amsgrad", "fused", "adamw", "rmsprop", "centered", "adagrad"],
+)
+def test_gradients_of_zero_are_no_trap(make: Any, options: dict[str, Any]) -> None:
+    """A step of `-lr g / (c |g| + eps)` has the slope `-lr / eps` at zero."""
+    lr, eps = 0.1, 1e-3
+    theta = nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    optimizer = make([theta], lr=lr, eps=eps, **options)
+    # One gradient is zero for all theta, one has a slope there, one is not zero.
+    (0.0 * theta[0] + theta[1].square() + 2 * theta[2]).backward(create_graph=True)
+    delta = lookahead(optimizer, {"theta": theta}, differentiable=True)["theta"]
+    assert delta[:2].tolist() == [0.0, 0.0]
+    assert delta[2] < 0
+    (slope,) = torch.autograd.grad(delta.sum(), theta)
+    assert slope.tolist() == pytest.approx([0.0, -lr / eps * 2, 0.0], rel=1e-6)
 
 
 def test_the_plain_gradient_step_under_another_optimizer() -> None:
@@ -187,6 +234,13 @@ def test_the_plain_gradient_step_under_another_optimizer() -> None:
     ahead = lookahead(optimizer, parameters, like="sgd", differentiable=True)["a"]
     (found,) = torch.autograd.grad(ahead.sum(), a)
     assert found.tolist() == [-1.0, -1.0]  # -lr times the second derivative
+
+
+def test_the_plain_gradient_step_goes_upwards_where_the_optimiser_does() -> None:
+    theta = nn.Parameter(torch.ones(2))
+    (3 * theta).sum().backward()
+    optimizer = torch.optim.AdamW([theta], lr=0.5, maximize=True)
+    assert lookahead(optimizer, {"theta": theta}, like="sgd")["theta"].tolist() == [1.5, 1.5]
 
 
 def test_what_has_no_such_step_is_refused_by_name() -> None:
@@ -218,7 +272,7 @@ def test_the_regularizer_is_differentiated_through_the_step() -> None:
         for parameter in named.values():
             parameter.grad = None
         (hypernet(1).flat - goal).square().sum().backward(create_graph=graph)
-        optimizer = torch.optim.SGD(named.values(), lr=0.05)
+        optimizer = torch.optim.SGD(named.values(), lr=0.05, momentum=0.9, weight_decay=0.5)
         return regularizer(delta=lookahead(optimizer, named, differentiable=graph))
 
     weight = named["heads.0.weight"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from hypnet_core.errors import SpecError, did_you_mean
 
@@ -32,10 +33,14 @@ def lookahead(
         parameters: The parameters of interest, by name. Those that the optimiser does
             not hold, or that have no gradient, do not move.
         like: The optimiser's own step, or a plain gradient step $-\eta\,\nabla L$ with
-            the learning rate $\eta$ of each of its groups (`"sgd"`).
+            the learning rate $\eta$ of each of its groups (`"sgd"`), upwards in groups
+            that maximise.
         differentiable: Let gradients flow through $\Delta\theta$ into those that it was
             computed from. They need a graph: `loss.backward(create_graph=True)`. Not
-            all optimisers of torch can do so; with `like="sgd"` any can.
+            all optimisers of torch can do so; with `like="sgd"` any can. What the
+            optimiser has kept of earlier steps is constant; weight decay depends on
+            $\theta$. Steps that divide by $\sqrt{v} + \epsilon$ have the steep slope
+            $-\eta / \epsilon$ where $g = v = 0$.
 
     Returns:
         The change of each parameter of interest that the optimiser holds, by name; it
@@ -92,7 +97,7 @@ def _gradient_step(optimizer: torch.optim.Optimizer, *, differentiable: bool) ->
             if gradient is None:
                 moved[id(parameter)] = torch.zeros_like(parameter, requires_grad=False)
             else:
-                step = -group["lr"] * gradient
+                step = (group["lr"] if group.get("maximize") else -group["lr"]) * gradient
                 moved[id(parameter)] = step if differentiable else step.detach()
     return moved
 
@@ -116,20 +121,21 @@ def _own_step(optimizer: torch.optim.Optimizer) -> dict[int, Tensor]:
 
 
 def _differentiable_step(optimizer: torch.optim.Optimizer) -> dict[int, Tensor]:
-    """The change by a copy of the optimiser, as a function of the gradients."""
+    """The change by a copy of the optimiser, which gradients flow through."""
     if "differentiable" not in optimizer.defaults:
         raise SpecError(
             f"the step of {type(optimizer).__name__} cannot be differentiated; like='sgd' takes a"
             " plain gradient step instead"
         )
-    # Copies of the parameters become functions of the gradients, step by step.
+    # Copies of the parameters become functions of them and of their gradients.
     copies: dict[int, Tensor] = {}
     groups: list[dict[str, Any]] = []
     state: defaultdict[Tensor, Any] = defaultdict(dict)
     for group in optimizer.param_groups:
         members = []
         for parameter in group["params"]:
-            clone = parameter.detach().clone()
+            # Nothing leads through a parameter that does not move.
+            clone = (parameter.detach() if parameter.grad is None else parameter).clone()
             clone.grad = parameter.grad
             copies[id(parameter)] = clone
             members.append(clone)
@@ -145,12 +151,38 @@ def _differentiable_step(optimizer: torch.optim.Optimizer) -> dict[int, Tensor]:
     ahead.defaults = {**optimizer.defaults, "differentiable": True}
     ahead.param_groups = groups
     ahead.state = state
-    ahead.step()
+    with _RootsFlatAtZero():
+        ahead.step()
     return {
-        id(parameter): copies[id(parameter)] - parameter.detach()
+        id(parameter): copies[id(parameter)] - parameter
         for group in optimizer.param_groups
         for parameter in group["params"]
     }
+
+
+class _RootsFlatAtZero(TorchFunctionMode):
+    """Square roots with slope 0 at 0.
+
+    The root of a moment does not depend on gradients that are all zero, which the chain
+    rule computes as infinity times zero.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func not in _ROOTS or not isinstance(args[0], Tensor):
+            return func(*args, **(kwargs or {}))
+        x = args[0]
+        zero = x == 0
+        # Optimisers go on with the result, so the root in place may be another tensor.
+        return torch.where(zero, 0.0, torch.where(zero, 1.0, x).sqrt())
+
+
+_ROOTS = (torch.sqrt, Tensor.sqrt, Tensor.sqrt_)
 
 
 def _start_momentum(state: dict[str, Any], parameter: Tensor, group: Mapping[str, Any]) -> None:

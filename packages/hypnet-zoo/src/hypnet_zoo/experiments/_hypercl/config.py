@@ -140,12 +140,19 @@ class ContinualConfig(Section):
         False,
         description=(
             "Whether the penalty's gradient flows through the step, into the gradient of the"
-            " task's loss. Clipping then has no effect on the step that is looked at."
+            " task's loss."
         ),
     )
     train_previous_embeddings: bool = Field(
         False, description="Whether embeddings of earlier tasks continue to be trained."
     )
+
+    @model_validator(mode="after")
+    def _something_is_looked_at(self) -> ContinualConfig:
+        for name in ("lookahead_like", "lookahead_gradient"):
+            if not self.lookahead and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} says how to look ahead: set lookahead=true too")
+        return self
 
 
 class HyperCLConfig(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,6 +24,20 @@ class Losses(NamedTuple):
 
     task: Tensor
     penalty: Tensor
+
+
+class _Ahead(NamedTuple):
+    """The next step that the task loss alone would take.
+
+    Attributes:
+        loss: The task loss.
+        gradients: Its gradients before clipping, one per trained parameter.
+        delta: The change of the hypernetwork's parameters, by name.
+    """
+
+    loss: Tensor
+    gradients: list[Tensor | None]
+    delta: dict[str, Tensor]
 
 
 class TaskTrainer:
@@ -147,32 +161,54 @@ class TaskTrainer:
 
         The next step is the one that the task loss alone would take.
         """
-        trained = {name: p for name, p in self.hypernet.named_parameters() if p.requires_grad}
-        like = self.continual.lookahead_like
-        if self.continual.lookahead_gradient:
-            loss = self.loss(batch, self.hypernet(self.condition))
-            found = torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True)
-            for parameter, own in zip(self.parameters, found, strict=True):
-                parameter.grad = own
-            delta = lookahead(self.optimizer, trained, like=like, differentiable=True)
-            for parameter in self.parameters:
-                # The change keeps the graph; the joint gradient needs none.
-                if parameter.grad is not None:
-                    parameter.grad = parameter.grad.detach().clone()
-            penalty = regularizer(delta=delta, generator=self.generator)
-            (self.beta * penalty).backward()
-            return Losses(loss.detach(), penalty.detach())
-        losses = self._backward_free(batch)
-        # Clipping before the look-ahead must not clip the joint gradient twice.
-        gradients = [None if p.grad is None else p.grad.clone() for p in self.parameters]
-        self._clip()
-        delta = lookahead(self.optimizer, trained, like=like)
+        loss, gradients, delta = (
+            self._step_with_graph(batch)
+            if self.continual.lookahead_gradient
+            else self._step_ahead(batch)
+        )
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             # The penalty adds to the task's own gradient; both are clipped together.
             parameter.grad = gradient
         penalty = regularizer(delta=delta, generator=self.generator)
         (self.beta * penalty).backward()
-        return Losses(losses.task, penalty.detach())
+        return Losses(loss, penalty.detach())
+
+    def _step_ahead(self, batch: BatchLike) -> _Ahead:
+        """Loss, gradients and the next step, without a graph."""
+        losses = self._backward_free(batch)
+        # Clipping before the look-ahead must not clip the joint gradient twice.
+        gradients = [None if p.grad is None else p.grad.clone() for p in self.parameters]
+        self._clip()
+        return _Ahead(losses.task, gradients, self._delta())
+
+    def _step_with_graph(self, batch: BatchLike) -> _Ahead:
+        """Loss, gradients and the next step, which is a function of the gradients."""
+        loss = self.loss(batch, self.hypernet(self.condition))
+        found = torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True)
+        for parameter, gradient in zip(self.parameters, self._clipped(found), strict=True):
+            parameter.grad = gradient
+        delta = self._delta()
+        gradients = [None if own is None else own.detach().clone() for own in found]
+        return _Ahead(loss.detach(), gradients, delta)
+
+    def _delta(self) -> dict[str, Tensor]:
+        return lookahead(
+            self.optimizer,
+            {name: p for name, p in self.hypernet.named_parameters() if p.requires_grad},
+            like=self.continual.lookahead_like,
+            differentiable=self.continual.lookahead_gradient,
+        )
+
+    def _clipped(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """The clipped gradients; torch's functions clip in place, without a graph."""
+        bound, longest = self.train.clip_value, self.train.clip_norm
+        if bound is not None:
+            return [None if own is None else own.clamp(-bound, bound) for own in gradients]
+        if longest is None:
+            return list(gradients)
+        norms = [own.norm() for own in gradients if own is not None]
+        factor = (longest / (torch.stack(norms).norm() + 1e-6)).clamp(max=1.0)
+        return [None if own is None else own * factor for own in gradients]
 
     def loss(self, batch: BatchLike, weights: Weights) -> Tensor:
         """The task's loss on a batch: cross-entropy, or the mean squared error."""
