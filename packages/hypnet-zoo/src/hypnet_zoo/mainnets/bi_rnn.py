@@ -98,6 +98,11 @@ class BiRNN(nn.Module):
             widths = after[number]
             if options_here["cell"] == "lstm" and not (widths or options_here["before"]):
                 # LSTM layers keep tanh; the network's activation is that of the head.
+                if options_here["activation"] != "tanh" and not head:
+                    raise SpecError(
+                        f"activation={options_here['activation']!r} has no effect: LSTM layers"
+                        " keep tanh, and there are no fully connected hidden layers"
+                    )
                 options_here["activation"] = "tanh"
             features = widths[-1] if widths else units[-1]
             for direction in (self.forwards, self.backwards):
