@@ -21,6 +21,9 @@ from hypnet_zoo.hypernets import (
     CosineSine,
     Encoded,
     LowRank,
+    Perturbed,
+    StructuredHMLP,
+    by_shape,
 )
 from hypnet_zoo.init import Init, drawn_weights, wanted_moments
 from hypnet_zoo.init.protocols import HasInitOptions
@@ -298,3 +301,31 @@ def test_a_field_in_place_of_init_is_told_where_it_belongs() -> None:
 def test_infinite_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="finite"):
         Init(**options)
+
+
+def test_a_draw_refuses_what_it_does_not_use() -> None:
+    unused: dict[str, Any] = {"trunk": "orthogonal", "cond_var": 2.0, "by_bias": True}
+    for option, value in unused.items():
+        with pytest.raises(SpecError, match=rf"init\.{option} has no effect in drawn_weights"):
+            drawn_weights(TARGET, Init(**{option: value}))
+    with pytest.raises(SpecError, match=r"init\.from_module has no effect in drawn_weights"):
+        drawn_weights(TARGET, Init(from_module=True))
+    drawn_weights(TARGET, Init(normal_std=0.1, overrides={"1": (1.0, 0.0)}))
+
+
+def test_rules_of_an_inner_hypernetwork_are_refused_where_they_would_be_lost() -> None:
+    def inner(target: TargetSpec, conditions: ConditionSpec = CONDITIONS) -> HMLP:
+        return HMLP(target, conditions, init=Init(trunk="orthogonal"))
+
+    message = r"init of the inner HMLP has no effect, because {} starts it"
+    with pytest.raises(SpecError, match=message.format("LowRank")):
+        LowRank(TARGET, inner)
+    with pytest.raises(SpecError, match=message.format("LowRank")):
+        LowRank(TARGET, lambda factors: Perturbed(inner(factors), input_size=factors.numel))
+    with pytest.raises(SpecError, match=message.format("Chunked")):
+        Chunked(TARGET, CONDITIONS, inner, chunk_size=50)
+    chunking = by_shape(TARGET)
+    own = {"init": {"trunk": "orthogonal"}}
+    groups = tuple(group.model_copy(update={"options": own}) for group in chunking.groups)
+    with pytest.raises(SpecError, match=message.format("StructuredHMLP")):
+        StructuredHMLP(TARGET, CONDITIONS, chunking.model_copy(update={"groups": groups}))

@@ -32,7 +32,7 @@ def network() -> nn.Module:
 @pytest.mark.parametrize("kind", [*MAKERS, "shared"])
 def test_moments_come_from_the_module_as_it_was_built(kind: str) -> None:
     torch.manual_seed(0)
-    module = network()
+    module: Any = network()
     with torch.no_grad():
         module[1].weight.fill_(0.5)
         module[0].weight.mul_(3)
@@ -110,13 +110,13 @@ class Sine(nn.Module):
 
 def siren() -> nn.Module:
     """The start of V. Sitzmann et al., NeurIPS 2020, arXiv:2006.09661, section 3.2."""
-    net = nn.Sequential(nn.Linear(1, 48), Sine(), nn.Linear(48, 48), Sine(), nn.Linear(48, 1))
+    first, second, third = nn.Linear(1, 48), nn.Linear(48, 48), nn.Linear(48, 1)
     bound = math.sqrt(6 / 48) / 30
     with torch.no_grad():
-        net[0].weight.uniform_(-1, 1)
-        for layer in (net[2], net[4]):
+        first.weight.uniform_(-1, 1)
+        for layer in (second, third):
             layer.weight.uniform_(-bound, bound)
-    return net
+    return nn.Sequential(first, Sine(), second, Sine(), third)
 
 
 def test_a_siren_learns_from_its_own_start() -> None:

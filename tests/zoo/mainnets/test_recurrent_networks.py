@@ -39,14 +39,18 @@ def shake_contexts(net: nn.Module) -> None:
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_recurrent_layers_equal_torchs(cell: Any, bias: bool, activation: Any) -> None:
     torch.manual_seed(0)
-    net = SimpleRNN((3,), 2, recurrent=(5, 4), cell=cell, bias=bias, activation=activation)
+    # LSTM layers keep tanh; it is the activation of a layer around them.
+    around = (5,) if (cell, activation) == ("lstm", "relu") else ()
+    net = SimpleRNN(
+        (3,), 2, recurrent=(5, 4), after=around, cell=cell, bias=bias, activation=activation
+    )
     options = {} if cell == "lstm" else {"nonlinearity": activation}
     h = x = torch.randn(6, 7, 3)
     for layer, sizes in zip(layers_of(net), ((3, 5), (5, 4)), strict=True):
         reference = torchs(cell, *sizes, bias=bias, **options)
         reference.load_state_dict(layer.rnn.state_dict())
         h, _ = reference(h)
-    torch.testing.assert_close(net(x), net.out(h))
+    torch.testing.assert_close(net(x), net.out(net.after(h)))
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -340,7 +344,23 @@ def test_context_modulation_of_a_bidirectional_network() -> None:
         (lambda: SimpleRNN((3,), 2, before=(0,)), "before: a layer"),
         (lambda: SimpleRNN((3,), 0), "must be positive"),
         (lambda: SimpleRNN((3,), 2, fc_out=False), "must have 2 units, has 10"),
-        (lambda: SimpleRNN((3,), 2, fc_out=False, after=(2,)), "no layers after"),
+        (lambda: SimpleRNN((3,), 2, fc_out=False, after=(3,)), "must have 2 units, has 3"),
+        (
+            lambda: SimpleRNN((3,), 2, activation="relu"),
+            "activation='relu' has no effect: LSTM layers keep tanh",
+        ),
+        (
+            lambda: SimpleRNN((3,), 2, context_mod=Modulation(position="norm")),
+            "recurrent networks have no norms",
+        ),
+        (
+            lambda: BiRNN((3,), 2, recurrent=((4,), (5,)), after=((3,),)),
+            "after: there are 2 bidirectional layers, got 1 entries",
+        ),
+        (
+            lambda: BiRNN((3,), 2, layers=({"cel": "elman"},)),
+            "layers: there is no option 'cel'; did you mean 'cell'",
+        ),
         (lambda: SimpleRNN((3,), 2, cell=wrong("gru")), "cell: there is no 'gru'"),
         (lambda: SimpleRNN((3,), 2, bptt_depth=0), "bptt_depth must be at least 1"),
         (lambda: SimpleRNN((3,), 2, output_step=True), "belongs to Elman"),

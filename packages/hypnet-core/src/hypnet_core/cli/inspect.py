@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict
 
 from hypnet_core.cli.completion import complete_name
 from hypnet_core.cli.output import Json, print_json, print_lines, print_table
-from hypnet_core.cli.schemas import InspectDocument, TargetDocument
+from hypnet_core.cli.schemas import InspectDocument, LayerDocument, TargetDocument
 from hypnet_core.errors import UsageError
 from hypnet_core.plugins.choice import DatasetChoice, HypernetChoice, MainnetChoice
 from hypnet_core.plugins.component import Kind
+from hypnet_core.plugins.registry import registry
 from hypnet_core.protocols import Initialized, TaskLike
 from hypnet_core.runs.config import load_config
 from hypnet_core.specs import ConditionSpec
@@ -74,6 +75,16 @@ def inspect(
     init: Annotated[
         bool, typer.Option("--init", help="Also measure with which mean square each tensor starts.")
     ] = False,
+    variance: Annotated[
+        bool,
+        typer.Option(
+            "--variance",
+            help=(
+                "Also measure the mean square of each layer's outputs, over conditions, beside that"
+                " of the plain main network."
+            ),
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a hypernetwork generates for a main network.
@@ -108,6 +119,7 @@ def inspect(
         ConditionSpec(count=count, size=embedding_size),
         generate or None,
         init=init,
+        variance=variance,
     )
     if as_json:
         print_json(document)
@@ -145,10 +157,14 @@ def _document(
     generate: list[str] | None,
     *,
     init: bool,
+    variance: bool,
 ) -> InspectDocument:
     from hypnet_core.networks.main_network import MainNetwork
 
-    net = MainNetwork(pair.mainnet.build(shape, outputs), generate)
+    def build() -> Any:
+        return pair.mainnet.build(shape, outputs)
+
+    net = MainNetwork(build(), generate)
     hypernet = pair.hypernet.build(net.target, conditions)
     conditional = sum(parameter.numel() for parameter in hypernet.conditional_parameters())
     unconditional = sum(parameter.numel() for parameter in hypernet.unconditional_parameters())
@@ -184,7 +200,21 @@ def _document(
         conditional=conditional,
         unconditional=unconditional,
         compression=(conditional + unconditional) / generated,
+        layers=_layers(pair, build, net, hypernet, shape) if variance else [],
     )
+
+
+def _layers(
+    pair: _Pair, build: Any, net: Any, hypernet: Any, shape: tuple[int, ...]
+) -> list[LayerDocument]:
+    """The size of each layer's outputs."""
+    from hypnet_core.cli.variance import layer_sizes
+
+    component = registry().get(Kind.MAINNET, pair.mainnet.name).component
+    # Recurrent networks say that they read sequences.
+    steps = component.conformance.get("sequence_length")
+    whole = (steps, *shape) if steps else shape
+    return layer_sizes(build, net, hypernet, whole, lambda count: _inputs(hypernet, count))
 
 
 def _mean_squares(hypernet: Any, conditions: int) -> dict[str, float]:
@@ -194,18 +224,38 @@ def _mean_squares(hypernet: Any, conditions: int) -> dict[str, float]:
     """
     import torch
 
-    uncond = hypernet.conditions.input_size
-    inputs: dict[str, Any] = (
-        {"uncond_input": torch.randn(max(conditions, 100), uncond)} if uncond else {}
-    )
     # Whole rounds of the conditions, so that all of them count.
-    ids = [i % conditions for i in range(max(conditions, 100))] if conditions else None
-    if ids is None and hypernet.conditions.size:
-        inputs["cond_input"] = torch.randn(100, hypernet.conditions.size)
+    count = max(conditions, 100)
+    ids = [i % conditions for i in range(count)] if conditions else None
     with torch.no_grad():
         # In evaluation mode, so that dropout adds no variance.
-        weights = hypernet.eval()(ids, **inputs)
+        weights = hypernet.eval()(ids, **_inputs(hypernet, count))
         return {name: tensor.square().mean().item() for name, tensor in weights.items()}
+
+
+def _inputs(hypernet: Any, count: int) -> dict[str, Any]:
+    """Random inputs of a hypernetwork beside ids, `count` of each."""
+    import torch
+
+    inputs, own = {}, hypernet.conditions
+    if own.input_size:
+        inputs["uncond_input"] = torch.randn(count, own.input_size)
+    if not own.count and own.size:
+        # Directions of one length, as hypernetworks expect them.
+        inputs["cond_input"] = torch.nn.functional.rms_norm(
+            torch.randn(count, own.size), [own.size]
+        )
+    return inputs
+
+
+def _print_layers(document: InspectDocument) -> None:
+    columns = ["layer", "plain network", "10 %", "median", "90 %"]
+    rows = [
+        [layer.name, *(f"{x:.3g}" for x in (layer.plain, layer.low, layer.median, layer.high))]
+        for layer in document.layers
+    ]
+    print_lines(["", "mean square of each layer's outputs, plain and over conditions"])
+    print_table(columns, rows, right=columns[1:])
 
 
 def _print(document: InspectDocument) -> None:
@@ -244,3 +294,5 @@ def _print(document: InspectDocument) -> None:
     ]
     width = max(len(label) for label, _ in facts)
     print_lines(["", *(f"{label:<{width}}  {value:>12}" for label, value in facts)])
+    if document.layers:
+        _print_layers(document)

@@ -199,6 +199,24 @@ class TargetDocument(Document):
     measured: float | None = None
 
 
+class LayerDocument(Document):
+    """Mean squares of one layer's outputs, before training.
+
+    Attributes:
+        name: Name of the layer in the main network; `output` is the network's own.
+        plain: Median over the main network built anew, with the start of its own.
+        low: 10 % of the conditions have less than this.
+        median: Median over conditions.
+        high: 10 % of the conditions have more than this.
+    """
+
+    name: str
+    plain: float
+    low: float
+    median: float
+    high: float
+
+
 class InspectDocument(Document):
     """`hypnet inspect --json`.
 
@@ -216,6 +234,8 @@ class InspectDocument(Document):
         conditional: Number of scalars in all conditions' embeddings.
         unconditional: Number of all other scalars of the hypernetwork.
         compression: `(conditional + unconditional) / generated`.
+        layers: The sizes of activations, in the order of the calls; empty without
+            `--variance`.
     """
 
     schema_: Literal["hypnet.inspect/1"] = Field("hypnet.inspect/1", alias="schema")
@@ -231,6 +251,7 @@ class InspectDocument(Document):
     conditional: int
     unconditional: int
     compression: float
+    layers: list[LayerDocument] = Field(default_factory=list)
 
 
 class CheckDocument(Document):

@@ -19,11 +19,15 @@ from hypnet_core.networks import EMBEDDING, HyperNetwork, check_arguments
 from hypnet_core.plugins import only
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
-from hypnet_zoo.hypernets._shared.inner import InnerOption, build_inner, refuse_inner_init
+from hypnet_zoo.hypernets._shared.inner import (
+    InnerOption,
+    build_inner,
+    refuse_inner_init,
+    refuse_own_init,
+)
 from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
 from hypnet_zoo.hypernets._shared.origin import Origin
 from hypnet_zoo.init.chunks import chunk_scales, draw_writer, sizes_of_chunks
-from hypnet_zoo.init.draw import draw_signs
 from hypnet_zoo.init.effects import MOMENTS, effective
 from hypnet_zoo.init.embeddings import draw_chunks
 from hypnet_zoo.init.heads import calibration_inputs
@@ -143,6 +147,8 @@ class Chunked(InitializedHyperNetwork):
             ConditionSpec(count=0, size=conditions.size + conditions.input_size + embedding_size),
         )
         self._check_inner()
+        if isinstance(self.inner, Scalable):
+            refuse_own_init(self.inner, "Chunked")
         self.origin: Origin = Origin(target.numel)
         # Batch norms and parametrisations (which change with every call) must see all
         # chunks of all conditions in one batch.
@@ -175,7 +181,8 @@ class Chunked(InitializedHyperNetwork):
         """
         means, variances = scalar_moments(self.target, self.starts)
         wanted, scale = sizes_of_chunks(variances, self.chunk_size)
-        self.origin.place(means, scale * draw_signs(len(scale)))
+        seed = int(torch.randint(1, 2**31, ()))
+        self.origin.place(means, scale, seed=seed)
         # The writer starts from draws; chunk embeddings are measured afterwards with
         # it.
         # Rows are limited, since every row is measured with all chunks.
@@ -195,7 +202,7 @@ class Chunked(InitializedHyperNetwork):
             embeddings.mul_(scales.unsqueeze(1))
         if init.by_bias:
             self.start_at_zero()
-            self.origin.place(torch.normal(means, variances.sqrt()), self.origin.scale.clone())
+            self.origin.place(torch.normal(means, variances.sqrt()), scale, seed=seed)
 
     def _scale_to_average(self, rows: Tensor, chunks: Tensor, wanted: Tensor, kept: int) -> None:
         """Scale the whole output: with equal embeddings all chunks have one size."""

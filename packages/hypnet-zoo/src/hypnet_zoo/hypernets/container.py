@@ -31,6 +31,7 @@ from hypnet_zoo.init.effects import (
     concerning,
     effective,
     effective_in_draws,
+    of_draws,
     reduced,
     refuse_without_effect,
 )
@@ -272,7 +273,7 @@ class Container(HyperNetwork):
         return effective_in_draws(init) if self._has_draws else frozenset()
 
     def _drawn(self, spec: TargetSpec) -> Tensor:
-        return drawn_weights(spec, restricted(self.init, spec)).flat
+        return drawn_weights(spec, restricted(of_draws(self.init), spec)).flat
 
     @torch.no_grad()
     def _try_combine(self) -> None:

@@ -24,7 +24,7 @@ from hypnet_zoo.hypernets._shared.inner import (
 )
 from hypnet_zoo.hypernets.wrapper import Wrapper
 from hypnet_zoo.init.draw import drawn_weights
-from hypnet_zoo.init.effects import MOMENTS, effective_in_draws
+from hypnet_zoo.init.effects import MOMENTS, effective_in_draws, of_draws
 from hypnet_zoo.init.moments import without_means
 from hypnet_zoo.init.options import Init, InitOption, chosen_options, init_from
 
@@ -167,7 +167,7 @@ def delta(
     chosen = chosen_options(DeltaOptions, options)
     init = chosen["init"]
     refuse_two_inits(chosen["inner"], init)
-    shared = drawn_weights(target, init) if base is None else read_weights(base, target)
+    shared = drawn_weights(target, of_draws(init)) if base is None else read_weights(base, target)
     inner = build_inner(chosen["inner"], target, conditions)
     if base is None:
         apply_outer_init(inner, init, "delta", effective_in_draws(init))

@@ -13,7 +13,7 @@ from hypnet_core.errors import SpecError
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
 from hypnet_zoo.init.draw import drawn_weights
-from hypnet_zoo.init.effects import MOMENTS
+from hypnet_zoo.init.effects import MOMENTS, of_draws
 from hypnet_zoo.init.heads import calibration_inputs, draw_heads, start_by_bias, zero_heads
 from hypnet_zoo.init.moments import Moments
 from hypnet_zoo.init.options import Init, InitOption, TrunkScheme, chosen_options
@@ -106,7 +106,7 @@ class HMLP(InitializedHyperNetwork):
     def _initialize(self, init: Init) -> None:
         self.draw_layers(self.starts, calibration_inputs(self, init), trunk=init.trunk)
         if init.by_bias:
-            start_by_bias(self.linear_heads(), drawn_weights(self.target, init))
+            start_by_bias(self.linear_heads(), drawn_weights(self.target, of_draws(init)))
 
     @torch.no_grad()
     def draw_layers(

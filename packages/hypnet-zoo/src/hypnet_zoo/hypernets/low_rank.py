@@ -21,6 +21,7 @@ from hypnet_zoo.hypernets._shared.inner import (
     check_hypernetwork,
     initializable,
     refuse_inner_init,
+    refuse_own_init,
 )
 from hypnet_zoo.hypernets.low_rank_factors import A, B, is_matrix, low_rank_factors, sides
 from hypnet_zoo.hypernets.wrapper import Wrapper
@@ -102,6 +103,8 @@ class LowRank(Wrapper):
                 "make_inner must return a hypernetwork for the target that it is called with, the"
                 " factors"
             )
+        if isinstance(inner, Initializable):
+            refuse_own_init(inner, "LowRank")
         super().__init__(target, inner)
         self.rank = rank
         self.alpha = float(rank if alpha is None else alpha)

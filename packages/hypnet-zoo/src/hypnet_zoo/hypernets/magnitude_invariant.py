@@ -14,7 +14,7 @@ from hypnet_zoo.hypernets._shared.inner import apply_outer_init, build_inner, re
 from hypnet_zoo.hypernets.delta import Delta, DeltaOptions
 from hypnet_zoo.hypernets.encoded import Encoded
 from hypnet_zoo.init.draw import drawn_weights
-from hypnet_zoo.init.effects import effective_in_draws
+from hypnet_zoo.init.effects import effective_in_draws, of_draws
 from hypnet_zoo.init.options import chosen_options
 
 
@@ -105,4 +105,4 @@ def magnitude_invariant(
     inner = build_inner(chosen["inner"], target, encoded)
     hypernet = Encoded(inner, CosineSine(low, high), conditions)
     apply_outer_init(hypernet, init, "magnitude_invariant", effective_in_draws(init))
-    return Delta(hypernet, drawn_weights(target, init), trainable=True, zero=zero)
+    return Delta(hypernet, drawn_weights(target, of_draws(init)), trainable=True, zero=zero)

@@ -26,6 +26,7 @@ from hypnet_zoo.hypernets._chunking.moments import (
 )
 from hypnet_zoo.hypernets._chunking.recipes import chunking_of
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
+from hypnet_zoo.hypernets._shared.inner import refuse_own_init
 from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
 from hypnet_zoo.hypernets._shared.origin import Origin
 from hypnet_zoo.hypernets.hmlp import HMLP
@@ -293,7 +294,9 @@ def _writer(number: int, group: ChunkGroup, in_features: int) -> HMLP:
     model = options_from_signature(HMLP, POSITIONAL[Kind.HYPERNET], "hmlp")
     options = values_of(validated(model, group.options))
     inputs = ConditionSpec(count=0, size=in_features)
-    return HMLP(TargetSpec.from_shapes(group.shapes), inputs, **options)
+    writer = HMLP(TargetSpec.from_shapes(group.shapes), inputs, **options)
+    refuse_own_init(writer, "StructuredHMLP")
+    return writer
 
 
 def structured_hmlp(

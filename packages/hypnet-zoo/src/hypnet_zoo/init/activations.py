@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 _nodes_and_weights = functools.cache(np.polynomial.hermite_e.hermegauss)
 
 
-def second_moment(activation: type[nn.Module] | None, scale: float = 1.0) -> float:
+def second_moment(activation: Callable[[], nn.Module] | None, scale: float = 1.0) -> float:
     r"""$E[\phi(\sigma g)^2]$ of a standard normal $g$, by Gauss-Hermite quadrature.
 
     Args:
@@ -34,7 +35,7 @@ def second_moment(activation: type[nn.Module] | None, scale: float = 1.0) -> flo
     return float((weights * values).sum() / weights.sum())
 
 
-def odd_moment(activation: type[nn.Module] | None, scale: float = 1.0) -> float:
+def odd_moment(activation: Callable[[], nn.Module] | None, scale: float = 1.0) -> float:
     r"""$E[(\phi(\sigma g) - \phi(-\sigma g))^2]$ of a standard normal $g$.
 
     Args:
@@ -55,7 +56,7 @@ def odd_moment(activation: type[nn.Module] | None, scale: float = 1.0) -> float:
     return round(float((weights * values).sum() / weights.sum()), 12)
 
 
-def is_odd(activation: type[nn.Module] | None) -> bool:
+def is_odd(activation: Callable[[], nn.Module] | None) -> bool:
     r"""Whether $\phi(-x) = -\phi(x)$, as of `tanh` and the identity."""
     if activation is None:
         return True
@@ -64,12 +65,12 @@ def is_odd(activation: type[nn.Module] | None) -> bool:
         return torch.allclose(activation()(points), -activation()(-points))
 
 
-def gain_of(activation: type[nn.Module] | None) -> float:
+def gain_of(activation: Callable[[], nn.Module] | None) -> float:
     r"""The gain $g$ at which a layer keeps the mean square of its input.
 
-    That is $E[\phi(g z)^2] = 1$ for a standard normal $z$. No gain reaches 1 for tanh
-    and sigmoid, so they get torch's conventional one; the heads compensate, because
-    they are scaled by the features that reach them.
+    That is $E[\phi(g z)^2] = 1$ for a standard normal $z$. No gain reaches 1 for
+    bounded functions: tanh and sigmoid get torch's conventional one, others 1; the
+    heads compensate, because they are scaled by the features that reach them.
 
     Example:
         >>> round(gain_of(nn.ReLU), 4), gain_of(None)
@@ -85,11 +86,14 @@ def gain_of(activation: type[nn.Module] | None) -> float:
 
 
 # Every hypernetwork needs the gain of its activation; one takes milliseconds to find.
-_GAINS: dict[type[nn.Module], float] = {}
+_GAINS: dict[Callable[[], nn.Module], float] = {}
 
 
-def _solved_gain(activation: type[nn.Module]) -> float:
+def _solved_gain(activation: Callable[[], nn.Module]) -> float:
     low, high = 0.0, 16.0
+    # Bounded functions never reach 1, and the heads make up for it.
+    if second_moment(activation, high) < 1.0:
+        return 1.0
     for _ in range(60):  # the second moment grows with the gain
         middle = (low + high) / 2
         low, high = (middle, high) if second_moment(activation, middle) < 1.0 else (low, middle)

@@ -59,6 +59,11 @@ def effective_in_draws(init: Init) -> Names:
     return MOMENTS | {"normal_std"}
 
 
+def of_draws(init: Init) -> Init:
+    """The options that have an effect in `drawn_weights`."""
+    return reduced(init, effective_in_draws(init))
+
+
 def reduced(init: Init, names: Collection[str]) -> Init:
     """The same options, with defaults for all but the named ones."""
     default = Init()

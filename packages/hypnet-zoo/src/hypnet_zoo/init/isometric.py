@@ -23,7 +23,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ from hypnet_zoo.init.activations import gain_of, is_odd, odd_moment
 
 
 @torch.no_grad()
-def draw_isometric(layers: Iterable[nn.Linear], activation: type[nn.Module] | None) -> None:
+def draw_isometric(layers: Iterable[nn.Linear], activation: Callable[[], nn.Module] | None) -> None:
     """Draw layers that keep the length of their input; biases become zero.
 
     Args:
@@ -50,13 +50,14 @@ def draw_isometric(layers: Iterable[nn.Linear], activation: type[nn.Module] | No
         # A unit without a partner starts as usual.
         layer.weight.normal_(0.0, gain / math.sqrt(inputs))
         rows = outputs // 2 if mirrored else outputs
-        if pairs:
+        # An even function gives both halves the same features: there is no difference.
+        if pairs and odd_moment(activation, gain) > 1e-6:
             # The mean square of the differences need not be that of the features.
             size = gain / math.sqrt(odd_moment(activation, gain))
             block = _frame(rows, pairs, layer.weight) * size
             layer.weight[:rows] = 0.0
             layer.weight[:rows, : 2 * pairs] = torch.cat([block, -block], dim=1)
-        else:
+        elif not pairs:
             layer.weight[:rows] = _frame(rows, inputs, layer.weight) * gain
         if mirrored:
             layer.weight[rows : 2 * rows] = -layer.weight[:rows]

@@ -65,7 +65,8 @@ def wanted_moments(target: TargetSpec, init: Init | None = None) -> tuple[Moment
 
     Args:
         target: The tensors.
-        init: The rules; the defaults of `Init` if not given.
+        init: The rules; the defaults of `Init` if not given. Only `fan`, `scheme`,
+            `bias`, `overrides` and `normal_std` choose moments.
 
     Raises:
         SpecError: An override matches neither a name nor a kind.

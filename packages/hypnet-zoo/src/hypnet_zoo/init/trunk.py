@@ -18,7 +18,10 @@ from hypnet_zoo.init.options import TrunkScheme
 
 @torch.no_grad()
 def draw_trunk(
-    trunk: nn.Module, activation: type[nn.Module] | None, *, scheme: TrunkScheme = "isometric"
+    trunk: nn.Module,
+    activation: Callable[[], nn.Module] | None,
+    *,
+    scheme: TrunkScheme = "isometric",
 ) -> None:
     """Draw weights that keep mean squares from layer to layer; biases become zero.
 

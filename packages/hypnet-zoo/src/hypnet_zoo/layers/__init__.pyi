@@ -1,4 +1,4 @@
-from .activations import ActivationName, activation_module
+from .activations import Activation, ActivationName, activation_module
 from .batch_norm import BatchNorm
 from .batched import batched_conv2d, batched_linear
 from .context_mod import ContextMod
@@ -13,6 +13,7 @@ from .spectral_norms import with_spectral_norms
 from .stepwise_context_mod import StepwiseContextMod
 
 __all__ = [
+    "Activation",
     "ActivationName",
     "BatchNorm",
     "ContextMod",

@@ -10,14 +10,14 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from hypnet_core.errors import SpecError
-from hypnet_zoo.layers.activations import ActivationName, activation_module
+from hypnet_zoo.layers.activations import Activation, activation_module
 
 
 class ActivationOptions(TypedDict, total=False):
     """Activation and biases."""
 
     activation: Annotated[
-        ActivationName | None,
+        Activation | None,
         Field(default="relu", description="Nonlinearity of the hidden layers; `None` for none."),
     ]
     bias: Annotated[bool, Field(default=True, description="Whether the layers have biases.")]

@@ -18,7 +18,14 @@ from hypnet_zoo.layers.stepwise_context_mod import StepwiseContextMod
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, LocalConv2d)
 """Layers whose outputs are modulated."""
 
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)  # noqa: SLF001
+"""Layers whose outputs are modulated by `position="norm"`."""
+
+SHORTCUT = "shortcut"
+"""Name of the layers beside the blocks of residual networks."""
+
 _CONTEXT = "context"
+_Called = tuple[nn.Module, tuple[int, ...]]
 
 
 class Modulation(BaseModel):
@@ -28,8 +35,12 @@ class Modulation(BaseModel):
         inputs: Whether the network's inputs are modulated too.
         output: Whether the last layer's output is.
         position: Modulate the output of each linear layer or convolution (`before`
-            norms and activation), or that of each activation (`after`). The last layer
-            has no activation and is modulated directly.
+            norms and activation), that of each norm (`norm`, before the activation), or
+            that of each activation (`after`). The last layer has no activation and is
+            modulated directly; so are all layers where there are no activations, and
+            none without norms is modulated by `norm`.
+        shortcuts: Whether the convolutions in the shortcuts of residual networks are
+            modulated too, where the outputs of convolutions are.
         pixelwise: One gain and shift per pixel of a feature map instead of one per
             feature map.
         gains: Whether there are gains.
@@ -43,7 +54,8 @@ class Modulation(BaseModel):
 
     inputs: bool = False
     output: bool = True
-    position: Literal["before", "after"] = "before"
+    position: Literal["before", "norm", "after"] = "before"
+    shortcuts: bool = True
     pixelwise: bool = False
     gains: bool = True
     shifts: bool = True
@@ -149,11 +161,7 @@ def modulate(
         raise SpecError(f"{type(network).__name__} has no linear layer or convolution to modulate")
     last = next(i for i in reversed(range(len(calls))) if isinstance(calls[i][0], LINEAR))
     # An activation after the last layer belongs to the outputs.
-    hidden = (
-        linear[:-1]
-        if modulation.position == "before"
-        else [c for c in calls[:last] if isinstance(c[0], ACTIVATIONS)]
-    )
+    hidden = _hidden_places(network, calls[:last], modulation)
     chosen = [*hidden, linear[-1]] if modulation.output else hidden
     # A hook runs at every call of its layer, so a shared layer would be modulated in
     # all of its places.
@@ -180,6 +188,33 @@ def modulate(
         network.add_module(_CONTEXT, layer.to(like.device, like.dtype))
         # Before the forward pass, because the module's own input is modulated.
         network.register_forward_pre_hook(_modulate_input)
+
+
+def _hidden_places(
+    network: nn.Module, calls: Sequence[_Called], modulation: Modulation
+) -> list[_Called]:
+    """The calls before the last layer whose outputs are modulated.
+
+    Raises:
+        SpecError: There are no norms, which should be modulated.
+    """
+    linear = [call for call in calls if isinstance(call[0], LINEAR)]
+    if modulation.position == "after":
+        activations = [call for call in calls if isinstance(call[0], ACTIVATIONS)]
+        # Without activations, the outputs of the layers themselves are the activity.
+        return activations or linear
+    if modulation.position == "norm":
+        norms = [call for call in calls if isinstance(call[0], NORMS)]
+        if linear and not norms:
+            raise SpecError(
+                f"context_mod.position: {type(network).__name__} has no norms to modulate: use"
+                " 'before' or 'after'"
+            )
+        return norms
+    if modulation.shortcuts:
+        return linear
+    beside = {id(part) for name, part in network.named_modules() if SHORTCUT in name.split(".")}
+    return [call for call in linear if id(call[0]) not in beside]
 
 
 def attach(layer: nn.Module, context: ContextMod) -> None:
@@ -214,7 +249,7 @@ def _calls(
         calls.append((layer, tuple(output.shape[1:])))
 
     # Containers are left out: only their leaves compute.
-    kinds = (*LINEAR, *ACTIVATIONS)
+    kinds = (*LINEAR, *NORMS, *ACTIVATIONS)
     hooks = [
         layer.register_forward_hook(note) for layer in network.modules() if isinstance(layer, kinds)
     ]

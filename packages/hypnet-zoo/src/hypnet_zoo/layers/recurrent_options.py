@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypedDict, get_args
 from pydantic import Field
 
 from hypnet_core.errors import SpecError, did_you_mean
-from hypnet_zoo.layers.activations import ActivationName
+from hypnet_zoo.layers.activations import Activation
 
 Cell = Literal["elman", "lstm"]
 RecurrentInit = Literal["uniform", "orthogonal", "kaiming"]
@@ -21,8 +21,14 @@ class RecurrentLayerOptions(TypedDict, total=False):
         Cell, Field(default="lstm", description="Kind of recurrent layer: `elman` or `lstm`.")
     ]
     activation: Annotated[
-        ActivationName,
-        Field(default="tanh", description="Nonlinearity of Elman and fully connected layers."),
+        Activation | None,
+        Field(
+            default="tanh",
+            description=(
+                "Nonlinearity of Elman and fully connected layers; `None` for linear ones. LSTM"
+                " layers keep their own."
+            ),
+        ),
     ]
     bias: Annotated[bool, Field(default=True, description="Whether layers have biases.")]
     output_step: Annotated[

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Unpack, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, Unpack, cast
 
 import torch
 from torch import Tensor, nn
 
-from hypnet_core.errors import ImportStringError, SpecError
+from hypnet_core.errors import ImportStringError, SpecError, did_you_mean
 from hypnet_core.import_strings import import_callable
 from hypnet_core.plugins import with_defaults
 from hypnet_zoo.mainnets._options import RecurrentOptions
@@ -39,6 +39,12 @@ class BiRNN(nn.Module):
         head: Units of each hidden layer of the MLP; `None` for no MLP, so that twice
             the last units must be `out_features`.
         head_dropout: Dropout probability of the MLP.
+        head_batch_norm: Whether the MLP has batch norm; its statistics are over the
+            frames of all sequences, padding included.
+        after: Units of fully connected hidden layers after the recurrent ones of each
+            direction, for each bidirectional layer; none by default.
+        layers: For each bidirectional layer, options that differ from those of the
+            network, such as `{"cell": "elman", "before": [20]}`.
         preprocess: `module:function` that gets `(x, lengths)` and returns the input;
             the attribute `preprocess` takes any function.
         **options: See `RecurrentOptions`. They apply to the recurrent network of each
@@ -61,6 +67,9 @@ class BiRNN(nn.Module):
         recurrent: tuple[tuple[int, ...], ...] = ((10,),),
         head: tuple[int, ...] | None = (),
         head_dropout: float = 0.0,
+        head_batch_norm: bool = False,
+        after: tuple[tuple[int, ...], ...] = (),
+        layers: tuple[dict[str, Any], ...] = (),
         preprocess: str | None = None,
         **options: Unpack[RecurrentOptions],
     ) -> None:
@@ -76,21 +85,28 @@ class BiRNN(nn.Module):
             # Inputs of a later layer are outputs of the one before, modulated already.
             else context_mod.model_copy(update={"inputs": False, "output": True})
         )
+        own = [_merged(chosen, given) for given in _one_each("layers", layers, {}, recurrent)]
+        after = tuple(_one_each("after", after, (), recurrent))
         self.forwards, self.backwards = nn.ModuleList(), nn.ModuleList()
         shape = self.in_shape
-        for number, units in enumerate(recurrent):
-            modulation = (
+        for number, (units, options_here) in enumerate(zip(recurrent, own, strict=True)):
+            options_here["context_mod"] = (
                 context_mod and context_mod.model_copy(update={"output": True})
                 if not number
                 else hidden
             )
+            widths = after[number]
+            if options_here["cell"] == "lstm" and not (widths or options_here["before"]):
+                # LSTM layers keep tanh; the network's activation is that of the head.
+                options_here["activation"] = "tanh"
+            features = widths[-1] if widths else units[-1]
             for direction in (self.forwards, self.backwards):
-                chosen["context_mod"] = modulation
-                # `fc_out=False`: the outputs of a layer are those of its recurrent
-                # units.
-                network = SimpleRNN(shape, units[-1], recurrent=units, fc_out=False, **chosen)
+                # `fc_out=False`: the outputs of a layer are those of its hidden units.
+                network = SimpleRNN(
+                    shape, features, recurrent=units, after=widths, fc_out=False, **options_here
+                )
                 direction.append(network)
-            shape = (2 * units[-1],)  # both directions
+            shape = (2 * features,)  # both directions
         if head is None and shape[0] != out_features:
             raise SpecError(
                 f"head: without an MLP there are {shape[0]} outputs (twice the last units), not"
@@ -109,6 +125,7 @@ class BiRNN(nn.Module):
                 activation=chosen["activation"],
                 bias=chosen["bias"],
                 dropout=head_dropout,
+                batch_norm=head_batch_norm,
                 context_mod=modulation,
             )
         )
@@ -141,6 +158,29 @@ class BiRNN(nn.Module):
         # The MLP sees every time step as a sample.
         outputs: Tensor = self.head(h.flatten(0, 1))
         return cast("Tensor", outputs.unflatten(0, h.shape[:2]))
+
+
+_Given = TypeVar("_Given")
+
+
+def _one_each(
+    name: str, given: Sequence[_Given], none: _Given, recurrent: Sequence[object]
+) -> list[_Given]:
+    """One entry per bidirectional layer; none at all stands for empty ones."""
+    if given and len(given) != len(recurrent):
+        raise SpecError(
+            f"{name}: there are {len(recurrent)} bidirectional layers, got {len(given)} entries"
+        )
+    return list(given) or [none for _ in recurrent]
+
+
+def _merged(options: RecurrentOptions, given: Mapping[str, Any]) -> RecurrentOptions:
+    """The network's options, but for modulation, with those of one layer."""
+    known = [name for name in options if name != "context_mod"]
+    for name in given:
+        if name not in known:
+            raise SpecError(f"layers: there is no option {name!r}{did_you_mean(name, known)}")
+    return cast("RecurrentOptions", {**options, **given})
 
 
 def _check_units(recurrent: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Unpack
+from typing import Annotated, Any, Literal, Unpack, overload
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from hypnet_core.errors import SpecError
 from hypnet_core.plugins import with_defaults
-from hypnet_zoo.layers.activations import ActivationName, activation_module
+from hypnet_zoo.layers.activations import Activation, activation_module
 from hypnet_zoo.layers.batched import batched_linear
 from hypnet_zoo.layers.contexts import context_layers
 from hypnet_zoo.layers.hidden import HiddenOptions, LayerOptions, NormOptions, hidden_layers
@@ -72,7 +72,7 @@ class MLP(nn.Module):
         in_shape: Sequence[int],
         out_features: int,
         *,
-        out_activation: ActivationName | None = None,
+        out_activation: Activation | None = None,
         **options: Unpack[MLPOptions],
     ) -> None:
         super().__init__()
@@ -99,23 +99,49 @@ class MLP(nn.Module):
         out = nn.Linear(hidden[-1] if hidden else in_features, out_features, bias=chosen["bias"])
         self.out = with_spectral_norm(out) if spectral_norm else out
         self.out_activation = activation_module(out_activation)
-        # The batched form reads weights by name and would skip parametrisations and
-        # norms.
-        self._plain = not (spectral_norm or chosen["batch_norm"])
+        # The batched form reads weights by name and would skip parametrisations, norms
+        # and activations with parameters.
+        layers = [*self.hidden, self.out_activation]
+        learned = any(
+            True for layer in layers if not isinstance(layer, nn.Linear) for _ in layer.parameters()
+        )
+        self._plain = not (spectral_norm or chosen["batch_norm"] or learned)
         modulate(self, self.in_shape, chosen["context_mod"], input_context=self.in_shape)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map inputs `[N, *in_shape]` to outputs `[N, out_features]`."""
-        outputs: Tensor = self.out_activation(self.out(self.hidden(self._flat(x, 1))))
-        return outputs
+    @overload
+    def forward(self, x: Tensor, *, return_logits: Literal[False] = False) -> Tensor: ...
 
-    def forward_batched(self, x: Tensor, *, weights: Mapping[str, Tensor], paired: bool) -> Any:
+    @overload
+    def forward(self, x: Tensor, *, return_logits: Literal[True]) -> tuple[Tensor, Tensor]: ...
+
+    def forward(self, x: Tensor, *, return_logits: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Map inputs `[N, *in_shape]` to outputs `[N, out_features]`.
+
+        Args:
+            x: The inputs.
+            return_logits: Whether to return the outputs before `out_activation` as
+                well.
+        """
+        logits: Tensor = self.out(self.hidden(self._flat(x, 1)))
+        outputs: Tensor = self.out_activation(logits)
+        return (outputs, logits) if return_logits else outputs
+
+    def forward_batched(
+        self,
+        x: Tensor,
+        *,
+        weights: Mapping[str, Tensor],
+        paired: bool,
+        return_logits: bool = False,
+    ) -> Any:
         """Run with many sets of weights at once: one batched matrix product per layer.
 
         Args:
             x: `[N, *in_shape]` for all sets, or `[B, N, *in_shape]` if `paired`.
             weights: `[B, *shape]` for every parameter.
             paired: Whether each set reads a different input.
+            return_logits: Whether to return the outputs before `out_activation` as
+                well.
 
         Returns:
             `[B, N, out_features]`, or `NotImplemented` with spectral norm, batch norm
@@ -132,9 +158,9 @@ class MLP(nn.Module):
             else:
                 # Each set draws its own dropout, so the input is expanded beforehand.
                 h = layer(h if h.ndim == 3 else h.expand(len(weights["out.weight"]), -1, -1))
-        return self.out_activation(
-            batched_linear(h, weights["out.weight"], weights.get("out.bias"))
-        )
+        logits = batched_linear(h, weights["out.weight"], weights.get("out.bias"))
+        outputs = self.out_activation(logits)
+        return (outputs, logits) if return_logits else outputs
 
     def _flat(self, x: Tensor, batch_dims: int) -> Tensor:
         if x.ndim <= batch_dims or x.shape[batch_dims:].numel() != math.prod(self.in_shape):

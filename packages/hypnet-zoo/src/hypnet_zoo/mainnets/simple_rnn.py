@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
 from hypnet_core.plugins import only, with_defaults
-from hypnet_zoo.layers.activations import ActivationName, activation_module
+from hypnet_zoo.layers.activations import Activation, activation_module
 from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.modulation import Modulation, attach
 from hypnet_zoo.layers.recurrent import Recurrent
@@ -47,7 +47,7 @@ class SimpleRNN(nn.Module):
         out_features: Number of outputs per time step.
         recurrent: Units of each recurrent layer; at least one.
         after: Units of each fully connected hidden layer after them.
-        fc_out: Whether a linear layer gives the outputs. Otherwise the last recurrent
+        fc_out: Whether a linear layer gives the outputs. Otherwise the last hidden
             layer does, which must have `out_features` units.
         **options: See `RecurrentOptions`.
 
@@ -76,6 +76,11 @@ class SimpleRNN(nn.Module):
         activation, bias, steps = chosen["activation"], chosen["bias"], chosen["context_steps"]
         self.in_shape = tuple(in_shape)
         _check(self.in_shape, out_features, recurrent, before, after, fc_out=fc_out)
+        if chosen["cell"] == "lstm" and activation != "tanh" and not (before or after):
+            raise SpecError(
+                f"activation={activation!r} has no effect: LSTM layers keep tanh, and there are no"
+                " fully connected hidden layers"
+            )
         if context_mod is None and (steps > 0 or chosen["context_at"] == "last_step"):
             raise SpecError(
                 "context_at and context_steps say where context_mod modulates, which is not given"
@@ -83,7 +88,9 @@ class SimpleRNN(nn.Module):
         self.before = _hidden(math.prod(self.in_shape), before, activation, bias=bias)
         features = before[-1] if before else math.prod(self.in_shape)
         # A last layer that gives the outputs is modulated only if outputs are.
-        last = None if context_mod is None or context_mod.output else len(recurrent) - 1
+        last = None
+        if context_mod is not None and not context_mod.output and not after:
+            last = len(recurrent) - 1
         self.recurrent = nn.ModuleList()
         for number, units in enumerate(recurrent):
             unmodulated = not fc_out and number == last
@@ -108,8 +115,13 @@ class SimpleRNN(nn.Module):
     def _modulate(self, modulation: Modulation | None, steps: int) -> None:
         if modulation is None:
             return
+        if modulation.position == "norm":
+            raise SpecError("context_mod.position: recurrent networks have no norms to modulate")
         # Recurrent layers modulate inside; the layers around them like any others.
-        for layer in (*self.before, *self.after):
+        around = [*self.before, *self.after]
+        if isinstance(self.out, nn.Identity) and not modulation.output and self.after:
+            around = around[:-2]  # the last hidden layer gives the outputs
+        for layer in around:
             # An activation has the width of the linear layer before it.
             if isinstance(layer, nn.Linear):
                 width = layer.out_features
@@ -178,7 +190,7 @@ def check_sequences(x: Tensor, in_shape: Sequence[int]) -> None:
 
 
 def _hidden(
-    in_features: int, widths: Sequence[int], activation: ActivationName, *, bias: bool
+    in_features: int, widths: Sequence[int], activation: Activation | None, *, bias: bool
 ) -> nn.Sequential:
     layers = nn.Sequential()
     for width in widths:
@@ -206,12 +218,9 @@ def _check(
         )
     if not recurrent:
         raise SpecError("recurrent: there must be at least one recurrent layer")
-    if not fc_out and after:
+    last = after[-1] if after else recurrent[-1]
+    if not fc_out and last != out_features:
         raise SpecError(
-            "fc_out: without an output layer there can be no layers after the recurrent ones"
-        )
-    if not fc_out and recurrent[-1] != out_features:
-        raise SpecError(
-            f"fc_out: without an output layer the last recurrent layer must have {out_features}"
-            f" units, has {recurrent[-1]}"
+            f"fc_out: without an output layer the last hidden layer must have {out_features}"
+            f" units, has {last}"
         )

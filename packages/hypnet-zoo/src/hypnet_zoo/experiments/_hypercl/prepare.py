@@ -19,7 +19,7 @@ from hypnet_zoo.experiments._hypercl.setup import build_networks, load_tasks, pi
 from hypnet_zoo.experiments._hypercl.training import task_loss
 
 _MORE_THAN_ONE = "Expected more than 1 value per channel"
-"""What torch's batch norm says about a training batch of one vector."""
+"""The message of torch's batch norm about a training batch of one vector."""
 
 
 @dataclass(frozen=True)

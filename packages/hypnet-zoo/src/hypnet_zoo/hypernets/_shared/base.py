@@ -42,7 +42,7 @@ class InitializedHyperNetwork(HyperNetwork):
         super().__init__(target, conditions, conditional=conditional)
         self.init = init
         self.origin: Origin | None = None
-        """What is added outside of the networks; `None` if they write everything."""
+        """Added outside of the networks; `None` if they write everything."""
         self._start_embeddings(range(conditions.count))
         self.starts: tuple[Moments, ...] = ()  # set by `initialize`
         """Moments of the tensors at the start; empty after a plain normal start."""

@@ -150,6 +150,25 @@ def refuse_inner_init(inner: HypernetChoice | None) -> None:
         )
 
 
+def refuse_own_init(inner: HyperNetwork, outer: str) -> None:
+    """Refuse an inner hypernetwork with rules of its own, which would be overwritten.
+
+    Raises:
+        SpecError: Its `init`, or that of one inside it, is not the default.
+    """
+    rules = getattr(inner, "init", None)
+    if rules is None:
+        # A wrapper without rules of its own passes on those of its parts. Otherwise
+        # parts were started by it, and their rules are its own.
+        for member in inner.members():
+            refuse_own_init(member, outer)
+    elif isinstance(rules, Init) and rules != Init():
+        raise SpecError(
+            f"the init of the inner {type(inner).__name__} has no effect, because {outer} starts"
+            " it: pass init to the outer one instead"
+        )
+
+
 def initializable(hypernet: HyperNetwork, name: str) -> Initializable:
     """The hypernetwork itself, if it can start by an `Init`.
 
