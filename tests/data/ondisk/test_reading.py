@@ -78,6 +78,7 @@ def test_photographs_are_turned_as_their_camera_was_held(
     assert np.array_equal(read[0].permute(1, 2, 0), np.asarray(turned))
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_damaged_exif_data_do_not_matter(trees: Any, tmp_path: Path) -> None:
     photograph = trees.picture(3, (24, 40))
     for number, damage in enumerate((b"", b"Exif\0\0", b"Exif\0\0MM\0*\0\0\xff\xff", b"x" * 9)):

@@ -129,7 +129,8 @@ def test_targets_that_are_images_stand_below_their_inputs(channels: int) -> None
     for axes, (_, image) in zip(figure.axes, expected, strict=True):
         last = image.permute(1, 2, 0).squeeze(2)
         assert np.allclose(pixels(axes), last)
-    places = [axes.get_subplotspec().num1 for axes in figure.axes]
+    untyped: list[Any] = figure.axes
+    places = [axes.get_subplotspec().num1 for axes in untyped]
     assert places == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 15, 16]
 
 
