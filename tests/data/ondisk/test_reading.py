@@ -15,9 +15,7 @@ from hypnet_data.ondisk import ReadImages
 from hypnet_data.ondisk.reading import file_names, rectangle, stored_names
 
 
-@given(
-    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), min_size=1)
-)
+@given(st.lists(st.text(st.characters(exclude_characters="\0"), min_size=1), min_size=1))
 def test_names_come_back_as_they_were_stored(names: list[str]) -> None:
     stored = stored_names(names)
     assert stored.dtype == torch.uint8

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hypnet_core.errors import ConfigError, DataError
+from hypnet_core.errors import ConfigError, DataError, clipped
 from hypnet_core.runs import Progress, progress
 from hypnet_data._io.downloads import MirrorError, download, new_md5
 
@@ -103,12 +103,30 @@ def data_directory(chosen: Path | str | None = None) -> Path:
         chosen: An explicit choice. By default the environment variable `HYPNET_DATA`,
             else `hypnet` in the user's cache folder (`XDG_CACHE_HOME`, else
             `~/.cache`).
+
+    Raises:
+        DataError: No folder can have this path, or it cannot be reached.
     """
+    folder = _chosen(chosen)
+    try:
+        folder = folder.expanduser()
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # it is made when it is needed
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise DataError(
+            f"cannot use the folder {clipped(str(folder))}: {reason}; choose another data_dir"
+        ) from error
+    return folder
+
+
+def _chosen(chosen: Path | str | None) -> Path:
     if chosen is not None:
-        return Path(chosen).expanduser()
+        return Path(chosen)
     # An empty variable counts as not set.
     if named := os.environ.get("HYPNET_DATA"):
-        return Path(named).expanduser()
+        return Path(named)
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "hypnet"
 

@@ -155,6 +155,8 @@ def upright(image: Image) -> Image:
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
     }
+    # Formats that Pillow turns by itself (TIFF) are turned by now, and say so.
+    image.load()
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     # Damaged EXIF data say nothing; the pixels may still be right.
@@ -209,11 +211,14 @@ def rectangle(height: int, width: int, chances: Tensor) -> tuple[int, int, int, 
 def stored_names(names: Sequence[str]) -> Tensor:
     """Encode file names as bytes `[N, L]`, padded with zeros, for a split to store."""
     # Numpy pads the names to the longest one with zero bytes.
-    packed = np.array([name.encode() for name in names])
+    # Systems allow names that are not text; Python keeps their bytes as surrogates.
+    packed = np.array([name.encode("utf-8", "surrogatepass") for name in names])
     return torch.from_numpy(packed.view(np.uint8).reshape(len(names), packed.itemsize).copy())
 
 
 def file_names(stored: Tensor) -> list[str]:
     """Decode file names: the inverse of `stored_names`."""
     # Zero bytes at the end are padding: no file name holds any.
-    return [bytes(row).rstrip(b"\0").decode() for row in stored.cpu().numpy()]
+    return [
+        bytes(row).rstrip(b"\0").decode("utf-8", "surrogatepass") for row in stored.cpu().numpy()
+    ]
