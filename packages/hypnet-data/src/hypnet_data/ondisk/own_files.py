@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from hypnet_core.errors import ConfigError, DataError, error_line
+from hypnet_core.errors import (
+    ConfigError,
+    DataError,
+    clipped,
+    error_line,
+    message_of,
+    safe_repr,
+)
 from hypnet_core.plugins import with_defaults
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks import Reader, Task, Transform
@@ -23,6 +32,7 @@ from hypnet_data.transforms import RandomFlip, Scale
 
 Fit = Literal["stretch", "centre", "random"]
 ReadsOne = Callable[[Path], Any]
+_MOST = 1_000_000  # classes; indices above are ids of something, and their names would fill memory
 
 
 @dataclass(frozen=True)
@@ -82,13 +92,20 @@ class ReadFiles:
         """
         try:
             found = self.read(path)
-            values = found if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
+            values = found if isinstance(found, Tensor) else _tensor(np.asarray(found))
         # The reader is foreign code and may raise anything.
         except Exception as error:
             raise DataError(f"{path} cannot be read: {error_line(error)}") from error
         if self.sequence and (not values.ndim or not len(values)):
             raise DataError(f"{path} is read as {_form(values)}, not as a sequence of frames")
-        return values if values.dtype == torch.uint8 else values.to(torch.get_default_dtype())
+        if values.is_complex():
+            raise DataError(f"{path} is read as {_form(values)}: return its real numbers")
+        if values.dtype == torch.uint8:
+            return values
+        numbers = values.to(torch.get_default_dtype())
+        if bool((numbers.isinf() & values.isfinite()).any()):
+            raise DataError(f"{path} holds numbers that are too large for {_name(numbers)}")
+        return numbers
 
 
 def files_task(
@@ -179,15 +196,15 @@ def files_task(
 
 def _located(paths: Sequence[Path | str]) -> tuple[Path, list[str]]:
     """The folder that holds all files, and their paths below it."""
-    found = [Path(path).expanduser().resolve() for path in paths]
+    if isinstance(paths, (str, os.PathLike)):
+        raise DataError(f"paths must be a list of files, got the single path {clipped(str(paths))}")
+    found = [_file(path) for path in paths]
     if not found:
         raise DataError("there are no files: paths is empty")
     seen: set[Path] = set()
     for path in found:
         if path in seen:
             raise DataError(f"{path} is named twice")
-        if not path.is_file():
-            raise DataError(f"{path} is {'a folder, not a file' if path.is_dir() else 'missing'}")
         if path.name.startswith("._"):
             raise DataError(f"{path} is a hidden file of macOS, no data: leave it out")
         seen.add(path)
@@ -195,16 +212,33 @@ def _located(paths: Sequence[Path | str]) -> tuple[Path, list[str]]:
     return root, [path.relative_to(root).as_posix() for path in found]
 
 
+def _file(path: Path | str) -> Path:
+    """The file itself: absolute, and with links followed."""
+    try:
+        found = Path(path).expanduser().resolve()
+        mode = found.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{path} is missing") from error
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise DataError(f"{clipped(str(path))} cannot be read: {message_of(error)}") from error
+    if not stat.S_ISREG(mode):
+        raise DataError(
+            f"{found} is {'a folder' if stat.S_ISDIR(mode) else 'a device'}, not a file"
+        )
+    return found
+
+
 def _targets(targets: Any, count: int) -> tuple[Tensor, tuple[str, ...] | None]:
     """Targets as numbers, and the names of classes."""
-    values = np.asarray(targets)
+    values = _array(targets)
     if not values.ndim or len(values) != count:
         raise DataError(f"there are {count} files, but {len(values) if values.ndim else 1} targets")
-    if values.dtype.kind in "US":
+    if values.dtype.kind == "U":
         classes, places = np.unique(values, return_inverse=True)
         return torch.from_numpy(places.reshape(-1)), tuple(map(str, classes))
     if values.dtype.kind == "f":
-        numbers = torch.from_numpy(values).to(torch.get_default_dtype())
+        # Any width and byte order, which torch does not take.
+        numbers = torch.from_numpy(values.astype(np.float64)).to(torch.get_default_dtype())
         if not bool(numbers.isfinite().all()):
             raise DataError("targets are not finite numbers of 32 bits")
         return numbers.reshape(count, -1) if values.ndim == 1 else numbers, None
@@ -215,8 +249,23 @@ def _targets(targets: Any, count: int) -> tuple[Tensor, tuple[str, ...] | None]:
         )
     if int(values.min()) < 0:
         raise DataError(f"class indices must not be negative, got {values.min()}")
+    if int(values.max()) >= _MOST:
+        raise DataError(
+            f"class indices must be below {_MOST:,}, got {values.max()}: give names as text instead"
+        )
     labels = torch.from_numpy(values.astype(np.int64))
     return labels, tuple(str(label) for label in range(int(labels.max()) + 1))
+
+
+def _array(targets: Any) -> NDArray[Any]:
+    if isinstance(targets, Tensor):
+        # numpy lacks some types of torch's, such as bfloat16.
+        targets = targets.detach().cpu()
+        targets = targets.double() if targets.is_floating_point() else targets
+    try:
+        return np.asarray(targets)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"targets are no array: {message_of(error)}") from error
 
 
 def _reader(
@@ -224,9 +273,15 @@ def _reader(
 ) -> Reader:
     if reader is None:
         check_size(size)
+        if fit not in get_args(Fit):
+            raise ConfigError(
+                f"fit must be {', '.join(get_args(Fit))}, got {clipped(safe_repr(fit))}"
+            )
         return ReadImages(root, size, fit)
     if isinstance(reader, Reader):
         return reader
+    if not callable(reader):
+        raise ConfigError(f"reader must be a function of a path, got {clipped(safe_repr(reader))}")
     return ReadFiles(root, reader, sequence)
 
 
@@ -251,14 +306,30 @@ def _parts(
                 free = order[taken[order] == 0]
                 taken[free[: round(part * len(order))]] = mark
             continue
-        chosen = torch.as_tensor(part, dtype=torch.int64)
-        if chosen.ndim != 1 or bool(((chosen < 0) | (chosen >= count)).any()):
-            raise ConfigError(f"{what}: indices must lie between 0 and {count - 1}")
+        chosen = _indices(part, count, what)
         if bool(taken[chosen].any()):
             raise ConfigError(f"{what}: a file is in two splits")
         taken[chosen] = mark
     train, tested, validation = ((taken == mark).nonzero().flatten() for mark in range(3))
     return train, tested, validation if len(validation) else None
+
+
+def _indices(part: Sequence[int], count: int, what: str) -> Tensor:
+    try:
+        chosen = np.asarray(part)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{what} is no list of indices: {message_of(error)}") from error
+    # Flags, one per file, would count as the indices 0 and 1.
+    if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
+        raise ConfigError(
+            f"{what} must be a share from 0 to 1, or a list of indices, got"
+            f" {clipped(safe_repr(part))}"
+        )
+    if chosen.size and not 0 <= int(chosen.min()) <= int(chosen.max()) < count:
+        raise ConfigError(f"{what}: indices must lie between 0 and {count - 1}")
+    if len(np.unique(chosen)) < len(chosen):
+        raise ConfigError(f"{what}: a file is there twice")
+    return torch.from_numpy(chosen.astype(np.int64))
 
 
 def _padded(array: Tensor, frames: int) -> Tensor:
@@ -267,5 +338,15 @@ def _padded(array: Tensor, frames: int) -> Tensor:
     return padded
 
 
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """A tensor of an array that may be flipped, or of the other byte order."""
+    native = array.dtype.newbyteorder("=")
+    return torch.from_numpy(np.array(array, dtype=native, order="C"))
+
+
 def _form(array: Tensor) -> str:
-    return f"{str(array.dtype).removeprefix('torch.')} {list(array.shape)}"
+    return f"{_name(array)} {list(array.shape)}"
+
+
+def _name(array: Tensor) -> str:
+    return str(array.dtype).removeprefix("torch.")
