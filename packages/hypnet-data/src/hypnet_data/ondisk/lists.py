@@ -25,6 +25,7 @@ ENDINGS = frozenset({".jpg", ".jpeg", ".png"})
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Most entries: names without dots in front, which need no closer look.
 _PLAIN = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 # A drive of Windows, or a control character, which no published name has.
 _IMPOSSIBLE = re.compile(r"^[A-Za-z]:|[\x00-\x1f\x7f]")
 
@@ -167,8 +168,11 @@ def text_of(path: Path, what: str, guide: str) -> str:
         raise DataError(
             f"{path} cannot be read ({what}): it is not text in UTF-8 or UTF-16 ({error.reason})"
         ) from error
-    if "\0" in text:
-        raise DataError(f"{path} cannot be read ({what}): it is not text, there are zero bytes")
+    # A damaged byte that counts as a space would split a word in two.
+    if _CONTROL.search(text):
+        raise DataError(
+            f"{path} cannot be read ({what}): it is not text, there are control characters"
+        )
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
