@@ -19,8 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from hypnet_core.errors import DataError
 
-ENDINGS = frozenset({".jpg", ".jpeg", ".png"})
-"""Suffixes of image files, in lower case."""
+_ENDINGS = (".jpg", ".jpeg", ".png")  # in lower case
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Most entries: names without dots in front, which need no closer look.
@@ -214,14 +213,17 @@ def images_in(folder: Path, *, nested: bool = False) -> list[str]:
             nothing, or two names are one image.
     """
     found = sorted(_entries(folder, nested=nested), key=lambda entry: entry[0])
-    links = [(name, path) for name, path, is_link in found if is_link]
+    links = [(name, Path(path)) for name, path, is_link in found if is_link]
     if links:
         _check_links(folder, links, [name for name, _, is_link in found if not is_link])
     return [name for name, _, _ in found]
 
 
-def _entries(folder: Path, *, nested: bool) -> Iterator[tuple[str, Path, bool]]:
-    """Name, path, and whether it is a link, of each image in a folder."""
+def _entries(folder: Path, *, nested: bool) -> Iterator[tuple[str, str, bool]]:
+    """Name, path, and whether it is a link, of each image in a folder.
+
+    Texts, as a `Path` for each of a million images would take seconds.
+    """
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -233,10 +235,10 @@ def _entries(folder: Path, *, nested: bool) -> Iterator[tuple[str, Path, bool]]:
                         for name, path, is_link in _entries(Path(entry), nested=False)
                     )
                 # Links are followed later, where broken ones are named.
-                elif Path(entry.name).suffix.lower() in ENDINGS and (
+                elif entry.name.lower().endswith(_ENDINGS) and (
                     entry.is_symlink() or entry.is_file()
                 ):
-                    yield entry.name, Path(entry), entry.is_symlink()
+                    yield entry.name, entry.path, entry.is_symlink()
     except OSError as error:
         raise DataError(f"cannot read {folder}: {error.strerror or error}") from error
 
