@@ -89,6 +89,8 @@ def test_a_figure_is_saved_as_its_ending_says(
     )
     assert path.read_bytes().startswith(start)
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
+    plot_samples(digits().spec, batch.x, path=str(path))
+    assert path.read_bytes().startswith(start)
 
 
 def test_what_cannot_be_drawn_is_an_error(batch: Any, tmp_path: Path) -> None:
