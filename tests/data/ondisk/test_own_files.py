@@ -237,7 +237,6 @@ def a_text(path: Path) -> Any:
         ({"reader": None, "size": (0, 3)}, ConfigError, "size must be a height and a width"),
         ({"reader": None, "sequence": True}, ConfigError, "must be a function of a path"),
     ],
-    ids=str,
 )
 def test_what_is_wrong_is_named(
     tmp_path: Path, change: dict[str, Any], error: type[Exception], message: str
