@@ -40,6 +40,10 @@ def bent(x: Tensor) -> Tensor:
         (nn.Hardtanh(-0.1, 0.2), lambda x: x.clamp(-0.1, 0.2)),
         ("torch:cos", torch.cos),
         ("torch.nn:Tanhshrink", nn.functional.tanhshrink),
+        ("softmax", lambda x: x.softmax(-1)),
+        ("LogSoftmax", lambda x: x.log_softmax(-1)),
+        (nn.Softmin, lambda x: (-x).softmax(-1)),
+        (nn.Threshold(0.1, -1.0), lambda x: torch.where(x > 0.1, x, -1.0)),
         (None, lambda x: x),
     ],
     ids=[
@@ -53,6 +57,10 @@ def bent(x: Tensor) -> Tensor:
         "module",
         "import",
         "imported class",
+        "softmax",
+        "LogSoftmax",
+        "softmin class",
+        "threshold",
         "none",
     ],
 )
@@ -69,10 +77,30 @@ def test_any_function_is_an_activation(given: Any, function: Any) -> None:
     assert bool(hypernet([0, 1]).flat.isfinite().all())
 
 
-@pytest.mark.parametrize("given", ["prelu", nn.PReLU])
-def test_an_activation_with_parameters_has_them_from_outside(given: Any) -> None:
+class Swish(nn.Module):
+    """An activation that torch does not know, with a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (self.weight * x).sigmoid()
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("prelu", "hidden.1.weight"),
+        (nn.PReLU, "hidden.1.weight"),
+        (Swish, "hidden.1.function.weight"),
+        (Swish(), "hidden.1.function.weight"),
+    ],
+    ids=["name", "class", "own class", "own module"],
+)
+def test_an_activation_with_parameters_has_them_from_outside(given: Any, name: str) -> None:
     net = MainNetwork(MLP((3,), 2, hidden=(4,), activation=given))
-    assert "hidden.1.weight" in net.target
+    assert name in net.target
     torch.manual_seed(0)
     weights, x = Weights(torch.randn(3, net.target.numel), net.target), torch.randn(5, 3)
     each = torch.stack([net(x, weights=one) for one in weights.unbind()])
@@ -84,9 +112,44 @@ def test_what_is_no_activation_is_named() -> None:
         ("reluu", "there is no activation 'reluu'; did you mean 'relu'"),
         ("torch:no_such", "activation: .*no_such"),
         (3, "an activation is a name or a function, got 3"),
+        ("Threshold", r"Threshold needs arguments: give a module, .* torch.nn.Threshold\(0.1"),
+        (nn.Threshold, "Threshold needs arguments: give a module"),
+        ("glu", "glu halves its input, so it cannot follow a layer"),
+        ("MultiheadAttention", "MultiheadAttention reads three inputs"),
     ):
         with pytest.raises(SpecError, match=said):
             activation_module(given)  # type: ignore[arg-type]
+
+
+def test_every_activation_of_torch_has_a_name_or_is_refused_by_it() -> None:
+    refused = {"Threshold", "GLU", "Softmax2d", "MultiheadAttention"}
+    for name in nn.modules.activation.__all__:
+        if name in refused:
+            with pytest.raises(SpecError, match=f"activation: {name}"):
+                activation_module(name)
+        else:
+            assert activation_module(name)(torch.randn(2, 3)).shape == (2, 3)
+
+
+def test_an_activation_that_changes_the_shape_is_named() -> None:
+    net = MLP((3,), 2, hidden=(4,), activation=nn.GLU())
+    with pytest.raises(
+        SpecError, match=r"GLU\(dim=-1\) must keep the shape .* \[5, 2\] of \[5, 4\]"
+    ):
+        net(torch.randn(5, 3))
+
+
+@pytest.mark.parametrize("given", [Swish, Swish(), bent, nn.Threshold(0.1, 0.0), "softmax"])
+def test_the_output_of_any_activation_can_be_modulated(given: Any) -> None:
+    torch.manual_seed(0)
+    net = MLP((3,), 2, hidden=(4,), activation=given, context_mod=Modulation(position="after"))
+    plain = MLP((3,), 2, hidden=(4,), activation=given)
+    plain.load_state_dict(net.state_dict(), strict=False)
+    context: Any = net.hidden[1].get_submodule("context")
+    with torch.no_grad():
+        context.normal_(0.5)
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(net(x), plain.out(plain.hidden(x) * context.gain + context.shift))
 
 
 def test_logits_before_the_output_activation() -> None:
@@ -128,11 +191,12 @@ def test_without_activations_the_layers_themselves_are_modulated() -> None:
 
 @pytest.mark.parametrize(
     ("options", "total"),
-    # As the predecessor counts (hypnettorch 0.0.4) where it modulates the norms, which
-    # knows no modulated shortcuts: 24 of their feature maps have gains and shifts.
+    # As the predecessor counts (hypnettorch 0.0.4), which modulates before norms and
+    # knows no modulated shortcuts: their 24 feature maps have gains and shifts.
     [
         ({"shortcuts": False}, 5211),
         ({"position": "norm"}, 5211),
+        ({"position": "preactivation"}, 5211),
         ({}, 5211 + 2 * (8 + 16)),
     ],
 )
@@ -171,6 +235,88 @@ def test_norms_are_modulated_before_the_activation() -> None:
     out: Any = net.out
     expected = nn.functional.linear(h, out.weight, out.bias) * out.context.gain + out.context.shift
     torch.testing.assert_close(net(x), expected)
+
+
+@pytest.mark.parametrize("statistics", ["running", None])
+def test_inputs_of_activations_are_modulated_before_their_norm(statistics: Any) -> None:
+    torch.manual_seed(0)
+    net = WideResNet(
+        (3, 8, 8),
+        5,
+        n=2,
+        k=1,
+        feature_maps=(4, 4, 8, 16),
+        statistics=statistics,
+        context_mod=Modulation(position="preactivation"),
+    ).eval()
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, ContextMod):
+                module.normal_(0.5)
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_()  # type: ignore[union-attr]
+                module.running_var.uniform_(0.5, 2.0)  # type: ignore[union-attr]
+
+    def activated(norm: Any, relu: Any, h: Tensor) -> Tensor:
+        context = (relu if statistics is None else norm).context
+        h = h * context.gain + context.shift
+        if statistics is not None:
+            h = (h - norm.running_mean.view(-1, 1, 1)) / (
+                norm.running_var.view(-1, 1, 1) + norm.eps
+            ).sqrt()
+            h = h * norm.weight.view(-1, 1, 1) + norm.bias.view(-1, 1, 1)
+        return h.clamp_min(0.0)
+
+    x = torch.randn(2, 3, 8, 8)
+    h = net.conv1(x)
+    blocks: list[Any] = [block for group in net.groups.children() for block in group.children()]
+    for block in blocks:
+        a = activated(block.norm1, block.relu1, h)
+        y = block.conv2(activated(block.norm2, block.relu2, block.conv1(a)))
+        # The stream itself goes on unmodulated.
+        h = y + (h if block.shortcut is None else block.shortcut(a))
+    h = activated(net.norm, net.relu, h).mean((2, 3))
+    out: Any = net.out
+    expected = nn.functional.linear(h, out.weight, out.bias) * out.context.gain + out.context.shift
+    torch.testing.assert_close(net(x), expected)
+    # One per convolution and one for the outputs, as many as without shortcuts.
+    assert sum(isinstance(m, ContextMod) for m in net.modules()) == 1 + 3 * 4 + 1
+
+
+def test_where_layers_precede_norms_their_outputs_are_the_inputs_of_activations() -> None:
+    torch.manual_seed(0)
+    outputs = []
+    for position in ("before", "preactivation"):
+        torch.manual_seed(0)
+        net = MLP(
+            (3,),
+            2,
+            hidden=(4, 5),
+            batch_norm=True,
+            context_mod=Modulation.model_validate({"position": position}),
+        ).eval()
+        torch.manual_seed(1)
+        for module in net.modules():
+            if isinstance(module, ContextMod):
+                module.normal_(0.5)
+        outputs.append(net(torch.linspace(-1, 1, 12).view(4, 3)))
+    assert torch.equal(*outputs)
+    for cell in ("elman", "lstm"):
+        rnns = []
+        for position in ("before", "preactivation"):
+            torch.manual_seed(0)
+            rnn = SimpleRNN(
+                (3,),
+                2,
+                cell=cell,
+                after=(4,),
+                context_mod=Modulation.model_validate({"position": position}),
+            )
+            for module in rnn.modules():
+                if isinstance(module, ContextMod):
+                    module.normal_(0.5)
+            rnns.append(rnn(torch.linspace(-1, 1, 24).view(2, 4, 3)))
+        assert torch.equal(*rnns)
 
 
 def test_networks_without_norms_have_none_to_modulate() -> None:
@@ -230,10 +376,53 @@ def test_bidirectional_layers_have_options_and_hidden_layers_of_their_own() -> N
     torch.testing.assert_close(net(padded, lengths=lengths)[1, :2], net(x, lengths=lengths)[1, :2])
 
 
+def test_a_bidirectional_layer_has_its_own_modulation_and_any_function() -> None:
+    torch.manual_seed(0)
+    net = BiRNN(
+        (3,),
+        10,
+        recurrent=((4,), (5,)),
+        layers=(
+            {"cell": "elman", "activation": torch.sin, "context_mod": {"position": "after"}},
+            {"context_mod": None},
+        ),
+        head=None,
+        context_mod=Modulation(),
+    )
+    first: Any = net.forwards[0]
+    layer = first.recurrent[0]
+    assert [isinstance(m, ContextMod) for m in net.forwards[1].modules()].count(True) == 0
+    with torch.no_grad():
+        layer.context.normal_(0.5)
+    x = torch.randn(2, 4, 3)
+    h, expected = torch.zeros(2, 4), []
+    for t in range(4):
+        z = nn.functional.linear(x[:, t], layer.rnn.weight_ih_l0, layer.rnn.bias_ih_l0)
+        z = z + nn.functional.linear(h, layer.rnn.weight_hh_l0, layer.rnn.bias_hh_l0)
+        h = z.sin() * layer.context.gain + layer.context.shift
+        expected.append(h)
+    torch.testing.assert_close(first(x), torch.stack(expected, 1))
+
+
+def test_the_activation_of_a_bidirectional_network_is_that_of_its_other_layers() -> None:
+    torch.manual_seed(0)
+    net = BiRNN((3,), 2, head=(6,), activation="relu")
+    x = torch.randn(2, 4, 3)
+    reference = nn.LSTM(3, 10, batch_first=True, bidirectional=True)
+    own: Any = (net.forwards[0], net.backwards[0])
+    with torch.no_grad():
+        for direction, suffix in zip(own, ("", "_reverse"), strict=True):
+            for name, value in direction.recurrent[0].rnn.named_parameters():
+                reference.get_parameter(name + suffix).copy_(value)
+    h, _ = reference(x)
+    head: Any = net.head
+    torch.testing.assert_close(net(x), head.out(head.hidden[0](h).relu()))
+
+
 def test_without_an_output_layer_the_last_hidden_layer_gives_the_outputs() -> None:
     torch.manual_seed(0)
     net = SimpleRNN((3,), 2, recurrent=(4,), after=(5, 2), fc_out=False)
     x = torch.randn(2, 6, 3)
     outputs, hidden = net(x, return_hidden=True)
     torch.testing.assert_close(outputs, hidden.outputs[-1])
-    assert float(outputs.abs().max()) <= 1.0  # tanh
+    assert float(outputs.detach().abs().max()) <= 1.0  # tanh

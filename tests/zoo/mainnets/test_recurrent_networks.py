@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core import MainNetwork, Weights
-from hypnet_core.errors import SpecError
+from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.networks import weights_of
 from hypnet_zoo.layers import ContextMod, Modulation, Recurrent
 from hypnet_zoo.mainnets import BiRNN, SimpleRNN
@@ -363,8 +363,29 @@ def test_context_modulation_of_a_bidirectional_network() -> None:
         ),
         (
             lambda: BiRNN((3,), 2, layers=({"cel": "elman"},)),
-            "layers: there is no option 'cel'; did you mean 'cell'",
+            "layers.0.cel: there is no such option; did you mean .*'layers.0.cell'",
         ),
+        (
+            lambda: BiRNN((3,), 2, layers=({"bptt_depth": "x"},)),
+            'layers.0.bptt_depth: "x" is not possible, expected a whole number',
+        ),
+        (
+            lambda: BiRNN((3,), 2, layers=({"before": [2.5]},)),
+            "layers.0.before.0: 2.5 is not possible, expected a whole number",
+        ),
+        (lambda: BiRNN((3,), 2, layers=wrong((3,))), "layers.0: 3 is not possible, expected a gr"),
+        (lambda: BiRNN((3,), 2, layers=wrong(3)), "layers must have one entry per bidir"),
+        (lambda: BiRNN((3,), 2, after=wrong((3,))), "after: each bidirectional layer has a list"),
+        (
+            lambda: BiRNN((3,), 2, layers=({"activation": "relu"},)),
+            "activation='relu' has no effect: LSTM layers keep tanh",
+        ),
+        (
+            lambda: BiRNN((3,), 20, head=None, activation="relu"),
+            "activation='relu' has no effect: LSTM layers keep tanh, and there are no other hidden",
+        ),
+        (lambda: BiRNN((3,), 2, activation=None), "activation=None has no effect"),
+        (lambda: Recurrent(3, 2, activation="relu"), "has no effect: LSTM layers keep tanh"),
         (lambda: SimpleRNN((3,), 2, cell=wrong("gru")), "cell: there is no 'gru'"),
         (lambda: SimpleRNN((3,), 2, bptt_depth=0), "bptt_depth must be at least 1"),
         (lambda: SimpleRNN((3,), 2, output_step=True), "belongs to Elman"),
@@ -414,7 +435,7 @@ def test_context_modulation_of_a_bidirectional_network() -> None:
     ],
 )
 def test_bad_input_is_named(call: Any, message: str) -> None:
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises((SpecError, ConfigError), match=message):
         call()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypedDict
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
@@ -25,7 +25,30 @@ SHORTCUT = "shortcut"
 """Name of the layers beside the blocks of residual networks."""
 
 _CONTEXT = "context"
-_Called = tuple[nn.Module, tuple[int, ...]]
+
+
+class _Call(NamedTuple):
+    """A call of a layer in the trial pass.
+
+    Attributes:
+        layer: The layer.
+        shape: Shape of one sample's output.
+        in_shape: Shape of one sample's input.
+        norm: The call of the norm whose output was the input, if it was one's.
+    """
+
+    layer: nn.Module
+    shape: tuple[int, ...]
+    in_shape: tuple[int, ...]
+    norm: _Call | None
+
+
+class _Place(NamedTuple):
+    """A layer whose input or output is modulated, and the shape of one sample there."""
+
+    layer: nn.Module
+    shape: tuple[int, ...]
+    at_input: bool = False
 
 
 class Modulation(BaseModel):
@@ -36,9 +59,12 @@ class Modulation(BaseModel):
         output: Whether the last layer's output is.
         position: Modulate the output of each linear layer or convolution (`before`
             norms and activation), that of each norm (`norm`, before the activation), or
-            that of each activation (`after`). The last layer has no activation and is
-            modulated directly; so are all layers where there are no activations, and
-            none without norms is modulated by `norm`.
+            that of each activation (`after`); or the input of each activation, before
+            a norm that leads to it (`preactivation`), which differs from `before` where
+            norms precede layers, as in wide residual networks. The last layer has no
+            activation and is modulated directly; so are all layers where there are no
+            activations. Networks without norms are refused by `norm`. A norm with the
+            statistics of the batch undoes a gain at its input.
         shortcuts: Whether the convolutions in the shortcuts of residual networks are
             modulated too, where the outputs of convolutions are.
         pixelwise: One gain and shift per pixel of a feature map instead of one per
@@ -54,7 +80,7 @@ class Modulation(BaseModel):
 
     inputs: bool = False
     output: bool = True
-    position: Literal["before", "norm", "after"] = "before"
+    position: Literal["before", "preactivation", "norm", "after"] = "before"
     shortcuts: bool = True
     pixelwise: bool = False
     gains: bool = True
@@ -130,8 +156,8 @@ def modulate(
     the order of the layers and the sizes of feature maps.
 
     Args:
-        network: The network. Activations must be modules, a different one at each
-            place.
+        network: The network. Activations must be modules of torch, or made by
+            `activation_module`, a different one at each place.
         in_shape: Shape of one sample.
         modulation: Where and how; `None` leaves the network alone.
         input_context: Shape of the gains of the inputs, if they differ from those of
@@ -156,23 +182,24 @@ def modulate(
     # The trial pass and the new layers follow the network's device and dtype.
     like = next(network.parameters(), torch.empty(0))
     calls = _calls(network, in_shape, like)
-    linear = [(layer, shape) for layer, shape in calls if isinstance(layer, LINEAR)]
+    linear = [i for i, call in enumerate(calls) if isinstance(call.layer, LINEAR)]
     if not linear:
         raise SpecError(f"{type(network).__name__} has no linear layer or convolution to modulate")
-    last = next(i for i in reversed(range(len(calls))) if isinstance(calls[i][0], LINEAR))
+    last = calls[linear[-1]]
     # An activation after the last layer belongs to the outputs.
-    hidden = _hidden_places(network, calls[:last], modulation)
-    chosen = [*hidden, linear[-1]] if modulation.output else hidden
+    chosen = _hidden_places(network, calls[: linear[-1]], modulation)
+    if modulation.output:
+        chosen.append(_output_of(last))
     # A hook runs at every call of its layer, so a shared layer would be modulated in
     # all of its places.
-    repeated = len({id(layer) for layer, _ in chosen}) != len(chosen)
-    if repeated:
+    if len({id(place.layer) for place in chosen}) != len(chosen):
         raise SpecError(
             "a layer that is used in several places cannot be modulated: give each place its"
             " own module"
         )
-    for layer, shape in chosen:
-        attach(layer, modulation.layer_for(shape).to(like.device, like.dtype))
+    for place in chosen:
+        context = modulation.layer_for(place.shape).to(like.device, like.dtype)
+        attach(place.layer, context, at_input=place.at_input)
     if modulation.inputs:
         # A child of an `nn.Sequential` would become one of its layers.
         if isinstance(network, nn.Sequential):
@@ -191,36 +218,50 @@ def modulate(
 
 
 def _hidden_places(
-    network: nn.Module, calls: Sequence[_Called], modulation: Modulation
-) -> list[_Called]:
-    """The calls before the last layer whose outputs are modulated.
+    network: nn.Module, calls: Sequence[_Call], modulation: Modulation
+) -> list[_Place]:
+    """The places before the last layer that are modulated.
 
     Raises:
         SpecError: There are no norms, which should be modulated.
     """
-    linear = [call for call in calls if isinstance(call[0], LINEAR)]
-    if modulation.position == "after":
-        activations = [call for call in calls if isinstance(call[0], ACTIVATIONS)]
-        # Without activations, the outputs of the layers themselves are the activity.
-        return activations or linear
-    if modulation.position == "norm":
-        norms = [call for call in calls if isinstance(call[0], NORMS)]
+    position = modulation.position
+    linear = [_output_of(call) for call in calls if isinstance(call.layer, LINEAR)]
+    activations = [call for call in calls if isinstance(call.layer, ACTIVATIONS)]
+    if position == "norm":
+        norms = [_output_of(call) for call in calls if isinstance(call.layer, NORMS)]
         if linear and not norms:
             raise SpecError(
                 f"context_mod.position: {type(network).__name__} has no norms to modulate: use"
                 " 'before' or 'after'"
             )
         return norms
+    # Without activations, the outputs of the layers themselves are the activity.
+    if position != "before" and activations:
+        place = _output_of if position == "after" else _input_of
+        return [place(call) for call in activations]
     if modulation.shortcuts:
         return linear
     beside = {id(part) for name, part in network.named_modules() if SHORTCUT in name.split(".")}
-    return [call for call in linear if id(call[0]) not in beside]
+    return [place for place in linear if id(place.layer) not in beside]
 
 
-def attach(layer: nn.Module, context: ContextMod) -> None:
-    """Modulate a layer's output by a new child `context`."""
+def _output_of(call: _Call) -> _Place:
+    return _Place(call.layer, call.shape)
+
+
+def _input_of(call: _Call) -> _Place:
+    first = call.norm or call
+    return _Place(first.layer, first.in_shape, at_input=True)
+
+
+def attach(layer: nn.Module, context: ContextMod, *, at_input: bool = False) -> None:
+    """Modulate a layer's output, or its input, by a new child `context`."""
     layer.add_module(_CONTEXT, context)
-    layer.register_forward_hook(_modulate_output)
+    if at_input:
+        layer.register_forward_pre_hook(_modulate_input)
+    else:
+        layer.register_forward_hook(_modulate_output)
 
 
 def _context_of(layer: nn.Module) -> nn.Module | None:
@@ -239,14 +280,19 @@ def _modulate_input(network: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...
 
 
 @torch.no_grad()
-def _calls(
-    network: nn.Module, in_shape: Sequence[int], like: Tensor
-) -> list[tuple[nn.Module, tuple[int, ...]]]:
-    """Layers in the order of a forward pass, with the shape of one sample's output."""
-    calls: list[tuple[nn.Module, tuple[int, ...]]] = []
+def _calls(network: nn.Module, in_shape: Sequence[int], like: Tensor) -> list[_Call]:
+    """The calls of layers in a forward pass, in order."""
+    calls: list[_Call] = []
+    # The tensors are kept, so that their ids stay theirs.
+    normed: dict[int, tuple[Tensor, _Call]] = {}
 
-    def note(layer: nn.Module, _args: Any, output: Tensor) -> None:
-        calls.append((layer, tuple(output.shape[1:])))
+    def note(layer: nn.Module, args: Any, output: Tensor) -> None:
+        x = args[0]
+        _, norm = normed.get(id(x), (None, None))
+        call = _Call(layer, tuple(output.shape[1:]), tuple(x.shape[1:]), norm)
+        calls.append(call)
+        if isinstance(layer, NORMS):
+            normed[id(output)] = output, call
 
     # Containers are left out: only their leaves compute.
     kinds = (*LINEAR, *NORMS, *ACTIVATIONS)

@@ -84,7 +84,9 @@ class Recurrent(nn.Module):
             )
         self.activation = activation_module(activation)
         self.output = nn.Linear(units, units, bias=bias) if chosen["output_step"] else None
-        self.position = "before" if modulation is None else modulation.position
+        # The input of an activation is the output of a product.
+        after = modulation is not None and modulation.position == "after"
+        self.position = "after" if after else "before"
         self.context = (
             None
             if modulation is None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypedDict, get_args
+from typing import Annotated, Literal, NoReturn, TypedDict, get_args
 
 from pydantic import Field
+from torch import nn
 
-from hypnet_core.errors import SpecError, did_you_mean
-from hypnet_zoo.layers.activations import Activation
+from hypnet_core.errors import SpecError, clipped, did_you_mean
+from hypnet_zoo.layers.activations import Activation, activation_type
 
 Cell = Literal["elman", "lstm"]
 RecurrentInit = Literal["uniform", "orthogonal", "kaiming"]
@@ -92,3 +93,26 @@ def check_options(in_features: int, units: int, options: RecurrentLayerOptions) 
         raise SpecError(f"context_steps must not be negative, got {options['context_steps']}")
     if options["output_step"] and cell != "elman":
         raise SpecError("output_step belongs to Elman layers: an LSTM has an output gate")
+    if cell == "lstm" and not is_tanh(options["activation"]):
+        refuse_activation(options["activation"], "")
+
+
+def is_tanh(activation: Activation | None) -> bool:
+    """Whether an activation is the one that LSTM layers keep."""
+    return activation_type(activation) is nn.Tanh
+
+
+def refuse_activation(activation: Activation | None, others: str) -> NoReturn:
+    """Refuse an activation that no layer uses.
+
+    Args:
+        activation: The activation.
+        others: The layers that are missing and would use it.
+
+    Raises:
+        SpecError: Always.
+    """
+    there = f", and there are no {others}" if others else ""
+    raise SpecError(
+        f"activation={clipped(repr(activation))} has no effect: LSTM layers keep tanh{there}"
+    )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, Unpack, cast
+from typing import Any, Unpack, cast
 
 import torch
+from pydantic import create_model
 from torch import Tensor, nn
 
-from hypnet_core.errors import ImportStringError, SpecError, did_you_mean
+from hypnet_core.errors import ImportStringError, SpecError, clipped
 from hypnet_core.import_strings import import_callable
-from hypnet_core.plugins import with_defaults
+from hypnet_core.plugins import options_from_signature, validated, with_defaults
+from hypnet_zoo.layers.recurrent_options import is_tanh, refuse_activation
 from hypnet_zoo.mainnets._options import RecurrentOptions
 from hypnet_zoo.mainnets.mlp import MLP
 from hypnet_zoo.mainnets.simple_rnn import SimpleRNN, check_sequences
@@ -44,7 +46,9 @@ class BiRNN(nn.Module):
         after: Units of fully connected hidden layers after the recurrent ones of each
             direction, for each bidirectional layer; none by default.
         layers: For each bidirectional layer, options that differ from those of the
-            network, such as `{"cell": "elman", "before": [20]}`.
+            network, such as `{"cell": "elman", "before": [20]}`. A layer's own
+            `context_mod` is used as it is; the network's modulates the outputs of all
+            layers, and the inputs of the first at most.
         preprocess: `module:function` that gets `(x, lengths)` and returns the input;
             the attribute `preprocess` takes any function.
         **options: See `RecurrentOptions`. They apply to the recurrent network of each
@@ -52,7 +56,8 @@ class BiRNN(nn.Module):
 
     Raises:
         SpecError: A size is not positive, there is no layer, sizes contradict each
-            other, or `preprocess` cannot be imported.
+            other, no layer would use `activation`, or `preprocess` cannot be imported.
+        ConfigError: `layers` has an option that is unknown or impossible.
 
     References:
         Schuster and Paliwal, Bidirectional Recurrent Neural Networks, IEEE Transactions
@@ -79,39 +84,34 @@ class BiRNN(nn.Module):
         self.in_shape = tuple(in_shape)
         self.preprocess: Preprocess | None = None if preprocess is None else _imported(preprocess)
         context_mod = chosen["context_mod"]
-        hidden = (
-            None
-            if context_mod is None
+        first = hidden = None
+        if context_mod is not None:
+            first = context_mod.model_copy(update={"output": True})
             # Inputs of a later layer are outputs of the one before, modulated already.
-            else context_mod.model_copy(update={"inputs": False, "output": True})
-        )
-        own = [_merged(chosen, given) for given in _one_each("layers", layers, {}, recurrent)]
-        after = tuple(_one_each("after", after, (), recurrent))
+            hidden = first.model_copy(update={"inputs": False})
+        given = _given(layers, len(recurrent))
+        around = _widths(after, len(recurrent))
+        used = bool(head)
         self.forwards, self.backwards = nn.ModuleList(), nn.ModuleList()
         shape = self.in_shape
-        for number, (units, options_here) in enumerate(zip(recurrent, own, strict=True)):
-            options_here["context_mod"] = (
-                context_mod and context_mod.model_copy(update={"output": True})
-                if not number
-                else hidden
-            )
-            widths = after[number]
-            if options_here["cell"] == "lstm" and not (widths or options_here["before"]):
-                # LSTM layers keep tanh; the network's activation is that of the head.
-                if options_here["activation"] != "tanh" and not head:
-                    raise SpecError(
-                        f"activation={options_here['activation']!r} has no effect: LSTM layers"
-                        " keep tanh, and there are no fully connected hidden layers"
-                    )
-                options_here["activation"] = "tanh"
+        for number, (units, widths) in enumerate(zip(recurrent, around, strict=True)):
+            here: RecurrentOptions = {**chosen, "context_mod": hidden if number else first}
+            here |= given[number]
+            if "activation" not in given[number]:
+                if here["cell"] == "lstm" and not (widths or here["before"]):
+                    here["activation"] = "tanh"  # the network's is that of other layers
+                else:
+                    used = True
             features = widths[-1] if widths else units[-1]
             for direction in (self.forwards, self.backwards):
                 # `fc_out=False`: the outputs of a layer are those of its hidden units.
                 network = SimpleRNN(
-                    shape, features, recurrent=units, after=widths, fc_out=False, **options_here
+                    shape, features, recurrent=units, after=widths, fc_out=False, **here
                 )
                 direction.append(network)
             shape = (2 * features,)  # both directions
+        if not (used or is_tanh(chosen["activation"])):
+            refuse_activation(chosen["activation"], "other hidden layers that would use it")
         if head is None and shape[0] != out_features:
             raise SpecError(
                 f"head: without an MLP there are {shape[0]} outputs (twice the last units), not"
@@ -165,27 +165,54 @@ class BiRNN(nn.Module):
         return cast("Tensor", outputs.unflatten(0, h.shape[:2]))
 
 
-_Given = TypeVar("_Given")
+def _layer(**options: Unpack[RecurrentOptions]) -> RecurrentOptions:
+    """The options of one bidirectional layer."""
+    return options
 
 
-def _one_each(
-    name: str, given: Sequence[_Given], none: _Given, recurrent: Sequence[object]
-) -> list[_Given]:
-    """One entry per bidirectional layer; none at all stands for empty ones."""
-    if given and len(given) != len(recurrent):
+def _given(layers: Any, count: int) -> list[RecurrentOptions]:
+    """The checked options of each bidirectional layer that differ."""
+    each = _each("layers", layers, count, {})
+    # Functions come from Python alone and are checked where they are used.
+    free = [
+        {"activation": one["activation"]}
+        if isinstance(one, Mapping) and not isinstance(one.get("activation", ""), str)
+        else {}
+        for one in each
+    ]
+    kind = options_from_signature(_layer, (), "bi_rnn")
+    holder = create_model("Layers", layers=(tuple[kind, ...], ...))  # type: ignore[valid-type]
+    plain = [
+        {name: one[name] for name in one if name not in own} if isinstance(one, Mapping) else one
+        for one, own in zip(each, free, strict=True)
+    ]
+    found: Any = validated(holder, {"layers": plain})
+    return [
+        cast("RecurrentOptions", {name: getattr(one, name) for name in one.model_fields_set} | own)
+        for one, own in zip(found.layers, free, strict=True)
+    ]
+
+
+def _widths(after: object, count: int) -> list[tuple[int, ...]]:
+    each = _each("after", after, count, ())
+    for widths in each:
+        if not isinstance(widths, Sequence) or not all(isinstance(n, int) for n in widths):
+            raise SpecError(
+                "after: each bidirectional layer has a list of widths, such as [[20], []], got"
+                f" {clipped(repr(each))}"
+            )
+    return [tuple(widths) for widths in each]
+
+
+def _each(name: str, given: object, count: int, none: object) -> list[Any]:
+    """One entry per bidirectional layer; an empty sequence stands for none in all."""
+    if not isinstance(given, Sequence) or isinstance(given, str):
         raise SpecError(
-            f"{name}: there are {len(recurrent)} bidirectional layers, got {len(given)} entries"
+            f"{name} must have one entry per bidirectional layer, got {clipped(repr(given))}"
         )
-    return list(given) or [none for _ in recurrent]
-
-
-def _merged(options: RecurrentOptions, given: Mapping[str, Any]) -> RecurrentOptions:
-    """The network's options, but for modulation, with those of one layer."""
-    known = [name for name in options if name != "context_mod"]
-    for name in given:
-        if name not in known:
-            raise SpecError(f"layers: there is no option {name!r}{did_you_mean(name, known)}")
-    return cast("RecurrentOptions", {**options, **given})
+    if given and len(given) != count:
+        raise SpecError(f"{name}: there are {count} bidirectional layers, got {len(given)} entries")
+    return list(given) or [none] * count
 
 
 def _check_units(recurrent: object) -> None:

@@ -14,7 +14,11 @@ from hypnet_zoo.layers.activations import Activation, activation_module
 from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.modulation import Modulation, attach
 from hypnet_zoo.layers.recurrent import Recurrent
-from hypnet_zoo.layers.recurrent_options import RecurrentLayerOptions
+from hypnet_zoo.layers.recurrent_options import (
+    RecurrentLayerOptions,
+    is_tanh,
+    refuse_activation,
+)
 from hypnet_zoo.mainnets._options import RecurrentOptions
 
 
@@ -76,11 +80,8 @@ class SimpleRNN(nn.Module):
         activation, bias, steps = chosen["activation"], chosen["bias"], chosen["context_steps"]
         self.in_shape = tuple(in_shape)
         _check(self.in_shape, out_features, recurrent, before, after, fc_out=fc_out)
-        if chosen["cell"] == "lstm" and activation != "tanh" and not (before or after):
-            raise SpecError(
-                f"activation={activation!r} has no effect: LSTM layers keep tanh, and there are no"
-                " fully connected hidden layers"
-            )
+        if chosen["cell"] == "lstm" and not (before or after or is_tanh(activation)):
+            refuse_activation(activation, "fully connected hidden layers")
         if context_mod is None and (steps > 0 or chosen["context_at"] == "last_step"):
             raise SpecError(
                 "context_at and context_steps say where context_mod modulates, which is not given"
@@ -91,6 +92,9 @@ class SimpleRNN(nn.Module):
         last = None
         if context_mod is not None and not context_mod.output and not after:
             last = len(recurrent) - 1
+        layer_options = only(RecurrentLayerOptions, chosen)
+        if chosen["cell"] == "lstm":
+            layer_options["activation"] = "tanh"  # the network's is that of the others
         self.recurrent = nn.ModuleList()
         for number, units in enumerate(recurrent):
             unmodulated = not fc_out and number == last
@@ -98,7 +102,7 @@ class SimpleRNN(nn.Module):
                 features,
                 units,
                 modulation=None if unmodulated else context_mod,
-                **only(RecurrentLayerOptions, chosen),
+                **layer_options,
             )
             layer.initialize(chosen["recurrent_init"])
             self.recurrent.append(layer)
@@ -125,7 +129,7 @@ class SimpleRNN(nn.Module):
             # An activation has the width of the linear layer before it.
             if isinstance(layer, nn.Linear):
                 width = layer.out_features
-            if isinstance(layer, nn.Linear) == (modulation.position == "before"):
+            if isinstance(layer, nn.Linear) == (modulation.position != "after"):
                 attach(layer, modulation.layer((width,), steps=steps))
         if modulation.output and isinstance(self.out, nn.Linear):
             attach(self.out, modulation.layer((self.out.out_features,), steps=steps))
