@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,13 @@ def test_attention_runs_forward_and_backward_in_batches(module: nn.Module) -> No
     torch.testing.assert_close(got, expected)
 
 
+class Held:
+    """A plain object."""
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        self.parameter = parameter
+
+
 class Listed(nn.Module):
     def __init__(self, kept: str) -> None:
         super().__init__()
@@ -157,6 +165,13 @@ class Listed(nn.Module):
             self.ws: Any = [self.a, self.b]
         elif kept == "dict":
             self.ws = {"inner": [self.b]}
+        elif kept == "object":
+            self.ws = Held(self.a)
+        elif kept == "closure":
+            own = self.a
+            self.ws = lambda x: x * own
+        elif kept == "partial":
+            self.ws = functools.partial(torch.mul, self.b)
         else:
             object.__setattr__(self, "ws", self.a)
 
@@ -164,7 +179,17 @@ class Listed(nn.Module):
         return x * self.a
 
 
-@pytest.mark.parametrize(("kept", "name"), [("list", "a"), ("dict", "b"), ("attribute", "a")])
+@pytest.mark.parametrize(
+    ("kept", "name"),
+    [
+        ("list", "a"),
+        ("dict", "b"),
+        ("attribute", "a"),
+        ("object", "a"),
+        ("closure", "a"),
+        ("partial", "b"),
+    ],
+)
 def test_parameters_in_plain_attributes_are_refused_by_name(kept: str, name: str) -> None:
     with pytest.raises(SpecError, match=f"ws holds the parameter 0.{name} outside of the module"):
         MainNetwork(nn.Sequential(Listed(kept)))

@@ -22,6 +22,13 @@ def sets_for(net: MainNetwork, count: int = 3) -> Weights:
     return Weights(torch.randn(count, net.target.numel), net.target)
 
 
+class Box:
+    """A plain object."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 class Caches(nn.Module):
     """Keeps something derived from its weights, as attention biases are kept."""
 
@@ -31,34 +38,61 @@ class Caches(nn.Module):
         self.by_device: dict[str, Tensor] = {}
         self.found: Tensor | None = None
         self.several: list[Tensor] = []
+        self.nested: dict[str, dict[str, Tensor]] = {"inner": {}}
+        self.box, self.ready = Box(None), False
 
     def train(self, mode: bool = True) -> Caches:
         self.by_device = {}
         return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.place == "dict":
-            if str(x.device) not in self.by_device:
-                self.by_device[str(x.device)] = self.weight.exp()
-            return x * self.by_device[str(x.device)]
-        if self.place == "list":
-            if not self.several:
-                self.several.append(self.weight.exp())
-            return x * self.several[0]
-        if self.place == "new":
-            if not hasattr(self, "derived"):
-                self.derived = self.weight.exp()
-            return x * self.derived
-        if self.place == "buffer":
-            if "kept" not in self._buffers:
-                self.register_buffer("kept", self.weight.exp(), persistent=False)
-            return x * self.get_buffer("kept")
+        derived: Tensor = getattr(self, f"from_{self.place}")(x)
+        return x * derived
+
+    def from_dict(self, x: Tensor) -> Tensor:
+        if str(x.device) not in self.by_device:
+            self.by_device[str(x.device)] = self.weight.exp()
+        return self.by_device[str(x.device)]
+
+    def from_list(self, x: Tensor) -> Tensor:
+        if not self.several:
+            self.several.append(self.weight.exp())
+        return self.several[0]
+
+    def from_nested(self, x: Tensor) -> Tensor:
+        if "w" not in self.nested["inner"]:
+            self.nested["inner"]["w"] = self.weight.exp()
+        return self.nested["inner"]["w"]
+
+    def from_object(self, x: Tensor) -> Any:
+        if self.box.value is None:
+            self.box.value = self.weight.exp()
+        return self.box.value
+
+    def from_flag(self, x: Tensor) -> Any:
+        if not self.ready:
+            self.found, self.ready = self.weight.exp(), True
+        return self.found
+
+    def from_new(self, x: Tensor) -> Tensor:
+        if not hasattr(self, "derived"):
+            self.derived = self.weight.exp()
+        return self.derived
+
+    def from_buffer(self, x: Tensor) -> Tensor:
+        if "kept" not in self._buffers:
+            self.register_buffer("kept", self.weight.exp(), persistent=False)
+        return self.get_buffer("kept")
+
+    def from_attribute(self, x: Tensor) -> Tensor:
         if self.found is None:
             self.found = self.weight.exp()
-        return x * self.found
+        return self.found
 
 
-@pytest.mark.parametrize("place", ["dict", "list", "new", "buffer", "attribute"])
+@pytest.mark.parametrize(
+    "place", ["dict", "list", "nested", "object", "flag", "new", "buffer", "attribute"]
+)
 @pytest.mark.parametrize("batching", ["auto", "loop"])
 @pytest.mark.parametrize("filled", [False, True])
 def test_a_cache_of_one_set_of_weights_is_not_used_with_the_next(

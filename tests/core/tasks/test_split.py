@@ -74,6 +74,16 @@ def test_numbers_come_in_torchs_default_type(kind: Any) -> None:
     assert (split.samples.x.data_ptr() == numbers.ctypes.data) == (kind is np.float32)
 
 
+@pytest.mark.parametrize("kind", [">f8", "<f8", ">f4", "<f4"])
+@pytest.mark.parametrize("step", [1, -1])
+def test_arrays_may_be_turned_and_in_either_order_of_bytes(kind: str, step: int) -> None:
+    numbers = np.linspace(0, 1, 12, dtype=kind).reshape(4, 3)[::step, ::-1]
+    labels = np.array([0, 1, 2, 3], dtype=">i4")[::step]
+    batch = Split.of(numbers, labels).all()
+    assert batch.x.tolist() == numbers.astype("f4").tolist()
+    assert batch.y.tolist() == labels.tolist()
+
+
 @pytest.mark.parametrize("shape", [(256, 1, 2, 2), (256, 2, 2)])
 def test_images_of_bytes_stay_bytes_and_come_between_0_and_1(shape: tuple[int, ...]) -> None:
     pixels = np.broadcast_to(

@@ -128,7 +128,9 @@ def test_lists_may_come_from_any_editor(
     assert content_of(load(tmp_path)) == expected
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"caf\xe9 1\n", b"a\x00b 1\n", bytes(40)])
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\x00", b"caf\xe9 1\n", b"a\x00b 1\n", b"a \x0b1\n", bytes(40)]
+)
 def test_what_is_no_text_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(content)

@@ -91,3 +91,13 @@ def test_a_long_legend_stands_beside_the_axes_and_inside_the_figure(
     assert box.x1 <= whole.x1 + 1
     assert whole.y0 - 1 <= box.y0 <= box.y1 <= whole.y1 + 1
     assert inside.width > whole.width / 3
+
+
+def test_tasks_whose_targets_are_images_have_a_line_for_them() -> None:
+    x, y = torch.rand(3, 1, 4, 5), torch.rand(3, 1, 8, 10)
+    spec = TaskSpec(name="t", kind="regression", in_shape=(1, 4, 5), out_shape=(1, 8, 10))
+    task = Task(spec, Split.of(x, y), Split.of(x, y))
+    figure = plot_any([task, task], count=3)
+    assert [axes.get_title() for axes in figure.axes] == (["input"] * 3 + ["target"] * 3) * 2
+    single = plot_any(task)
+    assert [axes.get_title() for axes in single.axes] == ["input"] * 3 + ["target"] * 3

@@ -89,6 +89,8 @@ def test_a_figure_is_saved_as_its_ending_says(
     )
     assert path.read_bytes().startswith(start)
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
+    plot_samples(digits().spec, batch.x, path=str(path))
+    assert path.read_bytes().startswith(start)
 
 
 def test_what_cannot_be_drawn_is_an_error(batch: Any, tmp_path: Path) -> None:
@@ -108,3 +110,39 @@ def test_what_cannot_be_drawn_is_an_error(batch: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DataError, match="cannot write"):
         plot_samples(spec, batch.x, path=tmp_path / "file" / "figure.png")
+
+
+def doubled(channels: int = 1, in_shape: tuple[int, ...] = (1, 4, 5)) -> TaskSpec:
+    return TaskSpec(
+        name="doubled", kind="regression", in_shape=in_shape, out_shape=(channels, 8, 10)
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_targets_that_are_images_stand_below_their_inputs(channels: int) -> None:
+    x, y, z = torch.rand(5, 1, 4, 5), torch.rand(5, channels, 8, 10), torch.rand(5, channels, 8, 10)
+    figure = plot_samples(doubled(channels), x, targets=y, predictions=z, columns=3)
+    expected = []
+    # Two rows of samples: three and two; each has a line of each kind.
+    for rows in (slice(0, 3), slice(3, 5)):
+        for name, images in (("input", x), ("target", y), ("prediction", z)):
+            expected += [(name, image) for image in images[rows]]
+    assert titles(figure) == [name for name, _ in expected]
+    for axes, (_, image) in zip(figure.axes, expected, strict=True):
+        last = image.permute(1, 2, 0).squeeze(2)
+        assert np.allclose(pixels(axes), last)
+    untyped: list[Any] = figure.axes
+    places = [axes.get_subplotspec().num1 for axes in untyped]
+    assert places == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 15, 16]
+
+
+def test_images_may_be_the_targets_of_vectors_and_have_no_targets() -> None:
+    vectors = plot_samples(
+        doubled(in_shape=(7,)), torch.rand(2, 7), targets=torch.rand(2, 1, 8, 10)
+    )
+    assert len(vectors.axes) == 2
+    assert len(plot_samples(doubled(), torch.rand(2, 1, 4, 5)).axes) == 2
+    with pytest.raises(ConfigError, match=r"target should have shape \[2, 1, 8, 10\], have \[3, 1"):
+        plot_samples(doubled(), torch.rand(2, 1, 4, 5), targets=torch.rand(3, 1, 8, 10))
+    with pytest.raises(ConfigError, match="at most 400 images"):
+        plot_samples(doubled(), torch.rand(201, 1, 4, 5), targets=torch.rand(201, 1, 8, 10))

@@ -287,7 +287,8 @@ def test_the_gradient_of_the_penalty_flows_through_the_step(clipping: Any, like:
             step = gradient if like == "sgd" else gradient + decay * value.detach()
             ahead[name] = values[name] - lr * step
         moved = torch.func.functional_call(start, ahead, ([0, 1],)).flat
-        return (loss + beta * (moved - start([0, 1]).flat).square().sum() / 2).detach()
+        total: torch.Tensor = loss + beta * (moved - start([0, 1]).flat).square().sum() / 2
+        return total.detach()
 
     name = "heads.0.weight"
     # The gradient before it is clipped for the real step.

@@ -350,6 +350,10 @@ def test_context_modulation_of_a_bidirectional_network() -> None:
             "activation='relu' has no effect: LSTM layers keep tanh",
         ),
         (
+            lambda: BiRNN((3,), 2, activation="relu"),
+            "activation='relu' has no effect: LSTM layers keep tanh",
+        ),
+        (
             lambda: SimpleRNN((3,), 2, context_mod=Modulation(position="norm")),
             "recurrent networks have no norms",
         ),

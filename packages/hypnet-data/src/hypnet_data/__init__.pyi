@@ -18,6 +18,8 @@ from .interop import NumpyBatch, numpy_batches, to_numpy
 from .ondisk.celeba import celeba
 from .ondisk.cub200 import cub200
 from .ondisk.imagenet import imagenet
+from .ondisk.lists import images_in
+from .ondisk.own_files import files_task
 from .ondisk.udacity_ch2 import udacity_ch2
 from .toy.bimodal import bimodal_regression
 from .toy.donuts import donuts
@@ -59,12 +61,14 @@ __all__ = [
     "digits",
     "donuts",
     "fashion_mnist",
+    "files_task",
     "gaussian",
     "gaussian_mixture",
     "gaussian_tasks",
     "hold_out_first",
     "hold_out_stratified",
     "imagenet",
+    "images_in",
     "mnist",
     "numpy_batches",
     "permuted",

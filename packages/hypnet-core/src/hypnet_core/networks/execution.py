@@ -102,7 +102,8 @@ class Execution:
             return run_watched(run)
         self._looked_at.add(mode)
         # The first call may have to be repeated.
-        before = Snapshot(self.module, (t for t in tensors.values() if not t.requires_grad))
+        kept = [tensor for tensor in tensors.values() if not tensor.requires_grad]
+        before = Snapshot(self.module, kept, {tensor.device for tensor in tensors.values()})
         try:
             output = run_watched(run)
         except RecomputesError:

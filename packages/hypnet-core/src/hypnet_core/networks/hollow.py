@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
+from types import CellType, FunctionType
 from typing import Any, NoReturn
 
 import torch
@@ -145,7 +147,7 @@ def _check_registry(module: nn.Module, places: Mapping[str, tuple[str, ...]]) ->
 
 
 def _parameters_in(value: Any, depth: int) -> Iterator[int]:
-    """The ids of the parameters in plain containers."""
+    """The ids of the parameters in containers, plain objects and closures."""
     if isinstance(value, nn.Parameter):
         yield id(value)
     elif depth and isinstance(value, (list, tuple, set, frozenset)):
@@ -153,6 +155,24 @@ def _parameters_in(value: Any, depth: int) -> Iterator[int]:
             yield from _parameters_in(item, depth - 1)
     elif depth and isinstance(value, dict):
         yield from _parameters_in(list(value.values()), depth)
+    elif isinstance(value, functools.partial):
+        yield from _parameters_in([*value.args, *value.keywords.values()], 1)
+    elif isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+        yield from _parameters_in(cells, 1)
+    elif depth and not isinstance(value, (nn.Module, torch.Tensor, type)):
+        # Plain objects: their own attributes, not what those hold (an optimiser's).
+        own = getattr(value, "__dict__", None)
+        if isinstance(own, dict):
+            yield from (id(item) for item in own.values() if isinstance(item, nn.Parameter))
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return False
+    return True
 
 
 def hollow(module: nn.Module, places: Mapping[str, tuple[str, ...]]) -> dict[str, Hollow]:

@@ -6,14 +6,17 @@ A cache of something derived from one set of weights must not be used with the n
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import is_
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 _CONTAINERS = (dict, list, set, deque)
+# Nothing is kept in these; modules are watched by themselves.
+_SIMPLE = (bool, int, float, str, type(None), Tensor, nn.Module, type, FunctionType, MethodType)
 _ABSENT = object()
 _FRAMEWORK = frozenset(vars(nn.Module()))
 
@@ -27,6 +30,8 @@ class Image(NamedTuple):
     buffers: dict[str, Any]
     containers: list[tuple[str, Any, Any]]
     """Names, containers, and copies of their content."""
+    objects: list[tuple[str, dict[str, Any], dict[str, Any]]]
+    """Names of plain objects, their attributes, and copies of these."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,10 @@ class Leftovers:
     - A tensor in an attribute that was empty (absent, `None` or an empty container), or
       added to a container: it can be read after the call, and is forgotten when the
       next begins.
-    - Any other change is state that the module carries on, as without `MainNetwork`.
+    - Any other change is state that the module carries on, as without `MainNetwork`;
+      but flags (booleans) that the same module set go back with its tensors.
+
+    Containers in containers and the attributes of plain objects count too.
 
     Args:
         module: The module. Torch's own layers keep no such state and cost nothing.
@@ -114,7 +122,18 @@ class Leftovers:
 
     def end(self, images: Iterable[Image]) -> None:
         """Note what the call left."""
-        self._left = [found for found in _changes(images) if found.is_cache]
+        changes = _changes(images)
+        caches = [found for found in changes if found.is_cache]
+        owners = {found.place.rpartition(".")[0] for found in caches}
+        # A flag without its tensor would be believed.
+        flags = [
+            found
+            for found in changes
+            if isinstance(found, _Assigned)
+            and isinstance(found.before, bool)
+            and found.place.rpartition(".")[0] in owners
+        ]
+        self._left = [*caches, *flags]
 
     def undo(self, images: Iterable[Image]) -> list[str]:
         """Put everything back, and name what had changed."""
@@ -130,22 +149,46 @@ def _is_torchs(module: nn.Module) -> bool:
 
 def _image(place: str, module: nn.Module) -> Image:
     attributes = module.__dict__.copy()
-    containers = [
-        (key, value, _content(value))
-        for key, value in attributes.items()
-        if key not in _FRAMEWORK and isinstance(value, _CONTAINERS)
-    ]
-    return Image(place, module, attributes, attributes["_buffers"].copy(), containers)
+    containers: list[tuple[str, Any, Any]] = []
+    objects: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+    for key, value in attributes.items():
+        if key in _FRAMEWORK or isinstance(value, _SIMPLE):
+            continue
+        if isinstance(value, _CONTAINERS):
+            containers += [(key, found, _content(found)) for found in _nested(value, 3)]
+        elif type(value).__module__ != "torch" and isinstance(
+            own := getattr(value, "__dict__", None), dict
+        ):
+            objects.append((key, own, own.copy()))
+            containers += [
+                (f"{key}.{name}", found, _content(found))
+                for name, item in own.items()
+                if isinstance(item, _CONTAINERS)
+                for found in _nested(item, 2)
+            ]
+    return Image(place, module, attributes, attributes["_buffers"].copy(), containers, objects)
+
+
+def _nested(container: Any, depth: int) -> Iterator[Any]:
+    """A container and those in it."""
+    yield container
+    if depth > 1:
+        for item in _values(container):
+            if isinstance(item, _CONTAINERS):
+                yield from _nested(item, depth - 1)
 
 
 def _changes(images: Iterable[Image]) -> list[_Assigned | _Filled]:
     found: list[_Assigned | _Filled] = []
-    for place, module, attributes, buffers, containers in images:
+    for place, module, attributes, buffers, containers, objects in images:
         # The fast way first: the same objects in the same order.
         own = vars(module)
         for now, before in ((own, attributes), (own["_buffers"], buffers)):
             if not _same(now, before):
                 found += _assigned(place, now, before)
+        for key, now, before in objects:
+            if not _same(now, before):
+                found += _assigned(_joined(place, key), now, before)
         found += [
             _Filled(_joined(place, key), container, content, _content(container))
             for key, container, content in containers

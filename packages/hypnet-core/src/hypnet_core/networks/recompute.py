@@ -56,16 +56,23 @@ class Snapshot:
     Args:
         module: Whose buffers to remember.
         further: Further tensors, such as the running statistics of a condition.
+        devices: Where else the module computes, with generators of their own.
     """
 
-    def __init__(self, module: nn.Module, further: Iterable[Tensor] = ()) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        further: Iterable[Tensor] = (),
+        devices: Iterable[torch.device] = (),
+    ) -> None:
         self._owners = [
             (vars(part)["_buffers"], dict(vars(part)["_buffers"])) for part in module.modules()
         ]
         buffers = [*module.buffers(), *further]
         self._values = [(buffer, buffer.clone()) for buffer in buffers]
         self._cpu = torch.get_rng_state()
-        devices = {buffer.device for buffer in buffers if buffer.device.type == "cuda"}
+        devices = {*devices, *(buffer.device for buffer in buffers)}
+        devices = {device for device in devices if device.type == "cuda"}
         self._cuda = {device: torch.cuda.get_rng_state(device) for device in devices}
 
     @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hypnet_core.errors import DataError, error_line
@@ -117,9 +118,8 @@ class Samples:
 
 
 def _tensor(values: Any, what: str) -> Tensor:
-    # A tensor cannot be read-only, and torch warns of such arrays.
-    if isinstance(values, np.ndarray) and not values.flags.writeable:
-        values = values.copy()
+    if isinstance(values, np.ndarray) and not _shareable(values):
+        values = values.astype(values.dtype.newbyteorder("="))
     try:
         found = torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
@@ -127,3 +127,9 @@ def _tensor(values: Any, what: str) -> Tensor:
     if not found.ndim:
         raise DataError(f"{what} must have one entry per sample, got a single number")
     return found
+
+
+def _shareable(array: NDArray[Any]) -> bool:
+    # A tensor is not read-only, has no negative steps and the machine's order of bytes.
+    forward = all(step >= 0 for step in array.strides)
+    return array.flags.writeable and array.dtype.isnative and forward

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickle
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Self, TypeAlias
@@ -10,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from hypnet_core.errors import HypnetError, SpecError
+from hypnet_core.errors import DataError, HypnetError, SpecError, message_of
 from hypnet_core.tasks.batch import Batch
 from hypnet_core.tasks.split import Indices, Split
 from hypnet_core.tasks.stream import fresh_seed, shuffled
 from hypnet_core.tasks.transform import Augmentation, Reader, Transform
 
 _Job: TypeAlias = tuple[Tensor, int | None]
-_Result: TypeAlias = tuple[Tensor, Tensor, Tensor] | HypnetError
+_Result: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor | None] | HypnetError
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,7 +33,9 @@ class LoadedSplit(Split):
     reads ahead through a `DataLoader`. The number of workers does not change the
     batches: each batch has its own seed, drawn from the generator in order.
 
-    A stream reads in the calling process.
+    A stream reads in the calling process. Processes may be forks or new ones
+    (`torch.multiprocessing.set_start_method`); new ones need readers and transforms of
+    modules, not of functions or notebooks.
 
     Attributes:
         reader: Reads the inputs of a batch.
@@ -126,11 +131,12 @@ class LoadedSplit(Split):
             pin_memory=self.pin_memory,
             generator=torch.Generator(),  # or it would draw from the global generator
         )
-        for result in loader:
-            if isinstance(result, HypnetError):
-                raise result
-            # Only pinned memory can be copied while the process goes on.
-            yield Batch(*result).to(device, non_blocking=self.pin_memory)
+        with _naming_faults_of_workers():
+            for result in _started(loader):
+                if isinstance(result, HypnetError):
+                    raise result
+                # Only pinned memory can be copied while the process goes on.
+                yield Batch(*result).to(device, non_blocking=self.pin_memory)
 
     def _seed(self, generator: torch.Generator | None) -> int | None:
         # Drawn only where it is used, so that plain passes leave the generator alone.
@@ -157,4 +163,34 @@ class _Jobs(Dataset[_Result]):
         except HypnetError as error:
             return error
         # Plain tensors, which travel between processes in shared memory.
-        return batch.x, batch.y, batch.ids
+        return batch.x, batch.y, batch.ids, batch.lengths
+
+
+def _started(loader: DataLoader[_Result]) -> Iterator[_Result]:
+    """Start the processes of a loader."""
+    with warnings.catch_warnings():
+        # torch warns of readers that cannot be pickled; here they are an error.
+        warnings.filterwarnings("ignore", message="Got pickle error")
+        return iter(loader)
+
+
+@contextlib.contextmanager
+def _naming_faults_of_workers() -> Iterator[None]:
+    """Turn errors of the processes themselves, not of what they read, into ours."""
+    try:
+        yield
+    # New processes get the split as a pickle, unless they are forks of this one.
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        if "pickle" not in str(error).lower():
+            raise
+        raise SpecError(
+            f"the reader or a transform cannot be sent to other processes ({message_of(error)}):"
+            " use a function or class of a module, or workers=0"
+        ) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            f"a process that reads data has ended ({message_of(error)}): try workers=0, which"
+            " names the file"
+        ) from error

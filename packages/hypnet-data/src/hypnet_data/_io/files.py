@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hypnet_core.errors import ConfigError, DataError
+from hypnet_core.errors import ConfigError, DataError, clipped
 from hypnet_core.runs import Progress, progress
 from hypnet_data._io.downloads import MirrorError, download, new_md5
 
@@ -29,6 +29,7 @@ class Source:
         path: Path of the file, downloaded or not.
         mirrors: Addresses of folders that hold a file of the same name, tried in turn.
         md5: Required checksum; `None` for any.
+        hint: An alternative for errors about the checksum, as the end of a sentence.
 
     Raises:
         ConfigError: `mirrors` is one address instead of a list of them.
@@ -37,6 +38,7 @@ class Source:
     path: Path
     mirrors: tuple[str, ...] = ()
     md5: str | None = None
+    hint: str = ""
 
     def __post_init__(self) -> None:
         _check_mirrors(self.mirrors)
@@ -44,7 +46,7 @@ class Source:
     def obtain(self, *, download: bool) -> Path:
         """The file, downloaded if it is missing or damaged; see `obtain`."""
         note_use(self.path)
-        return obtain(self.path, self.mirrors, md5=self.md5, download=download)
+        return obtain(self.path, self.mirrors, md5=self.md5, download=download, hint=self.hint)
 
 
 @dataclass
@@ -101,17 +103,37 @@ def data_directory(chosen: Path | str | None = None) -> Path:
         chosen: An explicit choice. By default the environment variable `HYPNET_DATA`,
             else `hypnet` in the user's cache folder (`XDG_CACHE_HOME`, else
             `~/.cache`).
+
+    Raises:
+        DataError: No folder can have this path, or it cannot be reached.
     """
+    folder = _chosen(chosen)
+    try:
+        folder = folder.expanduser()
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # it is made when it is needed
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise DataError(
+            f"cannot use the folder {clipped(str(folder))}: {reason}; choose another data_dir"
+        ) from error
+    return folder
+
+
+def _chosen(chosen: Path | str | None) -> Path:
     if chosen is not None:
-        return Path(chosen).expanduser()
+        return Path(chosen)
     # An empty variable counts as not set.
     if named := os.environ.get("HYPNET_DATA"):
-        return Path(named).expanduser()
+        return Path(named)
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "hypnet"
 
 
-def obtain(path: Path, mirrors: Sequence[str], *, md5: str | None, download: bool) -> Path:
+def obtain(
+    path: Path, mirrors: Sequence[str], *, md5: str | None, download: bool, hint: str = ""
+) -> Path:
     """The file at `path`, downloaded if it is missing or damaged.
 
     If several processes need the file at once, the first one downloads it while the
@@ -122,6 +144,7 @@ def obtain(path: Path, mirrors: Sequence[str], *, md5: str | None, download: boo
         mirrors: Addresses of folders that hold a file of the same name, tried in turn.
         md5: Required checksum; `None` for any.
         download: Whether it may be downloaded.
+        hint: An alternative for errors about the checksum, as the end of a sentence.
 
     Raises:
         DataError: It is missing or damaged, and cannot be downloaded or written.
@@ -135,12 +158,13 @@ def obtain(path: Path, mirrors: Sequence[str], *, md5: str | None, download: boo
     if not download:
         raise DataError(
             f"{path} {problem}: set download=true to get it, or put the file there yourself"
+            f"{hint if 'checksum' in problem else ''}"
         )
     with locked(path):
         if _problem(path, md5) is None:  # another process was faster
             return path
         _remove_unfinished(path)
-        return _from_a_mirror(path, mirrors, md5)
+        return _from_a_mirror(path, mirrors, md5, hint)
 
 
 def _check_mirrors(mirrors: Sequence[str]) -> None:
@@ -158,7 +182,7 @@ def _remove_unfinished(path: Path) -> None:
                 part.unlink(missing_ok=True)
 
 
-def _from_a_mirror(path: Path, mirrors: Sequence[str], md5: str | None) -> Path:
+def _from_a_mirror(path: Path, mirrors: Sequence[str], md5: str | None, hint: str) -> Path:
     failures = []
     for mirror in mirrors:
         url = f"{mirror.rstrip('/')}/{path.name}"
@@ -171,7 +195,7 @@ def _from_a_mirror(path: Path, mirrors: Sequence[str], md5: str | None) -> Path:
     tried = "; ".join(failures) or "no mirrors were given"
     raise DataError(
         f"cannot download {path.name} ({tried}): check the network, or put the file at {path}"
-        " yourself"
+        f" yourself{hint if 'checksum' in tried else ''}"
     )
 
 

@@ -13,6 +13,8 @@ from types import MappingProxyType
 
 from hypnet_data._io.files import Source
 
+_UNVERIFIED = "; data.verify=false (in Python verify=False) accepts other data in its format"
+
 
 @dataclass(frozen=True)
 class Published:
@@ -27,18 +29,25 @@ class Published:
     files: tuple[tuple[str, str], ...]
 
     def sources(
-        self, folder: Path, *, mirrors: tuple[str, ...] | None = None, verify: bool = True
+        self, folder: Path, *, mirrors: tuple[str, ...] | None = None, verify: bool | None = None
     ) -> list[Source]:
         """The files as sources in a folder.
 
         Args:
             folder: Folder of the files, downloaded or not.
             mirrors: Other addresses to download from.
-            verify: Whether the files must have the published checksums.
+            verify: Whether the files must have the published checksums; by default
+                they must, and the dataset has no option for it.
         """
         addresses = self.mirrors if mirrors is None else mirrors
         return [
-            Source(folder / name, addresses, md5 if verify else None) for name, md5 in self.files
+            Source(
+                folder / name,
+                addresses,
+                None if verify is False else md5,
+                _UNVERIFIED if verify else "",
+            )
+            for name, md5 in self.files
         ]
 
 

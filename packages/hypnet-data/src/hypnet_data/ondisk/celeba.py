@@ -120,7 +120,10 @@ def _listed(images: Path, attributes: dict[str, list[bool]], path: Path, ending:
             " them is cut"
         )
     # The list names .jpg files, whichever format was unpacked.
-    names = [str(Path(name).with_suffix(f".{ending}")) for name in entries]
+    names = [
+        name if name.endswith(f".{ending}") else str(Path(name).with_suffix(f".{ending}"))
+        for name in entries
+    ]
     there = [name for name in images_in(images) if name.endswith(f".{ending}")]
     check_images(names, images, there, path)
     targets = torch.tensor([attributes[name] for name in entries], dtype=torch.float32)

@@ -79,6 +79,8 @@ def _listed(root: Path, validation_per_class: int) -> tuple[Listing, tuple[str, 
         number: entry_of(name, path) for number, name in _table(path, "the list of images").items()
     }
     check_images([*files.values()], images, images_in(images, nested=True), path)
+    if len(set(names.values())) < len(names):
+        raise DataError(f"{root / 'classes.txt'} is damaged: it names a class twice")
     labels = _table(root / "image_class_labels.txt", "the class of each image")
     training = _table(root / "train_test_split.txt", "the list of training images")
     for table, name in ((labels, "image_class_labels.txt"), (training, "train_test_split.txt")):

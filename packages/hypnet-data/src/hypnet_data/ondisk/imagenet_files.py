@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ import torch
 from hypnet_core.errors import DataError
 from hypnet_core.errors import listed as some_of
 from hypnet_data._io.matlab import read_matlab
-from hypnet_data.ondisk.lists import images_in, lines_of, needed, text_of
+from hypnet_data.ondisk.lists import check_folders, images_in, lines_of, needed, text_of
 from hypnet_data.ondisk.task import Listing, first_of_each_class
 
 _GUIDE = "imagenet"
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _LOGGER = logging.getLogger("hypnet.data")
 
 
@@ -89,15 +91,23 @@ def _kit(file: Path) -> list[tuple[int, str, str]]:
     try:
         # Entries with children are groups of classes.
         found = sorted(
-            (int(number), str(name), str(words))
+            (_whole(number), str(name), str(words))
             for number, name, words, children in zip(*columns, strict=True)
-            if not int(children)
+            if not _whole(children)
         )
-    except ValueError as error:
+    except (ValueError, OverflowError, TypeError) as error:
         raise DataError(f"{file} is not {expected} ({error}): unpack it again") from error
     if [number for number, _, _ in found] != list(range(1, len(found) + 1)):
         raise DataError(f"{file} is damaged: its classes should have the numbers 1 to {len(found)}")
+    if len({name for _, name, _ in found}) < len(found):
+        raise DataError(f"{file} is damaged: it names a class twice")
     return found
+
+
+def _whole(number: float) -> int:
+    if int(number) != number:
+        raise ValueError(f"{number} is not a whole number")
+    return int(number)
 
 
 def _words(path: Path) -> dict[str, str]:
@@ -124,9 +134,13 @@ def _folders(parts: Iterable[Path]) -> dict[str, list[Path]]:
     """The folders of each class."""
     found: dict[str, list[Path]] = {}
     for part in parts:
-        for path in part.iterdir():
-            if path.is_dir() and not path.name.startswith("."):
-                found.setdefault(path.name, []).append(path)
+        try:
+            inside = [path for path in part.iterdir() if not path.name.startswith(".")]
+            for path in inside:
+                if path.is_dir():
+                    found.setdefault(path.name, []).append(path)
+        except OSError as error:
+            raise DataError(f"cannot read {part}: {error.strerror or error}") from error
     return found
 
 
@@ -139,10 +153,12 @@ def listed(root: Path, classes: Classes, validation_per_class: int) -> Listing:
         validation_per_class: Number of validation images of each class.
 
     Raises:
-        DataError: Images are missing, or a list is damaged.
+        DataError: Images are missing or there twice, or a list is damaged.
     """
     train_names, train_labels = _in_folders(root, "train", classes.wordnet_ids)
     test_names, test_labels = _test(root, classes)
+    # Linked folders would put the same images into two classes, or into both splits.
+    check_folders(root, train_names + test_names)
     labels = torch.tensor(train_labels + test_labels)
     train = torch.arange(len(train_labels))
     # Held out per class, because training images are ordered by class.
@@ -168,9 +184,20 @@ def _in_folders(root: Path, name: str, wordnet_ids: Sequence[str]) -> tuple[list
             raise DataError(
                 f"{first} holds no images: docs/data/{_GUIDE}.md says how to prepare them"
             )
+        _check_once(root, inside)
         names += inside
         labels += [label] * len(inside)
     return names, labels
+
+
+def _check_once(root: Path, images: Sequence[str]) -> None:
+    """Refuse an image of a class that is in two parts of a copy."""
+    found: dict[str, str] = {}
+    for image in images:
+        name = image.rpartition("/")[2]
+        if name in found:
+            raise DataError(f"{root / image} and {root / found[name]} are the same image")
+        found[name] = image
 
 
 def _test(root: Path, classes: Classes) -> tuple[list[str], list[int]]:
@@ -204,8 +231,14 @@ def _in_one_folder(root: Path, classes: Classes) -> tuple[list[str], list[int]]:
         )
     names: list[str] = []
     labels: list[int] = []
-    for name, (line, words) in zip(inside, truth.rows, strict=True):
-        if len(words) != 1 or not words[0].isascii() or not words[0].isdigit():
+    for place, (name, (line, words)) in enumerate(zip(inside, truth.rows, strict=True), 1):
+        # One missing image and a foreign one would shift all classes between them.
+        if Path(name).stem != f"ILSVRC2012_val_{place:08d}":
+            raise DataError(
+                f"{folder / name} should be ILSVRC2012_val_{place:08d}.JPEG, as the classes go by"
+                " these numbers: unpack the validation images again"
+            )
+        if len(words) != 1 or not _NUMBER.fullmatch(words[0]):
             raise truth.damage(line, "the number of a class")
         if not 1 <= int(words[0]) <= classes.known:
             raise DataError(

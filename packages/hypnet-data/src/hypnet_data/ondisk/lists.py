@@ -12,18 +12,19 @@ import csv
 import io
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hypnet_core.errors import DataError
 
-ENDINGS = frozenset({".jpg", ".jpeg", ".png"})
-"""Suffixes of image files, in lower case."""
+_ENDINGS = (".jpg", ".jpeg", ".png")  # in lower case
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Most entries: names without dots in front, which need no closer look.
 _PLAIN = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 # A drive of Windows, or a control character, which no published name has.
 _IMPOSSIBLE = re.compile(r"^[A-Za-z]:|[\x00-\x1f\x7f]")
 
@@ -166,8 +167,11 @@ def text_of(path: Path, what: str, guide: str) -> str:
         raise DataError(
             f"{path} cannot be read ({what}): it is not text in UTF-8 or UTF-16 ({error.reason})"
         ) from error
-    if "\0" in text:
-        raise DataError(f"{path} cannot be read ({what}): it is not text, there are zero bytes")
+    # A damaged byte that counts as a space would split a word in two.
+    if _CONTROL.search(text):
+        raise DataError(
+            f"{path} cannot be read ({what}): it is not text, there are control characters"
+        )
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -182,9 +186,15 @@ def needed(path: Path, what: str, guide: str) -> Path:
     Raises:
         DataError: It is missing or empty.
     """
-    if not path.exists():
-        raise DataError(f"{path} is missing ({what}): docs/data/{guide}.md says how to prepare it")
-    if path.is_file() and not path.stat().st_size:
+    try:
+        state = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(
+            f"{path} is missing ({what}): docs/data/{guide}.md says how to prepare it"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({what}): {error.strerror or error}") from error
+    if stat.S_ISREG(state.st_mode) and not state.st_size:
         raise DataError(f"{path} is empty ({what}): docs/data/{guide}.md says how to prepare it")
     return path
 
@@ -199,18 +209,21 @@ def images_in(folder: Path, *, nested: bool = False) -> list[str]:
         nested: Whether images are in folders of this folder: `kind/photo.jpg`.
 
     Raises:
-        DataError: The folder cannot be read, an image is a link out of it, or two names
-            are one image.
+        DataError: The folder cannot be read, an image is a link out of it or to
+            nothing, or two names are one image.
     """
     found = sorted(_entries(folder, nested=nested), key=lambda entry: entry[0])
-    links = [(name, path) for name, path, is_link in found if is_link]
+    links = [(name, Path(path)) for name, path, is_link in found if is_link]
     if links:
         _check_links(folder, links, [name for name, _, is_link in found if not is_link])
     return [name for name, _, _ in found]
 
 
-def _entries(folder: Path, *, nested: bool) -> Iterator[tuple[str, Path, bool]]:
-    """Name, path, and whether it is a link, of each image in a folder."""
+def _entries(folder: Path, *, nested: bool) -> Iterator[tuple[str, str, bool]]:
+    """Name, path, and whether it is a link, of each image in a folder.
+
+    Texts, as a `Path` for each of a million images would take seconds.
+    """
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -221,8 +234,11 @@ def _entries(folder: Path, *, nested: bool) -> Iterator[tuple[str, Path, bool]]:
                         (f"{entry.name}/{name}", path, is_link or entry.is_symlink())
                         for name, path, is_link in _entries(Path(entry), nested=False)
                     )
-                elif Path(entry.name).suffix.lower() in ENDINGS:
-                    yield entry.name, Path(entry), entry.is_symlink()
+                # Links are followed later, where broken ones are named.
+                elif entry.name.lower().endswith(_ENDINGS) and (
+                    entry.is_symlink() or entry.is_file()
+                ):
+                    yield entry.name, entry.path, entry.is_symlink()
     except OSError as error:
         raise DataError(f"cannot read {folder}: {error.strerror or error}") from error
 
@@ -231,7 +247,7 @@ def _check_links(folder: Path, links: Iterable[tuple[str, Path]], plain: Iterabl
     whole = folder.resolve()
     named: dict[str, str] = {name: name for name in plain}
     for name, path in links:
-        target = path.resolve()
+        target = _target(path)
         if not target.is_relative_to(whole):
             raise DataError(f"{path} is a link out of its folder, to {target}: copy the image")
         # A link to an image of the folder would count that image twice.
@@ -239,6 +255,37 @@ def _check_links(folder: Path, links: Iterable[tuple[str, Path]], plain: Iterabl
         if inside in named:
             raise DataError(f"{path} and {named[inside]} are the same image")
         named[inside] = name
+
+
+def _target(path: Path) -> Path:
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # the latter for links in a circle
+        raise DataError(f"{path} is a broken link: put the image there") from error
+    if not target.is_file():
+        raise DataError(f"{path} is a link to {target}, which is not a file")
+    return target
+
+
+def check_folders(root: Path, names: Iterable[str]) -> None:
+    """Check that no folder of images has two names: its images would count twice.
+
+    Args:
+        root: The folder that names are relative to.
+        names: The images.
+
+    Raises:
+        DataError: Two folders are the same one, by a link.
+    """
+    found: dict[Path, str] = {}
+    for name in dict.fromkeys(name.rpartition("/")[0] for name in names):
+        place = (root / name).resolve()
+        if place in found:
+            raise DataError(
+                f"{root / name} and {root / found[place]} are the same folder: one of them is a"
+                " link, put its own images there"
+            )
+        found[place] = name
 
 
 def entry_of(name: str, path: Path) -> str:

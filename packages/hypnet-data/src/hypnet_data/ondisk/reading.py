@@ -47,7 +47,8 @@ class ReadImages:
 
     Shapes:
         File names `[B, L]` as bytes, padded with zeros; images `[B, 3, height, width]`,
-        bytes.
+        bytes. Photographs are turned as their EXIF data say; grey values of 16 bits are
+        scaled to bytes.
 
     References:
         The random crops follow C. Szegedy et al., *Going Deeper with
@@ -108,7 +109,7 @@ class ReadImages:
         )
         try:
             with Image.open(path) as file:
-                return self._fitted(file.convert("RGB"), chances)
+                return self._fitted(colours(upright(file)), chances)
         except FileNotFoundError as error:
             raise DataError(
                 f"{path} is missing, but the dataset's lists name it: unpack the images again"
@@ -140,6 +141,48 @@ class ReadImages:
         return found
 
 
+def upright(image: Image) -> Image:
+    """Turn a photograph as its camera was held, as its EXIF data say."""
+    from PIL import ExifTags
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    # Formats that Pillow turns by itself (TIFF) are turned by now, and say so.
+    image.load()
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    # Damaged EXIF data say nothing; the pixels may still be right.
+    except (SyntaxError, ValueError, OSError, LookupError, TypeError, EOFError, struct.error):
+        return image
+    turn = turns.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def colours(image: Image) -> Image:
+    """An image as three channels of bytes; grey values of 16 bits are scaled.
+
+    Raises:
+        ValueError: Grey values are numbers of another range.
+    """
+    from PIL.Image import fromarray
+
+    # Pillow would clip them, so that all but the darkest are white.
+    if image.mode == "F" or image.mode[:1] == "I":
+        grey = np.asarray(image)
+        if image.mode == "F" or int(grey.min()) < 0 or int(grey.max()) > 0xFFFF:
+            raise ValueError("its grey values are not whole numbers of 8 or 16 bits")
+        image = fromarray(np.rint(grey / 257).astype(np.uint8))
+    return image.convert("RGB")
+
+
 def rectangle(height: int, width: int, chances: Tensor) -> tuple[int, int, int, int]:
     """Top, left, height and width of a random rectangle in an image.
 
@@ -168,11 +211,14 @@ def rectangle(height: int, width: int, chances: Tensor) -> tuple[int, int, int, 
 def stored_names(names: Sequence[str]) -> Tensor:
     """Encode file names as bytes `[N, L]`, padded with zeros, for a split to store."""
     # Numpy pads the names to the longest one with zero bytes.
-    packed = np.array([name.encode() for name in names])
+    # Systems allow names that are not text; Python keeps their bytes as surrogates.
+    packed = np.array([name.encode("utf-8", "surrogatepass") for name in names])
     return torch.from_numpy(packed.view(np.uint8).reshape(len(names), packed.itemsize).copy())
 
 
 def file_names(stored: Tensor) -> list[str]:
     """Decode file names: the inverse of `stored_names`."""
     # Zero bytes at the end are padding: no file name holds any.
-    return [bytes(row).rstrip(b"\0").decode() for row in stored.cpu().numpy()]
+    return [
+        bytes(row).rstrip(b"\0").decode("utf-8", "surrogatepass") for row in stored.cpu().numpy()
+    ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.specs import TaskSpec
-from hypnet_core.tasks import LoadedSplit, Samples, Task, Transform
+from hypnet_core.tasks import LoadedSplit, Reader, Samples, Task, Transform
 from hypnet_data._io.files import note_use
 from hypnet_data.ondisk.reading import ReadImages, stored_names
 from hypnet_data.options import PhotographOptions, ReadingOptions
@@ -42,12 +42,14 @@ class Listing:
         names: Paths of the files, relative to the folder.
         targets: Classes `[N]`, or numbers `[N, …]`.
         parts: Indices of the training, test and (if not `None`) validation images.
+        lengths: Number of frames of each file, if they are sequences.
     """
 
     root: Path
     names: Sequence[str]
     targets: Tensor
     parts: tuple[Tensor, Tensor, Tensor | None]
+    lengths: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def cropped(listing: Listing, classes: int, options: PhotographOptions) -> Split
         classes: Number of classes.
         options: All options of the group.
     """
-    return _file_splits(
+    return file_splits(
         listing,
         ReadImages(listing.root, CROP, "random"),
         (RandomFlip(), Scale(), Normalize(IMAGENET_MEAN, IMAGENET_STD)),
@@ -86,7 +88,7 @@ def stretched(listing: Listing, size: tuple[int, int], options: ReadingOptions) 
         size: Height and width.
         options: All options of the group.
     """
-    return _file_splits(
+    return file_splits(
         listing,
         ReadImages(listing.root, size, "stretch"),
         (Scale(),),
@@ -97,9 +99,9 @@ def stretched(listing: Listing, size: tuple[int, int], options: ReadingOptions) 
     )
 
 
-def _file_splits(
+def file_splits(
     listing: Listing,
-    reader: ReadImages,
+    reader: Reader,
     transforms: tuple[Transform, ...],
     targets: tuple[Transform, ...],
     *,
@@ -107,6 +109,20 @@ def _file_splits(
     workers: int,
     pin_memory: bool,
 ) -> Splits:
+    """Splits of a dataset of files.
+
+    Args:
+        listing: The files.
+        reader: Reads the inputs of a batch from the stored names.
+        transforms: Steps from what is read to inputs.
+        targets: Steps from stored targets to targets.
+        augmentation: Whether random reading and transforms apply to training samples.
+        workers: Number of processes that read ahead.
+        pin_memory: Whether batches of workers come in pinned memory.
+
+    Raises:
+        DataError: There are no training or no test files.
+    """
     # For `hypnet data info`, which lists the files of a dataset.
     note_use(listing.root)
     train, test, val = listing.parts
@@ -114,7 +130,7 @@ def _file_splits(
         raise DataError(
             f"{listing.root} has {len(train)} training and {len(test)} test images: both are needed"
         )
-    samples = Samples(stored_names(listing.names), listing.targets)
+    samples = Samples(stored_names(listing.names), listing.targets, listing.lengths)
     whole = LoadedSplit(
         samples,
         torch.arange(len(samples)),

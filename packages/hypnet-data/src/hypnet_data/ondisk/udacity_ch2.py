@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -14,11 +15,19 @@ from hypnet_core.errors import ConfigError, DataError
 from hypnet_core.plugins import only, with_defaults
 from hypnet_core.tasks import Task
 from hypnet_data._io.files import data_directory
-from hypnet_data.ondisk.lists import check_images, columns_of, entry_of, images_in, needed
+from hypnet_data.ondisk.lists import (
+    check_folders,
+    check_images,
+    columns_of,
+    entry_of,
+    images_in,
+    needed,
+)
 from hypnet_data.ondisk.task import Listing, check_size, image_spec, stretched
 from hypnet_data.options import FolderOptions, ReadingOptions
 
 _GUIDE = "udacity_ch2"
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _COLUMNS = ("frame_id", "filename", "angle")
 
 
@@ -73,7 +82,9 @@ def udacity_ch2(
     root = data_directory(chosen["data_dir"]) / "udacity_ch2"
     train_names, train_angles = _table(root, "Ch2_002", "the training images")
     # The test images were first published without angles.
-    known = (root / "Ch2_001" / "interpolated.csv").is_file()
+    table = root / "Ch2_001" / "interpolated.csv"
+    # A broken link is a table that is missing, not one that was never there.
+    known = table.exists() or table.is_symlink()
     test_names, test_angles = (
         _table(root, "Ch2_001", "the test images") if known else _without_angles(root)
     )
@@ -88,6 +99,7 @@ def udacity_ch2(
     val, train = order[:validation_size].sort().values, order[validation_size:].sort().values
     targets = torch.tensor(train_angles + test_angles, dtype=torch.float32)[:, None]
     test = torch.arange(len(train_names), len(targets))
+    check_folders(root, train_names + test_names)
     listing = Listing(
         root, train_names + test_names, targets, (train, test, val if validation_size else None)
     )
@@ -116,11 +128,9 @@ def _table(root: Path, part: str, what: str) -> tuple[list[str], list[float]]:
 
 
 def _angle(text: str, path: Path) -> float:
-    try:
-        angle = float(text)
-    except ValueError:
-        angle = math.nan
-    # A NaN would pass every comparison until the loss, and so would an overflow.
+    # `float` takes more than a table should hold: 1_0, digits of other scripts, NaN.
+    angle = float(text) if _NUMBER.fullmatch(text) else math.nan
+    # An overflow would pass every comparison until the loss.
     if not abs(angle) <= float(np.finfo(np.float32).max):
         raise DataError(f"{path} is damaged: the angle {text[:60]!r} is not a number of 32 bits")
     return angle

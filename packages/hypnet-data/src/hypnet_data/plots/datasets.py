@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Unpack
 
+import numpy as np
 import torch
 
 from hypnet_core.errors import ConfigError
@@ -14,7 +15,7 @@ from hypnet_core.tasks import Batch, Split, splits_of
 from hypnet_data.plots.figures import FigureOptions, array_of, finished, new_figure
 from hypnet_data.plots.mixtures import plot_classification_map, plot_gaussians
 from hypnet_data.plots.regression import plot_regression, plot_regressions
-from hypnet_data.plots.samples import check_grid, plot_samples
+from hypnet_data.plots.samples import check_grid, draw_image, plot_samples
 from hypnet_data.toy.mixture_task import MixtureTask, inputs
 from hypnet_data.toy.regression import RegressionTask
 
@@ -96,12 +97,11 @@ def _rows(tasks: Sequence[TaskLike], split: str, count: int, options: FigureOpti
         batch = _some(_split(task, split), count)
         # Drawn as one task first: pixels and captions are taken from there.
         one = plot_samples(spec, batch.x, targets=batch.y, columns=count)
+        lines = len(one.axes) // len(batch)  # targets may be images as well
         for number, drawn in enumerate(one.axes):
-            axes = part.add_subplot(1, count, number + 1)
-            axes.imshow(
-                drawn.images[0].get_array(), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-            )
-            axes.set_axis_off()
+            line, place = divmod(number, len(batch))
+            axes = part.add_subplot(lines, count, line * count + place + 1)
+            draw_image(axes, np.asarray(drawn.images[0].get_array()))
             axes.set_title(drawn.get_title(), fontsize=9)
         if not chosen["publication_style"]:
             part.suptitle(f"task {row + 1}: {spec.name}", fontsize=10)

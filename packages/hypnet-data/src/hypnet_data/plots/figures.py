@@ -57,7 +57,7 @@ class FigureOptions(TypedDict, total=False):
         ),
     ]
     path: Annotated[
-        Path | None,
+        Path | str | None,
         Field(
             default=None,
             description="File to save the figure in (PNG, PDF or SVG, by its suffix); not saved by"
@@ -101,13 +101,14 @@ def finished(figure: Figure, options: FigureOptions) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path | str) -> None:
     """Save a figure in the format of its suffix.
 
     Raises:
         ConfigError: The suffix is not that of PNG, PDF or SVG.
         DataError: The file cannot be written.
     """
+    path = Path(path).expanduser()
     ending = path.suffix.removeprefix(".").lower()
     if ending not in FORMATS:
         raise ConfigError(

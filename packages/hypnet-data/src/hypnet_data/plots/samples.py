@@ -37,15 +37,17 @@ def plot_samples(
 ) -> Figure:
     """Draw samples with their targets, predictions, or both.
 
-    Images are drawn in a grid, points of a plane in one picture.
+    Images are drawn in a grid, points of a plane in one picture. Targets that are
+    images themselves are drawn below their inputs.
 
     Args:
         spec: Specification of their task: the normalisation of images, and whether
             targets are classes.
         x: Inputs `[n, *in_shape]`; images `(C, H, W)` with one or three channels, or
-            vectors `(1,)` or `(2,)`.
-        targets: Class indices, one-hot rows, or numbers.
-        predictions: Class indices, scores of all classes, or numbers.
+            vectors `(1,)` or `(2,)`; of any shape where targets are images.
+        targets: Class indices, one-hot rows, numbers, or images `(C, H, W)` with one or
+            three channels between 0 and 1.
+        predictions: Class indices, scores of all classes, numbers, or images.
         names: Names of the classes; their indices by default.
         columns: Images per row.
         title: Title of the whole figure.
@@ -71,15 +73,26 @@ def plot_samples(
         raise ConfigError(
             f"inputs of shape {['n', *spec.in_shape]} were expected, got {list(samples.shape)}"
         )
-    labels = {
-        what: _labels(array_of(values), spec, names, len(samples), what)
+    said = {
+        what: array_of(values)
         for what, values in (("target", targets), ("prediction", predictions))
         if values is not None
     }
     heading = "" if chosen["publication_style"] else title
-    if len(spec.in_shape) == 3 and spec.in_shape[0] in {1, 3}:
-        check_grid(len(samples))
-        figure = _grid(_pixels(samples, spec), labels, columns, heading, figsize)
+    drawn: dict[str, NDArray[Any]] = {}
+    if _is_image(spec.in_shape):
+        drawn["input"] = _pixels(samples, spec)
+    if spec.kind == "regression" and _is_image(spec.out_shape):
+        drawn |= {
+            what: _pictures(values, spec, len(samples), what) for what, values in said.items()
+        }
+        said = {}
+    labels = {
+        what: _labels(values, spec, names, len(samples), what) for what, values in said.items()
+    }
+    if drawn:
+        check_grid(len(samples) * len(drawn))
+        figure = _grid(drawn, labels, columns, heading, figsize)
     elif spec.in_shape in {(1,), (2,)}:
         figure = _points(samples, labels, heading, figsize or (10, 6))
     else:
@@ -88,6 +101,10 @@ def plot_samples(
             f" {list(spec.in_shape)}"
         )
     return finished(figure, chosen)
+
+
+def _is_image(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[0] in {1, 3}
 
 
 def check_grid(count: int) -> None:
@@ -121,6 +138,17 @@ def _labels(
     return called
 
 
+def _pictures(values: NDArray[Any], spec: TaskSpec, count: int, what: str) -> NDArray[Any]:
+    """Targets or predictions that are images: channels last, between 0 and 1."""
+    if values.shape != (count, *spec.out_shape):
+        raise ConfigError(
+            f"values of the {what} should have shape {[count, *spec.out_shape]}, have"
+            f" {list(values.shape)}"
+        )
+    shown: NDArray[Any] = np.clip(values, 0.0, 1.0).transpose(0, 2, 3, 1)
+    return shown
+
+
 def _pixels(samples: NDArray[Any], spec: TaskSpec) -> NDArray[Any]:
     """Undo the normalisation of images: channels last, between 0 and 1."""
     if spec.normalization is not None:
@@ -132,36 +160,45 @@ def _pixels(samples: NDArray[Any], spec: TaskSpec) -> NDArray[Any]:
 
 
 def _grid(
-    images: NDArray[Any],
+    drawn: dict[str, NDArray[Any]],
     labels: dict[str, NDArray[Any]],
     columns: int,
     title: str,
     figsize: Size | None,
 ) -> Figure:
+    """Draw a block of images per row of samples: inputs, and what else is drawn."""
     if columns < 1:
         raise ConfigError(f"columns must be at least 1, got {columns}")
-    across = min(columns, len(images))
-    down = math.ceil(len(images) / across)
+    count, lines = len(next(iter(drawn.values()))), len(drawn)
+    across = min(columns, count)
+    down = math.ceil(count / across)
     # Captions need room: a fifth of an image per line.
-    figure = new_figure(figsize or (1.3 * across, 1.3 * down * (1 + 0.2 * len(labels))))
+    captions = 1 if lines > 1 else len(labels)
+    figure = new_figure(figsize or (1.3 * across, 1.3 * down * lines * (1 + 0.2 * captions)))
     figure.suptitle(title)
-    for number, image in enumerate(images):
-        axes = figure.add_subplot(down, across, number + 1)
-        axes.imshow(
-            image[:, :, 0] if image.shape[2] == 1 else image,
-            cmap="gray",
-            vmin=0,
-            vmax=1,
-            interpolation="nearest",
-        )
-        axes.set_axis_off()
-        said = {what: values[number] for what, values in labels.items()}
-        axes.set_title(
-            "\n".join(_caption(what, value, len(said)) for what, value in said.items()),
-            fontsize=9,
-            color=_colour(said),
-        )
+    for start in range(0, count, across):
+        for line, (what, images) in enumerate(drawn.items()):
+            for place, image in enumerate(images[start : start + across]):
+                row = start // across * lines + line
+                axes = figure.add_subplot(down * lines, across, row * across + place + 1)
+                draw_image(axes, image)
+                said = {name: values[start + place] for name, values in labels.items()}
+                text = "\n".join(_caption(name, value, len(said)) for name, value in said.items())
+                # Several kinds of images are named, a single one is described.
+                axes.set_title(what if lines > 1 else text, fontsize=9, color=_colour(said))
     return figure
+
+
+def draw_image(axes: Axes, image: NDArray[Any]) -> None:
+    """Draw an image with its channels last, or without any, between 0 and 1."""
+    axes.imshow(
+        image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image,
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+    )
+    axes.set_axis_off()
 
 
 def _caption(what: str, value: Any, count: int) -> str:

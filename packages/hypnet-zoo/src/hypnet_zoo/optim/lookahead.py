@@ -25,8 +25,8 @@ def lookahead(
 ) -> dict[str, Tensor]:
     r"""The step $\Delta\theta$ that an optimiser would take now.
 
-    The optimiser itself, its state and the parameters stay as they are. The cost is one
-    step and a copy of both.
+    The optimiser's state and the parameters stay as they are, though hooks of its
+    `step` run. The cost is one step and a copy of both.
 
     Args:
         optimizer: The optimiser, after `backward()`.
@@ -97,7 +97,8 @@ def _gradient_step(optimizer: torch.optim.Optimizer, *, differentiable: bool) ->
             if gradient is None:
                 moved[id(parameter)] = torch.zeros_like(parameter, requires_grad=False)
             else:
-                step = (group["lr"] if group.get("maximize") else -group["lr"]) * gradient
+                sign = 1.0 if group.get("maximize") else -1.0
+                step = sign * group["lr"] * gradient
                 moved[id(parameter)] = step if differentiable else step.detach()
     return moved
 
@@ -109,15 +110,17 @@ def _own_step(optimizer: torch.optim.Optimizer) -> dict[int, Tensor]:
     before = [tensor.detach().clone() for tensor in tensors]
     # Moments change in the step, and `load_state_dict` would otherwise share them.
     state = copy.deepcopy(optimizer.state_dict())
-    optimizer.step()
-    moved = {
-        id(tensor): tensor.detach() - value for tensor, value in zip(tensors, before, strict=True)
-    }
-    # In place: modules and optimiser hold these very tensors.
-    for tensor, value in zip(tensors, before, strict=True):
-        tensor.copy_(value)
-    optimizer.load_state_dict(state)
-    return moved
+    try:
+        optimizer.step()
+        return {
+            id(tensor): tensor.detach() - value
+            for tensor, value in zip(tensors, before, strict=True)
+        }
+    finally:
+        # In place: modules and optimiser hold these very tensors.
+        for tensor, value in zip(tensors, before, strict=True):
+            tensor.copy_(value)
+        optimizer.load_state_dict(state)
 
 
 def _differentiable_step(optimizer: torch.optim.Optimizer) -> dict[int, Tensor]:

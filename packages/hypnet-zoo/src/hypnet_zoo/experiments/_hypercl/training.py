@@ -36,7 +36,7 @@ class _Ahead(NamedTuple):
     """
 
     loss: Tensor
-    gradients: list[Tensor | None]
+    gradients: tuple[Tensor | None, ...]
     delta: dict[str, Tensor]
 
 
@@ -177,18 +177,20 @@ class TaskTrainer:
         """Loss, gradients and the next step, without a graph."""
         losses = self._backward_free(batch)
         # Clipping before the look-ahead must not clip the joint gradient twice.
-        gradients = [None if p.grad is None else p.grad.clone() for p in self.parameters]
+        gradients = tuple(None if p.grad is None else p.grad.clone() for p in self.parameters)
         self._clip()
         return _Ahead(losses.task, gradients, self._delta())
 
     def _step_with_graph(self, batch: BatchLike) -> _Ahead:
         """Loss, gradients and the next step, which is a function of the gradients."""
         loss = self.loss(batch, self.hypernet(self.condition))
-        found = torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True)
+        found: Sequence[Tensor | None] = torch.autograd.grad(
+            loss, self.parameters, create_graph=True, allow_unused=True
+        )
         for parameter, gradient in zip(self.parameters, self._clipped(found), strict=True):
             parameter.grad = gradient
         delta = self._delta()
-        gradients = [None if own is None else own.detach().clone() for own in found]
+        gradients = tuple(None if own is None else own.detach().clone() for own in found)
         return _Ahead(loss.detach(), gradients, delta)
 
     def _delta(self) -> dict[str, Tensor]:
