@@ -107,6 +107,19 @@ def test_steps_that_are_run_again_are_there_once(tmp_path: Path, logger: Any, fi
     assert steps == [1, 2, 3, 3, 4]
 
 
+def test_a_line_ends_at_its_line_break_alone(tmp_path: Path) -> None:
+    """Text of a configuration may hold characters that some readers take for one."""
+    run = recorded(tmp_path / "run", x=JsonlLogger())
+    note = "one\u2028two\u0085three\x0bfour\u2029five"
+    logger = JsonlLogger(file="odd.jsonl")
+    logger.begin(run.path, experiment="test", config={"note": note}, step=0)
+    logger.log(1, {"loss": 0.5})
+    logger.begin(run.path, experiment="test", config={}, step=0)
+    lines = (run.path / "odd.jsonl").read_text(encoding="utf-8").split("\n")
+    events = [json.loads(line) for line in lines if line]
+    assert [event["config"] for event in events] == [{"note": note}, {}]
+
+
 class Failing:
     """A logger that fails at one of its calls."""
 

@@ -73,7 +73,9 @@ def cut_lines(path: Path, keep: Callable[[str], bool]) -> None:
         RunError: The file cannot be read or written.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        # Only \n ends a line: text may hold U+2028 and others where `splitlines` cuts.
+        with path.open(encoding="utf-8", newline="\n") as file:
+            lines = list(file)
     except FileNotFoundError:
         return
     except (OSError, UnicodeDecodeError) as error:
