@@ -50,11 +50,18 @@ def test_moments_come_from_the_module_as_it_was_built(kind: str) -> None:
             assert float(found.var()) == pytest.approx(wanted, rel=0.3), name
 
 
-@pytest.mark.parametrize("kind", MAKERS)
-def test_by_bias_all_conditions_start_as_one_ordinary_network(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "init"),
+    [
+        *((kind, Init(by_bias=True)) for kind in MAKERS),
+        ("chunked", Init(by_bias=True, chunk_embedding_std=0.5)),
+        ("structured", Init(by_bias=True, chunk_embedding_std=0.5)),
+    ],
+)
+def test_by_bias_all_conditions_start_as_one_ordinary_network(kind: str, init: Init) -> None:
     torch.manual_seed(0)
     target = TargetSpec.of(network())
-    hypernet = MAKERS[kind](target, CONDITIONS, init=Init(by_bias=True))
+    hypernet = MAKERS[kind](target, CONDITIONS, init=init)
     weights = hypernet([0, 7, 30])
     assert torch.equal(weights.flat[0], weights.flat[1])
     one = weights.index(2)

@@ -28,7 +28,8 @@ from hypnet_zoo.hypernets._shared.inner import (
 from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
 from hypnet_zoo.hypernets._shared.origin import Origin
 from hypnet_zoo.init.chunks import chunk_scales, draw_writer, sizes_of_chunks
-from hypnet_zoo.init.effects import MOMENTS, effective
+from hypnet_zoo.init.draw import drawn_weights
+from hypnet_zoo.init.effects import MOMENTS, effective, of_draws
 from hypnet_zoo.init.embeddings import draw_chunks
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.measure import mean_squares, rows_to_measure
@@ -194,15 +195,16 @@ class Chunked(InitializedHyperNetwork):
         kept = self.target.numel - (self.num_chunks - 1) * self.chunk_size
         if init.chunk_embedding_std is not None:
             self._scale_to_average(rows, chunks, wanted, kept)
-            return
-        scales = chunk_scales(
-            self.inner, rows, chunks, wanted, kept=kept, min_variance=init.min_variance
-        )
-        for embeddings in self.all_chunk_embeddings():
-            embeddings.mul_(scales.unsqueeze(1))
+        else:
+            scales = chunk_scales(
+                self.inner, rows, chunks, wanted, kept=kept, min_variance=init.min_variance
+            )
+            for embeddings in self.all_chunk_embeddings():
+                embeddings.mul_(scales.unsqueeze(1))
         if init.by_bias:
             self.start_at_zero()
-            self.origin.place(torch.normal(means, variances.sqrt()), scale, seed=seed)
+            draw = drawn_weights(self.target, of_draws(init))
+            self.origin.place(draw.flat, scale, seed=seed)
 
     def _scale_to_average(self, rows: Tensor, chunks: Tensor, wanted: Tensor, kept: int) -> None:
         """Scale the whole output: with equal embeddings all chunks have one size."""

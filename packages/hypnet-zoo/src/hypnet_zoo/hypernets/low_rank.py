@@ -15,6 +15,7 @@ from hypnet_core.errors import SpecError
 from hypnet_core.networks import Condition, HyperNetwork, Weights
 from hypnet_core.plugins import only
 from hypnet_core.specs import ConditionSpec, TargetSpec
+from hypnet_zoo.hypernets._shared.base import only_counted
 from hypnet_zoo.hypernets._shared.inner import (
     InnerOption,
     build_inner,
@@ -150,8 +151,8 @@ class LowRank(Wrapper):
             name: wanted[name].mean_square * width / (self.scale**2 * self.rank)
             for name, width in widths.items()
         }
-        if any(parameter.is_meta for parameter in self.parameters()):
-            return  # built to be counted: there are no numbers to measure
+        if only_counted(self):
+            return
         # Both times the draws are the same, except for the size of B.
         with torch.random.fork_rng():
             inner.initialize(self._init_of_factors(wanted, variances))

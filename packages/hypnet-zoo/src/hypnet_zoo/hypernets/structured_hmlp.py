@@ -31,7 +31,8 @@ from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
 from hypnet_zoo.hypernets._shared.origin import Origin
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.init.chunks import chunk_scales
-from hypnet_zoo.init.effects import MOMENTS
+from hypnet_zoo.init.draw import drawn_weights
+from hypnet_zoo.init.effects import MOMENTS, of_draws
 from hypnet_zoo.init.embeddings import draw_chunks
 from hypnet_zoo.init.heads import calibration_inputs, draw_heads
 from hypnet_zoo.init.moments import Moments, scalar_moments
@@ -183,7 +184,7 @@ class StructuredHMLP(InitializedHyperNetwork):
         draw_chunks(self, init)
         inputs = self._split(calibration_inputs(self, init))
         # Tensors of one group may have different means, which are added outside.
-        means, variances = scalar_moments(self.target, self.starts)
+        means, _ = scalar_moments(self.target, self.starts)
         self.origin.place(means)
         spreads = [Moments(0.0, one.variance) for one in self.starts]
         wanted = dict(zip(self.target.names, spreads, strict=True))
@@ -191,7 +192,7 @@ class StructuredHMLP(InitializedHyperNetwork):
             self._initialize_group(number, wanted, rows, chunks, init)
         if init.by_bias:
             self.start_at_zero()
-            self.origin.place(torch.normal(means, variances.sqrt()))
+            self.origin.place(drawn_weights(self.target, of_draws(init)).flat)
 
     def _initialize_group(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
+from torch import nn
 
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import EMBEDDING, HyperNetwork
@@ -62,8 +63,7 @@ class InitializedHyperNetwork(HyperNetwork):
         refuse_without_effect(rules, self.init_options(rules), type(self).__name__)
         # Remembered, so that starting anew and new conditions follow the same rules.
         self.init = rules
-        if any(parameter.is_meta for parameter in self.parameters()):
-            # Built to be counted: there are no numbers to draw.
+        if only_counted(self):
             return
         if rules.embedding_std is not None and EMBEDDING in self.conditional_shapes:
             for embedding in self.parameters_of(EMBEDDING):
@@ -150,3 +150,8 @@ def check_batch(count: int, *, training: bool) -> None:
             "batch norm needs at least two conditions in one call while training: pass a batch,"
             " or call eval()"
         )
+
+
+def only_counted(module: nn.Module) -> bool:
+    """Whether it is on the meta device, with no numbers to draw or to measure."""
+    return any(parameter.is_meta for parameter in module.parameters())
