@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from hypnet_core.errors import WeightsError, listed
-from hypnet_core.networks.recompute import works_in_place
+from hypnet_core.networks.recompute import copied, works_in_place
 from hypnet_core.networks.statistics import version_of
 
 Batching = Literal["auto", "vmap", "loop"]
@@ -98,7 +98,7 @@ def run_loop(
     for i, state in enumerate(states):
         own_args, own_kwargs = _at((args, kwargs), i) if paired else (args, kwargs)
         if copies:  # the first layer may be one of them
-            own_args, own_kwargs = _copied((own_args, own_kwargs))
+            own_args, own_kwargs = copied((own_args, own_kwargs))
         outputs.append(call(state, own_args, own_kwargs))
         if not copies and _versions((args, kwargs)) != before:
             raise WeightsError(
@@ -114,8 +114,8 @@ def combined(outputs: Sequence[Any]) -> Any:
     Raises:
         WeightsError: They are no tensors, or differ in shape or structure.
     """
-    structures = {str(pytree.tree_structure(output)) for output in outputs}
-    if len(structures) > 1:
+    first, *others = map(pytree.tree_structure, outputs)
+    if any(other != first for other in others):
         raise WeightsError(
             "the sets of weights give outputs of different structure (lists of different length,"
             f" for instance), which cannot be combined: {_INSTEAD}"
@@ -124,10 +124,6 @@ def combined(outputs: Sequence[Any]) -> Any:
 
 
 _INSTEAD = "let the module return tensors, or call it with one set at a time (weights.unbind())"
-
-
-def _copied(inputs: Any) -> Any:
-    return pytree.tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, inputs)
 
 
 def _versions(inputs: Any) -> list[int]:

@@ -148,16 +148,14 @@ class Execution:
             kwargs: Further inputs.
             paired: Whether each set has inputs of its own.
         """
-        way, reason = self._way(tensors, args)
         # A fast path takes parameters only, not the statistics of each set.
-        if way == "native" and any(sets):
-            way, reason = ways.choose(self.module, tensors, args)
+        way, reason = self._way(tensors, args, native=not any(sets))
         if way == "native":
             output = self._run_native(tensors, len(sets), args, kwargs, paired=paired)
             if output is not NotImplemented:
                 self.used, self.reason = way, reason
                 return output
-            way, reason = ways.choose(self.module, tensors, args)
+            way, reason = self._way(tensors, args, native=False)
         without_vmap = ""
         if way == "vmap" and self._no_vmap:
             way, reason = "loop", self._no_vmap
@@ -175,13 +173,14 @@ class Execution:
         self._no_vmap = self._no_vmap or without_vmap
         return output
 
-    def _way(self, tensors: Mapping[str, Tensor], args: Any) -> tuple[str, str]:
+    def _way(self, tensors: Mapping[str, Tensor], args: Any, *, native: bool) -> tuple[str, str]:
+        """The way to run a batch, with the reason; `native` if that is possible."""
         # vmap would update copies, which are lost.
         if self.module.training and self._bank.names:
             return "loop", "running statistics are updated in place, one set after the other"
         if self.batching != "auto":
             return self.batching, "asked for"
-        if self._has_batched_forward and not self._bank.names:
+        if native and self._has_batched_forward and not self._bank.names:
             return "native", "the module implements forward_batched"
         if self._recomputes:
             return "loop", _RECOMPUTES

@@ -116,7 +116,9 @@ class _Call:
     def run(self, leaves: Iterable[Any]) -> list[Tensor]:
         tensors, args, kwargs = pytree.tree_unflatten(list(leaves), self.spec)
         module = self.slots.module
-        output = self.slots.run(tensors, module, _given(module, args), _given(module, kwargs))
+        if works_in_place(module):  # leaves must not be changed
+            args, kwargs = copied((args, kwargs))
+        output = self.slots.run(tensors, module, args, kwargs)
         self.outputs, self._output_spec = pytree.tree_flatten(output)
         for found in self.outputs:
             if not isinstance(found, (Tensor, *_CONSTANTS)):
@@ -139,16 +141,14 @@ class _Call:
         return pytree.tree_unflatten(leaves, spec)
 
 
-def _given(module: nn.Module, inputs: Any) -> Any:
-    """Inputs, copied if a layer would write into them: leaves must not be changed."""
-    if not works_in_place(module):
-        return inputs
-    return pytree.tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, inputs)
-
-
 def works_in_place(module: nn.Module) -> bool:
     """Whether a layer is set to write into its input."""
     return any(getattr(layer, "inplace", False) is True for layer in module.modules())
+
+
+def copied(inputs: Any) -> Any:
+    """Inputs with copies of their tensors."""
+    return pytree.tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, inputs)
 
 
 class _Isolated(torch.autograd.Function):

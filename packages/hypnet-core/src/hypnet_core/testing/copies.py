@@ -153,13 +153,23 @@ def _compare(
         f"{way} the outputs have other shapes than a fresh copy's",
     )
     for output, right in zip(outputs, expected, strict=True):
-        _expect_near(output.detach(), right, f"{way} outputs", tolerance)
+        expect_near(output, right, f"{way} outputs", tolerance)
     # A copy does not train what it has frozen.
-    _expect_near(gradient * trained, expected_gradient, f"{way} gradients", 10 * tolerance)
+    expect_near(gradient * trained, expected_gradient, f"{way} gradients", 10 * tolerance)
 
 
-def _expect_near(actual: Tensor, right: Tensor, what: str, tolerance: float) -> None:
+def expect_near(actual: Tensor, right: Tensor, what: str, tolerance: float = 1e-4) -> None:
+    """Fail unless two tensors agree, relative to the largest number.
+
+    Raises:
+        AssertionError: They differ.
+    """
+    expect(
+        actual.shape == right.shape,
+        f"{what} have shape {list(actual.shape)}, expected {list(right.shape)}",
+    )
     if not right.numel():
         return
-    error = float((actual - right).abs().max() / (right.abs().max() + 1e-6))
-    expect(error < tolerance, f"{what} differ from a fresh copy's by {error:.1e} of their size")
+    scale = float(right.detach().abs().max()) + 1e-6
+    error = float((actual - right).detach().abs().max()) / scale
+    expect(error < tolerance, f"{what} differ by {error:.1e} of their size")

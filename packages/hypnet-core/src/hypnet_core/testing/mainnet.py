@@ -19,7 +19,7 @@ from hypnet_core.networks.weights import Weights, weights_of
 from hypnet_core.params import DeclaresFans, DeclaresKinds
 from hypnet_core.protocols import KeepsTensors
 from hypnet_core.specs import ParamKind
-from hypnet_core.testing.copies import equals_fresh_copies
+from hypnet_core.testing.copies import equals_fresh_copies, expect_near
 from hypnet_core.testing.kit import Check, Subject, expect
 
 _BATCH = 4
@@ -74,7 +74,7 @@ def it_equals_itself_with_its_weights_from_outside(subject: Subject) -> None:
         weights.flat.requires_grad_()
         net = MainNetwork(copy.deepcopy(module)).eval()
         own, outside = module(x), net(x, weights=weights)
-        _expect_close(outside, own, "outputs")
+        expect_near(outside, own, "outputs")
         own.square().sum().backward()
         outside.square().sum().backward()
         gradients = [
@@ -82,7 +82,7 @@ def it_equals_itself_with_its_weights_from_outside(subject: Subject) -> None:
         ]
         if weights.flat.grad is None:
             raise AssertionError("no gradient reached the weights from outside")
-        _expect_close(weights.flat.grad, torch.cat([g.flatten() for g in gradients]), "gradients")
+        expect_near(weights.flat.grad, torch.cat([g.flatten() for g in gradients]), "gradients")
 
 
 def a_batch_of_weights_equals_one_by_one(subject: Subject) -> None:
@@ -92,12 +92,12 @@ def a_batch_of_weights_equals_one_by_one(subject: Subject) -> None:
         net = MainNetwork(module).eval()
         weights = Weights(start.flat + 0.05 * torch.randn(3, net.target.numel), net.target)
         expected = torch.stack([net(x, weights=one) for one in weights.unbind()])
-        _expect_close(net(x, weights=weights), expected, "outputs for one input")
+        expect_near(net(x, weights=weights), expected, "outputs for one input")
         inputs = torch.stack([x, x.flip(0), 2 * x])
         expected = torch.stack(
             [net(inputs[i], weights=one) for i, one in enumerate(weights.unbind())]
         )
-        _expect_close(
+        expect_near(
             net(inputs, weights=weights, paired=True), expected, "outputs for paired inputs"
         )
 
@@ -156,7 +156,7 @@ def its_state_can_be_saved_and_loaded(subject: Subject) -> None:
         in_shape = x.shape[2 if subject.hint("sequence_length") else 1 :]
         twin = _build(subject, in_shape, out_features)
         twin.load_state_dict(module.state_dict())
-        _expect_close(twin.eval()(x), module.eval()(x), "outputs")
+        expect_near(twin.eval()(x), module.eval()(x), "outputs")
 
 
 def samples_do_not_touch_each_other_in_evaluation(subject: Subject) -> None:
@@ -164,19 +164,7 @@ def samples_do_not_touch_each_other_in_evaluation(subject: Subject) -> None:
     for module, x, _ in _cases(subject):
         module.train()(x)
         module.eval()
-        _expect_close(
-            module(x[:1]), module(x)[:1], "the first sample's outputs alone and in a batch"
-        )
-
-
-def _expect_close(actual: Tensor, expected: Tensor, what: str) -> None:
-    expect(
-        actual.shape == expected.shape,
-        f"{what} have shape {list(actual.shape)}, expected {list(expected.shape)}",
-    )
-    scale = float(expected.detach().abs().max()) + 1e-6
-    error = float((actual - expected).detach().abs().max()) / scale if expected.numel() else 0.0
-    expect(error < 1e-4, f"{what} differ by {error:.1e} of their size")
+        expect_near(module(x[:1]), module(x)[:1], "the first sample's outputs alone and in a batch")
 
 
 CHECKS: tuple[Check, ...] = (
