@@ -9,6 +9,7 @@ import typer
 from hypnet_core.cli.output import Json, print_json, print_lines
 from hypnet_core.cli.schemas import CheckDocument, ComponentDocument
 from hypnet_core.cli.settings import log_errors_only, settings_of
+from hypnet_core.cli.shapes import shape_of
 from hypnet_core.cli.show import KindOption, Name, find
 from hypnet_core.errors import UsageError, clipped
 from hypnet_core.plugins.component import Kind
@@ -65,11 +66,8 @@ def check(
 def _shape(text: str, kind: Kind) -> tuple[int, ...]:
     if kind is not Kind.MAINNET:
         raise UsageError(f"--in-shape is for main networks, and this is a {kind}")
-    try:
-        shape = tuple(int(size) for size in text.split(","))
-    except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1:
+    shape = shape_of(text)
+    if shape is None:
         raise UsageError(f"--in-shape is written as 3,64,64, got {clipped(text)!r}")
     return shape
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from hypnet_core.cli.completion import complete_name
 from hypnet_core.cli.output import Json, print_json, print_lines, print_table
 from hypnet_core.cli.schemas import InspectDocument, LayerDocument, TargetDocument
-from hypnet_core.errors import UsageError
+from hypnet_core.cli.shapes import shape_of
+from hypnet_core.errors import UsageError, clipped
 from hypnet_core.plugins.choice import DatasetChoice, HypernetChoice, MainnetChoice
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.registry import registry
@@ -128,13 +129,11 @@ def inspect(
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    try:
-        # Parentheses and brackets, as Python prints shapes.
-        shape = tuple(int(size) for size in text.strip("()[] ").split(","))
-    except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1:
-        raise UsageError(f"--in-shape {text}: expected positive whole numbers, such as 1,28,28")
+    shape = shape_of(text)
+    if shape is None:
+        raise UsageError(
+            f"--in-shape {clipped(text)}: expected positive whole numbers, such as 1,28,28"
+        )
     return shape
 
 

@@ -16,9 +16,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hypnet_core.errors import RunError
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.containment import cache_directory
 from hypnet_core.plugins.registry import Entry
+from hypnet_core.runs.files import write_atomic
 
 _MOST_FILES = 2000
 """Files of a package whose times are compared."""
@@ -54,7 +56,7 @@ def cached_options(entry: Entry) -> list[CachedOption]:
     with contextlib.suppress(OSError, ValueError, TypeError):
         return [CachedOption(*found) for found in json.loads(path.read_text(encoding="utf-8"))]
     options = list(_options(entry))
-    with contextlib.suppress(OSError):  # a read-only home makes it slow, not wrong
+    with contextlib.suppress(OSError, RunError):  # a read-only home makes it slow, not wrong
         _store(path, options)
     return options
 
@@ -82,9 +84,7 @@ def _store(path: Path, options: list[CachedOption]) -> None:
     for old in path.parent.glob(f"{path.stem.rpartition('-')[0]}-*.json"):
         old.unlink(missing_ok=True)
     # Two shells may ask at once: a reader sees a whole file or none.
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(options), encoding="utf-8")
-    unfinished.replace(path)
+    write_atomic(path, json.dumps(options))
 
 
 def _path(entry: Entry) -> Path:

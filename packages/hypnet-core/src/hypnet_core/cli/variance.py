@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from hypnet_core.cli.schemas import LayerDocument
 from hypnet_core.errors import UsageError, error_line
 from hypnet_core.networks import HyperNetwork, MainNetwork
+from hypnet_core.testing import without_dropout
 
 Squares = dict[str, list[float]]
 _INPUTS = 64
@@ -63,7 +63,6 @@ def layer_sizes(
     generated: Squares = {}
     with _recorded(net.module, generated):
         net.train()
-        _without_dropout(net)
         for number in range(count) if weights.batch_shape else [None]:
             one = weights if number is None else weights.index(number)
             net(inputs, weights=one)
@@ -88,7 +87,7 @@ def _recorded(module: nn.Module, into: Squares) -> Iterator[None]:
     Layers are modules without modules in them; the last entry, `output`, is the whole.
     """
     module.train()
-    _without_dropout(module)
+    without_dropout(module)
     layers = {name: one for name, one in module.named_modules() if name and not [*one.children()]}
     hooks = [
         layer.register_forward_hook(_hook(into, name))
@@ -109,12 +108,6 @@ def _hook(into: Squares, name: str) -> Callable[[nn.Module, Any, Any], None]:
             into.setdefault(name, []).append(first.square().mean().item())
 
     return note
-
-
-def _without_dropout(module: nn.Module) -> None:
-    for one in module.modules():
-        if isinstance(one, _DropoutNd):
-            one.eval()
 
 
 def _quantiles(values: list[float]) -> list[float]:
