@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TypeAlias
 
 import pytest
 from pydantic import BaseModel
+from tests.core.cli.terminal import on_a_terminal
 
 import hypnet_core
 from hypnet_core.cli import schemas
@@ -208,41 +208,14 @@ def test_a_full_disk_behind_stdout_is_one_line(lab: Path) -> None:
     assert line == "hypnet: No space left on device"
 
 
-def on_a_terminal(*arguments: str, lab: Path) -> str:
+def printed(*arguments: str, lab: Path) -> str:
     """The output of the command on a terminal of 100 columns."""
-    leader, follower = pty.openpty()
-    env = {
-        **os.environ,
-        "PYTHONPATH": str(lab),
-        "HYPNET_PLUGINS": "lab",
-        "COLUMNS": "100",
-        "TERM": "dumb",
-    }
-    done = subprocess.run(
-        [HYPNET, *arguments],
-        env=env,
-        stdin=follower,
-        stdout=follower,
-        stderr=subprocess.PIPE,
-        check=True,
-    )
-    assert done.stderr == b""
-    os.close(follower)
-    text = b""
-    while True:
-        try:
-            part = os.read(leader, 65536)
-        except OSError:  # Linux says so when nobody holds the other end any more
-            break
-        if not part:
-            break
-        text += part
-    os.close(leader)
-    return text.decode()
+    env = {"PYTHONPATH": str(lab), "HYPNET_PLUGINS": "lab", "COLUMNS": "100", "TERM": "dumb"}
+    return on_a_terminal([HYPNET, *arguments], os.environ | env)
 
 
 def test_a_person_gets_a_table_and_a_pipe_bare_names(hypnet: Command, lab: Path) -> None:
-    table = on_a_terminal("list", lab=lab)
+    table = printed("list", lab=lab)
     assert "summary" in table.splitlines()[0]
     assert "A small network." in table
     kinds = ("dataset", "mainnet", "hypernet", "experiment", "experiment")
@@ -250,7 +223,7 @@ def test_a_person_gets_a_table_and_a_pipe_bare_names(hypnet: Command, lab: Path)
     assert hypnet("list").stdout.splitlines() == [
         f"{kind}\t{name}" for kind, name in zip(kinds, names, strict=True)
     ]
-    assert "status" in on_a_terminal("plugins", lab=lab).splitlines()[0]
+    assert "status" in printed("plugins", lab=lab).splitlines()[0]
 
 
 def test_list_takes_a_kind_and_a_glob(hypnet: Command) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.cli.terminal import on_a_terminal
 
 from hypnet_core.cli.tables import Layout
 
@@ -64,37 +61,22 @@ def test_a_narrow_row_is_two_lines() -> None:
     assert layout.fits(80)
 
 
-def on_a_terminal(width: int, *arguments: str, lab: Path) -> list[str]:
+def lines_on_a_terminal(width: int, *arguments: str, lab: Path) -> list[str]:
     """The lines that the command prints on a terminal of a certain width."""
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     env |= {"PYTHONPATH": str(lab), "HYPNET_PLUGINS": "lab", "TERM": "xterm"}
-    command = [HYPNET, *arguments]
-    process = subprocess.Popen(command, env=env, stdin=follower, stdout=follower)
-    os.close(follower)
-    text = b""
-    while True:
-        try:
-            part = os.read(leader, 65536)
-        except OSError:  # Linux says so when nobody holds the other end any more
-            break
-        if not part:
-            break
-        text += part
-    assert process.wait() == 0
-    os.close(leader)
-    return re.sub(r"\x1b\[[0-9;]*m", "", text.decode()).replace("\r", "").splitlines()
+    text = on_a_terminal([HYPNET, *arguments], env, width=width)
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r", "").splitlines()
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 def test_the_command_keeps_to_the_width_and_its_names_whole(lab: Path, width: int) -> None:
-    lines = on_a_terminal(width, "list", lab=lab)
+    lines = lines_on_a_terminal(width, "list", lab=lab)
     assert max(map(len, lines)) <= width
     assert {"pairs", "tiny", "linear", "bare", "count"} <= set(" ".join(lines).split())
     if width == 40:
         assert "    A small network." in lines
-    options = on_a_terminal(width, "show", "count", lab=lab)
+    options = lines_on_a_terminal(width, "show", "count", lab=lab)
     assert {"train.steps", "train.rate"} <= set(" ".join(options).split())
 
 

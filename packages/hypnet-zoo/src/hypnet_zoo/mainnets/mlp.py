@@ -103,7 +103,7 @@ class MLP(nn.Module):
         # and activations with parameters.
         layers = [*self.hidden, self.out_activation]
         learned = any(
-            True for layer in layers if not isinstance(layer, nn.Linear) for _ in layer.parameters()
+            list(layer.parameters()) for layer in layers if not isinstance(layer, nn.Linear)
         )
         self._plain = not (spectral_norm or chosen["batch_norm"] or learned)
         modulate(self, self.in_shape, chosen["context_mod"], input_context=self.in_shape)
