@@ -1,8 +1,8 @@
 """The architecture in one file: the contract of each part.
 
 Conditions go through a `HyperNetworkLike`, which gives weights; a `MainNetwork` runs a
-plain module with them; an `Experiment` trains the pair on the `TaskLike`s of a dataset,
-inside a run; a `Scheduler` starts many runs.
+plain module with them; a `Method` learns the `TaskLike`s of a dataset in sequence; an
+`Experiment` does so inside a run; a `Scheduler` starts many runs.
 
 Contracts depend on specs alone, so that every room of the core may refer to them.
 """
@@ -13,7 +13,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hypnet_core.jobs import ChecksAvailability, Closable, HasPollInterval, HasSlots
+from hypnet_core.learning import Callback, LearningState, Method, OptimizerLike, WeightsPerTask
 from hypnet_core.params import DeclaresFans, DeclaresKinds
+from hypnet_core.samples import BatchLike, SplitLike, TaskLike
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,12 +25,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from hypnet_core.jobs import JobSpec, JobState, Script
-    from hypnet_core.specs import ConditionSpec, TargetSpec, TaskSpec
+    from hypnet_core.specs import ConditionSpec, TargetSpec
 
 __all__ = [
     "BatchLike",
     "BatchScheduler",
     "BatchedForward",
+    "Callback",
     "ChecksAvailability",
     "Closable",
     "DeclaresFans",
@@ -40,14 +43,18 @@ __all__ = [
     "HyperNetworkLike",
     "Initialized",
     "KeepsTensors",
+    "LearningState",
     "Logger",
+    "Method",
     "MomentsLike",
+    "OptimizerLike",
     "Prepares",
     "ReportsResults",
     "Scheduler",
     "SplitLike",
     "TaskLike",
     "WeightsLike",
+    "WeightsPerTask",
 ]
 
 
@@ -170,80 +177,6 @@ class GroupsParameters(Protocol):
 
     def parameter_groups(self) -> Mapping[str, Collection[str]]:
         """Qualified names of parameters, by the name of the group."""
-
-
-class BatchLike(Protocol):
-    """Samples of one batch. `hypnet_core.tasks.Batch` is the implementation."""
-
-    @property
-    def x(self) -> Tensor:
-        """Inputs `[B, *in_shape]`, or `[B, T, *in_shape]` for sequences."""
-
-    @property
-    def y(self) -> Tensor:
-        """Targets, one per sample."""
-
-    @property
-    def ids(self) -> Tensor:
-        """Ids `[B]` (int64) of the samples."""
-
-    @property
-    def lengths(self) -> Tensor | None:
-        """Number of frames `[B]` of each sequence; `None` for other samples."""
-
-    def __len__(self) -> int:
-        """Number of samples."""
-
-
-@runtime_checkable
-class SplitLike(Protocol):
-    """The samples of one split: a map-style dataset that also gives whole batches.
-
-    `hypnet_core.tasks.Split` is one. For a resumable stream of batches, a split also
-    needs `hypnet_core.tasks.Batchable`.
-    """
-
-    def __len__(self) -> int:
-        """Number of samples."""
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Input and target of one sample."""
-
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        shuffle: bool = False,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        drop_last: bool = False,
-    ) -> Iterator[BatchLike]:
-        """One pass over the samples, in batches."""
-
-    @property
-    def ids(self) -> Tensor:
-        """Ids `[n]` (int64): unique within the dataset, the same in every split."""
-
-
-@runtime_checkable
-class TaskLike(Protocol):
-    """One learning problem."""
-
-    @property
-    def spec(self) -> TaskSpec:
-        """Kind of the problem, and shapes of inputs and targets."""
-
-    @property
-    def train(self) -> SplitLike:
-        """The training samples."""
-
-    @property
-    def test(self) -> SplitLike:
-        """The test samples."""
-
-    @property
-    def val(self) -> SplitLike | None:
-        """The validation samples, if there are any."""
 
 
 @runtime_checkable

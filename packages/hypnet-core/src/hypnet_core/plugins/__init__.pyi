@@ -4,6 +4,7 @@ from .choice import (
     LoggerChoice,
     LoggerChoices,
     MainnetChoice,
+    MethodChoice,
     SchedulerChoice,
     default_loggers,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "LoggerChoice",
     "LoggerChoices",
     "MainnetChoice",
+    "MethodChoice",
     "Registry",
     "SchedulerChoice",
     "Status",

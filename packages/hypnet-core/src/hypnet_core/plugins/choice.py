@@ -173,6 +173,12 @@ class HypernetChoice(Choice):
     kind = Kind.HYPERNET
 
 
+class MethodChoice(Choice):
+    """A method of continual learning: `build(problem)`."""
+
+    kind = Kind.METHOD
+
+
 class LoggerChoice(Choice):
     """A logger of metrics: `build()`."""
 

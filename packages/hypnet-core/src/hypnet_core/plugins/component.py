@@ -18,6 +18,7 @@ class Kind(StrEnum):
     DATASET = "dataset"
     MAINNET = "mainnet"
     HYPERNET = "hypernet"
+    METHOD = "method"
     LOGGER = "logger"
     SCHEDULER = "scheduler"
     EXPERIMENT = "experiment"
@@ -34,6 +35,7 @@ class Component(BaseModel):
     | dataset | `factory(*, options)` | a `Task`, or a sequence of tasks |
     | mainnet | `factory(in_shape, out_features, *, options)` | an `nn.Module` |
     | hypernet | `factory(target, conditions, *, options)` | a `HyperNetwork` |
+    | method | `factory(problem, *, options)` | a `Method` |
     | logger | `factory(*, options)` | a `Logger` |
     | scheduler | `factory(*, options)` | a `Scheduler` |
     | experiment | `factory()` | an `Experiment`, whose `Config` holds the options |
@@ -70,6 +72,11 @@ class Component(BaseModel):
     def hypernet(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
         """A hypernetwork."""
         return cls._of(Kind.HYPERNET, name, target, summary, conformance)
+
+    @classmethod
+    def method(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
+        """A method of continual learning."""
+        return cls._of(Kind.METHOD, name, target, summary, conformance)
 
     @classmethod
     def logger(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:

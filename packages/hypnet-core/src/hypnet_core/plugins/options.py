@@ -36,6 +36,7 @@ POSITIONAL: Mapping[Kind, tuple[str, ...]] = {
     Kind.DATASET: (),
     Kind.MAINNET: ("in_shape", "out_features"),
     Kind.HYPERNET: ("target", "conditions"),
+    Kind.METHOD: ("problem",),
     Kind.LOGGER: (),
     Kind.SCHEDULER: (),
     Kind.EXPERIMENT: (),

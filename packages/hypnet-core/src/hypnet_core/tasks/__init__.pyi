@@ -1,6 +1,9 @@
 from .batch import Batch, Samples
 from .check import check_batch, check_task
+from .heads import HeadKind, Heads, Scenario
 from .loaded import LoadedSplit
+from .objectives import sample_scores, task_loss
+from .problem import MakesOptimizers, Problem
 from .split import Indices, Split
 from .stream import Batchable, Stream
 from .task import Task, TaskSequence, splits_of, stored_bytes
@@ -10,10 +13,15 @@ __all__ = [
     "Augmentation",
     "Batch",
     "Batchable",
+    "HeadKind",
+    "Heads",
     "Indices",
     "LoadedSplit",
+    "MakesOptimizers",
+    "Problem",
     "Reader",
     "Samples",
+    "Scenario",
     "Split",
     "Stream",
     "Task",
@@ -21,6 +29,8 @@ __all__ = [
     "Transform",
     "check_batch",
     "check_task",
+    "sample_scores",
     "splits_of",
     "stored_bytes",
+    "task_loss",
 ]
