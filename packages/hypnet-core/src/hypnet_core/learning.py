@@ -33,8 +33,8 @@ class Method(Protocol):
     """Learns tasks one after the other, and predicts for all of them.
 
     A component of the kind `method` is called as `factory(problem, *, options)`, with a
-    `hypnet_core.tasks.Problem`: the network, the tasks' specifications, the loss, and a
-    function that makes optimisers. The loop (`hypnet_zoo.continual.learn`) calls, for
+    `hypnet_core.tasks.Problem`: the network, the tasks, the loss, and a function that
+    makes optimisers. The loop (`hypnet_zoo.continual.learn`) calls, for
     each task in turn, `begin`, `step` for each batch, and `end`:
 
     ```python
@@ -44,7 +44,7 @@ class Method(Protocol):
         def __init__(self, problem: Problem) -> None:
             self.problem, self.task = problem, 0
 
-        def begin(self, task, data):
+        def begin(self, task):
             self.task = task
             self.optimizer = self.problem.optimizer(self.problem.parameters())
 
@@ -56,7 +56,7 @@ class Method(Protocol):
             self.optimizer.step()
             return {"loss": loss.detach()}
 
-        def end(self, task, data): ...
+        def end(self, task): ...
 
         def predict(self, x, task=None):
             self.problem.module.eval()
@@ -84,12 +84,11 @@ class Method(Protocol):
     def scenarios(self) -> Collection[str]:
         """Those of `task`, `domain` and `class` that it can do: a class attribute."""
 
-    def begin(self, task: int, data: TaskLike) -> None:
+    def begin(self, task: int) -> None:
         """Begin to learn a task.
 
         Args:
             task: Its number, from 0; one more than that of the task before.
-            data: The task. Of earlier tasks a method has what it kept.
         """
 
     def step(self, batch: BatchLike) -> Mapping[str, Tensor]:
@@ -99,8 +98,12 @@ class Method(Protocol):
             The losses by name, as scalars without a graph; `loss` is the task's own.
         """
 
-    def end(self, task: int, data: TaskLike) -> None:
-        """End a task: keep what protects it, such as importances or samples."""
+    def end(self, task: int) -> None:
+        """End a task: keep what protects it, such as importances or samples.
+
+        Its data are `problem.tasks[task].train`. Data of other tasks are there as well,
+        but only an upper bound such as `joint` looks at them.
+        """
 
     def predict(self, x: Tensor, task: int | None = None) -> Tensor:
         """Outputs for some inputs, in evaluation mode.
@@ -128,7 +131,7 @@ class Method(Protocol):
 class WeightsPerTask(Protocol):
     """A method with weights of its own for each task, so that tasks can be inferred."""
 
-    def predict_each(self, x: Tensor, tasks: Sequence[int]) -> Tensor:
+    def predict_each(self, x: Tensor, tasks: Sequence[int]) -> Sequence[Tensor]:
         """Outputs by the weights of each of some tasks.
 
         Args:
@@ -136,8 +139,8 @@ class WeightsPerTask(Protocol):
             tasks: Numbers of tasks that were begun.
 
         Returns:
-            `[len(tasks), draws, B, *outputs]`: as many draws of weights as the method
-            has for a task.
+            For each task `[draws, B, *out_shape]`: as many draws of weights as the
+            method has for it.
         """
 
 

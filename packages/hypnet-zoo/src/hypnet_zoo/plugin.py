@@ -139,6 +139,30 @@ HYPERNETS = [
     ),
 ]
 
+METHODS = [
+    Component.method(
+        "hypernet",
+        "hypnet_zoo.continual.methods:Hypernet",
+        "A hypernetwork with one embedding per task, under the output regulariser.",
+        options={"hnet": {"name": "hmlp", "hidden": [8]}},
+    ),
+    Component.method(
+        "finetune",
+        "hypnet_zoo.continual.methods:Finetune",
+        "One network, trained on each task in turn: the lower bound.",
+    ),
+    Component.method(
+        "separate",
+        "hypnet_zoo.continual.methods:Separate",
+        "A network of its own for each task.",
+    ),
+    Component.method(
+        "joint",
+        "hypnet_zoo.continual.methods:Joint",
+        "One network, trained on all data so far: the upper bound.",
+    ),
+]
+
 EXPERIMENTS = [
     Component.experiment(
         "hypercl",
@@ -158,4 +182,4 @@ EXPERIMENTS = [
 @hookimpl
 def hypnet_components() -> list[Component]:
     """The components of hypnet-zoo."""
-    return [*MAINNETS, *HYPERNETS, *EXPERIMENTS]
+    return [*MAINNETS, *HYPERNETS, *METHODS, *EXPERIMENTS]

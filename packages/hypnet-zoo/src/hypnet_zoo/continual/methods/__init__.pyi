@@ -1,0 +1,6 @@
+from .finetune import Finetune
+from .hypernet import Hypernet
+from .joint import Joint
+from .separate import Separate
+
+__all__ = ["Finetune", "Hypernet", "Joint", "Separate"]
