@@ -110,7 +110,8 @@ class Method(Protocol):
 
         Args:
             x: Inputs `[B, *in_shape]`.
-            task: The task that they belong to; `None` if that is unknown.
+            task: The task that they belong to, which may be one that was not begun
+                unless the method is `WeightsPerTask`; `None` if it is unknown.
 
         Returns:
             Outputs `[B, *out_shape]` of the task. Without one, `[B, classes]`: the
@@ -174,37 +175,47 @@ class LearningState(Protocol):
     losses: Mapping[str, Tensor]
     """The losses of the last step, by name."""
 
+    @property
+    def ends_task(self) -> bool:
+        """Whether the last step was the last one of the task."""
+
+    def validate(self) -> float | None:
+        """The validation score of the present task; `None` without such samples."""
+
     def stop_task(self) -> None:
         """End the present task after this step."""
 
 
-class Callback(Protocol):
+class Callback:
     """Observes learning: subclass it, and define those methods that matter.
 
     A callback whose state must survive an interruption also has `state_dict` and
     `load_state_dict`. The state's values are those of checkpoints.
     """
 
-    def begin_run(self, state: LearningState) -> None:
+    def begin_run(self, state: LearningState, /) -> None:
         """Called before the first task, or when an interrupted run goes on."""
 
-    def begin_task(self, state: LearningState) -> None:
+    def begin_task(self, state: LearningState, /) -> None:
         """Called after the method has begun a task."""
 
-    def begin_epoch(self, state: LearningState) -> None:
+    def begin_epoch(self, state: LearningState, /) -> None:
         """Called before the first step of a pass over the samples."""
 
-    def begin_step(self, state: LearningState) -> None:
+    def begin_step(self, state: LearningState, /) -> None:
         """Called before a training step."""
 
-    def end_step(self, state: LearningState) -> None:
+    def end_step(self, state: LearningState, /) -> None:
         """Called after a training step."""
 
-    def end_epoch(self, state: LearningState) -> None:
+    def end_epoch(self, state: LearningState, /) -> None:
         """Called after the last step of a pass over the samples."""
 
-    def end_task(self, state: LearningState) -> None:
+    def end_steps(self, state: LearningState, /) -> None:
+        """Called after the last step of a task, before the method ends it."""
+
+    def end_task(self, state: LearningState, /) -> None:
         """Called after a task was learned, and all so far were scored."""
 
-    def end_run(self, state: LearningState) -> None:
+    def end_run(self, state: LearningState, /) -> None:
         """Called after the last task."""

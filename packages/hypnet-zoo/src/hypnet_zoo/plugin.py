@@ -165,6 +165,21 @@ METHODS = [
 
 EXPERIMENTS = [
     Component.experiment(
+        "continual",
+        "hypnet_zoo.experiments:Continual",
+        "Continual learning of a task sequence by any method, in three scenarios.",
+        quick=[
+            "tasks=3",
+            "scenario=class",
+            "method=finetune",
+            "train.iterations=20",
+            "train.validate_every=10",
+            "checkpoint.every_steps=15",
+            "log_every=10",
+            "log=[]",
+        ],
+    ),
+    Component.experiment(
         "hypercl",
         "hypnet_zoo.experiments:HyperCL",
         "Continual learning of a task sequence with a task-conditioned hypernetwork.",

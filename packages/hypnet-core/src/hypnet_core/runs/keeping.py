@@ -93,6 +93,11 @@ class CheckpointOptions(BaseModel):
             kept |= set(best.values())
         return kept
 
+    @property
+    def periodic(self) -> bool:
+        """Whether checkpoints are due by time or by steps, in the middle of work too."""
+        return self.every is not None or self.every_steps is not None
+
     def is_due(self, step: int, now: float, last: Stamp | None) -> bool:
         """Whether the next checkpoint is due.
 
@@ -101,7 +106,7 @@ class CheckpointOptions(BaseModel):
             now: The time, in seconds since 1970.
             last: The checkpoint before; `None` if there is none.
         """
-        if last is None or (self.every is None and self.every_steps is None):
+        if last is None or not self.periodic:
             return True
         by_time = self.every is not None and now - last.time >= seconds(self.every)
         by_steps = self.every_steps is not None and step - last.step >= self.every_steps

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,28 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
-from hypnet_core.errors import ConfigError, HypnetError, did_you_mean, error_line
-from hypnet_core.import_strings import import_object
-from hypnet_zoo.continual.options import Group, Schedule, Train
+from hypnet_core.errors import ConfigError, did_you_mean
+from hypnet_zoo.continual.options import Group, Train
 from hypnet_zoo.optim.choose import make_optimizer
 from hypnet_zoo.optim.lookahead import Like, lookahead
-
-
-def check_options(train: Train) -> None:
-    """Build the optimisers and the schedule for one number, which checks their options.
-
-    Raises:
-        ConfigError: An optimiser or scheduler, or one of its options, does not exist.
-    """
-    one = {"x": nn.Parameter(torch.zeros(1))}
-    for key, group in {"": Group(), **train.groups}.items():
-        try:
-            made = _optimizer(list(one.values()), train, group)
-        except ConfigError as error:
-            where = f"groups.{key}.optimizer_options" if key else "optimizer_options"
-            raise ConfigError(f"{where}: {error}") from error
-    if train.schedule is not None:
-        _scheduler(made, train.schedule)
+from hypnet_zoo.optim.schedules import make_scheduler
 
 
 class Optimization:
@@ -60,7 +42,9 @@ class Optimization:
         self.optimizers = _optimizers(self.parameters, own, train)
         schedule = train.schedule
         self.schedulers = (
-            [] if schedule is None else [_scheduler(made, schedule) for made in self.optimizers]
+            []
+            if schedule is None
+            else [make_scheduler(made, schedule.name, schedule.options) for made in self.optimizers]
         )
 
     def zero_grad(self) -> None:
@@ -77,24 +61,32 @@ class Optimization:
             for scheduler in self.schedulers:
                 scheduler.step()
 
-    def end_epoch(self, score: float | None) -> None:
-        """Let schedules step that do so after each epoch.
+    @property
+    def follows_score(self) -> bool:
+        """Whether the schedule follows the validation score."""
+        return any(isinstance(one, lr_scheduler.ReduceLROnPlateau) for one in self.schedulers)
+
+    def end_epoch(self, error: float | None) -> None:
+        """Let a schedule step that does so after each epoch.
 
         Args:
-            score: The last validation score, which some schedules follow.
+            error: Validation error, lower is better, which some schedules follow.
+
+        Raises:
+            ConfigError: It is needed, but there is none.
         """
         if self.train.schedule is None or self.train.schedule.every == "step":
             return
         for scheduler in self.schedulers:
-            if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
-                if score is None:
-                    raise ConfigError(
-                        "train.schedule: ReduceLROnPlateau follows the validation score, but there"
-                        " is none: set train.validate_every, and validation samples"
-                    )
-                scheduler.step(score)
-            else:
+            if not isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
                 scheduler.step()
+            elif error is None:
+                raise ConfigError(
+                    "train.schedule: ReduceLROnPlateau follows the validation score, but there are"
+                    " no validation samples: set train.hold_out"
+                )
+            else:
+                scheduler.step(error)
 
     def clip(self) -> None:
         """Clip the gradients of all parameters together, as the options say."""
@@ -187,60 +179,4 @@ def _optimizers(
 def _optimizer(
     parameters: Sequence[nn.Parameter], train: Train, group: Group
 ) -> torch.optim.Optimizer:
-    # Options belong to their optimiser: another one starts without them.
-    shared = train.optimizer_options if group.optimizer in {None, train.optimizer} else {}
-    return make_optimizer(
-        parameters,
-        group.optimizer or train.optimizer,
-        train.lr if group.lr is None else group.lr,
-        {**shared, **group.optimizer_options},
-    )
-
-
-def cifar_factor(epoch: int) -> float:
-    """Factor of the learning rate after some epochs, of residual networks on CIFAR."""
-    for after, factor in ((180, 0.5e-3), (160, 1e-3), (120, 1e-2), (80, 1e-1)):
-        if epoch > after:
-            return factor
-    return 1.0
-
-
-def _scheduler(optimizer: torch.optim.Optimizer, schedule: Schedule) -> Any:
-    if schedule.name == "cifar":
-        if schedule.options:
-            raise ConfigError("train.schedule.options: cifar takes no options")
-        return lr_scheduler.LambdaLR(optimizer, cifar_factor)
-    made = _scheduler_type(schedule.name)
-    known = set(inspect.signature(made).parameters) - {"optimizer"}
-    for option in schedule.options:
-        if option not in known:
-            raise ConfigError(
-                f"train.schedule.options: {schedule.name} has no option"
-                f" {option!r}{did_you_mean(option, known)}"
-            )
-    try:
-        return made(optimizer, **schedule.options)
-    except HypnetError:
-        raise
-    # Schedulers index and compare their options before they check them.
-    except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError) as error:
-        raise ConfigError(f"train.schedule.options: {error_line(error, ValueError)}") from error
-
-
-def _scheduler_type(name: str) -> Callable[..., Any]:
-    if ":" in name:
-        found: Callable[..., Any] = import_object(name)
-        return found
-    offered = {
-        key: kind
-        for key, kind in vars(lr_scheduler).items()
-        if isinstance(kind, type)
-        and issubclass(kind, lr_scheduler.LRScheduler)
-        and not key.startswith("_")
-        and kind is not lr_scheduler.LRScheduler
-    }
-    if name not in offered:
-        raise ConfigError(
-            f"train.schedule.name: there is no {name!r}{did_you_mean(name, ['cifar', *offered])}"
-        )
-    return offered[name]
+    return make_optimizer(parameters, *train.optimizer_of(group))

@@ -54,6 +54,12 @@ class Schedule(Section):
         "epoch", description="Whether it steps after each epoch or after each training step."
     )
 
+    @model_validator(mode="after")
+    def _scores_come_after_epochs(self) -> Schedule:
+        if self.name == "ReduceLROnPlateau" and self.every == "step":
+            raise ValueError("ReduceLROnPlateau follows the validation score: every=epoch")
+        return self
+
 
 class Train(Section):
     """How each task is trained."""
@@ -118,16 +124,38 @@ class Train(Section):
             raise ValueError("clip_norm and clip_value are mutually exclusive")
         return self
 
+    def optimizer_of(self, group: Group) -> tuple[str, float, dict[str, Any]]:
+        """Name, learning rate and options of the optimiser of a group."""
+        # Options belong to their optimiser: another one starts without them.
+        shared = self.optimizer_options if group.optimizer in {None, self.optimizer} else {}
+        return (
+            group.optimizer or self.optimizer,
+            self.lr if group.lr is None else group.lr,
+            {**shared, **group.optimizer_options},
+        )
+
     @model_validator(mode="after")
     # Torch is loaded only where there are options to check.
     def _optimizers_take_their_options(self) -> Train:
         if self.optimizer_options or self.groups or self.schedule is not None:
-            from hypnet_zoo.continual.optimization import check_options
+            import torch
 
-            try:
-                check_options(self)
-            except ConfigError as error:
-                raise ValueError(str(error)) from error
+            from hypnet_zoo.optim.choose import make_optimizer
+            from hypnet_zoo.optim.schedules import make_scheduler
+
+            # Both check their options when they are built, even for one number.
+            number = torch.nn.Parameter(torch.zeros(1))
+            for key, group in {"": Group(), **self.groups}.items():
+                try:
+                    made = make_optimizer([number], *self.optimizer_of(group))
+                except ConfigError as error:
+                    where = f"groups.{key}.optimizer_options" if key else "optimizer_options"
+                    raise ValueError(f"{where}: {error}") from error
+            if self.schedule is not None:
+                try:
+                    make_scheduler(made, self.schedule.name, self.schedule.options)
+                except ConfigError as error:
+                    raise ValueError(str(error)) from error
         return self
 
     @model_validator(mode="after")

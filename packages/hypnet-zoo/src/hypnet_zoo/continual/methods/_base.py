@@ -18,18 +18,22 @@ ALL_SCENARIOS = ("task", "domain", "class")
 
 
 class SharedOptions(TypedDict, total=False):
-    """Options of methods with one network for all tasks.
+    """Options of methods with one network for all tasks."""
 
-    Attributes:
-        statistics: Running statistics of batch norm: one set for all tasks, or one for
-            each, which needs to know the task of a test sample.
-    """
-
-    statistics: Annotated[Literal["shared", "per_task"], Field("shared")]
+    statistics: Annotated[
+        Literal["shared", "per_task"],
+        Field(
+            default="shared",
+            description=(
+                "Running statistics of batch norm: one set for all tasks, or one for each, which"
+                " needs to know the task of a test sample."
+            ),
+        ),
+    ]
 
 
 class Base:
-    """What all methods have: the problem, the present task, and its optimiser.
+    """The common part of all methods: problem, present task and optimiser.
 
     Args:
         problem: The problem.
@@ -134,7 +138,7 @@ class OneNetwork(Base):
         return self.problem.loss(self.network(batch.x, self.task), batch, self.task)
 
     def penalty(self, batch: BatchLike) -> Tensor | None:
-        """What protects earlier tasks; `None` if there is nothing to protect."""
+        """A loss that protects earlier tasks; `None` if there is nothing to protect."""
         del batch
         return None
 

@@ -99,7 +99,7 @@ class GeneratedNetwork(nn.Module):
 
 
 def target_of(net: MainNetwork, statistics: Statistics) -> TargetSpec:
-    """What a hypernetwork has to generate for a main network."""
+    """Everything that a hypernetwork has to generate for a main network."""
     if statistics != "distilled":
         return net.target
     return TargetSpec(params=(*net.target.params, *net.stats.params))

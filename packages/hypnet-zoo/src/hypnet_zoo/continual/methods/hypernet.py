@@ -26,6 +26,7 @@ from hypnet_zoo.continual.methods._networks import (
 from hypnet_zoo.continual.methods._output_steps import OutputSteps
 from hypnet_zoo.continual.methods._protection import Protection
 from hypnet_zoo.init import Init
+from hypnet_zoo.init.mainnet import startable_names
 from hypnet_zoo.init.options import init_from
 from hypnet_zoo.regularizers.output import OutputRegularizer
 
@@ -81,7 +82,10 @@ class Hypernet(Base):
         super().__init__(problem)
         self.options = protect
         self.distillation = distillation
+        startable = startable_names(problem.module)
         self.network = _build(problem, hnet, embedding_size, generate, statistics)
+        self.starts_own = not startable <= set(self.net.target.names)
+        """Whether the main network keeps weights or biases of its own."""
         self._steps: OutputSteps | None = None
         self._start_state: dict[str, Tensor] = {}
         self._importances: list[Tensor] = []
