@@ -146,6 +146,14 @@ class WeightsPerTask(Protocol):
 
 
 @runtime_checkable
+class InfersTasks(Protocol):
+    """A method with weights per task that has its own way to infer the task."""
+
+    def infer_task(self, x: Tensor) -> Tensor:
+        """The tasks `[B]` that inputs `[B, *in_shape]` belong to, among those begun."""
+
+
+@runtime_checkable
 class ReportsSizes(Protocol):
     """A method that tells what it stores."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from hypnet_core.jobs import ChecksAvailability, Closable, HasPollInterval, HasSlots
 from hypnet_core.learning import (
     Callback,
+    InfersTasks,
     LearningState,
     Method,
     OptimizerLike,
@@ -48,6 +49,7 @@ __all__ = [
     "HasPollInterval",
     "HasSlots",
     "HyperNetworkLike",
+    "InfersTasks",
     "Initialized",
     "KeepsTensors",
     "LearningState",

@@ -157,6 +157,41 @@ METHODS = [
         "A network of its own for each task.",
     ),
     Component.method(
+        "lwf",
+        "hypnet_zoo.continual.methods:LwF",
+        "Learning without forgetting: the old network's predictions on new data are kept.",
+        # Its tasks share inputs but not labels, which protection cannot reconcile.
+        learns=75.0,
+    ),
+    Component.method(
+        "replay",
+        "hypnet_zoo.continual.methods:Replay",
+        "Replay of kept samples: a reservoir, a ring, or herded exemplars.",
+        options={"budget": 20},
+    ),
+    Component.method(
+        "generative_replay",
+        "hypnet_zoo.continual.methods:GenerativeReplay",
+        "Replay of samples by an autoencoder with a generated decoder: HNET+R.",
+        options={"hidden": [8], "latent": 2, "decoder": {"name": "hmlp", "hidden": [4]}},
+    ),
+    Component.method(
+        "generative_inference",
+        "hypnet_zoo.continual.methods:GenerativeInference",
+        "A hypernetwork, and task inference learned from generated samples: HNET+TIR.",
+        options={
+            "hnet": {"name": "hmlp", "hidden": [8]},
+            "hidden": [8],
+            "latent": 2,
+            "decoder": {"name": "hmlp", "hidden": [4]},
+        },
+    ),
+    Component.method(
+        "masking",
+        "hypnet_zoo.continual.methods:Masking",
+        "Context-dependent gating: each task uses its own part of the hidden units.",
+    ),
+    Component.method(
         "joint",
         "hypnet_zoo.continual.methods:Joint",
         "One network, trained on all data so far: the upper bound.",

@@ -95,7 +95,7 @@ class CheckpointOptions(BaseModel):
 
     @property
     def periodic(self) -> bool:
-        """Whether checkpoints are due by time or by steps, in the middle of work too."""
+        """Whether checkpoints are due by time or by steps, even in mid-work."""
         return self.every is not None or self.every_steps is not None
 
     def is_due(self, step: int, now: float, last: Stamp | None) -> bool:

@@ -95,7 +95,9 @@ class Problem:
         """The parameters of the module that are trained, by name."""
         return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
-    def loss(self, outputs: Tensor, batch: BatchLike, task: int) -> Tensor:
+    def loss(
+        self, outputs: Tensor, batch: BatchLike, task: int, *, now: int | None = None
+    ) -> Tensor:
         """Mean loss of a batch of one task: cross-entropy or the mean squared error.
 
         Args:
@@ -103,14 +105,21 @@ class Problem:
                 out_features]`.
             batch: The samples, with the labels of the task itself.
             task: Number of the task.
+            now: Number of the task that is being learned, if that is a later one: with
+                growing heads, its outputs compete as well.
         """
-        units, own = self.heads.competing(task), self.heads.units(task)
+        units, own = self.competing(task, now), self.heads.units(task)
         return task_loss(
             outputs[..., units.start : units.stop],
             batch,
             self.tasks[task].spec,
             first=own.start - units.start,
         )
+
+    def competing(self, task: int, now: int | None = None) -> range:
+        """The outputs over which the softmax of a task's samples runs, see `loss`."""
+        later = task if now is None or self.heads.kind != "growing" else max(task, now)
+        return self.heads.competing(later)
 
     def answer(self, outputs: Tensor, task: int | None, *, seen: int | None = None) -> Tensor:
         """The outputs that answer for a task, as `Method.predict` returns them.

@@ -1,7 +1,7 @@
 from .data import as_tasks
 from .inference import Infer, infer
 from .learn import Result, learn
-from .learning import Learning
+from .learning import Learning, Optimizations
 from .measures import anytime, backward_transfer, forgetting, forward_transfer
 from .optimization import Optimization
 from .options import Group, Schedule, Train
@@ -11,6 +11,7 @@ __all__ = [
     "Infer",
     "Learning",
     "Optimization",
+    "Optimizations",
     "Result",
     "Schedule",
     "Train",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.protocols import Method, TaskLike, WeightsPerTask
+from hypnet_core.protocols import InfersTasks, Method, TaskLike, WeightsPerTask
 from hypnet_core.tasks import HeadKind, Problem, Scenario, check_task
 from hypnet_zoo.continual.data import with_validation
 from hypnet_zoo.continual.inference import Infer
@@ -130,8 +130,16 @@ def _inference(infer: Infer | None, scenario: Scenario, method: MethodMaker) -> 
                 " weights do not tell them apart"
             )
         return "given"
+    if infer is None and scenario == "task":
+        return "given"
+    own = isinstance(method.kind, type) and issubclass(method.kind, InfersTasks)
     if infer is None:
-        return "given" if scenario == "task" else "entropy"
+        return "method" if own else "entropy"
+    if infer == "method" and not own:
+        raise ConfigError(
+            f"infer=method: the method {method.name} has no way of its own to infer tasks: choose"
+            " entropy, agreement or max_likelihood"
+        )
     if infer == "given" and scenario != "task":
         raise ConfigError(
             f"infer=given: in the scenario {scenario} the task of a sample is not known: choose"

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from hypnet_core.errors import ConfigError
 
-Infer = Literal["given", "entropy", "agreement", "max_likelihood"]
+Infer = Literal["given", "entropy", "agreement", "max_likelihood", "method"]
 """How the task of a sample is found: it is known (`given`), or it is the task by whose
 weights the prediction has the lowest entropy (`entropy`), agrees best among several
-draws of weights (`agreement`), or is the most probable (`max_likelihood`)."""
+draws of weights (`agreement`), or is the most probable (`max_likelihood`), or the
+method has its own way (`method`)."""
 
 
 def uncertainty(outputs: Tensor, how: Infer, *, classification: bool) -> Tensor:

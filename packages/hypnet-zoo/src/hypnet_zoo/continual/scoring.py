@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hypnet_core.protocols import BatchLike, Method, SplitLike, WeightsPerTask
+from hypnet_core.protocols import BatchLike, InfersTasks, Method, SplitLike, WeightsPerTask
 from hypnet_core.tasks import Problem, sample_scores
 from hypnet_zoo.continual.inference import Infer, infer
 
@@ -92,7 +92,10 @@ class Scorer:
         if batch.lengths is not None and each[0].ndim > 3:
             steps = torch.arange(batch.x.shape[1], device=batch.x.device)
             counted = steps < batch.lengths[:, None]
-        tasks = infer(each, self.infer, classification=classification, counted=counted)
+        if self.infer == "method" and isinstance(self.method, InfersTasks):
+            tasks = self.method.infer_task(batch.x)
+        else:
+            tasks = infer(each, self.infer, classification=classification, counted=counted)
         return self._chosen([_mean(found, classification) for found in each], tasks), tasks
 
     def _chosen(self, outputs: Sequence[Tensor], tasks: Tensor) -> Tensor:

@@ -124,7 +124,8 @@ class OneNetwork(Base):
         self.optimizer.zero_grad()
         loss = self.loss(batch)
         penalty = self.penalty(batch)
-        (loss if penalty is None else loss + penalty).backward()
+        total = loss if self.loss_weight == 1.0 else self.loss_weight * loss
+        (total if penalty is None else total + penalty).backward()
         self.take_step()
         found = {"loss": loss.detach()}
         return found if penalty is None else {**found, "penalty": penalty.detach()}
@@ -136,6 +137,11 @@ class OneNetwork(Base):
     def loss(self, batch: BatchLike) -> Tensor:
         """The loss on a batch of the present task."""
         return self.problem.loss(self.network(batch.x, self.task), batch, self.task)
+
+    @property
+    def loss_weight(self) -> float:
+        """Weight of the present task's loss beside the penalty."""
+        return 1.0
 
     def penalty(self, batch: BatchLike) -> Tensor | None:
         """A loss that protects earlier tasks; `None` if there is nothing to protect."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hypnet_core.networks import HyperNetwork, MainNetwork, StatisticsBank, Weights
-from hypnet_core.specs import ConditionSpec, TargetSpec
+from hypnet_core.specs import TargetSpec
 
 Statistics = Literal["per_task", "shared", "distilled"]
 """Whose running statistics batch norm uses: each task's own, those of all tasks, or
@@ -105,11 +105,6 @@ def target_of(net: MainNetwork, statistics: Statistics) -> TargetSpec:
     return TargetSpec(params=(*net.target.params, *net.stats.params))
 
 
-def conditions_of(count: int, size: int) -> ConditionSpec:
-    """One learned embedding for each task."""
-    return ConditionSpec(count=count, size=size)
-
-
 def _as_statistics(raw: Weights) -> Weights:
     """Means as they are, variances by softplus."""
     parts = {
@@ -121,3 +116,8 @@ def _as_statistics(raw: Weights) -> Weights:
 def bytes_of(*tensors: Tensor) -> int:
     """Memory of some tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def copied(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of all tensors of a module."""
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}

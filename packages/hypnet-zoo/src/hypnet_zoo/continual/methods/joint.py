@@ -36,7 +36,8 @@ class Joint(OneNetwork):
         losses = [super().loss(batch)]
         for task in range(self.task):
             drawn = self._draw(task, len(batch))
-            losses.append(self.problem.loss(self.network(drawn.x, task), drawn, task))
+            outputs = self.network(drawn.x, task)
+            losses.append(self.problem.loss(outputs, drawn, task, now=self.task))
         return torch.stack(losses).mean()
 
     def _draw(self, task: int, size: int) -> BatchLike:
