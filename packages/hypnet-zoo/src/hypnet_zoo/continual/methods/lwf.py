@@ -20,7 +20,7 @@ from hypnet_zoo.continual.methods._networks import SharedNetwork, bytes_of
 class LwF(OneNetwork):
     r"""Keeps the old network's predictions on the data of the new task.
 
-    $$ \mathcal{L}_t + \lambda \, T^2 \sum_{u < t} H\bigl(p_u^{*}(x; T), p_u(x; T)\bigr) $$
+    $$ \mathcal{L}_t + \lambda T^2 \sum_{u < t} H(p_u^{*}(x; T), p_u(x; T)) $$
 
     with $p^*_u$ the predictions for task $u$ by the network before task $t$, at
     temperature $T$. No old data are kept, only one copy of the network. Regression
