@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hypnet_core.errors import CheckpointError, ConfigError, clipped
-from hypnet_core.plugins import MainnetChoice, MethodChoice
+from hypnet_core.plugins import MainnetChoice, MethodChoice, validated
 from hypnet_core.protocols import Callback, Method
 from hypnet_core.runs import CheckpointOptions, Checkpoints, progress
 from hypnet_core.runs.config import difference
@@ -117,7 +117,7 @@ def learn(
         >>> bool((result.accuracies[-1] > 90).all())
         True
     """
-    options = train if isinstance(train, Train) else Train.model_validate(train or {})
+    options = train if isinstance(train, Train) else validated(Train, train or {})
     made = _maker(method)
     assembled = assemble(
         as_tasks(tasks),
@@ -197,7 +197,7 @@ def _matrix(learning: Learning, split: str) -> NDArray[np.float64]:
 
 def _maker(method: MethodLike) -> MethodMaker:
     if isinstance(method, (str, Mapping)):
-        method = MethodChoice.model_validate(method)
+        method = MethodChoice(**_named(method))
     if isinstance(method, MethodChoice):
         return MethodMaker(method.name, method.entry.load(), method.build)
     if callable(method):
@@ -205,12 +205,16 @@ def _maker(method: MethodLike) -> MethodMaker:
     raise ConfigError(f"method: expected a name or a function, got {clipped(repr(method))}")
 
 
+def _named(chosen: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"name": chosen} if isinstance(chosen, str) else chosen
+
+
 def _module_maker(module: ModuleLike) -> Callable[[Sequence[int], int], nn.Module]:
     if isinstance(module, nn.Module):
         given = module
         return lambda _in_shape, _out_features: given
     if isinstance(module, (str, Mapping)):
-        module = MainnetChoice.model_validate(module)
+        module = MainnetChoice(**_named(module))
     if isinstance(module, MainnetChoice):
         return module.build
     if callable(module):

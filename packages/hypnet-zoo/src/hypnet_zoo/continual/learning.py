@@ -158,6 +158,7 @@ class Learning:
         self.passes = self._make_passes[task]()
         self._begun = True
         if not task:
+            self.scorer.check(task)
             self._score_first()
         self._tell("begin_task")
 
@@ -271,6 +272,15 @@ class Learning:
             return self.train.iterations
         return self.train.epochs * self._make_passes[task]().per_pass
 
+    def _with_state(self) -> dict[str, HasState]:
+        """Callbacks with a state, by class: others may come and go between them."""
+        found: dict[str, HasState] = {}
+        for callback in self.callbacks:
+            if isinstance(callback, HasState):
+                kind = type(callback).__qualname__
+                found[f"{kind} {sum(key.startswith(kind) for key in found)}"] = callback
+        return found
+
     def state_dict(self) -> dict[str, Any]:
         """The state: of the loop, the method, its data and the callbacks."""
         return {
@@ -288,9 +298,7 @@ class Learning:
             "method": self.method.state_dict(),
             "passes": None if self.passes is None else self.passes.state_dict(),
             "random": random_state(),
-            "callbacks": [
-                one.state_dict() if isinstance(one, HasState) else None for one in self.callbacks
-            ],
+            "callbacks": {key: one.state_dict() for key, one in self._with_state().items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
@@ -317,13 +325,10 @@ class Learning:
         self.ahead = dict(state["ahead"])
         self.optimizations.made.clear()
         self.method.load_state_dict(state["method"])
-        saved = [
-            (callback, found)
-            for callback, found in zip(self.callbacks, state["callbacks"], strict=False)
-            if found is not None and isinstance(callback, HasState)
-        ]
-        for callback, found in saved:
-            callback.load_state_dict(found)
+        for key, callback in self._with_state().items():
+            # A callback that was not there before starts anew.
+            if key in state["callbacks"]:
+                callback.load_state_dict(state["callbacks"][key])
         if state["in_task"]:
             self._begun, self.task_step = True, state["task_step"]
             self._stopped, self._random = state["stopped"], state["random"]

@@ -54,6 +54,21 @@ class Scorer:
         return self.problem.scenario == "task" and not infers
 
     @torch.no_grad()
+    def check(self, task: int) -> None:
+        """Infer the task of two samples, which tells whether the method allows it.
+
+        Raises:
+            ConfigError: The criterion needs several draws of weights, or classes.
+        """
+        if self.knows_task or not isinstance(self.method, WeightsPerTask):
+            return
+        split = self.problem.tasks[task].test
+        generator = torch.Generator().manual_seed(0)
+        size = min(2, len(split))
+        batches = split.batches(size, generator=generator, device=self.problem.device)
+        self._answers(next(iter(batches)), task, task + 1)
+
+    @torch.no_grad()
     def score(self, task: int, split: SplitLike, *, seen: int) -> Score:
         """The score on samples of one task.
 
