@@ -197,7 +197,7 @@ def _matrix(learning: Learning, split: str) -> NDArray[np.float64]:
 
 def _maker(method: MethodLike) -> MethodMaker:
     if isinstance(method, (str, Mapping)):
-        method = MethodChoice(**_named(method))
+        method = MethodChoice.of(method)
     if isinstance(method, MethodChoice):
         return MethodMaker(method.name, method.entry.load(), method.build)
     if callable(method):
@@ -205,16 +205,12 @@ def _maker(method: MethodLike) -> MethodMaker:
     raise ConfigError(f"method: expected a name or a function, got {clipped(repr(method))}")
 
 
-def _named(chosen: str | Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"name": chosen} if isinstance(chosen, str) else chosen
-
-
 def _module_maker(module: ModuleLike) -> Callable[[Sequence[int], int], nn.Module]:
     if isinstance(module, nn.Module):
         given = module
         return lambda _in_shape, _out_features: given
     if isinstance(module, (str, Mapping)):
-        module = MainnetChoice(**_named(module))
+        module = MainnetChoice.of(module)
     if isinstance(module, MainnetChoice):
         return module.build
     if callable(module):

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from hypnet_core.errors import ConfigError
+from hypnet_core.errors import ConfigError, UsageError
 
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "adadelta", "adagrad"]
 
@@ -154,7 +154,7 @@ class Train(Section):
             if self.schedule is not None:
                 try:
                     make_scheduler(made, self.schedule.name, self.schedule.options)
-                except ConfigError as error:
+                except UsageError as error:
                     raise ValueError(str(error)) from error
         return self
 

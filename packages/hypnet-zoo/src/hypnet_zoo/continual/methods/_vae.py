@@ -93,7 +93,9 @@ class GeneratedVAE(nn.Module):
         self.encoder = mlp((self.size, *hidden, 2 * self.latent))
         self.net = MainNetwork(mlp((self.latent, *reversed(hidden), self.size)))
         conditions = ConditionSpec(count=len(problem.tasks), size=options["decoder_embedding"])
-        self.hypernet: HyperNetwork = options["decoder"].build(self.net.target, conditions)
+        self.hypernet: HyperNetwork = HypernetChoice.of(options["decoder"]).build(
+            self.net.target, conditions
+        )
         self.regularizer: OutputRegularizer | None = None
         self.to(problem.device)
 

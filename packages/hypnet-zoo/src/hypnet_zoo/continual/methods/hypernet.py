@@ -303,7 +303,7 @@ class Hypernet(Base):
 def _build(problem: Problem, options: HypernetOptions) -> GeneratedNetwork:
     module, statistics = problem.module, options["statistics"]
     with named("hnet"):
-        chosen = _from_module(options["hnet"], module)
+        chosen = _from_module(HypernetChoice.of(options["hnet"]), module)
     with named("generate"):
         net = MainNetwork(module, generate=options["generate"])
     if statistics == "distilled" and not net.stats.params:
