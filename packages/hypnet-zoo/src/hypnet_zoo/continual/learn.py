@@ -14,8 +14,7 @@ from torch import nn
 from hypnet_core.errors import CheckpointError, ConfigError, clipped
 from hypnet_core.plugins import MainnetChoice, MethodChoice, validated
 from hypnet_core.protocols import Callback, Method
-from hypnet_core.runs import CheckpointOptions, Checkpoints, progress
-from hypnet_core.runs.config import difference
+from hypnet_core.runs import CheckpointOptions, Checkpoints, difference, progress
 from hypnet_core.tasks import HeadKind, Problem, Scenario
 from hypnet_zoo.continual.assembly import MethodMaker, assemble
 from hypnet_zoo.continual.callbacks import Checkpointing, Metrics, Validation

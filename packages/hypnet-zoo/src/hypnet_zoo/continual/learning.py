@@ -11,8 +11,7 @@ from torch import Tensor
 
 from hypnet_core.errors import CheckpointError, DivergedError, error_line
 from hypnet_core.protocols import Callback, Method, TaskLike, WeightsPerTask
-from hypnet_core.runs import HasState
-from hypnet_core.runs.packing import pack
+from hypnet_core.runs import HasState, pack
 from hypnet_core.tasks import Problem
 from hypnet_zoo.continual.optimization import Optimization
 from hypnet_zoo.continual.options import Train

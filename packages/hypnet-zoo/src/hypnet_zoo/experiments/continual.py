@@ -16,11 +16,12 @@ from hypnet_core.runs import (
     Run,
     build_loggers,
     deterministic,
+    pack,
     progress,
+    unpack,
     write_atomic,
     write_json,
 )
-from hypnet_core.runs.packing import pack, unpack
 from hypnet_zoo.continual.assembly import MethodMaker, assemble
 from hypnet_zoo.continual.callbacks import (
     Checkpointing,

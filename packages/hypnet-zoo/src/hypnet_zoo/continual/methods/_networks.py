@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -15,6 +15,9 @@ from hypnet_core.specs import TargetSpec
 Statistics = Literal["per_task", "shared", "distilled"]
 """Whose running statistics batch norm uses: each task's own, those of all tasks, or
 those that a hypernetwork reproduces."""
+
+_LEAST = 1e-5
+"""Least variance, as batch norm adds it."""
 
 SHARED = 0
 """The condition whose statistics all tasks share."""
@@ -48,8 +51,8 @@ class SharedNetwork(nn.Module):
 class GeneratedNetwork(nn.Module):
     r"""A main network whose weights a hypernetwork generates for each task.
 
-    With distilled statistics the hypernetwork generates running means and variances as
-    well: a variance $v$ as $\log(e^v - 1)$, so that any number is one.
+    With distilled statistics the hypernetwork generates running means and the
+    logarithms of running variances as well.
 
     Args:
         net: The main network.
@@ -93,9 +96,21 @@ class GeneratedNetwork(nn.Module):
         return output
 
     def distillation(self, flat: Tensor, task: int) -> Tensor:
-        """Mean squared difference of generated statistics from those of a task."""
-        generated = _as_statistics(Weights(flat[self.net.target.numel :], self.net.stats))
-        return F.mse_loss(generated.flat, self.net.statistics(task).flat)
+        r"""How far generated statistics are from those of a task.
+
+        The mean of $(\hat\mu - \mu)^2 / v$ and $(\log \hat v - \log v)^2$, which do not
+        depend on the scale of activations.
+        """
+        raw = Weights(flat[self.net.target.numel :], self.net.stats)
+        wanted = self.net.statistics(task)
+        parts = []
+        for name in raw:
+            if name.endswith("running_var"):
+                parts.append((raw[name] - wanted[name].clamp(min=_LEAST).log()).square())
+            else:
+                variance = wanted[name.removesuffix("mean") + "var"].clamp(min=_LEAST)
+                parts.append((raw[name] - wanted[name]).square() / variance)
+        return torch.cat(parts).mean()
 
 
 def target_of(net: MainNetwork, statistics: Statistics) -> TargetSpec:
@@ -106,10 +121,8 @@ def target_of(net: MainNetwork, statistics: Statistics) -> TargetSpec:
 
 
 def _as_statistics(raw: Weights) -> Weights:
-    """Means as they are, variances by softplus."""
-    parts = {
-        name: F.softplus(raw[name]) if name.endswith("running_var") else raw[name] for name in raw
-    }
+    """Means as they are, variances from their logarithms."""
+    parts = {name: raw[name].exp() if name.endswith("running_var") else raw[name] for name in raw}
     return Weights.of(raw.spec, parts)
 
 

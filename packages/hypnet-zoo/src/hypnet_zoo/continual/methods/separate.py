@@ -53,8 +53,8 @@ class Separate(Base):
 
     def step(self, batch: BatchLike) -> dict[str, Tensor]:
         """One step of all members of the present task."""
-        members = self._members(self.task)
         self.optimizer.zero_grad()
+        members = self._members(self.task)
         losses = [
             self.problem.loss(member.train()(batch.x), batch, self.task) for member in members
         ]
