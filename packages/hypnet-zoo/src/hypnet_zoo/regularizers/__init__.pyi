@@ -1,5 +1,21 @@
+from ._chosen import Mask, PerGroup
+from ._data import Data
+from ._estimate import FisherOptions
+from ._precision import Precision
+from .ewc import EWC, OnlineEWC
+from .fisher import fisher
 from .output import OutputRegularizer
+from .si import SI
 
 __all__ = [
+    "EWC",
+    "SI",
+    "Data",
+    "FisherOptions",
+    "Mask",
+    "OnlineEWC",
     "OutputRegularizer",
+    "PerGroup",
+    "Precision",
+    "fisher",
 ]
