@@ -1,7 +1,7 @@
-from ._chosen import Mask, PerGroup
-from ._data import Data
-from ._estimate import FisherOptions
-from ._precision import Precision
+from ._importance.chosen import Mask, PerGroup
+from ._importance.data import Data
+from ._importance.estimate import FisherOptions
+from ._importance.precision import Precision
 from .ewc import EWC, OnlineEWC
 from .fisher import fisher
 from .output import OutputRegularizer

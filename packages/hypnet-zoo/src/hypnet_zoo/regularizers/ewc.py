@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import DataError, SpecError
-from hypnet_zoo.regularizers._chosen import Mask, PerGroup
-from hypnet_zoo.regularizers._data import Data
-from hypnet_zoo.regularizers._estimate import FisherOptions, check_options, estimate
-from hypnet_zoo.regularizers._precision import Precision, flat_precision
-from hypnet_zoo.regularizers._quadratic import QuadraticPenalty
+from hypnet_zoo.regularizers._importance.chosen import Mask, PerGroup
+from hypnet_zoo.regularizers._importance.data import Data
+from hypnet_zoo.regularizers._importance.estimate import FisherOptions, check_options, estimate
+from hypnet_zoo.regularizers._importance.precision import Precision, flat_precision
+from hypnet_zoo.regularizers._importance.quadratic import QuadraticPenalty
 
 
 class _FisherPenalty(QuadraticPenalty):

@@ -7,10 +7,10 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from hypnet_core.networks import Generate
-from hypnet_zoo.regularizers._chosen import Chosen
-from hypnet_zoo.regularizers._data import Data
-from hypnet_zoo.regularizers._estimate import FisherOptions, check_options, estimate
-from hypnet_zoo.regularizers._precision import Precision, flat_precision
+from hypnet_zoo.regularizers._importance.chosen import Chosen
+from hypnet_zoo.regularizers._importance.data import Data
+from hypnet_zoo.regularizers._importance.estimate import FisherOptions, check_options, estimate
+from hypnet_zoo.regularizers._importance.precision import Precision, flat_precision
 
 
 def fisher(

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import DivergedError, SpecError, did_you_mean, listed
 from hypnet_core.networks import Weights
-from hypnet_zoo.regularizers._chosen import Mask, PerGroup
-from hypnet_zoo.regularizers._quadratic import QuadraticPenalty
+from hypnet_zoo.regularizers._importance.chosen import Mask, PerGroup
+from hypnet_zoo.regularizers._importance.quadratic import QuadraticPenalty
 
 
 class SI(QuadraticPenalty):

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from hypnet_core.errors import DivergedError, SpecError, clipped, did_you_mean, listed
 from hypnet_core.protocols import BatchLike
 from hypnet_core.tasks import Batch
-from hypnet_zoo.regularizers._chosen import Chosen
-from hypnet_zoo.regularizers._closed_forms import Outputs, Squares, add_squares, squared
-from hypnet_zoo.regularizers._data import Batches, Data
-from hypnet_zoo.regularizers._gradients import Directed, Gradients, SquaredGradients
-from hypnet_zoo.regularizers._likelihood import Directions, FisherKind, Likelihood
+from hypnet_zoo.regularizers._importance.chosen import Chosen
+from hypnet_zoo.regularizers._importance.closed_forms import Outputs, Squares, add_squares, squared
+from hypnet_zoo.regularizers._importance.data import Batches, Data
+from hypnet_zoo.regularizers._importance.gradients import Directed, Gradients, SquaredGradients
+from hypnet_zoo.regularizers._importance.likelihood import Directions, FisherKind, Likelihood
 
 
 class FisherOptions(TypedDict, total=False):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hypnet_core.errors import SpecError, did_you_mean
-from hypnet_zoo.regularizers._chosen import Chosen
+from hypnet_zoo.regularizers._importance.chosen import Chosen
 
 Precision: TypeAlias = float | Tensor | Mapping[str, Tensor | float]
 """A number for all parameters, one flat tensor, or a number or tensor per name."""

@@ -29,8 +29,9 @@ Rule: TypeAlias = Callable[[Any, Tensor, Tensor], Squares]
 Outputs: TypeAlias = Callable[[BatchLike], Tensor]
 """From a batch to a tensor with one row per sample."""
 
-# Numbers in an intermediate result of one layer: about the size of a cache.
-_MOST = 1 << 22
+# Numbers in an intermediate result of one layer: a processor's cache, or enough to
+# keep an accelerator busy.
+_MOST_ON_CPU, _MOST_ELSEWHERE = 1 << 18, 1 << 26
 
 
 class NoClosedForm(Exception):  # noqa: N818 (a reason, never seen by users)
@@ -190,7 +191,8 @@ def _products(g: Tensor, inputs: Callable[[slice], Tensor]) -> Squares:
     # The first sample tells how much memory each of them needs.
     one = inputs(slice(0, 1))
     weight = one.new_zeros(g.shape[1], one.shape[2])
-    step = max(1, _MOST // max(one.numel(), weight.numel()))
+    most = _MOST_ON_CPU if g.device.type == "cpu" else _MOST_ELSEWHERE
+    step = max(1, most // max(one.numel(), weight.numel()))
     for start in range(0, len(g), step):
         rows = slice(start, start + step)
         weight += torch.bmm(g[rows], inputs(rows)).square_().sum(0)

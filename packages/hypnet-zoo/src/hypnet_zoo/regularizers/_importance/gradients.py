@@ -14,7 +14,7 @@ from torch.func import functional_call, vjp
 from hypnet_core.errors import SpecError
 from hypnet_core.protocols import BatchLike
 from hypnet_core.tasks import Batch
-from hypnet_zoo.regularizers._closed_forms import (
+from hypnet_zoo.regularizers._importance.closed_forms import (
     ClosedForms,
     NoClosedForm,
     Outputs,
@@ -22,7 +22,7 @@ from hypnet_zoo.regularizers._closed_forms import (
     add_squares,
     squared,
 )
-from hypnet_zoo.regularizers._data import rows_of
+from hypnet_zoo.regularizers._importance.data import rows_of
 
 Gradients: TypeAlias = Literal["auto", "closed_form", "vmap", "loop"]
 Directed: TypeAlias = Callable[[Tensor, BatchLike], Iterator[Tensor]]
@@ -43,8 +43,9 @@ _IMPOSSIBLE = (
 _ROUNDING = 1e-2
 # Numbers that the directions of one block may take.
 _MOST_NUMBERS = 1 << 24
-# Bytes that the gradients of one block of samples may take.
-_BLOCK_BYTES = 1 << 26
+# Bytes that the gradients of one block of samples may take: larger blocks leave the
+# cache of a processor, and smaller ones do not fill an accelerator.
+_BYTES_ON_CPU, _BYTES_ELSEWHERE = 1 << 23, 1 << 28
 # Samples that closed forms are compared with the loop on.
 _TRIAL = 2
 
@@ -168,8 +169,9 @@ class SquaredGradients:
         """All samples of a block at once, as many as fit the memory."""
         parameters = {name: tensor.detach() for name, tensor in self.parameters.items()}
         stacked = torch.stack(list(directions), dim=1)
+        on_cpu = stacked.device.type == "cpu"
         size = sum(tensor.nbytes for tensor in parameters.values())
-        block = max(1, _BLOCK_BYTES // size)
+        block = max(1, (_BYTES_ON_CPU if on_cpu else _BYTES_ELSEWHERE) // max(1, size))
         each = torch.func.vmap(partial(self._one, parameters), randomness="different")
         total: Squares = {}
         for start in range(0, len(batch), block):

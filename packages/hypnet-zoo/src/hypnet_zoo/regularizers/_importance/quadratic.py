@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hypnet_core.errors import CheckpointError, SpecError, listed
 from hypnet_core.networks import Weights
 from hypnet_core.specs import TargetSpec
-from hypnet_zoo.regularizers._chosen import Chosen, Mask, PerGroup
+from hypnet_zoo.regularizers._importance.chosen import Chosen, Mask, PerGroup
 
 
 class QuadraticPenalty:
