@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import compress
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from hypnet_core.errors import DivergedError, SpecError, did_you_mean, listed
 from hypnet_core.networks import Weights
 from hypnet_zoo.regularizers._importance.chosen import Mask, PerGroup
+from hypnet_zoo.regularizers._importance.pieces import Pieces
 from hypnet_zoo.regularizers._importance.quadratic import QuadraticPenalty
 
 
@@ -105,15 +105,15 @@ class SI(QuadraticPenalty):
     def _changed(self) -> None:
         # Views by parameter: a step needs no concatenation.
         self._tensors: list[Tensor] = list(self._chosen.now.values())
-        self._before = torch.empty_like(self._buffers["center"])
-        self._before_views = list(Weights(self._before, self._spec).values())
-        self._path_views = list(Weights(self._buffers["path"], self._spec).values())
+        self._pieces = Pieces(self._tensors)
+        self._before = self._pieces.views(torch.zeros_like(self._buffers["center"]))
+        self._path = self._pieces.views(self._buffers["path"])
 
     @torch.no_grad()
     def before_step(self) -> None:
         """Remember the parameters, right before `optimizer.step()`."""
         self._begin()
-        torch._foreach_copy_(self._before_views, self._tensors)
+        torch._foreach_copy_(self._before, self._pieces.now)
         self._waiting = True
 
     def _begin(self) -> None:
@@ -146,19 +146,22 @@ class SI(QuadraticPenalty):
         elif not self._waiting:
             raise SpecError("after_step needs before_step before optimizer.step(), or delta=")
         self._waiting = False
-        slopes = self._slopes(gradients)
+        slopes = self._pieces.of(self._slopes(gradients))
         if delta is None:
             # In place: the remembered parameters become the negative change.
-            torch._foreach_sub_(self._before_views, self._tensors)
+            torch._foreach_sub_(self._before, self._pieces.now)
+            moves: list[Tensor | None] = [*self._before]
         else:
-            for view, change in zip(self._before_views, self._by_name("delta", delta), strict=True):
-                view.zero_() if change is None else torch.neg(change, out=view)
-        used = [slope for slope in slopes if slope is not None]
-        paths, moves = self._path_views, self._before_views
-        if len(used) < len(slopes):
-            there = [slope is not None for slope in slopes]
-            paths, moves = list(compress(paths, there)), list(compress(moves, there))
-        torch._foreach_addcmul_(paths, used, moves)
+            changes = self._pieces.of(self._by_name("delta", delta))
+            moves = [None if change is None else -change for change in changes]
+        # What has no gradient, or did not move, adds nothing.
+        terms = [
+            (path, slope, move)
+            for path, slope, move in zip(self._path, slopes, moves, strict=True)
+            if slope is not None and move is not None
+        ]
+        if terms:
+            torch._foreach_addcmul_(*map(list, zip(*terms, strict=True)))
         self.steps += 1
 
     def _slopes(self, given: Mapping[str, Tensor] | None) -> list[Tensor | None]:
