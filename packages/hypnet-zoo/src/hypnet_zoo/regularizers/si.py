@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import compress
 from typing import Any, ClassVar
 
 import torch
@@ -146,26 +147,25 @@ class SI(QuadraticPenalty):
         elif not self._waiting:
             raise SpecError("after_step needs before_step before optimizer.step(), or delta=")
         self._waiting = False
-        slopes = self._pieces.of(self._slopes(gradients))
+        path: list[Any] = self._path
+        slopes: list[Any] = self._slopes(gradients)
+        moves: list[Any] = self._before
         if delta is None:
             # In place: the remembered parameters become the negative change.
             torch._foreach_sub_(self._before, self._pieces.now)
-            moves: list[Tensor | None] = [*self._before]
         else:
             changes = self._pieces.of(self._by_name("delta", delta))
             moves = [None if change is None else -change for change in changes]
         # What has no gradient, or did not move, adds nothing.
-        terms = [
-            (path, slope, move)
-            for path, slope, move in zip(self._path, slopes, moves, strict=True)
-            if slope is not None and move is not None
-        ]
-        if terms:
-            torch._foreach_addcmul_(*map(list, zip(*terms, strict=True)))
+        there = [a is not None and b is not None for a, b in zip(slopes, moves, strict=True)]
+        if not all(there):
+            path, slopes, moves = (list(compress(p, there)) for p in (path, slopes, moves))
+        if path:
+            torch._foreach_addcmul_(path, slopes, moves)
         self.steps += 1
 
     def _slopes(self, given: Mapping[str, Tensor] | None) -> list[Tensor | None]:
-        """Gradients, in the order of the parameters."""
+        """Gradients, in the order of the parameters and in pieces."""
         found = (
             [tensor.grad for tensor in self._tensors]
             if given is None
@@ -174,7 +174,9 @@ class SI(QuadraticPenalty):
         if all(gradient is None for gradient in found):
             raise SpecError("no chosen parameter has a gradient: call backward() before the step")
         # Embeddings may have sparse ones.
-        return [g.to_dense() if g is not None and g.is_sparse else g for g in found]
+        if any(g is not None and g.is_sparse for g in found):
+            found = [g.to_dense() if g is not None and g.is_sparse else g for g in found]
+        return self._pieces.of(found)
 
     def _by_name(self, option: str, given: Mapping[str, Tensor]) -> list[Tensor | None]:
         """Given tensors, in the order of the parameters."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 # Up to this size torch's elementwise operations run on the calling thread. Handing half
@@ -40,7 +41,9 @@ class Pieces:
         return self._now
 
     def of(self, tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Tensors of the same shapes, such as gradients, cut alike; any may be missing."""
+        """Tensors of the same shapes, such as gradients, cut alike, or missing."""
+        if not self._middling:
+            return list(tensors)
         found: list[Tensor | None] = []
         for tensor, count in zip(tensors, self._counts, strict=True):
             if count == 1:
@@ -48,7 +51,8 @@ class Pieces:
             elif tensor is None:
                 found.extend([None] * count)
             else:
-                found.extend(tensor.detach().reshape(-1).split(_PIECE))
+                # Without Python's part of `Tensor.split`, in each step.
+                found.extend(torch.unsafe_split(tensor.detach().reshape(-1), _PIECE))
         return found
 
     def views(self, flat: Tensor) -> list[Tensor]:
@@ -60,7 +64,8 @@ class Pieces:
 
 def _count(tensor: Tensor) -> int:
     """Number of pieces."""
-    middling = _PIECE < tensor.numel() <= _LARGE
-    if tensor.device.type != "cpu" or not middling or not tensor.is_contiguous():
+    threads = torch.get_num_threads() if tensor.device.type == "cpu" else 1
+    middling = _PIECE < tensor.numel() <= _LARGE and tensor.is_contiguous()
+    if threads == 1 or not middling:
         return 1
     return -(-tensor.numel() // _PIECE)
