@@ -1,6 +1,7 @@
 from ._importance.chosen import Mask, PerGroup
 from ._importance.data import Data
 from ._importance.estimate import FisherOptions
+from ._importance.likelihood import FisherKind
 from ._importance.precision import Precision
 from .ewc import EWC, OnlineEWC
 from .fisher import fisher
@@ -11,6 +12,7 @@ __all__ = [
     "EWC",
     "SI",
     "Data",
+    "FisherKind",
     "FisherOptions",
     "Mask",
     "OnlineEWC",
