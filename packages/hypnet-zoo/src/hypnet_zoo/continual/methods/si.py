@@ -44,7 +44,7 @@ class SI(Penalized):
         self,
         problem: Problem,
         *,
-        strength: NonNegativeFloat = 0.1,
+        strength: NonNegativeFloat = 1.0,
         epsilon: PositiveFloat = 1e-3,
         task_loss_only: bool = False,
         **options: Unpack[PenalizedOptions],

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from hypnet_core.protocols import BatchLike
     from hypnet_core.tasks import Problem
-    from torch import Tensor
 
 
 class NearestMean:
