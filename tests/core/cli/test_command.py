@@ -125,7 +125,7 @@ def test_the_version_is_that_of_the_core(hypnet: Command) -> None:
         (["check", "tiny", "width"], "'width' is not an override: write key=value"),
         (["inspect", "--mainnet", "tiny"], "Missing option '--hypernet'"),
         (["run"], "which experiment? hypnet run EXPERIMENT [key=value]...; there is: bare, count"),
-        (["run", "cuont"], "there is no experiment 'cuont'; did you mean 'count'?"),
+        (["run", "cuont"], "there is no experiment or recipe 'cuont'; did you mean 'count'?"),
         (["run", "count", "--seed", "x"], "Invalid value for '--seed'"),
         (["run", "bare", "--seed", "1"], "--seed: the experiment 'bare' has no option 'seed'"),
         (

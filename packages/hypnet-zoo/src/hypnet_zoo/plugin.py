@@ -158,4 +158,4 @@ EXPERIMENTS = [
 @hookimpl
 def hypnet_components() -> list[Component]:
     """The components of hypnet-zoo."""
-    return [*MAINNETS, *HYPERNETS, *EXPERIMENTS]
+    return [*MAINNETS, *HYPERNETS, *EXPERIMENTS, *Component.recipes("hypnet_zoo.recipes")]

@@ -10,7 +10,9 @@ import typer
 
 from hypnet_core.cli.completion import complete_kind, complete_name
 from hypnet_core.cli.output import Json, print_json, print_lines, print_table
+from hypnet_core.cli.recipes.show import print_recipe
 from hypnet_core.cli.schemas import ComponentDocument, OptionDocument, ShowDocument
+from hypnet_core.plugins.recipe import Recipe
 from hypnet_core.plugins.registry import Entry, registry
 
 Name = Annotated[str, typer.Argument(help="Name, or plugin:name.", autocompletion=complete_name())]
@@ -45,6 +47,9 @@ def show(name: Name, *, kind: KindOption = None, as_json: Json = False) -> None:
             "",
         ]
     )
+    if document.recipe is not None:
+        print_recipe(Recipe.model_validate(document.recipe))
+        return
     if not document.options:
         print_lines(["It has no options."])
         return
@@ -64,15 +69,18 @@ def _document(entry: Entry) -> ShowDocument:
     from hypnet_core.plugins.describe import describe, json_schema
 
     model = entry.options()
+    found = entry.load()
+    is_recipe = isinstance(found, Recipe)
     options = [
         OptionDocument.model_validate(option, from_attributes=True) for option in describe(model)
     ]
     return ShowDocument(
         component=ComponentDocument.of(entry),
         source=entry.source(),
-        documentation=inspect.getdoc(entry.load()) or "",
+        documentation=found.summary if is_recipe else inspect.getdoc(found) or "",
         options=options,
         json_schema=json_schema(model),
+        recipe=found.model_dump(mode="json") if is_recipe else None,
     )
 
 
