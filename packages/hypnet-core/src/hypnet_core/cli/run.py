@@ -225,7 +225,6 @@ def _named(
 
 def _start(chosen: _Chosen, request: _Request, *, directory: Path | None) -> None:
     """Print the plan of a run, or check it first and carry it out."""
-    resolved, recipe = chosen.resolved, chosen.recipe
     experiment = chosen.entry.build()
     only_plan = request.print_config or request.dry_run
     finished = request.resume is not None and Run.resume(request.resume).finished
@@ -233,47 +232,48 @@ def _start(chosen: _Chosen, request: _Request, *, directory: Path | None) -> Non
         check_directory(directory)  # first, since the other checks may take a while
     if not request.print_config and not finished:
         # Before the run has a directory: a mistake leaves nothing behind.
-        check_finite(resolved)
+        check_finite(chosen.resolved)
         with output_to_stderr():
-            notes = experiment.prepare(resolved) if isinstance(experiment, Prepares) else ()
+            prepares = isinstance(experiment, Prepares)
+            notes = experiment.prepare(chosen.resolved) if prepares else ()
         if request.dry_run:
             complain(notes)
     if directory is None:
-        named = chosen.entry if recipe is None else recipe
+        named = chosen.recipe or chosen.entry
         directory = new_directory(named.name, make=not only_plan)
-    plan = RunDocument(
-        experiment=registry().shortest_name(chosen.entry),
-        recipe=None if recipe is None else registry().shortest_name(recipe),
-        directory=str(directory),
-        config=resolved.model_dump(mode="json"),
-        finished=False,
-        summary=None,
-    )
+    plan = _plan(chosen, directory)
     if only_plan:
         if request.dry_run and request.resume is None:
             check_directory(directory)  # also one that was chosen here
-        _print_plan(plan, resolved, as_json=request.as_json, dry_run=request.dry_run)
+        _print_plan(plan, chosen.resolved, as_json=request.as_json, dry_run=request.dry_run)
         return
     if request.resume is not None:
-        current = Run.resume(directory, config=resolved if request.allow_changes else None)
+        current = Run.resume(directory, config=chosen.resolved if request.allow_changes else None)
     else:
-        current = Run.create(
-            directory,
-            experiment=plan.experiment,
-            config=resolved,
-            plugins=registry().versions,
-            from_checkpoint=chosen.checkpoint,
-            recipe=plan.recipe,
-        )
-    summary = _carried_out(experiment, resolved, current)
-    figures = () if recipe is None else figures_of(recipe, plan.config, summary)
-    if request.as_json:
-        facts = {"finished": True, "summary": summary, "figures": list(figures)}
-        print_json(plan.model_copy(update=facts))
-    else:
-        _report(experiment, summary)
-        print_figures(figures)
-        print_lines([str(current.path)])
+        current = _created(chosen, plan)
+    _carry_out(experiment, chosen, current, plan, as_json=request.as_json)
+
+
+def _plan(chosen: _Chosen, directory: Path) -> RunDocument:
+    return RunDocument(
+        experiment=registry().shortest_name(chosen.entry),
+        recipe=None if chosen.recipe is None else registry().shortest_name(chosen.recipe),
+        directory=str(directory),
+        config=chosen.resolved.model_dump(mode="json"),
+        finished=False,
+        summary=None,
+    )
+
+
+def _created(chosen: _Chosen, plan: RunDocument) -> Run:
+    return Run.create(
+        plan.directory,
+        experiment=plan.experiment,
+        config=chosen.resolved,
+        plugins=registry().versions,
+        from_checkpoint=chosen.checkpoint,
+        recipe=plan.recipe,
+    )
 
 
 def _from_flags(overrides: list[str], **flags: object) -> list[str]:
@@ -318,7 +318,8 @@ def _print_plan(plan: RunDocument, resolved: BaseModel, *, as_json: bool, dry_ru
     if as_json:
         print_json(plan)
     elif dry_run:
-        print_lines([f"would run {plan.experiment} in {plan.directory} with", ""])
+        what = plan.experiment if plan.recipe is None else f"{plan.recipe} ({plan.experiment})"
+        print_lines([f"would run {what} in {plan.directory} with", ""])
         print_lines(f"    {line}" for line in dump_config(resolved).splitlines())
     else:
         text = commented_config(resolved)
@@ -327,18 +328,22 @@ def _print_plan(plan: RunDocument, resolved: BaseModel, *, as_json: bool, dry_ru
         print_lines(text.splitlines())
 
 
-def _carried_out(experiment: Any, resolved: BaseModel, current: Run) -> dict[str, Any]:
+def _carry_out(
+    experiment: Any, chosen: _Chosen, current: Run, plan: RunDocument, *, as_json: bool
+) -> None:
     try:
         # What the experiment prints is no result: stdout ends with the directory.
         with output_to_stderr():
-            return execute(experiment, resolved, current)
+            summary = execute(experiment, chosen.resolved, current)
     # Only an interruption: after a failure the error says what to do.
     except KeyboardInterrupt:
         typer.echo(f"To resume: hypnet run --resume {current.path}", err=True)
         raise
-
-
-def _report(experiment: Any, summary: Mapping[str, Any]) -> None:
+    figures = () if chosen.recipe is None else figures_of(chosen.recipe, plan.config, summary)
+    if as_json:
+        facts = {"finished": True, "summary": summary, "figures": list(figures)}
+        print_json(plan.model_copy(update=facts))
+        return
     if isinstance(experiment, ReportsResults):
         print_rich(experiment.report(summary))
     else:
@@ -347,3 +352,5 @@ def _report(experiment: Any, summary: Mapping[str, Any]) -> None:
             for name, value in summary.items()
             if isinstance(value, (int, float, str))
         )
+    print_figures(figures)
+    print_lines([str(current.path)])

@@ -99,37 +99,36 @@ def judge(
         source: Where the figure stands, unless it says so itself.
         note: A remark, for instance why there are no values.
     """
-    facts = {
-        "figure": expected.label,
-        "expected": expected.range,
-        "source": expected.source or source,
-    }
+    empty = Figure(
+        figure=expected.label,
+        expected=expected.range,
+        verdict=Verdict.UNKNOWN,
+        note=note,
+        source=expected.source or source,
+    )
     if not values:
-        return Figure(verdict=Verdict.UNKNOWN, note=note, **facts)
+        return empty
     low, high = expected.bounds
     numbers = list(values.values())
     inside = sum(low <= number <= high for number in numbers)
-    mean = statistics.fmean(numbers)
-    ends = interval(numbers)
-    if expected.share is not None:
+    mean, ends = statistics.fmean(numbers), interval(numbers)
+    if expected.of == "every" or expected.share is not None:
+        share = 1.0 if expected.share is None else expected.share
         # Rounding must not turn 9 of 10 into less than 0.9.
-        met = inside >= expected.share * len(numbers) - 1e-9
-    elif expected.of == "every":
-        met = inside == len(numbers)
+        met = inside >= share * len(numbers) - 1e-9
+        note = note or f"{inside} of {len(numbers)} seeds"
     else:
         met = low <= mean <= high
         if ends is not None and not _settled(ends, low, high, met=met):
             note = note or "the interval holds a bound: more seeds could turn the verdict"
-    if expected.share is not None or expected.of == "every":
-        note = note or f"{inside} of {len(numbers)} seeds"
-    return Figure(
-        values=dict(values),
-        mean=mean,
-        interval=ends,
-        verdict=Verdict.MET if met else Verdict.MISSED,
-        note=note,
-        **facts,
-    )
+    measurement = {
+        "values": dict(values),
+        "mean": mean,
+        "interval": ends,
+        "verdict": Verdict.MET if met else Verdict.MISSED,
+        "note": note,
+    }
+    return empty.model_copy(update=measurement)
 
 
 def _settled(ends: tuple[float, float], low: float, high: float, *, met: bool) -> bool:
@@ -175,7 +174,8 @@ def measured(
 
 def _at(summary: Any, key: str) -> Any:
     """The number, or list of numbers, at a dotted key."""
-    value, passed = summary, []
+    value = summary
+    passed: list[str] = []
     # A key that contains dots wins over a path.
     for part in [key] if key in summary else key.split("."):
         where = ".".join(passed) or "the summary"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Unpack
 
 import numpy as np
@@ -47,7 +48,11 @@ def generated_images(
     Raises:
         ConfigError: A size or the noise is not possible.
     """
-    _check(in_shape, classes, train_size, validation_size, test_size, noise, seed)
+    sides = {f"in_shape.{place}": side for place, side in enumerate(in_shape)}
+    _check(
+        {**sides, "classes": classes, "train_size": train_size, "test_size": test_size},
+        {"validation_size": validation_size, "noise": noise, "seed": seed},
+    )
     total = train_size + validation_size + test_size
     generator = np.random.default_rng(seed)
     patterns = _enlarged(generator.random((classes, in_shape[0], _TILES, _TILES)), in_shape)
@@ -81,24 +86,10 @@ def _enlarged(tiles: np.ndarray, in_shape: tuple[int, int, int]) -> np.ndarray:
     return tiles[:, :, rows][:, :, :, columns].astype(np.float32)
 
 
-def _check(
-    in_shape: tuple[int, ...],
-    classes: int,
-    train_size: int,
-    validation_size: int,
-    test_size: int,
-    noise: float,
-    seed: int,
-) -> None:
-    sizes = {
-        **{f"in_shape.{place}": size for place, size in enumerate(in_shape)},
-        "classes": classes,
-        "train_size": train_size,
-        "test_size": test_size,
-    }
-    for name, size in sizes.items():
+def _check(at_least_one: Mapping[str, int], not_negative: Mapping[str, float]) -> None:
+    for name, size in at_least_one.items():
         if size < 1:
             raise ConfigError(f"{name} must be at least 1, got {size}")
-    for name, number in {"validation_size": validation_size, "noise": noise, "seed": seed}.items():
+    for name, number in not_negative.items():
         if not (math.isfinite(number) and number >= 0):
             raise ConfigError(f"{name} must not be negative, got {number}")
