@@ -15,6 +15,7 @@ from hypnet_core.cli.shapes import shape_of
 from hypnet_core.cli.show import KindOption, Name, find
 from hypnet_core.errors import UsageError, clipped
 from hypnet_core.plugins.component import Kind
+from hypnet_core.plugins.registry import with_article
 from hypnet_core.runs.config import parse_overrides
 from hypnet_core.testing.kit import CheckResult, Outcome, each_check
 
@@ -89,7 +90,7 @@ def check(
 
 def _shape(text: str, kind: Kind) -> tuple[int, ...]:
     if kind is not Kind.MAINNET:
-        raise UsageError(f"--in-shape is for main networks, and this is a {kind}")
+        raise UsageError(f"--in-shape is for main networks, and this is {with_article(kind)}")
     shape = shape_of(text)
     if shape is None:
         raise UsageError(f"--in-shape is written as 3,64,64, got {clipped(text)!r}")

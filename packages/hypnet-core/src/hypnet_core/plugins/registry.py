@@ -258,7 +258,7 @@ class Registry:
                 plugins = listed(repr(entry.plugin) for entry in entries)
                 names = " or ".join(entry.full_name for entry in entries)
                 lines.append(
-                    f"several plugins ({plugins}) offer {_with_article(kind)} {name!r}: write"
+                    f"several plugins ({plugins}) offer {with_article(kind)} {name!r}: write"
                     f" {names}"
                 )
         return (*self._selection_notes, *lines)
@@ -292,7 +292,7 @@ class Registry:
             raise ComponentError(self._unknown(name, what, *kinds))
         choices = " or ".join(sorted({entry.full_name for entry in entries}))
         if len({entry.kind for entry in entries}) > 1:
-            found = " and ".join(sorted({_with_article(entry.kind) for entry in entries}))
+            found = " and ".join(sorted({with_article(entry.kind) for entry in entries}))
             raise ComponentError(
                 f"{name!r} is ambiguous: there is {found} of that name, give the kind (--kind)"
             )
@@ -307,7 +307,7 @@ class Registry:
         }
         elsewhere = [entry for entry in self._named(name) if entry.kind not in kinds]
         if elsewhere:
-            message += f"; {name!r} is {_with_article(elsewhere[0].kind)}"
+            message += f"; {name!r} is {with_article(elsewhere[0].kind)}"
         elif plugin and plugin not in {found.name for found in self.plugins}:
             message += (
                 ": there is no plugin or module"
@@ -360,7 +360,8 @@ def usual_provider(kind: Kind) -> str | None:
     return None
 
 
-def _with_article(kind: Kind) -> str:
+def with_article(kind: Kind) -> str:
+    """A kind in a sentence: `a mainnet`, `an experiment`."""
     return f"an {kind}" if kind is Kind.EXPERIMENT else f"a {kind}"
 
 

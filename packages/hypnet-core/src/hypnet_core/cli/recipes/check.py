@@ -15,7 +15,7 @@ from hypnet_core.cli.settings import complain
 from hypnet_core.errors import ComponentError, UsageError, clipped
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.recipe import Recipe
-from hypnet_core.plugins.registry import Entry, registry
+from hypnet_core.plugins.registry import Entry, registry, with_article
 from hypnet_core.recipes.figures import Verdict, measured
 from hypnet_core.recipes.seeds import changes, configure, run_seeds
 from hypnet_core.runs.config import parse_overrides
@@ -30,7 +30,7 @@ def check_seeds(
         typer.Exit: A figure is missed; the exit code is 1.
     """
     if entry.kind is not Kind.RECIPE:
-        raise UsageError(f"--seeds is for recipes, and this is a {entry.kind}")
+        raise UsageError(f"--seeds is for recipes, and this is {with_article(entry.kind)}")
     recipe: Recipe = entry.load()
     if not recipe.expected:
         raise UsageError(f"{entry.label} expects no figures: check it without --seeds")
