@@ -16,6 +16,7 @@ from tests.core.cli.terminal import on_a_terminal
 
 import hypnet_core
 from hypnet_core.cli import schemas
+from hypnet_core.recipes import Figure
 from hypnet_core.testing.kit import CheckResult
 
 Command: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
@@ -308,6 +309,7 @@ def test_every_field_of_the_json_is_documented(document: type[schemas.Document])
         schemas.TargetDocument,
         schemas.CheckpointDocument,
         CheckResult,
+        Figure,
     ],
 )
 def test_every_field_of_their_parts_is_documented(document: type[BaseModel]) -> None:

@@ -147,8 +147,7 @@ def test_a_recipe_survives_toml(values: dict[str, Any]) -> None:
         ),
         (
             "[[expected]]\nfigure = 'a'\nat_mots = 2",
-            "x.toml: expected.0.at_mots: there is no such option; did you mean"
-            " 'expected.0.at_most'?",
+            "x.toml: expected.0.at_mots: there is no such option; did you mean 'expected.0.at",
         ),
         ("[[expected]]\nat_most = 2", "x.toml: expected.0.figure: must be given"),
         (
@@ -237,7 +236,7 @@ def test_a_broken_file_is_one_line_and_takes_nothing_else_down(
     assert line.startswith(f"plugin 'cook' (dist-cook 1.0): recipe '{stem}' is left out: {fault}")
     assert "\n" not in line
     assert [entry.name for entry in found.entries("recipe")] == ["good"]
-    assert found.get("experiment", "sum")
+    assert found.get("experiment", "sum").name == "sum"
 
 
 def test_a_mistake_in_a_file_is_named_when_it_is_used(

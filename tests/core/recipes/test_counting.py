@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Config(BaseModel):
     only: str = "*.weight"
 
 
-KEYS = {
+KEYS: dict[str, Any] = {
     "mainnet": "net",
     "hypernet": "inner.hypernetwork",
     "embedding_size": "inner.size",
@@ -38,10 +39,12 @@ GENERATED = 3 * 2 + 2 * 4  # the weights alone
 
 
 @pytest.fixture
-def config(register: Callable[..., Registry], site: Path) -> Config:
+def config(register: Callable[..., Registry], site: Path) -> Iterator[Config]:
     (site / "stranger_lab_parts.py").write_text(PARTS, encoding="utf-8")
     register(lab=LAB)
-    return Config()
+    yield Config()
+    # Other tests have a module of that name.
+    sys.modules.pop("stranger_lab_parts", None)
 
 
 def test_counts_are_those_of_the_networks(config: Config) -> None:
@@ -60,9 +63,14 @@ def test_all_is_generated_if_there_is_no_such_option(config: Config) -> None:
     assert (found.generated, found.own) == (3 * 2 + 2 + 2 * 4 + 4, 0)
 
 
+def test_the_length_of_embeddings_may_be_given_itself(config: Config) -> None:
+    keys = {**KEYS, "embedding_size": 7}
+    assert count_parameters(config, Counts(**SIZES, **keys, generated=1)).conditional == 6 * 7
+
+
 def test_wrong_counts_are_named_and_the_ratio_has_three_decimals(config: Config) -> None:
     parameters = 6 * 5 + 6 * GENERATED
-    right = {"generated": GENERATED, "parameters": parameters, "conditional": 30}
+    right: dict[str, Any] = {"generated": GENERATED, "parameters": parameters, "conditional": 30}
     ratio = round(parameters / GENERATED, 3)
     assert wrong_counts(config, Counts(**SIZES, **KEYS, **right, compression=ratio)) == []
     wrong = Counts(**SIZES, **KEYS, **{**right, "parameters": 1}, compression=ratio + 0.001)
@@ -80,7 +88,7 @@ def test_wrong_counts_are_named_and_the_ratio_has_three_decimals(config: Config)
     ],
 )
 def test_an_option_that_is_not_there_is_named(
-    config: Config, keys: dict[str, str], message: str
+    config: Config, keys: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         count_parameters(config, Counts(**SIZES, **{**KEYS, **keys}, generated=1))

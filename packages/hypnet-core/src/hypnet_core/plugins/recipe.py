@@ -158,7 +158,7 @@ class Counts(_Part):
         tasks: Number of conditions.
         mainnet: Dotted key of the experiment's option that chooses the main network.
         hypernet: Dotted key of the option that chooses the hypernetwork.
-        embedding_size: Dotted key of the length of an embedding.
+        embedding_size: Dotted key of the length of an embedding, or that length.
         generate: Dotted key of the parameters to generate; all if there is no such
             option.
         generated: Expected number of generated weights.
@@ -173,7 +173,7 @@ class Counts(_Part):
     tasks: PositiveInt
     mainnet: str = "mnet"
     hypernet: str = "hnet"
-    embedding_size: str = "embedding_size"
+    embedding_size: str | NonNegativeInt = "embedding_size"
     generate: str = "generate"
     generated: NonNegativeInt | None = None
     parameters: NonNegativeInt | None = None

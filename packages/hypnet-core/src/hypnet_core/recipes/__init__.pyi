@@ -1,5 +1,5 @@
 from .counting import Counted, count_parameters, wrong_counts
-from .figures import Figure, Verdict, figure_in, judge, measured
+from .figures import Figure, Verdict, figure_in, judge, measured, measured_text
 from .intervals import interval, student_quantile
 from .seeds import Configured, changes, configure, experiment_of, run_seeds
 
@@ -16,6 +16,7 @@ __all__ = [
     "interval",
     "judge",
     "measured",
+    "measured_text",
     "run_seeds",
     "student_quantile",
     "wrong_counts",

@@ -67,7 +67,8 @@ def count_parameters(config: BaseModel, counts: Counts) -> Counted:
 
     mainnet = _option(config, counts.mainnet, MainnetChoice)
     hypernet = _option(config, counts.hypernet, HypernetChoice)
-    size = _option(config, counts.embedding_size, int)
+    size = counts.embedding_size
+    size = _option(config, size, int) if isinstance(size, str) else size
     generate: Any = _value(config, counts.generate)
     with torch.device("meta"):
         module = mainnet.build(counts.in_shape, counts.out_features)

@@ -172,6 +172,21 @@ def measured(
     return found
 
 
+def measured_text(figure: Figure) -> str:
+    """A mean with half the width of its interval.
+
+    Example:
+        >>> measured_text(Figure(figure="f", expected="", verdict="unknown"))
+        '-'
+    """
+    if figure.mean is None:
+        return "-"
+    if figure.interval is None:
+        return f"{figure.mean:.4g}"
+    half = (figure.interval[1] - figure.interval[0]) / 2
+    return f"{figure.mean:.4g} ± {half:.2g}"
+
+
 def _at(summary: Any, key: str) -> Any:
     """The number, or list of numbers, at a dotted key."""
     value = summary

@@ -11,7 +11,7 @@ from hypnet_core.errors import ComponentError, HypnetError
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.recipe import Recipe
 from hypnet_core.plugins.registry import Entry, registry
-from hypnet_core.recipes.figures import Figure, measured
+from hypnet_core.recipes.figures import Figure, measured, measured_text
 from hypnet_core.recipes.seeds import changes
 from hypnet_core.runs.run import Run
 
@@ -61,18 +61,3 @@ def print_figures(figures: Iterable[Figure]) -> None:
         print_lines([""])
         columns = ("figure", "expected", "measured", "", "note")
         print_table(columns, rows, details=("expected", "note"))
-
-
-def measured_text(figure: Figure) -> str:
-    """A mean with half the width of its interval.
-
-    Example:
-        >>> measured_text(Figure(figure="f", expected="", verdict="unknown"))
-        '-'
-    """
-    if figure.mean is None:
-        return "-"
-    if figure.interval is None:
-        return f"{figure.mean:.4g}"
-    half = (figure.interval[1] - figure.interval[0]) / 2
-    return f"{figure.mean:.4g} ± {half:.2g}"
