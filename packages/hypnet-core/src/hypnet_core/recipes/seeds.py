@@ -22,7 +22,7 @@ from hypnet_core.runs.run import Run
 _logger = logging.getLogger("hypnet.recipes")
 
 # Options that a recipe's figures do not depend on.
-_FREE = ("seed", "device", "threads")
+_FREE = ("seed", "device", "threads", "log", "log_every", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def experiment_of(entry: Entry) -> Entry:
 def changes(entry: Entry, config: Mapping[str, Any]) -> str:
     """The options in which a configuration differs from a recipe's, in words.
 
-    Seed, device and threads do not count.
+    Seed, device, threads, loggers and checkpoints do not count.
 
     Args:
         entry: The recipe.
