@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from measure import interleaved, median_ms, peak_memory, predecessor, ratio
 
 from hypnet_core import ConditionSpec, MainNetwork, TaskSpec
-from hypnet_core.tasks import Batch
-from hypnet_zoo.experiments import ContinualConfig, TaskTrainer, TrainConfig
+from hypnet_core.tasks import Batch, Heads, Problem, Split, Task
+from hypnet_zoo.continual import Optimizations, Train
+from hypnet_zoo.continual.methods import Hypernet, Protection
 from hypnet_zoo.hypernets import HMLP, ChunkedHMLP
 from hypnet_zoo.mainnets import MLP
 
@@ -52,14 +53,21 @@ def ours(kind: str, tasks: int) -> tuple[Step, Any]:
         else ChunkedHMLP(net.target, conditions, chunk_size=750)
     )
     spec = TaskSpec(name="t", kind="classification", in_shape=(784,), out_shape=(10,))
-    trainer = TaskTrainer(
-        net, hypernet, tasks, spec, train=TrainConfig(lr=LR), continual=ContinualConfig(beta=BETA)
-    )
     data = batch()
+    split = Split.of(data.x, data.y)
+    heads = Heads(kind="single", sizes=(10,) * (tasks + 1))
+    problem = Problem(
+        net.module,
+        [Task(spec, split, split)] * (tasks + 1),
+        heads,
+        optimizer=Optimizations(Train(lr=LR)),
+    )
+    method = Hypernet.from_networks(problem, net, hypernet, protect=Protection(beta=BETA))
+    method.begin(tasks)
 
     def step() -> tuple[float, float]:
-        losses = trainer.step(data)
-        return losses.task.item(), losses.penalty.item()
+        losses = method.step(data)
+        return losses["loss"].item(), losses["penalty"].item()
 
     return step, hypernet
 

@@ -167,7 +167,6 @@ def test_a_checkpoint_is_due_after_steps_or_time(options: dict[str, Any], due: l
     chosen = CheckpointOptions(**options)
     moments = [(14, 1001.0), (15, 1001.0), (15, 4600.0)]
     assert [chosen.is_due(step, now, last) for step, now in moments] == due
-    assert chosen.is_due(1, 0.0, None)
 
 
 @pytest.mark.parametrize(
@@ -209,9 +208,9 @@ def test_a_folder_says_itself_when_the_next_checkpoint_is_due(tmp_path: Path) ->
         if checkpoints.is_due(step):
             checkpoints.save(step, {})
             due.append(step)
-    assert due == [1, 4, 7]
+    assert due == [3, 6]
     again = Checkpoints(tmp_path, CheckpointOptions(every_steps=3))
-    assert [again.is_due(step) for step in (8, 9, 10)] == [False, False, True]
+    assert [again.is_due(step) for step in (7, 8, 9)] == [False, False, True]
 
 
 def test_a_damaged_neighbour_stops_no_save(tmp_path: Path) -> None:

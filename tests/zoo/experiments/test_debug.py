@@ -9,52 +9,65 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.zoo.continual.problems import clouds, problem
 from torch import nn
 
-from hypnet_core import ConditionSpec, MainNetwork
+from hypnet_core import HyperNetwork
 from hypnet_core.errors import DivergedError
-from hypnet_zoo.experiments._hypercl.debug import FiniteChecks
-from hypnet_zoo.experiments._hypercl.training import Losses
-from hypnet_zoo.hypernets import HMLP
+from hypnet_core.plugins import HypernetChoice
+from hypnet_zoo.continual import Learning, Optimizations, Train
+from hypnet_zoo.continual.callbacks import FiniteChecks
+from hypnet_zoo.continual.methods import Hypernet
+from hypnet_zoo.continual.scoring import Scorer
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def pair() -> tuple[MainNetwork, HMLP]:
-    net = MainNetwork(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))
-    return net, HMLP(net.target, ConditionSpec(count=2, size=3), hidden=())
+def watched() -> tuple[FiniteChecks, Hypernet, Learning]:
+    """The checks over a method that is in the middle of its second task."""
+    tasks = clouds(2)
+    made = problem(tasks, "single", module=nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)))
+    method = Hypernet(made, hnet=HypernetChoice(name="hmlp", hidden=()))
+    learning = Learning(
+        made,
+        method,
+        Train(),
+        scorer=Scorer(made, method, infer="given"),
+        optimizations=Optimizations(Train()),
+    )
+    learning.task, learning.task_step = 1, 6
+    return FiniteChecks(learning), method, learning
 
 
-def poison(hypernet: HMLP, index: int) -> None:
+def poison(hypernet: HyperNetwork, index: int) -> None:
     """Make one generated number infinite."""
     parameter = next(p for p in hypernet.parameters() if p.shape == (hypernet.target.numel,))
     with torch.no_grad():
         parameter[index] = torch.inf
 
 
-def test_the_generated_tensor_and_the_step_are_named(pair: tuple[MainNetwork, HMLP]) -> None:
-    net, hypernet = pair
-    checks = FiniteChecks(net, hypernet)
-    checks.where = "task 2, step 7"
-    with checks.watching():
-        hypernet([0, 1])
-        poison(hypernet, hypernet.target.offsets[2])
-        with pytest.raises(DivergedError, match=r"weight 1\.weight became .* in task 2, step 7$"):
-            hypernet([0, 1])
-    hypernet([0, 1])  # nobody watches any more
+def test_the_generated_tensor_and_the_step_are_named() -> None:
+    checks, method, learning = watched()
+    checks.begin_step(learning)
+    method.hypernet([0, 1])
+    poison(method.hypernet, method.hypernet.target.offsets[2])
+    with pytest.raises(DivergedError, match=r"weight 1\.weight became .* in task 2, step 7$"):
+        method.hypernet([0, 1])
+    with pytest.raises(DivergedError, match=r"^network\.hypernet\..* became infinite"):
+        checks.end_step(learning)
+    method.hypernet([0, 1])  # nobody watches any more
 
 
-def test_a_gradient_is_named_before_it_is_in_the_parameters(pair: tuple[MainNetwork, HMLP]) -> None:
-    net, hypernet = pair
-    checks = FiniteChecks(net, hypernet)
-    fine = Losses(torch.tensor(1.0), torch.tensor(0.0))
-    checks.after_step(fine)
-    (net(torch.ones(2, 3), weights=hypernet(0)).sum() * torch.inf).backward()
+def test_a_gradient_is_named_before_it_is_in_the_parameters() -> None:
+    checks, method, learning = watched()
+    checks.end_step(learning)
+    outputs = method.net(torch.ones(2, 4), weights=method.hypernet(0))
+    (outputs.sum() * torch.inf).backward()
     with pytest.raises(DivergedError, match=r"^the gradient of .* became infinite or NaN in"):
-        checks.after_step(fine)
-    with pytest.raises(DivergedError, match="the penalty became nan"):
-        checks.after_step(fine._replace(penalty=torch.tensor(torch.nan)))
+        checks.end_step(learning)
+    learning.losses = {"loss": torch.tensor(1.0), "penalty": torch.tensor(torch.nan)}
+    with pytest.raises(DivergedError, match=r"the penalty became nan in task 2, step 6: try"):
+        checks.end_step(learning)
 
 
 QUICK = ["tasks=2", "train.iterations=20", "train.validate_every=0", "log=[]"]

@@ -13,9 +13,9 @@ import torch
 from hypnet_core import Split, Task, TaskSpec
 from hypnet_core.errors import ConfigError
 from hypnet_core.runs import load_config
-from hypnet_zoo.experiments import HyperCLConfig
-from hypnet_zoo.experiments._hypercl import prepare
-from hypnet_zoo.experiments._hypercl.prepare import Prepared
+from hypnet_zoo.continual.methods import Hypernet
+from hypnet_zoo.experiments import HyperCL, HyperCLConfig, LoopConfig, continual
+from hypnet_zoo.experiments.continual import Prepared
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 QUICK = ["tasks=1", "train.epochs=1", "train.validate_every=0", "log=[]"]
@@ -26,8 +26,12 @@ def prepared(monkeypatch: pytest.MonkeyPatch, size: int, *overrides: str) -> Pre
     """A task of `size` samples, prepared."""
     split = Split.of(torch.randn(size, 4), torch.arange(size) % 2)
     spec = TaskSpec(name="t", kind="classification", in_shape=(4,), out_shape=(2,))
-    monkeypatch.setattr(prepare, "load_tasks", lambda *_: [Task(spec, split, split)])
-    return Prepared.of(load_config(HyperCLConfig, overrides=["hnet.chunk_size=20", *overrides]))
+    monkeypatch.setattr(continual, "load_tasks", lambda *_: [Task(spec, split, split, split)])
+    experiment = HyperCL()
+    options = ["hnet.chunk_size=20", *overrides]
+    config: LoopConfig = load_config(HyperCLConfig, overrides=options)
+    experiment.prepare(config)
+    return experiment._taken(config)
 
 
 @pytest.mark.parametrize(
@@ -76,10 +80,11 @@ def test_a_last_batch_of_one_is_left_out_under_batch_norm(
 
 
 def test_without_batch_norm_the_last_batch_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = prepared(monkeypatch, 9, "train.batch_size=4")
-    assert (plain.leave_out, plain.notes, plain.batches_per_pass(0, 4)) == ((False,), (), 3)
-    normed = prepared(monkeypatch, 9, "train.batch_size=4", "mnet.batch_norm=true")
-    assert (normed.leave_out, normed.batches_per_pass(0, 4)) == ((True,), 2)
+    options = ["train.batch_size=4", "train.epochs=1"]
+    plain = prepared(monkeypatch, 9, *options)
+    assert (plain.learning.steps, plain.notes) == ([3], ())
+    normed = prepared(monkeypatch, 9, *options, "mnet.batch_norm=true")
+    assert normed.learning.steps == [2]
     assert "t has 9 samples, in batches of 4" in normed.notes[0]
 
 
@@ -95,8 +100,10 @@ def test_batch_norm_needs_more_than_one_sample(
 def test_preparing_changes_no_running_statistic(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the trial of one sample nor that of one batch leaves a trace."""
     ready = prepared(monkeypatch, 9, "train.batch_size=4", "mnet.batch_norm=true")
-    assert len(ready.net.bank) == 0
-    statistics = ready.net.statistics()
+    method = ready.learning.method
+    assert isinstance(method, Hypernet)
+    assert len(method.net.bank) == 0
+    statistics = method.net.statistics()
     for name in statistics:
         wanted = 1.0 if name.endswith("var") else 0.0
         assert bool((statistics[name] == wanted).all())

@@ -33,8 +33,8 @@ class Method(Protocol):
     """Learns tasks one after the other, and predicts for all of them.
 
     A component of the kind `method` is called as `factory(problem, *, options)`, with a
-    `hypnet_core.tasks.Problem`: the network, the tasks' specifications, the loss, and a
-    function that makes optimisers. The loop (`hypnet_zoo.continual.learn`) calls, for
+    `hypnet_core.tasks.Problem`: the network, the tasks, the loss, and a function that
+    makes optimisers. The loop (`hypnet_zoo.continual.learn`) calls, for
     each task in turn, `begin`, `step` for each batch, and `end`:
 
     ```python
@@ -44,7 +44,7 @@ class Method(Protocol):
         def __init__(self, problem: Problem) -> None:
             self.problem, self.task = problem, 0
 
-        def begin(self, task, data):
+        def begin(self, task):
             self.task = task
             self.optimizer = self.problem.optimizer(self.problem.parameters())
 
@@ -56,7 +56,7 @@ class Method(Protocol):
             self.optimizer.step()
             return {"loss": loss.detach()}
 
-        def end(self, task, data): ...
+        def end(self, task): ...
 
         def predict(self, x, task=None):
             self.problem.module.eval()
@@ -84,12 +84,11 @@ class Method(Protocol):
     def scenarios(self) -> Collection[str]:
         """Those of `task`, `domain` and `class` that it can do: a class attribute."""
 
-    def begin(self, task: int, data: TaskLike) -> None:
+    def begin(self, task: int) -> None:
         """Begin to learn a task.
 
         Args:
             task: Its number, from 0; one more than that of the task before.
-            data: The task. Of earlier tasks a method has what it kept.
         """
 
     def step(self, batch: BatchLike) -> Mapping[str, Tensor]:
@@ -99,15 +98,20 @@ class Method(Protocol):
             The losses by name, as scalars without a graph; `loss` is the task's own.
         """
 
-    def end(self, task: int, data: TaskLike) -> None:
-        """End a task: keep what protects it, such as importances or samples."""
+    def end(self, task: int) -> None:
+        """End a task: keep what protects it, such as importances or samples.
+
+        Its data are `problem.tasks[task].train`. Data of other tasks are there as well,
+        but only an upper bound such as `joint` looks at them.
+        """
 
     def predict(self, x: Tensor, task: int | None = None) -> Tensor:
         """Outputs for some inputs, in evaluation mode.
 
         Args:
             x: Inputs `[B, *in_shape]`.
-            task: The task that they belong to; `None` if that is unknown.
+            task: The task that they belong to, which may be one that was not begun
+                unless the method is `WeightsPerTask`; `None` if it is unknown.
 
         Returns:
             Outputs `[B, *out_shape]` of the task. Without one, `[B, classes]`: the
@@ -128,7 +132,7 @@ class Method(Protocol):
 class WeightsPerTask(Protocol):
     """A method with weights of its own for each task, so that tasks can be inferred."""
 
-    def predict_each(self, x: Tensor, tasks: Sequence[int]) -> Tensor:
+    def predict_each(self, x: Tensor, tasks: Sequence[int]) -> Sequence[Tensor]:
         """Outputs by the weights of each of some tasks.
 
         Args:
@@ -136,9 +140,17 @@ class WeightsPerTask(Protocol):
             tasks: Numbers of tasks that were begun.
 
         Returns:
-            `[len(tasks), draws, B, *outputs]`: as many draws of weights as the method
-            has for a task.
+            For each task `[draws, B, *out_shape]`: as many draws of weights as the
+            method has for it.
         """
+
+
+@runtime_checkable
+class InfersTasks(Protocol):
+    """A method with weights per task that has its own way to infer the task."""
+
+    def infer_task(self, x: Tensor) -> Tensor:
+        """The tasks `[B]` that inputs `[B, *in_shape]` belong to, among those begun."""
 
 
 @runtime_checkable
@@ -171,37 +183,47 @@ class LearningState(Protocol):
     losses: Mapping[str, Tensor]
     """The losses of the last step, by name."""
 
+    @property
+    def ends_task(self) -> bool:
+        """Whether the last step was the last one of the task."""
+
+    def validate(self) -> float | None:
+        """The validation score of the present task; `None` without such samples."""
+
     def stop_task(self) -> None:
         """End the present task after this step."""
 
 
-class Callback(Protocol):
+class Callback:
     """Observes learning: subclass it, and define those methods that matter.
 
     A callback whose state must survive an interruption also has `state_dict` and
     `load_state_dict`. The state's values are those of checkpoints.
     """
 
-    def begin_run(self, state: LearningState) -> None:
+    def begin_run(self, state: LearningState, /) -> None:
         """Called before the first task, or when an interrupted run goes on."""
 
-    def begin_task(self, state: LearningState) -> None:
+    def begin_task(self, state: LearningState, /) -> None:
         """Called after the method has begun a task."""
 
-    def begin_epoch(self, state: LearningState) -> None:
+    def begin_epoch(self, state: LearningState, /) -> None:
         """Called before the first step of a pass over the samples."""
 
-    def begin_step(self, state: LearningState) -> None:
+    def begin_step(self, state: LearningState, /) -> None:
         """Called before a training step."""
 
-    def end_step(self, state: LearningState) -> None:
+    def end_step(self, state: LearningState, /) -> None:
         """Called after a training step."""
 
-    def end_epoch(self, state: LearningState) -> None:
+    def end_epoch(self, state: LearningState, /) -> None:
         """Called after the last step of a pass over the samples."""
 
-    def end_task(self, state: LearningState) -> None:
+    def end_steps(self, state: LearningState, /) -> None:
+        """Called after the last step of a task, before the method ends it."""
+
+    def end_task(self, state: LearningState, /) -> None:
         """Called after a task was learned, and all so far were scored."""
 
-    def end_run(self, state: LearningState) -> None:
+    def end_run(self, state: LearningState, /) -> None:
         """Called after the last task."""

@@ -13,7 +13,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hypnet_core.jobs import ChecksAvailability, Closable, HasPollInterval, HasSlots
-from hypnet_core.learning import Callback, LearningState, Method, OptimizerLike, WeightsPerTask
+from hypnet_core.learning import (
+    Callback,
+    InfersTasks,
+    LearningState,
+    Method,
+    OptimizerLike,
+    ReportsSizes,
+    WeightsPerTask,
+)
 from hypnet_core.params import DeclaresFans, DeclaresKinds
 from hypnet_core.samples import BatchLike, SplitLike, TaskLike
 
@@ -41,6 +49,7 @@ __all__ = [
     "HasPollInterval",
     "HasSlots",
     "HyperNetworkLike",
+    "InfersTasks",
     "Initialized",
     "KeepsTensors",
     "LearningState",
@@ -50,6 +59,7 @@ __all__ = [
     "OptimizerLike",
     "Prepares",
     "ReportsResults",
+    "ReportsSizes",
     "Scheduler",
     "SplitLike",
     "TaskLike",

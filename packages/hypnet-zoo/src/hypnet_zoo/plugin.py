@@ -139,7 +139,81 @@ HYPERNETS = [
     ),
 ]
 
+METHODS = [
+    Component.method(
+        "hypernet",
+        "hypnet_zoo.continual.methods:Hypernet",
+        "A hypernetwork with one embedding per task, under the output regulariser.",
+        options={"hnet": {"name": "hmlp", "hidden": [8]}},
+    ),
+    Component.method(
+        "finetune",
+        "hypnet_zoo.continual.methods:Finetune",
+        "One network, trained on each task in turn: the lower bound.",
+    ),
+    Component.method(
+        "separate",
+        "hypnet_zoo.continual.methods:Separate",
+        "A network of its own for each task.",
+    ),
+    Component.method(
+        "lwf",
+        "hypnet_zoo.continual.methods:LwF",
+        "Learning without forgetting: the old network's predictions on new data are kept.",
+        # Its tasks share inputs but not labels, which protection cannot reconcile.
+        learns=75.0,
+    ),
+    Component.method(
+        "replay",
+        "hypnet_zoo.continual.methods:Replay",
+        "Replay of kept samples: a reservoir, a ring, or herded exemplars.",
+        options={"budget": 20},
+    ),
+    Component.method(
+        "generative_replay",
+        "hypnet_zoo.continual.methods:GenerativeReplay",
+        "Replay of samples by an autoencoder with a generated decoder: HNET+R.",
+        options={"hidden": [8], "latent": 2, "decoder": {"name": "hmlp", "hidden": [4]}},
+    ),
+    Component.method(
+        "generative_inference",
+        "hypnet_zoo.continual.methods:GenerativeInference",
+        "A hypernetwork, and task inference learned from generated samples: HNET+TIR.",
+        options={
+            "hnet": {"name": "hmlp", "hidden": [8]},
+            "hidden": [8],
+            "latent": 2,
+            "decoder": {"name": "hmlp", "hidden": [4]},
+        },
+    ),
+    Component.method(
+        "masking",
+        "hypnet_zoo.continual.methods:Masking",
+        "Context-dependent gating: each task uses its own part of the hidden units.",
+    ),
+    Component.method(
+        "joint",
+        "hypnet_zoo.continual.methods:Joint",
+        "One network, trained on all data so far: the upper bound.",
+    ),
+]
+
 EXPERIMENTS = [
+    Component.experiment(
+        "continual",
+        "hypnet_zoo.experiments:Continual",
+        "Continual learning of a task sequence by any method, in three scenarios.",
+        quick=[
+            "tasks=3",
+            "scenario=class",
+            "method=finetune",
+            "train.iterations=20",
+            "train.validate_every=10",
+            "checkpoint.every_steps=15",
+            "log_every=10",
+            "log=[]",
+        ],
+    ),
     Component.experiment(
         "hypercl",
         "hypnet_zoo.experiments:HyperCL",
@@ -158,4 +232,5 @@ EXPERIMENTS = [
 @hookimpl
 def hypnet_components() -> list[Component]:
     """The components of hypnet-zoo."""
-    return [*MAINNETS, *HYPERNETS, *EXPERIMENTS, *Component.recipes("hypnet_zoo.recipes")]
+    recipes = Component.recipes("hypnet_zoo.recipes")  # one TOML file each
+    return [*MAINNETS, *HYPERNETS, *METHODS, *EXPERIMENTS, *recipes]

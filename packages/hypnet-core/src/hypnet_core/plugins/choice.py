@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -74,6 +74,21 @@ class Choice(BaseModel):
         """
         # A factory: importing a configuration must not look for components.
         return Field(default_factory=DefaultChoice(cls, {"name": name, **options}))
+
+    @classmethod
+    def of(cls, given: str | Mapping[str, Any] | Self) -> Self:
+        """A choice from a name, from a mapping of name and options, or from a choice.
+
+        Functions that are called from Python take all three.
+
+        Example:
+            >>> LoggerChoice.of("csv") == LoggerChoice.of({"name": "csv"})
+            True
+        """
+        if isinstance(given, cls):
+            return given
+        options: Mapping[str, Any] = {"name": given} if isinstance(given, str) else dict(given)
+        return cls(**options)
 
     @model_validator(mode="before")
     @classmethod

@@ -81,12 +81,16 @@ class Checkpoints:
         self.higher_is_better = higher_is_better
         # Of this process, which alone writes: a loop asks at each step.
         self._last: Stamp | None = None
+        # The first checkpoint is due so long after the start, not at the first step.
+        self._start = Stamp(
+            self.folder, 0, time.time(), None, higher_is_better=higher_is_better, size=0
+        )
 
     def is_due(self, step: int) -> bool:
         """Whether the options ask for a checkpoint after this many steps."""
         if self._last is None:
             self._last = self.latest()
-        return self.options.is_due(step, time.time(), self._last)
+        return self.options.is_due(step, time.time(), self._last or self._start)
 
     def save(
         self, step: int, objects: Mapping[str, Saved], *, score: float | None = None, **more: Any

@@ -93,15 +93,20 @@ class CheckpointOptions(BaseModel):
             kept |= set(best.values())
         return kept
 
-    def is_due(self, step: int, now: float, last: Stamp | None) -> bool:
+    @property
+    def periodic(self) -> bool:
+        """Whether checkpoints are due by time or by steps, even in mid-work."""
+        return self.every is not None or self.every_steps is not None
+
+    def is_due(self, step: int, now: float, last: Stamp) -> bool:
         """Whether the next checkpoint is due.
 
         Args:
             step: Training steps so far.
             now: The time, in seconds since 1970.
-            last: The checkpoint before; `None` if there is none.
+            last: The checkpoint before, or the start.
         """
-        if last is None or (self.every is None and self.every_steps is None):
+        if not self.periodic:
             return True
         by_time = self.every is not None and now - last.time >= seconds(self.every)
         by_steps = self.every_steps is not None and step - last.step >= self.every_steps

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_core.protocols import BatchLike, OptimizerLike
+from hypnet_core.protocols import BatchLike, OptimizerLike, TaskLike
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks.heads import Heads, Scenario
 from hypnet_core.tasks.objectives import task_loss
@@ -48,12 +48,12 @@ def adam(
 
 @dataclass(frozen=True)
 class Problem:
-    """The network, the tasks' specifications and the means to learn them.
+    """The network, the tasks, and the means to learn them.
 
     Attributes:
         module: The main network, as it starts, with as many outputs as `heads` asks
             for, on `device`. A method may train it, copy it or wrap it.
-        specs: The specification of each task, in order.
+        tasks: The tasks, in order.
         heads: Which outputs belong to which task.
         scenario: What is known about the task of a test sample.
         optimizer: Makes an optimiser for named parameters, as the user configured it.
@@ -64,15 +64,17 @@ class Problem:
         SpecError: Heads and tasks differ in number or size.
 
     Example:
+        >>> from hypnet_core.tasks import Split, Task
         >>> shapes = {"kind": "classification", "in_shape": (4,), "out_shape": (2,)}
-        >>> specs = [TaskSpec(name=name, **shapes) for name in ("a", "b")]
-        >>> problem = Problem(nn.Linear(4, 4), specs, Heads(kind="multi", sizes=(2, 2)))
+        >>> split = Split.of(torch.zeros(2, 4), [0, 1])
+        >>> tasks = [Task(TaskSpec(name=name, **shapes), split, split) for name in "ab"]
+        >>> problem = Problem(nn.Linear(4, 4), tasks, Heads(kind="multi", sizes=(2, 2)))
         >>> problem.answer(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), 1)
         tensor([[3., 4.]])
     """
 
     module: nn.Module
-    specs: Sequence[TaskSpec]
+    tasks: Sequence[TaskLike]
     heads: Heads
     scenario: Scenario = "task"
     optimizer: MakesOptimizers = adam
@@ -84,11 +86,18 @@ class Problem:
         if sizes != self.heads.sizes:
             raise SpecError(f"heads of {self.heads.sizes} do not fit tasks of {sizes} outputs")
 
+    @property
+    def specs(self) -> tuple[TaskSpec, ...]:
+        """The specification of each task."""
+        return tuple(task.spec for task in self.tasks)
+
     def parameters(self) -> dict[str, nn.Parameter]:
         """The parameters of the module that are trained, by name."""
         return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
-    def loss(self, outputs: Tensor, batch: BatchLike, task: int) -> Tensor:
+    def loss(
+        self, outputs: Tensor, batch: BatchLike, task: int, *, now: int | None = None
+    ) -> Tensor:
         """Mean loss of a batch of one task: cross-entropy or the mean squared error.
 
         Args:
@@ -96,14 +105,21 @@ class Problem:
                 out_features]`.
             batch: The samples, with the labels of the task itself.
             task: Number of the task.
+            now: Number of the task that is being learned, if that is a later one: with
+                growing heads, its outputs compete as well.
         """
-        units, own = self.heads.competing(task), self.heads.units(task)
+        units, own = self.competing(task, now), self.heads.units(task)
         return task_loss(
             outputs[..., units.start : units.stop],
             batch,
-            self.specs[task],
+            self.tasks[task].spec,
             first=own.start - units.start,
         )
+
+    def competing(self, task: int, now: int | None = None) -> range:
+        """The outputs over which the softmax of a task's samples runs, see `loss`."""
+        later = task if now is None or self.heads.kind != "growing" else max(task, now)
+        return self.heads.competing(later)
 
     def answer(self, outputs: Tensor, task: int | None, *, seen: int | None = None) -> Tensor:
         """The outputs that answer for a task, as `Method.predict` returns them.
@@ -124,7 +140,7 @@ class Problem:
                 "one head for all tasks cannot tell their classes apart: choose heads=growing"
             )
         else:
-            units = range(self.heads.units((seen or len(self.specs)) - 1).stop)
+            units = range(self.heads.units((seen or len(self.tasks)) - 1).stop)
             if self.heads.kind == "single":
                 units = range(self.heads.out_features)
         return outputs[..., units.start : units.stop]

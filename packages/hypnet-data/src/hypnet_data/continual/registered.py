@@ -63,7 +63,7 @@ def permuted(*, data: Data = _DIGITS, **options: Unpack[PaddedPermutationOptions
 
 def _task(data: Any) -> Task:
     # In Python a bare name skips validation, which would make it a choice.
-    choice = DatasetChoice(name=data) if isinstance(data, str) else data
+    choice = DatasetChoice.of(data)
     built = choice.build()
     if not isinstance(built, Task):
         raise ConfigError(

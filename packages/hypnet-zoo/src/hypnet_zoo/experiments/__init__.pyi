@@ -1,11 +1,5 @@
-from ._hypercl.config import ContinualConfig, HyperCLConfig, TrainConfig
-from ._hypercl.training import TaskTrainer
+from ._continual.config import ContinualConfig, HyperCLConfig, LoopConfig
+from .continual import Continual
 from .hypercl import HyperCL
 
-__all__ = [
-    "ContinualConfig",
-    "HyperCL",
-    "HyperCLConfig",
-    "TaskTrainer",
-    "TrainConfig",
-]
+__all__ = ["Continual", "ContinualConfig", "HyperCL", "HyperCLConfig", "LoopConfig"]

@@ -8,15 +8,15 @@ import pytest
 from matplotlib.colors import to_rgba
 from PIL import Image
 from rich.console import Console
+from torch import nn
 
 from hypnet_core import TaskSpec
-from hypnet_core.tasks import Split, Task
-from hypnet_zoo.experiments._hypercl.report import (
-    results_table,
-    scores_figure,
-    scores_plot,
-    summarize,
-)
+from hypnet_core.tasks import Heads, Problem, Split, Task
+from hypnet_zoo.continual import Optimizations, Train
+from hypnet_zoo.continual.learning import Learning
+from hypnet_zoo.continual.methods import Finetune
+from hypnet_zoo.continual.report import results_table, scores_figure, scores_plot, summarize
+from hypnet_zoo.continual.scoring import Score, Scorer
 
 
 def tasks(kind: str, count: int) -> list[Task]:
@@ -28,28 +28,78 @@ def tasks(kind: str, count: int) -> list[Task]:
             ),
             split,
             split,
+            split,
         )
         for i in range(count)
     ]
+
+
+def learned(
+    kind: str,
+    scores: list[list[float]],
+    *,
+    validation: list[list[float]] | None = None,
+    ahead: tuple[list[float], list[float]] = ([], []),
+) -> Learning:
+    """A loop after its last task, with these scores."""
+    made, train = tasks(kind, len(scores)), Train()
+    heads = Heads(kind="single", sizes=(2,) * len(made))
+    problem = Problem(nn.Linear(1, 2), made, heads, optimizer=Optimizations(train))
+    method = Finetune(problem)
+    learning = Learning(
+        problem,
+        method,
+        train,
+        scorer=Scorer(problem, method, infer="given"),
+        optimizations=Optimizations(train),
+    )
+    learning.scores["test"] = [[Score(value) for value in row] for row in scores]
+    found = scores if validation is None else validation
+    learning.scores["val"] = [[Score(value) for value in row] for row in found]
+    learning.ahead = {"next": ahead[0], "first": ahead[1]}
+    return learning
 
 
 SCORES = [[90.0], [80.0, 96.0], [70.0, 98.0, 99.0]]
 
 
 def test_a_summary_says_how_well_during_and_after() -> None:
-    summary = summarize(SCORES, tasks("classification", 3), generated=100, parameters=120)
+    validation = [[91.0], [82.0, 97.0], [73.0, 95.0, 96.0]]
+    ahead = ([60.0, 40.0], [50.0, 45.0])
+    summary = summarize(learned("classification", SCORES, validation=validation, ahead=ahead))
     assert summary["during"] == [90, 96, 99]
     assert summary["final"] == [70, 98, 99]
     assert summary["accuracy"] == pytest.approx(89)
     assert summary["accuracy_during"] == pytest.approx(95)
+    assert summary["validation_accuracy"] == pytest.approx(88)
     assert summary["forgetting"] == pytest.approx(6)
-    assert summary["compression"] == pytest.approx(1.2)
+    # Lopez-Paz and Ranzato: means over the first two tasks, and over the last two.
+    assert summary["backward_transfer"] == pytest.approx((70 - 90 + 98 - 96) / 2)
+    assert summary["forward_transfer"] == pytest.approx((60 - 50 + 40 - 45) / 2)
+    assert summary["anytime"] == pytest.approx((90 + 88 + 89) / 3)
+    assert summary["parameters"] == summary["generated_weights"] == 4
+    assert summary["compression"] == 1.0
 
 
 def test_errors_forget_upwards() -> None:
-    summary = summarize([[0.1], [0.4, 0.2]], tasks("regression", 2), generated=1, parameters=1)
+    ahead = ([0.9], [1.0])
+    summary = summarize(learned("regression", [[0.1], [0.4, 0.2]], ahead=ahead))
     assert summary["forgetting"] == pytest.approx(0.15)
-    assert summary["mse"] == pytest.approx(0.3)
+    assert summary["backward_transfer"] == pytest.approx(-0.3)
+    assert summary["forward_transfer"] == pytest.approx(0.1)
+    assert summary["mse"] == summary["validation_mse"] == pytest.approx(0.3)
+
+
+def test_without_validation_samples_there_is_no_validation_score() -> None:
+    learning = learned("classification", SCORES)
+    learning.tasks = [Task(task.spec, task.train, task.test) for task in learning.tasks]
+    summary = summarize(learning)
+    assert summary["validation_accuracy"] is summary["validation_scores"] is None
+
+
+def test_one_task_transfers_nothing() -> None:
+    summary = summarize(learned("classification", [[90.0]]))
+    assert summary["backward_transfer"] is summary["forward_transfer"] is None
 
 
 @pytest.mark.parametrize(
@@ -57,7 +107,7 @@ def test_errors_forget_upwards() -> None:
 )
 def test_the_table_has_a_row_per_task_and_the_average(kind: str, expected: str) -> None:
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(results_table(summarize(SCORES, tasks(kind, 3), generated=1, parameters=1)))
+    console.print(results_table(summarize(learned(kind, SCORES))))
     text = console.export_text()
     assert all(name in text for name in ("t0", "t1", "t2", "average", expected))
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hypnet_core.protocols import TaskLike
+from hypnet_core.protocols import ReportsSizes, TaskLike
+from hypnet_zoo.continual import measures
+from hypnet_zoo.continual.learning import Learning
+from hypnet_zoo.continual.measures import Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,43 +23,59 @@ _MOST_NUMBERS = 40
 _MOST_LABELS = 12
 """Tasks up to which the curves have a legend."""
 
-Scores = Sequence[Sequence[float]]
-"""Row `t`: the scores of tasks `0` to `t` after task `t` was learned."""
 
+def summarize(learning: Learning) -> dict[str, Any]:
+    """Summarise what was learned, as `summary.json` holds it.
 
-def summarize(
-    scores: Scores, tasks: Sequence[TaskLike], *, generated: int, parameters: int
-) -> dict[str, Any]:
-    """Summarise a run.
-
-    Args:
-        scores: Accuracies in percent, or mean squared errors.
-        tasks: The tasks.
-        generated: Number of generated weights.
-        parameters: Number of parameters of the hypernetwork.
-
-    Returns:
-        `accuracy` (or `mse`) and `forgetting` are means over tasks; forgetting is the
-        loss of score since the task was learned.
+    `accuracy` (or `mse`) is the mean test score at the end, `validation_accuracy` that
+    on validation samples, on which searches select; `None` where there are none.
     """
-    classification = tasks[0].spec.kind == "classification"
-    during = [row[-1] for row in scores]
-    final = list(scores[-1])
-    # Positive means worse: lower accuracy, or a larger error.
-    worse = [(d - f) if classification else (f - d) for d, f in zip(during, final, strict=True)]
-    metric = "accuracy" if classification else "mse"
+    tests, vals = _values(learning, "test"), _values(learning, "val")
+    better = learning.higher_is_better
+    metric = "accuracy" if better else "mse"
+    during = [row[-1] for row in tests]
+    known = all(task.val is not None for task in learning.tasks)
+    ahead = learning.ahead
+    inferred = [score.inferred for score in learning.scores["test"][-1]]
     return {
-        metric: _mean(final),
-        f"{metric}_during": _mean(during),
-        "forgetting": _mean(worse),
+        metric: measures.mean(tests[-1]),
+        f"{metric}_during": measures.mean(during),
+        f"validation_{metric}": measures.mean(vals[-1]) if known else None,
+        "forgetting": measures.forgetting(tests, higher_is_better=better),
+        "backward_transfer": measures.backward_transfer(tests, higher_is_better=better),
+        "forward_transfer": measures.forward_transfer(
+            ahead["next"], ahead["first"], higher_is_better=better
+        ),
+        "anytime": measures.anytime(tests),
+        "inferred": measures.mean([share for share in inferred if share is not None])
+        if any(share is not None for share in inferred)
+        else None,
         "metric": metric,
-        "tasks": [task.spec.name for task in tasks],
+        "scenario": learning.problem.scenario,
+        "tasks": [task.spec.name for task in learning.tasks],
         "during": during,
-        "final": final,
-        "scores": [list(row) for row in scores],
+        "final": tests[-1],
+        "scores": tests,
+        "validation_scores": vals if known else None,
+        **_sizes(learning),
+    }
+
+
+def _values(learning: Learning, split: str) -> list[list[float]]:
+    return [[score.value for score in row] for row in learning.scores[split]]
+
+
+def _sizes(learning: Learning) -> dict[str, Any]:
+    method = learning.method
+    if not isinstance(method, ReportsSizes):
+        return {}
+    sizes = method.sizes()
+    generated = sizes["generated"]
+    return {
+        "parameters": sizes["parameters"],
         "generated_weights": generated,
-        "hypernet_parameters": parameters,
-        "compression": parameters / generated,
+        "compression": sizes["parameters"] / generated if generated else None,
+        "memory_bytes": sizes["memory_bytes"],
     }
 
 
@@ -74,7 +93,21 @@ def results_table(summary: Mapping[str, Any]) -> Table:
         summary["tasks"], summary["during"], summary["final"], strict=True
     ):
         table.add_row(name, f"{during:.{digits}f}{unit}", f"{final:.{digits}f}{unit}")
+    table.caption = _caption(summary, digits, unit)
     return table
+
+
+def _caption(summary: Mapping[str, Any], digits: int, unit: str) -> str:
+    """The other measures, in one line."""
+    metric = summary["metric"]
+    named = {
+        "validation": summary[f"validation_{metric}"],
+        "forgetting": summary["forgetting"],
+        "tasks inferred": summary["inferred"],
+    }
+    return ", ".join(
+        f"{name} {value:.{digits}f}{unit}" for name, value in named.items() if value is not None
+    )
 
 
 def scores_plot(scores: Scores, tasks: Sequence[TaskLike]) -> bytes:
@@ -154,7 +187,3 @@ def _draw_curves(
     axes.grid(alpha=0.3)
     if count <= _MOST_LABELS:
         axes.legend(fontsize=8)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

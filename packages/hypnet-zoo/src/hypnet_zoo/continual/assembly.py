@@ -1,0 +1,148 @@
+"""Putting tasks, network, method and loop together, with all checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from hypnet_core.errors import ConfigError
+from hypnet_core.protocols import InfersTasks, Method, TaskLike, WeightsPerTask
+from hypnet_core.tasks import HeadKind, Problem, Scenario, check_task
+from hypnet_zoo.continual.data import with_validation
+from hypnet_zoo.continual.inference import Infer
+from hypnet_zoo.continual.learning import Learning, Optimizations
+from hypnet_zoo.continual.options import Train
+from hypnet_zoo.continual.preparation import (
+    check_module,
+    last_batches_to_leave_out,
+    notes_on_batches,
+    notes_on_validation,
+)
+from hypnet_zoo.continual.scenarios import check_method, check_scenario, heads_of
+from hypnet_zoo.continual.scoring import Scorer
+from hypnet_zoo.continual.seeds import seeded
+
+
+@dataclass(frozen=True)
+class MethodMaker:
+    """A method that can be made for a problem.
+
+    Attributes:
+        name: Its name, for messages.
+        kind: Its class or function, which is looked at before it is called.
+        make: Makes it, from a problem.
+    """
+
+    name: str
+    kind: Callable[..., Any]
+    make: Callable[[Problem], Method]
+
+    @property
+    def weights_per_task(self) -> bool:
+        """Whether the method has weights of its own for each task."""
+        return isinstance(self.kind, type) and issubclass(self.kind, WeightsPerTask)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A loop before its first step.
+
+    Attributes:
+        learning: The loop.
+        notes: Remarks for the user.
+    """
+
+    learning: Learning
+    notes: tuple[str, ...]
+
+
+def assemble(
+    given: Sequence[TaskLike],
+    method: MethodMaker,
+    make_module: Callable[[Sequence[int], int], nn.Module],
+    *,
+    scenario: Scenario = "task",
+    heads: HeadKind | None = None,
+    infer: Infer | None = None,
+    train: Train,
+    seed: int,
+    device: torch.device,
+) -> Assembled:
+    """Build and check everything that learning needs.
+
+    Args:
+        given: The tasks.
+        method: The method.
+        make_module: Makes the main network from the shape of inputs and the number of
+            outputs.
+        scenario: The scenario.
+        heads: How tasks share outputs; see `scenarios.heads_of`.
+        infer: How tasks are found that are not known.
+        train: Options of training.
+        seed: Seed of all randomness.
+        device: Where to compute.
+
+    Raises:
+        ConfigError: Options do not fit together, or the scenario to the method.
+        DataError: Samples are not what their task says.
+    """
+    for task in given:
+        check_task(task)
+    check_scenario(given, scenario)
+    check_method(method.name, method.kind, scenario)
+    how = _inference(infer, scenario, method)
+    tasks = with_validation(given, train.hold_out, seed)
+    found = heads_of(tasks, scenario, heads, weights_per_task=method.weights_per_task)
+    optimizations = Optimizations(train)
+    # Networks depend on the seed alone, so a resumed run builds the same ones.
+    with seeded(seed):
+        module = make_module(tasks[0].spec.in_shape, found.out_features).to(device)
+        problem = Problem(module, tasks, found, scenario, optimizations, device, seed)
+        check_module(problem)
+        leave_out = last_batches_to_leave_out(problem, train.batch_size)
+        made = method.make(problem)
+    learning = Learning(
+        problem,
+        made,
+        train,
+        scorer=Scorer(problem, made, infer=how, batch_size=train.eval_batch_size),
+        optimizations=optimizations,
+        seed=seed,
+        leave_out=leave_out,
+    )
+    notes = [
+        *notes_on_validation(given, tasks, patience=train.patience),
+        *notes_on_batches(tasks, leave_out, train.batch_size),
+    ]
+    return Assembled(learning, tuple(notes))
+
+
+def _inference(infer: Infer | None, scenario: Scenario, method: MethodMaker) -> Infer:
+    """How tasks are found: as chosen, or as the scenario needs."""
+    if not method.weights_per_task:
+        if infer not in {None, "given"}:
+            raise ConfigError(
+                f"infer={infer}: the method {method.name} has one network for all tasks, whose"
+                " weights do not tell them apart"
+            )
+        return "given"
+    if infer is None and scenario == "task":
+        return "given"
+    own = isinstance(method.kind, type) and issubclass(method.kind, InfersTasks)
+    if infer is None:
+        return "method" if own else "entropy"
+    if infer == "method" and not own:
+        raise ConfigError(
+            f"infer=method: the method {method.name} has no way of its own to infer tasks: choose"
+            " entropy, agreement or max_likelihood"
+        )
+    if infer == "given" and scenario != "task":
+        raise ConfigError(
+            f"infer=given: in the scenario {scenario} the task of a sample is not known: choose"
+            " entropy, agreement or max_likelihood"
+        )
+    return infer

@@ -1,0 +1,265 @@
+"""The callbacks of the loop: metrics, validation, checkpoints, checks."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypnet_core.errors import DivergedError
+from hypnet_core.networks import HyperNetwork, Weights
+from hypnet_core.protocols import Callback, LearningState
+from hypnet_core.runs import Progress
+from hypnet_zoo.continual.learning import Learning
+
+
+class Metrics(Callback):
+    """Logs losses every so many steps, and shows progress.
+
+    Args:
+        learning: The loop.
+        every: Steps between entries.
+        log: Where metrics go: called as `log(step, metrics, task=number)`.
+    """
+
+    def __init__(
+        self,
+        learning: Learning,
+        *,
+        every: int,
+        log: Callable[..., None] | None = None,
+    ) -> None:
+        self.learning = learning
+        self.every = every
+        self.shown: Progress | None = None
+        """The progress bar."""
+        self.log = log
+
+    def end_step(self, state: LearningState, /) -> None:
+        """Read the losses, which waits for a GPU, so not at every step."""
+        if state.task_step % self.every and not state.ends_task:
+            return
+        self.learning.check_losses()
+        values = {name: value.item() for name, value in state.losses.items()}
+        if self.log is not None:
+            self.log(state.step, values, task=state.task)
+        if self.shown is None:
+            return
+        description = f"task {state.task + 1} of {len(state.tasks)}"
+        self.shown.advance(state.step, description=description, **values)
+
+    def end_task(self, state: LearningState, /) -> None:
+        """Log the scores of all tasks so far, whose curves show what is forgotten."""
+        if self.log is None:
+            return
+        name = "accuracy" if self.learning.higher_is_better else "mse"
+        for split, label in (("test", "test"), ("val", "validation")):
+            row = self.learning.scores[split][-1]
+            for number, score in enumerate(row):
+                found = {f"{label}_{name}": score.value}
+                if score.inferred is not None and split == "test":
+                    found["test_inferred"] = score.inferred
+                self.log(state.step, found, task=number)
+            if row:
+                mean = sum(score.value for score in row) / len(row)
+                self.log(state.step, {f"{label}_{name}_mean": mean})
+
+
+class Validation(Callback):
+    """Validates every so many steps, and stops a task that no longer improves.
+
+    With `patience`, the method of the best validation is restored before a task ends.
+
+    Args:
+        every: Steps between validations; 0 for none.
+        patience: Validations without an improvement before stopping; `None` never
+            stops and remembers nothing.
+        higher_is_better: Whether a larger score is better.
+        log: Where scores go: called as `log(step, metrics, task=number)`.
+        stopped: Called with a line of text when a task is stopped.
+    """
+
+    def __init__(
+        self,
+        *,
+        every: int,
+        patience: int | None,
+        higher_is_better: bool,
+        log: Callable[..., None] | None = None,
+        stopped: Callable[[str], None] | None = None,
+    ) -> None:
+        self.every = every
+        self.patience = patience
+        self.sign = 1.0 if higher_is_better else -1.0
+        self.log = log
+        self.stopped = stopped
+        self._forget()
+
+    def _forget(self) -> None:
+        self.score = -math.inf
+        self.without_improvement = 0
+        self.best: Any = None
+
+    def begin_task(self, _state: LearningState, /) -> None:
+        """Forget the task before."""
+        self._forget()
+
+    def end_step(self, state: LearningState, /) -> None:
+        """Validate, if it is time to."""
+        if not self.every or state.task_step % self.every:
+            return
+        score = state.validate()
+        if score is None:
+            return
+        if self.log is not None:
+            self.log(state.step, {"validation": score}, task=state.task)
+        if self.patience is not None and self._no_longer_improves(score, state):
+            state.stop_task()
+            if self.stopped is not None:
+                self.stopped(f"task {state.task + 1}: stopped early at step {state.task_step}")
+
+    def _no_longer_improves(self, score: float, state: LearningState) -> bool:
+        if self.sign * score > self.score:
+            self.score, self.without_improvement = self.sign * score, 0
+            self.best = copy.deepcopy(dict(state.method.state_dict()))
+        else:
+            self.without_improvement += 1
+        return self.without_improvement >= (self.patience or 0)
+
+    def end_steps(self, state: LearningState, /) -> None:
+        """Restore the method of the best validation, if there was one."""
+        if self.best is not None:
+            state.method.load_state_dict(self.best)
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """The best score and method of the present task."""
+        return {
+            "score": self.score,
+            "without_improvement": self.without_improvement,
+            "best": self.best,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Continue with the best of before."""
+        self.score = state["score"]
+        self.without_improvement = state["without_improvement"]
+        self.best = state["best"]
+
+
+class Checkpointing(Callback):
+    """Saves the loop when a task ends, and within a task if that is asked for.
+
+    It comes last, so that it saves what the other callbacks have done.
+
+    Args:
+        learning: The loop.
+        save: Called as `save(step, score)`.
+        is_due: Whether a checkpoint is due after so many steps.
+        within_tasks: Whether to ask within a task, too.
+    """
+
+    def __init__(
+        self,
+        learning: Learning,
+        *,
+        save: Callable[[int, float | None], None],
+        is_due: Callable[[int], bool],
+        within_tasks: bool,
+    ) -> None:
+        self.learning = learning
+        self.save = save
+        self.is_due = is_due
+        self.within_tasks = within_tasks
+
+    def end_step(self, state: LearningState, /) -> None:
+        """Save within a task."""
+        if self.within_tasks and not state.ends_task and self.is_due(state.step):
+            self.learning.check_finite(self.learning.where)
+            self.save(state.step, None)
+
+    def end_task(self, state: LearningState, /) -> None:
+        """Save after a task, scored by the mean over the tasks so far."""
+        # The last one always, from which other runs may start.
+        if state.task + 1 < len(state.tasks) and not self.is_due(state.step):
+            return
+        row = self.learning.scores["val"][-1] or self.learning.scores["test"][-1]
+        self.save(state.step, sum(score.value for score in row) / len(row))
+
+
+class Timing(Callback):
+    """Measures the time of training steps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.steps = 0
+        self._since = 0.0
+
+    def begin_step(self, _state: LearningState, /) -> None:
+        """Start the clock."""
+        self._since = time.perf_counter()
+
+    def end_step(self, _state: LearningState, /) -> None:
+        """Stop the clock."""
+        self.seconds += time.perf_counter() - self._since
+        self.steps += 1
+
+    @property
+    def per_step(self) -> float:
+        """Seconds per step of this process, 0 before the first."""
+        return self.seconds / self.steps if self.steps else 0.0
+
+
+class FiniteChecks(Callback):
+    """Finds the step and the tensor in which infinity or NaN arises; slow.
+
+    Args:
+        learning: The loop.
+    """
+
+    def __init__(self, learning: Learning) -> None:
+        self.learning = learning
+        parts = [part for part in vars(learning.method).values() if isinstance(part, nn.Module)]
+        self.networks: list[nn.Module] = parts
+        self._hooks: list[Any] = []
+
+    def begin_step(self, _state: LearningState, /) -> None:
+        """Watch all weights that hypernetworks generate."""
+        for network in self.networks:
+            for module in network.modules():
+                if isinstance(module, HyperNetwork):
+                    self._hooks.append(module.register_forward_hook(self._check_generated))
+
+    def end_step(self, _state: LearningState, /) -> None:
+        """Check losses, gradients and parameters.
+
+        Raises:
+            DivergedError: One of them is not finite.
+        """
+        while self._hooks:
+            self._hooks.pop().remove()
+        where = self.learning.where
+        self.learning.check_losses()
+        for network in self.networks:
+            for name, parameter in network.named_parameters():
+                if parameter.grad is not None and not _finite(parameter.grad):
+                    raise DivergedError(f"the gradient of {name} became infinite or NaN in {where}")
+        self.learning.check_finite(where)
+
+    def _check_generated(self, _module: nn.Module, _inputs: Any, weights: Weights) -> None:
+        if _finite(weights.flat):
+            return
+        where = f"task {self.learning.task + 1}, step {self.learning.task_step + 1}"
+        names = [name for name in weights if not _finite(weights[name])]
+        raise DivergedError(
+            f"the generated weight {names[0]} became infinite or NaN in {where}"
+            + (f", and {len(names) - 1} more tensors" if len(names) > 1 else "")
+        )
+
+
+def _finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())

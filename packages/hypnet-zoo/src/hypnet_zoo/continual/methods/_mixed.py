@@ -1,0 +1,44 @@
+"""The loss of samples of several tasks in one batch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypnet_core.tasks import Batch, Problem
+from hypnet_zoo.continual.methods._exemplars import Drawn
+from hypnet_zoo.continual.methods._networks import SharedNetwork
+
+
+def mixed_loss(problem: Problem, network: SharedNetwork, drawn: Drawn, now: int) -> Tensor:
+    """Mean loss of samples of several tasks, each with the outputs of its own task.
+
+    Args:
+        problem: The problem.
+        network: The network.
+        drawn: The samples.
+        now: Number of the task that is being learned.
+    """
+    batch, tasks = drawn
+    labelled = not batch.y.is_floating_point() and batch.y.ndim == 1
+    if network.bank is None and labelled and batch.lengths is None:
+        # One pass for all, in which each sample sees the outputs of its task alone.
+        return _labelled(problem, network(batch.x), batch.y, tasks, now)
+    parts = []
+    for task in tasks.unique().tolist():
+        rows = tasks == task
+        lengths = None if batch.lengths is None else batch.lengths[rows]
+        own = Batch(batch.x[rows], batch.y[rows], batch.ids[rows], lengths)
+        parts.append(len(own) * problem.loss(network(own.x, task), own, task, now=now))
+    return torch.stack(parts).sum() / len(tasks)
+
+
+def _labelled(problem: Problem, outputs: Tensor, labels: Tensor, tasks: Tensor, now: int) -> Tensor:
+    count = len(problem.tasks)
+    allowed = torch.zeros(count, outputs.shape[-1], dtype=torch.bool, device=outputs.device)
+    for task in range(count):
+        units = problem.competing(task, now if now >= task else None)
+        allowed[task, units.start : units.stop] = True
+    first = torch.tensor([problem.heads.units(t).start for t in range(count)]).to(labels)
+    return F.cross_entropy(outputs.masked_fill(~allowed[tasks], -torch.inf), labels + first[tasks])

@@ -1,0 +1,136 @@
+"""The networks that methods train: one for all tasks, or generated for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from hypnet_core.networks import HyperNetwork, MainNetwork, StatisticsBank, Weights
+from hypnet_core.specs import TargetSpec
+
+Statistics = Literal["per_task", "shared", "distilled"]
+"""Whose running statistics batch norm uses: each task's own, those of all tasks, or
+those that a hypernetwork reproduces."""
+
+_LEAST = 1e-5
+"""Least variance, as batch norm adds it."""
+
+SHARED = 0
+"""The condition whose statistics all tasks share."""
+
+
+class SharedNetwork(nn.Module):
+    """One network for all tasks.
+
+    Args:
+        module: The network.
+        statistics: `per_task` keeps running statistics of batch norm for each task.
+    """
+
+    def __init__(self, module: nn.Module, statistics: Literal["per_task", "shared"]) -> None:
+        super().__init__()
+        self.module = module
+        self.bank = StatisticsBank(module) if statistics == "per_task" else None
+
+    def forward(self, x: Tensor, task: int | None = None) -> Tensor:
+        """Outputs `[B, out_features]` for inputs of one task."""
+        if self.bank is None or not self.bank.names or task is None:
+            output: Tensor = self.module(x)
+            return output
+        own = self.bank.own(self.module)
+        if self.training:
+            self.bank.reserve([task], own)
+        found: Tensor = functional_call(self.module, self.bank.rows(task, own), (x,))
+        return found
+
+
+class GeneratedNetwork(nn.Module):
+    r"""A main network whose weights a hypernetwork generates for each task.
+
+    With distilled statistics the hypernetwork generates running means and the
+    logarithms of running variances as well.
+
+    Args:
+        net: The main network.
+        hypernet: Its hypernetwork, one condition per task.
+        statistics: Whose running statistics batch norm uses.
+    """
+
+    def __init__(self, net: MainNetwork, hypernet: HyperNetwork, statistics: Statistics) -> None:
+        super().__init__()
+        self.net = net
+        self.hypernet = hypernet
+        self.statistics = statistics
+
+    @property
+    def distils(self) -> bool:
+        """Whether statistics are generated."""
+        return self.statistics == "distilled"
+
+    def forward(self, x: Tensor, task: int) -> Tensor:
+        """Outputs `[B, out_features]` by the weights of a task."""
+        return self.run(x, self.hypernet(task).flat, task)
+
+    def run(self, x: Tensor, flat: Tensor, tasks: int | Sequence[int]) -> Tensor:
+        """Outputs by generated weights: those of one task, or of several in a batch.
+
+        Args:
+            x: Inputs `[B, *in_shape]`.
+            flat: What the hypernetwork generated, `[numel]` or `[len(tasks), numel]`.
+            tasks: The task, or the tasks.
+        """
+        size = self.net.target.numel
+        ids = tasks
+        if self.statistics == "shared":
+            ids = SHARED if isinstance(tasks, int) else [SHARED] * len(tasks)
+        weights = Weights(flat[..., :size], self.net.target, conditions=ids)
+        if self.distils and not self.training:
+            stats = _as_statistics(Weights(flat[..., size:], self.net.stats))
+            output: Tensor = self.net(x, weights=weights, stats=stats)
+        else:
+            output = self.net(x, weights=weights)
+        return output
+
+    def distillation(self, flat: Tensor, task: int) -> Tensor:
+        r"""How far generated statistics are from those of a task.
+
+        The mean of $(\hat\mu - \mu)^2 / v$ and $(\log \hat v - \log v)^2$, which do not
+        depend on the scale of activations.
+        """
+        raw = Weights(flat[self.net.target.numel :], self.net.stats)
+        wanted = self.net.statistics(task)
+        parts = []
+        for name in raw:
+            if name.endswith("running_var"):
+                parts.append((raw[name] - wanted[name].clamp(min=_LEAST).log()).square())
+            else:
+                variance = wanted[name.removesuffix("mean") + "var"].clamp(min=_LEAST)
+                parts.append((raw[name] - wanted[name]).square() / variance)
+        return torch.cat(parts).mean()
+
+
+def target_of(net: MainNetwork, statistics: Statistics) -> TargetSpec:
+    """Everything that a hypernetwork has to generate for a main network."""
+    if statistics != "distilled":
+        return net.target
+    return TargetSpec(params=(*net.target.params, *net.stats.params))
+
+
+def _as_statistics(raw: Weights) -> Weights:
+    """Means as they are, variances from their logarithms."""
+    parts = {name: raw[name].exp() if name.endswith("running_var") else raw[name] for name in raw}
+    return Weights.of(raw.spec, parts)
+
+
+def bytes_of(*tensors: Tensor) -> int:
+    """Memory of some tensors."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def copied(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of all tensors of a module."""
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}

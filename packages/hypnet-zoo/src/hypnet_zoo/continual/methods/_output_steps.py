@@ -1,0 +1,175 @@
+"""Steps of a hypernetwork under the output regulariser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from hypnet_core.errors import ConfigError
+from hypnet_core.protocols import BatchLike, OptimizerLike
+from hypnet_core.tasks import Problem
+from hypnet_zoo.continual.methods._networks import GeneratedNetwork
+from hypnet_zoo.continual.methods._protection import Protection
+from hypnet_zoo.continual.optimization import Optimization
+from hypnet_zoo.regularizers.output import OutputRegularizer
+
+
+class Losses(NamedTuple):
+    """The losses of one step: scalars without gradient history."""
+
+    loss: Tensor
+    penalty: Tensor
+
+
+class _Ahead(NamedTuple):
+    """The next step that the task loss alone would take.
+
+    Attributes:
+        loss: The task loss.
+        gradients: Its gradients before clipping, one per trained parameter.
+        delta: The change of the hypernetwork's parameters, by name.
+    """
+
+    loss: Tensor
+    gradients: tuple[Tensor | None, ...]
+    delta: dict[str, Tensor]
+
+
+class OutputSteps:
+    """Computes gradients for one task with its own condition.
+
+    Args:
+        problem: The problem.
+        network: Main network and hypernetwork.
+        task: Number of the task, which is its condition.
+        options: How earlier tasks are protected.
+        optimization: The optimiser of the task.
+        regularizer: The output regulariser; `None` without earlier tasks or protection.
+        distillation: Strength of the loss of distilled statistics.
+
+    Raises:
+        ConfigError: The optimiser cannot look ahead, but must.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        network: GeneratedNetwork,
+        task: int,
+        *,
+        options: Protection,
+        optimization: OptimizerLike,
+        regularizer: OutputRegularizer | None,
+        distillation: float = 1.0,
+    ) -> None:
+        self.problem = problem
+        self.network = network
+        self.task = task
+        self.options = options
+        if options.lookahead and not isinstance(optimization, Optimization):
+            raise ConfigError("protect.lookahead needs the optimiser of hypnet_zoo.continual.learn")
+        self._optimization = cast("Optimization", optimization)
+        self.regularizer = regularizer
+        self.distillation = distillation
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
+
+    def backward(self, batch: BatchLike) -> Losses:
+        """Fill the gradients for a batch, and return its losses."""
+        if self.regularizer is None:
+            return self._free(batch)
+        if self.options.lookahead:
+            return self._ahead(batch, self.regularizer)
+        return self._together(batch, self.regularizer)
+
+    def _free(self, batch: BatchLike) -> Losses:
+        """Gradients of the task loss alone."""
+        loss = self.loss(batch, self.network.hypernet(self.task).flat)
+        loss.backward()
+        return Losses(loss.detach(), torch.zeros_like(loss))
+
+    def _together(self, batch: BatchLike, regularizer: OutputRegularizer) -> Losses:
+        """Gradients of task loss and penalty.
+
+        The first block of earlier conditions shares the task's pass through the
+        hypernetwork.
+        """
+        beta = self.options.beta
+        first, *others = regularizer.blocks()
+        total = len(first) + sum(map(len, others))
+        loss, penalty = self._losses_together(batch, regularizer, first, total)
+        (loss + beta * penalty).backward()
+        penalty = penalty.detach()
+        for block in others:
+            # Block by block, so that the graph of only one is in memory.
+            part = regularizer.penalty(self.network.hypernet(block).flat, block, total=total)
+            (beta * part).backward()
+            penalty += part.detach()
+        return Losses(loss.detach(), penalty)
+
+    def _losses_together(
+        self, batch: BatchLike, regularizer: OutputRegularizer, first: list[int], total: int
+    ) -> tuple[Tensor, Tensor]:
+        # A separate function, so that only the graph holds the generated weights
+        # during the backward pass, which then frees them before it fills the head's
+        # gradient: a third less memory with many earlier tasks.
+        flat: Tensor = self.network.hypernet([self.task, *first]).flat
+        own, earlier = flat.split([1, len(first)])
+        penalty = regularizer.penalty(earlier, first, total=total)
+        return self.loss(batch, own.view(-1)), penalty
+
+    def _ahead(self, batch: BatchLike, regularizer: OutputRegularizer) -> Losses:
+        """Gradients with the penalty on the weights after the next step.
+
+        The next step is the one that the task loss alone would take.
+        """
+        loss, gradients, delta = (
+            self._step_with_graph(batch)
+            if self.options.lookahead_gradient
+            else self._step_ahead(batch)
+        )
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            # The penalty adds to the task's own gradient; both are clipped together.
+            parameter.grad = gradient
+        penalty = regularizer(delta=delta)
+        (self.options.beta * penalty).backward()
+        return Losses(loss, penalty.detach())
+
+    def _step_ahead(self, batch: BatchLike) -> _Ahead:
+        """Loss, gradients and the next step, without a graph."""
+        losses = self._free(batch)
+        # Clipping before the look-ahead must not clip the joint gradient twice.
+        gradients = tuple(None if p.grad is None else p.grad.clone() for p in self.parameters)
+        self._optimization.clip()
+        return _Ahead(losses.loss, gradients, self._delta())
+
+    def _step_with_graph(self, batch: BatchLike) -> _Ahead:
+        """Loss, gradients and the next step, which is a function of the gradients."""
+        loss = self.loss(batch, self.network.hypernet(self.task).flat)
+        found: Sequence[Tensor | None] = torch.autograd.grad(
+            loss, self.parameters, create_graph=True, allow_unused=True
+        )
+        clipped = self._optimization.clipped(found)
+        for parameter, gradient in zip(self.parameters, clipped, strict=True):
+            parameter.grad = gradient
+        delta = self._delta()
+        gradients = tuple(None if own is None else own.detach().clone() for own in found)
+        return _Ahead(loss.detach(), gradients, delta)
+
+    def _delta(self) -> dict[str, Tensor]:
+        hypernet = self.network.hypernet
+        return self._optimization.lookahead(
+            {name: p for name, p in hypernet.named_parameters() if p.requires_grad},
+            like=self.options.lookahead_like,
+            differentiable=self.options.lookahead_gradient,
+        )
+
+    def loss(self, batch: BatchLike, flat: Tensor) -> Tensor:
+        """The task's loss on a batch by generated weights."""
+        outputs = self.network.run(batch.x, flat, self.task)
+        loss = self.problem.loss(outputs, batch, self.task)
+        if not self.network.distils:
+            return loss
+        return loss + self.distillation * self.network.distillation(flat, self.task)

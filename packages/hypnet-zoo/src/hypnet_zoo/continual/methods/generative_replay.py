@@ -1,0 +1,160 @@
+"""Generative replay: HNET+R."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+import torch
+from pydantic import PositiveFloat
+from torch import Tensor, nn
+
+from hypnet_core.errors import ConfigError
+from hypnet_core.plugins import with_defaults
+from hypnet_core.protocols import BatchLike
+from hypnet_core.tasks import Problem
+from hypnet_zoo.continual.methods._base import OneNetwork
+from hypnet_zoo.continual.methods._distillation import distillation, frozen
+from hypnet_zoo.continual.methods._networks import SharedNetwork, bytes_of, copied
+from hypnet_zoo.continual.methods._vae import GeneratedVAE, GeneratorOptions
+
+
+class GenerativeReplay(OneNetwork):
+    r"""Trains one classifier on generated samples of earlier tasks: HNET+R.
+
+    A variational autoencoder whose decoder a hypernetwork generates for each task draws
+    inputs of earlier tasks; a copy of the classifier from before the present task says
+    how sure it is of each class. With $t$ tasks so far the loss is
+
+    $$ \frac{1}{t} \mathcal{L}_t + \Bigl(1 - \frac{1}{t}\Bigr) \mathcal{L}_{distilled} +
+    \mathcal{L}_{VAE} $$
+
+    Args:
+        problem: The problem.
+        temperature: Temperature of the copy's predictions.
+        **options: See `GeneratorOptions`.
+
+    Raises:
+        ConfigError: The tasks are regressions or sequences.
+
+    References:
+        J. von Oswald et al.: Continual learning with hypernetworks. ICLR 2020,
+        arXiv:1906.00695, section 2 and appendix. Without hypernetworks: H. Shin et al.,
+        NIPS 2017, arXiv:1705.08690.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        temperature: PositiveFloat = 2.0,
+        **options: Unpack[GeneratorOptions],
+    ) -> None:
+        super().__init__(problem)
+        check_generates(problem)
+        chosen = with_defaults(GeneratorOptions, options)
+        self.temperature = temperature
+        self.replay_batch = chosen["replay_batch"]
+        self.vae = GeneratedVAE(problem, chosen)
+        self._old: SharedNetwork | None = None
+        self._decoders: dict[str, Tensor] = {}
+
+    def begin(self, task: int) -> None:
+        """Begin a task: keep a copy of the classifier, and fix earlier decoders."""
+        if task:
+            self._old = frozen(self.network)
+            self._decoders = copied(self.vae.hypernet)
+        super().begin(task)
+
+    def _start(self) -> None:
+        self.vae.protect(self.task)
+        super()._start()
+
+    def _trained(self) -> Mapping[str, nn.Parameter]:
+        own = {f"vae.{name}": p for name, p in self.vae.named_parameters()}
+        return {**super()._trained(), **own}
+
+    def step(self, batch: BatchLike) -> dict[str, Tensor]:
+        """One step of classifier and generative model."""
+        self.vae.train()
+        return super().step(batch)
+
+    @property
+    def loss_weight(self) -> float:
+        """The weight of new samples: all tasks count alike."""
+        return 1.0 / self.seen
+
+    def penalty(self, batch: BatchLike) -> Tensor:
+        """Losses of generated samples and of the generative model."""
+        loss = self.vae.loss(batch.x, self.task)
+        if self._old is None:
+            return loss
+        x, tasks = self.vae.replayed(self.task, self.replay_batch or len(batch))
+        with torch.no_grad():
+            targets = self._old(x)
+        found = distillation(
+            self.network(x),
+            targets,
+            self.temperature,
+            competing=self._units(self.task)[tasks],
+            taught=self._units(self.task - 1)[tasks],
+        )
+        return loss + (1.0 - 1.0 / self.seen) * found
+
+    def _units(self, now: int) -> Tensor:
+        """For each task, the outputs that compete: `[tasks, out_features]`."""
+        heads = self.problem.heads
+        allowed = torch.zeros(len(heads.sizes), heads.out_features, dtype=torch.bool)
+        for task in range(now + 1):
+            units = self.problem.competing(task, now)
+            allowed[task, units.start : units.stop] = True
+        return allowed.to(self.problem.device)
+
+    def sizes(self) -> dict[str, int]:
+        """Also the generative model."""
+        found = super().sizes()
+        extra = sum(p.numel() for p in self.vae.parameters())
+        return {**found, "parameters": found["parameters"] + extra}
+
+    def memory_bytes(self) -> int:
+        """The copy of the classifier, and the targets of the decoder's regulariser."""
+        if self._old is None:
+            return 0
+        decoders = self.vae.net.target.numel * self.task * 4
+        return decoders + bytes_of(*self._old.state_dict().values())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Also the generative model, the copy, and the earlier decoders."""
+        old = None if self._old is None else dict(self._old.state_dict())
+        return {
+            **super().state_dict(),
+            "vae": dict(self.vae.state_dict()),
+            "decoders": self._decoders,
+            "old": old,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Continue from a state."""
+        self._decoders = dict(state["decoders"])
+        # The regulariser's targets come from the hypernetwork of that time.
+        if self._decoders:
+            self.vae.hypernet.load_state_dict(self._decoders)
+        super().load_state_dict(state)
+        self.vae.load_state_dict(state["vae"])
+        if state["old"] is not None:
+            self._old = frozen(self.network)
+            self._old.load_state_dict(state["old"])
+
+
+def check_generates(problem: Problem) -> None:
+    """Refuse tasks whose inputs cannot be generated and labelled.
+
+    Raises:
+        ConfigError: The tasks are regressions or sequences.
+    """
+    first = problem.tasks[0].spec
+    if first.kind != "classification" or first.sequence:
+        what = "sequences" if first.sequence else "regression"
+        raise ConfigError(
+            f"method: generative replay is for classes of single inputs, not for {what}"
+        )

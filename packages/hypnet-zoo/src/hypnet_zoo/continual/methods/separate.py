@@ -1,0 +1,124 @@
+"""Separate networks: one for each task."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from hypnet_core.errors import SpecError
+from hypnet_core.protocols import BatchLike
+from hypnet_core.tasks import Problem
+from hypnet_zoo.continual.methods._base import Base
+from hypnet_zoo.continual.methods._networks import bytes_of
+
+
+class Separate(Base):
+    """Trains a network of its own for each task: nothing is forgotten or shared.
+
+    With several members, each task has an ensemble whose members start differently,
+    which `infer=agreement` compares.
+
+    Args:
+        problem: The problem.
+        members: Networks per task, whose outputs are averaged.
+    """
+
+    def __init__(self, problem: Problem, *, members: PositiveInt = 1) -> None:
+        super().__init__(problem)
+        self.members = members
+        self.networks = nn.ModuleList()
+        """One list of members for each task that was begun."""
+
+    def begin(self, task: int) -> None:
+        """Make the networks of a task, and their optimiser."""
+        self._add(task)
+        super().begin(task)
+
+    def _add(self, task: int) -> None:
+        members = [copy.deepcopy(self.problem.module) for _ in range(self.members)]
+        for number, member in enumerate(members):
+            # The first network of all starts as the problem's own module.
+            if task or number:
+                _redraw(member)
+        self.networks.append(nn.ModuleList(members).to(self.problem.device))
+
+    def _start(self) -> None:
+        own = dict(self.networks[self.task].named_parameters())
+        self._optimizer = self.problem.optimizer(own, groups={"mainnet": list(own)})
+
+    def step(self, batch: BatchLike) -> dict[str, Tensor]:
+        """One step of all members of the present task."""
+        self.optimizer.zero_grad()
+        members = self._members(self.task)
+        losses = [
+            self.problem.loss(member.train()(batch.x), batch, self.task) for member in members
+        ]
+        torch.stack(losses).sum().backward()
+        self.optimizer.step()
+        return {"loss": torch.stack(losses).mean().detach()}
+
+    def _members(self, task: int) -> Sequence[nn.Module]:
+        return list(cast("nn.ModuleList", self.networks[task]))
+
+    def end(self, task: int) -> None:
+        """End a task: its networks stay as they are."""
+        for parameter in self.networks[task].parameters():
+            parameter.requires_grad_(False)
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, task: int | None = None) -> Tensor:
+        """Outputs of a task, the mean over its networks; the task must be given."""
+        if task is None:
+            raise SpecError("the task must be given, or inferred")
+        return self.predict_each(x, [task])[0].mean(dim=0)
+
+    @torch.no_grad()
+    def predict_each(self, x: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+        """Outputs by the networks of each task, `[members, B, *outputs]`."""
+        return [
+            torch.stack(
+                [self.problem.answer(member.eval()(x), task) for member in self._members(task)]
+            )
+            for task in tasks
+        ]
+
+    def sizes(self) -> dict[str, int]:
+        """Parameters of all networks; those of earlier tasks are kept for them."""
+        parameters = sum(p.numel() for p in self.networks.parameters())
+        one = sum(p.numel() for p in self.problem.module.parameters())
+        earlier = [p for networks in self.networks[: self.task] for p in networks.parameters()]
+        return {
+            "parameters": parameters,
+            "generated": one * len(self.networks),
+            "memory_bytes": bytes_of(*earlier),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """All networks, the optimiser and the number of the task."""
+        return {**super().state_dict(), "networks": dict(self.networks.state_dict())}
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Continue from a state."""
+        self.task = state["task"]
+        # What is drawn is replaced at once: nobody's random numbers must move.
+        with torch.random.fork_rng():
+            for task in range(len(self.networks), self.seen):
+                self._add(task)
+        self.networks.load_state_dict(state["networks"])
+        for task in range(self.task):
+            self.end(task)
+        self._load_optimizer(state)
+
+
+@torch.no_grad()
+def _redraw(module: nn.Module) -> None:
+    """Draw all parameters anew, as the layers' constructors do."""
+    for layer in module.modules():
+        reset = getattr(layer, "reset_parameters", None)
+        if callable(reset):
+            reset()
