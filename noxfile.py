@@ -183,8 +183,16 @@ def bench(session: nox.Session) -> None:
     """The benchmarks, all or named ones (`nox -s bench -- hypercl_step`)."""
     session.install("matplotlib>=3.9", *EDITABLE)
     session.install("--no-deps", "hypnettorch==0.0.4")
+    others = {"measure", "recipes"}
     names = session.posargs or sorted(
-        path.stem for path in Path("benchmarks").glob("*.py") if path.stem != "measure"
+        path.stem for path in Path("benchmarks").glob("*.py") if path.stem not in others
     )
     for name in names:
         session.run("python", f"benchmarks/{name}.py")
+
+
+@nox.session
+def recipes(session: nox.Session) -> None:
+    """Recipes with their seeds, all or named ones; writes docs/recipes.md."""
+    session.install("matplotlib>=3.9", *EDITABLE)
+    session.run("python", "benchmarks/recipes.py", *session.posargs)

@@ -18,6 +18,10 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"augmentation": True, "one_hot": True},
         {"validation_size": 0, "normalize": True},
     ],
+    "generated_images": [
+        {},
+        {"in_shape": [3, 5, 7], "classes": 3, "validation_size": 9, "one_hot": True},
+    ],
     "fashion_mnist": [{**FILES, "validation_size": 100, "augmentation": True}],
     "cifar10": [
         {"download": False, "validation_size": 20},

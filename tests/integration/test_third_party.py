@@ -50,6 +50,7 @@ def test_its_components_are_listed_and_nothing_else(installed: Program) -> None:
         ("method", "mylab:nearest_mean"),
         ("scheduler", "mylab:plain"),
         ("experiment", "mylab:memorize"),
+        ("recipe", "mylab:stripes_by_heart"),
     }
 
 
@@ -75,7 +76,8 @@ def test_a_component_is_shown_with_its_options_and_where_it_is_defined(installed
 
 
 @pytest.mark.parametrize(
-    "name", ["stripes", "tinynet", "linear", "nearest_mean", "plain", "memorize"]
+    "name",
+    ["stripes", "tinynet", "linear", "nearest_mean", "plain", "memorize", "stripes_by_heart"],
 )
 def test_a_component_passes_the_conformance_kit(installed: Program, name: str) -> None:
     done = installed("hypnet", "check", name, "--json")
@@ -123,6 +125,15 @@ def test_the_experiment_runs_and_its_directory_is_the_last_line(
         written["config"]["mnet"]["width"],
         written["config"]["mnet"]["bias"],
     ) == (1, 16, True)
+
+
+def test_its_recipe_comes_out(installed: Program, tmp_path: Path) -> None:
+    arguments = ("check", "stripes_by_heart", "--seeds", "2", "--json")
+    done = installed("hypnet", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (figure,) = json.loads(done.stdout)["figures"]
+    assert figure["verdict"] == "met"
+    assert len(figure["values"]) == 2
 
 
 def test_its_sub_command_is_there(installed: Program) -> None:

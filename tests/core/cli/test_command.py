@@ -16,6 +16,7 @@ from tests.core.cli.terminal import on_a_terminal
 
 import hypnet_core
 from hypnet_core.cli import schemas
+from hypnet_core.recipes import Figure
 from hypnet_core.testing.kit import CheckResult
 
 Command: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
@@ -125,7 +126,7 @@ def test_the_version_is_that_of_the_core(hypnet: Command) -> None:
         (["check", "tiny", "width"], "'width' is not an override: write key=value"),
         (["inspect", "--mainnet", "tiny"], "Missing option '--hypernet'"),
         (["run"], "which experiment? hypnet run EXPERIMENT [key=value]...; there is: bare, count"),
-        (["run", "cuont"], "there is no experiment 'cuont'; did you mean 'count'?"),
+        (["run", "cuont"], "there is no experiment or recipe 'cuont'; did you mean 'count'?"),
         (["run", "count", "--seed", "x"], "Invalid value for '--seed'"),
         (["run", "bare", "--seed", "1"], "--seed: the experiment 'bare' has no option 'seed'"),
         (
@@ -308,6 +309,7 @@ def test_every_field_of_the_json_is_documented(document: type[schemas.Document])
         schemas.TargetDocument,
         schemas.CheckpointDocument,
         CheckResult,
+        Figure,
     ],
 )
 def test_every_field_of_their_parts_is_documented(document: type[BaseModel]) -> None:

@@ -43,6 +43,18 @@ class Net:
         return {}
 """
 
+DEEP = """
+def deep(in_shape, out_features, *, depth: int = 2):
+    return None
+
+@hookimpl
+def hypnet_components():
+    return [
+        Component.experiment("net", "stranger_net:Net", "Chooses a network."),
+        Component.mainnet("deep", "stranger_net:deep", "A deep network."),
+    ]
+"""
+
 pytestmark = pytest.mark.usefixtures("lab")
 
 
@@ -137,6 +149,45 @@ def test_bash_lists_names(tmp_path: Path, site: Path) -> None:
     )
     lines = in_shell("bash", script, tmp_path, site).splitlines()
     assert lines == ["tiny", "bare count", "mainnet", "tiny", "linear"]
+
+
+COOK = """
+    from hypnet_core import Component, hookimpl
+
+    @hookimpl
+    def hypnet_components():
+        return Component.recipes("stranger_menu")
+"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("gr", ["gravy"]),
+        ("gravy ch", ["chosen=", "chosen."]),
+        ("gravy chosen.", ["chosen.depth=", "chosen.name="]),
+        ("gravy chosen.name=tiny chosen.", ["chosen.width=", "chosen.name="]),
+        ("gravy mode.kind=", ["mode.kind=slow", "mode.kind=quick"]),
+        ("broth ch", []),
+    ],
+)
+def test_recipes_are_completed_with_the_options_of_their_experiment(
+    hypnet: Command, install: Callable[..., Path], site: Path, typed: str, expected: list[str]
+) -> None:
+    """The components that a recipe chooses are those whose options are completed."""
+    install("net", NET + DEEP)
+    install("cook", COOK)
+    (site / "stranger_menu").mkdir()
+    text = 'summary = "S."\nexperiment = "net"\n[options]\nchosen = {name = "deep", depth = 3}\n'
+    (site / "stranger_menu" / "gravy.toml").write_text(text)
+    (site / "stranger_menu" / "broth.toml").write_text(text.replace('"net"', '"nett"'))
+    done = hypnet(
+        plugins="lab,net,cook",
+        _HYPNET_COMPLETE="complete_fish",
+        _TYPER_COMPLETE_FISH_ACTION="get-args",
+        _TYPER_COMPLETE_ARGS=f"hypnet run {typed}",
+    )
+    assert [line.partition("\t")[0] for line in done.stdout.split("\n") if line] == expected
 
 
 def test_installing_twice_changes_nothing_more(tmp_path: Path, site: Path) -> None:

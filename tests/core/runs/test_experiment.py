@@ -169,7 +169,7 @@ def test_a_header_with_something_else_than_a_path_is_refused(tmp_path: Path, nam
     run = create(tmp_path / "run")
     header = json.loads((run.path / "config.json").read_text())
     (run.path / "config.json").write_text(json.dumps(header | {name: 5}))
-    with pytest.raises(RunError, match=f"its `{name}` is not a path"):
+    with pytest.raises(RunError, match=f"its `{name}` is not text"):
         Run.resume(run.path)
 
 

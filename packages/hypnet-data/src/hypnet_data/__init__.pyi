@@ -12,6 +12,7 @@ from .continual.splitting import split_tasks
 from .holdout import HoldOut, hold_out_first, hold_out_stratified
 from .images.cifar import cifar10, cifar100
 from .images.digits import digits
+from .images.generated import generated_images
 from .images.mnist import fashion_mnist, mnist
 from .images.svhn import svhn
 from .interop import NumpyBatch, numpy_batches, to_numpy
@@ -65,6 +66,7 @@ __all__ = [
     "gaussian",
     "gaussian_mixture",
     "gaussian_tasks",
+    "generated_images",
     "hold_out_first",
     "hold_out_stratified",
     "imagenet",

@@ -43,6 +43,11 @@ def hypnet_components() -> list[Component]:
             "hypnet_data.images:svhn",
             "99,289 house numbers of 32x32 pixels, and 531,131 extra ones.",
         ),
+        dataset(
+            "generated_images",
+            "hypnet_data.images:generated_images",
+            "A pattern for each class, in noise; any shape, no files.",
+        ),
         # Images that stay on disk
         dataset(
             "cub200",

@@ -249,4 +249,5 @@ EXPERIMENTS = [
 @hookimpl
 def hypnet_components() -> list[Component]:
     """The components of hypnet-zoo."""
-    return [*MAINNETS, *HYPERNETS, *METHODS, *EXPERIMENTS]
+    recipes = Component.recipes("hypnet_zoo.recipes")  # one TOML file each
+    return [*MAINNETS, *HYPERNETS, *METHODS, *EXPERIMENTS, *recipes]

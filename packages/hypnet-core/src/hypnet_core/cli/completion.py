@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from textwrap import shorten
+from typing import Any
 
 import typer
 
@@ -11,6 +12,7 @@ from hypnet_core.cli.option_cache import cached_options, kind_named
 from hypnet_core.errors import HypnetError
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.registry import Entry, registry
+from hypnet_core.recipes.seeds import experiment_of
 
 
 def complete_kind(incomplete: str) -> list[tuple[str, str]]:
@@ -41,14 +43,20 @@ def complete_name(*kinds: Kind) -> Callable[[str], list[tuple[str, str]]]:
 
 
 def complete_override(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Options of the experiment before the cursor, and of the components it chooses."""
+    """Options of the experiment before the cursor, and of the components it chooses.
+
+    A recipe takes those of its experiment, with its own choices.
+    """
     experiment = context.params.get("experiment")
     if experiment is None:
         return []
     texts: list[str] = context.params.get("overrides") or []
     given = dict(text.split("=", 1) for text in texts if "=" in text)
     try:
-        entry = registry().get(Kind.EXPERIMENT, experiment)
+        entry = registry().find(experiment, Kind.EXPERIMENT, Kind.RECIPE)
+        if entry.kind is Kind.RECIPE:
+            given = {**dict(_names(entry.load().options, "")), **given}
+            entry = experiment_of(entry)
         found = list(_overrides(entry, "", given, incomplete))
     except HypnetError:
         # There is no place for a message here; the command itself gives it.
@@ -86,6 +94,15 @@ def _overrides(
         else:
             yield f"{key}=", option.description
             yield f"{key}.", "Its options."
+
+
+def _names(options: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    """The components that options choose, as overrides."""
+    for key, value in options.items():
+        if key == "name" and prefix:
+            yield f"{prefix}name", str(value)
+        elif isinstance(value, Mapping):
+            yield from _names(value, f"{prefix}{key}.")
 
 
 def _named(prefix: str, kind: Kind) -> Iterator[tuple[str, str]]:

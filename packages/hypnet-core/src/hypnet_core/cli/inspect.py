@@ -17,6 +17,7 @@ from hypnet_core.plugins.choice import DatasetChoice, HypernetChoice, MainnetCho
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.registry import registry
 from hypnet_core.protocols import Initialized, TaskLike
+from hypnet_core.recipes.counting import Counted
 from hypnet_core.runs.config import load_config
 from hypnet_core.specs import ConditionSpec
 
@@ -165,9 +166,7 @@ def _document(
 
     net = MainNetwork(build(), generate)
     hypernet = pair.hypernet.build(net.target, conditions)
-    conditional = sum(parameter.numel() for parameter in hypernet.conditional_parameters())
-    unconditional = sum(parameter.numel() for parameter in hypernet.unconditional_parameters())
-    generated = net.target.numel
+    counted = Counted.of(net, hypernet)
     # Measuring generates weights, so it is only done on request.
     measured = _mean_squares(hypernet, conditions.count) if init else {}
     starts = hypernet.starts if init and isinstance(hypernet, Initialized) else ()
@@ -194,11 +193,8 @@ def _document(
             )
             for param in net.target.params
         ],
-        generated=generated,
-        own=net.spec.numel - generated,
-        conditional=conditional,
-        unconditional=unconditional,
-        compression=(conditional + unconditional) / generated,
+        **counted._asdict(),
+        compression=counted.compression,
         layers=_layers(pair, build, net, hypernet, shape) if variance else [],
     )
 

@@ -16,7 +16,8 @@ def list_components(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="dataset, mainnet, hypernet, logger, scheduler or experiment; all by default.",
+            help="dataset, mainnet, hypernet, method, logger, scheduler, experiment or recipe; all"
+            " by default.",
             autocompletion=complete_kind,
         ),
     ] = None,

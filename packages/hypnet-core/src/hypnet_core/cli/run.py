@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 from pydantic import BaseModel
@@ -15,28 +15,31 @@ from hypnet_core.cli.completion import complete_name, complete_override
 from hypnet_core.cli.directories import check_directory, new_directory
 from hypnet_core.cli.output import Json, can_print, print_json, print_lines, print_rich
 from hypnet_core.cli.paths import make_importable
+from hypnet_core.cli.recipes.figures import figures_of, print_figures, started_recipe
 from hypnet_core.cli.schemas import RunDocument
 from hypnet_core.cli.settings import complain
+from hypnet_core.cli.show import KindOption
 from hypnet_core.cli.sweeps import sweep_hint, with_sweep_hint
 from hypnet_core.errors import ConfigError, UsageError, did_you_mean
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.containment import output_to_stderr
-from hypnet_core.plugins.discovery import Status
-from hypnet_core.plugins.registry import Entry, registry
+from hypnet_core.plugins.registry import Entry, as_kind, registry
 from hypnet_core.plugins.validation import InvalidOptionsError
 from hypnet_core.protocols import Prepares, ReportsResults
+from hypnet_core.recipes.seeds import experiment_of
 from hypnet_core.runs.commented import commented_config
 from hypnet_core.runs.config import check_finite, difference, dump_config, load_config
 from hypnet_core.runs.experiment import execute
 from hypnet_core.runs.run import Run
 
 Given = TypeVar("Given")
+_KINDS = (Kind.EXPERIMENT, Kind.RECIPE)
 
 
 def run(
     experiment: Annotated[
         str | None,
-        typer.Argument(help="The experiment.", autocompletion=complete_name(Kind.EXPERIMENT)),
+        typer.Argument(help="The experiment, or a recipe.", autocompletion=complete_name(*_KINDS)),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -47,6 +50,7 @@ def run(
         ),
     ] = None,
     *,
+    kind: KindOption = None,
     config: Annotated[
         list[Path] | None,
         typer.Option(
@@ -87,7 +91,7 @@ def run(
     multirun: Annotated[bool, typer.Option("--multirun", "-m", hidden=True)] = False,
     as_json: Json = False,
 ) -> None:
-    """Run an experiment.
+    """Run an experiment, or a recipe: an experiment with options and expected figures.
 
     The last line of the output is the run's directory.
     """
@@ -101,6 +105,7 @@ def run(
         device=_once("device", device),
         out=_once("out", out),
         resume=_once("resume", resume),
+        kinds=_KINDS if kind is None else (_kind(kind),),
         from_checkpoint=_once("from-checkpoint", from_checkpoint),
         allow_changes=allow_changes,
         print_config=print_config,
@@ -117,9 +122,9 @@ def run(
     )
     _check_flags(request)
     if request.resume is not None:
-        _start(*_resumed(request, request.resume, experiment), request, directory=request.resume)
+        _start(_resumed(request, request.resume, experiment), request, directory=request.resume)
     else:
-        _start(*_new(request, experiment), request, directory=request.out)
+        _start(_new(request, experiment), request, directory=request.out)
 
 
 @dataclass(frozen=True)
@@ -132,11 +137,28 @@ class _Request:
     device: str | None
     out: Path | None
     resume: Path | None
+    kinds: tuple[Kind, ...]
     from_checkpoint: Path | None
     allow_changes: bool
     print_config: bool
     dry_run: bool
     as_json: bool
+
+
+class _Chosen(NamedTuple):
+    """The experiment of a run, its options, and where they come from."""
+
+    entry: Entry
+    resolved: BaseModel
+    checkpoint: Path | None = None
+    recipe: Entry | None = None
+
+
+def _kind(name: str) -> Kind:
+    kind = as_kind(name)
+    if kind not in _KINDS:
+        raise UsageError(f"--kind {kind}: only an experiment or a recipe can be run")
+    return kind
 
 
 def _once(name: str, values: Sequence[Given] | None) -> Given | None:
@@ -160,75 +182,98 @@ def _check_flags(request: _Request) -> None:
             )
 
 
-def _new(request: _Request, experiment: str | None) -> tuple[Entry, BaseModel, Path | None]:
+def _new(request: _Request, experiment: str | None) -> _Chosen:
     """The experiment, options and first checkpoint of a new run."""
     base: Mapping[str, Any] = {}
-    checkpoint = request.from_checkpoint
+    checkpoint, origin = request.from_checkpoint, None
     if checkpoint is not None:
         # Networks of other options would not fit: its configuration is the base.
-        checkpoint, name, base = origin_of(checkpoint)
-        experiment = name if experiment is None else experiment
-        if registry().get(Kind.EXPERIMENT, experiment).name != name.rpartition(":")[2]:
-            raise UsageError(f"{checkpoint} belongs to {name!r}, not to {experiment!r}")
-    if experiment is None:
-        # Lists what there is: this may be the first message that a newcomer sees.
-        names = [registry().shortest_name(found) for found in registry().entries(Kind.EXPERIMENT)]
-        raise UsageError(
-            f"which experiment? hypnet run EXPERIMENT [key=value]...{did_you_mean('', names)}"
-        )
-    entry = registry().get(Kind.EXPERIMENT, experiment)
+        checkpoint, origin, base = origin_of(checkpoint)
+    entry, recipe = _named(request, experiment, origin)
+    if origin is not None and entry.name != origin.rpartition(":")[2]:
+        raise UsageError(f"{checkpoint} belongs to {origin!r}, not to {experiment!r}")
     fields = entry.options().model_fields
     for flag, value in (("seed", request.seed), ("device", request.device)):
         if value is not None and flag not in fields:
             raise UsageError(f"--{flag}: the experiment {entry.name!r} has no option {flag!r}")
+    layers = () if recipe is None else (recipe.load().options,)
     try:
-        resolved = load_config(entry.options(), request.files, request.overrides, base=base)
+        resolved = load_config(
+            entry.options(), request.files, request.overrides, base=base, layers=layers
+        )
     except InvalidOptionsError as error:
         text = with_sweep_hint(error, entry.name, request.overrides)
         raise ConfigError(text) from error
-    return entry, resolved, checkpoint
+    return _Chosen(entry, resolved, checkpoint, recipe)
 
 
-def _start(
-    entry: Entry,
-    resolved: BaseModel,
-    checkpoint: Path | None,
-    request: _Request,
-    *,
-    directory: Path | None,
-) -> None:
+def _named(
+    request: _Request, experiment: str | None, origin: str | None
+) -> tuple[Entry, Entry | None]:
+    """The experiment that was named, itself or by a recipe of it, and that recipe."""
+    if experiment is not None:
+        found = registry().find(experiment, *request.kinds)
+        return (experiment_of(found), found) if found.kind is Kind.RECIPE else (found, None)
+    if origin is not None:
+        return registry().get(Kind.EXPERIMENT, origin), None
+    # Lists what there is: this may be the first message that a newcomer sees.
+    names = [registry().shortest_name(found) for found in registry().entries(Kind.EXPERIMENT)]
+    raise UsageError(
+        f"which experiment? hypnet run EXPERIMENT [key=value]...{did_you_mean('', names)}"
+    )
+
+
+def _start(chosen: _Chosen, request: _Request, *, directory: Path | None) -> None:
     """Print the plan of a run, or check it first and carry it out."""
-    experiment = entry.build()
+    experiment = chosen.entry.build()
     only_plan = request.print_config or request.dry_run
     finished = request.resume is not None and Run.resume(request.resume).finished
     if directory is not None and request.resume is None and not request.print_config:
         check_directory(directory)  # first, since the other checks may take a while
     if not request.print_config and not finished:
         # Before the run has a directory: a mistake leaves nothing behind.
-        check_finite(resolved)
+        check_finite(chosen.resolved)
         with output_to_stderr():
-            notes = experiment.prepare(resolved) if isinstance(experiment, Prepares) else ()
+            prepares = isinstance(experiment, Prepares)
+            notes = experiment.prepare(chosen.resolved) if prepares else ()
         if request.dry_run:
             complain(notes)
     if directory is None:
-        directory = new_directory(entry.name, make=not only_plan)
-    plan = RunDocument(
-        experiment=registry().shortest_name(entry),
-        directory=str(directory),
-        config=resolved.model_dump(mode="json"),
-        finished=False,
-        summary=None,
-    )
+        named = chosen.recipe or chosen.entry
+        directory = new_directory(named.name, make=not only_plan)
+    plan = _plan(chosen, directory)
     if only_plan:
         if request.dry_run and request.resume is None:
             check_directory(directory)  # also one that was chosen here
-        _print_plan(plan, resolved, as_json=request.as_json, dry_run=request.dry_run)
+        _print_plan(plan, chosen.resolved, as_json=request.as_json, dry_run=request.dry_run)
         return
     if request.resume is not None:
-        current = Run.resume(directory, config=resolved if request.allow_changes else None)
+        current = Run.resume(directory, config=chosen.resolved if request.allow_changes else None)
     else:
-        current = _created(plan.experiment, resolved, directory, checkpoint)
-    _carry_out(experiment, resolved, current, plan, as_json=request.as_json)
+        current = _created(chosen, plan)
+    _carry_out(experiment, chosen, current, plan, as_json=request.as_json)
+
+
+def _plan(chosen: _Chosen, directory: Path) -> RunDocument:
+    return RunDocument(
+        experiment=registry().shortest_name(chosen.entry),
+        recipe=None if chosen.recipe is None else registry().shortest_name(chosen.recipe),
+        directory=str(directory),
+        config=chosen.resolved.model_dump(mode="json"),
+        finished=False,
+        summary=None,
+    )
+
+
+def _created(chosen: _Chosen, plan: RunDocument) -> Run:
+    return Run.create(
+        plan.directory,
+        experiment=plan.experiment,
+        config=chosen.resolved,
+        plugins=registry().versions,
+        from_checkpoint=chosen.checkpoint,
+        recipe=plan.recipe,
+    )
 
 
 def _from_flags(overrides: list[str], **flags: object) -> list[str]:
@@ -243,16 +288,18 @@ def _from_flags(overrides: list[str], **flags: object) -> list[str]:
     return [f"{name}={value}" for name, value in given.items()]
 
 
-def _resumed(
-    request: _Request, path: Path, experiment: str | None
-) -> tuple[Entry, BaseModel, None]:
+def _resumed(request: _Request, path: Path, experiment: str | None) -> _Chosen:
     """The experiment and options of an earlier run; options given now must agree."""
     started = Run.resume(path)
     # Components of the folder where it started are found from anywhere.
     make_importable(started.started_in)
     entry = registry().get(Kind.EXPERIMENT, started.experiment)
-    if experiment is not None and registry().get(Kind.EXPERIMENT, experiment) != entry:
-        raise UsageError(f"{path} holds a run of {started.experiment!r}, not of {experiment!r}")
+    recipe = started_recipe(started)
+    if experiment is not None:
+        named = registry().find(experiment, *request.kinds)
+        if named not in (entry, recipe):
+            held = started.recipe or started.experiment
+            raise UsageError(f"{path} holds a run of {held!r}, not of {experiment!r}")
     model = entry.options()
     # Both validated, so that only real differences count, not other spellings.
     resolved = load_config(model, base=started.config)
@@ -264,14 +311,15 @@ def _resumed(
             f"{path} resumes as it was started: {changed}; start a new run to change that, or"
             " pass --allow-changes"
         )
-    return entry, wanted, None
+    return _Chosen(entry, wanted, recipe=recipe)
 
 
 def _print_plan(plan: RunDocument, resolved: BaseModel, *, as_json: bool, dry_run: bool) -> None:
     if as_json:
         print_json(plan)
     elif dry_run:
-        print_lines([f"would run {plan.experiment} in {plan.directory} with", ""])
+        what = plan.experiment if plan.recipe is None else f"{plan.recipe} ({plan.experiment})"
+        print_lines([f"would run {what} in {plan.directory} with", ""])
         print_lines(f"    {line}" for line in dump_config(resolved).splitlines())
     else:
         text = commented_config(resolved)
@@ -280,32 +328,21 @@ def _print_plan(plan: RunDocument, resolved: BaseModel, *, as_json: bool, dry_ru
         print_lines(text.splitlines())
 
 
-def _created(name: str, resolved: BaseModel, directory: Path, checkpoint: Path | None) -> Run:
-    versions = {
-        plugin.name: plugin.version for plugin in registry().plugins if plugin.status is Status.OK
-    }
-    return Run.create(
-        directory,
-        experiment=name,
-        config=resolved,
-        plugins=versions,
-        from_checkpoint=checkpoint,
-    )
-
-
 def _carry_out(
-    experiment: Any, resolved: BaseModel, current: Run, plan: RunDocument, *, as_json: bool
+    experiment: Any, chosen: _Chosen, current: Run, plan: RunDocument, *, as_json: bool
 ) -> None:
     try:
         # What the experiment prints is no result: stdout ends with the directory.
         with output_to_stderr():
-            summary = execute(experiment, resolved, current)
+            summary = execute(experiment, chosen.resolved, current)
     # Only an interruption: after a failure the error says what to do.
     except KeyboardInterrupt:
         typer.echo(f"To resume: hypnet run --resume {current.path}", err=True)
         raise
+    figures = () if chosen.recipe is None else figures_of(chosen.recipe, plan.config, summary)
     if as_json:
-        print_json(plan.model_copy(update={"finished": True, "summary": summary}))
+        facts = {"finished": True, "summary": summary, "figures": list(figures)}
+        print_json(plan.model_copy(update=facts))
         return
     if isinstance(experiment, ReportsResults):
         print_rich(experiment.report(summary))
@@ -315,4 +352,5 @@ def _carry_out(
             for name, value in summary.items()
             if isinstance(value, (int, float, str))
         )
+    print_figures(figures)
     print_lines([str(current.path)])

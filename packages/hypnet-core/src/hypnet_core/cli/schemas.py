@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.discovery import Plugin, Status
 from hypnet_core.plugins.registry import Entry
+from hypnet_core.recipes.figures import Figure
 from hypnet_core.runs.keeping import Stamp
 from hypnet_core.testing.kit import CheckResult
 
@@ -31,14 +32,15 @@ class ComponentDocument(Document):
     """One component, as listed.
 
     Attributes:
-        kind: `dataset`, `mainnet`, `hypernet`, `logger`, `scheduler` or `experiment`.
+        kind: `dataset`, `mainnet`, `hypernet`, `method`, `logger`, `scheduler`,
+            `experiment` or `recipe`.
         name: Bare name.
         full_name: `plugin:name`, which is never ambiguous.
         summary: One sentence about it.
         plugin: Name of the plugin that provides it.
         distribution: The distribution that the plugin belongs to.
         version: That distribution's version.
-        target: Import string of its object.
+        target: Import string of its object; of a recipe, its package and file.
     """
 
     kind: Kind
@@ -102,6 +104,8 @@ class ShowDocument(Document):
         documentation: Its docstring.
         options: Its options.
         json_schema: JSON Schema of its options.
+        recipe: The content of a recipe's file, with its defaults; `null` for other
+            kinds.
     """
 
     schema_: Literal["hypnet.show/1"] = Field("hypnet.show/1", alias="schema")
@@ -110,6 +114,7 @@ class ShowDocument(Document):
     documentation: str
     options: list[OptionDocument]
     json_schema: dict[str, Any]
+    recipe: dict[str, Any] | None = None
 
 
 class PluginDocument(Document):
@@ -264,7 +269,12 @@ class CheckDocument(Document):
         passed: Whether no check failed.
         results: One result per check: `check` (its name), `claim` (what must hold),
             `outcome` (`passed`, `failed` or `skipped`), `message`, `traceback`,
-            `seconds`.
+            `seconds`; empty with `--seeds`.
+        seeds: The seeds that a recipe was run with; empty without `--seeds`.
+        directory: The folder of those runs; `null` without `--seeds`.
+        figures: A recipe's figures, measured and judged: `figure`, `expected` (both in
+            words), `values` (by seed), `mean`, `interval` (95 %, Student's t),
+            `verdict` (`met`, `missed` or `unknown`), `note`, `source`.
     """
 
     schema_: Literal["hypnet.check/1"] = Field("hypnet.check/1", alias="schema")
@@ -272,6 +282,9 @@ class CheckDocument(Document):
     options: dict[str, Any]
     passed: bool
     results: list[CheckResult]
+    seeds: list[int] = Field(default_factory=list)
+    directory: str | None = None
+    figures: list[Figure] = Field(default_factory=list)
 
 
 class RunDocument(Document):
@@ -280,18 +293,22 @@ class RunDocument(Document):
     Attributes:
         schema_: `hypnet.run/1`.
         experiment: The experiment's name.
+        recipe: The recipe's name; `null` if none was run.
         directory: The run's directory.
         config: The resolved configuration.
         finished: Whether it was run; false with `--dry-run` and `--print-config`.
         summary: The results of the experiment; `null` if it was not run.
+        figures: The recipe's figures, as with `hypnet check`.
     """
 
     schema_: Literal["hypnet.run/1"] = Field("hypnet.run/1", alias="schema")
     experiment: str
+    recipe: str | None = None
     directory: str
     config: dict[str, Any]
     finished: bool
     summary: dict[str, Any] | None
+    figures: list[Figure] = Field(default_factory=list)
 
 
 class CheckpointDocument(Document):

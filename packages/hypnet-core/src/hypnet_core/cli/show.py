@@ -10,7 +10,10 @@ import typer
 
 from hypnet_core.cli.completion import complete_kind, complete_name
 from hypnet_core.cli.output import Json, print_json, print_lines, print_table
+from hypnet_core.cli.recipes.show import print_recipe
 from hypnet_core.cli.schemas import ComponentDocument, OptionDocument, ShowDocument
+from hypnet_core.plugins.component import Kind
+from hypnet_core.plugins.recipe import Recipe
 from hypnet_core.plugins.registry import Entry, registry
 
 Name = Annotated[str, typer.Argument(help="Name, or plugin:name.", autocompletion=complete_name())]
@@ -30,21 +33,15 @@ def show(name: Name, *, kind: KindOption = None, as_json: Json = False) -> None:
     Options come with their types, defaults and descriptions. The providing plugin and
     the place of the definition are shown too.
     """
-    document = _document(find(name, kind))
+    entry = find(name, kind)
     if as_json:
-        print_json(document)
+        print_json(_document(entry))
         return
-    component = document.component
-    print_lines(
-        [
-            f"{component.kind} {component.name}: {component.summary}",
-            "",
-            f"plugin   {_provider(component)}",
-            f"object   {component.target}",
-            f"source   {document.source or 'unknown'}",
-            "",
-        ]
-    )
+    _print_heading(entry)
+    if entry.kind is Kind.RECIPE:  # its experiment need not be installed
+        print_recipe(entry.load())
+        return
+    document = _document(entry)
     if not document.options:
         print_lines(["It has no options."])
         return
@@ -52,6 +49,20 @@ def show(name: Name, *, kind: KindOption = None, as_json: Json = False) -> None:
         ("option", "type", "default", "description"),
         [_row(option) for option in document.options],
         details=("type", "default", "description"),
+    )
+
+
+def _print_heading(entry: Entry) -> None:
+    component = ComponentDocument.of(entry)
+    print_lines(
+        [
+            f"{component.kind} {component.name}: {component.summary}",
+            "",
+            f"plugin   {_provider(component)}",
+            f"object   {component.target}",
+            f"source   {entry.source() or 'unknown'}",
+            "",
+        ]
     )
 
 
@@ -64,15 +75,18 @@ def _document(entry: Entry) -> ShowDocument:
     from hypnet_core.plugins.describe import describe, json_schema
 
     model = entry.options()
+    found = entry.load()
+    is_recipe = isinstance(found, Recipe)
     options = [
         OptionDocument.model_validate(option, from_attributes=True) for option in describe(model)
     ]
     return ShowDocument(
         component=ComponentDocument.of(entry),
         source=entry.source(),
-        documentation=inspect.getdoc(entry.load()) or "",
+        documentation=found.summary if is_recipe else inspect.getdoc(found) or "",
         options=options,
         json_schema=json_schema(model),
+        recipe=found.model_dump(mode="json") if is_recipe else None,
     )
 
 

@@ -20,20 +20,24 @@ from .options import (
     options_of,
     values_of,
 )
+from .recipe import Counts, Expected, Recipe, parse_recipe, read_recipe
 from .registry import Entry, Registry, registry
 from .validation import error_from, validated
 
 __all__ = [
     "POSITIONAL",
     "Component",
+    "Counts",
     "DatasetChoice",
     "Entry",
+    "Expected",
     "HypernetChoice",
     "Kind",
     "LoggerChoice",
     "LoggerChoices",
     "MainnetChoice",
     "MethodChoice",
+    "Recipe",
     "Registry",
     "SchedulerChoice",
     "Status",
@@ -47,6 +51,8 @@ __all__ = [
     "only",
     "options_from_signature",
     "options_of",
+    "parse_recipe",
+    "read_recipe",
     "registry",
     "type_name",
     "validated",

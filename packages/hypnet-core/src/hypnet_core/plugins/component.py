@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hypnet_core.errors import ImportStringError, PluginError
 from hypnet_core.import_strings import PATTERN, import_object
+from hypnet_core.plugins.recipe import headings, read_recipe
 
 
 class Kind(StrEnum):
@@ -22,6 +23,7 @@ class Kind(StrEnum):
     LOGGER = "logger"
     SCHEDULER = "scheduler"
     EXPERIMENT = "experiment"
+    RECIPE = "recipe"
 
 
 class Component(BaseModel):
@@ -39,14 +41,17 @@ class Component(BaseModel):
     | logger | `factory(*, options)` | a `Logger` |
     | scheduler | `factory(*, options)` | a `Scheduler` |
     | experiment | `factory()` | an `Experiment`, whose `Config` holds the options |
+    | recipe | a TOML file | a `Recipe`: an experiment, options, expected figures |
 
     Attributes:
         kind: The kind of the component.
         name: The name that users type: lower-case letters, digits, `_` and `-`.
-        target: Import string `"package.module:attribute"`.
+        target: Import string `"package.module:attribute"`; of a recipe, the package and
+            its file in it, without the suffix.
         summary: One sentence.
         conformance: Hints for the conformance kit, such as the input shapes to try a
             mainnet with; each suite of `hypnet_core.testing` lists the hints it knows.
+        fault: Why it can never be used, in one line; such a component is left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +62,7 @@ class Component(BaseModel):
     summary: str = Field(min_length=1)
     # For tests alone: neither listed nor part of JSON.
     conformance: Mapping[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
+    fault: str = Field("", exclude=True, repr=False)
 
     @classmethod
     def dataset(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
@@ -94,6 +100,32 @@ class Component(BaseModel):
         return cls._of(Kind.EXPERIMENT, name, target, summary, conformance)
 
     @classmethod
+    def recipes(cls, package: str) -> list[Component]:
+        """The recipes in a package's folder, one TOML file each.
+
+        Only their names and summaries are read. A file that cannot be read becomes a
+        component with a fault.
+
+        Args:
+            package: Import name of the folder, such as `mylab_nets.recipes`.
+
+        Raises:
+            PluginError: There is no such package.
+        """
+        return [
+            # Without validation, which a file's name may not pass.
+            cls.model_construct(
+                kind=Kind.RECIPE,
+                name=found.name,
+                target=f"{package}:{found.name}",
+                summary=found.summary,
+                conformance={},
+                fault=found.fault,
+            )
+            for found in headings(package)
+        ]
+
+    @classmethod
     def imported(cls, kind: Kind, target: str) -> Component:
         """A component that no plugin registers, by import string.
 
@@ -103,7 +135,7 @@ class Component(BaseModel):
         summary = f"{target}, by import string."
         # Without validation, which holds names to what plugins may register.
         return cls.model_construct(
-            kind=kind, name=name, target=target, summary=summary, conformance={}
+            kind=kind, name=name, target=target, summary=summary, conformance={}, fault=""
         )
 
     @classmethod
@@ -113,11 +145,14 @@ class Component(BaseModel):
         return cls(kind=kind, name=name, target=target, summary=summary, conformance=conformance)
 
     def load(self) -> Any:
-        """Import the object.
+        """Import the object; of a recipe, read its file.
 
         Raises:
-            PluginError: The module cannot be imported, or has no such attribute.
+            PluginError: The module cannot be imported, or has no such attribute; or the
+                file is not a recipe.
         """
+        if self.kind is Kind.RECIPE:
+            return read_recipe(*self.target.split(":"))
         try:
             return import_object(self.target)
         except ImportStringError as error:

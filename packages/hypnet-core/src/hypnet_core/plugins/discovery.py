@@ -223,7 +223,7 @@ def _load(name: str, point: metadata.EntryPoint) -> Plugin:
             module = point.load()
             imported = time.process_time() - started
             manager = _register(module)
-            components = _components(manager)
+            offered = _components(manager)
     except KeyboardInterrupt:
         raise
     # Contain any exception of a plugin, even SystemExit.
@@ -244,9 +244,9 @@ def _load(name: str, point: metadata.EntryPoint) -> Plugin:
         point,
         Status.OK,
         seconds=time.process_time() - started,
-        components=components,
+        components=tuple(component for component in offered if not component.fault),
         unknown_hooks=unknown,
-        notes=tuple(_notes(manager, unknown, imported)),
+        notes=tuple(_notes(manager, unknown, imported, offered)),
         hooks=manager,
     )
 
@@ -318,7 +318,12 @@ def _unknown_hooks(module: Any, manager: pluggy.PluginManager) -> tuple[str, ...
     return tuple(sorted(unknown))
 
 
-def _notes(manager: pluggy.PluginManager, unknown: Iterable[str], imported: float) -> Iterator[str]:
+def _notes(
+    manager: pluggy.PluginManager,
+    unknown: Iterable[str],
+    imported: float,
+    components: Iterable[Component],
+) -> Iterator[str]:
     for hook in unknown:
         # A right name without the marker is a different mistake from a wrong name.
         if hook in _HOOKS:
@@ -330,5 +335,8 @@ def _notes(manager: pluggy.PluginManager, unknown: Iterable[str], imported: floa
             )
     if not any(_implements(manager, hook) for hook in _HOOKS) and not unknown:
         yield f"it implements no hook; hooks are: {listed(_HOOKS)}"
+    for component in components:
+        if component.fault:
+            yield f"{component.kind} {component.name!r} is left out: {component.fault}"
     if imported > SLOW_SECONDS:
         yield f"it took {imported:.1f} s to import; a plugin module should import nothing heavy"

@@ -40,6 +40,7 @@ POSITIONAL: Mapping[Kind, tuple[str, ...]] = {
     Kind.LOGGER: (),
     Kind.SCHEDULER: (),
     Kind.EXPERIMENT: (),
+    Kind.RECIPE: (),
 }
 """The positional arguments that hypnet passes to components of each kind."""
 

@@ -28,6 +28,7 @@ from hypnet_core.import_strings import PATTERN
 from hypnet_core.plugins.component import Component, Kind
 from hypnet_core.plugins.containment import marked, output_to_stderr
 from hypnet_core.plugins.discovery import VARIABLE, Found, Plugin, Status, discover
+from hypnet_core.plugins.recipe import recipe_file
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -72,14 +73,14 @@ class Entry:
         return f"{self.kind} {self.full_name!r}"
 
     def load(self) -> Any:
-        """Import the component's object.
+        """Import the component's object; of a recipe, read it.
 
         Raises:
             PluginError: It cannot be imported, or cannot be called.
         """
         with output_to_stderr(), marked(self.plugin, self.label):
             found = self.component.load()
-        if not callable(found):
+        if self.kind is not Kind.RECIPE and not callable(found):
             raise PluginError(
                 f"{self.label}: {self.component.target} is not a class or function, but a"
                 f" {type(found).__name__}"
@@ -89,7 +90,10 @@ class Entry:
     def options(self) -> type[BaseModel]:
         """The model of its options, from keyword-only parameters or `Config`.
 
+        A recipe takes those of its experiment.
+
         Raises:
+            ComponentError: There is no such experiment.
             PluginError: The object cannot be imported, or its signature is not that of
                 its kind.
         """
@@ -97,6 +101,8 @@ class Entry:
         from hypnet_core.plugins.options import options_of
 
         found = self.load()
+        if self.kind is Kind.RECIPE:
+            return registry().get(Kind.EXPERIMENT, found.experiment).options()
         try:
             return options_of(self.kind, found, self.label)
         except HypnetError:
@@ -109,7 +115,8 @@ class Entry:
     def build(self, *positional: Any, **options: Any) -> Any:
         """Validate the options, add the defaults, and call the component.
 
-        An experiment takes no options here: its `Config` is validated when it is run.
+        An experiment takes no options here: its `Config` is validated when it is run. A
+        recipe is only read.
 
         Args:
             *positional: What the caller supplies to a component of this kind.
@@ -123,6 +130,8 @@ class Entry:
         from hypnet_core.plugins.options import validated, values_of
 
         made = self.load()
+        if self.kind is Kind.RECIPE:
+            return made
         values = {}
         if self.kind is not Kind.EXPERIMENT:
             values = values_of(validated(self.options(), options))
@@ -141,6 +150,8 @@ class Entry:
         Raises:
             PluginError: The object cannot be imported.
         """
+        if self.kind is Kind.RECIPE:
+            return f"{recipe_file(*self.component.target.split(':'))}:1"
         # Decorated functions are defined where the inner one is.
         found = inspect.unwrap(self.load())
         try:
@@ -207,18 +218,22 @@ class Registry:
         Raises:
             ComponentError: There is none, or several plugins offer one.
         """
-        kind = as_kind(kind)
-        if not self._named(name) and self._is_import_string(name):
-            return Entry(Component.imported(kind, name), name.partition(":")[0], "", "")
-        return self._only(name, self._named(name, kind), f"{kind} {name!r}", kind)
+        return self.find(name, as_kind(kind))
 
-    def find(self, name: str) -> Entry:
-        """Look up a component by name, of any kind.
+    def find(self, name: str, *kinds: Kind) -> Entry:
+        """Look up a component by name.
+
+        Args:
+            name: `name` or `plugin:name`; an import string is of the first kind.
+            *kinds: The kinds that may be meant; any by default.
 
         Raises:
             ComponentError: There is none, or several.
         """
-        return self._only(name, self._named(name), repr(name), None)
+        if kinds and not self._named(name) and self._is_import_string(name):
+            return Entry(Component.imported(kinds[0], name), name.partition(":")[0], "", "")
+        what = f"{' or '.join(kinds)} {name!r}" if kinds else repr(name)
+        return self._only(name, self._named(name, *kinds), what, *kinds)
 
     def is_ambiguous(self, entry: Entry) -> bool:
         """Whether the bare name does not lead to it alone."""
@@ -228,6 +243,13 @@ class Registry:
         """The bare name, or the full one where the bare one is ambiguous."""
         return entry.full_name if self.is_ambiguous(entry) else entry.name
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version of each plugin that was loaded, by name."""
+        return {
+            plugin.name: plugin.version for plugin in self.plugins if plugin.status is Status.OK
+        }
+
     def faults(self) -> tuple[str, ...]:
         """The faults of the plugins, one line each."""
         lines = [fault for plugin in self.plugins for fault in plugin.faults]
@@ -236,7 +258,7 @@ class Registry:
                 plugins = listed(repr(entry.plugin) for entry in entries)
                 names = " or ".join(entry.full_name for entry in entries)
                 lines.append(
-                    f"several plugins ({plugins}) offer {_with_article(kind)} {name!r}: write"
+                    f"several plugins ({plugins}) offer {with_article(kind)} {name!r}: write"
                     f" {names}"
                 )
         return (*self._selection_notes, *lines)
@@ -252,7 +274,7 @@ class Registry:
         except (ImportError, ValueError):
             return False
 
-    def _named(self, name: str, kind: Kind | None = None) -> list[Entry]:
+    def _named(self, name: str, *kinds: Kind) -> list[Entry]:
         # Without a colon the plugin is empty.
         plugin, _, bare = name.rpartition(":")
         return [
@@ -260,30 +282,32 @@ class Registry:
             for entry in self._entries
             if entry.name == bare
             and (not plugin or entry.plugin == plugin)
-            and (kind is None or entry.kind is kind)
+            and (not kinds or entry.kind in kinds)
         ]
 
-    def _only(self, name: str, entries: list[Entry], what: str, kind: Kind | None) -> Entry:
+    def _only(self, name: str, entries: list[Entry], what: str, *kinds: Kind) -> Entry:
         if len(entries) == 1:
             return entries[0]
         if not entries:
-            raise ComponentError(self._unknown(name, what, kind))
+            raise ComponentError(self._unknown(name, what, *kinds))
         choices = " or ".join(sorted({entry.full_name for entry in entries}))
         if len({entry.kind for entry in entries}) > 1:
-            kinds = " and ".join(sorted({_with_article(entry.kind) for entry in entries}))
+            found = " and ".join(sorted({with_article(entry.kind) for entry in entries}))
             raise ComponentError(
-                f"{name!r} is ambiguous: there is {kinds} of that name, give the kind"
+                f"{name!r} is ambiguous: there is {found} of that name, give the kind (--kind)"
             )
         raise ComponentError(f"{what} is ambiguous: write {choices}")
 
-    def _unknown(self, name: str, what: str, kind: Kind | None) -> str:
+    def _unknown(self, name: str, what: str, *kinds: Kind) -> str:
         """The message about an unknown component, with nearest names and sources."""
-        message = f"there is no {what}" if kind else f"there is no component {what}"
+        message = f"there is no {what}" if kinds else f"there is no component {what}"
         plugin, _, bare = name.rpartition(":")
-        known = {self.shortest_name(entry) for entry in self.entries(kind)}
-        elsewhere = [entry for entry in self._named(name) if entry.kind is not kind]
+        known = {
+            self.shortest_name(entry) for entry in self._entries if not kinds or entry.kind in kinds
+        }
+        elsewhere = [entry for entry in self._named(name) if entry.kind not in kinds]
         if elsewhere:
-            message += f"; {name!r} is {_with_article(elsewhere[0].kind)}"
+            message += f"; {name!r} is {with_article(elsewhere[0].kind)}"
         elif plugin and plugin not in {found.name for found in self.plugins}:
             message += (
                 ": there is no plugin or module"
@@ -292,7 +316,7 @@ class Registry:
         elif known:
             # Compared without the plugin first, because known names are usually bare.
             message += did_you_mean(bare if nearest(bare, known) else name, known)
-        reasons = [*self._left_out(plugin), *self._not_installed(kind)]
+        reasons = [*self._left_out(plugin), *self._not_installed(*kinds[:1])]
         return message + "".join(f" ({reason})" for reason in reasons)
 
     def _left_out(self, plugin: str) -> Iterable[str]:
@@ -312,13 +336,15 @@ class Registry:
                     " plugins`"
                 )
 
-    def _not_installed(self, kind: Kind | None) -> Iterable[str]:
-        provider = None if kind is None else usual_provider(kind)
-        if provider and provider not in {plugin.distribution for plugin in self.plugins}:
-            yield (
-                f"many {kind}s come with the package {provider}, which is not installed: pip"
-                f' install "{_CORE}[{kind}]"'
-            )
+    def _not_installed(self, *kinds: Kind) -> Iterable[str]:
+        installed = {plugin.distribution for plugin in self.plugins}
+        for kind in kinds:
+            provider = usual_provider(kind)
+            if provider and provider not in installed:
+                yield (
+                    f"many {kind}s come with the package {provider}, which is not installed: pip"
+                    f' install "{_CORE}[{kind}]"'
+                )
 
 
 def usual_provider(kind: Kind) -> str | None:
@@ -334,7 +360,8 @@ def usual_provider(kind: Kind) -> str | None:
     return None
 
 
-def _with_article(kind: Kind) -> str:
+def with_article(kind: Kind) -> str:
+    """A kind in a sentence: `a mainnet`, `an experiment`."""
     return f"an {kind}" if kind is Kind.EXPERIMENT else f"a {kind}"
 
 

@@ -239,7 +239,10 @@ def unknown_key(model: type[BaseModel], path: OptionPath) -> Mistake:
         {field for found in _models_at(model, parent) for field in found.model_fields}
     )
     likeness = {found: _likeness(key, str(found[-1])) for found in paths_in(model)}
+    # Without the place in a list no key leads to an item's option.
+    bare = tuple(part for part in parent if not isinstance(part, int))
     for name in siblings:  # prefer keys of the same group
+        likeness.pop((*bare, name), None)
         likeness[*parent, name] = _likeness(key, name) + 0.05
     # Keep candidates that are nearly as close as the best, if that one is close at all.
     best = max(likeness.values(), default=0.0)

@@ -42,6 +42,7 @@ def load_config(
     overrides: Iterable[str] = (),
     *,
     base: Mapping[str, Any] | None = None,
+    layers: Sequence[Mapping[str, Any]] = (),
 ) -> Model:
     """Merge the layers of a configuration and validate the result.
 
@@ -52,6 +53,7 @@ def load_config(
         file: A TOML or YAML file, the layer above; several are merged in order.
         overrides: `"key=value"` with dotted keys; the highest layer.
         base: A resolved configuration to use in place of the defaults.
+        layers: Options, nested, between those and the files.
 
     Raises:
         ConfigError: The file cannot be read, or a key or value is wrong.
@@ -60,14 +62,14 @@ def load_config(
     files = [] if file is None else [Path(file)] if isinstance(file, (str, Path)) else list(file)
     written = [(path, read_mapping(path.expanduser())) for path in files]
     overridden = parse_overrides(overrides)
-    layers = [base or {}, *(content for _, content in written), overridden]
+    everything = [base or {}, *layers, *(content for _, content in written), overridden]
     try:
         # Defaults of groups are only unfolded where a layer changes a part of them.
         touched: Any = {}
-        for layer in layers:
+        for layer in everything:
             touched = _merged(touched, layer, None)
         values: Any = _defaults(model, touched)
-        for layer in layers:
+        for layer in everything:
             values = _merged(values, layer, model)
         return absolute_paths(validated(model, values))
     except RecursionError as error:

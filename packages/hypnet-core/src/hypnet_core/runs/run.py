@@ -45,6 +45,8 @@ class Run:
         self.path = path
         self.experiment: str = header["experiment"]
         self.config: dict[str, Any] = header["config"]
+        self.recipe: str | None = header.get("recipe")
+        """The recipe that the configuration comes from."""
         self.plugins: dict[str, str] = header.get("plugins", {})
         # Set by `resume` alone.
         self.allow_changes = False
@@ -68,6 +70,7 @@ class Run:
         config: BaseModel,
         plugins: Mapping[str, str] | None = None,
         from_checkpoint: Path | None = None,
+        recipe: str | None = None,
     ) -> Self:
         """Start a run in a new or empty directory.
 
@@ -77,6 +80,7 @@ class Run:
             config: Its resolved configuration.
             plugins: Versions of the plugins that took part, by name.
             from_checkpoint: A checkpoint of another run to start from.
+            recipe: The recipe that the configuration comes from.
 
         Raises:
             RunError: The directory is not empty, or cannot be written.
@@ -92,6 +96,8 @@ class Run:
             "versions": _versions(),
             "started_in": _working_directory(),
         }
+        if recipe is not None:
+            header["recipe"] = recipe
         if from_checkpoint is not None:
             header["from_checkpoint"] = str(from_checkpoint.absolute())
         check_new(directory)
@@ -339,9 +345,9 @@ def _check_header(path: Path, header: Any) -> None:
         raise RunError(f"{path} is damaged: it names no experiment")
     if not isinstance(header.get("config"), dict):
         raise RunError(f"{path} is damaged: its `config` is not a mapping of options")
-    for name in ("started_in", "from_checkpoint"):
+    for name in ("started_in", "from_checkpoint", "recipe"):
         if not isinstance(header.get(name), (str, type(None))):
-            raise RunError(f"{path} is damaged: its `{name}` is not a path")
+            raise RunError(f"{path} is damaged: its `{name}` is not text")
 
 
 def _working_directory() -> str | None:

@@ -118,10 +118,14 @@ def expect(condition: object, message: str) -> None:
 
 
 def suite_for(kind: Kind | str) -> tuple[Check, ...]:
-    """All checks for a kind: the general ones, then its own."""
+    """All checks for a kind: the general ones, then its own.
+
+    The suite of a kind without options of its own has a tuple `GENERAL` of those that
+    apply.
+    """
     module = importlib.import_module(f"hypnet_core.testing.{Kind(kind).value}")
     general = importlib.import_module("hypnet_core.testing.general")
-    checks: tuple[Check, ...] = (*general.CHECKS, *module.CHECKS)
+    checks: tuple[Check, ...] = (*getattr(module, "GENERAL", general.CHECKS), *module.CHECKS)
     return checks
 
 

@@ -1,5 +1,6 @@
 from .cifar import cifar10, cifar100
 from .digits import digits
+from .generated import generated_images
 from .mnist import fashion_mnist, mnist
 from .svhn import svhn
 
@@ -8,6 +9,7 @@ __all__ = [
     "cifar100",
     "digits",
     "fashion_mnist",
+    "generated_images",
     "mnist",
     "svhn",
 ]

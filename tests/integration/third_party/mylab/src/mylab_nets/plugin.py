@@ -42,6 +42,7 @@ def hypnet_components() -> list[Component]:
         Component.experiment(
             "memorize", "mylab_nets.memorize:Memorize", "Learns a dataset by heart."
         ),
+        *Component.recipes("mylab_nets.recipes"),
     ]
 
 

@@ -1,0 +1,1 @@
+"""Recipes in `show`, `run` and `check`."""

@@ -1,0 +1,8 @@
+"""Recipes at work: configured, run with several seeds, and judged.
+
+`hypnet_core.plugins` reads them.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
