@@ -1,6 +1,7 @@
 from .cifar import cifar10, cifar100
 from .digits import digits
 from .mnist import fashion_mnist, mnist
+from .mnist_5000 import mnist_5000
 from .svhn import svhn
 
 __all__ = [
@@ -9,5 +10,6 @@ __all__ = [
     "digits",
     "fashion_mnist",
     "mnist",
+    "mnist_5000",
     "svhn",
 ]
