@@ -45,6 +45,7 @@ VALUES: dict[str, Any] = {
     "scheme": "xavier",
     "bias": "torch",
     "trunk": "orthogonal",
+    "trunk_gain": 3.0,
     "overrides": {"0": (0.0, 0.3)},
     "from_module": True,
     "by_bias": True,

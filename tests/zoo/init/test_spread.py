@@ -77,3 +77,37 @@ def test_an_encoder_gives_embeddings_of_callers_one_length() -> None:
     normed = Encoded(inner, nn.RMSNorm(5, elementwise_affine=False))
     e = torch.randn(5)
     torch.testing.assert_close(normed(cond_input=e).flat, normed(cond_input=7 * e).flat)
+
+
+def test_a_larger_gain_keeps_conditions_apart_behind_bounded_activations() -> None:
+    """Mean squared distance of weights, where independent networks have 1."""
+    net = MainNetwork(MLP((1,), 1, hidden=(10, 10), activation="sigmoid"))
+
+    @torch.no_grad()
+    def distance(gain: float) -> float:
+        torch.manual_seed(0)
+        init = Init(trunk_gain=gain)
+        options: Any = {"hidden": (10, 10), "activation": "sigmoid", "init": init}
+        made = [HMLP(net.target, ConditionSpec(count=3, size=2), **options) for _ in range(60)]
+        flats = torch.stack([hypernet([0, 1, 2]).flat for hypernet in made])
+        # Variances of 2 / fan_in: 20 per hidden layer, 2 for the output.
+        assert flats.square().sum(dim=2).mean().item() == pytest.approx(42, rel=0.01)
+        apart = (flats - flats.roll(1, dims=1)).square().sum(dim=2).mean()
+        return float(apart) / 84
+
+    assert distance(1.0) < 0.25
+    assert 0.4 < distance(8.0) < 1.1
+
+
+@pytest.mark.parametrize("trunk", ["isometric", "kaiming", "xavier_fan_in", "orthogonal"])
+def test_the_gain_of_a_trunk_multiplies_its_first_layer(trunk: Any) -> None:
+    def first(gain: float) -> torch.Tensor:
+        torch.manual_seed(0)
+        net = MainNetwork(nn.Linear(4, 3))
+        init = Init(trunk=trunk, trunk_gain=gain)
+        hypernet = HMLP(net.target, ConditionSpec(count=2, size=6), hidden=(20,), init=init)
+        layer = hypernet.trunk[0]
+        assert isinstance(layer, nn.Linear)
+        return layer.weight.detach()
+
+    torch.testing.assert_close(first(3.0), 3.0 * first(1.0))

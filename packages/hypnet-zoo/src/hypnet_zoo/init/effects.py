@@ -20,9 +20,12 @@ Names: TypeAlias = frozenset[str]
 ALL: Names = frozenset(Init.model_fields)
 MOMENTS: Names = frozenset({"fan", "scheme", "bias", "overrides"})
 """Options that choose the moments of the generated weights."""
+TRUNK: Names = frozenset({"trunk", "trunk_gain"})
+"""Options that choose the draw of the hidden layers."""
 
 _REASONS = {
     "trunk": "no hidden layer is drawn by it",
+    "trunk_gain": "no hidden layer is drawn by it",
     "from_module": "only an experiment knows the module; pass init=Init.of(module)",
     "by_bias": "no bias of a head writes single weights",
     "embedding_std": "no embedding of a condition is kept there",

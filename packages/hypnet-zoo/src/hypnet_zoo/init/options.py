@@ -38,6 +38,9 @@ class Init(BaseModel):
         trunk: Draw of the hypernetwork's hidden layers. `isometric` layers give inputs
             of equal length features of equal length, so that no condition starts with
             larger weights than another.
+        trunk_gain: Factor of the gain of hidden layers. Bounded activations bring
+            conditions close together; a factor above 1, about 8 for `sigmoid`, keeps
+            them apart.
         overrides: Mean and variance of generated tensors, by kind (`norm_scale`) or by
             a glob over names; the last match wins.
         from_module: Take mean and variance of each generated tensor from the module as
@@ -78,6 +81,7 @@ class Init(BaseModel):
     scheme: Scheme = "kaiming"
     bias: BiasScheme = "zero"
     trunk: TrunkScheme = "isometric"
+    trunk_gain: FiniteFloat = Field(default=1.0, gt=0)
     overrides: Mapping[str, tuple[FiniteFloat, Annotated[FiniteFloat, Field(ge=0)]]] = Field(
         default_factory=dict
     )

@@ -11,7 +11,7 @@ from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import EMBEDDING, HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.origin import Origin
-from hypnet_zoo.init.effects import MOMENTS, refuse_without_effect
+from hypnet_zoo.init.effects import MOMENTS, TRUNK, refuse_without_effect
 from hypnet_zoo.init.embeddings import draw_chunk_embeddings, equalize_
 from hypnet_zoo.init.mainnet import normal_
 from hypnet_zoo.init.moments import Moments, wanted_moments
@@ -107,7 +107,7 @@ class InitializedHyperNetwork(HyperNetwork):
 
     def _init_options(self) -> frozenset[str]:
         """Those that depend on the layers, which exist when `initialize` is called."""
-        return MOMENTS | {"trunk"}
+        return MOMENTS | TRUNK
 
     def _initialize(self, init: Init) -> None:
         """Bring the generated weights to the moments in `self.starts`."""
