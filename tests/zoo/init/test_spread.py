@@ -111,3 +111,33 @@ def test_the_gain_of_a_trunk_multiplies_its_first_layer(trunk: Any) -> None:
         return layer.weight.detach()
 
     torch.testing.assert_close(first(3.0), 3.0 * first(1.0))
+
+
+def test_spread_embeddings_point_away_from_each_other_also_later() -> None:
+    def largest_cosine(rows: torch.Tensor) -> float:
+        unit = torch.nn.functional.normalize(rows, dim=1)
+        return float((unit @ unit.t() - 2 * torch.eye(len(rows))).max())
+
+    net = MainNetwork(nn.Linear(4, 3))
+    init = Init(embeddings="spread", embedding_std=2.0)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        hypernet = HMLP(net.target, ConditionSpec(count=3, size=2), init=init)
+        rows = torch.stack([hypernet.embedding(one).detach() for one in range(3)])
+        # More than 90 degrees apart; 120, a cosine of -0.5, would be best.
+        assert largest_cosine(rows) < 0.0
+        torch.testing.assert_close(rows.square().mean(dim=1), torch.full((3,), 4.0))
+        hypernet.add_condition()
+        later = torch.stack([hypernet.embedding(one).detach() for one in range(4)])
+        assert torch.equal(later[:3], rows)
+        # The middle of the widest gap of at least 120 degrees.
+        assert largest_cosine(later) < 0.52
+        torch.testing.assert_close(later[3].square().mean(), torch.tensor(4.0))
+
+
+def test_spread_embeddings_need_no_numbers_on_the_meta_device() -> None:
+    net = MainNetwork(nn.Linear(4, 3))
+    with torch.device("meta"):
+        hypernet = HMLP(net.target, ConditionSpec(count=3, size=2), init=Init(embeddings="spread"))
+        hypernet.add_condition()
+    assert hypernet.embedding(3).is_meta

@@ -18,6 +18,7 @@ GroupType = TypeVar("GroupType")
 Fan = Literal["in", "out", "harmonic"]
 Scheme = Literal["kaiming", "xavier"]
 BiasScheme = Literal["zero", "share", "torch"]
+Directions = Literal["random", "spread"]
 TrunkScheme = Literal["isometric", "kaiming", "xavier_fan_in", "orthogonal"]
 
 
@@ -52,8 +53,11 @@ class Init(BaseModel):
         normal_std: Draw the hypernetwork's own weights from a normal distribution with
             this standard deviation, with zero biases, instead of by the rules for
             moments.
-        embedding_std: Root mean square of the embeddings of the conditions, which are
-            random directions; 1 by default.
+        embeddings: Directions of the embeddings of the conditions: independent
+            (`random`), or far from each other (`spread`), so that no two conditions
+            start alike. Spread ones are the best of 100 random sets.
+        embedding_std: Root mean square of the embeddings of the conditions, all of one
+            length; 1 by default.
         chunk_embedding_std: Standard deviation of the chunk embeddings; by default the
             length of each embedding is chosen so that its chunk has the right size.
         uniform_chunks: Draw chunk embeddings uniformly instead of normally.
@@ -88,6 +92,7 @@ class Init(BaseModel):
     from_module: bool = False
     by_bias: bool = False
     normal_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    embeddings: Directions = "random"
     embedding_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
     chunk_embedding_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
     uniform_chunks: bool = False
