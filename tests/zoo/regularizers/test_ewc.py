@@ -171,6 +171,19 @@ def test_online_decay_is_applied_once_per_task() -> None:
         torch.testing.assert_close(values[0], gap(model, center, expected))
 
 
+def test_the_prior_counts_once() -> None:
+    model = network()
+    penalty = EWC(model, prior_precision=0.25)
+    total: dict[str, Tensor] = {}
+    for _ in range(3):
+        data = task()
+        for name, found in fisher(model, data).items():
+            total[name] = total.get(name, 0.25 + torch.zeros_like(found)) + found
+        penalty.after_task(data)
+        moved(model)
+    torch.testing.assert_close(penalty.importance, total)
+
+
 def test_the_prior_does_not_decay() -> None:
     model = network()
     penalty = OnlineEWC(model, decay=0.0, prior_precision=0.25)
