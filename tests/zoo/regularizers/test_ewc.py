@@ -279,6 +279,24 @@ def test_growing_does_not_change_the_penalty() -> None:
     assert penalty().item() == pytest.approx(before, rel=1e-12)
 
 
+def test_parameters_that_are_frozen_keep_their_importance() -> None:
+    model = network()
+    penalty = EWC(model)
+    penalty.after_task(task())
+    kept = penalty.importance["0.weight"]
+    model[0].requires_grad_(False)
+    with torch.no_grad():
+        model[2].weight.add_(0.1)
+    penalty.after_task(task())
+    torch.testing.assert_close(penalty.importance["0.weight"], kept)
+    penalty().backward()
+    assert model[0].weight.grad is None
+    assert model[2].weight.grad is not None
+    model.requires_grad_(False)
+    with pytest.raises(SpecError, match=r"the chosen parameters are all frozen: 0\.weight"):
+        penalty.after_task(task())
+
+
 def test_what_shrinks_or_vanishes_is_named() -> None:
     model = network()
     penalty = EWC(model)
