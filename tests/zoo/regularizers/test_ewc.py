@@ -279,6 +279,17 @@ def test_growing_does_not_change_the_penalty() -> None:
     assert penalty().item() == pytest.approx(before, rel=1e-12)
 
 
+def test_what_never_mattered_may_go() -> None:
+    model = network()
+    penalty = EWC(model)
+    model[2] = nn.Linear(5, 2).double()
+    penalty.after_task(task(classes=2))
+    model.append(nn.Linear(2, 2).double())
+    assert not penalty.importance["3.weight"].any()
+    del model[3]
+    assert set(penalty.importance) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+
+
 def test_parameters_that_are_frozen_keep_their_importance() -> None:
     model = network()
     penalty = EWC(model)

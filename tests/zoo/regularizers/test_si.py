@@ -415,6 +415,11 @@ def test_what_is_impossible_is_named() -> None:
     penalty.before_step()
     with pytest.raises(SpecError, match="no chosen parameter has a gradient: call backward"):
         penalty.after_step()
+    penalty.before_step()
+    model.append(nn.Linear(3, 3).double())
+    penalty()  # a new layout: nothing is remembered of it
+    with pytest.raises(SpecError, match="after_step needs before_step"):
+        penalty.after_step()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     trained(penalty, optimizer, 1)
     with pytest.raises(SpecError, match=r"delta: there is no parameter '0\.wight'; did you mean"):
