@@ -42,6 +42,10 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {**FILES, "validation_size": 500},
         {**FILES, "validation_size": 0, "augmentation": True, "one_hot": True},
     ],
+    "mnist_5000": [
+        {},
+        {"validation_size": 0, "augmentation": True, "one_hot": True, "seed": 1},
+    ],
     "split_digits": [
         {},
         {"classes_per_task": 5, "full_out_dim": True, "augmentation": True},

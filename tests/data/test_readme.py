@@ -7,7 +7,8 @@ import torch
 
 from hypnet_core.plugins import registry
 
-README = Path(__file__).parents[2] / "packages" / "hypnet-data" / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "packages" / "hypnet-data" / "README.md"
 
 
 def test_the_examples_of_the_readme_run() -> None:
@@ -16,6 +17,13 @@ def test_the_examples_of_the_readme_run() -> None:
             str(README), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE
         )
     assert results.attempted > 10
+    assert results.failed == 0
+
+
+def test_the_examples_about_mnist_run() -> None:
+    page = ROOT / "docs" / "data" / "mnist.md"
+    results = doctest.testfile(str(page), module_relative=False)
+    assert results.attempted > 3
     assert results.failed == 0
 
 

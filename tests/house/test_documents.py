@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md"))]
-GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("pretrained", "hypernetworks", "command")]
+GUIDES = [
+    ROOT / "docs" / f"{name}.md" for name in ("pretrained", "hypernetworks", "command", "continual")
+]
 DOCUMENTS = [*READMES, ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
 

@@ -263,7 +263,7 @@ def test_a_checkpoint_that_cannot_be_the_start_is_one_line(
 
 
 def test_a_checkpoint_is_skipped_until_it_is_due(tmp_path: Path, in_process: Command) -> None:
-    """Tasks of 60 steps, 100 steps apart: within the second and, always, after the last."""
+    """Tasks of 60 steps, 100 apart: within the second and, always, after the last."""
     options = [*QUICK, "checkpoint.keep=all", "checkpoint.every_steps=100"]
     done = in_process("run", "hypercl", *options, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -47,6 +47,7 @@ def test_its_components_are_listed_and_nothing_else(installed: Program) -> None:
             ("logger", f"core:{name}")
             for name in ("csv", "jsonl", "mlflow", "tensorboard", "wandb")
         ),
+        ("method", "mylab:nearest_mean"),
         ("scheduler", "mylab:plain"),
         ("experiment", "mylab:memorize"),
         ("recipe", "mylab:stripes_by_heart"),
@@ -75,7 +76,8 @@ def test_a_component_is_shown_with_its_options_and_where_it_is_defined(installed
 
 
 @pytest.mark.parametrize(
-    "name", ["stripes", "tinynet", "linear", "plain", "memorize", "stripes_by_heart"]
+    "name",
+    ["stripes", "tinynet", "linear", "nearest_mean", "plain", "memorize", "stripes_by_heart"],
 )
 def test_a_component_passes_the_conformance_kit(installed: Program, name: str) -> None:
     done = installed("hypnet", "check", name, "--json")

@@ -45,10 +45,12 @@ VALUES: dict[str, Any] = {
     "scheme": "xavier",
     "bias": "torch",
     "trunk": "orthogonal",
+    "trunk_gain": 3.0,
     "overrides": {"0": (0.0, 0.3)},
     "from_module": True,
     "by_bias": True,
     "normal_std": 0.3,
+    "embeddings": "spread",
     "embedding_std": 0.01,
     "chunk_embedding_std": 0.3,
     "uniform_chunks": True,
@@ -91,7 +93,7 @@ def test_every_option_has_an_effect_or_is_refused(name: str, option: str) -> Non
             continue
         same = all(torch.equal(a, b) for a, b in zip(usual, state(hypernet), strict=True))
         # Conditions that are added later, and embeddings from callers, may use these.
-        later = (option == "embedding_std" and not conditions.count) or (
+        later = (option in {"embeddings", "embedding_std"} and not conditions.count) or (
             option == "cond_var" and bool(conditions.count)
         )
         assert not same or later or (name, option) in LATENT, (name, option, conditions)

@@ -14,6 +14,7 @@ from .images.cifar import cifar10, cifar100
 from .images.digits import digits
 from .images.generated import generated_images
 from .images.mnist import fashion_mnist, mnist
+from .images.mnist_5000 import mnist_5000
 from .images.svhn import svhn
 from .interop import NumpyBatch, numpy_batches, to_numpy
 from .ondisk.celeba import celeba
@@ -72,6 +73,7 @@ __all__ = [
     "imagenet",
     "images_in",
     "mnist",
+    "mnist_5000",
     "numpy_batches",
     "permuted",
     "permuted_digits",

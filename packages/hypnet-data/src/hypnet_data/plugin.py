@@ -24,6 +24,11 @@ def hypnet_components() -> list[Component]:
         ),
         dataset("mnist", "hypnet_data.images:mnist", "70,000 handwritten digits of 28x28 pixels."),
         dataset(
+            "mnist_5000",
+            "hypnet_data.images:mnist_5000",
+            "5,000 of MNIST's digits; no download.",
+        ),
+        dataset(
             "fashion_mnist",
             "hypnet_data.images:fashion_mnist",
             "70,000 clothes of 28x28 pixels.",

@@ -157,6 +157,23 @@ METHODS = [
         "A network of its own for each task.",
     ),
     Component.method(
+        "ewc",
+        "hypnet_zoo.continual.methods:EWC",
+        "Elastic weight consolidation, with a quadratic penalty for each earlier task.",
+        options={"strength": 1.0},
+    ),
+    Component.method(
+        "online_ewc",
+        "hypnet_zoo.continual.methods:OnlineEWC",
+        "Online elastic weight consolidation, with one penalty whose importances decay.",
+        options={"strength": 1.0},
+    ),
+    Component.method(
+        "si",
+        "hypnet_zoo.continual.methods:SI",
+        "Synaptic intelligence: importances from the path that training takes.",
+    ),
+    Component.method(
         "lwf",
         "hypnet_zoo.continual.methods:LwF",
         "Learning without forgetting: the old network's predictions on new data are kept.",

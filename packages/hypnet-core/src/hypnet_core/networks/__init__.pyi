@@ -4,6 +4,7 @@ from .hollow import Hollow
 from .hypernetwork import EMBEDDING, UNCONDITIONAL, HyperNetwork
 from .main_network import MainNetwork
 from .materialize import materialize
+from .selection import Generate, choose_target
 from .statistics import StatisticsBank, named_statistics, statistics_spec
 from .weights import Weights, weights_of
 
@@ -12,6 +13,7 @@ __all__ = [
     "UNCONDITIONAL",
     "Condition",
     "ConditionIds",
+    "Generate",
     "Hollow",
     "HyperNetwork",
     "MainNetwork",
@@ -19,6 +21,7 @@ __all__ = [
     "Weights",
     "check_arguments",
     "check_tensors",
+    "choose_target",
     "condition_ids",
     "materialize",
     "named_statistics",

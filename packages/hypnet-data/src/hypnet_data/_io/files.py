@@ -30,6 +30,9 @@ class Source:
         mirrors: Addresses of folders that hold a file of the same name, tried in turn.
         md5: Required checksum; `None` for any.
         hint: An alternative for errors about the checksum, as the end of a sentence.
+        advice: Another way to get a missing file, as the end of a sentence.
+        package: The package of the operating system that installed the file, which is
+            then never downloaded.
 
     Raises:
         ConfigError: `mirrors` is one address instead of a list of them.
@@ -39,14 +42,35 @@ class Source:
     mirrors: tuple[str, ...] = ()
     md5: str | None = None
     hint: str = ""
+    advice: str = ""
+    package: str = ""
 
     def __post_init__(self) -> None:
         _check_mirrors(self.mirrors)
 
     def obtain(self, *, download: bool) -> Path:
-        """The file, downloaded if it is missing or damaged; see `obtain`."""
+        """The file, downloaded if it is missing or damaged; see `obtain`.
+
+        Raises:
+            DataError: Likewise, or the file of a package is missing or damaged.
+        """
         note_use(self.path)
-        return obtain(self.path, self.mirrors, md5=self.md5, download=download, hint=self.hint)
+        if not self.package:
+            return obtain(
+                self.path,
+                self.mirrors,
+                md5=self.md5,
+                download=download,
+                hint=self.hint,
+                advice=self.advice,
+            )
+        # The folder belongs to the system: nothing is written there.
+        if (problem := _problem(self.path, self.md5)) is not None:
+            raise DataError(
+                f"{self.path} {problem}: reinstall the package {self.package}, or remove it and use"
+                f" other files{self.hint if 'checksum' in problem else ''}"
+            )
+        return self.path
 
 
 @dataclass
@@ -132,7 +156,13 @@ def _chosen(chosen: Path | str | None) -> Path:
 
 
 def obtain(
-    path: Path, mirrors: Sequence[str], *, md5: str | None, download: bool, hint: str = ""
+    path: Path,
+    mirrors: Sequence[str],
+    *,
+    md5: str | None,
+    download: bool,
+    hint: str = "",
+    advice: str = "",
 ) -> Path:
     """The file at `path`, downloaded if it is missing or damaged.
 
@@ -145,6 +175,7 @@ def obtain(
         md5: Required checksum; `None` for any.
         download: Whether it may be downloaded.
         hint: An alternative for errors about the checksum, as the end of a sentence.
+        advice: Another way to get a missing file, as the end of a sentence.
 
     Raises:
         DataError: It is missing or damaged, and cannot be downloaded or written.
@@ -157,14 +188,14 @@ def obtain(
         return path
     if not download:
         raise DataError(
-            f"{path} {problem}: set download=true to get it, or put the file there yourself"
+            f"{path} {problem}: set download=true to get it, or put the file there yourself{advice}"
             f"{hint if 'checksum' in problem else ''}"
         )
     with locked(path):
         if _problem(path, md5) is None:  # another process was faster
             return path
         _remove_unfinished(path)
-        return _from_a_mirror(path, mirrors, md5, hint)
+        return _from_a_mirror(path, mirrors, md5, hint, advice)
 
 
 def _check_mirrors(mirrors: Sequence[str]) -> None:
@@ -182,7 +213,9 @@ def _remove_unfinished(path: Path) -> None:
                 part.unlink(missing_ok=True)
 
 
-def _from_a_mirror(path: Path, mirrors: Sequence[str], md5: str | None, hint: str) -> Path:
+def _from_a_mirror(
+    path: Path, mirrors: Sequence[str], md5: str | None, hint: str, advice: str
+) -> Path:
     failures = []
     for mirror in mirrors:
         url = f"{mirror.rstrip('/')}/{path.name}"
@@ -195,7 +228,7 @@ def _from_a_mirror(path: Path, mirrors: Sequence[str], md5: str | None, hint: st
     tried = "; ".join(failures) or "no mirrors were given"
     raise DataError(
         f"cannot download {path.name} ({tried}): check the network, or put the file at {path}"
-        f" yourself{hint if 'checksum' in tried else ''}"
+        f" yourself{advice}{hint if 'checksum' in tried else ''}"
     )
 
 

@@ -17,21 +17,44 @@ _UNVERIFIED = "; data.verify=false (in Python verify=False) accepts other data i
 
 
 @dataclass(frozen=True)
+class Installed:
+    """Published files as a package of the operating system installs them.
+
+    Attributes:
+        system: Name of the operating system.
+        package: Name of the package.
+        folder: Folder of the files.
+        md5: Their MD5 checksums, in the order of the published files. They may differ
+            from the published ones, as a package may write archives anew.
+    """
+
+    system: str
+    package: str
+    folder: Path
+    md5: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Published:
     """Files as their authors publish them.
 
     Attributes:
         mirrors: Addresses of folders that hold them.
         files: Their names and MD5 checksums.
+        installed: The package of an operating system that holds them, if there is one.
     """
 
     mirrors: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
+    installed: Installed | None = None
 
     def sources(
         self, folder: Path, *, mirrors: tuple[str, ...] | None = None, verify: bool | None = None
     ) -> list[Source]:
-        """The files as sources in a folder.
+        """The files as sources: in a folder, else in that of an installed package.
+
+        The package is for a folder that holds none of the files, unless the user has
+        named mirrors.
 
         Args:
             folder: Folder of the files, downloaded or not.
@@ -39,16 +62,38 @@ class Published:
             verify: Whether the files must have the published checksums; by default
                 they must, and the dataset has no option for it.
         """
+        hint = _UNVERIFIED if verify else ""
+        advice = ""
+        names = [name for name, _ in self.files]
+        package = self.installed if mirrors is None else None
+        if package is not None and not any(_is_there(folder / name) for name in names):
+            if all(_is_there(package.folder / name) for name in names):
+                return [
+                    Source(
+                        package.folder / name,
+                        md5=None if verify is False else md5,
+                        hint=hint,
+                        package=package.package,
+                    )
+                    for name, md5 in zip(names, package.md5, strict=True)
+                ]
+            advice = f", or install {package.system}'s package {package.package}"
         addresses = self.mirrors if mirrors is None else mirrors
         return [
-            Source(
-                folder / name,
-                addresses,
-                None if verify is False else md5,
-                _UNVERIFIED if verify else "",
-            )
+            Source(folder / name, addresses, None if verify is False else md5, hint, advice)
             for name, md5 in self.files
         ]
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file exists, or cannot be reached, which its reader will report."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @dataclass(frozen=True)
@@ -88,6 +133,18 @@ IDX: Mapping[str, Published] = MappingProxyType(
                 ("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
                 ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
                 ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
+            ),
+            # Debian only replaces the names and times in the headers of the archives.
+            Installed(
+                "Debian",
+                "dataset-fashion-mnist",
+                Path("/usr/share/datasets/fashion-mnist"),
+                (
+                    "cf8536b0aa1a6ac5fa3f23001093305c",
+                    "10bea18fdb374794d4bb42e356e600c9",
+                    "f78720b4224f21cce2f2ccf2d7a94c9a",
+                    "0d30e22e447f3c33dab9ed536400ac01",
+                ),
             ),
         ),
     }

@@ -77,14 +77,19 @@ def describe_preparation(name: str, used: Sequence[Path]) -> PreparedDocument:
     """
     # Some files are optional, such as prepared arrays in a read-only folder.
     there = [path for path in used if path.exists()]
-    return PreparedDocument(
-        name=name, folder=common_folder(there) if there else None, files=_files(there)
-    )
+    return PreparedDocument(name=name, folder=common_folder(there), files=_files(there))
 
 
-def common_folder(files: Sequence[Path]) -> Path:
-    """The folder that holds all of some files."""
-    return Path(os.path.commonpath([path if path.is_dir() else path.parent for path in files]))
+def common_folder(files: Sequence[Path]) -> Path | None:
+    """The folder that holds all of some files; `None` if they have only the root."""
+    if not files:
+        return None
+    parents = [(path if path.is_dir() else path.parent).absolute() for path in files]
+    # Files that the system installed may be on another drive than the user's.
+    if len({parent.drive for parent in parents}) > 1:
+        return None
+    folder = Path(os.path.commonpath(parents))
+    return None if folder == folder.parent else folder
 
 
 def _files(used: Iterable[Path]) -> list[FileDocument]:

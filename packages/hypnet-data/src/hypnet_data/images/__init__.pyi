@@ -2,6 +2,7 @@ from .cifar import cifar10, cifar100
 from .digits import digits
 from .generated import generated_images
 from .mnist import fashion_mnist, mnist
+from .mnist_5000 import mnist_5000
 from .svhn import svhn
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "fashion_mnist",
     "generated_images",
     "mnist",
+    "mnist_5000",
     "svhn",
 ]

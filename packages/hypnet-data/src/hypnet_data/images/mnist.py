@@ -70,8 +70,10 @@ def fashion_mnist(**options: Unpack[FashionMnistOptions]) -> Task:
 
     A harder drop-in replacement of `mnist`, with ten classes. Augmentation also mirrors
     images; they are normalised by MNIST's statistics. Files are in
-    `DATA_DIR/FashionMNIST/raw`, named as MNIST's; missing or damaged ones are
-    downloaded (31 MB), with a message.
+    `DATA_DIR/FashionMNIST/raw`, named as MNIST's. If none of them is there, those of
+    Debian's package `dataset-fashion-mnist` are read, in
+    `/usr/share/datasets/fashion-mnist`, unless `mirrors` is given. Otherwise missing or
+    damaged files are downloaded (31 MB), with a message.
 
     Args:
         **options: See `FashionMnistOptions`.

@@ -29,7 +29,7 @@ from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
 from hypnet_zoo.hypernets._shared.origin import Origin
 from hypnet_zoo.init.chunks import chunk_scales, draw_writer, sizes_of_chunks
 from hypnet_zoo.init.draw import drawn_weights
-from hypnet_zoo.init.effects import MOMENTS, effective, of_draws
+from hypnet_zoo.init.effects import MOMENTS, TRUNK, effective, of_draws
 from hypnet_zoo.init.embeddings import draw_chunks
 from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.measure import mean_squares, rows_to_measure
@@ -169,9 +169,7 @@ class Chunked(InitializedHyperNetwork):
         # A network that cannot be scaled keeps its start.
         if not isinstance(self.inner, Scalable):
             return MOMENTS | {"by_bias"}
-        return (
-            MOMENTS | {"by_bias", "condition_share"} | (effective(self.inner, Init()) & {"trunk"})
-        )
+        return MOMENTS | {"by_bias", "condition_share"} | (effective(self.inner, Init()) & TRUNK)
 
     def _initialize(self, init: Init) -> None:
         """Give each weight the mean and variance that its tensor should have.

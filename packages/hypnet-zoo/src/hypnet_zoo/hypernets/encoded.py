@@ -146,7 +146,7 @@ class Encoded(HyperNetwork):
         """The options of `Init` that have an effect here."""
         kept = {"embedding_std"} if EMBEDDING in self.conditional_shapes else set()
         # The inner hypernetwork keeps no embeddings.
-        return effective(self.inner, init) - {"embedding_std"} | kept
+        return effective(self.inner, init) - {"embeddings", "embedding_std"} | kept
 
     def add_condition(self) -> int:
         """Add a condition; its input starts like the others."""

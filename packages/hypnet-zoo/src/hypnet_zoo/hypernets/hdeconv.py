@@ -18,9 +18,9 @@ from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_bat
 from hypnet_zoo.hypernets._shared.images import KernelSize, channels_of, image_shape_of, kernels_of
 from hypnet_zoo.init.activations import gain_of
 from hypnet_zoo.init.draw import draw_signs
-from hypnet_zoo.init.effects import MOMENTS
+from hypnet_zoo.init.effects import MOMENTS, TRUNK
 from hypnet_zoo.init.heads import calibration_inputs
-from hypnet_zoo.init.options import Init, InitOption, TrunkScheme, chosen_options
+from hypnet_zoo.init.options import Init, InitOption, chosen_options
 from hypnet_zoo.init.trunk import as_at_start, is_drawn
 from hypnet_zoo.layers.activations import activation_module, activation_type
 from hypnet_zoo.layers.enlarge import Enlarge, sizes_backwards
@@ -179,13 +179,13 @@ class HDeconv(InitializedHyperNetwork):
             self.trunk.append(attention)
 
     def _init_options(self) -> frozenset[str]:
-        return MOMENTS | ({"trunk"} if is_drawn(self.trunk) else frozenset())
+        return MOMENTS | (TRUNK if is_drawn(self.trunk) else frozenset())
 
     def _initialize(self, init: Init) -> None:
         """Measure the pixels, and set the gain of each tensor accordingly."""
         for layer in self.trunk:
             if isinstance(layer, (nn.Linear, nn.ConvTranspose2d)) and not is_parametrized(layer):
-                _fill(layer, init.trunk, gain_of(activation_type(self.activation)))
+                _fill(layer, init, gain_of(activation_type(self.activation)))
             elif isinstance(layer, SelfAttention):
                 layer.gamma.zero_()
         self.signs.copy_(draw_signs(self.target.numel))
@@ -226,7 +226,7 @@ def _unchanged(layer: nn.Module) -> nn.Module:
     return layer
 
 
-def _fill(layer: nn.Linear | nn.ConvTranspose2d, scheme: TrunkScheme, gain: float) -> None:
+def _fill(layer: nn.Linear | nn.ConvTranspose2d, init: Init, gain: float) -> None:
     """Draw weights that keep mean squares, on average over the pixels; no bias."""
     if isinstance(layer, nn.Linear):
         inputs = float(layer.in_features)
@@ -234,12 +234,13 @@ def _fill(layer: nn.Linear | nn.ConvTranspose2d, scheme: TrunkScheme, gain: floa
         # Strides leave gaps: an output pixel meets only one in `stride` entries of the
         # kernel per direction.
         inputs = layer.in_channels * math.prod(layer.kernel_size) / math.prod(layer.stride)
-    if scheme == "orthogonal":
+    if init.trunk == "orthogonal":
         nn.init.orthogonal_(layer.weight, gain)
-    elif scheme == "xavier_fan_in":
+    elif init.trunk == "xavier_fan_in":
         bound = math.sqrt(3.0 / inputs)  # variance 1 / inputs
         layer.weight.uniform_(-bound, bound)
     else:
         layer.weight.normal_(0.0, gain / math.sqrt(inputs))
+    layer.weight.mul_(init.trunk_gain)
     if layer.bias is not None:
         layer.bias.zero_()

@@ -13,10 +13,10 @@ from hypnet_core.errors import SpecError
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
 from hypnet_zoo.init.draw import drawn_weights
-from hypnet_zoo.init.effects import MOMENTS, of_draws
+from hypnet_zoo.init.effects import MOMENTS, TRUNK, of_draws
 from hypnet_zoo.init.heads import calibration_inputs, draw_heads, start_by_bias, zero_heads
 from hypnet_zoo.init.moments import Moments
-from hypnet_zoo.init.options import Init, InitOption, TrunkScheme, chosen_options
+from hypnet_zoo.init.options import Init, InitOption, chosen_options, init_from
 from hypnet_zoo.init.products import pairs
 from hypnet_zoo.init.trunk import as_at_start, draw_trunk, is_drawn
 from hypnet_zoo.layers.activations import activation_type
@@ -96,7 +96,7 @@ class HMLP(InitializedHyperNetwork):
         self.initialize()
 
     def _init_options(self) -> frozenset[str]:
-        trunk = frozenset({"trunk"} if is_drawn(self.trunk) else ())
+        trunk = TRUNK if is_drawn(self.trunk) else frozenset()
         # Spectral norm fixes the scale of a head; only means can be chosen.
         if not is_drawn(self.heads):
             return trunk | {"overrides"}
@@ -104,23 +104,29 @@ class HMLP(InitializedHyperNetwork):
         return trunk | MOMENTS | ({"by_bias"} if biased else frozenset())
 
     def _initialize(self, init: Init) -> None:
-        self.draw_layers(self.starts, calibration_inputs(self, init), trunk=init.trunk)
+        self.draw_layers(self.starts, calibration_inputs(self, init), init)
         if init.by_bias:
             start_by_bias(self.linear_heads(), drawn_weights(self.target, of_draws(init)))
 
     @torch.no_grad()
     def draw_layers(
-        self, moments: tuple[Moments, ...], inputs: Tensor, *, trunk: TrunkScheme = "isometric"
+        self, moments: tuple[Moments, ...], inputs: Tensor, init: Init | None = None
     ) -> None:
         """Start so that given inputs give weights of given moments.
 
         Args:
             moments: Mean and variance of each tensor of the target.
             inputs: A sample of the inputs of `generate`: `[B, n]`.
-            trunk: Draw of the hidden layers.
+            init: Chooses the draw of the hidden layers.
         """
         self.starts = moments
-        draw_trunk(self.trunk, activation_type(self.activation), scheme=trunk)
+        rules = init_from(init)
+        draw_trunk(
+            self.trunk,
+            activation_type(self.activation),
+            scheme=rules.trunk,
+            factor=rules.trunk_gain,
+        )
         draw_heads(self.linear_heads(), self.features_at_start(inputs), self.target, moments)
 
     @torch.no_grad()

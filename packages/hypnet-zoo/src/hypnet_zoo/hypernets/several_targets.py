@@ -12,7 +12,7 @@ from hypnet_core.errors import SpecError, did_you_mean
 from hypnet_core.networks import Condition, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
-from hypnet_zoo.init.effects import MOMENTS
+from hypnet_zoo.init.effects import MOMENTS, TRUNK
 from hypnet_zoo.init.heads import calibration_inputs, draw_heads, zero_heads
 from hypnet_zoo.init.options import Init, InitOption, chosen_options
 from hypnet_zoo.init.trunk import as_at_start, draw_trunk, is_drawn
@@ -72,10 +72,12 @@ class SeveralTargets(InitializedHyperNetwork):
         self.initialize()
 
     def _init_options(self) -> frozenset[str]:
-        return MOMENTS | ({"trunk"} if is_drawn(self.trunk) else frozenset())
+        return MOMENTS | (TRUNK if is_drawn(self.trunk) else frozenset())
 
     def _initialize(self, init: Init) -> None:
-        draw_trunk(self.trunk, activation_type(self.activation), scheme=init.trunk)
+        draw_trunk(
+            self.trunk, activation_type(self.activation), scheme=init.trunk, factor=init.trunk_gain
+        )
         with as_at_start(self.trunk):
             features = self.trunk(calibration_inputs(self, init))
         heads = [head for head in self.heads.values() if isinstance(head, nn.Linear)]

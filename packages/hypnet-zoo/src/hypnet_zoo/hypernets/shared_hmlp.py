@@ -122,7 +122,9 @@ class SharedHMLP(InitializedHyperNetwork):
         Tensors that share a head may need different moments, so the heads cannot have
         them.
         """
-        draw_trunk(self.trunk, activation_type(self.activation), scheme=init.trunk)
+        draw_trunk(
+            self.trunk, activation_type(self.activation), scheme=init.trunk, factor=init.trunk_gain
+        )
         # Heads are linear, so no activation shrinks their outputs. They are so large
         # that a conventional draw keeps lengths.
         draw_trunk(self.heads, None, scheme="kaiming")

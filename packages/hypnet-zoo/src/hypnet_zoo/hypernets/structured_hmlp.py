@@ -32,7 +32,7 @@ from hypnet_zoo.hypernets._shared.origin import Origin
 from hypnet_zoo.hypernets.hmlp import HMLP
 from hypnet_zoo.init.chunks import chunk_scales
 from hypnet_zoo.init.draw import drawn_weights
-from hypnet_zoo.init.effects import MOMENTS, of_draws
+from hypnet_zoo.init.effects import MOMENTS, TRUNK, of_draws
 from hypnet_zoo.init.embeddings import draw_chunks
 from hypnet_zoo.init.heads import calibration_inputs, draw_heads
 from hypnet_zoo.init.moments import Moments, scalar_moments
@@ -173,7 +173,7 @@ class StructuredHMLP(InitializedHyperNetwork):
 
     def _init_options(self) -> frozenset[str]:
         drawn = any(is_drawn(writer.trunk) for writer in self.hmlps())
-        return MOMENTS | {"by_bias"} | ({"trunk"} if drawn else frozenset())
+        return MOMENTS | {"by_bias"} | (TRUNK if drawn else frozenset())
 
     def _initialize(self, init: Init) -> None:
         """Bring each head to the average moments of the tensors that it contributes to.
@@ -209,10 +209,10 @@ class StructuredHMLP(InitializedHyperNetwork):
         # All pairs with the chunks are computed, so fewer rows of many chunks.
         rows = shared[: max(8, _ROWS // len(per_chunk))]
         if chunks is None:
-            writer.draw_layers(average, rows, trunk=init.trunk)
+            writer.draw_layers(average, rows, init)
             return
         some = chunks if chunks.ndim == 2 else chunks[: len(rows)]
-        writer.draw_layers(average, pairs(rows, some).flatten(0, 1), trunk=init.trunk)
+        writer.draw_layers(average, pairs(rows, some).flatten(0, 1), init)
         squares = variances_of_chunks(self.chunking.groups[number].sizes, per_chunk, average)
         # Within 1 % all variances count as equal, and embeddings keep their length.
         alike = float(squares.max()) <= 1.01 * float(squares.min())

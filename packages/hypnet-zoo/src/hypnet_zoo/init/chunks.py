@@ -86,7 +86,7 @@ def draw_writer(inner: HyperNetwork, rows: Tensor, wanted: Tensor, init: Init) -
     """
     if not isinstance(inner, Scalable):
         return
-    rules = Init(trunk=init.trunk, overrides={"chunk": (0.0, 1.0)})
+    rules = Init(trunk=init.trunk, trunk_gain=init.trunk_gain, overrides={"chunk": (0.0, 1.0)})
     inner.initialize(concerning(inner, rules))
     # May include features that the network adds, see `_power`.
     total = inner.conditions.size

@@ -20,11 +20,15 @@ Names: TypeAlias = frozenset[str]
 ALL: Names = frozenset(Init.model_fields)
 MOMENTS: Names = frozenset({"fan", "scheme", "bias", "overrides"})
 """Options that choose the moments of the generated weights."""
+TRUNK: Names = frozenset({"trunk", "trunk_gain"})
+"""Options that choose the draw of the hidden layers."""
 
 _REASONS = {
     "trunk": "no hidden layer is drawn by it",
+    "trunk_gain": "no hidden layer is drawn by it",
     "from_module": "only an experiment knows the module; pass init=Init.of(module)",
     "by_bias": "no bias of a head writes single weights",
+    "embeddings": "no embedding of a condition is kept there",
     "embedding_std": "no embedding of a condition is kept there",
     "chunk_embedding_std": "there are no chunk embeddings",
     "uniform_chunks": "there are no chunk embeddings",
@@ -90,7 +94,11 @@ def refuse_without_effect(init: Init, names: Collection[str], where: str) -> Non
     for name in changed(init):
         if name in names:
             continue
-        if init.normal_std is not None and name in ALL - {"embedding_std", "chunk_embedding_std"}:
+        if init.normal_std is not None and name in ALL - {
+            "embeddings",
+            "embedding_std",
+            "chunk_embedding_std",
+        }:
             reason = "init.normal_std replaces the rules for moments"
         elif init.chunk_embedding_std is not None and name in _UNDER_STD:
             reason = "init.chunk_embedding_std sets their size"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hypnet_core.networks import EMBEDDING, HyperNetwork
 from hypnet_zoo.init.options import Init
 from hypnet_zoo.init.protocols import HasChunkEmbeddings
+
+_SETS = 100
 
 
 @torch.no_grad()
@@ -96,6 +99,36 @@ def equalize_(embedding: Tensor, std: float = 1.0) -> Tensor:
     """Give vectors one length in place: rows get the mean square `std**2`."""
     length = embedding.norm(dim=-1, keepdim=True).clamp_min(1e-12)
     return embedding.mul_(std * math.sqrt(embedding.shape[-1]) / length)
+
+
+@torch.no_grad()
+def spread_(embeddings: Sequence[Tensor], others: Sequence[Tensor] = ()) -> None:
+    """Point vectors away from each other, and from others, in place.
+
+    Of 100 random sets of directions the one with the smallest largest cosine is taken.
+    Three vectors of length 2 are then 90 to 120 degrees apart.
+
+    Args:
+        embeddings: The vectors `[size]` to fill; they get length 1.
+        others: Vectors that stay as they are.
+    """
+    # On the meta device there are no numbers to compare.
+    if not embeddings or embeddings[0].is_meta:
+        return
+    like = embeddings[0]
+    fixed = [F.normalize(other, dim=0) for other in others]
+
+    def drawn() -> Tensor:
+        return F.normalize(like.new_empty(len(embeddings), len(like)).normal_(), dim=1)
+
+    def largest_cosine(rows: Tensor) -> float:
+        cosines = rows @ torch.stack([*rows, *fixed]).t()
+        return float(cosines.fill_diagonal_(-1.0).max())  # the diagonal is each to itself
+
+    # One by one: all sets of many conditions would not fit the memory.
+    best = min((drawn() for _ in range(_SETS)), key=largest_cosine)
+    for embedding, direction in zip(embeddings, best, strict=True):
+        embedding.copy_(direction)
 
 
 def _hypernetworks(hypernet: HyperNetwork) -> Iterator[HyperNetwork]:

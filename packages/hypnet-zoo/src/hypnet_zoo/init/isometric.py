@@ -32,15 +32,21 @@ from hypnet_zoo.init.activations import gain_of, is_odd, odd_moment
 
 
 @torch.no_grad()
-def draw_isometric(layers: Iterable[nn.Linear], activation: Callable[[], nn.Module] | None) -> None:
+def draw_isometric(
+    layers: Iterable[nn.Linear],
+    activation: Callable[[], nn.Module] | None,
+    factor: float = 1.0,
+) -> None:
     """Draw layers that keep the length of their input; biases become zero.
 
     Args:
         layers: The layers in the order in which they are applied, each followed by the
             activation.
         activation: Module class of the nonlinearity; `None` is the identity.
+        factor: Multiplies what every layer feeds to the activation. Bounded activations
+            spread inputs further over their range then.
     """
-    gain = gain_of(activation)
+    gain = gain_of(activation) * factor
     mirrored = not is_odd(activation)
     pairs = 0  # of units that the layer before has
     for layer in layers:

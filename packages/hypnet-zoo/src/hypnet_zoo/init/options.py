@@ -18,6 +18,7 @@ GroupType = TypeVar("GroupType")
 Fan = Literal["in", "out", "harmonic"]
 Scheme = Literal["kaiming", "xavier"]
 BiasScheme = Literal["zero", "share", "torch"]
+Directions = Literal["random", "spread"]
 TrunkScheme = Literal["isometric", "kaiming", "xavier_fan_in", "orthogonal"]
 
 
@@ -38,6 +39,9 @@ class Init(BaseModel):
         trunk: Draw of the hypernetwork's hidden layers. `isometric` layers give inputs
             of equal length features of equal length, so that no condition starts with
             larger weights than another.
+        trunk_gain: Factor of the gain of hidden layers. Bounded activations bring
+            conditions close together; a factor above 1, about 8 for `sigmoid`, keeps
+            them apart.
         overrides: Mean and variance of generated tensors, by kind (`norm_scale`) or by
             a glob over names; the last match wins.
         from_module: Take mean and variance of each generated tensor from the module as
@@ -49,8 +53,11 @@ class Init(BaseModel):
         normal_std: Draw the hypernetwork's own weights from a normal distribution with
             this standard deviation, with zero biases, instead of by the rules for
             moments.
-        embedding_std: Root mean square of the embeddings of the conditions, which are
-            random directions; 1 by default.
+        embeddings: Directions of the embeddings of the conditions: independent
+            (`random`), or far from each other (`spread`), so that no two conditions
+            start alike. Spread ones are the best of 100 random sets.
+        embedding_std: Root mean square of the embeddings of the conditions, all of one
+            length; 1 by default.
         chunk_embedding_std: Standard deviation of the chunk embeddings; by default the
             length of each embedding is chosen so that its chunk has the right size.
         uniform_chunks: Draw chunk embeddings uniformly instead of normally.
@@ -78,12 +85,14 @@ class Init(BaseModel):
     scheme: Scheme = "kaiming"
     bias: BiasScheme = "zero"
     trunk: TrunkScheme = "isometric"
+    trunk_gain: FiniteFloat = Field(default=1.0, gt=0)
     overrides: Mapping[str, tuple[FiniteFloat, Annotated[FiniteFloat, Field(ge=0)]]] = Field(
         default_factory=dict
     )
     from_module: bool = False
     by_bias: bool = False
     normal_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    embeddings: Directions = "random"
     embedding_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
     chunk_embedding_std: Annotated[FiniteFloat, Field(ge=0)] | None = None
     uniform_chunks: bool = False

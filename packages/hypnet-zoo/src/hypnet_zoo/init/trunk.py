@@ -22,6 +22,7 @@ def draw_trunk(
     activation: Callable[[], nn.Module] | None,
     *,
     scheme: TrunkScheme = "isometric",
+    factor: float = 1.0,
 ) -> None:
     """Draw weights that keep mean squares from layer to layer; biases become zero.
 
@@ -31,6 +32,7 @@ def draw_trunk(
         activation: Module class of the nonlinearity after each linear layer.
         scheme: Lengths are kept, see `draw_isometric`; normal with variance $g^2 /
             fan_in$; uniform with variance $1 / fan_in$; or orthogonal, times $g$.
+        factor: Multiplies the gain $g$, and the uniform draw.
     """
     layers = [
         layer
@@ -38,12 +40,12 @@ def draw_trunk(
         if isinstance(layer, nn.Linear) and not is_parametrized(layer)
     ]
     if scheme == "isometric":
-        draw_isometric(layers, activation)
+        draw_isometric(layers, activation, factor)
         return
-    gain = gain_of(activation)
+    gain = gain_of(activation) * factor
     fill: Callable[[Tensor], object] = {
         "kaiming": lambda weight: nn.init.normal_(weight, std=gain / math.sqrt(weight.shape[1])),
-        "xavier_fan_in": xavier_fan_in_,
+        "xavier_fan_in": lambda weight: xavier_fan_in_(weight).mul_(factor),
         "orthogonal": lambda weight: nn.init.orthogonal_(weight, gain),
     }[scheme]
     for layer in layers:

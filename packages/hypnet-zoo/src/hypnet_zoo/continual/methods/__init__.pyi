@@ -1,5 +1,6 @@
 from ._networks import Statistics
 from ._protection import Protection
+from .ewc import EWC, OnlineEWC
 from .finetune import Finetune
 from .generative_inference import GenerativeInference
 from .generative_replay import GenerativeReplay
@@ -9,8 +10,11 @@ from .lwf import LwF
 from .masking import Masking
 from .replay import Replay
 from .separate import Separate
+from .si import SI
 
 __all__ = [
+    "EWC",
+    "SI",
     "Finetune",
     "GenerativeInference",
     "GenerativeReplay",
@@ -18,6 +22,7 @@ __all__ = [
     "Joint",
     "LwF",
     "Masking",
+    "OnlineEWC",
     "Protection",
     "Replay",
     "Separate",

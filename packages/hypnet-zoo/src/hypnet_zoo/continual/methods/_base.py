@@ -108,11 +108,16 @@ class OneNetwork(Base):
             )
         super().__init__(problem)
         self.network = SharedNetwork(problem.module, statistics)
+        self.model: nn.Module = self.network
+        """The network that is trained, called with inputs and the number of a task."""
 
     def _start(self) -> None:
-        self._optimizer = self.problem.optimizer(
-            self._trained(), groups={"mainnet": list(self._trained())}
-        )
+        trained = self._trained()
+        self._optimizer = self.problem.optimizer(trained, groups=self._groups(trained))
+
+    def _groups(self, trained: Mapping[str, nn.Parameter]) -> Mapping[str, list[str]]:
+        """Names of parameters, by the name of their group."""
+        return {"mainnet": list(trained)}
 
     def _trained(self) -> Mapping[str, nn.Parameter]:
         """The parameters that are trained, by name."""
@@ -120,7 +125,7 @@ class OneNetwork(Base):
 
     def step(self, batch: BatchLike) -> dict[str, Tensor]:
         """One step along the gradients of loss and penalty."""
-        self.network.train()
+        self.model.train()
         self.optimizer.zero_grad()
         loss = self.loss(batch)
         penalty = self.penalty(batch)
@@ -136,7 +141,7 @@ class OneNetwork(Base):
 
     def loss(self, batch: BatchLike) -> Tensor:
         """The loss on a batch of the present task."""
-        return self.problem.loss(self.network(batch.x, self.task), batch, self.task)
+        return self.problem.loss(self.model(batch.x, self.task), batch, self.task)
 
     @property
     def loss_weight(self) -> float:
@@ -151,12 +156,12 @@ class OneNetwork(Base):
     @torch.no_grad()
     def predict(self, x: Tensor, task: int | None = None) -> Tensor:
         """Outputs of the task, or without one of all tasks so far."""
-        self.network.eval()
-        return self.problem.answer(self.network(x, task), task, seen=self.seen)
+        self.model.eval()
+        return self.problem.answer(self.model(x, task), task, seen=self.seen)
 
     def sizes(self) -> dict[str, int]:
         """Parameters, and the memory that is kept of earlier tasks."""
-        parameters = sum(p.numel() for p in self.network.parameters())
+        parameters = sum(p.numel() for p in self.model.parameters())
         return {
             "parameters": parameters,
             "generated": parameters,
@@ -169,10 +174,10 @@ class OneNetwork(Base):
 
     def state_dict(self) -> dict[str, Any]:
         """Network, optimiser and the number of the task."""
-        return {**super().state_dict(), "network": dict(self.network.state_dict())}
+        return {**super().state_dict(), "network": dict(self.model.state_dict())}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from a state."""
         self.task = state["task"]
-        self.network.load_state_dict(state["network"])
+        self.model.load_state_dict(state["network"])
         self._load_optimizer(state)

@@ -71,6 +71,15 @@ class GeneratedNetwork(nn.Module):
         """Whether statistics are generated."""
         return self.statistics == "distilled"
 
+    def groups(self) -> dict[str, list[str]]:
+        """Names of parameters, by the name of their group."""
+        own = self.hypernet.parameter_groups()
+        return {
+            "embeddings": [f"hypernet.{name}" for name in own["conditional"]],
+            "theta": [f"hypernet.{name}" for name in own["unconditional"]],
+            "mainnet": [f"net.{name}" for name, _ in self.net.named_parameters()],
+        }
+
     def forward(self, x: Tensor, task: int) -> Tensor:
         """Outputs `[B, out_features]` by the weights of a task."""
         return self.run(x, self.hypernet(task).flat, task)

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from hypnet_core.errors import ConfigError, SpecError
-from hypnet_core.networks import HyperNetwork, MainNetwork
+from hypnet_core.networks import HyperNetwork, MainNetwork, Weights, materialize
 from hypnet_core.plugins import HypernetChoice, with_defaults
 from hypnet_core.protocols import BatchLike
 from hypnet_core.specs import ConditionSpec
@@ -29,7 +29,7 @@ from hypnet_zoo.continual.preparation import named
 from hypnet_zoo.init import Init
 from hypnet_zoo.init.mainnet import startable_names
 from hypnet_zoo.init.options import init_from
-from hypnet_zoo.regularizers.output import OutputRegularizer
+from hypnet_zoo.regularizers import OutputRegularizer, fisher
 
 _DEFAULT_HNET: Any = {"name": "chunked_hmlp", "chunk_size": 850, "hidden": (16, 16)}
 
@@ -186,7 +186,7 @@ class Hypernet(Base):
             )
             for parameter in self.hypernet.conditional_parameters(other):
                 parameter.requires_grad_(learns)
-        self._optimizer = self.problem.optimizer(self._trained(), groups=self._groups())
+        self._optimizer = self.problem.optimizer(self._trained(), groups=self.network.groups())
         self._steps = OutputSteps(
             self.problem,
             self.network,
@@ -200,14 +200,6 @@ class Hypernet(Base):
     def _trained(self) -> dict[str, nn.Parameter]:
         """The parameters that are trained, by name."""
         return dict(self.network.named_parameters())
-
-    def _groups(self) -> dict[str, list[str]]:
-        own = self.hypernet.parameter_groups()
-        return {
-            "embeddings": [f"hypernet.{name}" for name in own["conditional"]],
-            "theta": [f"hypernet.{name}" for name in own["unconditional"]],
-            "mainnet": [f"net.{name}" for name, _ in self.net.named_parameters()],
-        }
 
     def _regularizer(self) -> OutputRegularizer | None:
         """The regulariser of earlier tasks; the first task has nothing to protect."""
@@ -243,6 +235,29 @@ class Hypernet(Base):
 
     def end(self, task: int) -> None:
         """End a task: estimate how much its weights matter, if that is asked for."""
+        kind = self.options.importance
+        if kind == "none" or not self.options.beta:
+            return
+        spec, first = self.problem.tasks[task].spec, self.problem.heads.units(task).start
+        units = self.problem.competing(task)
+        offset = first - units.start
+        weights = self.hypernet(task).detach()
+        size = self.net.target.numel
+        own = Weights(weights.flat[:size], self.net.target, conditions=task)
+        found = fisher(
+            materialize(self.net, own),
+            self.problem.tasks[task].train,
+            parameters=self.net.target.names,
+            kind=kind,
+            samples=self.options.fisher_samples,
+            likelihood="gaussian" if spec.kind == "regression" else "categorical",
+            output_units=list(units),
+            target_transform=(lambda y: y + offset) if offset else None,
+        )
+        # Generated statistics count fully.
+        importance = torch.ones_like(weights.flat)
+        importance[:size] = Weights.of(self.net.target, found).flat
+        self._importances.append(importance)
 
     @torch.no_grad()
     def predict(self, x: Tensor, task: int | None = None) -> Tensor:

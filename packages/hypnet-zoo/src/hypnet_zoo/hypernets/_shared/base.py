@@ -11,8 +11,8 @@ from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import EMBEDDING, HyperNetwork
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.origin import Origin
-from hypnet_zoo.init.effects import MOMENTS, refuse_without_effect
-from hypnet_zoo.init.embeddings import draw_chunk_embeddings, equalize_
+from hypnet_zoo.init.effects import MOMENTS, TRUNK, refuse_without_effect
+from hypnet_zoo.init.embeddings import draw_chunk_embeddings, equalize_, spread_
 from hypnet_zoo.init.mainnet import normal_
 from hypnet_zoo.init.moments import Moments, wanted_moments
 from hypnet_zoo.init.options import Init, init_from
@@ -65,9 +65,11 @@ class InitializedHyperNetwork(HyperNetwork):
         self.init = rules
         if only_counted(self):
             return
-        if rules.embedding_std is not None and EMBEDDING in self.conditional_shapes:
+        chosen = rules.embedding_std is not None or rules.embeddings != "random"
+        if chosen and EMBEDDING in self.conditional_shapes:
             for embedding in self.parameters_of(EMBEDDING):
-                equalize_(embedding.normal_(), rules.embedding_std)
+                embedding.normal_()
+            self._start_embeddings(range(self.conditions.count))
         if self.origin is not None:
             self.origin.reset()
         if self.init.normal_std is None:
@@ -91,7 +93,7 @@ class InitializedHyperNetwork(HyperNetwork):
         names = {"normal_std"}
         # Also without ids, because conditions may be added later.
         if EMBEDDING in self.conditional_shapes:
-            names.add("embedding_std")
+            names |= {"embeddings", "embedding_std"}
         has_chunks = isinstance(self, HasChunkEmbeddings)
         if has_chunks:
             names.add("chunk_embedding_std")
@@ -107,7 +109,7 @@ class InitializedHyperNetwork(HyperNetwork):
 
     def _init_options(self) -> frozenset[str]:
         """Those that depend on the layers, which exist when `initialize` is called."""
-        return MOMENTS | {"trunk"}
+        return MOMENTS | TRUNK
 
     def _initialize(self, init: Init) -> None:
         """Bring the generated weights to the moments in `self.starts`."""
@@ -119,8 +121,14 @@ class InitializedHyperNetwork(HyperNetwork):
 
         A longer one would scale all weights of its condition.
         """
+        if EMBEDDING not in self.conditional_shapes:
+            return
+        new = list(conditions)
+        if self.init.embeddings == "spread":
+            others = [one for one in range(self.conditions.count) if one not in set(new)]
+            spread_([self.embedding(one) for one in new], [self.embedding(one) for one in others])
         std = self.init.embedding_std
-        for condition in conditions if EMBEDDING in self.conditional_shapes else ():
+        for condition in new:
             equalize_(self.embedding(condition), 1.0 if std is None else std)
 
     def _in_features(self) -> int:

@@ -28,6 +28,11 @@ def hypnet_components() -> list[Component]:
         Component.hypernet(
             "linear", "mylab_nets.linear:Linear", "A linear map from embeddings to weights."
         ),
+        Component.method(
+            "nearest_mean",
+            "mylab_nets.nearest_mean:NearestMean",
+            "Classification by the nearest mean.",
+        ),
         Component.scheduler(
             "plain",
             "mylab_nets.plain:Plain",

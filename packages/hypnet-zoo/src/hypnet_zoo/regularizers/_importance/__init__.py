@@ -1,0 +1,1 @@
+"""Parts of Fisher information and of the penalties that are made of importances."""
