@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md"))]
 GUIDES = [
-    ROOT / "docs" / f"{name}.md" for name in ("pretrained", "hypernetworks", "command", "continual")
+    ROOT / "docs" / f"{name}.md"
+    for name in ("pretrained", "hypernetworks", "command", "recipes", "continual")
 ]
 DOCUMENTS = [*READMES, ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
