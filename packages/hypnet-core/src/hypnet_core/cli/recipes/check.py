@@ -18,7 +18,7 @@ from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.recipe import Recipe
 from hypnet_core.plugins.registry import Entry, registry, with_article
 from hypnet_core.recipes.figures import Verdict, measured
-from hypnet_core.recipes.seeds import changes, configure, run_seeds
+from hypnet_core.recipes.seeds import Configured, changes, configure, run_seeds
 from hypnet_core.runs.config import parse_overrides
 
 
