@@ -232,6 +232,18 @@ EXPERIMENTS = [
         ],
     ),
     Component.experiment(
+        "compare",
+        "hypnet_zoo.experiments:Compare",
+        "Methods of continual learning side by side, in one table.",
+        quick=[
+            "tasks=2",
+            "methods=[finetune,ewc]",
+            "train.iterations=10",
+            "train.validate_every=0",
+            "log=[]",
+        ],
+    ),
+    Component.experiment(
         "hypercl",
         "hypnet_zoo.experiments:HyperCL",
         "Continual learning of a task sequence with a task-conditioned hypernetwork.",

@@ -5,8 +5,10 @@ from .choice import (
     LoggerChoices,
     MainnetChoice,
     MethodChoice,
+    MethodChoices,
     SchedulerChoice,
     default_loggers,
+    default_methods,
 )
 from .component import Component, Kind
 from .describe import describe, json_schema, type_name
@@ -37,11 +39,13 @@ __all__ = [
     "LoggerChoices",
     "MainnetChoice",
     "MethodChoice",
+    "MethodChoices",
     "Recipe",
     "Registry",
     "SchedulerChoice",
     "Status",
     "default_loggers",
+    "default_methods",
     "describe",
     "descriptions",
     "discover",

@@ -210,6 +210,15 @@ LoggerChoices: TypeAlias = Annotated[tuple[LoggerChoice, ...], BeforeValidator(_
 """Several loggers: `log=[tensorboard,csv]`, also without brackets for one."""
 
 
+MethodChoices: TypeAlias = Annotated[tuple[MethodChoice, ...], BeforeValidator(_several)]
+"""Several methods: `methods=[ewc,{name: replay, budget: 50}]`."""
+
+
+def default_methods(*names: str) -> Any:
+    """The default of a field of the type `MethodChoices`."""
+    return Field(default_factory=DefaultChoices(MethodChoice, names))
+
+
 def default_loggers(*names: str) -> Any:
     """The default of a field of the type `LoggerChoices`."""
     return Field(default_factory=DefaultChoices(LoggerChoice, names))

@@ -10,7 +10,9 @@ from hypnet_core.plugins import (
     LoggerChoices,
     MainnetChoice,
     MethodChoice,
+    MethodChoices,
     default_loggers,
+    default_methods,
 )
 from hypnet_core.runs import CheckpointOptions
 from hypnet_core.tasks import HeadKind, Scenario
@@ -100,6 +102,15 @@ class ContinualConfig(LoopConfig):
 
     method: MethodChoice = MethodChoice.default("hypernet")
     """The method, and its options."""
+
+
+class CompareConfig(LoopConfig):
+    """Configuration of the experiment `compare`."""
+
+    methods: MethodChoices = default_methods(
+        "finetune", "ewc", "si", "lwf", "replay", "hypernet", "separate", "joint"
+    )
+    """The methods, and their options."""
 
 
 class HyperCLConfig(LoopConfig):

@@ -1,0 +1,134 @@
+"""Methods of continual learning side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hypnet_core.plugins import MethodChoice
+from hypnet_core.runs import Run, execute
+from hypnet_zoo.experiments._continual.config import CompareConfig, ContinualConfig, LoopConfig
+from hypnet_zoo.experiments.continual import Continual
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class Compare:
+    """Learns one sequence of tasks by several methods, and puts them in one table.
+
+    Each method has a run of its own in `methods/`, with the same data, network, options
+    of training and seed. An interrupted run goes on with the method that it was at.
+    `summary.json` holds `accuracy` (or `mse`), `forgetting` and the other measures by
+    method, and `margins`: how much better each method is than each other one.
+    """
+
+    Config: ClassVar[type[CompareConfig]] = CompareConfig
+
+    def prepare(self, config: CompareConfig) -> Sequence[str]:
+        """Check each method as `continual` would, before a run starts."""
+        notes: dict[str, None] = {}
+        for method in config.methods:
+            notes |= dict.fromkeys(Continual().prepare(_single(config, method)))
+        return list(notes)
+
+    def run(self, config: CompareConfig, run: Run) -> Mapping[str, Any]:
+        """Learn by one method after the other."""
+        run.restore()
+        found: dict[str, dict[str, Any]] = {}
+        for step, (label, method) in enumerate(_labelled(config.methods).items(), 1):
+            run.logger.info("method %d of %d: %s", step, len(config.methods), label)
+            single = _single(config, method)
+            found[label] = execute(
+                Continual(), single, _opened(run.path / "methods" / label, single)
+            )
+            metric = found[label]["metric"]
+            run.log(step, **{f"{label} {metric}": found[label][metric]})
+        return _summary(found)
+
+    def report(self, summary: Mapping[str, Any]) -> Table:
+        """The table that `hypnet run` prints at the end."""
+        from rich.table import Table
+
+        metric = summary["metric"]
+        digits, unit = (2, " %") if metric == "accuracy" else (4, "")
+        table = Table(title=f"{metric}, scenario {summary['scenario']}")
+        table.add_column("method")
+        for name in ("during", "after", "forgetting", "validation", "inferred"):
+            table.add_column(name, justify="right")
+        table.add_column("kept kB", justify="right")
+        for label in summary[metric]:
+            cells = [
+                summary[name][label]
+                for name in (
+                    f"{metric}_during",
+                    metric,
+                    "forgetting",
+                    f"validation_{metric}",
+                    "inferred",
+                )
+            ]
+            kept = summary["memory_bytes"][label]
+            table.add_row(
+                label,
+                *("-" if cell is None else f"{cell:.{digits}f}{unit}" for cell in cells),
+                "-" if kept is None else f"{kept / 1e3:.0f}",
+            )
+        return table
+
+
+def _labelled(methods: Sequence[MethodChoice]) -> dict[str, MethodChoice]:
+    """Methods by name; the second of a name gets a number."""
+    found: dict[str, MethodChoice] = {}
+    for method in methods:
+        name, number = method.name.rpartition(":")[2], 1
+        label = name
+        while label in found:
+            number += 1
+            label = f"{name}_{number}"
+        found[label] = method
+    return found
+
+
+def _single(config: CompareConfig, method: MethodChoice) -> ContinualConfig:
+    """The configuration of `continual` for one method."""
+    shared = {name: getattr(config, name) for name in LoopConfig.model_fields}
+    return ContinualConfig(**shared, method=method)
+
+
+def _opened(path: Path, config: ContinualConfig) -> Run:
+    """The run of a method: a new one, or the one that was interrupted."""
+    if (path / "config.json").exists():
+        return Run.resume(path)
+    return Run.create(path, experiment="continual", config=config)
+
+
+def _summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    first = next(iter(found.values()))
+    metric = first["metric"]
+    names = [
+        metric,
+        f"{metric}_during",
+        f"validation_{metric}",
+        "forgetting",
+        "backward_transfer",
+        "anytime",
+        "inferred",
+        "parameters",
+        "memory_bytes",
+    ]
+    sign = 1.0 if metric == "accuracy" else -1.0
+    return {
+        "metric": metric,
+        "scenario": first["scenario"],
+        **{name: {label: one.get(name) for label, one in found.items()} for name in names},
+        "margins": {
+            label: {
+                other: sign * (one[metric] - another[metric])
+                for other, another in found.items()
+                if other != label
+            }
+            for label, one in found.items()
+        },
+    }
