@@ -21,3 +21,14 @@ def inspected(in_process: Callable[..., Any]) -> Callable[..., Any]:
         return json.loads(done.stdout)
 
     return run
+
+
+LONG = ("hypercl_permuted_mnist_100-a_short_run", "hypercl_permuted_mnist_250-a_short_run")
+"""Checks that take ten seconds, for hypernetworks whose sizes are published."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave long checks to `nox -s slow`."""
+    for item in items:
+        if any(name in item.name for name in LONG):
+            item.add_marker(pytest.mark.slow)

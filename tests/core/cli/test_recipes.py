@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -286,6 +290,44 @@ def test_wrong_usage_of_a_check_is_one_line(
     done = hypnet("check", *arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(f"hypnet: {message}")
+
+
+def test_a_check_that_was_interrupted_is_resumed(
+    hypnet_process: Command, site: Path, tmp_path: Path, lab: Path
+) -> None:
+    env = {**os.environ, "PYTHONPATH": str(site), "HYPNET_PLUGINS": "lab,cook"}
+    script = Path(sys.executable).with_name("hypnet")
+    arguments = ["check", "six", "fail=hang", "--seeds", "1,2", "--out", "kept"]
+    process = subprocess.Popen(
+        [str(script), *arguments], env=env, cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    first = tmp_path / "kept" / "six" / "seed-1"
+    end = time.monotonic() + 30
+    while not (first / "hanging").exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "To resume: hypnet check cook:six fail=hang --seeds 1,2 --out kept" in stderr
+    assert not (tmp_path / "kept" / "six" / "seed-2").exists()
+    assert json.loads((first / "config.json").read_text())["recipe"] == "six"
+
+
+def test_what_an_experiment_refuses_beforehand_leaves_nothing_behind(
+    hypnet: Command, lab: Path, tmp_path: Path
+) -> None:
+    module = lab / "stranger_lab_count.py"
+    prepare = """
+    def prepare(self, config):
+        raise DivergedError("there is no data")
+
+    def report("""
+    module.write_text(module.read_text().replace("    def report(", prepare.lstrip("\n"), 1))
+    done = hypnet("check", "six", "--seeds", "2")
+    assert done.returncode == 1
+    assert done.stderr == "hypnet: there is no data\n"
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_check_without_seeds_trains_nothing_but_the_short_run(hypnet: Command) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hypnet_core.plugins import Entry, registry
 from hypnet_core.recipes import configure, count_parameters
+from hypnet_core.runs import Run, execute, load_config
 
 RECIPES = [entry for entry in registry().entries("recipe") if entry.plugin == "zoo"]
 PUBLISHED = {
@@ -99,6 +101,22 @@ def test_sizes_are_those_of_the_formulas(name: str) -> None:
     assert counts.parameters == parameters
     # The paper compares networks of about one size.
     assert 0.9 < parameters / target < 1.0
+
+
+def test_a_run_has_the_published_sizes(tmp_path: Path) -> None:
+    """On generated images, with all tasks of SplitMNIST."""
+    configured = configure(registry().get("recipe", "hypercl_split_mnist"))
+    recipe, model = configured.recipe, configured.experiment.options()
+    assert recipe.smoke is not None
+    config = load_config(
+        model, overrides=["train.iterations=1"], layers=[recipe.options, recipe.smoke]
+    )
+    run = Run.create(tmp_path / "run", experiment="hypercl", config=config)
+    summary = execute(configured.experiment.build(), config, run)
+    assert recipe.counts is not None
+    assert summary["generated_weights"] == recipe.counts.generated
+    assert summary["parameters"] == recipe.counts.parameters
+    assert summary["compression"] == pytest.approx(recipe.counts.compression, abs=5e-4)
 
 
 def leaf_keys(options: Any, prefix: str = "") -> set[str]:

@@ -15,6 +15,7 @@ from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.containment import output_to_stderr
 from hypnet_core.plugins.recipe import Recipe
 from hypnet_core.plugins.registry import Entry, registry
+from hypnet_core.protocols import Prepares
 from hypnet_core.runs.config import difference, load_config
 from hypnet_core.runs.experiment import execute
 from hypnet_core.runs.run import Run
@@ -45,6 +46,16 @@ class Configured:
     def name(self) -> str:
         """The recipe's shortest name."""
         return registry().shortest_name(self.entry)
+
+    def prepare(self) -> Sequence[str]:
+        """Check everything that can fail before the first step, as `hypnet run` does.
+
+        Returns:
+            Remarks for the user.
+        """
+        experiment = self.experiment.build()
+        with output_to_stderr():
+            return experiment.prepare(self.config) if isinstance(experiment, Prepares) else ()
 
 
 def experiment_of(entry: Entry) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from hypnet_core.plugins.component import Kind
 from hypnet_core.plugins.recipe import Recipe
 from hypnet_core.plugins.registry import Entry, registry, with_article
 from hypnet_core.recipes.figures import Verdict, measured
-from hypnet_core.recipes.seeds import changes, configure, run_seeds
+from hypnet_core.recipes.seeds import Configured, changes, configure, run_seeds
 from hypnet_core.runs.config import parse_overrides
 
 
@@ -35,35 +36,52 @@ def check_seeds(
     if not recipe.expected:
         raise UsageError(f"{entry.label} expects no figures: check it without --seeds")
     chosen = _seeds(seeds, recipe)
-    # Everything that can fail before the first run, which may take hours.
     configured = configure(entry, overrides=overrides)
     others = {name: configure(_other(entry, name)) for name in _compared(recipe)}
-    changed = changes(entry, configured.config.model_dump(mode="json"))
-    if changed:
-        complain([f"the expected figures belong to other options: {changed}"])
+    _prepare(configured, *others.values())
     directory = new_directory(f"check-{entry.name}", make=True) if out is None else out
-    summaries = dict(run_seeds(configured, chosen, directory))
-    bases = {name: dict(run_seeds(other, chosen, directory)) for name, other in others.items()}
+    try:
+        summaries = dict(run_seeds(configured, chosen, directory))
+        bases = {name: dict(run_seeds(other, chosen, directory)) for name, other in others.items()}
+    # As after a single run: finished runs are read, the others resumed.
+    except KeyboardInterrupt:
+        flags = ["--seeds", seeds, "--out", str(directory)]
+        again = shlex.join(["hypnet", "check", entry.full_name, *overrides, *flags])
+        typer.echo(f"To resume: {again}", err=True)
+        raise
     figures = measured(recipe.expected, summaries, bases, source=recipe.source)
-    passed = all(figure.verdict is Verdict.MET for figure in figures)
+    document = CheckDocument(
+        component=ComponentDocument.of(entry),
+        options=parse_overrides(overrides),
+        passed=all(figure.verdict is Verdict.MET for figure in figures),
+        results=[],
+        seeds=list(chosen),
+        directory=str(directory),
+        figures=figures,
+    )
     if as_json:
-        document = CheckDocument(
-            component=ComponentDocument.of(entry),
-            options=parse_overrides(overrides),
-            passed=passed,
-            results=[],
-            seeds=list(chosen),
-            directory=str(directory),
-            figures=figures,
-        )
         print_json(document)
     else:
-        print_figures(figures)
-        missed = sum(figure.verdict is not Verdict.MET for figure in figures)
-        tally = f"{len(figures) - missed} met, {missed} missed"
-        print_lines([f"{entry.label}, {len(chosen)} seeds: {tally}", str(directory)])
-    if not passed:
+        _print(entry, document)
+    if not document.passed:
         raise typer.Exit(1)
+
+
+def _prepare(configured: Configured, *others: Configured) -> None:
+    """Everything that can fail before the first run, which may take hours."""
+    changed = changes(configured.entry, configured.config.model_dump(mode="json"))
+    if changed:
+        complain([f"the expected figures belong to other options: {changed}"])
+    for one in (configured, *others):
+        complain(one.prepare())
+
+
+def _print(entry: Entry, document: CheckDocument) -> None:
+    print_figures(document.figures)
+    missed = sum(figure.verdict is not Verdict.MET for figure in document.figures)
+    tally = f"{len(document.figures) - missed} met, {missed} missed"
+    print_lines([f"{entry.label}, {len(document.seeds)} seeds: {tally}"])
+    print_lines([str(document.directory)])
 
 
 def _compared(recipe: Recipe) -> list[str]:
