@@ -173,7 +173,7 @@ def test_a_search_over_the_main_job_finds_its_best_run(tmp_path: Path) -> None:
     write(
         tmp_path,
         experiment="hypercl",
-        metric="accuracy",
+        metric="validation_accuracy",
         direction="maximize",
         base=base,
         grid={"cl.beta": [0, 0.05], "train.lr": [1e-4, 1e-2]},
@@ -184,7 +184,7 @@ def test_a_search_over_the_main_job_finds_its_best_run(tmp_path: Path) -> None:
     status = json.loads(found.stdout)["search"]
     assert (status["total"], status["done"]) == (3, 3)
     best = json.loads(hypnet(tmp_path, "search", "best", "o", "--json").stdout)["trial"]
-    assert best["metric"] == max(summary["accuracy"] for summary in summaries(tmp_path))
+    assert best["metric"] == max(summary["validation_accuracy"] for summary in summaries(tmp_path))
     config = json.loads(Path(best["directory"], "config.json").read_text())
     assert config["experiment"] == "hypercl"
     assert config["config"]["train"]["lr"] == best["options"]["train.lr"]

@@ -11,7 +11,7 @@ from tests.zoo.continual.problems import accuracy, clouds, problem, train_on
 from torch import nn
 
 from hypnet_core import Split, Task, TaskSpec
-from hypnet_core.errors import ConfigError, DataError, SpecError
+from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.networks import materialize
 from hypnet_core.plugins import HypernetChoice
 from hypnet_zoo.continual import learn
@@ -84,10 +84,12 @@ def test_only_the_parameters_of_the_mask_are_held() -> None:
 
 
 def test_more_fisher_samples_than_data_are_refused() -> None:
-    method = EWC(problem(clouds(2)), samples=61)
-    method.begin(0)
-    with pytest.raises(DataError, match="61"):
-        method.end(0)
+    """Before the first step, not after the first task."""
+    with pytest.raises(ConfigError, match="samples: 61 samples were asked for, but t0 has 60"):
+        EWC(problem(clouds(2)), samples=61)
+    protect = Protection(importance="exact", fisher_samples=99)
+    with pytest.raises(ConfigError, match=r"protect\.fisher_samples: 99 samples"):
+        Hypernet(problem(clouds(2), "single"), hnet=HMLP, protect=protect)
 
 
 def test_a_hypernetwork_needs_to_know_the_task() -> None:

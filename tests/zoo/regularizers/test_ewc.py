@@ -171,6 +171,19 @@ def test_online_decay_is_applied_once_per_task() -> None:
         torch.testing.assert_close(values[0], gap(model, center, expected))
 
 
+def test_the_prior_counts_once() -> None:
+    model = network()
+    penalty = EWC(model, prior_precision=0.25)
+    total: dict[str, Tensor] = {}
+    for _ in range(3):
+        data = task()
+        for name, found in fisher(model, data).items():
+            total[name] = total.get(name, 0.25 + torch.zeros_like(found)) + found
+        penalty.after_task(data)
+        moved(model)
+    torch.testing.assert_close(penalty.importance, total)
+
+
 def test_the_prior_does_not_decay() -> None:
     model = network()
     penalty = OnlineEWC(model, decay=0.0, prior_precision=0.25)
@@ -264,6 +277,35 @@ def test_growing_does_not_change_the_penalty() -> None:
     with torch.no_grad():
         model[2].weight[3:] += 1.0
     assert penalty().item() == pytest.approx(before, rel=1e-12)
+
+
+def test_what_never_mattered_may_go() -> None:
+    model = network()
+    penalty = EWC(model)
+    model[2] = nn.Linear(5, 2).double()
+    penalty.after_task(task(classes=2))
+    model.append(nn.Linear(2, 2).double())
+    assert not penalty.importance["3.weight"].any()
+    del model[3]
+    assert set(penalty.importance) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+
+
+def test_parameters_that_are_frozen_keep_their_importance() -> None:
+    model = network()
+    penalty = EWC(model)
+    penalty.after_task(task())
+    kept = penalty.importance["0.weight"]
+    model[0].requires_grad_(False)
+    with torch.no_grad():
+        model[2].weight.add_(0.1)
+    penalty.after_task(task())
+    torch.testing.assert_close(penalty.importance["0.weight"], kept)
+    penalty().backward()
+    assert model[0].weight.grad is None
+    assert model[2].weight.grad is not None
+    model.requires_grad_(False)
+    with pytest.raises(SpecError, match=r"the chosen parameters are all frozen: 0\.weight"):
+        penalty.after_task(task())
 
 
 def test_what_shrinks_or_vanishes_is_named() -> None:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from hypnet_core import Batch, ConditionSpec, MainNetwork, Split
 from hypnet_core.errors import DataError, DivergedError, SpecError
+from hypnet_core.tasks import Augmentation
 from hypnet_zoo.hypernets import HMLP
 from hypnet_zoo.layers.batch_norm import BatchNorm
 from hypnet_zoo.regularizers import fisher
@@ -70,6 +71,13 @@ def assert_same(actual: dict[str, Tensor], expected: dict[str, Tensor], rtol: fl
     for name, tensor in expected.items():
         scale = float(tensor.abs().max())
         torch.testing.assert_close(actual[name], tensor, rtol=rtol, atol=rtol * scale, msg=name)
+
+
+class Shifted(Augmentation):
+    """An augmentation that nobody can miss."""
+
+    def __call__(self, values: Tensor, _: torch.Generator | None = None, /) -> Tensor:
+        return values + 5 * torch.rand_like(values)
 
 
 class Conv(nn.Sequential):
@@ -535,6 +543,24 @@ def test_the_model_is_left_as_it_was() -> None:
     assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
     assert not any(tensor.requires_grad for tensor in found.values())
     assert not model[0]._forward_hooks
+
+
+def test_the_model_is_evaluated_without_dropout() -> None:
+    norm: Any = nn.BatchNorm1d(5)
+    model = nn.Sequential(nn.Linear(4, 5), norm, nn.Dropout(0.5), nn.Linear(5, 3))
+    norm.running_mean.normal_()
+    data = (torch.randn(6, 4, dtype=DOUBLE), torch.arange(6) % 3)
+    model.double().eval()
+    expected = classes_by_hand(model, *data, exact=True)
+    assert_same(fisher(model.train(), data), expected)
+
+
+def test_data_are_not_augmented() -> None:
+    model, x, y = made("mlp")
+    shifted = Split.of(x, y).with_transforms(lambda x, _: x.double(), Shifted())
+    plain = shifted.unaugmented()
+    for samples in (None, 7):
+        assert_same(fisher(model, shifted, samples=samples), fisher(model, plain))
 
 
 def test_half_precision_is_squared_in_single() -> None:

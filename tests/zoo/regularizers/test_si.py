@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,37 @@ def test_it_equals_a_slow_bookkeeping_over_several_tasks(make: Callable[[Any], A
         for value in (penalty(), 0.7 * slow.penalty())
     ]
     torch.testing.assert_close(*gradients)
+
+
+@pytest.fixture
+def _two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_two_threads")
+def test_tensors_in_pieces_have_the_same_path() -> None:
+    """With several threads, tensors of middling size are worked on in pieces."""
+    model = nn.ModuleDict({"used": nn.Linear(300, 201), "idle": nn.Linear(300, 201)})
+    penalty, slow = SI(model, epsilon=0.01), Slow(model, 0.01)
+    for _ in range(3):
+        model.zero_grad()
+        model["used"](torch.randn(2, 300)).square().sum().backward()
+        for one in (penalty, slow):
+            one.before_step()
+        with torch.no_grad():
+            for p in model["used"].parameters():
+                # New storage, as hand-written optimisers give it.
+                p.data = p - 1e-3 * (p.grad if p.grad is not None else 0.0)
+        for one in (penalty, slow):
+            one.after_step()
+    for one in (penalty, slow):
+        one.after_task()
+    torch.testing.assert_close(penalty.importance, slow.importance)
+    assert penalty.importance["used.weight"].any()
+    assert not penalty.importance["idle.weight"].any()
 
 
 def test_what_raised_the_loss_has_no_importance() -> None:
@@ -383,6 +414,11 @@ def test_what_is_impossible_is_named() -> None:
         penalty.after_step()
     penalty.before_step()
     with pytest.raises(SpecError, match="no chosen parameter has a gradient: call backward"):
+        penalty.after_step()
+    penalty.before_step()
+    model.append(nn.Linear(3, 3).double())
+    penalty()  # a new layout: nothing is remembered of it
+    with pytest.raises(SpecError, match="after_step needs before_step"):
         penalty.after_step()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     trained(penalty, optimizer, 1)

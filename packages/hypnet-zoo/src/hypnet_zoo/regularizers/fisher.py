@@ -39,8 +39,8 @@ def fisher(
         model: The module that owns the parameters, such as a network, a hypernetwork,
             or a `MainNetwork` with parameters of its own.
         data: A split, arrays `(x, y)` or `(x, y, lengths)`, a `DataLoader` or another
-            iterable of batches. Inputs move to the model's device and, if they are
-            floating point, to its dtype.
+            iterable of batches. A split is read without augmentation. Inputs move to
+            the model's device and, if they are floating point, to its dtype.
         parameters: Which parameters: all that need gradients by default; a glob over
             names (`"trunk.*"`), a kind (`"weight"`), a group of the module
             (`"unconditional"` of a hypernetwork), several of these, or a predicate

@@ -104,6 +104,8 @@ class SI(QuadraticPenalty):
         return dict(self._chosen.now)
 
     def _changed(self) -> None:
+        # What `before_step` remembers is of the former layout.
+        self._waiting = False
         # Views by parameter: a step needs no concatenation.
         self._tensors: list[Tensor] = list(self._chosen.now.values())
         self._pieces = Pieces(self._tensors)

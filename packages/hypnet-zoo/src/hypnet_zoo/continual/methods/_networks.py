@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from hypnet_core.errors import ConfigError
 from hypnet_core.networks import HyperNetwork, MainNetwork, StatisticsBank, Weights
 from hypnet_core.specs import TargetSpec
+from hypnet_core.tasks import Problem
 
 Statistics = Literal["per_task", "shared", "distilled"]
 """Whose running statistics batch norm uses: each task's own, those of all tasks, or
@@ -143,3 +145,17 @@ def bytes_of(*tensors: Tensor) -> int:
 def copied(module: nn.Module) -> dict[str, Tensor]:
     """A copy of all tensors of a module."""
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def check_samples(problem: Problem, option: str, samples: int | None) -> None:
+    """Refuse more samples than a task has, before the first one is learned.
+
+    Raises:
+        ConfigError: A task has fewer training samples.
+    """
+    for task in problem.tasks:
+        if samples is not None and samples > len(task.train):
+            raise ConfigError(
+                f"{option}: {samples} samples were asked for, but {task.spec.name} has"
+                f" {len(task.train)} training samples"
+            )

@@ -11,6 +11,7 @@ from hypnet_core.plugins import only, with_defaults
 from hypnet_core.protocols import BatchLike
 from hypnet_core.tasks import Problem
 from hypnet_zoo import regularizers
+from hypnet_zoo.continual.methods._networks import check_samples
 from hypnet_zoo.continual.methods._penalized import Penalized, PenalizedOptions
 from hypnet_zoo.regularizers import FisherKind, FisherOptions
 
@@ -75,6 +76,9 @@ class EWC(Penalized):
         problem: The problem.
         **options: See `EWCOptions`.
 
+    Raises:
+        ConfigError: A task has fewer samples than the Fisher information asks for.
+
     References:
         J. Kirkpatrick et al.: Overcoming catastrophic forgetting in neural networks.
         PNAS 2017, arXiv:1612.00796.
@@ -84,6 +88,7 @@ class EWC(Penalized):
 
     def __init__(self, problem: Problem, **options: Unpack[EWCOptions]) -> None:
         self._options = with_defaults(EWCOptions, options)
+        check_samples(problem, "samples", self._options["samples"])
         super().__init__(problem, only(PenalizedOptions, self._options))
 
     def make_penalty(self) -> regularizers.EWC | regularizers.OnlineEWC:

@@ -20,6 +20,7 @@ from hypnet_zoo.continual.methods._networks import (
     GeneratedNetwork,
     Statistics,
     bytes_of,
+    check_samples,
     copied,
     target_of,
 )
@@ -156,6 +157,7 @@ class Hypernet(Base):
         self._steps: OutputSteps | None = None
         self._start_state: dict[str, Tensor] = {}
         self._importances: list[Tensor] = []
+        check_samples(self.problem, "protect.fisher_samples", protect.fisher_samples)
         count = len(self.problem.tasks) - 1
         if protect.scale is not None and len(protect.scale) < count:
             raise ConfigError(

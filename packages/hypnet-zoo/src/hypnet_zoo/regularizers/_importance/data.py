@@ -58,6 +58,8 @@ class Batches:
         source, samples = self._source, self._samples
         if isinstance(source, SplitLike):
             self._check(len(source))
+            if isinstance(source, Split):
+                source = source.unaugmented()
             if isinstance(source, Split) and samples is not None:
                 # Only what is chosen is read.
                 rows = torch.randperm(len(source), generator=self._generator)[:samples]

@@ -94,7 +94,10 @@ def estimate(
         outputs = partial(_own_likelihood, outputs, log_likelihood, output_units)
         directions = _ones
     chosen.look()
-    parameters = chosen.now
+    # Those that were frozen after they had been chosen stay as they are.
+    parameters = {name: p for name, p in chosen.now.items() if p.requires_grad}
+    if not parameters:
+        raise SpecError(f"the chosen parameters are all frozen: {listed(chosen.now)}")
     squares: Callable[[BatchLike], Squares] = (
         partial(_of_batch, parameters, outputs, directions)
         if kind == "batched"
@@ -110,7 +113,7 @@ def estimate(
     scale = passes.count / used if proper_scaling else 1 / used
     found = {
         name: (scale * total[name] if name in total else torch.zeros_like(p)).to(chosen.dtype)
-        for name, p in parameters.items()
+        for name, p in chosen.now.items()
     }
     _check_finite(found)
     return {name: tensor.detach() for name, tensor in found.items()}

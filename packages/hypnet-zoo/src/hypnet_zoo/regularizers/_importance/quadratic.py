@@ -127,15 +127,22 @@ class QuadraticPenalty:
         if new.names == old.names and new.shapes == old.shapes:
             self._spec = new
             return
+        importance, kept = Weights(self._buffers["importance"], old), []
         for param in old:
-            _check_growth(param.name, param.shape, new)
+            try:
+                _check_growth(param.name, param.shape, new)
+                kept.append(param)
+            except SpecError:
+                # What never mattered may go.
+                if importance[param.name].any():
+                    raise
         grown = {}
         for kind, flat in self._buffers.items():
             # New parameters start where they are, without importance.
             fresh = self._chosen.flat() if kind == "center" else torch.zeros(new.numel)
             fresh = fresh.detach().to(self._chosen.device, self._chosen.dtype, copy=True)
             before, after = Weights(flat, old), Weights(fresh, new)
-            for param in old:
+            for param in kept:
                 rows = slice(param.shape[0]) if param.shape else ...
                 after[param.name][rows].copy_(before[param.name])
             grown[kind] = fresh
