@@ -56,7 +56,7 @@ class Exemplars:
         return sum(field.numel() * field.element_size() for field in self.fields.values())
 
     def fields_of(self, batch: BatchLike, task: int) -> dict[str, Tensor]:
-        """What is kept of a batch of one task."""
+        """The fields that are kept of a batch of one task."""
         size = len(batch)
         found = {
             "x": batch.x.detach().cpu(),
