@@ -11,19 +11,21 @@ stand in docs/recipes.json, from which the page is made.
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from hypnet_core.plugins import Recipe, registry
-from hypnet_core.recipes import Figure, measured_text
+from hypnet_core.recipes import Figure, interval, measured_text
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "recipes.md"
+RUNS = ROOT / "build" / "recipes"
 MEASURED = ROOT / "docs" / "recipes.json"
 MARK = "<!-- Made by benchmarks/recipes.py from here on. -->\n"
 COLUMNS = ("figure", "expected", "measured", "seeds", "verdict", "source")
@@ -32,16 +34,39 @@ COLUMNS = ("figure", "expected", "measured", "seeds", "verdict", "source")
 def check(name: str) -> dict[str, Any] | None:
     """Run a recipe with its seeds; `None` if it cannot be run here."""
     command = [sys.executable, "-m", "hypnet_core.cli.main", "check", name, "--kind", "recipe"]
-    command += ["--seeds", "own", "--json", "--out", str(ROOT / "build" / "recipes")]
+    command += ["--seeds", "own", "--json", "--out", str(RUNS)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if not done.stdout:  # the reason stands on stderr
         return None
     document = json.loads(done.stdout)
-    return {
+    found = {
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {name: version(name) for name in ("hypnet-core", "torch")},
         "seeds": document["seeds"],
         "figures": document["figures"],
+    }
+    methods = by_method(
+        [
+            json.loads((RUNS / name / f"seed-{seed}" / "summary.json").read_text(encoding="utf-8"))
+            for seed in document["seeds"]
+        ]
+    )
+    return {**found, "methods": methods} if methods else found
+
+
+def by_method(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """The numbers of each seed by method and measure, for runs of `compare`."""
+    metric = str(summaries[0].get("metric"))
+    if not isinstance(summaries[0].get(metric), dict):
+        return {}
+    measures = (metric, f"{metric}_during", "forgetting", "inferred")
+    return {
+        method: {
+            measure: [summary[measure][method] for summary in summaries]
+            for measure in measures
+            if summaries[0][measure][method] is not None
+        }
+        for method in summaries[0][metric]
     }
 
 
@@ -85,6 +110,27 @@ def section(name: str, recipe: Recipe, measured: dict[str, Any] | None) -> Itera
                 ]
             )
         yield ""
+    yield from methods_table((measured or {}).get("methods", {}))
+
+
+def methods_table(methods: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[str]:
+    """One row for each method: means with half the width of their intervals."""
+    if not methods:
+        return
+    columns = list(dict.fromkeys(measure for one in methods.values() for measure in one))
+    yield row(["method", *(column.replace("_", " ") for column in columns)])
+    yield row(["---"] * (len(columns) + 1))
+    for method, one in methods.items():
+        cells = [spread(one[column]) if column in one else "" for column in columns]
+        yield row([f"`{method}`", *cells])
+    yield ""
+
+
+def spread(numbers: Sequence[float]) -> str:
+    """A mean with half the width of its confidence interval."""
+    ends = interval(numbers)
+    mean = statistics.fmean(numbers)
+    return f"{mean:.2f}" if ends is None else f"{mean:.2f} ± {(ends[1] - ends[0]) / 2:.2f}"
 
 
 def row(cells: Sequence[str]) -> str:
