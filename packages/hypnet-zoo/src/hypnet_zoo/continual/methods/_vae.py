@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
 import torch
@@ -16,6 +16,7 @@ from hypnet_core.networks import HyperNetwork, MainNetwork
 from hypnet_core.plugins import HypernetChoice
 from hypnet_core.specs import ConditionSpec
 from hypnet_core.tasks import Problem
+from hypnet_zoo.continual.methods._networks import copied
 from hypnet_zoo.regularizers.output import OutputRegularizer
 
 DEFAULT_DECODER: Any = {"name": "chunked_hmlp", "chunk_size": 1000, "hidden": (32, 32)}
@@ -97,15 +98,38 @@ class GeneratedVAE(nn.Module):
             self.net.target, conditions
         )
         self.regularizer: OutputRegularizer | None = None
+        self._start: dict[str, Tensor] = {}
         self.to(problem.device)
 
-    def protect(self, task: int) -> None:
-        """Begin a task: fix the decoders of the earlier ones."""
+    def begin(self, task: int) -> None:
+        """Begin a task: fix the decoders of the earlier ones as they are now."""
+        self._start = copied(self.hypernet) if task else {}
+        self._protect(task)
+
+    def _protect(self, task: int) -> None:
         for other in range(self.hypernet.conditions.count):
             for parameter in self.hypernet.conditional_parameters(other):
                 parameter.requires_grad_(other == task)
         earlier = range(task)
         self.regularizer = OutputRegularizer(self.hypernet, earlier) if task and self.beta else None
+
+    def saved(self) -> dict[str, Any]:
+        """The state, and the hypernetwork as it was when the present task began."""
+        return {"now": dict(self.state_dict()), "start": self._start}
+
+    def resume(self, state: Mapping[str, Any], task: int) -> None:
+        """Continue from what `saved` gave, in the middle of a task."""
+        self._start = dict(state["start"])
+        # The regulariser's targets come from the hypernetwork of that time.
+        if self._start:
+            self.hypernet.load_state_dict(self._start)
+        self._protect(task)
+        self.load_state_dict(state["now"])
+
+    def kept_bytes(self, task: int) -> int:
+        """Memory of the decoders of earlier tasks."""
+        element = next(self.hypernet.parameters()).element_size()
+        return self.net.target.numel * max(task, 0) * element
 
     def loss(self, x: Tensor, task: int) -> Tensor:
         """The loss of inputs of the present task, protection included."""

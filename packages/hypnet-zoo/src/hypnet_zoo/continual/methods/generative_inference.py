@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from hypnet_core.plugins import only, with_defaults
 from hypnet_core.protocols import BatchLike
 from hypnet_core.tasks import Problem
-from hypnet_zoo.continual.methods._networks import copied
 from hypnet_zoo.continual.methods._vae import GeneratedVAE, GeneratorOptions, mlp
 from hypnet_zoo.continual.methods.generative_replay import check_generates
 from hypnet_zoo.continual.methods.hypernet import Hypernet, HypernetOptions
@@ -57,17 +56,11 @@ class GenerativeInference(Hypernet):
         self.vae = GeneratedVAE(problem, only(GeneratorOptions, chosen))
         widths = (self.vae.size, *chosen["inference_hidden"], len(problem.tasks))
         self.classifier = mlp(widths).to(problem.device)
-        self._decoders: dict[str, Tensor] = {}
 
     def begin(self, task: int) -> None:
         """Begin a task: fix earlier weights and decoders."""
-        if task:
-            self._decoders = copied(self.vae.hypernet)
+        self.vae.begin(task)
         super().begin(task)
-
-    def _start(self) -> None:
-        self.vae.protect(self.task)
-        super()._start()
 
     def _trained(self) -> dict[str, nn.Parameter]:
         parts = {"vae": self.vae, "classifier": self.classifier}
@@ -110,28 +103,22 @@ class GenerativeInference(Hypernet):
         """Also the generative model and the classifier of tasks."""
         found = super().sizes()
         extra = sum(p.numel() for part in (self.vae, self.classifier) for p in part.parameters())
-        decoders = self.vae.net.target.numel * max(self.task, 0) * 4
         return {
             **found,
             "parameters": found["parameters"] + extra,
-            "memory_bytes": found["memory_bytes"] + decoders,
+            "memory_bytes": found["memory_bytes"] + self.vae.kept_bytes(self.task),
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Also the generative model, the classifier, and the earlier decoders."""
+        """Also the generative model and the classifier."""
         return {
             **super().state_dict(),
-            "vae": dict(self.vae.state_dict()),
+            "vae": self.vae.saved(),
             "classifier": dict(self.classifier.state_dict()),
-            "decoders": self._decoders,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from a state."""
-        self._decoders = dict(state["decoders"])
-        # The regulariser's targets come from the hypernetwork of that time.
-        if self._decoders:
-            self.vae.hypernet.load_state_dict(self._decoders)
+        self.vae.resume(state["vae"], state["task"])
         super().load_state_dict(state)
-        self.vae.load_state_dict(state["vae"])
         self.classifier.load_state_dict(state["classifier"])

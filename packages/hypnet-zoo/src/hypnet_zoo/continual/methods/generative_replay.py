@@ -15,7 +15,7 @@ from hypnet_core.protocols import BatchLike
 from hypnet_core.tasks import Problem
 from hypnet_zoo.continual.methods._base import OneNetwork
 from hypnet_zoo.continual.methods._distillation import distillation, frozen
-from hypnet_zoo.continual.methods._networks import SharedNetwork, bytes_of, copied
+from hypnet_zoo.continual.methods._networks import SharedNetwork, bytes_of
 from hypnet_zoo.continual.methods._vae import GeneratedVAE, GeneratorOptions
 
 
@@ -57,17 +57,18 @@ class GenerativeReplay(OneNetwork):
         self.replay_batch = chosen["replay_batch"]
         self.vae = GeneratedVAE(problem, chosen)
         self._old: SharedNetwork | None = None
-        self._decoders: dict[str, Tensor] = {}
+        self._competing = self._taught = torch.empty(0)
 
     def begin(self, task: int) -> None:
         """Begin a task: keep a copy of the classifier, and fix earlier decoders."""
         if task:
             self._old = frozen(self.network)
-            self._decoders = copied(self.vae.hypernet)
+        self.vae.begin(task)
         super().begin(task)
 
     def _start(self) -> None:
-        self.vae.protect(self.task)
+        # For each task, the outputs that compete now, and those before this task.
+        self._competing, self._taught = self._units(self.task), self._units(self.task - 1)
         super()._start()
 
     def _trained(self) -> Mapping[str, nn.Parameter]:
@@ -96,8 +97,8 @@ class GenerativeReplay(OneNetwork):
             self.network(x),
             targets,
             self.temperature,
-            competing=self._units(self.task)[tasks],
-            taught=self._units(self.task - 1)[tasks],
+            competing=self._competing[tasks],
+            taught=self._taught[tasks],
         )
         return loss + (1.0 - 1.0 / self.seen) * found
 
@@ -120,27 +121,21 @@ class GenerativeReplay(OneNetwork):
         """The copy of the classifier, and the targets of the decoder's regulariser."""
         if self._old is None:
             return 0
-        decoders = self.vae.net.target.numel * self.task * 4
-        return decoders + bytes_of(*self._old.state_dict().values())
+        return self.vae.kept_bytes(self.task) + bytes_of(*self._old.state_dict().values())
 
     def state_dict(self) -> dict[str, Any]:
-        """Also the generative model, the copy, and the earlier decoders."""
+        """Also the generative model and the copy."""
         old = None if self._old is None else dict(self._old.state_dict())
         return {
             **super().state_dict(),
-            "vae": dict(self.vae.state_dict()),
-            "decoders": self._decoders,
+            "vae": self.vae.saved(),
             "old": old,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from a state."""
-        self._decoders = dict(state["decoders"])
-        # The regulariser's targets come from the hypernetwork of that time.
-        if self._decoders:
-            self.vae.hypernet.load_state_dict(self._decoders)
+        self.vae.resume(state["vae"], state["task"])
         super().load_state_dict(state)
-        self.vae.load_state_dict(state["vae"])
         if state["old"] is not None:
             self._old = frozen(self.network)
             self._old.load_state_dict(state["old"])
