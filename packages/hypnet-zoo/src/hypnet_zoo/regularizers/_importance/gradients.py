@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -140,7 +141,9 @@ class SquaredGradients:
         for way, squares in ways.items():
             # The loop has just shown that the model itself works: what fails here is a
             # missing rule of vmap, or Python that looks at values.
-            with suppress(*_IMPOSSIBLE):
+            with suppress(*_IMPOSSIBLE), warnings.catch_warnings():
+                # Torch warns of its slow fall-back once; the result is right.
+                warnings.filterwarnings("ignore", message=".*batching rule")
                 if _agree(squares(), expected):
                     return way
         return "loop"
