@@ -141,9 +141,9 @@ class SquaredGradients:
         for way, squares in ways.items():
             # The loop has just shown that the model itself works: what fails here is a
             # missing rule of vmap, or Python that looks at values.
-            with suppress(*_IMPOSSIBLE), warnings.catch_warnings():
-                # Torch warns of its slow fall-back once; the result is right.
-                warnings.filterwarnings("ignore", message=".*batching rule")
+            with suppress(*_IMPOSSIBLE, UserWarning), warnings.catch_warnings():
+                # Torch's own fall-back, a loop that is slower than ours, warns.
+                warnings.filterwarnings("error", message=".*batching rule")
                 if _agree(squares(), expected):
                     return way
         return "loop"
