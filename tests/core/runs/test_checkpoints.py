@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +263,20 @@ def test_a_process_killed_while_it_saves_loses_nothing(tmp_path: Path) -> None:
     assert reached > 40
     Checkpoints(tmp_path, CheckpointOptions(keep="best:2")).save(reached + 1, {}, score=0)
     assert len(list(tmp_path.iterdir())) == 4, "two of the best, the last, and the pointer"
+
+
+def test_a_state_keeps_the_order_of_its_keys(tmp_path: Path) -> None:
+    class Ordered:
+        state: Mapping[str, Any] = {"b": 1, "a": {"z": torch.ones(1), "y": 2}}
+
+        def state_dict(self) -> Mapping[str, Any]:
+            return self.state
+
+        def load_state_dict(self, state: Mapping[str, Any]) -> None:
+            self.state = state
+
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"x": Ordered()})
+    found = Ordered()
+    checkpoints.restore({"x": found})
+    assert [*found.state, *found.state["a"]] == ["b", "a", "z", "y"]

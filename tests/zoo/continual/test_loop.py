@@ -13,13 +13,14 @@ from tests.zoo.continual.problems import clouds
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from hypnet_core import Task
+from hypnet_core import Split, Task
 from hypnet_core.errors import CheckpointError, ConfigError, DataError, DivergedError
 from hypnet_core.plugins import Kind, registry
 from hypnet_core.protocols import Callback, LearningState
 from hypnet_core.runs import CheckpointOptions
-from hypnet_core.tasks import Problem, Scenario
+from hypnet_core.tasks import Augmentation, Problem, Scenario
 from hypnet_zoo.continual import as_tasks, learn
+from hypnet_zoo.continual.data import with_validation
 from hypnet_zoo.continual.methods import Finetune
 
 SHORT = {"iterations": 12, "batch_size": 16, "validate_every": 5, "lr": 0.01, "patience": 3}
@@ -184,6 +185,20 @@ def test_validation_samples_are_held_out_and_are_no_training_samples() -> None:
     assert np.isnan(again.validation).all()
 
 
+def test_held_out_samples_are_not_augmented() -> None:
+    class Jitter(Augmentation):
+        def __call__(self, x: Tensor, _: torch.Generator | None = None, /) -> Tensor:
+            return x + 100.0
+
+    (task,) = clouds(1)
+    x, y = task.test.samples.x, task.test.samples.y  # type: ignore[attr-defined]
+    train = Split.of(x, y, transforms=[Jitter()])
+    (found,) = with_validation([Task(task.spec, train, task.test)], 0.5, 0)
+    assert found.val is not None
+    assert next(iter(found.train.batches(30))).x.mean() > 50
+    assert next(iter(found.val.batches(30))).x.abs().max() < 50
+
+
 def test_early_stopping_restores_the_best_and_ends_the_task() -> None:
     steps: list[int] = []
 
@@ -240,7 +255,12 @@ def test_a_method_that_is_not_finite_is_named_with_the_step() -> None:
         ("finetune", "class", {"heads": "single"}, "heads=single: one head for all tasks"),
         ({"name": "replay", "budget": 3}, "class", {}, "3 samples are less than one for each of 4"),
         ("hypernett", "task", {}, "did you mean 'hypernet'"),
-        ("finetune", "task", {"train": {"lrr": 1}}, "lrr.*did you mean 'lr'"),
+        (
+            "finetune",
+            "task",
+            {"train": {"lrr": 1}},
+            "lrr: there is no such option; did you mean .*'lr'",
+        ),
     ],
 )
 def test_a_scenario_that_cannot_be_is_one_line(

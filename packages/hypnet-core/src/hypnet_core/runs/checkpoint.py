@@ -51,7 +51,8 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[st
     """
     # Safetensors wants contiguous tensors that share no memory.
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    text = json.dumps(state, sort_keys=True)
+    # In its own order, which a state may rely on.
+    text = json.dumps(state)
     metadata = {"format": _FORMAT, "state": text, "sha256": _digest(plain, text)}
     write_atomic(path, save(plain, metadata=metadata))
 

@@ -132,4 +132,5 @@ def _held_out(task: TaskLike, share: float, seed: int) -> TaskLike:
     count = min(max(1, round(share * len(train))), len(train) - 1)
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
     chosen, rest = order[:count].sort().values, order[count:].sort().values
-    return Task(task.spec, train.subset(rest), task.test, train.subset(chosen))
+    # Validation sees samples as the test does.
+    return Task(task.spec, train.subset(rest), task.test, train.subset(chosen).unaugmented())

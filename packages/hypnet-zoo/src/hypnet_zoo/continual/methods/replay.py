@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.protocols import BatchLike
-from hypnet_core.tasks import Problem
+from hypnet_core.tasks import Problem, Split
 from hypnet_zoo.continual.methods._base import OneNetwork, SharedOptions
 from hypnet_zoo.continual.methods._exemplars import Exemplars, Selection, herded
 from hypnet_zoo.continual.methods._mixed import mixed_loss
@@ -102,7 +102,10 @@ class Replay(OneNetwork):
         self.network.eval()
         fields: dict[str, list[Tensor]] = {}
         features = []
-        for batch in self.problem.tasks[task].train.batches(1000, device=self.problem.device):
+        train = self.problem.tasks[task].train
+        # Samples themselves, not random variants of them.
+        split = train.unaugmented() if isinstance(train, Split) else train
+        for batch in split.batches(1000, device=self.problem.device):
             features.append(self._features(batch.x, task).cpu())
             for name, field in self.exemplars.fields_of(batch, task).items():
                 fields.setdefault(name, []).append(field)

@@ -151,7 +151,8 @@ class QuadraticPenalty:
     def state_dict(self) -> dict[str, Any]:
         """Everything that the penalty has learned: tensors and plain values."""
         self._fit()
-        shapes = {param.name: list(param.shape) for param in self._spec}
+        # A list: flat buffers depend on the order, which files may not keep.
+        shapes = [[param.name, list(param.shape)] for param in self._spec]
         buffers = {name: flat.clone() for name, flat in self._buffers.items()}
         offsets = dict(self._offsets)
         return {"tasks": self.tasks, "offsets": offsets, "shapes": shapes, **buffers}
@@ -168,7 +169,7 @@ class QuadraticPenalty:
             raise CheckpointError(
                 f"the state of {type(self).__name__} lacks {', '.join(sorted(missing))}"
             )
-        shapes = {name: tuple(shape) for name, shape in state["shapes"].items()}
+        shapes = {name: tuple(shape) for name, shape in state["shapes"]}
         spec = TargetSpec.from_shapes(shapes.values(), names=list(shapes))
         flats = {name: state[name] for name in self._buffers}
         try:
