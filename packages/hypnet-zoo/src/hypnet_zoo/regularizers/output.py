@@ -149,6 +149,11 @@ class OutputRegularizer:
         return self.forms[0] if len(set(self.forms)) == 1 else "mixed"
 
     @property
+    def uses_start(self) -> bool:
+        """Whether the parameters at the start are needed in each step."""
+        return self._start is not None
+
+    @property
     def memory_bytes(self) -> int:
         """Memory of all that is remembered for the conditions.
 
