@@ -125,7 +125,8 @@ def copy_parameters(ours: Any, theirs: Any) -> None:
     if chunked:
         values.append(ours.chunk_embeddings)
         first = ours.conditions.count
-        values[first] = values[first].roll(8, dims=1)  # they put the chunk embedding first
+        size = ours.chunk_embeddings.shape[1]
+        values[first] = values[first].roll(size, dims=1)  # they put the chunk embedding first
         ours.origin.reset()  # they have nothing like it
     with torch.no_grad():
         for theirs_one, ours_one in zip(theirs.internal_params, values, strict=True):

@@ -172,7 +172,7 @@ def test_the_memory_of_a_penalty_grows_with_the_outputs_and_not_with_the_head(ki
 
     def kept(tasks: int) -> int:
         hypernet = make[kind](ConditionSpec(count=tasks, size=8))
-        regularizer = OutputRegularizer(hypernet, range(tasks), block_size=tasks)
+        regularizer = OutputRegularizer(hypernet, range(tasks), block_size=tasks, form="direct")
         parameters = {p.untyped_storage().data_ptr() for p in hypernet.parameters()}
         storages: dict[int, int] = {}
 

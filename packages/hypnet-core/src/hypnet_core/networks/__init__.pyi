@@ -2,6 +2,7 @@ from .checks import check_arguments, check_tensors
 from .conditions import Condition, ConditionIds, condition_ids
 from .hollow import Hollow
 from .hypernetwork import EMBEDDING, UNCONDITIONAL, HyperNetwork
+from .linear_heads import HasLinearHeads, LinearHead
 from .main_network import MainNetwork
 from .materialize import materialize
 from .selection import Generate, choose_target
@@ -14,8 +15,10 @@ __all__ = [
     "Condition",
     "ConditionIds",
     "Generate",
+    "HasLinearHeads",
     "Hollow",
     "HyperNetwork",
+    "LinearHead",
     "MainNetwork",
     "StatisticsBank",
     "Weights",

@@ -11,14 +11,18 @@ from typing import Annotated, Unpack
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks import EMBEDDING, HyperNetwork, check_arguments
+from hypnet_core.networks import (
+    EMBEDDING,
+    Condition,
+    HyperNetwork,
+    LinearHead,
+    check_arguments,
+)
 from hypnet_core.plugins import only
 from hypnet_core.specs import ConditionSpec, ParamKind, ParamSpec, TargetSpec
-from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
+from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, independent_rows
 from hypnet_zoo.hypernets._shared.inner import (
     InnerOption,
     build_inner,
@@ -35,7 +39,7 @@ from hypnet_zoo.init.heads import calibration_inputs
 from hypnet_zoo.init.measure import mean_squares, rows_to_measure
 from hypnet_zoo.init.moments import scalar_moments
 from hypnet_zoo.init.options import Init, InitOption, chosen_options
-from hypnet_zoo.init.products import generate_product
+from hypnet_zoo.init.products import WritesProducts, generate_product
 from hypnet_zoo.init.protocols import Scalable
 
 CHUNK_EMBEDDINGS = "chunk_embeddings"
@@ -153,9 +157,7 @@ class Chunked(InitializedHyperNetwork):
         self.origin: Origin = Origin(target.numel)
         # Batch norms and parametrisations (which change with every call) must see all
         # chunks of all conditions in one batch.
-        self._may_split = not any(
-            isinstance(one, _BatchNorm) or is_parametrized(one) for one in self.inner.modules()
-        )
+        self._may_split = independent_rows(self.inner)
         self.initialize()
 
     def _check_inner(self) -> None:
@@ -223,16 +225,37 @@ class Chunked(InitializedHyperNetwork):
 
     def generate(self, inputs: Tensor) -> Tensor:
         """Map `[B, n]` to flat weights `[B, numel]`."""
+        return self._in_blocks(self._written, inputs)
+
+    def heads_at(self, condition: Condition) -> list[LinearHead] | None:
+        """The heads, and what they read for all pairs of a condition and a chunk."""
+        inner = self.inner
+        if not self._may_split or not isinstance(inner, WritesProducts):
+            return None
+        inputs, _ = self.inputs(condition)
+        features = self._in_blocks(inner.features_product, inputs)
+        return [LinearHead(features, head.weight, head.bias) for head in inner.linear_heads()]
+
+    def importance_of_outputs(self, importance: Tensor) -> list[Tensor]:
+        """How much each output counts; the surplus of the last chunk does not."""
+        squares = importance * self.origin.scale.square()
+        surplus = self.num_chunks * self.chunk_size - self.target.numel
+        of_chunks = nn.functional.pad(squares, (0, surplus)).view(self.num_chunks, -1)
+        heads = self.inner.linear_heads() if isinstance(self.inner, WritesProducts) else []
+        return list(of_chunks.split([head.out_features for head in heads], dim=1))
+
+    def _in_blocks(self, write: Callable[[Tensor, Tensor], Tensor], inputs: Tensor) -> Tensor:
+        """Compute for all pairs of conditions and chunks, some conditions at a time."""
         rows, chunks = self._rows_and_chunks(inputs)
         # Memory grows with pairs, not with conditions.
         block = max(1, _PAIRS // self.num_chunks) if self._may_split else len(rows)
         if len(rows) <= block:
-            return self.origin(self._written(rows, chunks))  # type: ignore[no-any-return]
+            return write(rows, chunks)
         # Chunks of each condition are split with it; common ones serve every block.
         own = chunks.split(block) if chunks.ndim == 3 else itertools.repeat(chunks)
         return torch.cat(
             [
-                self.origin(self._written(some, of_some))
+                write(some, of_some)
                 for some, of_some in zip(rows.split(block), own, strict=False)
                 # Not strict, because `repeat` has no end.
             ]
@@ -240,7 +263,9 @@ class Chunked(InitializedHyperNetwork):
 
     def _written(self, rows: Tensor, chunks: Tensor) -> Tensor:
         # [B, K, n] to [B, K n]; the surplus of the last chunk is cut off.
-        return generate_product(self.inner, rows, chunks).flatten(1)[:, : self.target.numel]
+        flat = generate_product(self.inner, rows, chunks).flatten(1)[:, : self.target.numel]
+        written: Tensor = self.origin(flat)
+        return written
 
     def _rows_and_chunks(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """The part of the inputs that all chunks share, and the chunk embeddings."""

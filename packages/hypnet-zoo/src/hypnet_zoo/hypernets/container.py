@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import ConditionError, SpecError, listed
-from hypnet_core.networks import Condition, HyperNetwork, Weights
+from hypnet_core.networks import Condition, HasLinearHeads, HyperNetwork, LinearHead, Weights
 from hypnet_core.plugins import HypernetChoice
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.inner import (
@@ -185,6 +185,44 @@ class Container(HyperNetwork):
         weights = self._combined(parts, shared, own, next(iter(shapes), batch))
         return weights.belonging_to(condition)
 
+    def heads_at(self, condition: Condition) -> list[LinearHead] | None:
+        """The heads of all members; what is not written by heads counts as it is."""
+        if self.combine is not None:
+            return None
+        found: list[LinearHead] = []
+        for member in self.members():
+            found += _heads_of(member, condition) or [
+                LinearHead(member(condition).flat.unsqueeze(1), None)
+            ]
+        count = len(self.ids_of(condition).ids)
+        if self.shared is not None:
+            # Equal for all conditions: a bias alone.
+            nothing = self.shared.new_empty((count, 1, 0))
+            weight = self.shared.new_empty((len(self.shared), 0))
+            found.append(LinearHead(nothing, weight, self.shared))
+        if self.own_spec is not None:
+            own = self._own(condition, self.own_spec).flat
+            found.append(LinearHead(own.unsqueeze(1), None))
+        return found
+
+    def importance_of_outputs(self, importance: Tensor) -> list[Tensor]:
+        """How much each output counts, by member."""
+        given = Weights(importance, self.target)
+        found: list[Tensor] = []
+        for member in self.members():
+            part = torch.cat([given[name].flatten() for name in member.target.names])
+            found += (
+                member.importance_of_outputs(part)
+                if isinstance(member, HasLinearHeads) and _heads_of(member, [0]) is not None
+                else [part[None]]
+            )
+        found += [
+            torch.cat([given[name].flatten() for name in spec.names])[None]
+            for spec in (self.shared_spec, self.own_spec)
+            if spec is not None
+        ]
+        return found
+
     def add_condition(self) -> int:
         """Add a condition with a new draw of its tensors."""
         new = super().add_condition()
@@ -297,6 +335,10 @@ class Container(HyperNetwork):
             self._combined(parts, shared, own, torch.Size())
         except (SpecError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             raise SpecError(f"combine does not give the target: {error}") from error
+
+
+def _heads_of(member: HyperNetwork, condition: Condition) -> list[LinearHead] | None:
+    return member.heads_at(condition) if isinstance(member, HasLinearHeads) else None
 
 
 def container(

@@ -12,7 +12,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
-from hypnet_core.networks import Condition, HyperNetwork, Weights, check_tensors
+from hypnet_core.networks import (
+    Condition,
+    HasLinearHeads,
+    HyperNetwork,
+    LinearHead,
+    Weights,
+    check_tensors,
+)
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.hypernets._shared.inner import (
@@ -113,6 +120,20 @@ class Delta(Wrapper):
     def transform(self, generated: Weights) -> Weights:
         """Add the shared weights."""
         return generated + self.base
+
+    def heads_at(self, condition: Condition) -> list[LinearHead] | None:
+        """The heads of the inner hypernetwork; the shared weights must not change."""
+        fixed = not isinstance(self.base, nn.Parameter)
+        return (
+            self.inner.heads_at(condition)
+            if fixed and isinstance(self.inner, HasLinearHeads)
+            else None
+        )
+
+    def importance_of_outputs(self, importance: Tensor) -> list[Tensor]:
+        """How much each output counts: as in the inner hypernetwork."""
+        inner = self.inner
+        return inner.importance_of_outputs(importance) if isinstance(inner, HasLinearHeads) else []
 
     def delta(
         self,

@@ -10,8 +10,13 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import SpecError
+from hypnet_core.networks import Condition, LinearHead
 from hypnet_core.specs import ConditionSpec, TargetSpec
-from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, check_batch
+from hypnet_zoo.hypernets._shared.base import (
+    InitializedHyperNetwork,
+    check_batch,
+    independent_rows,
+)
 from hypnet_zoo.init.draw import drawn_weights
 from hypnet_zoo.init.effects import MOMENTS, TRUNK, of_draws
 from hypnet_zoo.init.heads import calibration_inputs, draw_heads, start_by_bias, zero_heads
@@ -156,6 +161,18 @@ class HMLP(InitializedHyperNetwork):
         """The output layers in order: one per tensor with spectral norm, else few."""
         return [head for head in self.heads if isinstance(head, nn.Linear)]
 
+    def heads_at(self, condition: Condition) -> list[LinearHead] | None:
+        """The heads, and what they read for a batch of conditions."""
+        if not independent_rows(self):
+            return None
+        inputs, _ = self.inputs(condition)
+        features = self.trunk(inputs).unsqueeze(1)
+        return [LinearHead(features, head.weight, head.bias) for head in self.linear_heads()]
+
+    def importance_of_outputs(self, importance: Tensor) -> list[Tensor]:
+        """How much each output counts: as much as the weight that it is."""
+        return list(importance[None].split([head.out_features for head in self.linear_heads()], 1))
+
     def generate(self, inputs: Tensor) -> Tensor:
         """Map `[B, n]` to flat weights `[B, numel]`."""
         self._check_batch(len(inputs))
@@ -211,8 +228,11 @@ class HMLP(InitializedHyperNetwork):
             # One fused product instead of a product and a sum.
             flat = chunks.reshape(-1, chunks.shape[-1])
             return torch.addmm(shared, flat, weight_chunks.t()).unsqueeze(0)
+        # One product of two matrices: `@` of three dimensions may round otherwise where
+        # gradients are needed, and unchanged weights would seem to have changed.
+        of_chunks = chunks.flatten(0, -2) @ weight_chunks.t()
         # [B, 1, d] + [(B,) K, d]
-        hidden: Tensor = shared.unsqueeze(1) + chunks @ weight_chunks.t()
+        hidden: Tensor = shared.unsqueeze(1) + of_chunks.view(*chunks.shape[:-1], -1)
         return hidden
 
     def _write(self, hidden: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError, did_you_mean
-from hypnet_core.networks import Condition, Weights
+from hypnet_core.networks import Condition, LinearHead, Weights
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.init.effects import MOMENTS, TRUNK
@@ -116,6 +116,20 @@ class SeveralTargets(InitializedHyperNetwork):
         flat: Tensor = self.heads[target](self.trunk(inputs))
         weights = Weights(flat if batched else flat.view(-1), self.targets[target])
         return weights.belonging_to(condition)
+
+    def heads_at(self, condition: Condition) -> list[LinearHead]:
+        """The heads of all targets, and what they read for a batch of conditions."""
+        inputs, _ = self.inputs(condition)
+        features = self.trunk(inputs).unsqueeze(1)
+        return [
+            LinearHead(features, head.weight, head.bias)
+            for head in self.heads.values()
+            if isinstance(head, nn.Linear)
+        ]
+
+    def importance_of_outputs(self, importance: Tensor) -> list[Tensor]:
+        """How much each output counts: as much as the weight that it is."""
+        return list(importance[None].split([one.numel for one in self.targets.values()], dim=1))
 
     def generate(self, inputs: Tensor) -> Tensor:
         """Map `[B, n]` to the flat weights of all targets `[B, numel]`."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
+from hypnet_core.networks import Condition, LinearHead
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
 from hypnet_zoo.init.heads import calibration_inputs
@@ -146,10 +147,49 @@ class SharedHMLP(InitializedHyperNetwork):
         weights: Tensor = self.per_tensor(self._written(inputs))
         return weights
 
+    def heads_at(self, condition: Condition) -> list[LinearHead]:
+        r"""The heads, extended so that gains and shifts are features.
+
+        $a_t (H z + h) + b_t$ is the product of $[H, h, 1]$ and $[a_t z, a_t, b_t]$.
+        """
+        inputs, _ = self.inputs(condition)
+        features = self._features(inputs)
+        found = []
+        for head, numbers in self._heads():
+            gain, shift = (
+                one[numbers].expand(len(inputs), -1).unsqueeze(2)
+                for one in (self.per_tensor.gain, self.per_tensor.shift)
+            )
+            weight = [head.weight, torch.ones_like(head.weight[:, :1])]
+            read = [gain * features[:, numbers], shift]
+            if head.bias is not None:
+                weight.append(head.bias.unsqueeze(1))
+                read.append(gain)
+            found.append(LinearHead(torch.cat(read, dim=2), torch.cat(weight, dim=1)))
+        return found
+
+    def importance_of_outputs(self, importance: Tensor) -> list[Tensor]:
+        """How much each output counts: as much as the weight that it becomes."""
+        parts = importance.split(list(self.target.sizes))
+        return [torch.stack([parts[number] for number in numbers]) for _, numbers in self._heads()]
+
+    def _heads(self) -> list[tuple[nn.Linear, list[int]]]:
+        """Heads that write anything, and the numbers of their tensors."""
+        return [
+            (head, numbers)
+            for head, numbers in zip(self.heads, self.shapes.values(), strict=True)
+            if isinstance(head, nn.Linear) and head.out_features
+        ]
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        """Inputs of the heads for all tensors: `[B, T, d]`."""
+        tags = torch.cat([self.tags[name][places] for name, places in self._places.items()], dim=1)
+        features: Tensor = self.trunk(pairs(inputs, tags))
+        return features
+
     def _written(self, inputs: Tensor) -> Tensor:
         """Outputs of the heads for all tensors, in order: `[B, numel]`."""
-        tags = torch.cat([self.tags[name][places] for name, places in self._places.items()], dim=1)
-        features = self.trunk(pairs(inputs, tags))  # [B, T, d]
+        features = self._features(inputs)
         # Heads write by shape; the target wants its own order.
         written: dict[int, Tensor] = {}
         for head, numbers in zip(self.heads, self.shapes.values(), strict=True):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
+from hypnet_core.networks import Condition, LinearHead
 from hypnet_core.plugins import (
     POSITIONAL,
     Kind,
@@ -25,7 +26,7 @@ from hypnet_zoo.hypernets._chunking.moments import (
     variances_of_chunks,
 )
 from hypnet_zoo.hypernets._chunking.recipes import chunking_of
-from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork
+from hypnet_zoo.hypernets._shared.base import InitializedHyperNetwork, independent_rows
 from hypnet_zoo.hypernets._shared.inner import refuse_own_init
 from hypnet_zoo.hypernets._shared.options import ConditionalChunksOption
 from hypnet_zoo.hypernets._shared.origin import Origin
@@ -262,6 +263,39 @@ class StructuredHMLP(InitializedHyperNetwork):
         ]
         weights: Tensor = self.origin(self.assembly(outputs))
         return weights
+
+    def heads_at(self, condition: Condition) -> list[LinearHead] | None:
+        """The heads of all groups, and what they read for a batch of conditions."""
+        if not independent_rows(self):
+            return None
+        inputs, _ = self.inputs(condition)
+        found = []
+        for writer, (rows, chunks) in zip(self.hmlps(), self._split(inputs), strict=True):
+            features = (
+                writer.trunk(rows).unsqueeze(1)
+                if chunks is None
+                else writer.features_product(rows, chunks)
+            )
+            found += [
+                LinearHead(features, head.weight, head.bias) for head in writer.linear_heads()
+            ]
+        return found
+
+    def importance_of_outputs(self, importance: Tensor) -> list[Tensor]:
+        """How much each output counts: as much as all weights that it becomes."""
+        squares = (importance * self.origin.scale.square()).unsqueeze(0)
+        shapes = [(1, group.count, sum(group.sizes)) for group in self.chunking.groups]
+        with torch.enable_grad():
+            outputs = [importance.new_zeros(shape, requires_grad=True) for shape in shapes]
+            # Assembling only moves numbers, so its transpose tells where each one went.
+            counted = torch.autograd.grad(
+                self.assembly(outputs), outputs, squares, materialize_grads=True
+            )
+        return [
+            part
+            for writer, (of_group,) in zip(self.hmlps(), counted, strict=True)
+            for part in of_group.split([head.out_features for head in writer.linear_heads()], 1)
+        ]
 
     def _split(self, inputs: Tensor) -> list[tuple[Tensor, Tensor | None]]:
         """For each group the inputs that its chunks share, and its chunk embeddings."""

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import functional_call
 
 from hypnet_core.errors import ConditionError, SpecError, clipped
-from hypnet_core.networks import HyperNetwork, Weights, condition_ids
+from hypnet_core.networks import HyperNetwork, condition_ids
+from hypnet_zoo.regularizers._output.heads import Form
+from hypnet_zoo.regularizers._output.of_heads import HeadsPenalty, forms_of
+from hypnet_zoo.regularizers._output.reading import State, at_rest, generated, moved
+
+
+def _copied(hypernet: HyperNetwork) -> dict[str, Tensor]:
+    # Buffers too: norms must not use statistics of later tasks.
+    state = (*hypernet.named_parameters(), *hypernet.named_buffers())
+    return {name: tensor.detach().clone() for name, tensor in state}
 
 
 def _listed(conditions: object) -> list[int]:
@@ -35,10 +44,21 @@ class OutputRegularizer:
     current mode. With dropout or batch norm in the hypernetwork the penalty in training
     is therefore positive even if nothing has changed.
 
-    Make one for each task, then call it in each training step. All conditions go
-    through the hypernetwork together, or in blocks of the size at which it is fastest.
-    `blocks` and `penalty` serve training loops that add conditions to a batch of their
-    own.
+    Make one for each task, then call it in each training step. The penalty has two
+    forms of the same value:
+
+    - `direct` generates the weights of all conditions, together or in blocks of the
+      size at which the hypernetwork is fastest, and compares them with stored ones.
+    - `gram` generates none. The weights are outputs of a linear head, so their squared
+      change follows from the head's change and from sums of products of its inputs.
+      The head costs the same for any number of conditions. Of each condition its
+      features are stored instead of its weights, and once the parameters.
+
+    The form with fewer operations is chosen for each head. `gram` needs importances
+    that are the same for all conditions, apart from `scale`, and a hypernetwork that
+    tells of its linear heads: see `HasLinearHeads` in `hypnet_core.networks`. `blocks`
+    and `penalty` serve training loops that add conditions to a batch of their own, in
+    the direct form.
 
     Args:
         hypernet: The hypernetwork, as it is before the new task.
@@ -53,13 +73,19 @@ class OutputRegularizer:
             task uses; weights of the others are free.
         max_conditions: Use a random subset of this many conditions in each call; the
             mean is then over the subset.
-        block_size: Conditions per call of the hypernetwork, by default its
-            `conditions_per_call`.
+        block_size: Conditions per call of the hypernetwork in the direct form, by
+            default its `conditions_per_call`.
+        form: The form, for all heads that have the choice; chosen by default.
+        start: A copy of the hypernetwork's parameters and buffers, by name, if the
+            caller keeps one: the object does without a copy then.
+
+    Attributes:
+        forms: The form of each head, or that of the whole.
 
     Raises:
         ConditionError: The conditions are no ids.
-        SpecError: A shape does not fit, or `output_units` is given and the target has
-            no output layer.
+        SpecError: A shape does not fit, `output_units` is given and the target has no
+            output layer, or `form="gram"` is not possible.
 
     References:
         J. von Oswald, C. Henning, B. F. Grewe, J. Sacramento: Continual learning with
@@ -77,6 +103,8 @@ class OutputRegularizer:
         output_units: Sequence[Sequence[int]] | None = None,
         max_conditions: int | None = None,
         block_size: int | None = None,
+        form: Literal["auto", "direct", "gram"] = "auto",
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
         given: object = hypernet
         if not isinstance(given, HyperNetwork):
@@ -93,12 +121,49 @@ class OutputRegularizer:
         self._place = {condition: i for i, condition in enumerate(self.conditions)}
         self._importance = self._importances(importance, output_units)
         self._scale = self._scales(scale)
-        # Buffers too: norms must not use statistics of later tasks.
-        state = (*hypernet.named_parameters(), *hypernet.named_buffers())
-        self._start = (
-            {name: tensor.detach().clone() for name, tensor in state} if recompute else None
+        self.forms: tuple[Form, ...] = tuple(self._forms(form))
+        by_heads = self.form != "direct"
+        self._start: State | None = None
+        if recompute or by_heads:
+            self._start = _copied(hypernet) if start is None else start
+        self._targets = None if recompute or by_heads else self._generate_all()
+        self._heads = (
+            HeadsPenalty(
+                hypernet,
+                self.conditions,
+                self._common_importance(),
+                self.forms,
+                start=self._start,
+                recompute=recompute,
+            )
+            if by_heads and self._start is not None
+            else None
         )
-        self._targets = None if recompute else self._generate_all()
+        self._owns_start = start is None
+        # One tensor for all steps that take all conditions.
+        self._shares = self._importance_of(range(len(self.conditions)))
+
+    @property
+    def form(self) -> Literal["direct", "gram", "mixed"]:
+        """The form of all heads, or `mixed` where they differ."""
+        return self.forms[0] if len(set(self.forms)) == 1 else "mixed"
+
+    @property
+    def uses_start(self) -> bool:
+        """Whether the parameters at the start are needed in each step."""
+        return self._start is not None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of all that is remembered for the conditions.
+
+        A `start` that the caller keeps does not count.
+        """
+        tensors = [] if self._targets is None else [self._targets]
+        tensors += list((self._start or {}).values()) if self._owns_start else []
+        element = next(self.hypernet.parameters()).element_size()
+        remembered = 0 if self._heads is None else element * self._heads.numbers
+        return remembered + sum(one.numel() * one.element_size() for one in tensors)
 
     def __call__(
         self, *, delta: Mapping[str, Tensor] | None = None, generator: torch.Generator | None = None
@@ -111,22 +176,35 @@ class OutputRegularizer:
                 without a change may be left out.
             generator: Chooses the random subset, on the CPU.
         """
-        blocks = self.blocks(generator=generator)
-        if not blocks:
+        chosen = self._chosen(generator)
+        if not chosen:
             # Nothing to protect: a zero on the right device, without history.
             return next(self.hypernet.parameters()).new_zeros(())
-        total = sum(len(block) for block in blocks)
+        state = moved(self.hypernet, delta)
+        if self._heads is not None:
+            rows = None if chosen is self.conditions else self._rows(chosen)
+            shares = self._shares if rows is None else self._importance_of(rows)
+            return self._heads(self.hypernet, chosen, shares, rows=rows, state=state)
         return torch.stack(
-            [self.penalty(self._generate(block, delta), block, total=total) for block in blocks]
+            [
+                self.penalty(generated(self.hypernet, block, state), block, total=len(chosen))
+                for block in self._in_blocks(chosen)
+            ]
         ).sum()
 
     def blocks(self, *, generator: torch.Generator | None = None) -> list[list[int]]:
         """The conditions of this step, in blocks of one call each."""
-        chosen = self.conditions
-        if self.max_conditions is not None and self.max_conditions < len(chosen):
-            picks = torch.randperm(len(chosen), generator=generator)[: self.max_conditions].tolist()
-            chosen = [chosen[i] for i in picks]
+        return self._in_blocks(self._chosen(generator))
+
+    def _in_blocks(self, chosen: list[int]) -> list[list[int]]:
         return [chosen[i : i + self.block_size] for i in range(0, len(chosen), self.block_size)]
+
+    def _chosen(self, generator: torch.Generator | None) -> list[int]:
+        """All conditions, or a random subset of them."""
+        if self.max_conditions is None or self.max_conditions >= len(self.conditions):
+            return self.conditions
+        picks = torch.randperm(len(self.conditions), generator=generator)[: self.max_conditions]
+        return [self.conditions[i] for i in picks.tolist()]
 
     def penalty(
         self, flat: Tensor, conditions: Sequence[int], *, total: int | None = None
@@ -168,32 +246,37 @@ class OutputRegularizer:
                 f"condition {error} is not regularised; these are: {self.conditions}"
             ) from None
 
-    def _generate(self, conditions: Sequence[int], delta: Mapping[str, Tensor] | None) -> Tensor:
-        if delta is None:
-            weights: Weights = self.hypernet(conditions)
-            return weights.flat
-        parameters = dict(self.hypernet.named_parameters())
-        unknown = [name for name in delta if name not in parameters]
-        if unknown:
-            raise SpecError(
-                f"delta names parameters that the hypernetwork does not have: {', '.join(unknown)}"
-            )
-        # Parameters without a change stay those of the module.
-        moved = {name: parameters[name] + change for name, change in delta.items()}
-        ahead: Weights = functional_call(self.hypernet, moved, (conditions,))
-        return ahead.flat
-
-    @torch.no_grad()
     def _generate_fixed(self, conditions: Sequence[int]) -> Tensor:
         """Generate in evaluation mode, with the kept parameters if there are any."""
-        was_training = self.hypernet.training
-        self.hypernet.eval()
-        try:
-            fixed: Weights = functional_call(self.hypernet, self._start or {}, (conditions,))
-            return fixed.flat
-        # The caller may be in the middle of a training step.
-        finally:
-            self.hypernet.train(was_training)
+        with at_rest(self.hypernet):
+            return generated(self.hypernet, conditions, self._start)
+
+    def _importance_of(self, rows: Sequence[int]) -> Tensor:
+        """The share of each of some conditions in the mean: `[C]`."""
+        like = next(self.hypernet.parameters())
+        scale = like.new_ones(len(rows)) if self._scale is None else self._scale[list(rows)]
+        return scale / max(len(rows), 1)
+
+    def _forms(self, wanted: Literal["auto", "direct", "gram"]) -> list[Form]:
+        if wanted == "direct" or not self.conditions:
+            return ["direct"]
+        if self._importance is not None and bool((self._importance != self._importance[0]).any()):
+            if wanted == "gram":
+                raise SpecError('form="gram" needs the same importances for all conditions')
+            return ["direct"]
+        return forms_of(
+            self.hypernet,
+            self.conditions,
+            self._common_importance(),
+            count=min(self.max_conditions or len(self.conditions), len(self.conditions)),
+            wanted=None if wanted == "auto" else wanted,
+        )
+
+    def _common_importance(self) -> Tensor:
+        """How much each weight counts, the same for all conditions: `[numel]`."""
+        if self._importance is None:
+            return next(self.hypernet.parameters()).new_ones(self.hypernet.target.numel)
+        return self._importance[0]
 
     def _generate_all(self) -> Tensor:
         like = next(self.hypernet.parameters())

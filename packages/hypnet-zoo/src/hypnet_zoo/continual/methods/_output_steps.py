@@ -93,10 +93,15 @@ class OutputSteps:
     def _together(self, batch: BatchLike, regularizer: OutputRegularizer) -> Losses:
         """Gradients of task loss and penalty.
 
-        The first block of earlier conditions shares the task's pass through the
-        hypernetwork.
+        In the direct form the first block of earlier conditions shares the task's pass
+        through the hypernetwork.
         """
         beta = self.options.beta
+        if regularizer.form != "direct":
+            loss = self.loss(batch, self.network.hypernet(self.task).flat)
+            penalty = regularizer()
+            (loss + beta * penalty).backward()
+            return Losses(loss.detach(), penalty.detach())
         first, *others = regularizer.blocks()
         total = len(first) + sum(map(len, others))
         loss, penalty = self._losses_together(batch, regularizer, first, total)

@@ -218,6 +218,8 @@ class Hypernet(Base):
             output_units=(
                 [list(self.problem.heads.units(j)) for j in earlier] if options.used_heads else None
             ),
+            # Kept for resuming in any case.
+            start=self._start_state or None,
         )
 
     def step(self, batch: BatchLike) -> dict[str, Tensor]:
@@ -282,18 +284,14 @@ class Hypernet(Base):
 
     def sizes(self) -> dict[str, int]:
         """Parameters of the hypernetwork, and the targets of its regulariser."""
-        target = self.hypernet.target.numel
-        earlier = max(self.task, 0)
-        kept = (
-            sum(p.numel() for p in self.hypernet.parameters())
-            if self.options.recompute_targets and earlier
-            else target * earlier
-        ) * bool(self.options.beta)
-        element = next(self.hypernet.parameters()).element_size()
+        regularizer = None if self._steps is None else self._steps.regularizer
+        kept = 0 if regularizer is None else regularizer.memory_bytes
+        if regularizer is not None and regularizer.uses_start:
+            kept += bytes_of(*self._start_state.values())
         return {
             "parameters": sum(p.numel() for p in self.network.parameters()),
-            "generated": target,
-            "memory_bytes": kept * element + bytes_of(*self._importances),
+            "generated": self.hypernet.target.numel,
+            "memory_bytes": kept + bytes_of(*self._importances),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -313,6 +311,7 @@ class Hypernet(Base):
         # Targets of the regulariser come from the hypernetwork of that time.
         if self._start_state:
             self.hypernet.load_state_dict(self._start_state)
+            self._start_state = copied(self.hypernet)  # on the device of the hypernetwork
         self._load_optimizer(state)
         self.network.load_state_dict(state["network"])
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
 
 from hypnet_core.errors import ConditionError, SpecError
 from hypnet_core.networks import EMBEDDING, HyperNetwork
@@ -158,6 +160,14 @@ def check_batch(count: int, *, training: bool) -> None:
             "batch norm needs at least two conditions in one call while training: pass a batch,"
             " or call eval()"
         )
+
+
+def independent_rows(module: nn.Module) -> bool:
+    """Whether each row of a batch is computed by itself, with parameters that stay.
+
+    Batch norms mix rows, and parametrisations may change with every call.
+    """
+    return not any(isinstance(one, _BatchNorm) or is_parametrized(one) for one in module.modules())
 
 
 def only_counted(module: nn.Module) -> bool:

@@ -1,0 +1,1 @@
+"""Parts of the output regulariser: penalties of single heads."""
