@@ -1,5 +1,6 @@
 from .checks import check_arguments, check_tensors
 from .conditions import Condition, ConditionIds, condition_ids
+from .factored import FACTOR_A, FACTOR_B, FactoredWeights
 from .hollow import Hollow
 from .hypernetwork import EMBEDDING, UNCONDITIONAL, HyperNetwork
 from .main_network import MainNetwork
@@ -10,9 +11,12 @@ from .weights import Weights, weights_of
 
 __all__ = [
     "EMBEDDING",
+    "FACTOR_A",
+    "FACTOR_B",
     "UNCONDITIONAL",
     "Condition",
     "ConditionIds",
+    "FactoredWeights",
     "Generate",
     "Hollow",
     "HyperNetwork",
