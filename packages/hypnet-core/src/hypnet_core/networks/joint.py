@@ -28,6 +28,7 @@ from hypnet_core.networks.recompute import Snapshot
 from hypnet_core.networks.weights import Weights
 
 REASON = "low-rank factors are added where the module multiplies with its weights"
+_OTHERS = "the module reads other weights than in an earlier call"
 # A module on inputs in a layout that it does not expect may fail in any of these ways.
 _FAILURES = (
     HypnetError,
@@ -84,6 +85,8 @@ class Joint:
         self._buffers = buffers
         # By kind of call: its layout, or why it is impossible.
         self._known: dict[Any, Layout | str] = {}
+        # By mode and `paired`, for compilation.
+        self._latest: dict[tuple[bool, bool], Layout] = {}
 
     def taken(self, weights: object) -> FactoredWeights | None:
         """The weights, if they may stay factored: a batch of them for this target."""
@@ -111,7 +114,7 @@ class Joint:
             `Refusal`, why the weights must be multiplied out.
         """
         if torch.compiler.is_compiling():
-            return Refusal("torch.compile multiplies factors out")
+            return self._traced(weights, args, kwargs, paired=paired)
         leaves, structure = pytree.tree_flatten((args, kwargs))
         kinds = tuple(_kind(leaf, paired=paired) for leaf in leaves)
         modes = tuple(part.training for part in self._parts)
@@ -122,6 +125,8 @@ class Joint:
             known, lasting = self._checked(weights, args, kwargs, paired=paired)
             if lasting and None not in kinds:
                 self._known[key] = known
+            if isinstance(known, Layout):
+                self._latest[self._module.training, paired] = known
         if isinstance(known, str):
             return Refusal(known)
         try:
@@ -129,8 +134,22 @@ class Joint:
         except UnfactoredError as error:
             return Refusal(str(error))
         if reads != known.reads:
-            return Refusal("the module reads other weights than in an earlier call")
+            return Refusal(_OTHERS)
         self._execution.used, self._execution.reason = "factored", REASON
+        return output
+
+    def _traced(self, weights: FactoredWeights, args: Any, kwargs: Any, *, paired: bool) -> Any:
+        """The same within `torch.compile`, which can check nothing itself."""
+        known = self._latest.get((self._module.training, paired))
+        if known is None:
+            return Refusal("the first call of its kind was compiled: make one without")
+        try:
+            output, reads = self._call(weights, args, kwargs, known.batched, paired=paired)
+        except UnfactoredError as error:
+            return Refusal(str(error))
+        # Sizes may be symbols here.
+        if [read[:2] for read in reads] != [read[:2] for read in known.reads]:
+            return Refusal(_OTHERS)
         return output
 
     def _call(

@@ -155,6 +155,11 @@ class Weights(Mapping[str, Tensor]):
         return self.flat.shape[:-1]
 
     @property
+    def requires_grad(self) -> bool:
+        """Whether gradients reach what these weights were made from."""
+        return self.flat.requires_grad
+
+    @property
     def tensors(self) -> dict[str, Tensor]:
         """All parameters by name.
 
@@ -172,7 +177,7 @@ class Weights(Mapping[str, Tensor]):
             for name, shape, part in zip(spec.names, spec.shapes, parts, strict=True)
         }
         # Views made under `no_grad` have no history, which later calls may need.
-        if torch.is_grad_enabled() or not flat.requires_grad:
+        if torch.is_grad_enabled() or not self.requires_grad:
             self._views = views
         return views
 

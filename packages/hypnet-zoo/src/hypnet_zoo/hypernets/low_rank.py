@@ -250,11 +250,12 @@ class LowRank(Wrapper):
         """The generated factors plus $A_0$."""
         # One parameter for all matrices keeps the number of small tensors down, and one
         # addition that of operations.
-        shared = iter(self.shared_A.split([self.rank * sides(p)[1] for p in self.matrices]))
+        own = self.shared_A.split([self.rank * sides(param)[1] for param in self.matrices])
+        shared = dict(
+            zip((f"{param.name}.{FACTOR_A}" for param in self.matrices), own, strict=True)
+        )
         parts = [
-            next(shared)
-            if param.name.endswith(f".{FACTOR_A}")
-            else self.shared_A.new_zeros(param.numel)
+            shared[param.name] if param.name in shared else self.shared_A.new_zeros(param.numel)
             for param in generated.spec.params
         ]
         return generated + torch.cat(parts)
