@@ -270,7 +270,7 @@ def test_one_adapter_sees_each_input_without_pairs() -> None:
     padding=st.integers(0, 2),
     dilation=st.integers(1, 2),
     sets=st.integers(2, 4),
-    samples=st.integers(1, 3),
+    samples=st.integers(1, 6),
     rank=st.integers(1, 3),
     bias=st.booleans(),
     based=st.booleans(),

@@ -131,8 +131,9 @@ class Joint:
             return Refusal(known)
         try:
             output, reads = self._call(weights, args, kwargs, known.batched, paired=paired)
-        except UnfactoredError as error:
-            return Refusal(str(error))
+        # An error of the module's own will be raised again, by one set.
+        except RuntimeError as error:
+            return Refusal(str(error).partition("\n")[0])
         if reads != known.reads:
             return Refusal(_OTHERS)
         self._execution.used, self._execution.reason = "factored", REASON
@@ -199,23 +200,25 @@ class Joint:
     ) -> tuple[Layout | str, bool]:
         """The layout in which two sets are right, or a reason; and whether it lasts."""
         pair = [0, 1]
-        if paired:
-            try:
+        try:
+            _read((weights.factors.flat, args, kwargs))
+            if paired:
                 pair = _different(args, kwargs, weights.batch_shape[0])
-            except RuntimeError:
-                return "the inputs have no values that could be compared", False
+        except RuntimeError:
+            return "there are no values that could be compared (vmap, the meta device)", False
+        if paired:
             args, kwargs = pytree.tree_map(
                 lambda leaf: leaf[pair] if isinstance(leaf, Tensor) else leaf, (args, kwargs)
             )
         device = weights.factors.flat.device
         before = Snapshot(self._module, self._buffers(), {device})
-        probe = _drawn(weights.index(pair))
         found: Layout | str = ""
         dtype = torch.get_autocast_dtype(device.type)
         # In full precision first, which tells more.
         for autocast in sorted({False, torch.is_autocast_enabled(device.type)}):
             try:
                 with torch.autocast(device.type, dtype, enabled=autocast):
+                    probe = _drawn(weights.index(pair))
                     found = self._layout(probe, args, kwargs, before, paired=paired)
             except _FAILURES as error:
                 # The loop will raise it again if it is the module's own.
@@ -262,6 +265,17 @@ def _kind(leaf: Any, *, paired: bool) -> Any:
         return leaf.shape[1:] if paired else leaf.shape, leaf.dtype
     # Equal numbers of different types are different inputs.
     return (type(leaf), leaf) if isinstance(leaf, _CONSTANTS) else None
+
+
+def _read(inputs: Any) -> None:
+    """Read a value of each tensor.
+
+    Raises:
+        RuntimeError: `vmap` is at work, or they are on the meta device.
+    """
+    for leaf in pytree.tree_leaves(inputs):
+        if isinstance(leaf, Tensor) and leaf.numel():
+            leaf.flatten()[0].item()
 
 
 def _different(args: Any, kwargs: Any, count: int) -> list[int]:
