@@ -15,8 +15,8 @@ from hypnet_core.networks import FactoredWeights, Hollow, Weights
 from hypnet_core.runs import make_directory, write_atomic, write_json
 from hypnet_core.specs import ParamSpec
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_PREFIX = "base_model.model."  # PEFT's wrapper around the module that it adapts
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+PREFIX = "base_model.model."  # PEFT's wrapper around the module that it adapts
 
 
 @torch.no_grad()
@@ -67,7 +67,7 @@ def peft_state_dict(weights: Weights, module: nn.Module) -> dict[str, Tensor]:
         layer = module.get_submodule(layer_name)
         for key, tensor in _as_peft(layer, name, *factors).items():
             # Safetensors stores contiguous tensors that share no memory.
-            tensors[f"{_PREFIX}{layer_name}.{key}"] = tensor.detach().clone().contiguous()
+            tensors[f"{PREFIX}{layer_name}.{key}"] = tensor.detach().clone().contiguous()
     return tensors
 
 
@@ -220,7 +220,7 @@ def _as_peft(layer: nn.Module, name: str, down: Tensor, up: Tensor) -> dict[str,
         return {"lora_embedding_A": up.t(), "lora_embedding_B": down.t()}
     if isinstance(layer, nn.Linear):
         return {"lora_A.weight": down, "lora_B.weight": up}
-    if isinstance(layer, _CONVOLUTIONS) and layer.groups == 1:
+    if isinstance(layer, CONVOLUTIONS) and layer.groups == 1:
         # PEFT's second convolution has a kernel of one pixel.
         ones = (1,) * len(layer.kernel_size)
         return {
@@ -228,6 +228,6 @@ def _as_peft(layer: nn.Module, name: str, down: Tensor, up: Tensor) -> dict[str,
             "lora_B.weight": up.view(*up.shape, *ones),
         }
     kind = (
-        "a grouped convolution" if isinstance(layer, _CONVOLUTIONS) else f"a {type(layer).__name__}"
+        "a grouped convolution" if isinstance(layer, CONVOLUTIONS) else f"a {type(layer).__name__}"
     )
     raise SpecError(f"PEFT's LoRA has no form for {name}, the weight of {kind}")
