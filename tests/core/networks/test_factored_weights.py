@@ -151,6 +151,13 @@ def test_what_was_read_without_gradients_still_has_some() -> None:
     assert flat.grad.tolist() == [1, 1, 0]
 
 
+def test_autocast_does_not_round_what_is_multiplied_out() -> None:
+    weights = factored(5).to(torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = weights.flat
+    torch.testing.assert_close(found, whole(factored(5)).float())
+
+
 def test_transforms_see_it_multiplied_out() -> None:
     weights = factored(5)
     assert type(pytree.tree_map(lambda leaf: leaf, weights)) is Weights

@@ -114,6 +114,19 @@ class FactoredWeights(Weights):
         return self.factors.batch_shape
 
     def _materialized(self) -> Tensor:
+        device = self.factors.flat.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            # Weights have their precision wherever they are asked for first.
+            with torch.autocast(device, enabled=False):
+                flat = self._multiplied()
+        else:
+            flat = self._multiplied()
+        # Under `no_grad` it has no history, which later uses may need.
+        if torch.is_grad_enabled() or not self.requires_grad:
+            self._flat = flat
+        return flat
+
+    def _multiplied(self) -> Tensor:
         batch, parts = self.batch_shape, []
         for param in self.spec.params:
             found = self.factors_of(param.name)
@@ -125,11 +138,7 @@ class FactoredWeights(Weights):
                 part = (up if self.scale == 1 else self.scale * up) @ down
             parts.append(part.reshape(*batch, param.numel))
         flat = torch.cat(parts, dim=-1)
-        flat = flat if self.base is None else flat + self.base
-        # Under `no_grad` it has no history, which later uses may need.
-        if torch.is_grad_enabled() or not self.requires_grad:
-            self._flat = flat
-        return flat
+        return flat if self.base is None else flat + self.base
 
     @property
     def requires_grad(self) -> bool:
