@@ -427,6 +427,7 @@ def test_statistics_per_condition_keep_their_ways() -> None:
     x = torch.randn(SETS, 6, 4)
     net(x, weights=weights().belonging_to(range(SETS)), paired=True)
     assert net.batching_used == "loop"
+    assert "sets have running statistics" in net.batching_reason
     assert net.bank.ids.tolist() == list(range(SETS))
     net.eval()
     found = net(x, weights=weights().belonging_to(range(SETS)), paired=True)
@@ -439,6 +440,9 @@ def test_statistics_per_condition_keep_their_ways() -> None:
     other, weights, leaves = adapted(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)))
     other.eval()
     check(other, weights, leaves, x)
+    found = other(x, weights=weights().belonging_to(range(SETS)), paired=True)
+    assert other.batching_used == "factored"
+    torch.testing.assert_close(found, other(x, weights=weights(), paired=True))
 
 
 def test_a_layer_in_another_mode_is_checked_anew() -> None:

@@ -342,7 +342,10 @@ class MainNetwork(nn.Module):
             args, kwargs = ways.merged((args, kwargs), len(batch_shape))
         refusal = ""
         if isinstance(given, FactoredWeights):
-            if not any(sets):
+            refusal = "sets have running statistics, or other kept tensors, of their own"
+            own = self.bank.own(self.module)
+            # Conditions that were never trained share the module's.
+            if all(own.get(name) is kept for rows in sets for name, kept in rows.items()):
                 output = self._joint.run(given.merged(), args, kwargs, paired=paired)
                 if not isinstance(output, Refusal):
                     return ways.parted(output, batch_shape)
