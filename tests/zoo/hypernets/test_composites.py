@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hypnet_core import ConditionSpec, HyperNetwork, MainNetwork, TargetSpec, Weights
 from hypnet_core.errors import ConditionError, SpecError, WeightsError
-from hypnet_core.networks import weights_of
+from hypnet_core.networks import FactoredWeights, weights_of
 from hypnet_core.plugins import HypernetChoice
 from hypnet_zoo.hypernets import (
     HMLP,
@@ -638,3 +638,33 @@ def test_a_low_rank_refuses_an_inner_hypernetwork_of_other_tensors() -> None:
 def test_a_container_whose_members_take_no_unconditional_input_refuses_one() -> None:
     with pytest.raises(ConditionError, match="takes no uncond_input"):
         Container(TARGET, [HMLP(TARGET, CONDITIONS)])(0, uncond_input=torch.zeros(3))
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_a_low_rank_delta_writes_one_adapter_per_sample_without_multiplying(
+    trainable: bool,
+) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Embedding(9, 6), nn.Tanh(), nn.Linear(6, 5))
+    base = weights_of(module)
+    net = MainNetwork(module)
+    hnet = Delta(
+        LowRank(net.target, lambda factors: HMLP(factors, ConditionSpec(count=0, size=4)), rank=2),
+        base,
+        trainable=trainable,
+    ).double()
+    net.double()
+    moved(hnet)
+    users, tokens = torch.randn(6, 4, dtype=torch.float64), torch.randint(9, (6, 1, 7))
+    losses = []
+    for way in ("factored", "multiplied"):
+        hnet.zero_grad()
+        weights = hnet(cond_input=users)
+        assert isinstance(weights, FactoredWeights)
+        given = weights if way == "factored" else Weights(weights.flat, net.target)
+        loss = net(tokens, weights=given, paired=True).square().mean()
+        assert (net.batching_used == "factored") == (way == "factored")
+        loss.backward()
+        losses.append((loss, [p.grad for p in hnet.parameters() if p.grad is not None]))
+    torch.testing.assert_close(*losses)
+    assert len(losses[0][1]) == len(list(hnet.parameters()))

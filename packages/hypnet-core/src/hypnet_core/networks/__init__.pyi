@@ -1,5 +1,6 @@
 from .checks import check_arguments, check_tensors
 from .conditions import Condition, ConditionIds, condition_ids
+from .factored import FACTOR_A, FACTOR_B, FactoredWeights
 from .hollow import Hollow
 from .hypernetwork import EMBEDDING, UNCONDITIONAL, HyperNetwork
 from .linear_heads import HasLinearHeads, LinearHead
@@ -11,9 +12,12 @@ from .weights import Weights, weights_of
 
 __all__ = [
     "EMBEDDING",
+    "FACTOR_A",
+    "FACTOR_B",
     "UNCONDITIONAL",
     "Condition",
     "ConditionIds",
+    "FactoredWeights",
     "Generate",
     "HasLinearHeads",
     "Hollow",

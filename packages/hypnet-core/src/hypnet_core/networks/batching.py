@@ -73,6 +73,15 @@ def choose(
     return "vmap", "small sets: one call for all saves overhead"
 
 
+def why_not_vmap(module: nn.Module) -> str:
+    """Why `vmap` must not be used, whatever was asked for; empty if it may."""
+    layers = (layer for layer in module.modules() if isinstance(layer, nn.Embedding))
+    if any(layer.padding_idx is not None for layer in layers):
+        # It leaves the gradient of the padding out for the first set only (torch 2.14).
+        return "embeddings with padding have wrong gradients under vmap"
+    return ""
+
+
 def run_vmap(call: Call, state: State, args: Any, kwargs: Any, *, paired: bool) -> Any:
     """All sets in one vectorised call."""
     # Inputs are shared by all sets (None) unless they come in pairs with them.
@@ -163,6 +172,23 @@ def unbind_states(state: State, count: int) -> list[dict[str, Tensor]]:
     """
     parts = {name: tensor.unbind(0) for name, tensor in state.items()}
     return [{name: tensors[i] for name, tensors in parts.items()} for i in range(count)]
+
+
+def merged(inputs: Any, dims: int) -> Any:
+    """Tensors with their first dimensions as one: all ways know one batch dimension."""
+    if dims == 1:
+        return inputs
+    # Views wherever the batch dimensions are contiguous.
+    return pytree.tree_map(lambda x: x.flatten(0, dims - 1) if isinstance(x, Tensor) else x, inputs)
+
+
+def parted(output: Any, batch_shape: torch.Size) -> Any:
+    """Outputs with the batch dimensions of the weights, the inverse of `merged`."""
+    if len(batch_shape) == 1:
+        return output
+    return pytree.tree_map(
+        lambda y: y.reshape(batch_shape + y.shape[1:]) if isinstance(y, Tensor) else y, output
+    )
 
 
 def check_paired(args: Any, kwargs: Any, batch_shape: torch.Size) -> None:

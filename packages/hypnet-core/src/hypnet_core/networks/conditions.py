@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hypnet_core.errors import ConditionError
+from hypnet_core.errors import ConditionError, WeightsError
 
 Condition: TypeAlias = SupportsIndex | Sequence[SupportsIndex] | Tensor | NDArray[Any]
 """One id of a condition, or several: integers, sequences, tensors, arrays."""
@@ -115,3 +115,34 @@ def shared_ids(one: Ids | None, other: Ids | None) -> Ids | None:
     if one is None or other is None:
         return other if one is None else one
     return one if one == other else None
+
+
+def one_each(conditions: Condition | ConditionIds, batch_shape: torch.Size) -> Ids:
+    """One id for each set of weights.
+
+    Raises:
+        WeightsError: The number of ids is not that of the sets.
+    """
+    found = conditions if isinstance(conditions, ConditionIds) else condition_ids(conditions)
+    ids = found.ids
+    count = batch_shape.numel()
+    # A single id stands for all sets, a batch of one does not.
+    if not found.batched:
+        return ids * count
+    if len(ids) != count:
+        raise WeightsError(f"expected {count} ids, one for each set of weights, got {len(ids)}")
+    return ids
+
+
+def indices_of(indices: Condition) -> int | list[int]:
+    """One index of a batch dimension, or a list of them; negative ones too.
+
+    Raises:
+        WeightsError: These are no indices.
+    """
+    found = np.asarray(indices.tolist() if isinstance(indices, Tensor) else indices)
+    if found.dtype.kind not in "iu" or found.ndim > 1:
+        raise WeightsError(
+            f"weights are indexed by a whole number, or by a batch of them, got {indices!r}"
+        )
+    return int(found) if found.ndim == 0 else [int(i) for i in found]

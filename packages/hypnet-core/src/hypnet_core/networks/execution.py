@@ -8,12 +8,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from hypnet_core.errors import listed
 from hypnet_core.networks import batching as ways
 from hypnet_core.networks.batching import Batching
 from hypnet_core.networks.graph import Graph
 from hypnet_core.networks.leftovers import Leftovers
+from hypnet_core.networks.operands import Operand
 from hypnet_core.networks.recompute import (
     RecomputesError,
     Snapshot,
@@ -50,8 +52,8 @@ class Execution:
         self._has_batched_forward = isinstance(module, BatchedForward)
         self._slots = Slots(module)
         self._leftovers = Leftovers(module)
-        # Why vmap failed once; later calls go straight to the loop.
-        self._no_vmap: str = ""
+        # Why vmap is impossible, or failed once; later calls go straight to the loop.
+        self._no_vmap: str = ways.why_not_vmap(module)
         self._recomputes = False
         # The modes, training or not, in which a graph was looked at.
         self._looked_at: set[bool] = set()
@@ -83,6 +85,9 @@ class Execution:
                 return self._differentiated(tensors, args, kwargs)
             except RecomputesError:
                 self._recomputes = True
+                for tensor in tensors.values():
+                    if isinstance(tensor, Operand):
+                        tensor.sets.reads.clear()  # the module begins again
         own = trainable(self.module, tensors)
         return isolated(self._slots, {**own, **tensors}, args, kwargs)
 
@@ -102,8 +107,9 @@ class Execution:
             return run_watched(run)
         self._looked_at.add(mode)
         # The first call may have to be repeated.
-        kept = [tensor for tensor in tensors.values() if not tensor.requires_grad]
-        before = Snapshot(self.module, kept, {tensor.device for tensor in tensors.values()})
+        leaves = [leaf for leaf in pytree.tree_leaves(dict(tensors)) if isinstance(leaf, Tensor)]
+        kept = [leaf for leaf in leaves if not leaf.requires_grad]
+        before = Snapshot(self.module, kept, {leaf.device for leaf in leaves})
         try:
             output = run_watched(run)
         except RecomputesError:
@@ -118,8 +124,13 @@ class Execution:
         return output
 
     def _name_unused(self, graph: Graph, tensors: Tensors) -> None:
-        weights = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
-        unused = [name for name, tensor in weights.items() if not graph.reaches(tensor)]
+        # A weight may consist of several tensors, the factors of a product.
+        weights = {
+            name: [leaf for leaf in pytree.tree_leaves(tensor) if isinstance(leaf, Tensor)]
+            for name, tensor in tensors.items()
+            if tensor.requires_grad
+        }
+        unused = [name for name, leaves in weights.items() if not any(map(graph.reaches, leaves))]
         if unused:
             _LOGGER.warning(
                 "%s does not use %d of %d weights in %s: %s",

@@ -8,7 +8,6 @@ from typing import Any, Self, SupportsIndex, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from hypnet_core.errors import ConditionError, SpecError, WeightsError, did_you_mean, listed
 from hypnet_core.networks import batching as ways
@@ -16,7 +15,9 @@ from hypnet_core.networks.batching import Batching
 from hypnet_core.networks.checks import check_inputs, check_keywords, check_tensors
 from hypnet_core.networks.conditions import Condition, Ids, condition_ids
 from hypnet_core.networks.execution import Execution
+from hypnet_core.networks.factored import FactoredWeights
 from hypnet_core.networks.hollow import Hollow
+from hypnet_core.networks.joint import Joint, Refusal
 from hypnet_core.networks.placement import Placement
 from hypnet_core.networks.recompute import Snapshot
 from hypnet_core.networks.selection import Generate, choose_target
@@ -112,6 +113,7 @@ class MainNetwork(nn.Module):
             if isinstance(layer, KeepsTensors)
         ]
         self._execution = Execution(module, batching, self.bank)
+        self._joint = Joint(module, self._execution, self._placement, self.bank.buffers)
         self._trained_once = False
 
     @property
@@ -121,7 +123,7 @@ class MainNetwork(nn.Module):
 
     @property
     def batching_used(self) -> str | None:
-        """The way that ran the last batch: `"vmap"`, `"loop"` or `"native"`."""
+        """The last batch's way: `"factored"`, `"vmap"`, `"loop"` or `"native"`."""
         return self._execution.used
 
     @property
@@ -166,7 +168,7 @@ class MainNetwork(nn.Module):
         if weights is None and any(isinstance(arg, Weights) for arg in args):
             raise WeightsError("weights are passed by keyword: net(x, weights=…)")
         check_keywords(self.module, weights=weights, stats=stats, paired=paired)
-        tensors, batch_shape = self._placement.assign(weights)
+        given, batch_shape = self._given(weights)
         ids = None
         if self._takes_condition:
             if condition is not None:
@@ -185,13 +187,13 @@ class MainNetwork(nn.Module):
         # Nothing depends on the condition, and nothing is batched.
         if not batch_shape and ids is None and stats is None:
             # The common case, kept free of any further Python.
-            return self._execution.one(tensors, args, kwargs)
+            return self._execution.one(given, args, kwargs)
 
         def run() -> Any:
             sets = self._statistics(ids, stats, batch_shape)
             if not batch_shape:
-                return self._execution.one({**tensors, **sets[0]}, args, kwargs)
-            return self._batched(tensors, batch_shape, args, kwargs, sets, paired=paired)
+                return self._execution.one({**given, **sets[0]}, args, kwargs)
+            return self._batched(given, batch_shape, args, kwargs, sets, paired=paired)
 
         if ids is None or not (self.training and self.bank.others):
             return run()
@@ -314,9 +316,19 @@ class MainNetwork(nn.Module):
         )
         return {place: tensor for place, tensor in kept if place not in generated}
 
+    def _given(
+        self, weights: Weights | Mapping[str, Tensor] | None
+    ) -> tuple[Mapping[str, Tensor], torch.Size]:
+        """The tensor for each place, or factored weights; and the batch shape."""
+        # Factors are multiplied out only where that is necessary.
+        factored = self._joint.taken(weights)
+        if factored is not None:
+            return factored, factored.batch_shape
+        return self._placement.assign(weights)
+
     def _batched(
         self,
-        tensors: dict[str, Tensor],
+        given: Mapping[str, Tensor],
         batch_shape: torch.Size,
         args: Any,
         kwargs: Any,
@@ -327,21 +339,23 @@ class MainNetwork(nn.Module):
         """Run a batch of weights; `sets` holds the running statistics of each set."""
         if paired:
             ways.check_paired(args, kwargs, batch_shape)
-        # vmap, the loop and fast paths know a single batch dimension.
-        if len(batch_shape) > 1:
-            last = len(batch_shape) - 1
-            # Views wherever the batch dimensions are contiguous.
-            tensors = {name: tensor.flatten(0, last) for name, tensor in tensors.items()}
-            if paired:
-                args, kwargs = pytree.tree_map(
-                    lambda x: x.flatten(0, last) if isinstance(x, Tensor) else x, (args, kwargs)
-                )
+            args, kwargs = ways.merged((args, kwargs), len(batch_shape))
+        refusal = ""
+        if isinstance(given, FactoredWeights):
+            refusal = "sets have running statistics, or other kept tensors, of their own"
+            own = self.bank.own(self.module)
+            # Conditions that were never trained share the module's.
+            if all(own.get(name) is kept for rows in sets for name, kept in rows.items()):
+                output = self._joint.run(given.merged(), args, kwargs, paired=paired)
+                if not isinstance(output, Refusal):
+                    return ways.parted(output, batch_shape)
+                refusal = output
+            given, _ = self._placement.assign(given)
+        tensors = ways.merged(given, len(batch_shape))
         output = self._execution.batch(tensors, sets, args, kwargs, paired=paired)
-        if len(batch_shape) == 1:
-            return output
-        return pytree.tree_map(
-            lambda y: y.reshape(batch_shape + y.shape[1:]) if isinstance(y, Tensor) else y, output
-        )
+        if refusal:
+            self._execution.reason += f"; factors were multiplied out: {refusal}"
+        return ways.parted(output, batch_shape)
 
     def extra_repr(self) -> str:
         """How many parameters are generated, for `print`."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hypnet_core.networks.checks import check_tensors
+from hypnet_core.networks.factored import FactoredWeights
 from hypnet_core.networks.hollow import check_module, hollow, places_of
+from hypnet_core.networks.operands import Operand, Sets
 from hypnet_core.networks.weights import Weights
 from hypnet_core.specs import TargetSpec
 
@@ -50,10 +53,7 @@ class Placement:
         target = self._target
         # Identity first: weights from a hypernetwork for this target need no
         # comparison.
-        if isinstance(weights, Weights) and (
-            weights.spec is target
-            or (weights.spec.names, weights.spec.shapes) == (target.names, target.shapes)
-        ):
+        if isinstance(weights, Weights) and self.fits(weights):
             if self._dtype is not None:
                 # One operation for all of them, and none in the common case.
                 same = weights.flat.dtype is self._dtype
@@ -66,6 +66,35 @@ class Placement:
             batch_shape = check_tensors(target, given)
         cast = {name: given[name].to(found.dtype) for name, found in self._hollows.items()}
         return {place: cast[name] for place, name in self.pairs}, batch_shape
+
+    def fits(self, weights: Weights) -> bool:
+        """Whether these are weights of the target."""
+        target = self._target
+        return weights.spec is target or (
+            (weights.spec.names, weights.spec.shapes) == (target.names, target.shapes)
+        )
+
+    def operands(self, weights: FactoredWeights, sets: Sets) -> dict[str, Any]:
+        """The `Operand` for each place, for a call of all sets at once.
+
+        Args:
+            weights: Weights of the target with one batch dimension.
+            sets: The sets in that call.
+        """
+        base = None if weights.base is None else Weights(weights.base, weights.spec)
+        made = {}
+        for name, found in self._hollows.items():
+            operand = Operand(name, found.shape, sets, scale=weights.scale)
+            factors = weights.factors_of(name)
+            own = None if base is None else base[name].to(found.dtype)
+            if factors is None:
+                whole = weights.factors[name].to(found.dtype)
+                operand.whole = whole if own is None else whole + own
+            else:
+                operand.base = own
+                operand.down, operand.up = (factor.to(found.dtype) for factor in factors)
+            made[name] = operand
+        return {place: made[name] for place, name in self.pairs}
 
     def convert(self, function: Callable[[Tensor], Tensor]) -> None:
         """Follow `module.to(dtype)`.

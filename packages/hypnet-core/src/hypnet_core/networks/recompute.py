@@ -82,7 +82,9 @@ class Snapshot:
             # A module may replace its buffers instead of writing into them.
             now.update(own)
         for buffer, before in self._values:
-            buffer.copy_(before)
+            # A write would count as a change. Those of batch norm do not count.
+            if not torch.equal(buffer, before):
+                buffer.copy_(before)
         torch.set_rng_state(self._cpu)
         for device, state in self._cuda.items():
             torch.cuda.set_rng_state(state, device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from hypnet_core.networks.conditions import (
     Condition,
     ConditionIds,
     Ids,
-    condition_ids,
+    indices_of,
+    one_each,
     shared_ids,
 )
 from hypnet_core.specs import TargetSpec
@@ -67,9 +68,9 @@ class Weights(Mapping[str, Tensor]):
 
     # numpy's scalars leave arithmetic to `__rmul__` and the like.
     __array_ufunc__ = None
-    __slots__ = ("_views", "conditions", "flat", "spec")
+    __slots__ = ("_flat", "_views", "conditions", "spec")
 
-    flat: Tensor
+    _flat: Tensor | None
     spec: TargetSpec
     conditions: Ids | None
     """The id of each set's condition, one per set of weights; `None` if unknown."""
@@ -93,13 +94,13 @@ class Weights(Mapping[str, Tensor]):
                 f"{spec.numel} weights in the last dimension are expected, got a tensor of shape"
                 f" {list(flat.shape)}"
             )
-        self.flat = flat
+        self._flat = flat
         self.spec = spec
-        self.conditions = None if conditions is None else _one_each(conditions, flat.shape[:-1])
+        self.conditions = None if conditions is None else one_each(conditions, flat.shape[:-1])
         self._views = None
 
-    @classmethod
-    def of(cls, spec: TargetSpec, tensors: Mapping[str, Tensor]) -> Self:
+    @staticmethod
+    def of(spec: TargetSpec, tensors: Mapping[str, Tensor]) -> Weights:
         """Concatenate named tensors (this copies them).
 
         Args:
@@ -116,10 +117,10 @@ class Weights(Mapping[str, Tensor]):
             tensors[name].reshape(*batch_shape, size)
             for name, size in zip(spec.names, spec.sizes, strict=True)
         ]
-        return cls(torch.cat(parts, dim=-1) if parts else torch.zeros(0), spec)
+        return Weights(torch.cat(parts, dim=-1) if parts else torch.zeros(0), spec)
 
-    @classmethod
-    def stack(cls, sets: Sequence[Weights]) -> Self:
+    @staticmethod
+    def stack(sets: Sequence[Weights]) -> Weights:
         """Stack sets of weights into a batch, the inverse of `unbind` (with a copy).
 
         Raises:
@@ -131,19 +132,32 @@ class Weights(Mapping[str, Tensor]):
         ids = [one.conditions for one in sets]
         known = [found for found in ids if found is not None]
         conditions = sum(known, ()) if len(known) == len(ids) else None
-        return cls(flat, sets[0].spec, conditions=conditions)
+        return Weights(flat, sets[0].spec, conditions=conditions)
 
-    def _with(self, flat: Tensor, conditions: Ids | None) -> Self:
+    def _with(self, flat: Tensor, conditions: Ids | None) -> Weights:
         """Other values of the same target, which need no check."""
         # Past `__init__`: this runs in every arithmetic operation.
-        made = object.__new__(type(self))
-        made.flat, made.spec, made.conditions, made._views = flat, self.spec, conditions, None
+        made = object.__new__(Weights)
+        made._flat, made.spec, made.conditions, made._views = flat, self.spec, conditions, None
         return made
+
+    @property
+    def flat(self) -> Tensor:
+        """All parameters, concatenated: `[*batch, numel]`."""
+        return self._materialized() if self._flat is None else self._flat
+
+    def _materialized(self) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} must implement _materialized()")
 
     @property
     def batch_shape(self) -> torch.Size:
         """Leading dimensions, empty for one set of weights."""
         return self.flat.shape[:-1]
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients reach what these weights were made from."""
+        return self.flat.requires_grad
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -152,16 +166,20 @@ class Weights(Mapping[str, Tensor]):
         They come from one `split`, whose backward pass costs one pass over `flat`.
         """
         # Made at first use, because regularisers only need `flat`.
-        if self._views is None:
-            batch_shape = self.flat.shape[:-1]
-            spec = self.spec
-            parts = torch.split_with_sizes(self.flat, spec.sizes, dim=-1)
-            self._views = {
-                # A vector needs no `view`, which would be one more node in the graph.
-                name: part if len(shape) == 1 else part.view(batch_shape + shape)
-                for name, shape, part in zip(spec.names, spec.shapes, parts, strict=True)
-            }
-        return self._views
+        if self._views is not None:
+            return self._views
+        flat, spec = self.flat, self.spec
+        batch_shape = flat.shape[:-1]
+        parts = torch.split_with_sizes(flat, spec.sizes, dim=-1)
+        views = {
+            # A vector needs no `view`, which would be one more node in the graph.
+            name: part if len(shape) == 1 else part.view(batch_shape + shape)
+            for name, shape, part in zip(spec.names, spec.shapes, parts, strict=True)
+        }
+        # Views made under `no_grad` have no history, which later calls may need.
+        if torch.is_grad_enabled() or not self.requires_grad:
+            self._views = views
+        return views
 
     def __getitem__(self, name: str) -> Tensor:
         try:
@@ -204,40 +222,49 @@ class Weights(Mapping[str, Tensor]):
             and bool((self.flat == other.flat).all())
         )
 
-    def unbind(self) -> tuple[Self, ...]:
+    def unbind(self) -> tuple[Weights, ...]:
         """One set of weights for each entry of the first batch dimension.
 
         Raises:
             WeightsError: There is no batch dimension.
         """
-        if self.flat.ndim < 2:
+        if not self.batch_shape:
             raise WeightsError("these weights have no batch dimension to unbind")
         return tuple(
             self._with(flat, self._conditions_at(i)) for i, flat in enumerate(self.flat.unbind(0))
         )
 
-    def index(self, index: int) -> Self:
-        """The set of weights at one index of the first batch dimension.
+    def index(self, index: Condition) -> Weights:
+        """Set of weights at one index of the first batch dimension, or several of them.
+
+        Args:
+            index: One index, or a batch `[n]` of them, such as the adapter of each
+                sample: the result then has `n` sets (and copies them).
 
         Raises:
-            WeightsError: There is no batch dimension.
-            IndexError: The index is out of range.
+            WeightsError: There is no batch dimension, or these are no indices.
+            IndexError: An index is out of range.
         """
-        if self.flat.ndim < 2:
+        if not self.batch_shape:
             raise WeightsError("these weights have no batch dimension to index")
-        return self._with(self.flat[index], self._conditions_at(index))
+        chosen = indices_of(index)
+        if isinstance(chosen, int):
+            return self._with(self.flat[chosen], self._conditions_at(chosen))
+        known = self.conditions is not None
+        ids = tuple(one for i in chosen for one in self._conditions_at(i) or ()) if known else None
+        return self._with(self.flat[chosen], ids)
 
     def _conditions_at(self, index: int) -> Ids | None:
         """The ids of the sets at one index of the first batch dimension."""
         if self.conditions is None:
             return None
-        each = self.flat.shape[1:-1].numel()
+        each = self.batch_shape[1:].numel()
         # `range` raises IndexError and counts negative indices from the end, as tensors
         # do.
-        start = range(len(self.flat))[index] * each
+        start = range(self.batch_shape[0])[index] * each
         return self.conditions[start : start + each]
 
-    def belonging_to(self, conditions: Condition | None) -> Self:
+    def belonging_to(self, conditions: Condition | None) -> Weights:
         """The same weights as those of other conditions.
 
         Args:
@@ -247,18 +274,18 @@ class Weights(Mapping[str, Tensor]):
             WeightsError: The number of ids is not that of the sets.
             ConditionError: An id is not a whole number from 0.
         """
-        ids = None if conditions is None else _one_each(conditions, self.batch_shape)
+        ids = None if conditions is None else one_each(conditions, self.batch_shape)
         return self._with(self.flat, ids)
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> Weights:
         """Move or cast, with the arguments of `Tensor.to`."""
         return self._with(self.flat.to(*args, **kwargs), self.conditions)
 
-    def detach(self) -> Self:
+    def detach(self) -> Weights:
         """The same values without their history."""
         return self._with(self.flat.detach(), self.conditions)
 
-    def clone(self) -> Self:
+    def clone(self) -> Weights:
         """A copy."""
         return self._with(self.flat.clone(), self.conditions)
 
@@ -269,28 +296,28 @@ class Weights(Mapping[str, Tensor]):
         chosen.conditions = self.conditions
         return chosen
 
-    def __add__(self, other: Weights | Tensor | float) -> Self:
+    def __add__(self, other: Weights | Tensor | float) -> Weights:
         return self._combined(self.flat + self._operand(other), other)
 
-    def __sub__(self, other: Weights | Tensor | float) -> Self:
+    def __sub__(self, other: Weights | Tensor | float) -> Weights:
         return self._combined(self.flat - self._operand(other), other)
 
-    def __mul__(self, other: Weights | Tensor | float) -> Self:
+    def __mul__(self, other: Weights | Tensor | float) -> Weights:
         return self._combined(self.flat * self._operand(other), other)
 
-    def __truediv__(self, other: Weights | Tensor | float) -> Self:
+    def __truediv__(self, other: Weights | Tensor | float) -> Weights:
         return self._combined(self.flat / self._operand(other), other)
 
-    def __neg__(self) -> Self:
+    def __neg__(self) -> Weights:
         return self._with(-self.flat, self.conditions)
 
-    def __rsub__(self, other: Tensor | float) -> Self:
+    def __rsub__(self, other: Tensor | float) -> Weights:
         return self._combined(other - self.flat, other)
 
     __radd__ = __add__
     __rmul__ = __mul__
 
-    def _combined(self, flat: Tensor, other: Weights | Tensor | float) -> Self:
+    def _combined(self, flat: Tensor, other: Weights | Tensor | float) -> Weights:
         """The result of arithmetic, with the ids on which the operands agree."""
         ids = _broadcast_ids(self, flat.shape[:-1])
         if isinstance(other, Weights):
@@ -299,19 +326,6 @@ class Weights(Mapping[str, Tensor]):
 
     def _operand(self, other: Weights | Tensor | float) -> Tensor | float:
         return _flat_of(other, self.spec) if isinstance(other, Weights) else other
-
-
-def _one_each(conditions: Condition | ConditionIds, batch_shape: torch.Size) -> Ids:
-    """One id for each set of weights."""
-    found = conditions if isinstance(conditions, ConditionIds) else condition_ids(conditions)
-    ids = found.ids
-    count = batch_shape.numel()
-    # A single id stands for all sets, a batch of one does not.
-    if not found.batched:
-        return ids * count
-    if len(ids) != count:
-        raise WeightsError(f"expected {count} ids, one for each set of weights, got {len(ids)}")
-    return ids
 
 
 def _broadcast_ids(weights: Weights, batch_shape: torch.Size) -> Ids | None:
@@ -361,18 +375,23 @@ def _unflatten(leaves: Any, spec: TargetSpec) -> Weights:
     # at the leaf. They change the batch shape too, so that ids would no longer fit.
     (flat,) = leaves
     weights = object.__new__(Weights)
-    weights.flat, weights.spec, weights.conditions, weights._views = flat, spec, None, None
+    weights._flat, weights.spec, weights.conditions, weights._views = flat, spec, None, None
     return weights
 
 
-# torch has no public registration that reaches torch.func and torch.compile (2.6 to
-# 2.14); this is the one everybody uses.
-pytree.register_pytree_node(
-    Weights,
-    _flatten,
-    _unflatten,
-    serialized_type_name="hypnet_core.Weights",
-    to_dumpable_context=lambda spec: spec.model_dump_json(),
-    from_dumpable_context=TargetSpec.model_validate_json,
-    flatten_with_keys_fn=_flatten_with_keys,
-)
+def register(kind: type[Weights]) -> None:
+    """Make a class of weights a pytree around its flat tensor."""
+    # torch has no public registration that reaches torch.func and torch.compile (2.6 to
+    # 2.14); this is the one everybody uses.
+    pytree.register_pytree_node(
+        kind,
+        _flatten,
+        _unflatten,
+        serialized_type_name=f"hypnet_core.{kind.__name__}",
+        to_dumpable_context=lambda spec: spec.model_dump_json(),
+        from_dumpable_context=TargetSpec.model_validate_json,
+        flatten_with_keys_fn=_flatten_with_keys,
+    )
+
+
+register(Weights)

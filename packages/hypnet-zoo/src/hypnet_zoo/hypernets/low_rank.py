@@ -12,7 +12,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
-from hypnet_core.networks import Condition, HyperNetwork, Weights
+from hypnet_core.networks import (
+    FACTOR_A,
+    FACTOR_B,
+    Condition,
+    FactoredWeights,
+    HyperNetwork,
+    Weights,
+)
 from hypnet_core.plugins import only
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.hypernets._shared.base import only_counted
@@ -24,7 +31,7 @@ from hypnet_zoo.hypernets._shared.inner import (
     refuse_inner_init,
     refuse_own_init,
 )
-from hypnet_zoo.hypernets.low_rank_factors import A, B, is_matrix, low_rank_factors, sides
+from hypnet_zoo.hypernets.low_rank_factors import is_matrix, low_rank_factors, sides
 from hypnet_zoo.hypernets.wrapper import Wrapper
 from hypnet_zoo.init.effects import MOMENTS, concerning, effective, refuse_without_effect
 from hypnet_zoo.init.heads import calibration_inputs
@@ -176,9 +183,12 @@ class LowRank(Wrapper):
         }
         for param in self.matrices:
             # A_0 has the variance 1 / (3 in) of `nn.Linear`; both together have 1 / in.
-            overrides[f"{glob_escape(param.name)}.{A}"] = (0.0, 2.0 / (3.0 * sides(param)[1]))
+            overrides[f"{glob_escape(param.name)}.{FACTOR_A}"] = (
+                0.0,
+                2.0 / (3.0 * sides(param)[1]),
+            )
         for name, variance in variances.items():
-            overrides[f"{glob_escape(name)}.{B}"] = (0.0, variance)
+            overrides[f"{glob_escape(name)}.{FACTOR_B}"] = (0.0, variance)
         init = self.init.model_copy(update={"overrides": overrides})
         return concerning(self.inner, init)
 
@@ -205,20 +215,9 @@ class LowRank(Wrapper):
         r"""$\alpha / r$."""
         return self.alpha / self.rank
 
-    def transform(self, generated: Weights) -> Weights:
-        """Multiply the factors."""
-        batch = generated.batch_shape
-        factors = self._factors(generated)
-        # In the order of the target, whose other tensors are generated as they are.
-        parts = []
-        for param in self.target.params:
-            if param.name in factors:
-                down, up = factors[param.name]
-                # The factor is scaled before the product, because it is smaller.
-                parts.append((self.scale * up @ down).reshape(*batch, param.numel))
-            else:
-                parts.append(generated[param.name].reshape(*batch, param.numel))
-        return Weights(torch.cat(parts, dim=-1), self.target)
+    def transform(self, generated: Weights) -> FactoredWeights:
+        """The weights as factors, which are multiplied where somebody needs it."""
+        return FactoredWeights(self._with_shared(generated), self.target, scale=self.scale)
 
     def factors(
         self,
@@ -238,15 +237,28 @@ class LowRank(Wrapper):
         )
 
     def _factors(self, generated: Weights) -> dict[str, tuple[Tensor, Tensor]]:
-        # One parameter for all matrices keeps the number of small tensors down.
-        shared = self.shared_A.split([self.rank * sides(param)[1] for param in self.matrices])
+        factors = self._with_shared(generated)
         return {
             param.name: (
-                generated[f"{param.name}.{A}"] + own.view(self.rank, -1),
-                generated[f"{param.name}.{B}"],
+                factors[f"{param.name}.{FACTOR_A}"],
+                factors[f"{param.name}.{FACTOR_B}"],
             )
-            for param, own in zip(self.matrices, shared, strict=True)
+            for param in self.matrices
         }
+
+    def _with_shared(self, generated: Weights) -> Weights:
+        """The generated factors plus $A_0$."""
+        # One parameter for all matrices keeps the number of small tensors down, and one
+        # addition that of operations.
+        own = self.shared_A.split([self.rank * sides(param)[1] for param in self.matrices])
+        shared = dict(
+            zip((f"{param.name}.{FACTOR_A}" for param in self.matrices), own, strict=True)
+        )
+        parts = [
+            shared[param.name] if param.name in shared else self.shared_A.new_zeros(param.numel)
+            for param in generated.spec.params
+        ]
+        return generated + torch.cat(parts)
 
 
 class ComponentOptions(LowRankOptions, InnerOption, total=False):

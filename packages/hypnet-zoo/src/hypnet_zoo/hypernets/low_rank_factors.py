@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 from hypnet_core.errors import SpecError
+from hypnet_core.networks import FACTOR_A, FACTOR_B
 from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
-
-A, B = "lora_A", "lora_B"
 
 
 def low_rank_factors(target: TargetSpec, rank: int) -> TargetSpec:
@@ -35,7 +34,7 @@ def low_rank_factors(target: TargetSpec, rank: int) -> TargetSpec:
         rows, columns = sides(param)
         params.append(
             ParamSpec(
-                name=f"{param.name}.{A}",
+                name=f"{param.name}.{FACTOR_A}",
                 shape=(rank, columns),
                 # Factors of an embedding count as weights too: they start like
                 # matrices.
@@ -45,7 +44,7 @@ def low_rank_factors(target: TargetSpec, rank: int) -> TargetSpec:
         )
         params.append(
             ParamSpec(
-                name=f"{param.name}.{B}",
+                name=f"{param.name}.{FACTOR_B}",
                 shape=(rows, rank),
                 kind=ParamKind.WEIGHT,
                 layer=param.layer,
