@@ -216,7 +216,7 @@ def test_a_deliberate_change_is_allowed_and_recorded(tmp_path: Path) -> None:
     assert execute(Counting(), config, resumed) == {"total": 21.0}
     assert json.loads((run.path / "config.json").read_text())["config"]["steps"] == 6
     assert (
-        "resuming with another configuration: fail_at was 3, is now null; steps was 4, is now 6"
+        "resuming with another configuration: steps was 4, is now 6; fail_at was 3, is now null"
         in (run.path / "log.txt").read_text()
     )
 
