@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -114,3 +116,20 @@ def test_a_network_that_does_not_fit_the_data_is_named(monkeypatch: pytest.Monke
     wide = "mnet.arguments={in_features: 3, out_features: 2}"
     with pytest.raises(ConfigError, match=r"^mnet: the loss of inputs \[2, 4\] cannot be computed"):
         prepared(monkeypatch, 9, *linear, wide)
+
+
+def test_a_comparison_needs_a_method(in_process: Command, tmp_path: Path) -> None:
+    done = in_process("run", "compare", "methods=[]", cwd=tmp_path)
+    assert (done.returncode, "name at least one" in done.stderr) == (2, True)
+
+
+def test_the_commands_of_the_guide_are_possible(in_process: Command, tmp_path: Path) -> None:
+    """All but the data, which may need a download."""
+    guide = Path(__file__).parents[3] / "docs" / "continual.md"
+    (block,) = re.findall(r"```sh\n(.*?)```", guide.read_text(), re.DOTALL)
+    groups = re.findall(r'`"(train\.groups=[^`]*)"`', guide.read_text())
+    commands = [*block.splitlines(), f'hypnet run hypercl "{groups[0]}"']
+    for line in commands:
+        words = [word for word in shlex.split(line)[1:] if not word.startswith("data")]
+        done = in_process(*words, "--print-config", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr

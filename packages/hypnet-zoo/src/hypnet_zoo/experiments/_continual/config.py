@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from hypnet_core.plugins import (
     DatasetChoice,
@@ -111,6 +111,12 @@ class CompareConfig(LoopConfig):
         "finetune", "ewc", "si", "lwf", "replay", "hypernet", "separate", "joint"
     )
     """The methods, and their options."""
+
+    @model_validator(mode="after")
+    def _there_is_a_method(self) -> CompareConfig:
+        if not self.methods:
+            raise ValueError("methods: name at least one, such as [ewc, replay]")
+        return self
 
 
 class HyperCLConfig(LoopConfig):
