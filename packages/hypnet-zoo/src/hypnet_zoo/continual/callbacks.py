@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hypnet_core.errors import DivergedError
 from hypnet_core.networks import HyperNetwork, Weights
 from hypnet_core.protocols import Callback, LearningState
-from hypnet_core.runs import Progress
+from hypnet_core.runs import Checkpoints, Progress
 from hypnet_zoo.continual.learning import Learning
 
 
@@ -59,43 +59,39 @@ class Metrics(Callback):
             return
         name = "accuracy" if self.learning.higher_is_better else "mse"
         for split, label in (("test", "test"), ("val", "validation")):
-            row = self.learning.scores[split][-1]
-            for number, score in enumerate(row):
+            for number, score in enumerate(self.learning.scores[split][-1]):
                 found = {f"{label}_{name}": score.value}
                 if score.inferred is not None and split == "test":
                     found["test_inferred"] = score.inferred
                 self.log(state.step, found, task=number)
-            if row:
-                mean = sum(score.value for score in row) / len(row)
+            mean = self.learning.mean_score(split)
+            if mean is not None:
                 self.log(state.step, {f"{label}_{name}_mean": mean})
 
 
 class Validation(Callback):
     """Validates every so many steps, and stops a task that no longer improves.
 
-    With `patience`, the method of the best validation is restored before a task ends.
+    The loop's options say how often (`validate_every`), and after how many validations
+    without an improvement (`patience`): then the method of the best one is restored
+    before the task ends.
 
     Args:
-        every: Steps between validations; 0 for none.
-        patience: Validations without an improvement before stopping; `None` never
-            stops and remembers nothing.
-        higher_is_better: Whether a larger score is better.
+        learning: The loop.
         log: Where scores go: called as `log(step, metrics, task=number)`.
         stopped: Called with a line of text when a task is stopped.
     """
 
     def __init__(
         self,
+        learning: Learning,
         *,
-        every: int,
-        patience: int | None,
-        higher_is_better: bool,
         log: Callable[..., None] | None = None,
         stopped: Callable[[str], None] | None = None,
     ) -> None:
-        self.every = every
-        self.patience = patience
-        self.sign = 1.0 if higher_is_better else -1.0
+        self.every = learning.train.validate_every
+        self.patience = learning.train.patience
+        self.sign = 1.0 if learning.higher_is_better else -1.0
         self.log = log
         self.stopped = stopped
         self._forget()
@@ -158,37 +154,37 @@ class Checkpointing(Callback):
 
     Args:
         learning: The loop.
+        checkpoints: Where they go, which knows when one is due.
         save: Called as `save(step, score)`.
-        is_due: Whether a checkpoint is due after so many steps.
-        within_tasks: Whether to ask within a task, too.
     """
 
     def __init__(
         self,
         learning: Learning,
-        *,
+        checkpoints: Checkpoints,
         save: Callable[[int, float | None], None],
-        is_due: Callable[[int], bool],
-        within_tasks: bool,
     ) -> None:
         self.learning = learning
+        self.checkpoints = checkpoints
         self.save = save
-        self.is_due = is_due
-        self.within_tasks = within_tasks
 
     def end_step(self, state: LearningState, /) -> None:
         """Save within a task."""
-        if self.within_tasks and not state.ends_task and self.is_due(state.step):
+        if not self.checkpoints.options.periodic or state.ends_task:
+            return
+        if self.checkpoints.is_due(state.step):
             self.learning.check_finite(self.learning.where)
             self.save(state.step, None)
 
     def end_task(self, state: LearningState, /) -> None:
         """Save after a task, scored by the mean over the tasks so far."""
         # The last one always, from which other runs may start.
-        if state.task + 1 < len(state.tasks) and not self.is_due(state.step):
+        if state.task + 1 < len(state.tasks) and not self.checkpoints.is_due(state.step):
             return
-        row = self.learning.scores["val"][-1] or self.learning.scores["test"][-1]
-        self.save(state.step, sum(score.value for score in row) / len(row))
+        validation = self.learning.mean_score("val")
+        self.save(
+            state.step, self.learning.mean_score("test") if validation is None else validation
+        )
 
 
 class Timing(Callback):

@@ -134,11 +134,7 @@ def learn(
     learning.callbacks += [
         *callbacks,
         metrics,
-        Validation(
-            every=options.validate_every,
-            patience=options.patience,
-            higher_is_better=learning.higher_is_better,
-        ),
+        Validation(learning),
     ]
     setup = {
         "method": made.name,
@@ -168,15 +164,12 @@ def _with_checkpoints(
         if options is not None:
             raise ConfigError("checkpoint says how checkpoints are kept: give a directory, too")
         return 0
-    chosen = options or CheckpointOptions()
-    checkpoints = Checkpoints(directory, chosen, higher_is_better=learning.higher_is_better)
+    checkpoints = Checkpoints(directory, options, higher_is_better=learning.higher_is_better)
 
     def save(step: int, score: float | None) -> None:
         checkpoints.save(step, {"learning": learning}, score=score, setup=setup)
 
-    learning.callbacks.append(
-        Checkpointing(learning, save=save, is_due=checkpoints.is_due, within_tasks=chosen.periodic)
-    )
+    learning.callbacks.append(Checkpointing(learning, checkpoints, save))
     if checkpoints.latest() is not None:
         changed = difference(checkpoints.load().state.get("setup", {}), setup)
         if changed:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypnet_core.errors import CheckpointError, DivergedError, error_line
 from hypnet_core.protocols import Callback, Method, TaskLike, WeightsPerTask
 from hypnet_core.runs import HasState, pack
 from hypnet_core.tasks import Problem
+from hypnet_zoo.continual.measures import mean
 from hypnet_zoo.continual.optimization import Optimization
 from hypnet_zoo.continual.options import Train
 from hypnet_zoo.continual.passes import Passes
@@ -31,9 +31,14 @@ class Optimizations:
         self.train = train
         self.made: list[Optimization] = []
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Optimization:
+    def __call__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        *,
+        groups: Mapping[str, Collection[str]] | None = None,
+    ) -> Optimization:
         """Make an optimiser, see `hypnet_core.tasks.MakesOptimizers`."""
-        made = Optimization(args[0], self.train, **kwargs)
+        made = Optimization(parameters, self.train, groups=groups)
         self.made.append(made)
         return made
 
@@ -84,9 +89,8 @@ class Learning:
         self.callbacks = list(callbacks)
         self.seed = seed
         self.tasks: Sequence[TaskLike] = problem.tasks
-        left_out = leave_out or (False,) * len(self.tasks)
-        self._make_passes = [partial(self._passes, t, drop_last=left_out[t]) for t in self._numbers]
-        self.steps = [self._steps(t) for t in self._numbers]
+        self._leave_out = leave_out or (False,) * len(self.tasks)
+        self.steps = [self._steps(task) for task in range(len(self.tasks))]
         """Training steps of each task."""
         self.scores: dict[str, list[list[Score]]] = {"val": [], "test": []}
         """For each split, row `t`: the scores of tasks `0` to `t` after task `t`."""
@@ -94,10 +98,6 @@ class Learning:
         """Test scores of all tasks but the first: just before each, at the start."""
         self.step = 0
         self._enter(0)
-
-    @property
-    def _numbers(self) -> range:
-        return range(len(self.tasks))
 
     def _enter(self, task: int) -> None:
         """Be before the first step of a task."""
@@ -154,7 +154,7 @@ class Learning:
         torch.manual_seed(seed_of(self.seed, task))
         self.optimizations.made.clear()
         self.method.begin(task)
-        self.passes = self._make_passes[task]()
+        self.passes = self._passes(task)
         self._begun = True
         if not task:
             self.scorer.check(task)
@@ -208,7 +208,8 @@ class Learning:
     def _score_first(self) -> None:
         """Score all tasks but the first by the network as it starts."""
         if self._looks_ahead:
-            self.ahead["first"] = [self._test(t, seen=1) for t in self._numbers[1:]]
+            later = range(1, len(self.tasks))
+            self.ahead["first"] = [self._test(task, seen=1) for task in later]
 
     def _score(self) -> None:
         """Score all tasks so far, and the next one."""
@@ -257,19 +258,24 @@ class Learning:
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
-    def _passes(self, task: int, *, drop_last: bool) -> Passes:
+    def mean_score(self, split: str) -> float | None:
+        """The mean of the last scores on a split; `None` if there are none."""
+        row = self.scores[split][-1]
+        return mean([score.value for score in row]) if row else None
+
+    def _passes(self, task: int) -> Passes:
         return Passes(
             self.tasks[task].train,
             self.train.batch_size,
             seed=seed_of(self.seed, task, 2),
             device=self.problem.device,
-            drop_last=drop_last,
+            drop_last=self._leave_out[task],
         )
 
     def _steps(self, task: int) -> int:
         if self.train.epochs is None:
             return self.train.iterations
-        return self.train.epochs * self._make_passes[task]().per_pass
+        return self.train.epochs * self._passes(task).per_pass
 
     def _with_state(self) -> dict[str, HasState]:
         """Callbacks with a state, by class: others may come and go between them."""
@@ -331,5 +337,5 @@ class Learning:
         if state["in_task"]:
             self._begun, self.task_step = True, state["task_step"]
             self._stopped, self._random = state["stopped"], state["random"]
-            self.passes = self._make_passes[self.task]()
+            self.passes = self._passes(self.task)
             self.passes.load_state_dict(state["passes"])

@@ -159,18 +159,11 @@ class Session:
             *([FiniteChecks(self.learning)] if config.debug else []),
             self.metrics,
             Validation(
-                every=config.train.validate_every,
-                patience=config.train.patience,
-                higher_is_better=self.learning.higher_is_better,
+                self.learning,
                 log=self._log,
                 stopped=lambda text: run.logger.info("%s", text),
             ),
-            Checkpointing(
-                self.learning,
-                save=self._save,
-                is_due=run.checkpoints.is_due,
-                within_tasks=config.checkpoint.periodic,
-            ),
+            Checkpointing(self.learning, run.checkpoints, self._save),
         ]
 
     def learn(self) -> dict[str, Any]:

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-Network = TypeVar("Network", bound=nn.Module)
+from hypnet_zoo.continual.methods._networks import SharedNetwork, bytes_of
 
 
-def frozen(network: Network) -> Network:
-    """A copy that is not trained, in evaluation mode."""
-    old = copy.deepcopy(network).eval()
-    for parameter in old.parameters():
-        parameter.requires_grad_(False)
-    return old
+class Teacher:
+    """A copy of a network from before the present task, which is not trained."""
+
+    def __init__(self) -> None:
+        self.network: SharedNetwork | None = None
+        """The copy, in evaluation mode; `None` during the first task."""
+
+    def keep(self, network: SharedNetwork) -> SharedNetwork:
+        """Copy a network as it is now."""
+        self.network = copy.deepcopy(network).eval()
+        return self.network.requires_grad_(requires_grad=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the copy."""
+        return 0 if self.network is None else bytes_of(*self.network.state_dict().values())
+
+    def saved(self) -> dict[str, Tensor] | None:
+        """The state of the copy."""
+        return None if self.network is None else dict(self.network.state_dict())
+
+    def resume(self, state: Mapping[str, Tensor] | None, network: SharedNetwork) -> None:
+        """Continue from what `saved` gave, with a copy of the network's shape."""
+        if state is not None:
+            self.keep(network).load_state_dict(state)
 
 
 def distillation(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hypnet_core.tasks import Batch, Problem
 from hypnet_zoo.continual.methods._exemplars import Drawn
-from hypnet_zoo.continual.methods._networks import SharedNetwork
+from hypnet_zoo.continual.methods._networks import SharedNetwork, competing_outputs
 
 
 def mixed_loss(problem: Problem, network: SharedNetwork, drawn: Drawn, now: int) -> Tensor:
@@ -35,10 +35,7 @@ def mixed_loss(problem: Problem, network: SharedNetwork, drawn: Drawn, now: int)
 
 
 def _labelled(problem: Problem, outputs: Tensor, labels: Tensor, tasks: Tensor, now: int) -> Tensor:
-    count = len(problem.tasks)
-    allowed = torch.zeros(count, outputs.shape[-1], dtype=torch.bool, device=outputs.device)
-    for task in range(count):
-        units = problem.competing(task, now if now >= task else None)
-        allowed[task, units.start : units.stop] = True
-    first = torch.tensor([problem.heads.units(t).start for t in range(count)]).to(labels)
-    return F.cross_entropy(outputs.masked_fill(~allowed[tasks], -torch.inf), labels + first[tasks])
+    allowed = competing_outputs(problem, now)[tasks]
+    starts = [problem.heads.units(task).start for task in range(len(problem.tasks))]
+    first = torch.tensor(starts).to(labels)
+    return F.cross_entropy(outputs.masked_fill(~allowed, -torch.inf), labels + first[tasks])

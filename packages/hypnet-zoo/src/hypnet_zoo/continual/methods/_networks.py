@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -135,6 +135,39 @@ def _as_statistics(raw: Weights) -> Weights:
     """Means as they are, variances from their logarithms."""
     parts = {name: raw[name].exp() if name.endswith("running_var") else raw[name] for name in raw}
     return Weights.of(raw.spec, parts)
+
+
+def competing_outputs(problem: Problem, now: int) -> Tensor:
+    """For each task up to `now`, the outputs that compete while `now` is learned.
+
+    Returns:
+        `[tasks, out_features]`, true where an output competes; nothing does for later
+        tasks.
+    """
+    heads = problem.heads
+    allowed = torch.zeros(len(heads.sizes), heads.out_features, dtype=torch.bool)
+    for task in range(now + 1):
+        units = problem.competing(task, now)
+        allowed[task, units.start : units.stop] = True
+    return allowed.to(problem.device)
+
+
+class FisherTargets(TypedDict):
+    """The options of `fisher` that depend on the task."""
+
+    output_units: list[int]
+    target_transform: Callable[[Tensor], Tensor] | None
+
+
+def fisher_targets(problem: Problem, task: int) -> FisherTargets:
+    """Outputs and labels of a task's Fisher information: those of its loss."""
+    units = problem.competing(task)
+    offset = problem.heads.units(task).start - units.start
+    return {
+        "output_units": list(units),
+        # Labels count from the first class that competes.
+        "target_transform": (lambda y: y + offset) if offset else None,
+    }
 
 
 def bytes_of(*tensors: Tensor) -> int:

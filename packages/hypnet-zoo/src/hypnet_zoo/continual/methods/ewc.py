@@ -11,7 +11,7 @@ from hypnet_core.plugins import only, with_defaults
 from hypnet_core.protocols import BatchLike
 from hypnet_core.tasks import Problem
 from hypnet_zoo import regularizers
-from hypnet_zoo.continual.methods._networks import check_samples
+from hypnet_zoo.continual.methods._networks import check_samples, fisher_targets
 from hypnet_zoo.continual.methods._penalized import Penalized, PenalizedOptions
 from hypnet_zoo.regularizers import FisherKind, FisherOptions
 
@@ -114,9 +114,6 @@ class EWC(Penalized):
 
     def end(self, task: int) -> None:
         """Estimate how much each parameter matters for a task."""
-        heads = self.problem.heads
-        units, first = self.problem.competing(task), heads.units(task).start
-        offset = first - units.start
 
         def forward(batch: BatchLike) -> Tensor:
             outputs: Tensor = self.model(batch.x, task)
@@ -125,10 +122,8 @@ class EWC(Penalized):
         self.penalizer.after_task(
             self.problem.tasks[task].train,
             samples=self._options["samples"],
-            output_units=list(units),
-            # Labels count from the first class that competes.
-            target_transform=(lambda y: y + offset) if offset else None,
             forward=forward,
+            **fisher_targets(self.problem, task),
         )
 
 

@@ -14,8 +14,8 @@ from hypnet_core.plugins import with_defaults
 from hypnet_core.protocols import BatchLike
 from hypnet_core.tasks import Problem
 from hypnet_zoo.continual.methods._base import OneNetwork
-from hypnet_zoo.continual.methods._distillation import distillation, frozen
-from hypnet_zoo.continual.methods._networks import SharedNetwork, bytes_of
+from hypnet_zoo.continual.methods._distillation import Teacher, distillation
+from hypnet_zoo.continual.methods._networks import competing_outputs
 from hypnet_zoo.continual.methods._vae import GeneratedVAE, GeneratorOptions
 
 
@@ -56,19 +56,20 @@ class GenerativeReplay(OneNetwork):
         self.temperature = temperature
         self.replay_batch = chosen["replay_batch"]
         self.vae = GeneratedVAE(problem, chosen)
-        self._old: SharedNetwork | None = None
+        self._teacher = Teacher()
         self._competing = self._taught = torch.empty(0)
 
     def begin(self, task: int) -> None:
         """Begin a task: keep a copy of the classifier, and fix earlier decoders."""
         if task:
-            self._old = frozen(self.network)
+            self._teacher.keep(self.network)
         self.vae.begin(task)
         super().begin(task)
 
     def _start(self) -> None:
         # For each task, the outputs that compete now, and those before this task.
-        self._competing, self._taught = self._units(self.task), self._units(self.task - 1)
+        self._competing = competing_outputs(self.problem, self.task)
+        self._taught = competing_outputs(self.problem, self.task - 1)
         super()._start()
 
     def _trained(self) -> Mapping[str, nn.Parameter]:
@@ -88,11 +89,12 @@ class GenerativeReplay(OneNetwork):
     def penalty(self, batch: BatchLike) -> Tensor:
         """Losses of generated samples and of the generative model."""
         loss = self.vae.loss(batch.x, self.task)
-        if self._old is None:
+        old = self._teacher.network
+        if old is None:
             return loss
         x, tasks = self.vae.replayed(self.task, self.replay_batch or len(batch))
         with torch.no_grad():
-            targets = self._old(x)
+            targets = old(x)
         found = distillation(
             self.network(x),
             targets,
@@ -102,15 +104,6 @@ class GenerativeReplay(OneNetwork):
         )
         return loss + (1.0 - 1.0 / self.seen) * found
 
-    def _units(self, now: int) -> Tensor:
-        """For each task, the outputs that compete: `[tasks, out_features]`."""
-        heads = self.problem.heads
-        allowed = torch.zeros(len(heads.sizes), heads.out_features, dtype=torch.bool)
-        for task in range(now + 1):
-            units = self.problem.competing(task, now)
-            allowed[task, units.start : units.stop] = True
-        return allowed.to(self.problem.device)
-
     def sizes(self) -> dict[str, int]:
         """Also the generative model."""
         found = super().sizes()
@@ -119,26 +112,21 @@ class GenerativeReplay(OneNetwork):
 
     def memory_bytes(self) -> int:
         """The copy of the classifier, and the targets of the decoder's regulariser."""
-        if self._old is None:
-            return 0
-        return self.vae.kept_bytes(self.task) + bytes_of(*self._old.state_dict().values())
+        return self.vae.kept_bytes(self.task) + self._teacher.nbytes
 
     def state_dict(self) -> dict[str, Any]:
         """Also the generative model and the copy."""
-        old = None if self._old is None else dict(self._old.state_dict())
         return {
             **super().state_dict(),
             "vae": self.vae.saved(),
-            "old": old,
+            "old": self._teacher.saved(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from a state."""
         self.vae.resume(state["vae"], state["task"])
         super().load_state_dict(state)
-        if state["old"] is not None:
-            self._old = frozen(self.network)
-            self._old.load_state_dict(state["old"])
+        self._teacher.resume(state["old"], self.network)
 
 
 def check_generates(problem: Problem) -> None:

@@ -22,6 +22,7 @@ from hypnet_zoo.continual.methods._networks import (
     bytes_of,
     check_samples,
     copied,
+    fisher_targets,
     target_of,
 )
 from hypnet_zoo.continual.methods._output_steps import OutputSteps
@@ -110,8 +111,10 @@ class Hypernet(Base):
         super().__init__(problem)
         chosen = with_defaults(HypernetOptions, options)
         startable = startable_names(problem.module)
-        self._take(_build(problem, chosen), chosen["protect"], chosen["distillation"])
-        self.starts_own = not startable <= set(self.net.target.names)
+        network = _build(problem, chosen)
+        self._take(network, chosen["protect"], chosen["distillation"])
+        self.starts_own = not startable <= set(network.net.target.names)
+        """Whether the main network keeps weights or biases of its own."""
 
     @classmethod
     def from_networks(
@@ -146,14 +149,13 @@ class Hypernet(Base):
         Base.__init__(made, problem)
         network = GeneratedNetwork(net, hypernet, statistics)
         made._take(network, protect, distillation)  # noqa: SLF001  of this class
+        made.starts_own = True
         return made
 
     def _take(self, network: GeneratedNetwork, protect: Protection, distillation: float) -> None:
         self.network = network
         self.options = protect
         self.distillation = distillation
-        self.starts_own = True
-        """Whether the main network keeps weights or biases of its own."""
         self._steps: OutputSteps | None = None
         self._start_state: dict[str, Tensor] = {}
         self._importances: list[Tensor] = []
@@ -242,9 +244,7 @@ class Hypernet(Base):
         kind = self.options.importance
         if kind == "none" or not self.options.beta:
             return
-        spec, first = self.problem.tasks[task].spec, self.problem.heads.units(task).start
-        units = self.problem.competing(task)
-        offset = first - units.start
+        spec = self.problem.tasks[task].spec
         weights = self.hypernet(task).detach()
         size = self.net.target.numel
         own = Weights(weights.flat[:size], self.net.target, conditions=task)
@@ -255,8 +255,7 @@ class Hypernet(Base):
             kind=kind,
             samples=self.options.fisher_samples,
             likelihood="gaussian" if spec.kind == "regression" else "categorical",
-            output_units=list(units),
-            target_transform=(lambda y: y + offset) if offset else None,
+            **fisher_targets(self.problem, task),
         )
         # Generated statistics count fully.
         importance = torch.ones_like(weights.flat)

@@ -13,8 +13,7 @@ from torch import Tensor
 from hypnet_core.protocols import BatchLike
 from hypnet_core.tasks import Problem
 from hypnet_zoo.continual.methods._base import OneNetwork, SharedOptions
-from hypnet_zoo.continual.methods._distillation import distillation, frozen
-from hypnet_zoo.continual.methods._networks import SharedNetwork, bytes_of
+from hypnet_zoo.continual.methods._distillation import Teacher, distillation
 
 
 class LwF(OneNetwork):
@@ -47,17 +46,18 @@ class LwF(OneNetwork):
         super().__init__(problem, **options)
         self.strength = strength
         self.temperature = temperature
-        self._old: SharedNetwork | None = None
+        self._teacher = Teacher()
 
     def begin(self, task: int) -> None:
         """Begin a task: keep a copy of the network as it is."""
         if task:
-            self._old = frozen(self.network)
+            self._teacher.keep(self.network)
         super().begin(task)
 
     def penalty(self, batch: BatchLike) -> Tensor | None:
         """Distillation of the earlier tasks' predictions on the new data."""
-        if self._old is None:
+        old = self._teacher.network
+        if old is None:
             return None
         heads = self.problem.heads
         # Tasks with one head have one prediction to keep, however many there are.
@@ -67,7 +67,7 @@ class LwF(OneNetwork):
             units = heads.competing(task) if heads.kind != "single" else range(heads.out_features)
             cut = slice(units.start, units.stop)
             with torch.no_grad():
-                targets = self._old(batch.x, task)[..., cut]
+                targets = old(batch.x, task)[..., cut]
             parts.append(self._difference(self.network(batch.x, task)[..., cut], targets))
         return self.strength * torch.stack(parts).sum()
 
@@ -78,16 +78,13 @@ class LwF(OneNetwork):
 
     def memory_bytes(self) -> int:
         """The copy of the network."""
-        return 0 if self._old is None else bytes_of(*self._old.state_dict().values())
+        return self._teacher.nbytes
 
     def state_dict(self) -> dict[str, Any]:
         """Also the copy of the network."""
-        old = None if self._old is None else dict(self._old.state_dict())
-        return {**super().state_dict(), "old": old}
+        return {**super().state_dict(), "old": self._teacher.saved()}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from a state."""
         super().load_state_dict(state)
-        if state["old"] is not None:
-            self._old = frozen(self.network)
-            self._old.load_state_dict(state["old"])
+        self._teacher.resume(state["old"], self.network)
