@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from inspect import cleandoc
 from pathlib import Path
 from textwrap import dedent
 
@@ -10,51 +11,15 @@ import pytest
 
 from hypnet_core.plugins.component import Component
 from hypnet_core.plugins.registry import Entry
+from hypnet_core.protocols import Method
 from hypnet_core.testing.kit import Outcome, run_checks
 from hypnet_core.testing.method import CHECKS
 
-MODULE = dedent('''
-    import torch
+IN_DOCSTRING = cleandoc(Method.__doc__ or "").partition("```python\n")[2].partition("```")[0]
+"""The whole method that the protocol's docstring holds."""
 
-
-    class Good:
-        """Trains the network on each task in turn."""
-
-        scenarios = ("task", "domain", "class")
-
-        def __init__(self, problem):
-            self.problem, self.task = problem, 0
-
-        def begin(self, task):
-            self.task = task
-            self.optimizer = self.problem.optimizer(self.problem.parameters())
-
-        def step(self, batch):
-            self.problem.module.train()
-            self.optimizer.zero_grad()
-            loss = self.problem.loss(self.problem.module(batch.x), batch, self.task)
-            loss.backward()
-            self.optimizer.step()
-            return {"loss": loss.detach()}
-
-        def end(self, task): ...
-
-        def predict(self, x, task=None):
-            self.problem.module.eval()
-            return self.problem.answer(self.problem.module(x), task, seen=self.task + 1)
-
-        def state_dict(self):
-            return {
-                "task": self.task,
-                "module": dict(self.problem.module.state_dict()),
-                "optimizer": self.optimizer.state_dict(),
-            }
-
-        def load_state_dict(self, state):
-            self.task = state["task"]
-            self.problem.module.load_state_dict(state["module"])
-            self.optimizer = self.problem.optimizer(self.problem.parameters())
-            self.optimizer.load_state_dict(state["optimizer"])
+FAULTY = dedent('''
+    Good = Finetune
 
 
     class NoScenario(Good):
@@ -143,7 +108,7 @@ def failed(name: str) -> set[str]:
 @pytest.fixture(autouse=True)
 def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "methods_kit", raising=False)
-    (tmp_path / "methods_kit.py").write_text(MODULE)
+    (tmp_path / "methods_kit.py").write_text(f"import torch\n{IN_DOCSTRING}\n{FAULTY}")
     monkeypatch.syspath_prepend(tmp_path)
 
 

@@ -38,6 +38,9 @@ class Method(Protocol):
     each task in turn, `begin`, `step` for each batch, and `end`:
 
     ```python
+    from hypnet_core.tasks import Problem
+
+
     class Finetune:
         scenarios = ("task", "domain", "class")
 

@@ -14,7 +14,30 @@ from hypnet_core.errors import SpecError, WeightsError
 from hypnet_core.specs import TargetSpec
 
 
-class Hollow:
+class StandIn:
+    """Something in the place of a parameter, which has its shape."""
+
+    shape: torch.Size
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions, as of a parameter."""
+        return len(self.shape)
+
+    def dim(self) -> int:
+        """Number of dimensions, as of a parameter."""
+        return len(self.shape)
+
+    def size(self, dim: int | None = None) -> torch.Size | int:
+        """The shape, or one size of it, as of a parameter."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def numel(self) -> int:
+        """Number of scalars, as of a parameter."""
+        return self.shape.numel()
+
+
+class Hollow(StandIn):
     """Holds the place of a parameter that comes from outside, without memory.
 
     Shape and dtype stay readable, for `repr` and for casts. Anything else is refused by
@@ -35,23 +58,6 @@ class Hollow:
     def device(self) -> torch.device:
         """The device without memory."""
         return torch.device("meta")
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self.shape)
-
-    def dim(self) -> int:
-        """Number of dimensions."""
-        return len(self.shape)
-
-    def size(self, dim: int | None = None) -> torch.Size | int:
-        """The shape, or one size of it."""
-        return self.shape if dim is None else self.shape[dim]
-
-    def numel(self) -> int:
-        """Number of scalars."""
-        return self.shape.numel()
 
     @classmethod
     def __torch_function__(

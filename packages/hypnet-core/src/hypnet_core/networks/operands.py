@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from hypnet_core.networks.hollow import StandIn
+
 Handlers = Mapping[Any, Callable[..., Any]]
 """By operation of torch: the function of the same arguments that takes operands."""
 
@@ -70,7 +72,7 @@ class Sets:
 
 
 @dataclass(eq=False)
-class Operand:
+class Operand(StandIn):
     """A weight of which each set has its own, in the place of a parameter.
 
     Either `whole` or the factors are there.
@@ -122,23 +124,6 @@ class Operand:
     def requires_grad(self) -> bool:
         """Whether a gradient is asked for, as of a parameter."""
         return any(tensor is not None and tensor.requires_grad for tensor in self._tensors)
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions, as of a parameter."""
-        return len(self.shape)
-
-    def dim(self) -> int:
-        """Number of dimensions, as of a parameter."""
-        return len(self.shape)
-
-    def size(self, dim: int | None = None) -> torch.Size | int:
-        """The shape, or one size of it, as of a parameter."""
-        return self.shape if dim is None else self.shape[dim]
-
-    def numel(self) -> int:
-        """Number of scalars, as of a parameter."""
-        return self.shape.numel()
 
     def is_floating_point(self) -> bool:
         """True, as of a parameter."""

@@ -15,7 +15,8 @@ from hypnet_core.protocols import BatchLike
 from hypnet_core.tasks import Problem
 from hypnet_zoo.continual.methods._vae import GeneratedVAE, GeneratorOptions, mlp
 from hypnet_zoo.continual.methods.generative_replay import check_generates
-from hypnet_zoo.continual.methods.hypernet import Hypernet, HypernetOptions
+from hypnet_zoo.continual.methods.hypernet import Hypernet
+from hypnet_zoo.continual.methods.hypernet_options import HypernetOptions
 
 
 class InferenceOptions(HypernetOptions, GeneratorOptions, total=False):
