@@ -74,13 +74,19 @@ def _split(samples: Samples, name: str) -> Split:
     if isinstance(samples, Split):
         return samples
     if isinstance(samples, Dataset):
-        return Split.of(*_stacked(samples, name))
+        return _of_arrays(*_stacked(samples, name))
     if isinstance(samples, (tuple, list)) and len(samples) == 2:
-        return Split.of(*samples)
+        return _of_arrays(*samples)
     raise DataError(
         f"{name}: expected a pair of arrays (x, y), or a dataset of such pairs, got"
         f" {clipped(repr(samples))}"
     )
+
+
+def _of_arrays(x: Any, y: Any) -> Split:
+    """A split; numbers `[N]` are targets of one output each."""
+    y = torch.as_tensor(np.asarray(y)) if not isinstance(y, Tensor) else y
+    return Split.of(x, y[:, None] if y.is_floating_point() and y.ndim == 1 else y)
 
 
 def _stacked(dataset: Dataset[Any], name: str) -> tuple[Tensor, Tensor]:
@@ -102,9 +108,8 @@ def _stacked(dataset: Dataset[Any], name: str) -> tuple[Tensor, Tensor]:
 def _spec(splits: Mapping[str, Split], name: str) -> TaskSpec:
     x, y = splits["train"][0]
     if y.is_floating_point():
-        # One number per sample may come as [N]: a target of one output.
         return TaskSpec(
-            name=name, kind="regression", in_shape=tuple(x.shape), out_shape=tuple(y.shape) or (1,)
+            name=name, kind="regression", in_shape=tuple(x.shape), out_shape=tuple(y.shape)
         )
     classes = 1 + max(int(split.targets.max()) for split in splits.values())
     return TaskSpec(name=name, kind="classification", in_shape=tuple(x.shape), out_shape=(classes,))

@@ -121,7 +121,7 @@ def learn(
     assembled = assemble(
         as_tasks(tasks),
         made,
-        _module_maker(module),
+        _module(module),
         scenario=scenario,
         heads=heads,
         infer=infer,
@@ -197,10 +197,9 @@ def _maker(method: MethodLike) -> MethodMaker:
     raise ConfigError(f"method: expected a name or a function, got {clipped(repr(method))}")
 
 
-def _module_maker(module: ModuleLike) -> Callable[[Sequence[int], int], nn.Module]:
+def _module(module: ModuleLike) -> nn.Module | Callable[[Sequence[int], int], nn.Module]:
     if isinstance(module, nn.Module):
-        given = module
-        return lambda _in_shape, _out_features: given
+        return module
     if isinstance(module, (str, Mapping)):
         module = MainnetChoice.of(module)
     if isinstance(module, MainnetChoice):

@@ -34,6 +34,11 @@ def heads_of(
     if kind is None:
         kind = "single" if weights_per_task else _DEFAULTS[scenario]
     sizes = tuple(math.prod(task.spec.out_shape) for task in tasks)
+    if kind == "growing" and tasks[0].spec.kind != "classification":
+        raise ConfigError(
+            "heads=growing: regressions have no classes that compete: use heads=multi or"
+            " heads=single"
+        )
     if scenario == "domain" and kind != "single":
         raise ConfigError(
             f"heads={kind}: in the scenario domain tasks share their outputs: use heads=single"
