@@ -261,6 +261,12 @@ EXPERIMENTS = [
             "log=[]",
         ],
     ),
+    Component.experiment(
+        "gan",
+        "hypnet_zoo.experiments:Gan",
+        "A hypernetwork as generator of samples, against a discriminator.",
+        quick=["iterations=20", "log_every=10", "log=[]"],
+    ),
 ]
 
 

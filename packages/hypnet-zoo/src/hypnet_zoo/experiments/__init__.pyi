@@ -1,6 +1,7 @@
 from ._continual.config import CompareConfig, ContinualConfig, HyperCLConfig, LoopConfig
 from .compare import Compare
 from .continual import Continual
+from .gan import Gan, GanConfig
 from .hypercl import HyperCL
 
 __all__ = [
@@ -8,6 +9,8 @@ __all__ = [
     "CompareConfig",
     "Continual",
     "ContinualConfig",
+    "Gan",
+    "GanConfig",
     "HyperCL",
     "HyperCLConfig",
     "LoopConfig",

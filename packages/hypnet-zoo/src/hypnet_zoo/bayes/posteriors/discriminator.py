@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnet_core.networks import Weights
 from hypnet_zoo.bayes.posteriors.gaussian import Gaussian
 from hypnet_zoo.bayes.posteriors.posterior import HasDensity
+from hypnet_zoo.losses import discriminator_loss, with_mean_statistics
 from hypnet_zoo.mainnets import MLP
 
 _LEAST = 1e-4
@@ -48,9 +48,7 @@ class Discriminator(nn.Module):
 
     def forward(self, draws: Tensor) -> Tensor:
         """Logits `[M]` of coming from $q$, for standardised draws `[M, n]`."""
-        x = draws
-        if self.mean_statistics:
-            x = torch.cat([x, x.mean(dim=0, keepdim=True).expand_as(x)], dim=1)
+        x = with_mean_statistics(draws) if self.mean_statistics else draws
         logits: Tensor = self.network(x)
         return logits.squeeze(-1)
 
@@ -62,8 +60,7 @@ class Discriminator(nn.Module):
         """
         around = _around(draws)
         own = self(around.standardised(draws.detach()))
-        other = self(torch.randn_like(draws))
-        return F.softplus(-own).mean() + F.softplus(other).mean()
+        return discriminator_loss(own, self(torch.randn_like(draws)), smoothing=0.0)
 
     def kl(self, draws: Weights, prior: HasDensity) -> Tensor:
         """The divergence from a prior, a scalar whose gradient reaches the draws.
