@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hypnet_core import Split, Task, TaskSpec
 from hypnet_core.errors import ConfigError
 from hypnet_core.plugins import HypernetChoice
-from hypnet_core.tasks import Heads, Problem
+from hypnet_core.tasks import HeadKind, Heads, Problem
 from hypnet_zoo.bayes.posteriors import Gaussian
 from hypnet_zoo.continual import Optimizations, Train
 from hypnet_zoo.continual.methods import PosteriorReplay
@@ -209,7 +209,7 @@ def test_it_continues_within_a_task_with_discriminator_and_prior(options: Any) -
     tasks = clouds(2)
 
     def new() -> PosteriorReplay:
-        kind = "multi" if "prior_focused" in options else "single"
+        kind: HeadKind = "multi" if "prior_focused" in options else "single"
         return PosteriorReplay(problem(tasks, kind, lr=0.01), hnet=HMLP, coreset=3, **options)
 
     whole = new()

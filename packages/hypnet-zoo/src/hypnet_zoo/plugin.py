@@ -265,7 +265,7 @@ EXPERIMENTS = [
         "gan",
         "hypnet_zoo.experiments:Gan",
         "A hypernetwork as generator of samples, against a discriminator.",
-        quick=["iterations=20", "log_every=10", "log=[]"],
+        quick=["iterations=20", "checkpoint.every_steps=15", "log_every=10", "log=[]"],
     ),
 ]
 
