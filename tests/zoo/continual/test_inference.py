@@ -43,7 +43,7 @@ def test_a_regression_is_uncertain_where_its_draws_differ() -> None:
     assert infer([draws, draws.flip(1)], "agreement", classification=False).tolist() == [1, 0]
     with pytest.raises(ConfigError, match="needs classes"):
         uncertainty(draws, "max_likelihood", classification=False)
-    with pytest.raises(ConfigError, match="compares several draws"):
+    with pytest.raises(ConfigError, match="how much several draws of weights differ"):
         uncertainty(draws[:1], "entropy", classification=False)
 
 

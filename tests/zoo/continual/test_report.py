@@ -92,9 +92,19 @@ def test_errors_forget_upwards() -> None:
 
 def test_without_validation_samples_there_is_no_validation_score() -> None:
     learning = learned("classification", SCORES)
-    learning.tasks = [Task(task.spec, task.train, task.test) for task in learning.tasks]
+    learning.scores["val"] = [[None] * len(row) for row in SCORES]
     summary = summarize(learning)
     assert summary["validation_accuracy"] is summary["validation_scores"] is None
+
+
+def test_validation_samples_of_some_tasks_give_their_scores_but_no_mean() -> None:
+    """A mean over some tasks could not be compared with one over all."""
+    learning = learned("classification", SCORES)
+    learning.scores["val"] = [[None], [None, Score(90.0)], [None, Score(80.0), Score(70.0)]]
+    summary = summarize(learning)
+    assert summary["validation_accuracy"] is None
+    assert summary["validation_scores"] == [[None], [None, 90.0], [None, 80.0, 70.0]]
+    assert learning.mean_score("val") == 75.0
 
 
 def test_one_task_transfers_nothing() -> None:

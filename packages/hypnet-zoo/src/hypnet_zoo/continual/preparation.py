@@ -7,6 +7,7 @@ import copy
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import nn
 
 from hypnet_core.errors import (
     ConfigError,
@@ -18,8 +19,9 @@ from hypnet_core.errors import (
     error_line,
 )
 from hypnet_core.plugins import DatasetChoice
-from hypnet_core.protocols import BatchLike, TaskLike
+from hypnet_core.protocols import BatchLike, Method, TaskLike
 from hypnet_core.tasks import Problem
+from hypnet_zoo.continual.options import Train
 from hypnet_zoo.continual.seeds import seeded
 
 _SMALL = 1_000_000
@@ -70,6 +72,13 @@ def cpu_threads(count: int | None, parameters: int) -> Iterator[int]:
         yield torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
+
+
+def number_of_parameters(method: Method, module: nn.Module) -> int:
+    """Number of parameters of a method and of the main network, each counted once."""
+    parts = [*vars(method).values(), module]
+    modules = nn.ModuleList(part for part in parts if isinstance(part, nn.Module))
+    return sum(p.numel() for p in modules.parameters())  # shared ones come once
 
 
 def load_tasks(choice: DatasetChoice, limit: int | None = None) -> Sequence[TaskLike]:
@@ -188,6 +197,21 @@ def notes_on_batches(
     text = (
         "batch norm cannot train on one sample: the last one of each pass is left out, another one"
         f" in each ({sizes} samples, in batches of {batch_size})"
+    )
+    return [text]
+
+
+def notes_on_stopping(steps: Sequence[int], train: Train) -> list[str]:
+    """A remark on early stopping that comes too late for every task."""
+    if train.patience is None:
+        return []
+    # The first validation is an improvement.
+    earliest = train.validate_every * (train.patience + 1)
+    if earliest < max(steps):
+        return []
+    text = (
+        f"train.patience={train.patience} stops no task early: that takes {earliest} steps, with a"
+        f" validation every {train.validate_every}, but tasks have {max(steps)}"
     )
     return [text]
 

@@ -34,6 +34,11 @@ def heads_of(
     if kind is None:
         kind = "single" if weights_per_task else _DEFAULTS[scenario]
     sizes = tuple(math.prod(task.spec.out_shape) for task in tasks)
+    if kind == "growing" and tasks[0].spec.kind != "classification":
+        raise ConfigError(
+            "heads=growing: only classes compete with those of earlier tasks: for regressions use"
+            " heads=multi or single"
+        )
     if scenario == "domain" and kind != "single":
         raise ConfigError(
             f"heads={kind}: in the scenario domain tasks share their outputs: use heads=single"
@@ -75,7 +80,8 @@ def check_scenario(tasks: Sequence[TaskLike], scenario: Scenario) -> None:
             if label in owner:
                 raise DataError(
                     f"scenario=class: class {label} appears in {owner[label]} and in {spec.name}:"
-                    " each class belongs to one task; use task or domain"
+                    " each class belongs to one task; use task or domain, or number the labels of"
+                    " each task from 0"
                 )
             owner[label] = spec.name
 
