@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from tests.zoo.continual.problems import accuracy, clouds, problem, train_on
 from torch import nn
 
+from hypnet_core import Split, Task, TaskSpec
 from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.plugins import HypernetChoice
 from hypnet_core.tasks import Batch
@@ -100,6 +102,43 @@ class TestExemplars:
         assert drawn.tasks.unique().tolist() == [0]
         assert memory.draw(9, before=0) is None
 
+    def test_sequences_of_other_lengths_and_rows_of_other_widths_are_kept_as_they_are(
+        self,
+    ) -> None:
+        """Padded in the memory, and without the surplus in the loss."""
+        made = []
+        for number, (frames, classes) in enumerate([(3, 4), (5, 2)]):
+            generator = torch.Generator().manual_seed(number)
+            x = torch.randn(10, frames, 3, generator=generator)
+            y = F.one_hot(torch.arange(10) % classes, classes).float()
+            spec = TaskSpec(
+                name=f"s{number}",
+                kind="classification",
+                in_shape=(3,),
+                out_shape=(classes,),
+                sequence=True,
+            )
+            split = Split.of(x, y, lengths=torch.full((10,), frames))
+            made.append(Task(spec, split, split, split))
+        one = problem(made, module=nn.Linear(3, 6))
+        memory = Exemplars(one, 20)
+        parts = [first_batch(task, 10) for task in made]
+        for number, part in enumerate(parts):
+            memory.offer(part, number)
+        assert memory.fields["x"].shape == (20, 5, 3)
+        expected = sum(
+            10 * one.loss(one.module(part.x), part, task, now=1) for task, part in enumerate(parts)
+        )
+        drawn = memory.draw(20)
+        assert drawn is not None
+        found = mixed_loss(one, SharedNetwork(one.module, "shared"), drawn, 1)
+        torch.testing.assert_close(found, expected / 20)
+        # Shorter ones among longer ones, which take their places.
+        torch.manual_seed(0)
+        memory.offer(first_batch(made[0], 10), 0)
+        assert memory.fields["x"].shape == (20, 5, 3)
+        assert (memory.fields["lengths"] == 3).sum() > 10
+
 
 @pytest.mark.parametrize(("kind", "scenario"), [("multi", "task"), ("growing", "class")])
 def test_the_loss_of_several_tasks_is_the_mean_of_their_own(kind: Any, scenario: Any) -> None:
@@ -149,6 +188,71 @@ class TestLwF:
             drift[strength] = float((before - after).abs().mean())
         assert drift[5.0] < 0.3 * drift[0.0]
 
+    def test_one_pass_gives_loss_and_distillation(self) -> None:
+        """Against both, computed apart; the losses of two old heads are added."""
+        tasks = clouds(3)
+        method = LwF(problem(tasks, lr=0.02), strength=0.7, temperature=1.5)
+        for task in range(2):
+            train_on(method, task, tasks, steps=5)
+        old = copy.deepcopy(method.problem.module)
+        method.begin(2)
+        method.step(first_batch(tasks[2]))
+        batch = first_batch(tasks[2])
+        now = copy.deepcopy(method.problem.module)
+        losses = method.step(batch)
+        torch.testing.assert_close(losses["loss"], F.cross_entropy(now(batch.x)[:, 4:], batch.y))
+        wanted = sum(
+            distillation(now(batch.x)[:, cut], old(batch.x)[:, cut], 1.5)
+            for cut in (slice(0, 2), slice(2, 4))
+        )
+        torch.testing.assert_close(losses["penalty"], 0.7 * wanted)
+
+    def test_padding_is_not_distilled(self) -> None:
+        """A network that answers at each step, with one target per sequence or step."""
+        for per_step in (False, True):
+            tasks = padded_sequences(per_step=per_step)
+            method = LwF(problem(tasks, module=nn.Linear(3, 4)), strength=1.0, temperature=1.0)
+            train_on(method, 0, tasks, steps=3)
+            method.begin(1)
+            old = copy.deepcopy(method.problem.module)
+            with torch.no_grad():
+                method.problem.module.weight.add_(0.1)  # type: ignore[operator]
+            batch = first_batch(tasks[1])
+            now = copy.deepcopy(method.problem.module)
+            penalty = method.step(batch)["penalty"]
+            rows = torch.arange(len(batch))
+            assert batch.lengths is not None
+            ends = batch.lengths - 1
+            picked = [
+                net(batch.x)[torch.arange(4) < batch.lengths[:, None]]
+                if per_step
+                else net(batch.x)[rows, ends]
+                for net in (now, old)
+            ]
+            wanted = distillation(picked[0][:, :2], picked[1][:, :2], 1.0)
+            torch.testing.assert_close(penalty, wanted)
+
+
+def padded_sequences(*, per_step: bool) -> list[Task]:
+    """Two tasks of sequences of one to four steps, whose padding is large."""
+    made = []
+    for number in range(2):
+        generator = torch.Generator().manual_seed(number)
+        lengths = torch.randint(1, 5, (40,), generator=generator)
+        x = torch.randn(40, 4, 3, generator=generator)
+        x[torch.arange(4) >= lengths[:, None]] = 100.0
+        y = (x[..., number] > 0).long() if per_step else (x[:, 0, number] > 0).long()
+        spec = TaskSpec(
+            name=f"s{number}",
+            kind="classification",
+            in_shape=(3,),
+            out_shape=(2,),
+            sequence=True,
+        )
+        split = Split.of(x, y, lengths=lengths)
+        made.append(Task(spec, split, split, split))
+    return made
+
 
 class TestMasking:
     """Context-dependent gating."""
@@ -181,7 +285,7 @@ class TestMasking:
         )
         method = Masking(problem(tasks, module=convolutions), gated=0.5)
         seen: list[torch.Tensor] = []
-        convolutions[2].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        convolutions[2].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
         method.predict(first_batch(tasks[0]).x, 0)
         channels = seen[0].abs().sum(dim=(0, 2, 3))
         assert int((channels == 0).sum()) == 5
@@ -190,6 +294,45 @@ class TestMasking:
         tasks = clouds(2)
         with pytest.raises(ConfigError, match="no such layers"):
             Masking(problem(tasks, module=nn.Linear(4, 4)))
+
+    def test_the_module_itself_has_no_masks(self) -> None:
+        tasks = clouds(2)
+        made = problem(tasks)
+        x = first_batch(tasks[0]).x
+        before = made.module(x)
+        method = Masking(made)
+        method.begin(0)
+        assert not torch.allclose(method.predict(x, 0), before[:, :2])
+        assert torch.equal(made.module(x), before)
+        assert not made.module[2]._forward_pre_hooks  # type: ignore[index]
+
+    def test_masks_follow_the_seed_of_the_run_unless_they_have_their_own(self) -> None:
+        tasks = clouds(1)
+        x = first_batch(tasks[0]).x
+
+        def outputs(seed: int, **options: Any) -> torch.Tensor:
+            made = dataclasses.replace(problem(tasks), seed=seed)
+            return Masking(made, **options).predict(x, 0)
+
+        assert torch.equal(outputs(1), outputs(1))
+        assert not torch.allclose(outputs(0), outputs(1))
+        assert torch.equal(outputs(0, mask_seed=5), outputs(1, mask_seed=5))
+
+    def test_the_task_must_be_given(self) -> None:
+        with pytest.raises(SpecError, match="each task has its own units"):
+            Masking(problem(clouds(1))).predict(torch.zeros(1, 4))
+
+
+def problem_module(tasks: Any) -> nn.Module:
+    """The network of `problem`, with other weights."""
+    features, outputs = tasks[0].spec.in_shape[0], 2 * len(tasks)
+    return nn.Sequential(nn.Linear(features, 20), nn.ReLU(), nn.Linear(20, outputs))
+
+
+def same(first: nn.Module, other: nn.Module) -> bool:
+    return all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True)
+    )
 
 
 class TestSeparate:
@@ -205,12 +348,50 @@ class TestSeparate:
 
     def test_members_start_apart_and_their_mean_answers(self) -> None:
         tasks = clouds(1)
-        method = Separate(problem(tasks), members=3)
+        made = problem(tasks)
+        again = dataclasses.replace(made, make=lambda: problem_module(tasks))
+        torch.manual_seed(1)
+        method = Separate(again, members=3)
         method.begin(0)
+        assert same(method.networks[0][0], made.module)  # type: ignore[index]
         (found,) = method.predict_each(first_batch(tasks[0]).x, [0])
         assert found.shape == (3, 20, 2)
         assert not torch.allclose(found[0], found[1])
-        torch.testing.assert_close(method.predict(first_batch(tasks[0]).x, 0), found.mean(0))
+        answer = method.predict(first_batch(tasks[0]).x, 0)
+        torch.testing.assert_close(answer.exp(), found.softmax(-1).mean(0))
+
+    def test_a_given_network_starts_every_task_as_it_was_given(self) -> None:
+        tasks = clouds(2)
+        made = problem(tasks)
+        given = copy.deepcopy(made.module)
+        method = Separate(made)
+        train_on(method, 0, tasks)
+        method.begin(1)
+        assert same(method.networks[1][0], given)  # type: ignore[index]
+        with pytest.raises(ConfigError, match="members: 3 networks would all start as the module"):
+            Separate(made, members=3)
+        # A function that gives the same network again.
+        alike = dataclasses.replace(made, make=lambda: made.module)
+        with pytest.raises(ConfigError, match="the networks of a task start alike"):
+            Separate(alike, members=2).begin(0)
+        one = Separate(alike)
+        for task in range(2):
+            train_on(one, task, tasks)
+        assert min(accuracy(one, task, tasks) for task in range(2)) > 90
+
+    def test_networks_start_as_their_function_starts_them(self) -> None:
+        """Not as the constructors of their layers would."""
+        tasks = clouds(2)
+
+        def make() -> nn.Module:
+            module = problem_module(tasks)
+            nn.init.constant_(module[0].bias, 7.0)  # type: ignore[index]
+            return module
+
+        method = Separate(dataclasses.replace(problem(tasks), make=make))
+        method.begin(0)
+        method.begin(1)
+        assert bool((method.networks[1].get_parameter("0.0.bias") == 7.0).all())
 
     def test_an_unknown_task_is_refused(self) -> None:
         method = Separate(problem(clouds(1)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,8 +16,10 @@ from hypnet_core import Split, Task, TaskSpec
 from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.networks import materialize
 from hypnet_core.plugins import HypernetChoice
+from hypnet_core.protocols import Callback, LearningState
 from hypnet_zoo.continual import learn
 from hypnet_zoo.continual.methods import EWC, SI, Hypernet, OnlineEWC, Protection
+from hypnet_zoo.mainnets import SimpleRNN
 from hypnet_zoo.regularizers import fisher
 
 HMLP = HypernetChoice(name="hmlp", hidden=(8,))
@@ -115,6 +119,42 @@ def test_the_path_follows_the_steps_of_the_task_alone() -> None:
     assert all(bool((found >= 0).all()) for found in strong.penalizer.importance.values())
 
 
+@pytest.mark.parametrize("clip", [{"clip_norm": 0.05}, {"clip_value": 0.01}])
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_path_is_the_losses_own_slope_along_the_clipped_step(clip: Any, alone: bool) -> None:
+    """The loss falls by its whole gradient, while the step is a part of that."""
+    tasks = clouds(2)
+    made = problem(tasks, "single", "domain", optimizer="sgd", lr=0.5, **clip)
+    method = SI(made, task_loss_only=alone, strength=30.0)
+    train_on(method, 0, tasks, steps=3)
+    method.begin(1)
+    parameters = dict(made.module.named_parameters())
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.add_(0.1)
+    batch = next(iter(tasks[1].train.batches(20)))
+    loss = made.loss(made.module(batch.x), batch, 1)
+    task = torch.autograd.grad(loss, list(parameters.values()))
+    penalty = torch.autograd.grad(method.penalizer(), list(parameters.values()))
+    both = [a + b for a, b in zip(task, penalty, strict=True)]
+    before = [parameter.detach().clone() for parameter in parameters.values()]
+    method.step(batch)
+    taken = [-0.5 * step for step in clipped(both, **clip)]
+    for parameter, old, step in zip(parameters.values(), before, taken, strict=True):
+        torch.testing.assert_close(parameter.detach() - old, step)
+    slopes = task if alone else both
+    moves = [-0.5 * step for step in clipped(task, **clip)] if alone else taken
+    wanted = [-(slope * move).flatten() for slope, move in zip(slopes, moves, strict=True)]
+    torch.testing.assert_close(method.penalizer._buffers["path"], torch.cat(wanted))
+
+
+def clipped(gradients: Any, clip_norm: Any = None, clip_value: Any = None) -> list[torch.Tensor]:
+    if clip_value is not None:
+        return [g.clamp(-clip_value, clip_value) for g in gradients]
+    norm = torch.cat([g.flatten() for g in gradients]).norm()
+    return [g * clip_norm / norm for g in gradients]
+
+
 def recurrent(count: int) -> list[Task]:
     """Sequences whose class is the sign of the sum of one of their features."""
     made = []
@@ -149,6 +189,94 @@ def test_recurrent_networks_learn_sequences_with_each_method(method: str) -> Non
     assert np_diagonal(result.accuracies).min() > 80
 
 
+class TestSequencesWithOneLabel:
+    """They answer at their last step, which the Fisher information must know."""
+
+    @pytest.mark.parametrize("kind", ["empirical", "exact"])
+    def test_elastic_weight_consolidation(self, kind: Any) -> None:
+        tasks = recurrent(2)
+        module = SimpleRNN((3,), 4, recurrent=(5,))
+        method = EWC(problem(tasks, module=module, lr=0.02), fisher=kind)
+        train_on(method, 0, tasks, steps=4)
+        for name, found in method.penalizer.importance.items():
+            wanted = last_step_information(module, tasks[0], kind)[name]
+            torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-7)
+
+    @pytest.mark.parametrize("kind", ["empirical", "exact"])
+    def test_the_output_regulariser(self, kind: Any) -> None:
+        tasks = recurrent(2)
+        made = problem(tasks, module=SimpleRNN((3,), 4, recurrent=(5,)), lr=0.02)
+        method = Hypernet(made, hnet=HMLP, protect=Protection(importance=kind))
+        train_on(method, 0, tasks, steps=4)
+        plain = materialize(method.net, method.hypernet(0))
+        wanted = last_step_information(plain, tasks[0], kind)
+        flat = torch.cat([wanted[name].flatten() for name in method.net.target.names])
+        torch.testing.assert_close(method._importances[0], flat, rtol=1e-3, atol=1e-7)
+
+
+def last_step_information(module: nn.Module, task: Task, kind: str) -> dict[str, torch.Tensor]:
+    """The Fisher information, sequence by sequence and label by label, unpadded."""
+    batch = next(iter(task.train.batches(1000)))
+    assert batch.lengths is not None
+    total = {name: torch.zeros_like(p) for name, p in module.named_parameters()}
+    for row, end in enumerate(batch.lengths.tolist()):
+        logs = module(batch.x[row : row + 1, :end])[0, -1, :2].log_softmax(-1)
+        for label in [int(batch.y[row])] if kind == "empirical" else [0, 1]:
+            weight = 1.0 if kind == "empirical" else float(logs[label].detach().exp())
+            gradients = torch.autograd.grad(
+                logs[label], list(module.parameters()), retain_graph=True, allow_unused=True
+            )
+            for name, gradient in zip(total, gradients, strict=True):
+                if gradient is not None:
+                    total[name] += weight * gradient.square() / len(batch)
+    return total
+
+
+def test_the_fisher_of_a_generated_network_is_in_evaluation_mode() -> None:
+    """Dropout is off, running statistics are used and stay; one sample is enough."""
+    tasks = clouds(1)
+    module = nn.Sequential(
+        nn.Linear(4, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.9), nn.Linear(12, 2)
+    )
+    method = EWC(problem(tasks, module=module), hypernet=HMLP, fisher_batch=1)
+    method.begin(0)
+    for batch in tasks[0].train.batches(20):
+        method.step(batch)
+    before = {name: one.clone() for name, one in method.model.named_buffers()}
+    wanted = fisher(
+        method.protected,
+        tasks[0].train,
+        parameters="unconditional",
+        forward=lambda batch: method.model.eval()(batch.x.detach(), 0),
+    )
+    method.model.train()
+    method.end(0)
+    assert method.model.training, "the mode is as before"
+    for name, found in method.penalizer.importance.items():
+        torch.testing.assert_close(found, wanted[name])
+    for name, one in method.model.named_buffers():
+        assert torch.equal(one, before[name]), name
+
+
+def test_one_hot_targets_have_the_information_of_their_labels() -> None:
+    tasks = clouds(2, classes=3)
+    found = []
+    for hot in (False, True):
+        given = [one_hot(task) for task in tasks] if hot else tasks
+        method = EWC(problem(given, "growing", "class"), fisher="empirical")
+        for task in range(2):
+            train_on(method, task, given, steps=4)
+        found.append(method.penalizer.importance)
+    for name, one in found[0].items():
+        torch.testing.assert_close(found[1][name], one)
+
+
+def one_hot(task: Task) -> Task:
+    batch = next(iter(task.train.batches(1000)))
+    split = Split.of(batch.x, F.one_hot(batch.y).float())
+    return Task(task.spec, split, split, split)
+
+
 def np_diagonal(matrix: Any) -> Any:
     return matrix.diagonal()
 
@@ -162,7 +290,7 @@ def test_regressions_are_learned_with_each_method(method: str) -> None:
         tasks,
         {"name": method, **options.get(method, {})},
         module={"name": "mlp", "hidden": (20,), "activation": "tanh"},
-        train={"iterations": 500, "lr": 0.02, "validate_every": 0},
+        train={"iterations": 500, "lr": 0.005, "validate_every": 0},
         device="cpu",
     )
     assert result.summary["metric"] == "mse"
@@ -198,6 +326,47 @@ class TestImportanceOfGeneratedWeights:
         flat = method.hypernet([0]).flat.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(steps.regularizer.penalty(flat + 1.0, [0]), flat)
         torch.testing.assert_close(gradient[0], 2.0 * method._importances[0])
+
+
+@pytest.mark.parametrize("statistics", ["per_task", "shared", "distilled"])
+def test_importances_continue_from_the_end_of_a_task(tmp_path: Path, statistics: str) -> None:
+    """Its own importance is in the state there, but protects later tasks alone."""
+
+    class Stop(Callback):
+        def end_step(self, state: LearningState, /) -> None:
+            if state.step == 17:  # in the third task
+                raise KeyboardInterrupt
+
+    method = {
+        "name": "hypernet",
+        "hnet": {"name": "hmlp", "hidden": (6,)},
+        "statistics": statistics,
+        "protect": {"importance": "empirical"},
+    }
+    options: Any = {
+        "module": {"name": "mlp", "hidden": (8,), "batch_norm": True},
+        "train": {"iterations": 6, "batch_size": 16, "validate_every": 0},
+        "device": "cpu",
+    }
+    whole = learn(clouds(3), method, **options)
+    with pytest.raises(KeyboardInterrupt):
+        learn(clouds(3), method, directory=tmp_path, callbacks=[Stop()], **options)
+    resumed = learn(clouds(3), method, directory=tmp_path, **options)
+    assert resumed.summary == whole.summary
+    x = clouds(3)[0].test.all().x  # type: ignore[attr-defined]
+    for task in range(3):
+        assert torch.equal(resumed.method.predict(x, task), whole.method.predict(x, task))
+
+
+@pytest.mark.parametrize("method", ["finetune", "lwf"])
+def test_numbers_without_an_axis_are_targets_of_one_output(method: str) -> None:
+    x = np.linspace(-1, 1, 80, dtype=np.float32)[:, None]
+    tasks = [{"train": (x, y), "test": (x, y)} for y in (x[:, 0], -x[:, 0])]
+    options: Any = {"train": {"iterations": 300, "lr": 0.02}, "device": "cpu"}
+    result = learn(tasks, method, **options)
+    assert np_diagonal(result.scores).max() < 0.01
+    with pytest.raises(ConfigError, match="heads=growing: regressions have no classes"):
+        learn(tasks, method, heads="growing", **options)
 
 
 def test_online_ewc_equals_bayes_for_linear_gaussian_tasks() -> None:

@@ -7,7 +7,7 @@ from .linear_heads import HasLinearHeads, LinearHead
 from .main_network import MainNetwork
 from .materialize import materialize
 from .selection import Generate, choose_target
-from .statistics import StatisticsBank, named_statistics, statistics_spec
+from .statistics import StatisticsBank, evaluating, named_statistics, statistics_spec
 from .weights import Weights, weights_of
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "check_tensors",
     "choose_target",
     "condition_ids",
+    "evaluating",
     "materialize",
     "named_statistics",
     "statistics_spec",

@@ -1,8 +1,9 @@
-"""Running statistics, kept per condition."""
+"""Running statistics: kept per condition, and used as they are in evaluation mode."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -141,6 +142,36 @@ class StatisticsBank(nn.Module):
                 # Rows would belong to other conditions; torch raises what is reported.
                 args[-1].append("the running statistics do not fit the ids of their conditions")
             self._row_of = {condition: row for row, condition in enumerate(self.ids.tolist())}
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a block, after which every part has its own mode again.
+
+    Gradients can be taken in it, also of recurrent layers: cuDNN has no backward pass
+    of these in evaluation mode, so that torch's own kernels run instead.
+
+    Args:
+        *modules: The modules.
+
+    Example:
+        >>> layer = nn.Dropout()
+        >>> with evaluating(layer):
+        ...     layer.training
+        False
+        >>> layer.training
+        True
+    """
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    recurrent = any(isinstance(part, nn.RNNBase) for part, _ in modes)
+    for module in modules:
+        module.eval()
+    try:
+        with torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext():
+            yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 def version_of(tensor: Tensor) -> int:

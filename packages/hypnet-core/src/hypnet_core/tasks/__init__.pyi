@@ -2,7 +2,14 @@ from .batch import Batch, Samples
 from .check import check_batch, check_task
 from .heads import HeadKind, Heads, Scenario
 from .loaded import LoadedSplit
-from .objectives import sample_scores, task_loss
+from .objectives import (
+    answering_steps,
+    at_targets,
+    has_targets_per_step,
+    mean_prediction,
+    sample_scores,
+    task_loss,
+)
 from .problem import MakesOptimizers, Problem
 from .split import Indices, Split
 from .stream import Batchable, Stream
@@ -27,8 +34,12 @@ __all__ = [
     "Task",
     "TaskSequence",
     "Transform",
+    "answering_steps",
+    "at_targets",
     "check_batch",
     "check_task",
+    "has_targets_per_step",
+    "mean_prediction",
     "sample_scores",
     "splits_of",
     "stored_bytes",

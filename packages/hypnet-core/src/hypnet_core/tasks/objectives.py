@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,27 +52,86 @@ def sample_scores(outputs: Tensor, batch: BatchLike, spec: TaskSpec, *, first: i
     return (outputs.reshape(targets.shape) - targets).square().flatten(1).mean(dim=1).double()
 
 
-def _matched(outputs: Tensor, batch: BatchLike, spec: TaskSpec) -> tuple[Tensor, Tensor]:
-    """Outputs and targets that count, with one row for each target."""
-    targets = batch.y
-    if not spec.sequence or batch.lengths is None:
-        return outputs, targets
-    rows, frames = batch.x.shape[:2]
-    per_step = targets.ndim > 1 and _is_per_step(targets, spec, frames)
-    if outputs.ndim < 3 or outputs.shape[1] != frames:
+def mean_prediction(draws: Tensor, spec: TaskSpec) -> Tensor:
+    """The prediction of several draws: the mean of probabilities, or of numbers.
+
+    Args:
+        draws: Outputs `[draws, *outputs]`; logits for classes.
+        spec: The specification of the task.
+
+    Returns:
+        `[*outputs]`: logarithms of mean probabilities, or mean numbers. One draw is its
+        own mean, as it is.
+    """
+    if len(draws) == 1:
+        return draws[0]
+    if spec.kind == "classification":
+        return draws.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(draws))
+    return draws.mean(dim=0)
+
+
+def answering_steps(outputs: Tensor, batch: BatchLike, spec: TaskSpec) -> Tensor:
+    """The outputs that answer: of sequences with one target, those of the last step.
+
+    Args:
+        outputs: `[B, n]`, or `[B, T, n]` for sequences.
+        batch: The samples.
+        spec: The specification of the task.
+
+    Returns:
+        `[B, T, n]`, padding included, if each step has a target; `[B, n]` otherwise.
+
+    Raises:
+        SpecError: Steps have targets, but the network gives one output per sequence.
+    """
+    lengths, per_step = batch.lengths, has_targets_per_step(batch, spec)
+    if lengths is None or (outputs.ndim >= 3 and per_step):
+        return outputs
+    if outputs.ndim < 3 or outputs.shape[1] != batch.x.shape[1]:
         if per_step:
             raise SpecError(
-                f"the targets of {spec.name!r} are those of steps {list(targets.shape)}, but the"
+                f"the targets of {spec.name!r} are those of steps {list(batch.y.shape)}, but the"
                 f" network gives one output per sequence: {list(outputs.shape)}"
             )
-        return outputs, targets
-    if per_step:
-        counts = torch.arange(frames, device=outputs.device) < batch.lengths[:, None]
-        return outputs[counts], targets[counts]
-    return outputs[torch.arange(rows, device=outputs.device), batch.lengths - 1], targets
+        return outputs
+    return outputs[torch.arange(len(outputs), device=outputs.device), lengths - 1]
 
 
-def _is_per_step(targets: Tensor, spec: TaskSpec, frames: int) -> bool:
-    labels = spec.kind == "classification" and not targets.is_floating_point()
+def has_targets_per_step(batch: BatchLike, spec: TaskSpec) -> bool:
+    """Whether each step of the sequences of a batch has a target of its own."""
+    if not spec.sequence or batch.lengths is None:
+        return False
+    labels = spec.kind == "classification" and not batch.y.is_floating_point()
     own = () if labels else spec.out_shape
-    return tuple(targets.shape[1:]) == (frames, *own)
+    return tuple(batch.y.shape[1:]) == (batch.x.shape[1], *own)
+
+
+def at_targets(outputs: Tensor, batch: BatchLike, spec: TaskSpec) -> Tensor:
+    """The outputs that count, one row for each target.
+
+    Args:
+        outputs: `[B, n]`, or `[B, T, n]` for sequences.
+        batch: The samples.
+        spec: The specification of the task.
+
+    Returns:
+        `[N, n]`: the rows of `answering_steps`, without padding.
+
+    Raises:
+        SpecError: See `answering_steps`.
+    """
+    found, mask = answering_steps(outputs, batch, spec), _steps_that_count(batch, spec)
+    return found if mask is None else found[mask]
+
+
+def _steps_that_count(batch: BatchLike, spec: TaskSpec) -> Tensor | None:
+    """A mask `[B, T]` of the steps with a target; `None` if samples have one target."""
+    if batch.lengths is None or not has_targets_per_step(batch, spec):
+        return None
+    return torch.arange(batch.x.shape[1], device=batch.x.device) < batch.lengths[:, None]
+
+
+def _matched(outputs: Tensor, batch: BatchLike, spec: TaskSpec) -> tuple[Tensor, Tensor]:
+    """Outputs and targets that count, with one row for each target."""
+    mask = _steps_that_count(batch, spec)
+    return at_targets(outputs, batch, spec), batch.y if mask is None else batch.y[mask]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -59,6 +59,8 @@ class Problem:
         optimizer: Makes an optimiser for named parameters, as the user configured it.
         device: Where to compute.
         seed: Seed of what a method draws when it is made.
+        make: Makes another network like `module`, on `device`, that starts from other
+            random numbers; `None` if the module was given, so that there is no other.
 
     Raises:
         SpecError: Heads and tasks differ in number or size.
@@ -80,6 +82,7 @@ class Problem:
     optimizer: MakesOptimizers = adam
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seed: int = 0
+    make: Callable[[], nn.Module] | None = None
 
     def __post_init__(self) -> None:
         sizes = tuple(math.prod(spec.out_shape) for spec in self.specs)

@@ -69,7 +69,7 @@ class Assembled:
 def assemble(
     given: Sequence[TaskLike],
     method: MethodMaker,
-    make_module: Callable[[Sequence[int], int], nn.Module],
+    module: nn.Module | Callable[[Sequence[int], int], nn.Module],
     *,
     scenario: Scenario = "task",
     heads: HeadKind | None = None,
@@ -83,8 +83,8 @@ def assemble(
     Args:
         given: The tasks.
         method: The method.
-        make_module: Makes the main network from the shape of inputs and the number of
-            outputs.
+        module: The main network, or a function that makes it from the shape of inputs
+            and the number of outputs.
         scenario: The scenario.
         heads: How tasks share outputs; see `scenarios.heads_of`.
         infer: How tasks are found that are not known.
@@ -106,11 +106,16 @@ def assemble(
     optimizations = Optimizations(train)
     # Networks depend on the seed alone, so a resumed run builds the same ones.
     with seeded(seed):
-        module = make_module(tasks[0].spec.in_shape, found.out_features).to(device)
-        problem = Problem(module, tasks, found, scenario, optimizations, device, seed)
+        make: Callable[[], nn.Module] | None = None
+        if isinstance(module, nn.Module):
+            network = module.to(device)
+        else:
+            make = _networks(module, tasks[0].spec.in_shape, found.out_features, device)
+            network = make()
+        problem = Problem(network, tasks, found, scenario, optimizations, device, seed, make)
         check_module(problem)
         leave_out = last_batches_to_leave_out(problem, train.batch_size)
-        network = network_digest(problem.module)
+        digest = network_digest(network)
         rehearsed = _is_rehearsed(method, scenario, infer, train)
         # Now, since methods may take parameters out of the network.
         spare = copy.deepcopy(problem.module) if rehearsed else None
@@ -133,7 +138,17 @@ def assemble(
         *notes_on_stopping(learning.steps, train),
         *notes_on_batches(tasks, leave_out, train.batch_size),
     ]
-    return Assembled(learning, tuple(notes), network)
+    return Assembled(learning, tuple(notes), digest)
+
+
+def _networks(
+    make: Callable[[Sequence[int], int], nn.Module],
+    in_shape: Sequence[int],
+    out_features: int,
+    device: torch.device,
+) -> Callable[[], nn.Module]:
+    """Makes networks for a problem, on a device."""
+    return lambda: make(in_shape, out_features).to(device)
 
 
 def _check_names(scenario: str, heads: str | None, infer: str | None) -> None:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
-from hypnet_core.errors import CheckpointError, ConfigError, clipped, message_of, safe_repr
-from hypnet_core.plugins import MainnetChoice, MethodChoice, validated
+from hypnet_core.errors import CheckpointError, ConfigError
+from hypnet_core.plugins import MainnetChoice, validated
 from hypnet_core.protocols import Callback, Method
 from hypnet_core.runs import CheckpointOptions, Checkpoints, difference, progress
-from hypnet_core.tasks import HeadKind, Problem, Scenario
-from hypnet_zoo.continual.assembly import MethodMaker, assemble
+from hypnet_core.tasks import HeadKind, Scenario
+from hypnet_zoo.continual.arguments import (
+    MethodLike,
+    ModuleLike,
+    check_callbacks,
+    chosen_method,
+    chosen_module,
+    maker_of,
+)
+from hypnet_zoo.continual.assembly import assemble
 from hypnet_zoo.continual.callbacks import Checkpointing, Metrics, Timing, Validation
 from hypnet_zoo.continual.data import as_tasks
 from hypnet_zoo.continual.fingerprint import setup_of
@@ -29,12 +34,6 @@ from hypnet_zoo.continual.learning import Learning
 from hypnet_zoo.continual.options import Train
 from hypnet_zoo.continual.preparation import pick_device
 from hypnet_zoo.continual.report import results_text, summarize
-
-MethodLike: TypeAlias = str | Mapping[str, Any] | MethodChoice | Callable[[Problem], Method]
-ModuleLike: TypeAlias = (
-    str | Mapping[str, Any] | MainnetChoice | nn.Module | Callable[[Sequence[int], int], nn.Module]
-)
-
 
 _logger = logging.getLogger("hypnet.learn")
 
@@ -141,12 +140,12 @@ def learn(
         True
     """
     options = train if isinstance(train, Train) else validated(Train, train or {})
-    method, module = _chosen_method(method), _chosen_module(module)
-    _check_callbacks(callbacks)
+    method, module = chosen_method(method), chosen_module(module)
+    check_callbacks(callbacks)
     assembled = assemble(
         as_tasks(tasks),
-        _maker(method),
-        _maker_of(module),
+        maker_of(method),
+        module.build if isinstance(module, MainnetChoice) else module,
         scenario=scenario,
         heads=heads,
         infer=infer,
@@ -204,61 +203,3 @@ def _matrix(learning: Learning, split: str) -> NDArray[np.float64]:
     for t, row in enumerate(learning.scores[split]):
         found[t, : t + 1] = [math.nan if score is None else score.value for score in row]
     return found
-
-
-def _chosen_method(method: Any) -> MethodChoice | Callable[[Problem], Method]:
-    if isinstance(method, (str, Mapping)):
-        return MethodChoice.of(method)
-    if isinstance(method, MethodChoice):
-        return method
-    shown = clipped(" ".join(safe_repr(method).split()))
-    network = isinstance(method, nn.Module)
-    if network or not callable(method):
-        advice = ": networks are given as module=" if network else ""
-        raise ConfigError(f"method: expected a name, class or function, got {shown}{advice}")
-    try:
-        inspect.signature(method).bind(None)
-    except TypeError as error:
-        raise ConfigError(f"method: {shown} must take a Problem: {message_of(error)}") from error
-    except ValueError:  # it is written in C, and tells nothing
-        pass
-    made: Callable[[Problem], Method] = method
-    return made
-
-
-def _maker(method: MethodChoice | Callable[[Problem], Method]) -> MethodMaker:
-    if isinstance(method, MethodChoice):
-        return MethodMaker(method.name, method.entry.load(), method.build)
-    kind = method.func if isinstance(method, functools.partial) else method
-    return MethodMaker(getattr(kind, "__name__", type(kind).__name__), kind, method)
-
-
-def _chosen_module(
-    module: ModuleLike,
-) -> nn.Module | MainnetChoice | Callable[[Sequence[int], int], nn.Module]:
-    if isinstance(module, (str, Mapping)):
-        return MainnetChoice.of(module)
-    if isinstance(module, (nn.Module, MainnetChoice)) or callable(module):
-        return module
-    raise ConfigError(f"module: expected a network or its name, got {clipped(safe_repr(module))}")
-
-
-def _check_callbacks(callbacks: Sequence[Callback]) -> None:
-    events = [name for name in vars(Callback) if not name.startswith("_")]
-    for callback in callbacks:
-        missing = [name for name in events if not hasattr(callback, name)]
-        if missing:
-            raise ConfigError(
-                f"callbacks: a {type(callback).__name__} has no {missing[0]}: derive from"
-                " hypnet_core.protocols.Callback"
-            )
-
-
-def _maker_of(
-    module: nn.Module | MainnetChoice | Callable[[Sequence[int], int], nn.Module],
-) -> Callable[[Sequence[int], int], nn.Module]:
-    if isinstance(module, MainnetChoice):
-        return module.build
-    if isinstance(module, nn.Module):
-        return lambda _in_shape, _out_features: module
-    return module

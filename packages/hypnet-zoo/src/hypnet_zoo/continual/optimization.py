@@ -88,6 +88,11 @@ class Optimization:
             else:
                 scheduler.step(error)
 
+    @property
+    def clips(self) -> bool:
+        """Whether gradients are clipped."""
+        return self.train.clip_norm is not None or self.train.clip_value is not None
+
     def clip(self) -> None:
         """Clip the gradients of all parameters together, as the options say."""
         parameters = list(self.parameters.values())

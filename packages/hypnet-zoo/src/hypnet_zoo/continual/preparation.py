@@ -18,6 +18,7 @@ from hypnet_core.errors import (
     did_you_mean,
     error_line,
 )
+from hypnet_core.networks import evaluating
 from hypnet_core.plugins import DatasetChoice
 from hypnet_core.protocols import BatchLike, Method, TaskLike
 from hypnet_core.tasks import Problem
@@ -125,10 +126,8 @@ def check_module(problem: Problem) -> None:
     """
     task, module = problem.tasks[0], problem.module
     batch = _first(task, min(2, len(task.test)), problem.device)
-    before = module.training
-    module.eval()
     try:
-        with seeded(0), torch.no_grad():
+        with seeded(0), torch.no_grad(), evaluating(module):
             outputs = module(batch.x)
             problem.loss(outputs, batch, 0)
     except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
@@ -138,8 +137,6 @@ def check_module(problem: Problem) -> None:
             f"mnet: the loss of inputs {list(batch.x.shape)} cannot be computed:"
             f" {error_line(error)}"
         ) from error
-    finally:
-        module.train(before)
     if outputs.shape[-1] != problem.heads.out_features:
         raise ConfigError(
             f"mnet: the network has {outputs.shape[-1]} outputs, but the tasks need"

@@ -36,8 +36,8 @@ def heads_of(
     sizes = tuple(math.prod(task.spec.out_shape) for task in tasks)
     if kind == "growing" and tasks[0].spec.kind != "classification":
         raise ConfigError(
-            "heads=growing: only classes compete with those of earlier tasks: for regressions use"
-            " heads=multi or single"
+            "heads=growing: regressions have no classes that compete: use heads=multi or"
+            " heads=single"
         )
     if scenario == "domain" and kind != "single":
         raise ConfigError(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validato
 from torch import Tensor, nn
 
 from hypnet_core.errors import SpecError
+from hypnet_core.networks import evaluating
 from hypnet_zoo.layers.activations import ACTIVATIONS
 from hypnet_zoo.layers.context_mod import ContextMod
 from hypnet_zoo.layers.local_conv2d import LocalConv2d
@@ -299,15 +300,12 @@ def _calls(network: nn.Module, in_shape: Sequence[int], like: Tensor) -> list[_C
     hooks = [
         layer.register_forward_hook(note) for layer in network.modules() if isinstance(layer, kinds)
     ]
-    # In training mode the zeros of this pass would enter the statistics of norms.
-    modes = {module: module.training for module in network.modules()}
     try:
-        network.eval()
-        # Two samples: a norm with the batch's statistics needs more than one.
-        network(like.new_zeros(2, *in_shape))
+        # In training mode the zeros of this pass would enter the statistics of norms.
+        with evaluating(network):
+            # Two samples: a norm with the batch's statistics needs more than one.
+            network(like.new_zeros(2, *in_shape))
     finally:
-        for module, training in modes.items():
-            module.training = training
         for hook in hooks:
             hook.remove()
     return calls

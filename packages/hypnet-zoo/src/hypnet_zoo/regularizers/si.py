@@ -38,7 +38,9 @@ class SI(QuadraticPenalty):
                 penalty.after_step()
             penalty.after_task()
 
-    Gradients are those in `.grad`, of the whole loss. For importances from the task's
+    Gradients are those in `.grad`, of the whole loss. Where they are clipped before the
+    step, give copies from before as `after_step(gradients=...)`: a loss falls along its
+    own gradient, not along the clipped one. For importances from the task's
     own loss, without penalties, give what only that loss causes: before the penalty's
     backward pass and before the step call
 

@@ -127,8 +127,9 @@ class OneNetwork(Base):
         """One step along the gradients of loss and penalty."""
         self.model.train()
         self.optimizer.zero_grad()
-        loss = self.loss(batch)
-        penalty = self.penalty(batch)
+        outputs = self.model(batch.x, self.task)
+        loss = self.loss(outputs, batch)
+        penalty = self.penalty(outputs, batch)
         total = loss if self.loss_weight == 1.0 else self.loss_weight * loss
         (total if penalty is None else total + penalty).backward()
         self.take_step()
@@ -139,18 +140,23 @@ class OneNetwork(Base):
         """Let the optimiser move the parameters."""
         self.optimizer.step()
 
-    def loss(self, batch: BatchLike) -> Tensor:
-        """The loss on a batch of the present task."""
-        return self.problem.loss(self.model(batch.x, self.task), batch, self.task)
+    def loss(self, outputs: Tensor, batch: BatchLike) -> Tensor:
+        """The loss of the outputs for a batch of the present task."""
+        return self.problem.loss(outputs, batch, self.task)
 
     @property
     def loss_weight(self) -> float:
         """Weight of the present task's loss beside the penalty."""
         return 1.0
 
-    def penalty(self, batch: BatchLike) -> Tensor | None:
-        """A loss that protects earlier tasks; `None` if there is nothing to protect."""
-        del batch
+    def penalty(self, outputs: Tensor, batch: BatchLike) -> Tensor | None:
+        """A loss that protects earlier tasks; `None` if there is nothing to protect.
+
+        Args:
+            outputs: The outputs for the batch, as they are for the present task.
+            batch: Samples of the present task.
+        """
+        del outputs, batch
         return None
 
     @torch.no_grad()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hypnet_core.protocols import BatchLike
@@ -83,10 +84,20 @@ class Exemplars:
         numbers = self.seen + 1 + torch.arange(len(batch))
         self.seen += len(batch)
         places = (torch.rand(len(batch), dtype=torch.float64) * numbers).long()
-        for row in range(free, len(batch)):
-            if places[row] < self.budget:
-                for name, field in self.fields.items():
-                    field[places[row]] = found[name][row]
+        # A later sample may take the place of an earlier one of the same batch.
+        taken = {int(places[row]): row for row in range(free, len(batch))}
+        chosen = [(place, row) for place, row in taken.items() if place < self.budget]
+        if chosen:
+            to, rows = torch.tensor(chosen).unbind(1)
+            self._replace(to, {name: field[rows] for name, field in found.items()})
+
+    def _replace(self, places: Tensor, found: Mapping[str, Tensor]) -> None:
+        """Put samples in the places of others."""
+        for name, field in self.fields.items():
+            new = found[name].to(field.dtype)
+            shape = [max(sizes) for sizes in zip(field.shape[1:], new.shape[1:], strict=True)]
+            self.fields[name] = _padded(field, shape)
+            self.fields[name][places] = _padded(new, shape)
 
     def keep_last(self, batch: BatchLike, task: int, quota: int) -> None:
         """Keep the last samples of each class, at most `quota` of each."""
@@ -113,7 +124,7 @@ class Exemplars:
             self.fields = {name: field.clone() for name, field in found.items()}
         elif len(found["y"]):
             self.fields = {
-                name: torch.cat([field, found[name].to(field.dtype)])
+                name: _joined(field, found[name].to(field.dtype))
                 for name, field in self.fields.items()
             }
 
@@ -148,6 +159,20 @@ class Exemplars:
         """Take the samples of a state."""
         self.seen = state["seen"]
         self.fields = {name: field.cpu().clone() for name, field in state["fields"].items()}
+
+
+def _joined(first: Tensor, second: Tensor) -> Tensor:
+    """Both, one after the other; shorter sequences and rows of classes end in zeros."""
+    shape = [max(sizes) for sizes in zip(first.shape[1:], second.shape[1:], strict=True)]
+    return torch.cat([_padded(first, shape), _padded(second, shape)])
+
+
+def _padded(field: Tensor, shape: Sequence[int]) -> Tensor:
+    """Zeros behind each sample, up to a shape."""
+    missing = [wanted - size for wanted, size in zip(shape, field.shape[1:], strict=True)]
+    if not any(missing):
+        return field
+    return F.pad(field, [size for own in reversed(missing) for size in (0, own)])
 
 
 def herded(features: Tensor, count: int) -> Tensor:

@@ -24,14 +24,24 @@ def mixed_loss(problem: Problem, network: SharedNetwork, drawn: Drawn, now: int)
     labelled = not batch.y.is_floating_point() and batch.y.ndim == 1
     if network.bank is None and labelled and batch.lengths is None:
         # One pass for all, in which each sample sees the outputs of its task alone.
-        return _labelled(problem, network(batch.x), batch.y, tasks, now)
+        return _labelled(problem, _outputs(network, batch.x), batch.y, tasks, now)
     parts = []
     for task in tasks.unique().tolist():
         rows = tasks == task
         lengths = None if batch.lengths is None else batch.lengths[rows]
-        own = Batch(batch.x[rows], batch.y[rows], batch.ids[rows], lengths)
-        parts.append(len(own) * problem.loss(network(own.x, task), own, task, now=now))
+        y = batch.y[rows]
+        if problem.specs[task].kind == "classification" and y.is_floating_point():
+            y = y[..., : problem.heads.sizes[task]]  # rows of fewer classes were padded
+        own = Batch(batch.x[rows], y, batch.ids[rows], lengths)
+        outputs = _outputs(network, own.x, task)
+        parts.append(len(own) * problem.loss(outputs, own, task, now=now))
     return torch.stack(parts).sum() / len(tasks)
+
+
+def _outputs(network: SharedNetwork, x: Tensor, task: int | None = None) -> Tensor:
+    # Batch norm cannot tell the statistics of one sample.
+    found: Tensor = network.recall(x, task) if len(x) == 1 else network(x, task)
+    return found
 
 
 def _labelled(problem: Problem, outputs: Tensor, labels: Tensor, tasks: Tensor, now: int) -> Tensor:

@@ -6,11 +6,20 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypedDict
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from hypnet_core.errors import ConfigError
-from hypnet_core.networks import HyperNetwork, MainNetwork, StatisticsBank, Weights
+from hypnet_core.networks import (
+    HyperNetwork,
+    MainNetwork,
+    StatisticsBank,
+    Weights,
+    evaluating,
+    materialize,
+    named_statistics,
+)
 from hypnet_core.specs import TargetSpec
 from hypnet_core.tasks import Problem
 
@@ -48,6 +57,22 @@ class SharedNetwork(nn.Module):
             self.bank.reserve([task], own)
         found: Tensor = functional_call(self.module, self.bank.rows(task, own), (x,))
         return found
+
+    @property
+    def has_own_statistics(self) -> bool:
+        """Whether outputs depend on the task, by running statistics of its own."""
+        return self.bank is not None and bool(self.bank.names)
+
+    def recall(self, x: Tensor, task: int | None = None) -> Tensor:
+        """Outputs by the running statistics that are kept, which do not change."""
+        norms = [part for part in self.module.modules() if _has_statistics(part)]
+        with evaluating(*norms):
+            found: Tensor = self(x, task)
+        return found
+
+
+def _has_statistics(module: nn.Module) -> bool:
+    return next(named_statistics(module), None) is not None and not any(module.children())
 
 
 class GeneratedNetwork(nn.Module):
@@ -94,17 +119,40 @@ class GeneratedNetwork(nn.Module):
             flat: What the hypernetwork generated, `[numel]` or `[len(tasks), numel]`.
             tasks: The task, or the tasks.
         """
-        size = self.net.target.numel
-        ids = tasks
-        if self.statistics == "shared":
-            ids = SHARED if isinstance(tasks, int) else [SHARED] * len(tasks)
-        weights = Weights(flat[..., :size], self.net.target, conditions=ids)
+        weights = self._weights(flat, tasks)
         if self.distils and not self.training:
-            stats = _as_statistics(Weights(flat[..., size:], self.net.stats))
-            output: Tensor = self.net(x, weights=weights, stats=stats)
+            output: Tensor = self.net(x, weights=weights, stats=self._statistics(flat))
         else:
             output = self.net(x, weights=weights)
         return output
+
+    def plain(self, flat: Tensor, task: int) -> nn.Module:
+        """The network of one task as a module of its own, as `run` evaluates it.
+
+        Args:
+            flat: What the hypernetwork generated for the task, `[numel]`.
+            task: The task.
+        """
+        module = materialize(self.net, self._weights(flat, task))
+        if self.distils:
+            stats = self._statistics(flat)
+            for name in stats:
+                module.get_buffer(name).copy_(stats[name])
+        return module
+
+    def _weights(self, flat: Tensor, tasks: int | Sequence[int]) -> Weights:
+        ids = tasks
+        if self.statistics == "shared":
+            ids = SHARED if isinstance(tasks, int) else [SHARED] * len(tasks)
+        return Weights(flat[..., : self.net.target.numel], self.net.target, conditions=ids)
+
+    def _statistics(self, flat: Tensor) -> Weights:
+        """Generated statistics: means as they are, variances from their logarithms."""
+        raw = Weights(flat[..., self.net.target.numel :], self.net.stats)
+        parts = {
+            name: raw[name].exp() if name.endswith("running_var") else raw[name] for name in raw
+        }
+        return Weights.of(raw.spec, parts)
 
     def distillation(self, flat: Tensor, task: int) -> Tensor:
         r"""How far generated statistics are from those of a task.
@@ -129,12 +177,6 @@ def target_of(net: MainNetwork, statistics: Statistics) -> TargetSpec:
     if statistics != "distilled":
         return net.target
     return TargetSpec(params=(*net.target.params, *net.stats.params))
-
-
-def _as_statistics(raw: Weights) -> Weights:
-    """Means as they are, variances from their logarithms."""
-    parts = {name: raw[name].exp() if name.endswith("running_var") else raw[name] for name in raw}
-    return Weights.of(raw.spec, parts)
 
 
 def competing_outputs(problem: Problem, now: int) -> Tensor:
@@ -163,11 +205,14 @@ def fisher_targets(problem: Problem, task: int) -> FisherTargets:
     """Outputs and labels of a task's Fisher information: those of its loss."""
     units = problem.competing(task)
     offset = problem.heads.units(task).start - units.start
-    return {
-        "output_units": list(units),
+
+    def transform(targets: Tensor) -> Tensor:
         # Labels count from the first class that competes.
-        "target_transform": (lambda y: y + offset) if offset else None,
-    }
+        if targets.is_floating_point():
+            return F.pad(targets, (offset, 0))
+        return targets + offset
+
+    return {"output_units": list(units), "target_transform": transform if offset else None}
 
 
 def bytes_of(*tensors: Tensor) -> int:

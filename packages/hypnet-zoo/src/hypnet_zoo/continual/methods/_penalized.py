@@ -109,9 +109,9 @@ class Penalized(OneNetwork):
             return super()._groups(trained)
         return self._generated.groups()
 
-    def penalty(self, batch: BatchLike) -> Tensor | None:
+    def penalty(self, outputs: Tensor, batch: BatchLike) -> Tensor | None:
         """The penalty, from the second task on."""
-        del batch
+        del outputs, batch
         return self.penalizer() if self.task else None
 
     def memory_bytes(self) -> int:

@@ -7,9 +7,10 @@ from typing import Annotated, Unpack
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from hypnet_core.networks import evaluating
 from hypnet_core.plugins import only, with_defaults
 from hypnet_core.protocols import BatchLike
-from hypnet_core.tasks import Problem
+from hypnet_core.tasks import Problem, answering_steps
 from hypnet_zoo import regularizers
 from hypnet_zoo.continual.methods._networks import check_samples, fisher_targets
 from hypnet_zoo.continual.methods._penalized import Penalized, PenalizedOptions
@@ -114,17 +115,19 @@ class EWC(Penalized):
 
     def end(self, task: int) -> None:
         """Estimate how much each parameter matters for a task."""
+        spec = self.problem.specs[task]
 
         def forward(batch: BatchLike) -> Tensor:
-            outputs: Tensor = self.model(batch.x, task)
-            return outputs
+            return answering_steps(self.model(batch.x, task), batch, spec)
 
-        self.penalizer.after_task(
-            self.problem.tasks[task].train,
-            samples=self._options["samples"],
-            forward=forward,
-            **fisher_targets(self.problem, task),
-        )
+        # A generated network is more than the hypernetwork that is protected.
+        with evaluating(self.model):
+            self.penalizer.after_task(
+                self.problem.tasks[task].train,
+                samples=self._options["samples"],
+                forward=forward,
+                **fisher_targets(self.problem, task),
+            )
 
 
 class OnlineEWC(EWC):

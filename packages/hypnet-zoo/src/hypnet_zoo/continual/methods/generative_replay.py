@@ -86,8 +86,9 @@ class GenerativeReplay(OneNetwork):
         """The weight of new samples: all tasks count alike."""
         return 1.0 / self.seen
 
-    def penalty(self, batch: BatchLike) -> Tensor:
+    def penalty(self, outputs: Tensor, batch: BatchLike) -> Tensor:
         """Losses of generated samples and of the generative model."""
+        del outputs
         loss = self.vae.loss(batch.x, self.task)
         old = self._teacher.network
         if old is None:

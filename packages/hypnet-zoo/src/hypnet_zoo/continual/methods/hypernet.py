@@ -10,11 +10,11 @@ from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from hypnet_core.errors import ConfigError, SpecError
-from hypnet_core.networks import HyperNetwork, MainNetwork, Weights, materialize
+from hypnet_core.networks import HyperNetwork, MainNetwork, Weights
 from hypnet_core.plugins import HypernetChoice, with_defaults
 from hypnet_core.protocols import BatchLike
 from hypnet_core.specs import ConditionSpec
-from hypnet_core.tasks import Problem
+from hypnet_core.tasks import Problem, answering_steps
 from hypnet_zoo.continual.methods._base import Base
 from hypnet_zoo.continual.methods._networks import (
     GeneratedNetwork,
@@ -168,7 +168,7 @@ class Hypernet(Base):
             earlier,
             recompute=options.recompute_targets,
             max_conditions=options.tasks_per_step,
-            importance=torch.stack(self._importances) if self._importances else None,
+            importance=self._importance_of(self.task),
             scale=None if options.scale is None else options.scale[: self.task],
             output_units=(
                 [list(self.problem.heads.units(j)) for j in earlier] if options.used_heads else None
@@ -176,6 +176,13 @@ class Hypernet(Base):
             # Kept for resuming in any case.
             start=self._start_state or None,
         )
+
+    def _importance_of(self, earlier: int) -> Tensor | None:
+        """The importances of the first tasks `[earlier, numel]`, if there are any.
+
+        A task that has ended, in a state to continue from, protects only later ones.
+        """
+        return torch.stack(self._importances[:earlier]) if self._importances else None
 
     def step(self, batch: BatchLike) -> dict[str, Tensor]:
         """One training step."""
@@ -197,13 +204,18 @@ class Hypernet(Base):
         kind = self.options.importance
         if kind == "none" or not self.options.beta:
             return
-        spec = self.problem.tasks[task].spec
+        spec = self.problem.specs[task]
         weights = self.hypernet(task).detach()
         size = self.net.target.numel
-        own = Weights(weights.flat[:size], self.net.target, conditions=task)
+        plain = self.network.plain(weights.flat, task)
+
+        def forward(batch: BatchLike) -> Tensor:
+            return answering_steps(plain(batch.x), batch, spec)
+
         found = fisher(
-            materialize(self.net, own),
+            plain,
             self.problem.tasks[task].train,
+            forward=forward,
             parameters=self.net.target.names,
             kind=kind,
             samples=self.options.fisher_samples,

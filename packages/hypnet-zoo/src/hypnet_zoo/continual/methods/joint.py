@@ -31,13 +31,13 @@ class Joint(OneNetwork):
         super().__init__(problem, **options)
         self.samples = [_batchable(task) for task in problem.tasks]
 
-    def loss(self, batch: BatchLike) -> Tensor:
+    def loss(self, outputs: Tensor, batch: BatchLike) -> Tensor:
         """The mean loss over the tasks so far."""
-        losses = [super().loss(batch)]
+        losses = [super().loss(outputs, batch)]
         for task in range(self.task):
             drawn = self._draw(task, len(batch))
-            outputs = self.network(drawn.x, task)
-            losses.append(self.problem.loss(outputs, drawn, task, now=self.task))
+            earlier = self.network(drawn.x, task)
+            losses.append(self.problem.loss(earlier, drawn, task, now=self.task))
         return torch.stack(losses).mean()
 
     def _draw(self, task: int, size: int) -> BatchLike:

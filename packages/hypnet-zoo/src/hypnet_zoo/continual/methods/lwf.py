@@ -11,7 +11,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from hypnet_core.protocols import BatchLike
-from hypnet_core.tasks import Problem
+from hypnet_core.tasks import Problem, at_targets
 from hypnet_zoo.continual.methods._base import OneNetwork, SharedOptions
 from hypnet_zoo.continual.methods._distillation import Teacher, distillation
 
@@ -54,27 +54,41 @@ class LwF(OneNetwork):
             self._teacher.keep(self.network)
         super().begin(task)
 
-    def penalty(self, batch: BatchLike) -> Tensor | None:
+    def penalty(self, outputs: Tensor, batch: BatchLike) -> Tensor | None:
         """Distillation of the earlier tasks' predictions on the new data."""
         old = self._teacher.network
         if old is None:
             return None
         heads = self.problem.heads
+        # Without statistics of their own, all tasks have the same outputs.
+        own = self.network.has_own_statistics
         # Tasks with one head have one prediction to keep, however many there are.
         tasks = [self.task - 1] if heads.kind != "multi" else range(self.task)
+        with torch.no_grad():
+            before = [old(batch.x, task) for task in tasks] if own else [old(batch.x)] * len(tasks)
+        now = (
+            [self.network.recall(batch.x, task) for task in tasks]
+            if own
+            else [outputs] * len(tasks)
+        )
         parts = []
-        for task in tasks:
+        for task, wanted, found in zip(tasks, before, now, strict=True):
             units = heads.competing(task) if heads.kind != "single" else range(heads.out_features)
-            cut = slice(units.start, units.stop)
-            with torch.no_grad():
-                targets = old(batch.x, task)[..., cut]
-            parts.append(self._difference(self.network(batch.x, task)[..., cut], targets))
+            parts.append(self._difference(found, wanted, units, batch))
         return self.strength * torch.stack(parts).sum()
 
-    def _difference(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        if self.problem.tasks[self.task].spec.kind == "classification":
-            return distillation(outputs, targets, self.temperature)
-        return F.mse_loss(outputs, targets)
+    def _difference(
+        self, outputs: Tensor, targets: Tensor, units: range, batch: BatchLike
+    ) -> Tensor:
+        """How far outputs are from the old ones, where there are targets."""
+        spec = self.problem.specs[self.task]
+        now, before = (
+            at_targets(found, batch, spec)[..., units.start : units.stop]
+            for found in (outputs, targets)
+        )
+        if spec.kind == "classification":
+            return distillation(now, before, self.temperature)
+        return F.mse_loss(now, before)
 
     def memory_bytes(self) -> int:
         """The copy of the network."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hypnet_core.errors import ConfigError
+from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.tasks import Problem
 from hypnet_zoo.continual.methods._base import OneNetwork
+from hypnet_zoo.continual.methods._networks import SharedNetwork
+from hypnet_zoo.continual.seeds import seed_of
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -22,12 +25,14 @@ class Masking(OneNetwork):
     The inputs of every linear and convolutional layer but the first are the hidden
     units: those that a task's mask leaves out are multiplied by zero, so that they
     neither matter nor learn. Channels of convolutions are gated as a whole. Recurrent
-    layers are not gated inside. The task of a test sample must be known.
+    layers are not gated inside. The task of a test sample must be known. The module
+    itself holds no masks: on its own it computes with all units.
 
     Args:
         problem: The problem.
         gated: Share of hidden units that is switched off.
-        mask_seed: Seed of the masks.
+        mask_seed: Seed of the masks, which runs of several seeds then share; by default
+            that of the run.
 
     Raises:
         ConfigError: The network has no hidden units between such layers.
@@ -45,64 +50,94 @@ class Masking(OneNetwork):
         problem: Problem,
         *,
         gated: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5,
-        mask_seed: int = 0,
+        mask_seed: int | None = None,
     ) -> None:
         super().__init__(problem)
+        seed = problem.seed if mask_seed is None else mask_seed
+        self.network = _GatedNetwork(problem.module, gated, seed)
+        self.model = self.network
+
+
+class _GatedNetwork(SharedNetwork):
+    """A network some of whose units are silent, others for each task.
+
+    Args:
+        module: The network.
+        gated: Share of hidden units that is switched off.
+        seed: Seed of the masks.
+
+    Raises:
+        ConfigError: The network has no hidden units between linear or convolutional
+            layers.
+    """
+
+    def __init__(self, module: nn.Module, gated: float, seed: int) -> None:
+        super().__init__(module, "shared")
         self.gated = gated
-        self.mask_seed = mask_seed
-        self._current = 0
-        layers = list(_gated_layers(problem.module))
-        if not layers:
+        self.seed = seed
+        self._layers = list(_gated_layers(module))
+        self._masks: dict[int, list[Tensor]] = {}
+        if not self._layers:
             raise ConfigError(
                 "method: masking gates the inputs of linear and convolutional layers after the"
                 " first, but the network has no such layers"
             )
-        for number, (layer, width) in enumerate(layers):
-            layer.register_forward_pre_hook(self._gate(number, width))
 
-    def _gate(self, number: int, width: int) -> Any:
-        masks: dict[int, Tensor] = {}
+    def forward(self, x: Tensor, task: int | None = None) -> Tensor:
+        """Outputs `[B, out_features]` through the units of a task.
 
-        def gate(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            task = self._current
-            if task not in masks:
-                masks[task] = self._mask(task, number, width)
-            x, *rest = inputs
-            masks[task] = mask = masks[task].to(x)
-            # Channels of images come before their pixels, features come last.
-            shape = [1] * (x.ndim - 1)
-            place = len(shape) if isinstance(layer, nn.Linear) else 1
-            shape.insert(place, width)
-            return (x * mask.view(shape), *rest)
+        Raises:
+            SpecError: The task is not given.
+        """
+        if task is None:
+            raise SpecError("the task must be given: each task has its own units")
+        with self._gates(task, x):
+            return super().forward(x, task)
 
-        return gate
+    @contextmanager
+    def _gates(self, task: int, like: Tensor) -> Iterator[None]:
+        """Let layers take their inputs through the masks of a task."""
+        if task not in self._masks:
+            self._masks[task] = [
+                self._mask(task, number, width) for number, (_, width, _) in enumerate(self._layers)
+            ]
+        self._masks[task] = masks = [mask.to(like.device) for mask in self._masks[task]]
+        handles = [
+            layer.register_forward_pre_hook(_gate(mask, axes))
+            for (layer, _, axes), mask in zip(self._layers, masks, strict=True)
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def _mask(self, task: int, layer: int, width: int) -> Tensor:
         """Zeros and ones `[width]`; at least one unit stays."""
-        generator = torch.Generator().manual_seed(self.mask_seed + 1009 * task + 9176 * layer)
+        generator = torch.Generator().manual_seed(seed_of(self.seed, task, layer))
         off = min(round(self.gated * width), width - 1)
         mask = torch.ones(width)
         mask[torch.randperm(width, generator=generator)[:off]] = 0.0
         return mask
 
-    def begin(self, task: int) -> None:
-        """Begin a task with its own masks."""
-        self._current = task
-        super().begin(task)
 
-    def loss(self, batch: Any) -> Tensor:
-        """The loss through the units of the present task."""
-        self._current = self.task
-        return super().loss(batch)
+def _gate(mask: Tensor, axes: int) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+    def gate(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        x, *rest = inputs
+        return (x * mask.to(x.dtype).view(-1, *[1] * axes), *rest)
 
-    def predict(self, x: Tensor, task: int | None = None) -> Tensor:
-        """Outputs through the units of a task."""
-        self._current = self.task if task is None else task
-        return super().predict(x, task)
+    return gate
 
 
-def _gated_layers(module: nn.Module) -> Iterator[tuple[nn.Module, int]]:
-    """The layers after the first, with the width of their inputs."""
+def _gated_layers(module: nn.Module) -> Iterator[tuple[nn.Module, int, int]]:
+    """The layers after the first, with the width of their inputs.
+
+    Features come last; channels come before the pixels of images, whose axes are the
+    third number.
+    """
     found = [layer for layer in module.modules() if isinstance(layer, _LAYERS)]
     for layer in found[1:]:
-        yield layer, layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+        if isinstance(layer, nn.Linear):
+            yield layer, layer.in_features, 0
+        else:
+            yield layer, layer.in_channels, len(layer.kernel_size)

@@ -83,8 +83,9 @@ class Replay(OneNetwork):
         """The weight of new samples: all tasks count alike."""
         return 1.0 / self.seen if self.task and len(self.exemplars) else 1.0
 
-    def penalty(self, batch: BatchLike) -> Tensor | None:
+    def penalty(self, outputs: Tensor, batch: BatchLike) -> Tensor | None:
         """The weighted loss of kept samples of earlier tasks."""
+        del outputs
         drawn = self.exemplars.draw(self.replay_batch or len(batch), before=self.task)
         if drawn is None:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -10,9 +11,9 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from hypnet_core.errors import SpecError
+from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.protocols import BatchLike
-from hypnet_core.tasks import Problem
+from hypnet_core.tasks import Problem, mean_prediction
 from hypnet_zoo.continual.methods._base import Base
 from hypnet_zoo.continual.methods._networks import bytes_of
 
@@ -20,16 +21,28 @@ from hypnet_zoo.continual.methods._networks import bytes_of
 class Separate(Base):
     """Trains a network of its own for each task: nothing is forgotten or shared.
 
+    Networks start as different seeds would start them. A module that was given, not
+    made by name or by a function, starts every task as it was given.
+
     With several members, each task has an ensemble whose members start differently,
     which `infer=agreement` compares.
 
     Args:
         problem: The problem.
-        members: Networks per task, whose outputs are averaged.
+        members: Networks per task, whose predictions are averaged: probabilities of
+            classes, or numbers.
+
+    Raises:
+        ConfigError: Several members would all start alike.
     """
 
     def __init__(self, problem: Problem, *, members: PositiveInt = 1) -> None:
         super().__init__(problem)
+        if members > 1 and problem.make is None:
+            raise ConfigError(
+                f"members: {members} networks would all start as the module that was given: give"
+                " a function that makes one instead"
+            )
         self.members = members
         self.networks = nn.ModuleList()
         """One list of members for each task that was begun."""
@@ -40,12 +53,18 @@ class Separate(Base):
         super().begin(task)
 
     def _add(self, task: int) -> None:
-        members = [copy.deepcopy(self.problem.module) for _ in range(self.members)]
-        for number, member in enumerate(members):
-            # The first network of all starts as the problem's own module.
-            if task or number:
-                _redraw(member)
+        # The first network of all starts as the problem's own module.
+        members = [self._new(first=not task and not number) for number in range(self.members)]
+        if any(_alike(*pair) for pair in itertools.combinations(members, 2)):
+            raise ConfigError(
+                "members: the networks of a task start alike: their weights must be drawn at random"
+            )
         self.networks.append(nn.ModuleList(members).to(self.problem.device))
+
+    def _new(self, *, first: bool) -> nn.Module:
+        make = self.problem.make
+        # A function may give the same one again.
+        return copy.deepcopy(self.problem.module if first or make is None else make())
 
     def _start(self) -> None:
         own = dict(self.networks[self.task].named_parameters())
@@ -75,7 +94,7 @@ class Separate(Base):
         """Outputs of a task, the mean over its networks; the task must be given."""
         if task is None:
             raise SpecError("the task must be given, or inferred")
-        return self.predict_each(x, [task])[0].mean(dim=0)
+        return mean_prediction(self.predict_each(x, [task])[0], self.problem.specs[task])
 
     @torch.no_grad()
     def predict_each(self, x: Tensor, tasks: Sequence[int]) -> list[Tensor]:
@@ -115,10 +134,6 @@ class Separate(Base):
         self._load_optimizer(state)
 
 
-@torch.no_grad()
-def _redraw(module: nn.Module) -> None:
-    """Draw all parameters anew, as the layers' constructors do."""
-    for layer in module.modules():
-        reset = getattr(layer, "reset_parameters", None)
-        if callable(reset):
-            reset()
+def _alike(first: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(first.parameters(), other.parameters(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Unpack
 
 from pydantic import NonNegativeFloat, PositiveFloat
@@ -76,23 +77,49 @@ class SI(Penalized):
             return super().step(batch)
         self.model.train()
         self.optimizer.zero_grad()
-        loss = self.loss(batch)
+        outputs = self.model(batch.x, self.task)
+        loss = self.loss(outputs, batch)
         loss.backward()
-        self.penalizer.after_step(delta=self.optimizer.lookahead(self.penalizer.parameters))
-        penalty = self.penalty(batch)
+        self._look_ahead(self.optimizer)
+        penalty = self.penalty(outputs, batch)
         if penalty is not None:
             penalty.backward()
         self.optimizer.step()
         found = {"loss": loss.detach()}
         return found if penalty is None else {**found, "penalty": penalty.detach()}
 
+    def _look_ahead(self, optimizer: Optimization) -> None:
+        """Integrate along the step that the optimiser would take now."""
+        kept = _copies(optimizer)
+        optimizer.clip()
+        delta = optimizer.lookahead(self.penalizer.parameters)
+        self.penalizer.after_step(delta=delta, gradients=self._named(kept))
+        for parameter, gradient in kept.items():
+            # Gradients of the penalty join these, and all are clipped together.
+            parameter.grad = gradient
+
     def take_step(self) -> None:
         """Let the optimiser move the parameters, and integrate along that."""
+        # A loss falls along its own gradient, however the step was clipped.
+        optimizer, gradients = self.optimizer, None
+        if isinstance(optimizer, Optimization) and optimizer.clips:
+            gradients = self._named(_copies(optimizer))
         self.penalizer.before_step()
         super().take_step()
-        self.penalizer.after_step()
+        self.penalizer.after_step(gradients=gradients)
+
+    def _named(self, gradients: Mapping[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Gradients of the protected parameters, by name."""
+        known = self.penalizer.parameters.items()
+        return {name: gradients[parameter] for name, parameter in known if parameter in gradients}
 
     def end(self, task: int) -> None:
         """Turn the path of a task into importances."""
         del task
         self.penalizer.after_task()
+
+
+def _copies(optimizer: Optimization) -> dict[Tensor, Tensor]:
+    """Copies of the gradients, by parameter; clipping changes them in place."""
+    parameters = optimizer.parameters.values()
+    return {p: p.grad.clone() for p in parameters if p.grad is not None}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypedDict, get_args
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnet_core.errors import DivergedError, SpecError, clipped, did_you_mean, listed
+from hypnet_core.networks import evaluating
 from hypnet_core.protocols import BatchLike
 from hypnet_core.tasks import Batch
 from hypnet_zoo.regularizers._importance.chosen import Chosen
@@ -106,7 +106,7 @@ def estimate(
     passes = Batches(data, batch_size, samples, generator)
     total: Squares = {}
     used = 0
-    with _evaluating(chosen.module):
+    with evaluating(chosen.module):
         for batch in passes:
             used += len(batch)
             add_squares(total, squares(_ready(batch, chosen, target_transform)))
@@ -174,21 +174,6 @@ def _ready(
     x = moved.x.to(dtype) if moved.x.is_floating_point() else moved.x
     y = moved.y if target_transform is None else target_transform(moved.y)
     return Batch(x, y, moved.ids, moved.lengths)
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while, after which every part has its own mode again."""
-    modes = [(part, part.training) for part in module.modules()]
-    # cuDNN has no backward pass of recurrent layers in evaluation mode.
-    recurrent = any(isinstance(part, nn.RNNBase) for part, _ in modes)
-    module.eval()
-    try:
-        with torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext():
-            yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def _check_finite(found: Mapping[str, Tensor]) -> None:
