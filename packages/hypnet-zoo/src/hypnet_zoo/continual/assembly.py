@@ -21,6 +21,7 @@ from hypnet_zoo.continual.learning import Learning, Optimizations
 from hypnet_zoo.continual.options import Train
 from hypnet_zoo.continual.preparation import (
     check_module,
+    check_schedule,
     last_batches_to_leave_out,
     notes_on_batches,
     notes_on_stopping,
@@ -102,6 +103,7 @@ def assemble(
     check_scenario(given, scenario)
     check_method(method.name, method.kind, scenario)
     tasks = with_validation(given, train.hold_out, seed)
+    check_schedule(train, tasks)
     found = heads_of(tasks, scenario, heads, weights_per_task=method.weights_per_task)
     optimizations = Optimizations(train)
     # Networks depend on the seed alone, so a resumed run builds the same ones.

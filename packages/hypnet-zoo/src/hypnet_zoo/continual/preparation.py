@@ -22,6 +22,7 @@ from hypnet_core.networks import evaluating
 from hypnet_core.plugins import DatasetChoice
 from hypnet_core.protocols import BatchLike, Method, TaskLike
 from hypnet_core.tasks import Problem
+from hypnet_zoo.continual.optimization import NEEDS_SCORE
 from hypnet_zoo.continual.options import Train
 from hypnet_zoo.continual.seeds import seeded
 
@@ -143,6 +144,17 @@ def check_module(problem: Problem) -> None:
             f" {problem.heads.out_features}: {problem.heads.kind} heads of"
             f" {list(problem.heads.sizes)[:8]}"
         )
+
+
+def check_schedule(train: Train, tasks: Sequence[TaskLike]) -> None:
+    """Refuse a schedule that follows validation scores where there are none.
+
+    Raises:
+        ConfigError: A task has no validation samples.
+    """
+    follows = train.schedule is not None and train.schedule.name == "ReduceLROnPlateau"
+    if follows and any(task.val is None for task in tasks):
+        raise ConfigError(NEEDS_SCORE)
 
 
 def last_batches_to_leave_out(problem: Problem, batch_size: int) -> tuple[bool, ...]:
