@@ -94,6 +94,7 @@ def results_table(summary: Mapping[str, Any]) -> Table:
     ):
         table.add_row(name, f"{during:.{digits}f}{unit}", f"{final:.{digits}f}{unit}")
     table.caption = _caption(summary, digits, unit)
+    table.min_width = len(table.caption)  # in one line
     return table
 
 
