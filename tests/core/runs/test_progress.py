@@ -20,7 +20,7 @@ with progress(3) as shown:
 
 
 def on_terminal(setting: str) -> str:
-    """What a program writes to a terminal."""
+    """The output of a program on a terminal."""
     ours, theirs = pty.openpty()
     try:
         subprocess.run(

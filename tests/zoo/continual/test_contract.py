@@ -1,4 +1,4 @@
-"""What a user or a method gives wrongly is one line that names it."""
+"""Mistakes of users and methods are errors of one line that names them."""
 
 from __future__ import annotations
 

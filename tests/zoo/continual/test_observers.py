@@ -1,4 +1,4 @@
-"""What callbacks see, what is logged, and what a result tells."""
+"""Callbacks, logs and results: what they see, hold and tell."""
 
 from __future__ import annotations
 

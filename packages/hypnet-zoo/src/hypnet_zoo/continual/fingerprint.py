@@ -1,4 +1,4 @@
-"""What the results of a run depend on, to be compared before it goes on."""
+"""Descriptions of all that results depend on, compared before a run goes on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOOKED_AT = 16
 
 
 def setup_of(learning: Learning, method: Any, module: Any, *, network: str) -> dict[str, Any]:
-    """What a loop was made from, in JSON.
+    """A description of what a loop was made from, in JSON.
 
     Functions are known by their names alone, samples by a digest.
 
