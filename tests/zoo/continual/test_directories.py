@@ -75,7 +75,7 @@ def test_other_options_are_refused_and_named(tmp_path: Path, change: Any, expect
     ("change", "expected"),
     [
         (changed, "tasks.samples was"),
-        (fewer, "tasks.sizes was"),
+        (fewer, "tasks.sizes.1.train was 60, is now 50"),
         (lambda tasks: tasks[:1], 'tasks.names was ["t0", "t1"], is now ["t0"]'),
         (lambda tasks: tasks[::-1], 'tasks.names was ["t0", "t1"], is now ["t1", "t0"]'),
     ],

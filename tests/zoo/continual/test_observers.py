@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hypnet_core import Task
 from hypnet_core.protocols import Callback, LearningState
-from hypnet_core.runs import CheckpointOptions
+from hypnet_core.runs import CheckpointOptions, Checkpoints
 from hypnet_zoo.continual import Train, learn
 from hypnet_zoo.continual.arguments import chosen_method, maker_of
 from hypnet_zoo.continual.assembly import assemble
@@ -226,3 +226,14 @@ def test_elsewhere_than_on_a_cpu_one_step_in_ten_is_timed(monkeypatch: pytest.Mo
     assert waits == [torch.device("cuda")] * 4
     assert timing.steps == 22
     assert timing.per_step is not None
+
+
+@pytest.mark.parametrize("hold_out", [0.2, 0.0])
+def test_checkpoints_are_never_scored_by_test_samples(tmp_path: Path, hold_out: float) -> None:
+    given = [Task(task.spec, task.train, task.test) for task in clouds(2)]
+    train = {**SHORT, "hold_out": hold_out}
+    found = learn(given, "finetune", train=train, directory=tmp_path, device="cpu")
+    stamp = Checkpoints(tmp_path).latest()
+    assert stamp is not None
+    assert stamp.score == found.summary["validation_accuracy"]
+    assert (stamp.score is None) == (hold_out == 0.0)

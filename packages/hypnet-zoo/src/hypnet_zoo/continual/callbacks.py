@@ -187,14 +187,12 @@ class Checkpointing(Callback):
             self.save(state.step, None)
 
     def end_task(self, state: LearningState, /) -> None:
-        """Save after a task, scored by the mean over the tasks so far."""
+        """Save after a task, with the mean validation score of the tasks so far."""
         # The last one always, from which other runs may start.
         if state.task + 1 < len(state.tasks) and not self.checkpoints.is_due(state.step):
             return
-        validation = self.learning.mean_score("val")
-        self.save(
-            state.step, self.learning.mean_score("test") if validation is None else validation
-        )
+        # Nothing is selected by test scores: without validation the newest is the best.
+        self.save(state.step, self.learning.mean_score("val"))
 
 
 class Timing(Callback):
