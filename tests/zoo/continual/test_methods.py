@@ -28,8 +28,8 @@ from hypnet_zoo.continual.methods import (
     Separate,
 )
 from hypnet_zoo.continual.methods._distillation import distillation
-from hypnet_zoo.continual.methods._exemplars import Drawn, Exemplars, herded
-from hypnet_zoo.continual.methods._mixed import mixed_loss
+from hypnet_zoo.continual.methods._memory.exemplars import Drawn, Exemplars, herded
+from hypnet_zoo.continual.methods._memory.mixed import mixed_loss
 from hypnet_zoo.continual.methods._networks import SharedNetwork
 
 HMLP = HypernetChoice(name="hmlp", hidden=(8,))

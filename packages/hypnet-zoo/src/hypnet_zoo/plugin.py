@@ -204,6 +204,12 @@ METHODS = [
         },
     ),
     Component.method(
+        "posterior_replay",
+        "hypnet_zoo.continual.methods:PosteriorReplay",
+        "A distribution over weights for each task, written by a hypernetwork.",
+        options={"hnet": {"name": "hmlp", "hidden": [8]}, "draws": 4, "predict_draws": 16},
+    ),
+    Component.method(
         "masking",
         "hypnet_zoo.continual.methods:Masking",
         "Context-dependent gating: each task uses its own part of the hidden units.",

@@ -8,6 +8,7 @@ from .hypernet import Hypernet
 from .joint import Joint
 from .lwf import LwF
 from .masking import Masking
+from .posterior_replay import PosteriorReplay
 from .replay import Replay
 from .separate import Separate
 from .si import SI
@@ -23,6 +24,7 @@ __all__ = [
     "LwF",
     "Masking",
     "OnlineEWC",
+    "PosteriorReplay",
     "Protection",
     "Replay",
     "Separate",

@@ -13,8 +13,8 @@ from hypnet_core.errors import ConfigError
 from hypnet_core.protocols import BatchLike
 from hypnet_core.tasks import Problem, Split
 from hypnet_zoo.continual.methods._base import OneNetwork, SharedOptions
-from hypnet_zoo.continual.methods._exemplars import Exemplars, Selection, herded
-from hypnet_zoo.continual.methods._mixed import mixed_loss
+from hypnet_zoo.continual.methods._memory.exemplars import Exemplars, Selection, herded
+from hypnet_zoo.continual.methods._memory.mixed import mixed_loss
 
 
 class Replay(OneNetwork):

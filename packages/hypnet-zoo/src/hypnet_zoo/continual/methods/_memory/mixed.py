@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypnet_core.tasks import Batch, Problem
-from hypnet_zoo.continual.methods._exemplars import Drawn
+from hypnet_zoo.continual.methods._memory.exemplars import Drawn
 from hypnet_zoo.continual.methods._networks import SharedNetwork, competing_outputs
 
 

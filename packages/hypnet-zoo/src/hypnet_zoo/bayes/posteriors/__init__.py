@@ -1,0 +1,5 @@
+"""Distributions over weights that a hypernetwork writes, and how they are compared."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,1 @@
+"""Kept samples of earlier tasks."""

@@ -1,0 +1,90 @@
+"""A main network, and a hypernetwork that writes distributions over its weights."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from hypnet_core.networks import HyperNetwork, MainNetwork, Weights
+from hypnet_core.plugins import HypernetChoice
+from hypnet_core.specs import ConditionSpec, TargetSpec
+from hypnet_core.tasks import Problem
+from hypnet_zoo.bayes.posteriors import (
+    DiracFamily,
+    Family,
+    GaussianFamily,
+    ImplicitFamily,
+    Posterior,
+    RadialFamily,
+)
+from hypnet_zoo.continual.methods._posterior.options import PosteriorOptions
+from hypnet_zoo.continual.preparation import named
+
+
+class PosteriorNetwork(nn.Module):
+    """Writes a posterior for each condition, and runs the main network by its draws.
+
+    Args:
+        net: The main network.
+        family: Makes distributions from what is written.
+        hypernet: Writes them.
+    """
+
+    def __init__(self, net: MainNetwork, family: Family, hypernet: HyperNetwork) -> None:
+        super().__init__()
+        self.net = net
+        self.family = family
+        self.hypernet = hypernet
+
+    @classmethod
+    def build(cls, problem: Problem, options: PosteriorOptions) -> PosteriorNetwork:
+        """Networks for a problem.
+
+        Raises:
+            ConfigError: The main network cannot be wrapped as the options say, or
+                options do not fit together.
+        """
+        with named("generate"):
+            net = MainNetwork(problem.module, generate=options["generate"])
+        family = make_family(options, net.target)
+        count = 1 if options["prior_focused"] else len(problem.tasks)
+        conditions = ConditionSpec(count=count, size=options["embedding_size"])
+        with named("hnet"):
+            made: HyperNetwork = HypernetChoice.of(options["hnet"]).build(family.target, conditions)
+        return cls(net, family, made).to(problem.device)
+
+    def groups(self) -> dict[str, list[str]]:
+        """Names of parameters, by the name of their group."""
+        own = self.hypernet.parameter_groups()
+        return {
+            "embeddings": [f"hypernet.{name}" for name in own["conditional"]],
+            "theta": [f"hypernet.{name}" for name in own["unconditional"]],
+            "mainnet": [f"net.{name}" for name, _ in self.net.named_parameters()],
+        }
+
+    def posterior(self, written: Tensor) -> Posterior:
+        """The distribution that something written stands for."""
+        found: Posterior = self.family(written)
+        return found
+
+    def run(self, x: Tensor, draws: Weights, condition: int) -> Tensor:
+        """Outputs `[count, B, *outputs]` by some draws of a condition's posterior."""
+        outputs: Tensor = self.net(x, weights=draws.belonging_to(condition))
+        return outputs
+
+
+def make_family(options: PosteriorOptions, spec: TargetSpec) -> Family:
+    """The family of distributions that options choose."""
+    kind = options["posterior"]
+    if kind == "dirac":
+        return DiracFamily(spec)
+    if kind == "gaussian":
+        return GaussianFamily(spec, options["scale_start"])
+    if kind == "radial":
+        return RadialFamily(spec, options["scale_start"])
+    return ImplicitFamily(
+        spec,
+        latent=options["latent_dim"],
+        latent_std=options["latent_std"],
+        hidden=options["writer_hidden"],
+        spread=options["spread"],
+    )
