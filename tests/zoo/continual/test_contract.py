@@ -249,3 +249,19 @@ def test_regressions_are_told_that_inference_needs_draws() -> None:
 )
 def test_tasks_that_are_none_are_named(given: Any, expected: str) -> None:
     assert expected in message(DataError, given, "finetune")
+
+
+def test_what_is_tried_beforehand_leaves_no_trace(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither in the log, nor in the results."""
+    chunked = {"name": "hypernet", "hnet": {"name": "chunked_hmlp", "chunk_size": 10_000}}
+    module = {"name": "mlp", "hidden": (8,)}
+    options: Any = {"train": SHORT, "device": "cpu", "module": module}
+    tried = learn(clouds(2), chunked, infer="given", **options)
+    plain = learn(clouds(2), chunked, scenario="class", **options)
+    grouped = {**SHORT, "groups": {"theta": {"lr": 1e-3}}}
+    again = learn(clouds(2), chunked, **{**options, "train": grouped})
+    said = [record.message for record in caplog.records]
+    assert len(said) == 3
+    assert all("chunk_size 10000 exceeds" in line for line in said)
+    assert again.summary == tried.summary
+    assert plain.summary["inferred"] is not None

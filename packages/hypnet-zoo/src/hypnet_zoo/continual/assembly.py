@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -179,9 +181,21 @@ def _rehearse(problem: Problem, method: MethodMaker, infer: Infer) -> None:
         ConfigError: A group of the options fits no parameter, or tasks cannot be
             inferred in this way.
     """
-    made = method.make(problem)
+    with _without_remarks():  # the method itself has made them
+        made = method.make(problem)
     made.begin(0)
     Scorer(problem, made, infer=infer, name=method.name).check(0)
+
+
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Log errors alone in a block."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _inference(infer: Infer | None, scenario: Scenario, method: Method, name: str) -> Infer:
