@@ -265,3 +265,13 @@ def test_what_is_tried_beforehand_leaves_no_trace(caplog: pytest.LogCaptureFixtu
     assert all("chunk_size 10000 exceeds" in line for line in said)
     assert again.summary == tried.summary
     assert plain.summary["inferred"] is not None
+
+
+def test_a_size_that_a_method_leaves_out_is_no_reason_to_fail() -> None:
+    class Few(Finetune):
+        def sizes(self) -> dict[str, int]:
+            return {"parameters": 3}
+
+    summary = learn(clouds(1), Few, train=SHORT, device="cpu").summary
+    assert summary["parameters"] == 3
+    assert summary["compression"] is summary["memory_bytes"] is None
