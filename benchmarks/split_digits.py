@@ -2,8 +2,8 @@
 
     python benchmarks/split_digits.py [SEEDS]
 
-Goals: mean final accuracy at least 98.5 %, mean forgetting (during - final) at most 0.3
-points, and a hypernetwork no larger than 1.2 times the weights that it generates.
+Goals: mean final accuracy at least 98.5 %, mean forgetting of the earlier tasks at most
+0.3 points, and a hypernetwork no larger than 1.2 times the weights that it generates.
 Without the regulariser the forgetting is visible.
 """
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from hypnet_core.errors import ComponentError, ConfigError
 from hypnet_core.plugins.choice import MainnetChoice
 from hypnet_core.plugins.registry import Registry
-from hypnet_core.runs.config import dump_config, load_config, parse_overrides
+from hypnet_core.runs.config import difference, dump_config, load_config, parse_overrides
 from hypnet_core.runs.parsing import parse_value, read_mapping, to_yaml
 
 CODE = """
@@ -478,3 +478,18 @@ def test_paths_become_absolute_and_texts_stay(
     assert config.net.options["start"] == tmp_path / "../g"
     monkeypatch.chdir("/")
     assert load_config(Files, base=config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ([{"name": "a", "x": 1}], [{"name": "a", "x": 2}], "methods.0.x was 1, is now 2"),
+        ([1, 2], [1, 3], "methods was [1, 2], is now [1, 3]"),
+        ([{"x": 1}], [], 'methods was [{"x": 1}], is now []'),
+        ([*range(99)], [*range(98)], "methods was 99 entries, is now 98 others"),
+    ],
+)
+def test_differences_of_lists_are_those_of_their_entries(
+    before: Any, after: Any, expected: str
+) -> None:
+    assert difference({"methods": before}, {"methods": after}) == expected

@@ -56,6 +56,30 @@ FAULTY = dedent('''
             return self.problem.module(x)
 
 
+    class TooFew(Good):
+        def predict(self, x, task=None):
+            return super().predict(x, task)[:-1]
+
+
+    class Classes(Good):
+        def predict(self, x, task=None):
+            return super().predict(x, task).tolist()
+
+
+    class NaN(Good):
+        """Spoils the last sample alone."""
+
+        def predict(self, x, task=None):
+            outputs = super().predict(x, task).clone()
+            outputs[-1, 0] = float("nan")
+            return outputs
+
+
+    class Infinite(NaN):
+        def predict(self, x, task=None):
+            return super().predict(x, task).nan_to_num(nan=float("inf"))
+
+
     class Noisy(Good):
         def predict(self, x, task=None):
             return super().predict(x, task) + torch.randn(len(x), 1)
@@ -79,6 +103,13 @@ FAULTY = dedent('''
             self.task = state["task"]
             self.problem.module.load_state_dict(state["module"])
             self.optimizer = self.problem.optimizer(self.problem.parameters())
+
+
+    class Sparse(Good):
+        """Its state lives in memory, but not in a file."""
+
+        def state_dict(self):
+            return {**super().state_dict(), "seen": torch.eye(2).to_sparse()}
 
 
     class Blind(Good):
@@ -127,9 +158,14 @@ def test_a_right_method_passes() -> None:
         ("WithGraph", "its_losses_are_finite_scalars"),
         ("Nameless", "its_losses_are_finite_scalars"),
         ("AllOutputs", "predictions_have_one_row_per_sample"),
+        ("TooFew", "predictions_have_one_row_per_sample"),
+        ("Classes", "predictions_have_one_row_per_sample"),
+        ("NaN", "predictions_are_finite"),
+        ("Infinite", "predictions_are_finite"),
         ("Noisy", "predicting_changes_nothing"),
         ("Counting", "predicting_changes_nothing"),
         ("Forgetful", "it_continues_from_its_state"),
+        ("Sparse", "it_continues_from_its_state"),
         ("Blind", "losses_that_are_not_finite_do_not_pass"),
         ("Each", "inference_gives_each_task_its_weights"),
     ],

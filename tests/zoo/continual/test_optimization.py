@@ -97,6 +97,13 @@ def test_wrong_schedules_and_groups_are_named_before_a_run(options: Any, message
     assert "\n" not in str(caught.value)
 
 
+def test_a_bare_name_is_a_schedule() -> None:
+    found: Any = validated(Train, {"schedule": "cifar"})
+    assert found.schedule.name == "cifar"
+    with pytest.raises(ConfigError, match="there is no 'cifr'; did you mean 'cifar'"):
+        validated(Train, {"schedule": "cifr"})
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [

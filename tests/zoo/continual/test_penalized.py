@@ -290,7 +290,7 @@ def test_regressions_are_learned_with_each_method(method: str) -> None:
         tasks,
         {"name": method, **options.get(method, {})},
         module={"name": "mlp", "hidden": (20,), "activation": "tanh"},
-        train={"iterations": 500, "lr": 0.02, "validate_every": 0},
+        train={"iterations": 500, "lr": 0.005, "validate_every": 0},
         device="cpu",
     )
     assert result.summary["metric"] == "mse"

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ import torch
 from hypnet_core import Split, Task, TaskSpec
 from hypnet_core.errors import ConfigError
 from hypnet_core.runs import load_config
-from hypnet_zoo.continual.methods import Hypernet
+from hypnet_zoo.continual.methods import Finetune, Hypernet
+from hypnet_zoo.continual.preparation import number_of_parameters
 from hypnet_zoo.experiments import HyperCL, HyperCLConfig, LoopConfig, continual
 from hypnet_zoo.experiments.continual import Prepared
 
@@ -46,6 +48,9 @@ def prepared(monkeypatch: pytest.MonkeyPatch, size: int, *overrides: str) -> Pre
         ("mnet.dropout=-1", "mnet: "),
         ("hnet.chunk_size=0", "hnet: "),
         ("generate=nothing", "generate: no parameter matches 'nothing'"),
+        ("train.groups={embedings: {lr: 1}}", "fits no parameter; did you mean 'embeddings'"),
+        ("infer=agreement", "infer=agreement compares several draws of the weights of a task"),
+        ("infer=entropie", 'infer: "entropie" is not possible'),
         ("tasks=6", "tasks: 6 were requested, but split_digits has 5"),
     ],
 )
@@ -116,6 +121,30 @@ def test_a_network_that_does_not_fit_the_data_is_named(monkeypatch: pytest.Monke
     wide = "mnet.arguments={in_features: 3, out_features: 2}"
     with pytest.raises(ConfigError, match=r"^mnet: the loss of inputs \[2, 4\] cannot be computed"):
         prepared(monkeypatch, 9, *linear, wide)
+
+
+def test_a_schedule_that_follows_scores_needs_validation_samples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    split = Split.of(torch.randn(9, 4), torch.arange(9) % 2)
+    spec = TaskSpec(name="t", kind="classification", in_shape=(4,), out_shape=(2,))
+    monkeypatch.setattr(continual, "load_tasks", lambda *_: [Task(spec, split, split)])
+    options = ["train.schedule.name=ReduceLROnPlateau", "train.hold_out=0", "hnet.chunk_size=20"]
+    with pytest.raises(ConfigError, match="but there are no validation samples"):
+        HyperCL().prepare(load_config(HyperCLConfig, overrides=options))
+
+
+def test_parameters_that_parts_share_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fine-tuning holds one network under two names, beside the main network."""
+    ready = prepared(monkeypatch, 9).learning
+    problem = ready.problem
+    module = torch.nn.Linear(4, 2)
+    shared = replace(problem, module=module)
+    assert number_of_parameters(Finetune(shared), module) == 10
+    # Generated parameters belong to nobody: those of the hypernetwork remain.
+    assert isinstance(ready.method, Hypernet)
+    own = sum(p.numel() for p in ready.method.hypernet.parameters())
+    assert number_of_parameters(ready.method, problem.module) == own
 
 
 def test_a_comparison_needs_a_method(in_process: Command, tmp_path: Path) -> None:

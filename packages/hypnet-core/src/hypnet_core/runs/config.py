@@ -259,6 +259,19 @@ def _differences(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[str
     if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
         for key in before:
             yield from _differences(before[key], after[key], (*path, key))
+    elif _are_alike(before, after):
+        for i, (one, other) in enumerate(zip(before, after, strict=True)):
+            yield from _differences(one, other, (*path, str(i)))
     elif before != after:
         where = ".".join(path) or "the configuration"
-        yield f"{where} was {shown(before)}, is now {shown(after)}"
+        old, new = shown(before), shown(after)
+        if old == new:  # they differ in what is not shown
+            old, new = f"{len(before)} entries", f"{len(after)} others"
+        yield f"{where} was {old}, is now {new}"
+
+
+def _are_alike(before: Any, after: Any) -> bool:
+    """Whether two values are lists of as many groups of options."""
+    if not isinstance(before, list) or not isinstance(after, list) or len(before) != len(after):
+        return False
+    return all(isinstance(one, dict) for one in (*before, *after))

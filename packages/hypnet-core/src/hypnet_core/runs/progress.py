@@ -32,7 +32,7 @@ def progress(
 
     A terminal shows a bar with the metrics and the time left; elsewhere a line goes to
     the logger `hypnet.progress` every ten seconds. Nothing is shown when that logger is
-    above `INFO`.
+    above `INFO`; in Python programs that set no level for `hypnet`, the bar is shown.
 
     Args:
         total: Number of steps or bytes; `None` if it is unknown.
@@ -44,7 +44,7 @@ def progress(
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
-    if not _logger.isEnabledFor(logging.INFO):
+    if not _is_wanted(on_terminal=console.is_terminal):
         yield _Silent()
     elif not console.is_terminal:
         yield _Lines(total, unit)
@@ -53,6 +53,13 @@ def progress(
         with Bar(*_columns(unit), console=console, transient=True) as bar:
             task = bar.add_task("", total=total, completed=start, metrics="")
             yield _Bar(bar, task)
+
+
+def _is_wanted(*, on_terminal: bool) -> bool:
+    """Whether to show progress: as logging was set up, or else on a terminal."""
+    # The level of the root logger is no word about us: it is WARNING by default.
+    untold = not any(logging.getLogger(name).level for name in ("hypnet", _logger.name))
+    return (untold and on_terminal) or _logger.isEnabledFor(logging.INFO)
 
 
 def _columns(unit: Literal["step", "byte"]) -> list[str | ProgressColumn]:

@@ -8,7 +8,9 @@ that it must reach on the task that it has just learned, 90 by default).
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import HypnetError
 from hypnet_core.protocols import BatchLike, Method, TaskLike, WeightsPerTask
+from hypnet_core.runs.checkpoint import load_checkpoint, save_checkpoint
 from hypnet_core.runs.packing import pack, unpack
 from hypnet_core.specs import TaskSpec
 from hypnet_core.tasks import HeadKind, Heads, Problem, Scenario, Split, Task, mean_prediction
@@ -167,9 +170,28 @@ def predictions_have_one_row_per_sample(subject: Subject) -> None:
         classes = [2, 2] if scenario == "task" else [2, 2, *[4 if scenario == "class" else 2] * 2]
         for answer, wanted in zip(_answers(method, tasks, scenario, 2), classes, strict=False):
             expect(
+                isinstance(answer, Tensor),
+                f"scenario {scenario}: predictions are a {type(answer).__name__}, no tensor",
+            )
+            expect(
                 tuple(answer.shape) == (_SIZE, wanted),
                 f"scenario {scenario}: predictions are {list(answer.shape)}, expected"
                 f" {[_SIZE, wanted]}",
+            )
+
+
+def predictions_are_finite(subject: Subject) -> None:
+    """No prediction is NaN; minus infinity stands for a class that is impossible."""
+    for scenario in _scenarios(subject):
+        tasks = _tasks()
+        method = _method(subject, tasks, scenario)
+        _learn(subject, method, tasks)
+        for answer in _answers(method, tasks, scenario, 2):
+            bad = ~answer.amax(dim=1).isfinite()
+            expect(
+                not bool(bad.any()),
+                f"scenario {scenario}: predictions for {int(bad.sum())} of {len(answer)} samples"
+                " are infinite or NaN",
             )
 
 
@@ -190,7 +212,7 @@ def predicting_changes_nothing(subject: Subject) -> None:
 
 
 def it_continues_from_its_state(subject: Subject) -> None:
-    """Saved in the middle of a task and loaded into a new one, it ends the same."""
+    """Saved to a file in the middle of a task and loaded, it ends the same."""
     for scenario in _scenarios(subject):
         tasks = _tasks()
         whole = _method(subject, tasks, scenario)
@@ -200,10 +222,10 @@ def it_continues_from_its_state(subject: Subject) -> None:
         batches = list(_batches(subject, tasks[1], 1))
         for batch in batches[: len(batches) // 2]:
             whole.step(batch)
-        tensors, rest = _frozen(whole)
+        state = _from_file(whole)
         random = torch.get_rng_state()
         again = _method(subject, _tasks(), scenario)
-        again.load_state_dict(unpack(tensors, rest))
+        again.load_state_dict(state)
         ends = []
         for method in (whole, again):
             torch.set_rng_state(random)
@@ -255,6 +277,16 @@ def losses_that_are_not_finite_do_not_pass(subject: Subject) -> None:
     expect(not math.isfinite(loss), f"the loss of NaN is {loss}")
 
 
+def _from_file(method: Method) -> Any:
+    """The state of a method, as a checkpoint gives it back."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "method.safetensors")
+        tensors, rest = pack("method", method.state_dict())
+        save_checkpoint(path, tensors, {"method": rest})
+        found = load_checkpoint(path)
+    return unpack(found.tensors, found.state["method"])
+
+
 def _frozen(method: Method) -> tuple[dict[str, Tensor], Any]:
     tensors, rest = pack("method", method.state_dict())
     return {name: tensor.clone() for name, tensor in tensors.items()}, rest
@@ -275,6 +307,7 @@ CHECKS: tuple[Check, ...] = (
     it_learns_the_task_at_hand,
     its_losses_are_finite_scalars,
     predictions_have_one_row_per_sample,
+    predictions_are_finite,
     predicting_changes_nothing,
     it_continues_from_its_state,
     inference_gives_each_task_its_weights,

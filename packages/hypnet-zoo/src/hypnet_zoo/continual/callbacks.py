@@ -60,6 +60,8 @@ class Metrics(Callback):
         name = "accuracy" if self.learning.higher_is_better else "mse"
         for split, label in (("test", "test"), ("val", "validation")):
             for number, score in enumerate(self.learning.scores[split][-1]):
+                if score is None:
+                    continue
                 found = {f"{label}_{name}": score.value}
                 if score.inferred is not None and split == "test":
                     found["test_inferred"] = score.inferred
@@ -74,12 +76,12 @@ class Validation(Callback):
 
     The loop's options say how often (`validate_every`), and after how many validations
     without an improvement (`patience`): then the method of the best one is restored
-    before the task ends.
+    before the task ends. It comes before `Metrics`, which logs the last step of a task.
 
     Args:
         learning: The loop.
         log: Where scores go: called as `log(step, metrics, task=number)`.
-        stopped: Called with a line of text when a task is stopped.
+        say: Called with a line of text when a task is stopped.
     """
 
     def __init__(
@@ -87,13 +89,16 @@ class Validation(Callback):
         learning: Learning,
         *,
         log: Callable[..., None] | None = None,
-        stopped: Callable[[str], None] | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
+        self.learning = learning
         self.every = learning.train.validate_every
         self.patience = learning.train.patience
         self.sign = 1.0 if learning.higher_is_better else -1.0
         self.log = log
-        self.stopped = stopped
+        self.say = say
+        self.stops: list[str] = []
+        """A line of text for each task that was stopped."""
         self._forget()
 
     def _forget(self) -> None:
@@ -109,6 +114,8 @@ class Validation(Callback):
         """Validate, if it is time to."""
         if not self.every or state.task_step % self.every:
             return
+        # A loss that is NaN says more than predictions that are.
+        self.learning.check_losses()
         score = state.validate()
         if score is None:
             return
@@ -116,8 +123,9 @@ class Validation(Callback):
             self.log(state.step, {"validation": score}, task=state.task)
         if self.patience is not None and self._no_longer_improves(score, state):
             state.stop_task()
-            if self.stopped is not None:
-                self.stopped(f"task {state.task + 1}: stopped early at step {state.task_step}")
+            self.stops.append(f"task {state.task + 1}: stopped early at step {state.task_step}")
+            if self.say is not None:
+                self.say(self.stops[-1])
 
     def _no_longer_improves(self, score: float, state: LearningState) -> bool:
         if self.sign * score > self.score:
@@ -133,8 +141,9 @@ class Validation(Callback):
             state.method.load_state_dict(self.best)
 
     def state_dict(self) -> Mapping[str, Any]:
-        """The best score and method of the present task."""
+        """Best score and method of the present task, and which tasks were stopped."""
         return {
+            "stops": self.stops,
             "score": self.score,
             "without_improvement": self.without_improvement,
             "best": self.best,
@@ -142,6 +151,7 @@ class Validation(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue with the best of before."""
+        self.stops = list(state["stops"])
         self.score = state["score"]
         self.without_improvement = state["without_improvement"]
         self.best = state["best"]
@@ -177,37 +187,60 @@ class Checkpointing(Callback):
             self.save(state.step, None)
 
     def end_task(self, state: LearningState, /) -> None:
-        """Save after a task, scored by the mean over the tasks so far."""
+        """Save after a task, with the mean validation score of the tasks so far."""
         # The last one always, from which other runs may start.
         if state.task + 1 < len(state.tasks) and not self.checkpoints.is_due(state.step):
             return
-        validation = self.learning.mean_score("val")
-        self.save(
-            state.step, self.learning.mean_score("test") if validation is None else validation
-        )
+        # Nothing is selected by test scores: without validation the newest is the best.
+        self.save(state.step, self.learning.mean_score("val"))
 
 
 class Timing(Callback):
-    """Measures the time of training steps."""
+    """Measures the time of the training steps of this process.
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    Elsewhere than on a CPU a step only queues its work. So one step in ten is timed
+    there, from an idle device to an idle device; the others are not held up.
+
+    Args:
+        device: Where the steps compute.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.every = 1 if device.type == "cpu" else 10
         self.steps = 0
+        self._seconds = 0.0
+        self._timed = 0
         self._since = 0.0
+
+    @property
+    def _is_timed(self) -> bool:
+        return (self.steps + 1) % self.every == 0  # not the first, which warms up
 
     def begin_step(self, _state: LearningState, /) -> None:
         """Start the clock."""
-        self._since = time.perf_counter()
+        if self._is_timed:
+            _wait_for(self.device)
+            self._since = time.perf_counter()
 
     def end_step(self, _state: LearningState, /) -> None:
         """Stop the clock."""
-        self.seconds += time.perf_counter() - self._since
+        if self._is_timed:
+            _wait_for(self.device)
+            self._seconds += time.perf_counter() - self._since
+            self._timed += 1
         self.steps += 1
 
     @property
-    def per_step(self) -> float:
-        """Seconds per step of this process, 0 before the first."""
-        return self.seconds / self.steps if self.steps else 0.0
+    def per_step(self) -> float | None:
+        """Seconds per step; `None` before the first."""
+        return self._seconds / self._timed if self._timed else None
+
+
+def _wait_for(device: torch.device) -> None:
+    """Wait until a device has done what was queued."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 class FiniteChecks(Callback):

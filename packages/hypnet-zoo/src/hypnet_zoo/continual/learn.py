@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
-from hypnet_core.errors import CheckpointError, ConfigError, clipped
-from hypnet_core.plugins import MainnetChoice, MethodChoice, validated
+from hypnet_core.errors import CheckpointError, ConfigError
+from hypnet_core.plugins import MainnetChoice, validated
 from hypnet_core.protocols import Callback, Method
 from hypnet_core.runs import CheckpointOptions, Checkpoints, difference, progress
-from hypnet_core.tasks import HeadKind, Problem, Scenario
-from hypnet_zoo.continual.assembly import MethodMaker, assemble
-from hypnet_zoo.continual.callbacks import Checkpointing, Metrics, Validation
+from hypnet_core.tasks import HeadKind, Scenario
+from hypnet_zoo.continual.arguments import (
+    MethodLike,
+    ModuleLike,
+    check_callbacks,
+    chosen_method,
+    chosen_module,
+    maker_of,
+)
+from hypnet_zoo.continual.assembly import assemble
+from hypnet_zoo.continual.callbacks import Checkpointing, Metrics, Timing, Validation
 from hypnet_zoo.continual.data import as_tasks
+from hypnet_zoo.continual.fingerprint import setup_of
 from hypnet_zoo.continual.inference import Infer
 from hypnet_zoo.continual.learning import Learning
 from hypnet_zoo.continual.options import Train
 from hypnet_zoo.continual.preparation import pick_device
-from hypnet_zoo.continual.report import summarize
+from hypnet_zoo.continual.report import results_text, summarize
 
-MethodLike: TypeAlias = str | Mapping[str, Any] | MethodChoice | Callable[[Problem], Method]
-ModuleLike: TypeAlias = (
-    str | Mapping[str, Any] | MainnetChoice | nn.Module | Callable[[Sequence[int], int], nn.Module]
-)
+_logger = logging.getLogger("hypnet.learn")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
-    """The result of learning a sequence of tasks.
+    """The result of learning a sequence of tasks; printed, it is a table.
 
     Attributes:
         scores: Test scores `[T, T]`: row `t` holds those after task `t` was learned,
@@ -41,12 +48,25 @@ class Result:
         validation: The same on validation samples; NaN without such.
         summary: All measures, as `summary.json` of a run holds them.
         method: The method, which predicts: `result.method.predict(x, task)`.
+        notes: Remarks: samples that were held out, tasks that were stopped early, early
+            stopping that cannot work.
+        seconds_per_step: Time of a training step; `None` if all were taken before, in a
+            run that went on.
     """
 
     scores: NDArray[np.float64]
     validation: NDArray[np.float64]
     summary: Mapping[str, Any]
     method: Method
+    notes: tuple[str, ...] = ()
+    seconds_per_step: float | None = None
+
+    def __repr__(self) -> str:
+        """The table that `hypnet run` prints, the remarks, and the time of a step."""
+        lines = [results_text(self.summary), *self.notes]
+        if self.seconds_per_step is not None:
+            lines.append(f"{1e3 * self.seconds_per_step:.3g} ms per training step")
+        return "\n".join(lines)
 
     @property
     def accuracies(self) -> NDArray[np.float64]:
@@ -85,7 +105,9 @@ def learn(
             class that makes one from a `Problem`.
         module: The main network: a name, a mapping of a name and options, a module with
             as many outputs as the scenario needs, or a function of the shape of inputs
-            and the number of outputs. A module is trained in place.
+            and the number of outputs. A module belongs to the method from then on: most
+            methods train it in place, `separate` copies it, and methods that generate
+            its weights take its parameters out.
         scenario: Whether the task of a test sample is known (`task`), need not be known
             (`domain`), or must be found with its class (`class`).
         heads: How tasks share outputs; by the scenario by default.
@@ -95,14 +117,15 @@ def learn(
         callbacks: Observers.
         seed: Seed of all randomness. The global generators are not touched.
         device: Where to compute; `"auto"` takes a GPU if there is one.
-        directory: Where checkpoints go. If there is one, learning continues from it, to
-            the same results.
+        directory: Where checkpoints go. If there is one of the same tasks, method,
+            network and options, learning continues from it, to the same results.
         checkpoint: Which checkpoints are written and kept; after each task by default.
 
     Raises:
         ConfigError: Options do not fit together, or not to the scenario.
         DataError: Samples are not what their task says.
-        DivergedError: A loss or a parameter became infinite or NaN.
+        SpecError: A method gives something else than its protocol says.
+        DivergedError: A loss, a parameter or a prediction became infinite or NaN.
         CheckpointError: The directory belongs to something else.
 
     Example:
@@ -117,11 +140,12 @@ def learn(
         True
     """
     options = train if isinstance(train, Train) else validated(Train, train or {})
-    made = _maker(method)
+    method, module = chosen_method(method), chosen_module(module)
+    check_callbacks(callbacks)
     assembled = assemble(
         as_tasks(tasks),
-        made,
-        _module(module),
+        maker_of(method),
+        module.build if isinstance(module, MainnetChoice) else module,
         scenario=scenario,
         heads=heads,
         infer=infer,
@@ -130,40 +154,36 @@ def learn(
         device=pick_device(device),
     )
     learning = assembled.learning
+    for note in assembled.notes:
+        _logger.info("%s", note)
+    timing = Timing(learning.problem.device)
+    validation = Validation(learning, say=lambda text: _logger.info("%s", text))
     metrics = Metrics(learning, every=50)
-    learning.callbacks += [
-        *callbacks,
-        metrics,
-        Validation(learning),
-    ]
-    setup = {
-        "method": made.name,
-        "scenario": scenario,
-        "train": options.model_dump(mode="json"),
-        "seed": seed,
-    }
-    start = _with_checkpoints(learning, directory, checkpoint, setup)
-    with progress(sum(learning.steps), start=start) as metrics.shown:
+    learning.callbacks += [timing, *callbacks, validation, metrics]
+    if directory is not None:
+        setup = setup_of(learning, method, module, network=assembled.network)
+        _with_checkpoints(learning, Path(directory), checkpoint, setup)
+    elif checkpoint is not None:
+        raise ConfigError("checkpoint says how checkpoints are kept: give a directory, too")
+    with progress(sum(learning.steps), start=learning.step) as metrics.shown:
         learning.run()
     return Result(
         _matrix(learning, "test"),
         _matrix(learning, "val"),
         summarize(learning),
         learning.method,
+        notes=(*assembled.notes, *validation.stops),
+        seconds_per_step=timing.per_step,
     )
 
 
 def _with_checkpoints(
     learning: Learning,
-    directory: Path | str | None,
+    directory: Path,
     options: CheckpointOptions | None,
     setup: Mapping[str, Any],
-) -> int:
-    """Save into a directory, and continue from its last checkpoint; steps so far."""
-    if directory is None:
-        if options is not None:
-            raise ConfigError("checkpoint says how checkpoints are kept: give a directory, too")
-        return 0
+) -> None:
+    """Save into a directory, and continue from its last checkpoint."""
     checkpoints = Checkpoints(directory, options, higher_is_better=learning.higher_is_better)
 
     def save(step: int, score: float | None) -> None:
@@ -175,35 +195,11 @@ def _with_checkpoints(
         if changed:
             raise CheckpointError(f"{directory} holds checkpoints of something else: {changed}")
     checkpoints.restore({"learning": learning}, device=str(learning.problem.device))
-    return learning.step
 
 
 def _matrix(learning: Learning, split: str) -> NDArray[np.float64]:
     count = len(learning.tasks)
     found = np.full((count, count), np.nan)
     for t, row in enumerate(learning.scores[split]):
-        if len(row) == t + 1:
-            found[t, : t + 1] = [score.value for score in row]
+        found[t, : t + 1] = [math.nan if score is None else score.value for score in row]
     return found
-
-
-def _maker(method: MethodLike) -> MethodMaker:
-    if isinstance(method, (str, Mapping)):
-        method = MethodChoice.of(method)
-    if isinstance(method, MethodChoice):
-        return MethodMaker(method.name, method.entry.load(), method.build)
-    if callable(method):
-        return MethodMaker(getattr(method, "__name__", "method"), method, method)
-    raise ConfigError(f"method: expected a name or a function, got {clipped(repr(method))}")
-
-
-def _module(module: ModuleLike) -> nn.Module | Callable[[Sequence[int], int], nn.Module]:
-    if isinstance(module, nn.Module):
-        return module
-    if isinstance(module, (str, Mapping)):
-        module = MainnetChoice.of(module)
-    if isinstance(module, MainnetChoice):
-        return module.build
-    if callable(module):
-        return module
-    raise ConfigError(f"module: expected a network or its name, got {clipped(repr(module))}")

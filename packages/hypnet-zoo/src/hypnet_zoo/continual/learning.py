@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypnet_core.errors import CheckpointError, DivergedError, error_line
 from hypnet_core.protocols import Callback, Method, TaskLike, WeightsPerTask
 from hypnet_core.runs import HasState, pack
 from hypnet_core.tasks import Problem
+from hypnet_zoo.continual.contract import check_losses
 from hypnet_zoo.continual.measures import mean
 from hypnet_zoo.continual.optimization import Optimization
 from hypnet_zoo.continual.options import Train
@@ -92,8 +94,9 @@ class Learning:
         self._leave_out = leave_out or (False,) * len(self.tasks)
         self.steps = [self._steps(task) for task in range(len(self.tasks))]
         """Training steps of each task."""
-        self.scores: dict[str, list[list[Score]]] = {"val": [], "test": []}
-        """For each split, row `t`: the scores of tasks `0` to `t` after task `t`."""
+        self.scores: dict[str, list[list[Score | None]]] = {"val": [], "test": []}
+        """For each split, row `t`: the scores of tasks `0` to `t` after task `t`, or
+        `None` for a task without such samples."""
         self.ahead: dict[str, list[float]] = {"next": [], "first": []}
         """Test scores of all tasks but the first: just before each, at the start."""
         self.step = 0
@@ -170,6 +173,7 @@ class Learning:
         batch = next(self.passes)
         self._tell("begin_step")
         self.losses = self.method.step(batch)
+        check_losses(self.losses, self.scorer.name)
         self.step += 1
         self.task_step += 1
         if self.passes.ended_pass:
@@ -216,9 +220,8 @@ class Learning:
         for name in ("val", "test"):
             splits = [getattr(task, name) for task in self.tasks[: self.task + 1]]
             row = [
-                self.scorer.score(number, split, seen=self.task + 1)
+                None if split is None else self.scorer.score(number, split, seen=self.task + 1)
                 for number, split in enumerate(splits)
-                if split is not None
             ]
             self.scores[name].append(row)
         if self._looks_ahead and self.task + 1 < len(self.tasks):
@@ -260,8 +263,8 @@ class Learning:
 
     def mean_score(self, split: str) -> float | None:
         """The mean of the last scores on a split; `None` if there are none."""
-        row = self.scores[split][-1]
-        return mean([score.value for score in row]) if row else None
+        known = [score.value for score in self.scores[split][-1] if score is not None]
+        return mean(known) if known else None
 
     def _passes(self, task: int) -> Passes:
         return Passes(
@@ -280,10 +283,12 @@ class Learning:
     def _with_state(self) -> dict[str, HasState]:
         """Callbacks with a state, by class: others may come and go between them."""
         found: dict[str, HasState] = {}
+        seen: Counter[str] = Counter()
         for callback in self.callbacks:
             if isinstance(callback, HasState):
                 kind = type(callback).__qualname__
-                found[f"{kind} {sum(key.startswith(kind) for key in found)}"] = callback
+                found[f"{kind} {seen[kind]}"] = callback
+                seen[kind] += 1
         return found
 
     def state_dict(self) -> dict[str, Any]:
@@ -296,7 +301,7 @@ class Learning:
             "in_task": self._begun and self.task == self.learned,
             "stopped": self._stopped,
             "scores": {
-                name: [[tuple(score) for score in row] for row in rows]
+                name: [[None if score is None else tuple(score) for score in row] for row in rows]
                 for name, rows in self.scores.items()
             },
             "ahead": self.ahead,
@@ -324,7 +329,7 @@ class Learning:
         self._enter(state["learned"])
         self.step = state["step"]
         self.scores = {
-            name: [[Score(*score) for score in row] for row in rows]
+            name: [[None if score is None else Score(*score) for score in row] for row in rows]
             for name, rows in state["scores"].items()
         }
         self.ahead = dict(state["ahead"])
@@ -339,3 +344,5 @@ class Learning:
             self._stopped, self._random = state["stopped"], state["random"]
             self.passes = self._passes(self.task)
             self.passes.load_state_dict(state["passes"])
+            # The next pass begins with its first step, not with the last of this one.
+            self.epoch = self.passes.epoch - self.passes.ended_pass

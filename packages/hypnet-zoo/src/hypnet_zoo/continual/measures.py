@@ -15,15 +15,24 @@ def mean(values: Sequence[float]) -> float:
 
 
 def forgetting(scores: Scores, *, higher_is_better: bool = True) -> float:
-    """Mean loss of score between the learning of a task and the end; positive is worse.
+    r"""Mean loss of score on earlier tasks between their learning and the end.
+
+    $$ \frac{1}{T-1} \sum_{j<T} R_{jj} - R_{Tj} $$
+
+    Positive is worse, for errors too; 0 with one task. It is the opposite of
+    `backward_transfer`. Chaudhry et al. take the best score that a task ever had in
+    place of $R_{jj}$, so that tasks which improve later count differently.
+
+    References:
+        A. Chaudhry et al.: Riemannian walk for incremental learning. ECCV 2018,
+        arXiv:1801.10112, section 3.
 
     Example:
         >>> forgetting([[90.0], [80.0, 95.0]])
-        5.0
+        10.0
     """
-    sign = 1.0 if higher_is_better else -1.0
-    final = scores[-1]
-    return mean([sign * (row[t] - final[t]) for t, row in enumerate(scores)])
+    transferred = backward_transfer(scores, higher_is_better=higher_is_better)
+    return 0.0 if transferred is None else 0.0 - transferred  # no minus zero
 
 
 def backward_transfer(scores: Scores, *, higher_is_better: bool = True) -> float | None:

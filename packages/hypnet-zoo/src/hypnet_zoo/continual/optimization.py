@@ -16,6 +16,11 @@ from hypnet_zoo.optim.choose import make_optimizer
 from hypnet_zoo.optim.lookahead import Like, lookahead
 from hypnet_zoo.optim.schedules import make_scheduler
 
+NEEDS_SCORE = (
+    "train.schedule: ReduceLROnPlateau follows the validation score, but there are no validation"
+    " samples: set train.hold_out"
+)
+
 
 class Optimization:
     """One or several of torch's optimisers, which clip and follow a schedule.
@@ -81,10 +86,7 @@ class Optimization:
             if not isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
                 scheduler.step()
             elif error is None:
-                raise ConfigError(
-                    "train.schedule: ReduceLROnPlateau follows the validation score, but there are"
-                    " no validation samples: set train.hold_out"
-                )
+                raise ConfigError(NEEDS_SCORE)
             else:
                 scheduler.step(error)
 

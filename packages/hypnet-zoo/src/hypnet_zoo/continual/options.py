@@ -40,7 +40,10 @@ class Group(Section):
 
 
 class Schedule(Section):
-    """How learning rates change while a task is learned; each task starts anew."""
+    """How learning rates change while a task is learned; each task starts anew.
+
+    A bare string is short for the name alone.
+    """
 
     name: str = Field(
         description=(
@@ -53,6 +56,11 @@ class Schedule(Section):
     every: Literal["epoch", "step"] = Field(
         "epoch", description="Whether it steps after each epoch or after each training step."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
 
     @model_validator(mode="after")
     def _scores_come_after_epochs(self) -> Schedule:

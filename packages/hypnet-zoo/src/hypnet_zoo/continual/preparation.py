@@ -7,6 +7,7 @@ import copy
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import nn
 
 from hypnet_core.errors import (
     ConfigError,
@@ -19,8 +20,10 @@ from hypnet_core.errors import (
 )
 from hypnet_core.networks import evaluating
 from hypnet_core.plugins import DatasetChoice
-from hypnet_core.protocols import BatchLike, TaskLike
+from hypnet_core.protocols import BatchLike, Method, TaskLike
 from hypnet_core.tasks import Problem
+from hypnet_zoo.continual.optimization import NEEDS_SCORE
+from hypnet_zoo.continual.options import Train
 from hypnet_zoo.continual.seeds import seeded
 
 _SMALL = 1_000_000
@@ -71,6 +74,13 @@ def cpu_threads(count: int | None, parameters: int) -> Iterator[int]:
         yield torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
+
+
+def number_of_parameters(method: Method, module: nn.Module) -> int:
+    """Number of parameters of a method and of the main network, each counted once."""
+    parts = [*vars(method).values(), module]
+    modules = nn.ModuleList(part for part in parts if isinstance(part, nn.Module))
+    return sum(p.numel() for p in modules.parameters())  # shared ones come once
 
 
 def load_tasks(choice: DatasetChoice, limit: int | None = None) -> Sequence[TaskLike]:
@@ -136,6 +146,17 @@ def check_module(problem: Problem) -> None:
         )
 
 
+def check_schedule(train: Train, tasks: Sequence[TaskLike]) -> None:
+    """Refuse a schedule that follows validation scores where there are none.
+
+    Raises:
+        ConfigError: A task has no validation samples.
+    """
+    follows = train.schedule is not None and train.schedule.name == "ReduceLROnPlateau"
+    if follows and any(task.val is None for task in tasks):
+        raise ConfigError(NEEDS_SCORE)
+
+
 def last_batches_to_leave_out(problem: Problem, batch_size: int) -> tuple[bool, ...]:
     """For each task, whether its last batch is one sample that cannot be trained on.
 
@@ -185,6 +206,21 @@ def notes_on_batches(
     text = (
         "batch norm cannot train on one sample: the last one of each pass is left out, another one"
         f" in each ({sizes} samples, in batches of {batch_size})"
+    )
+    return [text]
+
+
+def notes_on_stopping(steps: Sequence[int], train: Train) -> list[str]:
+    """A remark on early stopping that comes too late for every task."""
+    if train.patience is None:
+        return []
+    # The first validation is an improvement.
+    earliest = train.validate_every * (train.patience + 1)
+    if earliest < max(steps):
+        return []
+    text = (
+        f"train.patience={train.patience} stops no task early: that takes {earliest} steps, with a"
+        f" validation every {train.validate_every}, but tasks have {max(steps)}"
     )
     return [text]
 

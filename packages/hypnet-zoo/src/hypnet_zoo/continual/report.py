@@ -28,19 +28,22 @@ def summarize(learning: Learning) -> dict[str, Any]:
     """Summarise what was learned, as `summary.json` holds it.
 
     `accuracy` (or `mse`) is the mean test score at the end, `validation_accuracy` that
-    on validation samples, on which searches select; `None` where there are none.
+    on validation samples, on which searches select: `None` if a task has none.
     """
-    tests, vals = _values(learning, "test"), _values(learning, "val")
+    tests = [[score.value for score in row if score] for row in learning.scores["test"]]
+    vals = [[score and score.value for score in row] for row in learning.scores["val"]]
     better = learning.higher_is_better
     metric = "accuracy" if better else "mse"
     during = [row[-1] for row in tests]
-    known = all(task.val is not None for task in learning.tasks)
+    validated = [value for value in vals[-1] if value is not None]
     ahead = learning.ahead
-    inferred = [score.inferred for score in learning.scores["test"][-1]]
+    inferred = [score.inferred for score in learning.scores["test"][-1] if score]
     return {
         metric: measures.mean(tests[-1]),
         f"{metric}_during": measures.mean(during),
-        f"validation_{metric}": measures.mean(vals[-1]) if known else None,
+        f"validation_{metric}": (
+            measures.mean(validated) if len(validated) == len(learning.tasks) else None
+        ),
         "forgetting": measures.forgetting(tests, higher_is_better=better),
         "backward_transfer": measures.backward_transfer(tests, higher_is_better=better),
         "forward_transfer": measures.forward_transfer(
@@ -56,26 +59,23 @@ def summarize(learning: Learning) -> dict[str, Any]:
         "during": during,
         "final": tests[-1],
         "scores": tests,
-        "validation_scores": vals if known else None,
+        "validation_scores": vals if validated else None,
         **_sizes(learning),
     }
-
-
-def _values(learning: Learning, split: str) -> list[list[float]]:
-    return [[score.value for score in row] for row in learning.scores[split]]
 
 
 def _sizes(learning: Learning) -> dict[str, Any]:
     method = learning.method
     if not isinstance(method, ReportsSizes):
         return {}
+    # After all that learning, a size that a method leaves out is no reason to fail.
     sizes = method.sizes()
-    generated = sizes["generated"]
+    parameters, generated = sizes.get("parameters"), sizes.get("generated")
     return {
-        "parameters": sizes["parameters"],
+        "parameters": parameters,
         "generated_weights": generated,
-        "compression": sizes["parameters"] / generated if generated else None,
-        "memory_bytes": sizes["memory_bytes"],
+        "compression": parameters / generated if generated and parameters is not None else None,
+        "memory_bytes": sizes.get("memory_bytes"),
     }
 
 
@@ -94,6 +94,7 @@ def results_table(summary: Mapping[str, Any]) -> Table:
     ):
         table.add_row(name, f"{during:.{digits}f}{unit}", f"{final:.{digits}f}{unit}")
     table.caption = _caption(summary, digits, unit)
+    table.min_width = len(table.caption)  # in one line
     return table
 
 
@@ -108,6 +109,18 @@ def _caption(summary: Mapping[str, Any], digits: int, unit: str) -> str:
     return ", ".join(
         f"{name} {value:.{digits}f}{unit}" for name, value in named.items() if value is not None
     )
+
+
+def results_text(summary: Mapping[str, Any]) -> str:
+    """The table of `results_table` as plain text."""
+    import io
+
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    with console.capture() as captured:
+        console.print(results_table(summary))
+    return captured.get().rstrip()
 
 
 def scores_plot(scores: Scores, tasks: Sequence[TaskLike]) -> bytes:

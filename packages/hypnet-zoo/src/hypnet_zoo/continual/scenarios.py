@@ -80,7 +80,8 @@ def check_scenario(tasks: Sequence[TaskLike], scenario: Scenario) -> None:
             if label in owner:
                 raise DataError(
                     f"scenario=class: class {label} appears in {owner[label]} and in {spec.name}:"
-                    " each class belongs to one task; use task or domain"
+                    " each class belongs to one task; use task or domain, or number the labels of"
+                    " each task from 0"
                 )
             owner[label] = spec.name
 

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hypnet_core.errors import ConfigError
 from hypnet_core.plugins import MethodChoice
+from hypnet_core.protocols import WeightsPerTask
 from hypnet_core.runs import Run, execute
+from hypnet_zoo.continual.preparation import load_tasks
 from hypnet_zoo.experiments._continual.config import CompareConfig, ContinualConfig, LoopConfig
 from hypnet_zoo.experiments.continual import Continual
 
@@ -26,23 +29,41 @@ class Compare:
 
     Config: ClassVar[type[CompareConfig]] = CompareConfig
 
+    def __init__(self) -> None:
+        self._prepared: tuple[CompareConfig, dict[str, Continual]] | None = None
+
     def prepare(self, config: CompareConfig) -> Sequence[str]:
         """Check each method as `continual` would, before a run starts."""
+        _check_infer(config)
+        # One set of samples for all methods: it may be large.
+        tasks = load_tasks(config.data, config.tasks)
+        prepared: dict[str, Continual] = {}
         notes: dict[str, None] = {}
-        for method in config.methods:
-            notes |= dict.fromkeys(Continual().prepare(_single(config, method)))
+        for label, method in _labelled(config.methods).items():
+            prepared[label] = Continual(tasks)
+            notes |= dict.fromkeys(prepared[label].prepare(_single(config, method)))
+        self._prepared = config, prepared
         return list(notes)
+
+    def _taken(self, config: CompareConfig) -> dict[str, Continual]:
+        """Take what `prepare` built, once: a second run starts with new networks."""
+        kept, self._prepared = self._prepared, None
+        if kept is not None and kept[0] == config:
+            return kept[1]
+        tasks = load_tasks(config.data, config.tasks)
+        return {label: Continual(tasks) for label in _labelled(config.methods)}
 
     def run(self, config: CompareConfig, run: Run) -> Mapping[str, Any]:
         """Learn by one method after the other."""
         run.restore()
+        experiments = self._taken(config)
         found: dict[str, dict[str, Any]] = {}
         for step, (label, method) in enumerate(_labelled(config.methods).items(), 1):
             run.logger.info("method %d of %d: %s", step, len(config.methods), label)
             single = _single(config, method)
-            found[label] = execute(
-                Continual(), single, _opened(run.path / "methods" / label, single)
-            )
+            own = _opened(run.path / "methods" / label, single)
+            # Taken out, so that the memory of its networks is free afterwards.
+            found[label] = execute(experiments.pop(label), single, own)
             metric = found[label]["metric"]
             run.log(step, **{f"{label} {metric}": found[label][metric]})
         return _summary(found)
@@ -94,7 +115,22 @@ def _labelled(methods: Sequence[MethodChoice]) -> dict[str, MethodChoice]:
 def _single(config: CompareConfig, method: MethodChoice) -> ContinualConfig:
     """The configuration of `continual` for one method."""
     shared = {name: getattr(config, name) for name in LoopConfig.model_fields}
+    if not _has_weights_per_task(method):
+        shared["infer"] = None  # there is nothing to infer from
     return ContinualConfig(**shared, method=method)
+
+
+def _check_infer(config: CompareConfig) -> None:
+    if config.infer is not None and not any(map(_has_weights_per_task, config.methods)):
+        raise ConfigError(
+            f"infer={config.infer}: none of the methods has weights for each task, by which tasks"
+            " could be inferred"
+        )
+
+
+def _has_weights_per_task(method: MethodChoice) -> bool:
+    kind = method.entry.load()
+    return isinstance(kind, type) and issubclass(kind, WeightsPerTask)
 
 
 def _opened(path: Path, config: ContinualConfig) -> Run:

@@ -10,7 +10,7 @@ from torch import nn
 
 from hypnet_core.errors import CheckpointError
 from hypnet_core.plugins import MethodChoice
-from hypnet_core.protocols import Logger
+from hypnet_core.protocols import Logger, TaskLike
 from hypnet_core.runs import (
     Log,
     Run,
@@ -31,7 +31,13 @@ from hypnet_zoo.continual.callbacks import (
     Validation,
 )
 from hypnet_zoo.continual.learning import Learning
-from hypnet_zoo.continual.preparation import cpu_threads, load_tasks, named, pick_device
+from hypnet_zoo.continual.preparation import (
+    cpu_threads,
+    load_tasks,
+    named,
+    number_of_parameters,
+    pick_device,
+)
 from hypnet_zoo.continual.report import results_table, scores_plot, summarize
 from hypnet_zoo.experiments._continual.config import ContinualConfig, LoopConfig
 
@@ -61,6 +67,10 @@ class Continual:
     stopped: all randomness of a task comes from the configuration's seed and the task's
     number, and checkpoints hold the whole state of the loop.
 
+    Args:
+        tasks: The tasks, if they are loaded already; by default the configuration says
+            where they are.
+
     References:
         G. M. van de Ven, A. S. Tolias: Three scenarios for continual learning. 2019,
         arXiv:1904.07734.
@@ -68,7 +78,8 @@ class Continual:
 
     Config: ClassVar[type[LoopConfig]] = ContinualConfig
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: Sequence[TaskLike] | None = None) -> None:
+        self.tasks = tasks
         self._prepared: tuple[LoopConfig, Prepared] | None = None
 
     def method_of(self, config: Any) -> MethodChoice:
@@ -110,7 +121,7 @@ class Continual:
             return module
 
         assembled = assemble(
-            load_tasks(config.data, config.tasks),
+            load_tasks(config.data, config.tasks) if self.tasks is None else self.tasks,
             method,
             make_module,
             scenario=config.scenario,
@@ -131,7 +142,7 @@ class Continual:
         for note in prepared.notes:
             run.logger.info("%s", note)
         run.configure_checkpoints(config.checkpoint, higher_is_better=learning.higher_is_better)
-        size = _parameters_of(learning.method) + _parameters_of(learning.problem.module)
+        size = number_of_parameters(learning.method, learning.problem.module)
         with cpu_threads(config.threads, size) as threads:
             run.logger.info("%s, %d CPU thread(s)", learning.problem.device, threads)
             return Session(config, prepared, run).learn()
@@ -152,17 +163,13 @@ class Session:
         self.loggers = prepared.loggers
         self.run = run
         self.log: Log | None = None
-        self.timing = Timing()
+        self.timing = Timing(self.learning.problem.device)
         self.metrics = Metrics(self.learning, every=config.log_every, log=self._log)
         self.learning.callbacks += [
             self.timing,
             *([FiniteChecks(self.learning)] if config.debug else []),
+            Validation(self.learning, log=self._log, say=lambda text: run.logger.info("%s", text)),
             self.metrics,
-            Validation(
-                self.learning,
-                log=self._log,
-                stopped=lambda text: run.logger.info("%s", text),
-            ),
             Checkpointing(self.learning, run.checkpoints, self._save),
         ]
 
@@ -174,11 +181,10 @@ class Session:
             self.log = log
             with progress(sum(learning.steps), start=learning.step) as self.metrics.shown:
                 learning.run()
-            scores = [[score.value for score in row] for row in learning.scores["test"]]
-            picture = scores_plot(scores, learning.tasks)
+            log.summary = summarize(learning)
+            picture = scores_plot(log.summary["scores"], learning.tasks)
             write_atomic(self.run.path / "scores.png", picture)
             log.image(learning.step, "scores", picture)
-            log.summary = summarize(learning)
         self._report_time()
         return dict(log.summary)
 
@@ -213,16 +219,9 @@ class Session:
 
     def _report_time(self) -> None:
         """Times differ from run to run, so they are no part of the summary."""
-        if not self.timing.steps:
+        per_step = self.timing.per_step
+        if per_step is None:
             return
-        found = {"seconds_per_step": self.timing.per_step, "steps": self.timing.steps}
+        found = {"seconds_per_step": per_step, "steps": self.timing.steps}
         write_json(self.run.path / "timing.json", found)
-        self.run.logger.info("%.3g ms per training step", 1e3 * self.timing.per_step)
-
-
-def _parameters_of(part: Any) -> int:
-    """Number of parameters of a module, or of the modules that an object holds."""
-    if isinstance(part, nn.Module):
-        return sum(p.numel() for p in part.parameters())
-    found = (value for value in vars(part).values() if isinstance(value, nn.Module))
-    return sum(p.numel() for module in found for p in module.parameters())
+        self.run.logger.info("%.3g ms per training step", 1e3 * per_step)

@@ -97,9 +97,10 @@ class LoopConfig(Section):
     log: LoggerChoices = default_loggers("tensorboard")
     """Loggers beside `metrics.jsonl`, such as `[tensorboard, csv]`; `[]` for none."""
     checkpoint: CheckpointOptions = CheckpointOptions()
-    """Which checkpoints are kept: one is due after each task, scored by the mean.
+    """Which checkpoints are kept: one is due after each task.
 
-    With `every` or `every_steps`, also within a task.
+    Its score is the mean validation score of the tasks so far. With `every` or
+    `every_steps`, checkpoints are also due within a task.
     """
 
 
