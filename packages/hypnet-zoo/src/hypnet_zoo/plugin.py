@@ -215,6 +215,22 @@ METHODS = [
     ),
 ]
 
+SAMPLERS = [
+    Component.sampler(
+        "nuts", "hypnet_zoo.bayes.samplers:NUTS", "The No-U-Turn sampler, which needs no tuning."
+    ),
+    Component.sampler(
+        "hmc",
+        "hypnet_zoo.bayes.samplers:HMC",
+        "Hamiltonian Monte Carlo with a given number of steps.",
+    ),
+    Component.sampler(
+        "metropolis",
+        "hypnet_zoo.bayes.samplers:Metropolis",
+        "Random-walk Metropolis, which needs no gradients.",
+    ),
+]
+
 EXPERIMENTS = [
     Component.experiment(
         "continual",
@@ -262,4 +278,4 @@ EXPERIMENTS = [
 def hypnet_components() -> list[Component]:
     """The components of hypnet-zoo."""
     recipes = Component.recipes("hypnet_zoo.recipes")  # one TOML file each
-    return [*MAINNETS, *HYPERNETS, *METHODS, *EXPERIMENTS, *recipes]
+    return [*MAINNETS, *HYPERNETS, *METHODS, *SAMPLERS, *EXPERIMENTS, *recipes]

@@ -1,0 +1,5 @@
+from .hmc import HMC
+from .metropolis import Metropolis
+from .nuts import NUTS
+
+__all__ = ["HMC", "NUTS", "Metropolis"]
