@@ -10,7 +10,7 @@ Contracts depend on specs alone, so that every room of the core may refer to the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hypnet_core.jobs import ChecksAvailability, Closable, HasPollInterval, HasSlots
@@ -39,7 +39,6 @@ from hypnet_core.weights_like import WeightsLike
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import torch
     from pydantic import BaseModel
     from torch import Tensor, nn
 
@@ -69,8 +68,8 @@ __all__ = [
     "LogDensity",
     "Logger",
     "Method",
-    "NoisyLogDensity",
     "MomentsLike",
+    "NoisyLogDensity",
     "OptimizerLike",
     "Prepares",
     "ReportsResults",

@@ -108,7 +108,7 @@ class Sampler(Protocol):
     class RandomWalk:
         '''Random-walk Metropolis.
 
-        Args:
+    Args:
             std: Standard deviation of a step.
         '''
 

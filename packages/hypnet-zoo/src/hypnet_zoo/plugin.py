@@ -229,6 +229,29 @@ SAMPLERS = [
         "hypnet_zoo.bayes.samplers:Metropolis",
         "Random-walk Metropolis, which needs no gradients.",
     ),
+    Component.sampler(
+        "sgld",
+        "hypnet_zoo.bayes.samplers:SGLD",
+        "Langevin dynamics with gradients from batches of the data.",
+        options={"step_size": 0.02},
+        bias=0.05,
+        draws=1000,
+    ),
+    Component.sampler(
+        "sghmc",
+        "hypnet_zoo.bayes.samplers:SGHMC",
+        "Hamiltonian dynamics with friction, and gradients from batches of the data.",
+        options={"step_size": 0.002},
+        bias=0.05,
+        draws=500,
+    ),
+    Component.sampler(
+        "ensemble",
+        "hypnet_zoo.bayes.samplers:Ensemble",
+        "An ensemble: members that start apart and climb to modes.",
+        options={"lr": 0.05},
+        warmup=500,
+    ),
 ]
 
 EXPERIMENTS = [

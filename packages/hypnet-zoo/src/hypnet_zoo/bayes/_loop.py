@@ -152,16 +152,20 @@ class Loop:
         return info
 
     def _check(self) -> None:
-        position = self.state.position
+        """Refuse to go on where steps of a sampler that never rejects explode."""
+        position, value = self.state.position, self.state.chains.get("log_density")
         # The sum is finite unless a number is not (or they are enormous).
-        if torch.isfinite(position.sum()) or torch.isfinite(position).all():
+        total = position.sum() if value is None else position.sum() + value.sum()
+        if torch.isfinite(total):
             return
         bad = (~torch.isfinite(position)).any(dim=0)
         spec = self.state.spec
         names = [name for name in spec.names if bad[spec.slice_of(name)].any()]
+        if not names and (value is None or bool(torch.isfinite(value).all())):
+            return
         raise DivergedError(
-            f"after {self.done} steps {listed(names, limit=4)} became infinite or NaN: take"
-            " smaller steps (step_size)"
+            f"after {self.done} steps {listed(names or ['the log density'], limit=4)} became"
+            " infinite or NaN: take smaller steps (step_size)"
         )
 
     def _report(self, info: StepInfo, shown: Progress) -> None:

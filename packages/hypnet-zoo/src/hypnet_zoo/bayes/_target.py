@@ -15,6 +15,9 @@ _REMEDY = (
     " chain"
 )
 
+_ELSEWHERE = (0.0, 1.0, -1.0, 10.0, -10.0, 1000.0, -1000.0)
+"""Values to try in place of those with which a density is not finite."""
+
 
 class Target:
     """A log density of flat positions.
@@ -39,6 +42,7 @@ class Target:
                 " correct for: use all data (batch_size=None), or the sampler sgld or sghmc"
             )
         self.log_density = log_density
+        self._ones: Tensor | None = None  # made once: a gradient is a matter of microseconds
 
     def resample(self, generator: torch.Generator) -> None:
         """Draw other samples for a density that is estimated from some."""
@@ -59,8 +63,10 @@ class Target:
         with torch.enable_grad():
             leaf = position.detach().requires_grad_()
             value = self.log_density(Weights(leaf, spec))
-            # Each value depends on its own chain alone.
-            (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        # Each value depends on its own chain alone, so one pass differentiates all.
+        if self._ones is None or self._ones.shape != value.shape:
+            self._ones = torch.ones_like(value)
+        (gradient,) = torch.autograd.grad(value, leaf, self._ones)
         return value.detach(), gradient.nan_to_num_(0.0, 0.0, 0.0)
 
     def start(self, start: WeightsLike, *, gradient: bool) -> dict[str, Tensor]:
@@ -123,8 +129,8 @@ class Target:
         found = []
         for name in spec.names:
             part = spec.slice_of(name)
-            trial = position.repeat(2, 1)
-            trial[0, part], trial[1, part] = 0.0, 1.0
+            trial = position.repeat(len(_ELSEWHERE), 1)
+            trial[:, part] = position.new_tensor(_ELSEWHERE)[:, None]
             value = self.value(trial, spec)
             if torch.isfinite(value).any():
                 found.append(name)

@@ -33,7 +33,7 @@ _AT_ONCE = 1 << 23
 
 
 def rhat(draws: Tensor) -> Tensor:
-    r"""Rank-normalised split $\hat R$; near 1 if the chains agree, above 1.01 suspicious.
+    r"""Rank-normalised split $\hat R$: near 1 if chains agree, suspicious above 1.01.
 
     The larger of two: of the draws themselves, and of their distances from the median.
     Chains are halved first, so that one chain is enough to see a drift. Constant draws
@@ -125,13 +125,15 @@ def _over_parameters(measure: Callable[[Tensor], Tensor], draws: Tensor) -> Tens
         )
     shape = draws.shape[2:]
     flat = draws.detach().flatten(2) if shape else draws.detach()[..., None]
+    if not flat.shape[-1]:
+        return flat.new_zeros(shape, dtype=torch.float64)
     size = max(1, _AT_ONCE // (flat.shape[0] * flat.shape[1]))
     found = []
     for part in flat.split(size, dim=-1):
         values = measure(part.double())
         bad = ~torch.isfinite(part).all(dim=0).all(dim=0)
         found.append(values.masked_fill(bad, torch.nan))
-    return torch.cat(found).reshape(shape) if found else flat.new_zeros(shape).double()
+    return torch.cat(found).reshape(shape)
 
 
 def _halves(x: Tensor) -> Tensor:

@@ -49,12 +49,16 @@ def leapfrog(
         SamplingError: The log density cannot be used.
 
     Example:
+        >>> from hypnet_core import TargetSpec
+        >>> def oscillator(params):
+        ...     return -0.5 * (params["x"] ** 2).sum(-1)
         >>> spec = TargetSpec.from_shapes([[1]], names=["x"])
-        >>> oscillator = lambda params: -0.5 * (params["x"] ** 2).sum(-1)
-        >>> q, p = Weights(torch.tensor([1.0]), spec), Weights(torch.tensor([0.0]), spec)
-        >>> q, p = leapfrog(oscillator, q, p, step_size=0.01, num_steps=314)
-        >>> round(q["x"].item(), 3), round(p["x"].item(), 2)  # half a period later
-        (-1.0, -0.0)
+        >>> position = Weights(torch.tensor([1.0]), spec)
+        >>> momentum = Weights(torch.tensor([0.0]), spec)
+        >>> half_a_period = {"step_size": torch.pi / 300, "num_steps": 300}
+        >>> end, _ = leapfrog(oscillator, position, momentum, **half_a_period)
+        >>> round(end["x"].item(), 3)
+        -1.0
 
     References:
         R. M. Neal: MCMC using Hamiltonian dynamics. Handbook of Markov Chain Monte

@@ -80,9 +80,12 @@ def sample(
     Example:
         >>> def log_density(params):
         ...     return -0.5 * ((params["x"] - 3.0) ** 2).sum(-1)
-        >>> found = sample(log_density, "hmc", {"x": torch.zeros(2)}, warmup=200, draws=500)
-        >>> found.weights["x"].shape, [round(x) for x in found.summary().mean["x"].tolist()]
-        (torch.Size([4, 500, 2]), [3, 3])
+        >>> start = {"x": torch.zeros(2)}
+        >>> found = sample(log_density, "hmc", start, warmup=200, draws=500)
+        >>> found.weights["x"].shape
+        torch.Size([4, 500, 2])
+        >>> [round(mean) for mean in found.summary().mean["x"].tolist()]
+        [3, 3]
     """
     _check(chains=(chains, 1), warmup=(warmup, 0), thin=(thin, 1), save_every=(save_every, 1))
     _check(log_every=(log_every, 1), draws=(1 if draws is None else draws, 1))

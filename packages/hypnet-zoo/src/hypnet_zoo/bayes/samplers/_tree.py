@@ -16,6 +16,9 @@ from hypnet_zoo.bayes.samplers._hamiltonian import joint
 Gradient: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From positions to log densities and gradients."""
 
+Place: TypeAlias = tuple[Tensor, Tensor]
+"""How far a state lies along a trajectory, and its momentum."""
+
 _KEPT = 16
 """States that are kept at once; then one of them is drawn."""
 
@@ -89,6 +92,7 @@ class Tree:
         """
         ahead = forward[:, None]
         start = _where(ahead, self._right, self._left)
+        outer = torch.where(ahead, self._left.momentum, self._right.momentum)
         sizes = torch.where(ahead, self._tuning.step_size, -self._tuning.step_size)
         sizes = (sizes * self._growing[:, None]).to(start.position.dtype)
         part = _Part(self, start, Steps(self._tuning.lower, sizes), self._growing, depth)
@@ -106,9 +110,21 @@ class Tree:
         # Chains that have ended never look at their ends again.
         self._right = _where(ahead, part.end, self._right)
         self._left = _where(ahead, self._left, part.end)
-        self._span = self._span + part.along
         self._depth = self._depth + whole
-        self._growing = whole & ~turns(self._span, self._left.momentum, self._right.momentum)
+        self._growing = whole & ~self._turned(start, outer, part)
+        self._span = self._span + part.along
+
+    def _turned(self, start: End, outer: Tensor, part: _Part) -> Tensor:
+        """Whether the tree and its new part have turned back, `[chains]`.
+
+        Backwards in time all momenta count with the opposite sign, which changes no
+        product.
+        """
+        far, last = (-self._span, outer), (part.along, part.end.momentum)
+        if not part.depth:
+            return turns((far, last))
+        near = (torch.zeros_like(self._span), start.momentum)
+        return turns((far, last), (far, part.first), (near, last))
 
     def error(self, log_density: Tensor, momentum: Tensor) -> Tensor:
         """How much smaller the energy is than at the start, `[chains]`."""
@@ -144,30 +160,36 @@ class _Part:
     def __init__(self, tree: Tree, start: End, steps: Steps, live: Tensor, depth: int) -> None:
         self._tree = tree
         self._steps = steps
-        self._depth = depth
+        self.depth = depth
         self.end = start
         self.live = live
         self.along = torch.zeros_like(start.momentum)
         self.divergent = torch.zeros_like(live)
         self.count = live * (1 << depth)
+        self._some_ended = not bool(live.all())
         self.acceptance = self.weight = self.drawn = start.momentum.new_zeros(len(live))
         self.draw: Mapping[str, Tensor] = {}
         self._ends: list[End] = []
         self._values: list[Tensor] = []
         self._errors: list[Tensor] = []
-        # Where the balanced part of 2^k states that is being built begins, by k.
-        self._beginnings = [(self.along, start.momentum)] * (depth + 1)
+        # Where the balanced part of 2^k states that is being built begins, by k, and
+        # the state before it.
+        self._previous: Place = (self.along, start.momentum)
+        self._beginnings = [(self._previous, self._previous)] * (depth + 1)
+        self.first = self._previous
 
     def grow(self) -> None:
         """Take steps, until the subtree is complete or all chains have turned back."""
-        size = 1 << self._depth
+        size = 1 << self.depth
         reduced = 0
         for number in range(size):
             self._step()
-            for level in range(1, self._depth + 1):
+            here = (self.along, self.end.momentum)
+            for level in range(self.depth + 1):
                 if number % (1 << level):
                     break
-                self._beginnings[level] = (self.along, self.end.momentum)
+                self._beginnings[level] = (here, self._previous)
+            self.first = self.first if number else here
             done = number + 1
             # Balanced parts end after an even number of steps.
             ended = (done % 2 == 0 or size == 1) and self._check(done)
@@ -176,6 +198,7 @@ class _Part:
                 reduced = done
             if ended:
                 return
+            self._previous = here
 
     def _step(self) -> None:
         position, momentum, gradient = self.end
@@ -195,56 +218,81 @@ class _Part:
         if len(self._errors) > 1:
             worst = torch.minimum(worst, self._errors[-2])
         goes_on = kept = worst > -self._tree.delta_max  # NaN is not
-        for level in range(1, self._depth + 1):
+        for level in range(1, self.depth + 1):
             if done % (1 << level):
                 break
-            along, momentum = self._beginnings[level]
-            goes_on = goes_on & ~turns(self.along - along, momentum, self.end.momentum)
+            turned = self._turned(level)
+            goes_on = goes_on & ~turned
         live = self.live & goes_on
         if torch.equal(live, self.live):
             return False
         self.divergent = self.divergent | (self.live & ~kept)
         self.count = torch.where(self.live & ~goes_on, done, self.count)
         self.live = live
+        self._some_ended = True
         # Others may go on for long; those that ended must not leave all bounds.
         self._steps.freeze(live)
         return not bool(live.any())
 
+    def _turned(self, level: int) -> Tensor:
+        """Whether the part of `2^level` states that ends here has turned back."""
+        first, _ = self._beginnings[level]
+        last = (self.along, self.end.momentum)
+        if level == 1:
+            return turns((first, last))
+        # Nor may a half have turned with the nearest state of the other one.
+        after, before = self._beginnings[level - 1]
+        return turns((first, last), (first, after), (before, last))
+
     def _reduce(self, first: int) -> None:
         """Draw one of the states that are kept, from number `first` on."""
         errors = torch.stack(self._errors).nan_to_num_(-torch.inf, -torch.inf, -torch.inf)
-        numbers = torch.arange(first, first + len(errors), device=errors.device)
-        counts = numbers[:, None] < self.count
-        self.acceptance = self.acceptance + (errors.clamp(max=0.0).exp() * counts).sum(dim=0)
+        moves = errors.clamp(max=0.0).exp_()
+        if self._some_ended:
+            numbers = torch.arange(first, first + len(errors), device=errors.device)
+            moves = moves * (numbers[:, None] < self.count)
+        self.acceptance = self.acceptance + moves.sum(dim=0)
+        draw, drawn, weight = self._drawn(errors)
+        self._ends, self._values, self._errors = [], [], []
+        if not self.draw:
+            self.draw, self.drawn, self.weight = draw, drawn, weight
+            return
+        total = torch.logaddexp(self.weight, weight)
+        takes = self._tree.luck().log_() < weight - total
+        self.draw = chosen(takes, draw, self.draw)
+        self.drawn = torch.where(takes, drawn, self.drawn)
+        self.weight = total
+
+    def _drawn(self, errors: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """A state of each chain, its error, and the weight of all that are kept."""
+        if len(errors) == 1:
+            position, _, gradient = self.end
+            draw = {"position": position, "log_density": self._values[0], "gradient": gradient}
+            return draw, errors[0], errors[0]
         luck = torch.empty_like(errors).exponential_(generator=self._tree.generator)
         pick = (errors - luck.log_()).argmax(dim=0)[None]  # Gumbel's trick
-        drawn = errors.gather(0, pick)[0]
         draw = {
             "position": _picked([end.position for end in self._ends], pick),
             "log_density": torch.stack(self._values).gather(0, pick)[0],
             "gradient": _picked([end.gradient for end in self._ends], pick),
         }
-        weight = errors.logsumexp(dim=0)
-        if not self.draw:
-            self.draw, self.drawn, self.weight = draw, drawn, weight
-        else:
-            total = torch.logaddexp(self.weight, weight)
-            takes = self._tree.luck().log_() < weight - total
-            self.draw = chosen(takes, draw, self.draw)
-            self.drawn = torch.where(takes, drawn, self.drawn)
-            self.weight = total
-        self._ends, self._values, self._errors = [], [], []
+        return draw, errors.gather(0, pick)[0], errors.logsumexp(dim=0)
 
 
 def _picked(states: Sequence[Tensor], pick: Tensor) -> Tensor:
     """The chosen state of each chain, `[chains, numel]`."""
-    if len(states) == 1:
-        return states[0]
     index = pick[..., None].expand(-1, -1, states[0].shape[-1])
     return torch.stack(list(states)).gather(0, index)[0]
 
 
-def turns(distance: Tensor, first: Tensor, last: Tensor) -> Tensor:
-    """Whether states have turned towards each other, `[chains]`."""
-    ahead, behind = (distance * first).sum(dim=-1), (distance * last).sum(dim=-1)
-    return torch.minimum(ahead, behind) <= 0.0
+def turns(*pairs: tuple[Place, Place]) -> Tensor:
+    """Whether the states of any pair have turned towards each other, `[chains]`."""
+    if len(pairs) == 1:
+        ((begin, first), (end, last)) = pairs[0]
+    else:  # one product for all
+        firsts, lasts = zip(*pairs, strict=True)
+        begin, first = (torch.stack(parts) for parts in zip(*firsts, strict=True))
+        end, last = (torch.stack(parts) for parts in zip(*lasts, strict=True))
+    distance = end - begin
+    nearer = torch.minimum((distance * first).sum(dim=-1), (distance * last).sum(dim=-1))
+    return nearer <= 0.0 if len(pairs) == 1 else (nearer <= 0.0).any(dim=0)

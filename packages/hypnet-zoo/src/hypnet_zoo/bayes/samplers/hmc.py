@@ -31,6 +31,9 @@ class HMC(Hamiltonian):
     Args:
         log_density: The log density, batched over chains.
         num_steps: Leapfrog steps per draw, $L$.
+        jitter: How far the step size of each draw may lie from the adapted or given
+            one, relative; without it, chains of a periodic motion return to where they
+            were.
         target: Mean acceptance that the warm-up adapts the step size to.
         delta_max: A draw whose energy is off by more than this counts as divergent.
         **options: See `AdaptationOptions`.
@@ -49,6 +52,7 @@ class HMC(Hamiltonian):
         log_density: LogDensity,
         *,
         num_steps: int = 10,
+        jitter: float = 0.2,
         target: float = 0.8,
         delta_max: float = 1000.0,
         **options: Unpack[AdaptationOptions],
@@ -56,7 +60,10 @@ class HMC(Hamiltonian):
         super().__init__(log_density, gradient=True, target=target, options=options)
         if num_steps < 1:
             raise ConfigError(f"num_steps must be at least 1, got {num_steps}")
+        if not 0.0 <= jitter < 1.0:
+            raise ConfigError(f"jitter: a share between 0 and 1 is expected, got {jitter}")
         self.num_steps = num_steps
+        self.jitter = jitter
         self.delta_max = delta_max
 
     def _move(
@@ -64,7 +71,10 @@ class HMC(Hamiltonian):
     ) -> tuple[Mapping[str, Tensor], StepInfo]:
         old, spec = state.chains, state.spec
         position, gradient = old["position"], old["gradient"]
-        steps = Steps(tuning.lower, sizes_of(tuning, position))
+        sizes = sizes_of(tuning, position)
+        if self.jitter:
+            sizes = sizes * (1.0 + self.jitter * (2.0 * uniform(sizes, generator) - 1.0))
+        steps = Steps(tuning.lower, sizes)
         momentum = normal(position, generator)
         before = joint(old["log_density"], momentum)
         value = old["log_density"]
