@@ -256,6 +256,12 @@ SAMPLERS = [
 
 EXPERIMENTS = [
     Component.experiment(
+        "bnn",
+        "hypnet_zoo.experiments:BNN",
+        "A Bayesian neural network, by any sampler.",
+        quick=["mnet.hidden=[5]", "chains=2", "warmup=20", "draws=20", "log_every=10", "log=[]"],
+    ),
+    Component.experiment(
         "continual",
         "hypnet_zoo.experiments:Continual",
         "Continual learning of a task sequence by any method, in three scenarios.",

@@ -197,7 +197,8 @@ def _check_mode(name: str, part: nn.Module | None) -> None:
     """Refuse modules of which each call, or each batch, gives another density."""
     for path, module in () if part is None else part.named_modules():
         if module.training and isinstance(module, (_DropoutNd, _NormBase)):
+            where = path.removeprefix("module.")
             raise ConfigError(
-                f"{name}: {type(module).__name__} ({path.removeprefix('module.')}) is in training mode, where outputs are"
+                f"{name}: {type(module).__name__} ({where}) is in training mode, where outputs are"
                 " random or depend on the batch: call net.eval() first"
             )
