@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,8 +23,11 @@ from hypnet_core.specs import TargetSpec
 from hypnet_zoo.bayes import Draws, extend, rhat, sample
 from hypnet_zoo.bayes.samplers import HMC, NUTS
 
-START = {"mu": torch.zeros((), dtype=torch.float64), "x": torch.zeros(2, 3)}
-SHORT = {"warmup": 30, "draws": 20, "progress": False}
+START: dict[str, Tensor | float] = {
+    "mu": torch.zeros((), dtype=torch.float64),
+    "x": torch.zeros(2, 3),
+}
+SHORT: dict[str, Any] = {"warmup": 30, "draws": 20, "progress": False}
 
 
 def log_density(params: Mapping[str, Tensor]) -> Tensor:
@@ -67,7 +71,7 @@ def test_chains_start_where_they_should() -> None:
     with pytest.raises(ConfigError, match="one per chain"):
         sample(log_density, "hmc", Weights(each, spec), chains=4)
     with pytest.raises(ConfigError, match="start"):
-        sample(log_density, "hmc", 3.0)
+        sample(log_density, "hmc", cast("Any", 3.0))
 
 
 def test_random_starts_are_inside_the_support() -> None:
@@ -90,7 +94,7 @@ def test_a_start_that_is_nan_is_named() -> None:
 @pytest.mark.parametrize("name", ["chains", "draws", "thin"])
 def test_numbers_that_are_too_small_are_named(name: str) -> None:
     with pytest.raises(ConfigError, match=name):
-        sample(log_density, "nuts", START, **{name: 0})
+        sample(log_density, "nuts", START, **cast("dict[str, Any]", {name: 0}))
 
 
 def test_unknown_samplers_and_options_are_named() -> None:
@@ -109,7 +113,7 @@ def test_thinning_keeps_every_kth_draw() -> None:
 
 
 def test_metrics_are_logged() -> None:
-    seen = {}
+    seen: dict[int, Mapping[str, float]] = {}
     sample(log_density, "nuts", START, **SHORT, log=seen.__setitem__, log_every=10)
     assert list(seen) == [10, 20, 30, 40, 50]
     assert set(seen[50]) == {"energy", "acceptance", "gradients", "step_size"}
@@ -178,7 +182,13 @@ def test_an_interrupted_run_goes_on_to_the_same_draws(tmp_path: Path, stop: int)
         if step >= stop:
             raise StoppedError
 
-    options = {"warmup": 30, "draws": 14, "thin": 2, "save_every": 5, "directory": tmp_path}
+    options: dict[str, Any] = {
+        "warmup": 30,
+        "draws": 14,
+        "thin": 2,
+        "save_every": 5,
+        "directory": tmp_path,
+    }
     whole = sample(log_density, "nuts", START, **{**options, "directory": None})
     with pytest.raises(StoppedError):
         sample(log_density, "nuts", START, **options, log=interrupt, log_every=1)

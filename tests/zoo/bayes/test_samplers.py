@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -12,13 +13,13 @@ from torch import Tensor
 from hypnet_core import Weights
 from hypnet_core.errors import ConfigError, SamplingError
 from hypnet_core.specs import TargetSpec
-from hypnet_zoo.bayes import ess_bulk, leapfrog, mcse_mean, sample
+from hypnet_zoo.bayes import Draws, ess_bulk, leapfrog, mcse_mean, sample
 from hypnet_zoo.bayes.samplers import HMC, NUTS, Metropolis
 
 SPEC = TargetSpec.from_shapes([[10]], names=["x"])
 
 
-def zeros(numel: int) -> dict[str, Tensor]:
+def zeros(numel: int) -> dict[str, Tensor | float]:
     return {"x": torch.zeros(numel, dtype=torch.float64)}
 
 
@@ -26,11 +27,12 @@ def standard(params: Mapping[str, Tensor]) -> Tensor:
     return -0.5 * params["x"].square().sum(-1)
 
 
-def gaussian(covariance: Tensor):
+def gaussian(covariance: Tensor) -> Callable[[Mapping[str, Tensor]], Tensor]:
     precision = torch.linalg.inv(covariance)
 
     def log_density(params: Mapping[str, Tensor]) -> Tensor:
-        return -0.5 * ((params["x"] @ precision) * params["x"]).sum(-1)
+        found: Tensor = -0.5 * ((params["x"] @ precision) * params["x"]).sum(-1)
+        return found
 
     return log_density
 
@@ -60,10 +62,11 @@ def eight_schools(params: Mapping[str, Tensor]) -> Tensor:
     theta = params["mu"][:, None] + tau[:, None] * params["z"]
     squares = ((y - theta) / sigma).square() + params["z"].square()
     prior = -0.5 * (params["mu"] / 5).square() - torch.log1p((tau / 5).square())
-    return -0.5 * squares.sum(-1) + prior + params["log_tau"]
+    found: Tensor = -0.5 * squares.sum(-1) + prior + params["log_tau"]
+    return found
 
 
-def check_moments(found, mean: Tensor, variance: Tensor, *, rel: float = 0.05) -> None:
+def check_moments(found: Draws, mean: Tensor, variance: Tensor, *, rel: float = 0.05) -> None:
     draws = found.weights["x"]
     errors = mcse_mean(draws)
     assert ((draws.mean((0, 1)) - mean).abs() < 4 * errors).all()
@@ -79,7 +82,7 @@ def test_leapfrog_is_undone_by_the_opposite_momentum(mass: str) -> None:
     q, p = torch.randn(2, 3, 10, generator=generator, dtype=torch.float64)
     covariance = correlated()
     inv_mass = {"number": 0.7, "vector": covariance.diagonal() * 2, "matrix": covariance}[mass]
-    options = {"step_size": 0.1, "num_steps": 25, "inv_mass": inv_mass}
+    options: dict[str, Any] = {"step_size": 0.1, "num_steps": 25, "inv_mass": inv_mass}
     log_density = gaussian(covariance)
     q1, p1 = leapfrog(log_density, Weights(q, SPEC), Weights(p, SPEC), **options)
     assert not torch.allclose(q1.flat, q)
@@ -97,7 +100,7 @@ def test_leapfrog_is_the_textbook_loop(mass: str) -> None:
         "vector": torch.diag(torch.linspace(0.5, 2, 10, dtype=torch.float64)),
         "matrix": correlated(),
     }[mass]
-    given = {"number": 0.7, "vector": matrix.diagonal(), "matrix": matrix}[mass]
+    given: Any = {"number": 0.7, "vector": matrix.diagonal(), "matrix": matrix}[mass]
     q, p = q0.clone(), p0.clone()
     for _ in range(5):
         p = p - 0.05 * q
@@ -144,7 +147,7 @@ def test_leapfrog_of_one_set_is_that_of_a_batch_of_one() -> None:
     [NUTS, partial(NUTS, mass="dense"), partial(HMC, num_steps=5), partial(HMC, mass="dense")],
     ids=["nuts", "nuts_dense", "hmc", "hmc_dense"],
 )
-def test_gaussians_have_their_moments(sampler) -> None:
+def test_gaussians_have_their_moments(sampler: Any) -> None:
     """Many short chains: the same number of draws for a fraction of the time."""
     covariance = correlated()
     found = sample(
@@ -221,7 +224,7 @@ def test_an_effective_draw_takes_few_gradients() -> None:
 @pytest.mark.parametrize(
     "sampler", ["nuts", {"name": "hmc", "num_steps": 3, "target": 0.9}, "metropolis"]
 )
-def test_a_constant_in_the_energy_changes_no_draw(sampler) -> None:
+def test_a_constant_in_the_energy_changes_no_draw(sampler: Any) -> None:
     found = [
         sample(lambda p, c=c: standard(p) - c, sampler, zeros(10), warmup=100, draws=50)
         for c in (0.0, 200.0)
@@ -231,7 +234,7 @@ def test_a_constant_in_the_energy_changes_no_draw(sampler) -> None:
 
 
 @pytest.mark.parametrize("sampler", [HMC, NUTS])
-def test_given_tuning_is_kept_without_a_warm_up(sampler) -> None:
+def test_given_tuning_is_kept_without_a_warm_up(sampler: Any) -> None:
     for inv_mass in (1.0, tuple([1.0] * 10), correlated()):
         mass = "dense" if isinstance(inv_mass, Tensor) else "diagonal"
         made = partial(sampler, step_size=0.3, inv_mass=inv_mass, mass=mass)
@@ -279,7 +282,7 @@ def test_trajectories_stop_at_their_depth() -> None:
     assert any("max_depth=3" in line for line in found.warnings())
 
 
-def test_divergences_are_counted_and_their_remedy_named(caplog) -> None:
+def test_divergences_are_counted_and_their_remedy_named(caplog: pytest.LogCaptureFixture) -> None:
     made = partial(NUTS, step_size=3.0)
     found = sample(gaussian(ill_conditioned()), made, zeros(50), warmup=0, draws=50)
     assert found.divergences > 100
@@ -348,7 +351,7 @@ def test_bad_options_are_named() -> None:
         (lambda p: standard(p) + p["x"].sum(-1).abs().sqrt(), "gradient .* not finite in 'x'"),
     ],
 )
-def test_densities_that_cannot_be_sampled_are_named(log_density, message: str) -> None:
+def test_densities_that_cannot_be_sampled_are_named(log_density: Any, message: str) -> None:
     with pytest.raises(SamplingError, match=message):
         sample(log_density, "nuts", zeros(10))
 
@@ -359,7 +362,8 @@ def test_a_density_that_raises_on_nan_never_sees_one() -> None:
     def strict(params: Mapping[str, Tensor]) -> Tensor:
         x = params["x"]
         scale = x[:, :1].exp()
-        return torch.distributions.Normal(0.0, scale).log_prob(x[:, 1:]).sum(-1) - x[:, 0] ** 2 / 18
+        inner: Tensor = torch.distributions.Normal(0.0, scale).log_prob(x[:, 1:]).sum(-1)
+        return inner - x[:, 0] ** 2 / 18
 
     found = sample(strict, partial(NUTS, step_size=5.0), zeros(10), warmup=0, draws=100)
     assert found.divergences

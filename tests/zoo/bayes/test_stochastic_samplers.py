@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -14,14 +15,14 @@ from hypnet_zoo.bayes import sample
 from hypnet_zoo.bayes.samplers import HMC, SGHMC, SGLD, Ensemble
 
 PRECISION = torch.tensor([1.0, 4.0], dtype=torch.float64)
-START = {"x": torch.zeros(2, dtype=torch.float64)}
+START: dict[str, Tensor | float] = {"x": torch.zeros(2, dtype=torch.float64)}
 
 
 def gaussian(params: Mapping[str, Tensor]) -> Tensor:
     return -0.5 * (PRECISION * params["x"].square()).sum(-1)
 
 
-def variance(sampler, *, draws: int = 400) -> Tensor:
+def variance(sampler: Any, *, draws: int = 400) -> Tensor:
     """Variances of 500 chains."""
     found = sample(gaussian, sampler, START, chains=500, warmup=400, draws=draws, thin=2)
     return found.weights["x"].var((0, 1))
@@ -105,8 +106,8 @@ class Noisy:
         self.centre = 2.0 * float(torch.randint(2, (), generator=generator)) - 1.0
 
 
-def test_estimates_are_drawn_again_at_each_step(tmp_path) -> None:
-    options = {"chains": 200, "warmup": 200, "draws": 300}
+def test_estimates_are_drawn_again_at_each_step() -> None:
+    options: dict[str, Any] = {"chains": 200, "warmup": 200, "draws": 300}
     found = sample(Noisy(), partial(SGLD, step_size=0.05), START, **options)
     assert float(found.weights["x"].mean()) == pytest.approx(0.0, abs=0.1)
     again = sample(Noisy(), partial(SGLD, step_size=0.05), START, **options)
@@ -121,7 +122,7 @@ def test_estimates_are_refused_by_samplers_that_compare_them() -> None:
 
 
 @pytest.mark.parametrize("sampler", [SGLD, SGHMC])
-def test_steps_that_are_too_large_end_by_name(sampler) -> None:
+def test_steps_that_are_too_large_end_by_name(sampler: Any) -> None:
     with pytest.raises(DivergedError, match="step_size"):
         sample(gaussian, partial(sampler, step_size=50.0), START, warmup=0, draws=3000)
 

@@ -34,7 +34,8 @@ _ERRORS = 5.0
 
 def _gaussian(params: Mapping[str, Tensor]) -> Tensor:
     away = torch.cat([params["x"], params["scale"][:, None]], dim=1) - _MEAN
-    return -0.5 * ((away @ _PRECISION) * away).sum(dim=1)
+    found: Tensor = -0.5 * ((away @ _PRECISION) * away).sum(dim=1)
+    return found
 
 
 def _sampler(subject: Subject, log_density: Any = _gaussian) -> Sampler:
@@ -229,7 +230,7 @@ def it_continues_from_a_saved_state(subject: Subject) -> None:
                 else:
                     here, _ = one.step(here, generator)
             ends.append(_frozen(here))
-        _expect_equal(*ends, "a loaded state goes on to other draws")
+        _expect_equal(ends[0], ends[1], "a loaded state goes on to other draws")
 
 
 def some_chains_go_on_without_the_others(subject: Subject) -> None:
@@ -251,7 +252,7 @@ def a_constant_does_not_matter(subject: Subject) -> None:
         states, _ = _steps(sampler, sampler.init(_start()), _random(), warmup=5, draws=10)
         ends.append(states[-1].position)
     expect(
-        torch.allclose(*ends, atol=1e-6),
+        torch.allclose(ends[0], ends[1], atol=1e-6),
         f"draws of a log density and of the same less 200 differ by"
         f" {float((ends[0] - ends[1]).abs().max()):.3g}",
     )

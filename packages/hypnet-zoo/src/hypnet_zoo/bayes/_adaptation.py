@@ -19,7 +19,7 @@ class DualAveraging(NamedTuple):
         centre: The value $\mu$ that is drawn towards.
         error: The averaged difference $\bar H$ of wanted and measured acceptance.
         average: The averaged $\log \epsilon$.
-        count: Number of updates.
+        updates: Number of updates.
 
     References:
         M. D. Hoffman, A. Gelman: The No-U-Turn sampler. JMLR 15, 2014, section 3.2.
@@ -28,7 +28,7 @@ class DualAveraging(NamedTuple):
     centre: float
     error: float = 0.0
     average: float = 0.0
-    count: int = 0
+    updates: int = 0
 
     @staticmethod
     def around(step_size: float) -> DualAveraging:
@@ -38,7 +38,7 @@ class DualAveraging(NamedTuple):
     def update(self, acceptance: float, target: float) -> tuple[DualAveraging, float]:
         """The next state, and the step size to try next."""
         # gamma = 0.05, t0 = 10 and kappa = 0.75 of the paper.
-        count = self.count + 1
+        count = self.updates + 1
         weight = 1.0 / (count + 10.0)
         error = (1.0 - weight) * self.error + weight * (target - acceptance)
         step = self.centre - error * math.sqrt(count) / 0.05
@@ -110,8 +110,8 @@ def inverse_mass_of(moments: Mapping[str, Any]) -> Tensor:
     """The regularised covariance of the positions in a window, as in Stan."""
     count = moments["count"]
     covariance: Tensor = moments["squares"] / max(count - 1, 1)
-    shrunk = covariance * (count / (count + 5.0))
-    floor = 1e-3 * 5.0 / (count + 5.0)
+    shrunk: Tensor = covariance * (count / (count + 5.0))
+    floor: float = 1e-3 * 5.0 / (count + 5.0)
     if covariance.ndim == 1:
         return shrunk + floor
     return shrunk + floor * torch.eye(len(covariance), dtype=shrunk.dtype, device=shrunk.device)

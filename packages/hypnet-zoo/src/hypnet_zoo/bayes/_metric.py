@@ -50,6 +50,7 @@ def factor(inv_mass: Tensor) -> Tensor:
         if not bool(((inv_mass > 0) & torch.isfinite(inv_mass)).all()):
             raise ConfigError("inv_mass: all entries must be positive and finite")
         return inv_mass.sqrt()
+    lower: Tensor
     lower, failed = torch.linalg.cholesky_ex(inv_mass)
     if int(failed) or not torch.allclose(inv_mass, inv_mass.T, rtol=1e-4, atol=1e-8):
         raise ConfigError("inv_mass: the matrix must be symmetric and positive definite")

@@ -30,7 +30,8 @@ def start_of(
     if isinstance(start, TargetSpec):
         return _anywhere(start, chains, log_density, generator)
     if not isinstance(start, Weights):
-        if not isinstance(start, Mapping) or not start:
+        given: object = start
+        if not (isinstance(given, Mapping) and given):
             raise ConfigError(
                 "start: weights, a mapping of names to tensors, or a TargetSpec is expected, got"
                 f" {type(start).__name__}"
@@ -63,7 +64,7 @@ def _anywhere(
         position = torch.where(missing[:, None], 4.0 * trial - 2.0, position)
         with torch.no_grad():
             value = log_density(Weights(position, spec))
-        if not isinstance(value, Tensor) or tuple(value.shape) != (chains,):
+        if tuple(getattr(value, "shape", ())) != (chains,):
             break  # the sampler says what is wrong
         missing = missing & ~torch.isfinite(value)
         if not missing.any():

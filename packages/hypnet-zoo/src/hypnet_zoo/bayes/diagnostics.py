@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -112,7 +113,7 @@ def mcse_sd(draws: Tensor) -> Tensor:
 def quantiles(draws: Tensor, probabilities: tuple[float, ...]) -> Tensor:
     """Quantiles `[probabilities, *shape]` of the draws of all chains."""
     return torch.stack(
-        [_over_parameters(lambda x, p=p: _quantile(x, p), draws) for p in probabilities]
+        [_over_parameters(partial(_quantile, probability=p), draws) for p in probabilities]
     )
 
 
@@ -211,4 +212,5 @@ def _autocovariances(x: Tensor) -> Tensor:
     transformed = torch.fft.rfft(x - x.mean(dim=1, keepdim=True), n=length, dim=1)
     power = transformed.real.square() + transformed.imag.square()
     # The power spectrum is real and symmetric.
-    return torch.fft.irfft(power.to(transformed.dtype), n=length, dim=1)[:, :draws] / draws
+    found: Tensor = torch.fft.irfft(power.to(transformed.dtype), n=length, dim=1)
+    return found[:, :draws] / draws

@@ -90,7 +90,7 @@ class Draws:
         return replace(found, warnings=(*found.warnings, *self.warnings()))
 
     def warnings(self) -> Iterator[str]:
-        """What is suspicious about the steps, one line each."""
+        """Remarks on suspicious steps, one line each."""
         total = self.chains * len(self)
         diverged = self.divergences
         if diverged > _MANY * total:

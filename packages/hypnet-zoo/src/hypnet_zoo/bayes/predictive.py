@@ -32,13 +32,15 @@ class Mixture:
     def std(self) -> Tensor:
         """Standard deviations `[N]`, the noise included."""
         variance = self.outputs.var(dim=0, correction=0) + self.noise.square().mean()
-        return variance.sqrt()
+        found: Tensor = variance.sqrt()
+        return found
 
     def log_prob(self, y: Tensor) -> Tensor:
         """Log densities `[N]` of targets."""
         scaled = (y - self.outputs) / self.noise
         each = -0.5 * scaled.square() - self.noise.log() - 0.5 * math.log(2.0 * math.pi)
-        return each.logsumexp(dim=0) - math.log(len(each))
+        found: Tensor = each.logsumexp(dim=0) - math.log(len(each))
+        return found
 
     def cdf(self, y: Tensor) -> Tensor:
         """Probabilities `[N]` of smaller targets."""

@@ -61,7 +61,7 @@ class AdaptationOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a step is made with.
+    """Step size and mass of a step.
 
     Attributes:
         step_size: The step size.
@@ -157,7 +157,7 @@ class Adaptive:
                 averaging = DualAveraging.around(found)
         shared["averaging"] = tuple(averaging)
         if step == steps - 1:
-            if self._adapts_size and averaging.count:
+            if self._adapts_size and averaging.updates:
                 shared["step_size"] = math.exp(averaging.average)
             del shared["averaging"], shared["moments"]
         return replace(state, shared=shared), info

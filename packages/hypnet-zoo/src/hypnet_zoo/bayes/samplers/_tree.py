@@ -135,7 +135,7 @@ class Tree:
         return uniform(self._energy, self.generator)
 
     def info(self) -> StepInfo:
-        """What happened."""
+        """Statistics of the draw."""
         return StepInfo(
             self._accepted,
             self._acceptance / self._count.clamp(min=1),
