@@ -70,6 +70,10 @@ class DivergedError(RunError):
     """The loss became NaN or infinite."""
 
 
+class SamplingError(HypnetError, ValueError):
+    """A distribution cannot be sampled: its log density is not what it should be."""
+
+
 class SchedulerError(HypnetError):
     """A job could not be submitted, polled or cancelled."""
 

@@ -1,15 +1,16 @@
 """The architecture in one file: the contract of each part.
 
 Conditions go through a `HyperNetworkLike`, which gives weights; a `MainNetwork` runs a
-plain module with them; a `Method` learns the `TaskLike`s of a dataset in sequence; an
-`Experiment` does so inside a run; a `Scheduler` starts many runs.
+plain module with them; a `Method` learns the `TaskLike`s of a dataset in sequence; a
+`Sampler` draws parameters from a `LogDensity`; an `Experiment` does so inside a run; a
+`Scheduler` starts many runs.
 
 Contracts depend on specs alone, so that every room of the core may refer to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hypnet_core.jobs import ChecksAvailability, Closable, HasPollInterval, HasSlots
@@ -24,11 +25,20 @@ from hypnet_core.learning import (
 )
 from hypnet_core.params import DeclaresFans, DeclaresKinds
 from hypnet_core.samples import BatchLike, SplitLike, TaskLike
+from hypnet_core.sampling import (
+    Adapts,
+    Climbs,
+    LogDensity,
+    NoisyLogDensity,
+    Sampler,
+    SamplerState,
+    StepInfo,
+)
+from hypnet_core.weights_like import WeightsLike
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import torch
     from pydantic import BaseModel
     from torch import Tensor, nn
 
@@ -36,11 +46,13 @@ if TYPE_CHECKING:
     from hypnet_core.specs import ConditionSpec, TargetSpec
 
 __all__ = [
+    "Adapts",
     "BatchLike",
     "BatchScheduler",
     "BatchedForward",
     "Callback",
     "ChecksAvailability",
+    "Climbs",
     "Closable",
     "DeclaresFans",
     "DeclaresKinds",
@@ -53,48 +65,24 @@ __all__ = [
     "Initialized",
     "KeepsTensors",
     "LearningState",
+    "LogDensity",
     "Logger",
     "Method",
     "MomentsLike",
+    "NoisyLogDensity",
     "OptimizerLike",
     "Prepares",
     "ReportsResults",
     "ReportsSizes",
+    "Sampler",
+    "SamplerState",
     "Scheduler",
     "SplitLike",
+    "StepInfo",
     "TaskLike",
     "WeightsLike",
     "WeightsPerTask",
 ]
-
-
-class WeightsLike(Protocol):
-    """Generated weights: named tensors over one flat tensor.
-
-    `hypnet_core.Weights` is the implementation.
-    """
-
-    @property
-    def flat(self) -> Tensor:
-        """All weights, `[*batch, numel]`."""
-
-    @property
-    def spec(self) -> TargetSpec:
-        """Names and shapes."""
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        """The leading dimensions; empty for one set of weights."""
-
-    @property
-    def conditions(self) -> tuple[int, ...] | None:
-        """The id of each set's condition; `None` if unknown."""
-
-    def __getitem__(self, name: str, /) -> Tensor:
-        """One tensor, `[*batch, *shape]`."""
-
-    def __iter__(self) -> Iterator[str]:
-        """The names, in the order of the spec."""
 
 
 @runtime_checkable

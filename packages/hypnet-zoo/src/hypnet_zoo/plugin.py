@@ -221,7 +221,52 @@ METHODS = [
     ),
 ]
 
+SAMPLERS = [
+    Component.sampler(
+        "nuts", "hypnet_zoo.bayes.samplers:NUTS", "The No-U-Turn sampler, which needs no tuning."
+    ),
+    Component.sampler(
+        "hmc",
+        "hypnet_zoo.bayes.samplers:HMC",
+        "Hamiltonian Monte Carlo with a given number of steps.",
+    ),
+    Component.sampler(
+        "metropolis",
+        "hypnet_zoo.bayes.samplers:Metropolis",
+        "Random-walk Metropolis, which needs no gradients.",
+    ),
+    Component.sampler(
+        "sgld",
+        "hypnet_zoo.bayes.samplers:SGLD",
+        "Langevin dynamics with gradients from batches of the data.",
+        options={"step_size": 0.02},
+        bias=0.05,
+        draws=1000,
+    ),
+    Component.sampler(
+        "sghmc",
+        "hypnet_zoo.bayes.samplers:SGHMC",
+        "Hamiltonian dynamics with friction, and gradients from batches of the data.",
+        options={"step_size": 0.002},
+        bias=0.05,
+        draws=500,
+    ),
+    Component.sampler(
+        "ensemble",
+        "hypnet_zoo.bayes.samplers:Ensemble",
+        "An ensemble: members that start apart and climb to modes.",
+        options={"lr": 0.05},
+        warmup=500,
+    ),
+]
+
 EXPERIMENTS = [
+    Component.experiment(
+        "bnn",
+        "hypnet_zoo.experiments:BNN",
+        "A Bayesian neural network, by any sampler.",
+        quick=["mnet.hidden=[5]", "chains=2", "warmup=20", "draws=20", "log_every=10", "log=[]"],
+    ),
     Component.experiment(
         "continual",
         "hypnet_zoo.experiments:Continual",
@@ -274,4 +319,4 @@ EXPERIMENTS = [
 def hypnet_components() -> list[Component]:
     """The components of hypnet-zoo."""
     recipes = Component.recipes("hypnet_zoo.recipes")  # one TOML file each
-    return [*MAINNETS, *HYPERNETS, *METHODS, *EXPERIMENTS, *recipes]
+    return [*MAINNETS, *HYPERNETS, *METHODS, *SAMPLERS, *EXPERIMENTS, *recipes]

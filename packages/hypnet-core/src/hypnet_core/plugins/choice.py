@@ -194,6 +194,12 @@ class MethodChoice(Choice):
     kind = Kind.METHOD
 
 
+class SamplerChoice(Choice):
+    """A sampler of parameters: `build(log_density)`."""
+
+    kind = Kind.SAMPLER
+
+
 class LoggerChoice(Choice):
     """A logger of metrics: `build()`."""
 

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     MAINNET = "mainnet"
     HYPERNET = "hypernet"
     METHOD = "method"
+    SAMPLER = "sampler"
     LOGGER = "logger"
     SCHEDULER = "scheduler"
     EXPERIMENT = "experiment"
@@ -38,6 +39,7 @@ class Component(BaseModel):
     | mainnet | `factory(in_shape, out_features, *, options)` | an `nn.Module` |
     | hypernet | `factory(target, conditions, *, options)` | a `HyperNetwork` |
     | method | `factory(problem, *, options)` | a `Method` |
+    | sampler | `factory(log_density, *, options)` | a `Sampler` |
     | logger | `factory(*, options)` | a `Logger` |
     | scheduler | `factory(*, options)` | a `Scheduler` |
     | experiment | `factory()` | an `Experiment`, whose `Config` holds the options |
@@ -83,6 +85,11 @@ class Component(BaseModel):
     def method(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
         """A method of continual learning."""
         return cls._of(Kind.METHOD, name, target, summary, conformance)
+
+    @classmethod
+    def sampler(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:
+        """A sampler of parameters."""
+        return cls._of(Kind.SAMPLER, name, target, summary, conformance)
 
     @classmethod
     def logger(cls, name: str, target: str, summary: str, **conformance: Any) -> Self:

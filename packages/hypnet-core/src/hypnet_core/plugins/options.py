@@ -37,6 +37,7 @@ POSITIONAL: Mapping[Kind, tuple[str, ...]] = {
     Kind.MAINNET: ("in_shape", "out_features"),
     Kind.HYPERNET: ("target", "conditions"),
     Kind.METHOD: ("problem",),
+    Kind.SAMPLER: ("log_density",),
     Kind.LOGGER: (),
     Kind.SCHEDULER: (),
     Kind.EXPERIMENT: (),
