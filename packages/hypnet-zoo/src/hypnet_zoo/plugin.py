@@ -258,6 +258,20 @@ SAMPLERS = [
         options={"lr": 0.05},
         warmup=500,
     ),
+    Component.sampler(
+        "bbb",
+        "hypnet_zoo.bayes.samplers:BBB",
+        "Bayes by Backprop: draws from independent Gaussians that were fitted.",
+        warmup=1500,
+        bias=0.3,
+    ),
+    Component.sampler(
+        "implicit",
+        "hypnet_zoo.bayes.samplers:Implicit",
+        "Draws that a network makes from noise, fitted by its draws alone.",
+        warmup=1000,
+        bias=0.25,
+    ),
 ]
 
 EXPERIMENTS = [
