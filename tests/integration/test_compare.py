@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hypnet_core.errors import ConfigError
 from hypnet_core.runs import Run, load_config
 from hypnet_zoo.continual.preparation import load_tasks
 from hypnet_zoo.experiments import Compare, CompareConfig, compare
@@ -99,3 +100,34 @@ def test_a_comparison_that_cannot_be_is_refused_before_it_starts(
         assert (done.returncode, message in done.stderr) == (2, True), done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
         assert not list(tmp_path.iterdir())
+
+
+def test_groups_of_hypernetworks_are_for_methods_that_have_one() -> None:
+    """A misspelt group is refused, and so is one that no method has."""
+    groups = "train.groups={embeddings: {lr: 0.5}}"
+    methods = "methods=[finetune,{name: ewc, hypernet: hmlp},generative_replay,hypernet]"
+    config = load_config(CompareConfig, overrides=[*QUICK, methods, groups])
+    experiment = Compare()
+    experiment.prepare(config)
+    assert experiment._prepared is not None
+    found = {}
+    for label, one in experiment._prepared[1].items():
+        assert one._prepared is not None
+        learning = one._prepared[1].learning
+        learning.method.begin(0)
+        made = learning.method.optimizer.optimizers  # type: ignore[attr-defined]
+        found[label] = sorted({group["lr"] for part in made for group in part.param_groups})
+    with_own = [0.001, 0.5]
+    assert found == {
+        "finetune": [0.001],
+        "ewc": with_own,
+        "generative_replay": with_own,
+        "hypernet": with_own,
+    }
+    for wrong in ("methods=[finetune,hypernet]", "methods=[finetune,ewc]"):
+        typo = "embedings" if "hypernet" in wrong else "embeddings"
+        config = load_config(
+            CompareConfig, overrides=[*QUICK, wrong, groups.replace("embeddings", typo)]
+        )
+        with pytest.raises(ConfigError, match=f"'{typo}' fits no parameter"):
+            Compare().prepare(config)

@@ -69,6 +69,9 @@ def test_any_kind_is_found_in_the_working_directory(lab: Path, hypnet: Command) 
     assert hypnet("check", "my_own_parts:Net", "--kind", "mainnet").returncode == 1, (
         "no description"
     )
+    for command in ("show", "check"):
+        done = hypnet(command, "my_own_parts:Net")
+        assert "is an import string: say of which kind it is (--kind)" in done.stderr
     assert sys.path == before
 
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import ConfigError, DataError, DivergedError, HypnetError, SpecError
 from hypnet_core.plugins import HypernetChoice
+from hypnet_core.protocols import Callback
 from hypnet_core.tasks import Problem, Scenario
 from hypnet_zoo.continual import learn
-from hypnet_zoo.continual.methods import Finetune, Hypernet, Replay
+from hypnet_zoo.continual.methods import Finetune, Hypernet, LwF, Masking, Replay
 
 X = np.ones((3, 2))
 HMLP = HypernetChoice.of("hmlp")
@@ -275,3 +276,57 @@ def test_a_size_that_a_method_leaves_out_is_no_reason_to_fail() -> None:
     summary = learn(clouds(1), Few, train=SHORT, device="cpu").summary
     assert summary["parameters"] == 3
     assert summary["compression"] is summary["memory_bytes"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": -1}, "seed: expected a whole number from 0 to"),
+        ({"seed": 1.5}, "seed: expected a whole number"),
+        ({"device": None}, "device: expected a name such as"),
+        ({"directory": 5}, "directory: expected a path, got 5"),
+        ({"callbacks": Callback}, "callbacks: expected a list of callbacks"),
+        ({"module": nn.Linear}, "module: Linear is a class of torch"),
+        ({"module": lambda i, o: None}, "module: a function that makes a network gave a NoneType"),
+        ({"method": functools.partial(Replay, selection="foo")}, "selection"),
+        ({"method": functools.partial(Replay, budgt=5)}, "did you mean 'budget'"),
+        ({"method": functools.partial(LwF, temperature=0.0)}, "temperature"),
+        ({"method": functools.partial(Masking, gated=2.0)}, "gated"),
+    ],
+)
+def test_wrong_arguments_of_learn_are_one_line(arguments: Any, message: str) -> None:
+    method = arguments.pop("method", "finetune")
+    with pytest.raises(HypnetError, match=message) as caught:
+        learn(clouds(2), method, train={"iterations": 2}, **{"device": "cpu", **arguments})
+    assert "\n" not in str(caught.value)
+
+
+def test_options_of_partials_are_those_of_mappings() -> None:
+    """A mapping inside a partial becomes what the option is."""
+    options: Any = {"train": {"iterations": 6}, "device": "cpu"}
+    hnet = {"name": "hmlp", "hidden": (6,)}
+    first = learn(
+        clouds(2), functools.partial(Hypernet, hnet=hnet, protect={"beta": 0.7}), **options
+    )
+    named = {"name": "hypernet", "hnet": hnet, "protect": {"beta": 0.7}}
+    assert first.summary == learn(clouds(2), named, **options).summary
+
+
+class NoSizes(Finetune):
+    """Tells no sizes."""
+
+    def sizes(self) -> Any:
+        return None
+
+
+class NoScenarios(Finetune):
+    """Tells no scenarios."""
+
+    scenarios = None  # type: ignore[assignment]
+
+
+def test_methods_that_tell_nothing_about_themselves() -> None:
+    options: Any = {"train": {"iterations": 2}, "device": "cpu"}
+    assert learn(clouds(2), NoSizes, **options).summary["parameters"] is None
+    with pytest.raises(ConfigError, match="the scenarios of NoScenarios are None"):
+        learn(clouds(2), NoScenarios, **options)

@@ -150,3 +150,27 @@ def test_the_same_data_are_recognised_in_all_their_forms(tmp_path: Path) -> None
     options: dict[str, Any] = {"train": SHORT, "device": "cpu", "directory": tmp_path}
     first = learn(given(), "finetune", **options)
     assert learn(given(), "finetune", **options).summary == first.summary
+
+
+def make(budget: int) -> Any:
+    """A function of which only a constant in its closure differs."""
+    return lambda problem: Replay(problem, budget=budget)
+
+
+def test_functions_are_known_by_their_code_and_closure(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"train": SHORT, "device": "cpu", "directory": tmp_path}
+    first = learn(clouds(2), make(20), **options)
+    assert learn(clouds(2), make(20), **options).summary == first.summary
+    with pytest.raises(CheckpointError, match=r"method\.code was"):
+        learn(clouds(2), make(30), **options)
+
+
+def test_other_weights_at_the_start_are_a_remark(tmp_path: Path) -> None:
+    """Those of the checkpoint go on, which a network without a seed needs."""
+    options: dict[str, Any] = {"train": SHORT, "device": "cpu", "directory": tmp_path}
+    torch.manual_seed(0)
+    first = learn(clouds(2), "finetune", module=nn.Linear(4, 4), **options)
+    assert not any("other weights" in note for note in first.notes)
+    again = learn(clouds(2), "finetune", module=nn.Linear(4, 4), **options)
+    assert again.summary == first.summary
+    assert "other weights than the network that was given" in again.notes[-1]

@@ -66,6 +66,22 @@ class TestExemplars:
             memory.keep_last(batch, 0, 3)
         assert sorted(memory.fields["ids"].tolist()) == list(range(54, 60))
 
+    @pytest.mark.parametrize("selection", ["reservoir", "ring"])
+    def test_several_passes_keep_no_sample_twice(self, selection: Any) -> None:
+        """More places than samples: all of them, once."""
+        tasks = clouds(2)
+        method = Replay(problem(tasks), budget=100, selection=selection)
+        for task in range(2):
+            train_on(method, task, tasks, steps=12)  # four passes
+        ids = method.exemplars.fields["ids"].tolist()
+        assert len(ids) == len(set(ids)) == 100
+        state = method.exemplars.state_dict()
+        again = Exemplars(method.problem, 100)
+        again.load_state_dict(state)
+        before = again.fields["ids"].tolist()
+        again.offer(first_batch(tasks[1], 60), 1)
+        assert again.fields["ids"].tolist() == before or selection == "ring"
+
     def test_herding_is_the_greedy_choice_and_follows_the_mean(self) -> None:
         generator = torch.Generator().manual_seed(0)
         features = torch.randn(40, 5, generator=generator)

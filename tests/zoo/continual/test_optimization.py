@@ -11,7 +11,7 @@ from torch import nn
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.plugins import validated
-from hypnet_zoo.continual import Optimization, Train
+from hypnet_zoo.continual import Optimization, Train, learn
 from hypnet_zoo.continual.methods import Hypernet
 from hypnet_zoo.optim import cifar_factor
 
@@ -165,3 +165,17 @@ def test_embeddings_and_theta_are_groups_of_a_hypernetwork() -> None:
     (embedding,) = method.hypernet.conditional_parameters(0)
     assert rates.pop(id(embedding)) == 0.5
     assert set(rates.values()) == {0.1}
+
+
+def test_a_plateau_by_import_string_is_a_plateau() -> None:
+    name = "torch.optim.lr_scheduler:ReduceLROnPlateau"
+    train = {"iterations": 2, "schedule": {"name": name, "every": "step"}}
+    with pytest.raises(ConfigError, match="follows the validation score: every=epoch"):
+        learn(clouds(1), "finetune", train=train, device="cpu")
+
+
+def test_a_schedule_that_ends_too_early_is_named() -> None:
+    options = {"max_lr": 0.01, "total_steps": 3}
+    schedule = {"name": "OneCycleLR", "every": "step", "options": options}
+    with pytest.raises(ConfigError, match=r"train\.schedule: Tried to step"):
+        learn(clouds(1), "finetune", train={"iterations": 9, "schedule": schedule}, device="cpu")

@@ -403,3 +403,35 @@ def test_online_ewc_equals_bayes_for_linear_gaussian_tasks() -> None:
     assert result.scores[1, 0] == pytest.approx(
         float(F.mse_loss(parts[0][0] @ solution[:, None], parts[0][1])), rel=1e-2
     )
+
+
+def test_one_hot_steps_of_sequences_have_the_information_of_their_labels() -> None:
+    """Targets are padded in growing heads, and are still those of steps."""
+    made = []
+    for number in range(2):
+        generator = torch.Generator().manual_seed(number)
+        x = torch.randn(20, 4, 3, generator=generator)
+        y = (x[..., number] > 0).long()
+        spec = TaskSpec(
+            name=f"s{number}",
+            kind="classification",
+            in_shape=(3,),
+            out_shape=(2,),
+            sequence=True,
+        )
+        made.append((x, y, spec))
+    found = []
+    for hot in (False, True):
+        tasks = []
+        for x, y, spec in made:
+            targets = F.one_hot(y).float() if hot else y
+            split = Split.of(x, targets, lengths=torch.full((20,), 4))
+            tasks.append(Task(spec, split, split, split))
+        torch.manual_seed(0)
+        one = problem(tasks, "growing", "class", module=nn.Linear(3, 4))
+        method = EWC(one, fisher="empirical")
+        for task in range(2):
+            train_on(method, task, tasks, steps=4)
+        found.append(method.penalizer.importance)
+    for name, one_of in found[0].items():
+        torch.testing.assert_close(found[1][name], one_of)

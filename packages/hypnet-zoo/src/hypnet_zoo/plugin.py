@@ -159,7 +159,7 @@ METHODS = [
     Component.method(
         "ewc",
         "hypnet_zoo.continual.methods:EWC",
-        "Elastic weight consolidation, with a quadratic penalty for each earlier task.",
+        "Elastic weight consolidation: the sum of one quadratic penalty per earlier task.",
         options={"strength": 1.0},
     ),
     Component.method(

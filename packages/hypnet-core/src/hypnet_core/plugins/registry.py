@@ -300,14 +300,18 @@ class Registry:
 
     def _unknown(self, name: str, what: str, *kinds: Kind) -> str:
         """The message about an unknown component, with nearest names and sources."""
-        message = f"there is no {what}" if kinds else f"there is no component {what}"
         plugin, _, bare = name.rpartition(":")
+        if not kinds and self._is_import_string(name):
+            return f"{name!r} is an import string: say of which kind it is (--kind)"
+        message = f"there is no {what}" if kinds else f"there is no component {what}"
         known = {
             self.shortest_name(entry) for entry in self._entries if not kinds or entry.kind in kinds
         }
         elsewhere = [entry for entry in self._named(name) if entry.kind not in kinds]
         if elsewhere:
             message += f"; {name!r} is {with_article(elsewhere[0].kind)}"
+        elif plugin and not kinds and self._is_import_string(name):
+            message += f"; for {name!r} of the module {plugin!r}, say of which kind it is (--kind)"
         elif plugin and plugin not in {found.name for found in self.plugins}:
             message += (
                 ": there is no plugin or module"

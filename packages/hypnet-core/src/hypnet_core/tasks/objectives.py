@@ -102,8 +102,8 @@ def has_targets_per_step(batch: BatchLike, spec: TaskSpec) -> bool:
     if not spec.sequence or batch.lengths is None:
         return False
     labels = spec.kind == "classification" and not batch.y.is_floating_point()
-    own = () if labels else spec.out_shape
-    return tuple(batch.y.shape[1:]) == (batch.x.shape[1], *own)
+    # By the number of dimensions: rows of classes may have been padded.
+    return batch.y.ndim == 2 + (0 if labels else len(spec.out_shape))
 
 
 def at_targets(outputs: Tensor, batch: BatchLike, spec: TaskSpec) -> Tensor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any, TypeAlias
 
 from torch import nn
 
 from hypnet_core.errors import ConfigError, clipped, message_of, safe_repr
-from hypnet_core.plugins import MainnetChoice, MethodChoice
+from hypnet_core.plugins import Kind, MainnetChoice, MethodChoice, registry
 from hypnet_core.protocols import Callback, Method
 from hypnet_core.tasks import Problem
 from hypnet_zoo.continual.assembly import MethodMaker
@@ -46,8 +47,37 @@ def maker_of(method: MethodChoice | MakesMethod) -> MethodMaker:
     """The maker of a method."""
     if isinstance(method, MethodChoice):
         return MethodMaker(method.name, method.entry.load(), method.build)
+    if isinstance(method, functools.partial):
+        choice = _component(method)
+        if choice is not None:
+            return MethodMaker(choice.name, choice.entry.load(), choice.build)
     kind = method.func if isinstance(method, functools.partial) else method
     return MethodMaker(getattr(kind, "__name__", type(kind).__name__), kind, method)
+
+
+def _component(method: functools.partial[Any]) -> MethodChoice | None:
+    """A known class with options, which are checked like those of a mapping."""
+    if method.args:
+        return None
+    for entry in registry().entries(Kind.METHOD):
+        if entry.load() is method.func:
+            return MethodChoice.of({"name": entry.full_name, **method.keywords})
+    return None
+
+
+def check_plain(*, seed: object, device: object, directory: object) -> None:
+    """Refuse arguments of other types than a configuration would take.
+
+    Raises:
+        ConfigError: A seed is no whole number from 0 to 2³² - 1, a device no name, or a
+            directory no path.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ConfigError(f"seed: expected a whole number from 0 to 2**32 - 1, got {_shown(seed)}")
+    if not isinstance(device, str):
+        raise ConfigError(f"device: expected a name such as 'cpu' or 'cuda', got {_shown(device)}")
+    if directory is not None and not isinstance(directory, (str, PathLike)):
+        raise ConfigError(f"directory: expected a path, got {_shown(directory)}")
 
 
 def chosen_module(module: Any) -> nn.Module | MainnetChoice | MakesModule:
@@ -62,6 +92,15 @@ def chosen_module(module: Any) -> nn.Module | MainnetChoice | MakesModule:
         return module
     if not callable(module):
         raise ConfigError(f"module: expected a network or its name, got {_shown(module)}")
+    if (
+        isinstance(module, type)
+        and issubclass(module, nn.Module)
+        and module.__module__.startswith("torch.")
+    ):
+        raise ConfigError(
+            f"module: {module.__name__} is a class of torch, which takes other arguments than the"
+            " shape of inputs and the number of outputs: give a module of it, or a function"
+        )
     _check_takes(module, 2, "module", "the shape of inputs and the number of outputs")
     made: MakesModule = module
     return made
@@ -73,6 +112,9 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
     Raises:
         ConfigError: One is no callback.
     """
+    given: object = callbacks
+    if not isinstance(given, Sequence):
+        raise ConfigError(f"callbacks: expected a list of callbacks, got {_shown(given)}")
     events = [name for name in vars(Callback) if not name.startswith("_")]
     for callback in callbacks:
         missing = [name for name in events if not hasattr(callback, name)]

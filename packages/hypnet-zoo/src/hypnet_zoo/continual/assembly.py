@@ -17,7 +17,7 @@ from hypnet_core.protocols import InfersTasks, Method, TaskLike, WeightsPerTask
 from hypnet_core.tasks import HeadKind, Problem, Scenario, check_task
 from hypnet_zoo.continual.contract import check_parts
 from hypnet_zoo.continual.data import with_validation
-from hypnet_zoo.continual.fingerprint import network_digest
+from hypnet_zoo.continual.fingerprint import network_digest, weights_digest
 from hypnet_zoo.continual.inference import Infer
 from hypnet_zoo.continual.learning import Learning, Optimizations
 from hypnet_zoo.continual.options import Train
@@ -25,6 +25,7 @@ from hypnet_zoo.continual.preparation import (
     check_module,
     check_schedule,
     last_batches_to_leave_out,
+    named,
     notes_on_batches,
     notes_on_stopping,
     notes_on_validation,
@@ -62,11 +63,13 @@ class Assembled:
         learning: The loop.
         notes: Remarks for the user.
         network: Digest of the main network's layers, before a method took it apart.
+        weights: Digest of the weights with which it starts.
     """
 
     learning: Learning
     notes: tuple[str, ...]
     network: str
+    weights: str
 
 
 def assemble(
@@ -119,7 +122,7 @@ def assemble(
         problem = Problem(network, tasks, found, scenario, optimizations, device, seed, make)
         check_module(problem)
         leave_out = last_batches_to_leave_out(problem, train.batch_size)
-        digest = network_digest(network)
+        digest, weights = network_digest(network), weights_digest(network)
         rehearsed = _is_rehearsed(method, scenario, infer, train)
         # Now, since methods may take parameters out of the network.
         spare = copy.deepcopy(problem.module) if rehearsed else None
@@ -142,7 +145,7 @@ def assemble(
         *notes_on_stopping(learning.steps, train),
         *notes_on_batches(tasks, leave_out, train.batch_size),
     ]
-    return Assembled(learning, tuple(notes), digest)
+    return Assembled(learning, tuple(notes), digest, weights)
 
 
 def _networks(
@@ -152,7 +155,17 @@ def _networks(
     device: torch.device,
 ) -> Callable[[], nn.Module]:
     """Makes networks for a problem, on a device."""
-    return lambda: make(in_shape, out_features).to(device)
+
+    def made() -> nn.Module:
+        with named("module"):
+            network: object = make(in_shape, out_features)
+        if not isinstance(network, nn.Module):
+            raise ConfigError(
+                f"module: a function that makes a network gave a {type(network).__name__}"
+            )
+        return network.to(device)
+
+    return made
 
 
 def _check_names(scenario: str, heads: str | None, infer: str | None) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from types import CodeType
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ _LOOKED_AT = 16
 def setup_of(learning: Learning, method: Any, module: Any, *, network: str) -> dict[str, Any]:
     """A description of what a loop was made from, in JSON.
 
-    Functions are known by their names alone, samples by a digest.
+    Functions are known by their names, code and constants, samples by a digest.
 
     Args:
         learning: The loop.
@@ -58,17 +59,43 @@ def network_digest(module: nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
+def weights_digest(module: nn.Module) -> str:
+    """A digest of the weights with which a network starts."""
+    digest = hashlib.sha256()
+    _add(digest, *module.state_dict().values())
+    return digest.hexdigest()[:12]
+
+
 def _described(given: Any) -> dict[str, Any]:
     if isinstance(given, (MethodChoice, MainnetChoice)):
         options = given.model_dump(mode="json", exclude={"name"}, fallback=_text)
-        return {"name": given.name.rpartition(":")[2], "options": options}
+        return {"name": given.name.rpartition(":")[2], "options": options, "code": ""}
     if isinstance(given, functools.partial):
         options = {**{str(i): part for i, part in enumerate(given.args)}, **given.keywords}
         return {
             "name": _name(given.func),
             "options": {key: _text(part) for key, part in options.items()},
+            "code": _code_of(given.func),
         }
-    return {"name": _name(given), "options": {}}
+    return {"name": _name(given), "options": {}, "code": _code_of(given)}
+
+
+def _code_of(given: Any) -> str:
+    """A digest of a function's instructions, constants, defaults and closure."""
+    code = getattr(given, "__code__", None)
+    if code is None:
+        return ""
+    cells = [cell.cell_contents for cell in getattr(given, "__closure__", None) or ()]
+    kept = (_instructions(code), given.__defaults__, given.__kwdefaults__, cells)
+    return hashlib.sha256(_text(kept).encode()).hexdigest()[:12]
+
+
+def _instructions(code: CodeType) -> tuple[Any, ...]:
+    constants = [
+        _instructions(constant) if isinstance(constant, CodeType) else constant
+        for constant in code.co_consts
+    ]
+    return code.co_code, code.co_names, constants
 
 
 def _name(given: Any) -> str:

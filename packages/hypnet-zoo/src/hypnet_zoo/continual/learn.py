@@ -21,6 +21,7 @@ from hypnet_zoo.continual.arguments import (
     MethodLike,
     ModuleLike,
     check_callbacks,
+    check_plain,
     chosen_method,
     chosen_module,
     maker_of,
@@ -139,6 +140,7 @@ def learn(
         >>> bool((result.accuracies[-1] > 90).all())
         True
     """
+    check_plain(seed=seed, device=device, directory=directory)
     options = train if isinstance(train, Train) else validated(Train, train or {})
     method, module = chosen_method(method), chosen_module(module)
     check_callbacks(callbacks)
@@ -154,7 +156,8 @@ def learn(
         device=pick_device(device),
     )
     learning = assembled.learning
-    for note in assembled.notes:
+    notes = assembled.notes
+    for note in notes:
         _logger.info("%s", note)
     timing = Timing(learning.problem.device)
     validation = Validation(learning, say=lambda text: _logger.info("%s", text))
@@ -162,7 +165,8 @@ def learn(
     learning.callbacks += [timing, *callbacks, validation, metrics]
     if directory is not None:
         setup = setup_of(learning, method, module, network=assembled.network)
-        _with_checkpoints(learning, Path(directory), checkpoint, setup)
+        setup["start"] = assembled.weights
+        notes += _with_checkpoints(learning, Path(directory), checkpoint, setup)
     elif checkpoint is not None:
         raise ConfigError("checkpoint says how checkpoints are kept: give a directory, too")
     with progress(sum(learning.steps), start=learning.step) as metrics.shown:
@@ -172,7 +176,7 @@ def learn(
         _matrix(learning, "val"),
         summarize(learning),
         learning.method,
-        notes=(*assembled.notes, *validation.stops),
+        notes=(*notes, *validation.stops),
         seconds_per_step=timing.per_step,
     )
 
@@ -182,19 +186,31 @@ def _with_checkpoints(
     directory: Path,
     options: CheckpointOptions | None,
     setup: Mapping[str, Any],
-) -> None:
-    """Save into a directory, and continue from its last checkpoint."""
+) -> tuple[str, ...]:
+    """Save into a directory, and continue from its last checkpoint, with remarks."""
     checkpoints = Checkpoints(directory, options, higher_is_better=learning.higher_is_better)
 
     def save(step: int, score: float | None) -> None:
         checkpoints.save(step, {"learning": learning}, score=score, setup=setup)
 
     learning.callbacks.append(Checkpointing(learning, checkpoints, save))
-    if checkpoints.latest() is not None:
-        changed = difference(checkpoints.load().state.get("setup", {}), setup)
-        if changed:
-            raise CheckpointError(f"{directory} holds checkpoints of something else: {changed}")
+    if checkpoints.latest() is None:
+        return ()
+    kept = checkpoints.load().state.get("setup", {})
+    # Weights at the start are no reason to refuse: their place is taken by those of the
+    # checkpoint, and who made a network without a seed wants to go on.
+    changed = difference({**kept, "start": None}, {**setup, "start": None})
+    if changed:
+        raise CheckpointError(f"{directory} holds checkpoints of something else: {changed}")
     checkpoints.restore({"learning": learning}, device=str(learning.problem.device))
+    if kept.get("start") == setup["start"]:
+        return ()
+    note = (
+        f"learning goes on from {directory}, which began with other weights than the network that"
+        " was given: those are not used"
+    )
+    _logger.warning("%s", note)
+    return (note,)
 
 
 def _matrix(learning: Learning, split: str) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
-from hypnet_core.errors import ConfigError, did_you_mean
+from hypnet_core.errors import ConfigError, did_you_mean, error_line
 from hypnet_zoo.continual.options import Group, Train
 from hypnet_zoo.optim.choose import make_optimizer
 from hypnet_zoo.optim.lookahead import Like, lookahead
@@ -64,7 +64,7 @@ class Optimization:
             optimizer.step()
         if self.train.schedule is not None and self.train.schedule.every == "step":
             for scheduler in self.schedulers:
-                scheduler.step()
+                _advance(scheduler)
 
     @property
     def follows_score(self) -> bool:
@@ -84,7 +84,7 @@ class Optimization:
             return
         for scheduler in self.schedulers:
             if not isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
-                scheduler.step()
+                _advance(scheduler)
             elif error is None:
                 raise ConfigError(NEEDS_SCORE)
             else:
@@ -141,6 +141,14 @@ class Optimization:
             optimizer.load_state_dict(saved)
         for scheduler, saved in zip(self.schedulers, state_dict["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
+
+
+def _advance(scheduler: Any) -> None:
+    """Let a schedule step, which may end before training does."""
+    try:
+        scheduler.step()
+    except ValueError as error:
+        raise ConfigError(f"train.schedule: {error_line(error, ValueError)}") from error
 
 
 def _by_key(

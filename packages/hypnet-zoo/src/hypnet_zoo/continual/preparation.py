@@ -25,6 +25,7 @@ from hypnet_core.tasks import Problem
 from hypnet_zoo.continual.optimization import NEEDS_SCORE
 from hypnet_zoo.continual.options import Train
 from hypnet_zoo.continual.seeds import seeded
+from hypnet_zoo.optim.schedules import follows_score
 
 _SMALL = 1_000_000
 
@@ -152,8 +153,14 @@ def check_schedule(train: Train, tasks: Sequence[TaskLike]) -> None:
     Raises:
         ConfigError: A task has no validation samples.
     """
-    follows = train.schedule is not None and train.schedule.name == "ReduceLROnPlateau"
-    if follows and any(task.val is None for task in tasks):
+    schedule = train.schedule
+    if schedule is None or not follows_score(schedule.name):
+        return
+    if schedule.every == "step":
+        raise ConfigError(
+            f"train.schedule: {schedule.name} follows the validation score: every=epoch"
+        )
+    if any(task.val is None for task in tasks):
         raise ConfigError(NEEDS_SCORE)
 
 

@@ -69,7 +69,7 @@ def _sizes(learning: Learning) -> dict[str, Any]:
     if not isinstance(method, ReportsSizes):
         return {}
     # After all that learning, a size that a method leaves out is no reason to fail.
-    sizes = method.sizes()
+    sizes = method.sizes() or {}
     parameters, generated = sizes.get("parameters"), sizes.get("generated")
     return {
         "parameters": parameters,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from hypnet_core.errors import ConfigError, DataError
@@ -105,7 +105,13 @@ def check_method(name: str, method: Callable[..., Any], scenario: Scenario) -> N
     Raises:
         ConfigError: It cannot.
     """
-    if scenario in getattr(method, "scenarios", (scenario,)):
+    offered = getattr(method, "scenarios", (scenario,))
+    if isinstance(offered, str) or not isinstance(offered, Collection):
+        raise ConfigError(
+            f"method: the scenarios of {name} are {offered!r}: expected some of"
+            f" {', '.join(_DEFAULTS)}"
+        )
+    if scenario in offered:
         return
     others = [
         entry.name

@@ -10,12 +10,17 @@ from hypnet_core.errors import ConfigError
 from hypnet_core.plugins import MethodChoice
 from hypnet_core.protocols import WeightsPerTask
 from hypnet_core.runs import Run, execute
+from hypnet_zoo.continual.options import Train
 from hypnet_zoo.continual.preparation import load_tasks
 from hypnet_zoo.experiments._continual.config import CompareConfig, ContinualConfig, LoopConfig
 from hypnet_zoo.experiments.continual import Continual
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+_OF_HYPERNETWORKS = {"embeddings", "theta"}
+"""Groups of parameters that only methods with a hypernetwork have."""
 
 
 class Compare:
@@ -117,7 +122,25 @@ def _single(config: CompareConfig, method: MethodChoice) -> ContinualConfig:
     shared = {name: getattr(config, name) for name in LoopConfig.model_fields}
     if not _has_weights_per_task(method):
         shared["infer"] = None  # there is nothing to infer from
+    shared["train"] = _with_groups_of(config, method)
     return ContinualConfig(**shared, method=method)
+
+
+def _with_groups_of(config: CompareConfig, method: MethodChoice) -> Train:
+    """The options of training, without groups of a hypernetwork that is not there.
+
+    They stay if no method has one, so that the first one refuses them.
+    """
+    if _has_hypernetwork(method) or not any(map(_has_hypernetwork, config.methods)):
+        return config.train
+    groups = {key: own for key, own in config.train.groups.items() if key not in _OF_HYPERNETWORKS}
+    return config.train.model_copy(update={"groups": groups})
+
+
+def _has_hypernetwork(method: MethodChoice) -> bool:
+    # Methods with a penalty have one if they are told so.
+    chosen = method.options.get("hypernet") is not None
+    return chosen or bool(getattr(method.entry.load(), "has_hypernetwork", False))
 
 
 def _check_infer(config: CompareConfig) -> None:

@@ -52,6 +52,18 @@ def make_scheduler(optimizer: torch.optim.Optimizer, name: str, options: Mapping
         raise ConfigError(f"schedule.options: {error_line(error, ValueError)}") from error
 
 
+def follows_score(name: str) -> bool:
+    """Whether a scheduler follows the validation score, as ReduceLROnPlateau does.
+
+    Raises:
+        ConfigError: There is no such scheduler.
+    """
+    if name == "cifar":
+        return False
+    made = _scheduler_type(name)
+    return isinstance(made, type) and issubclass(made, lr_scheduler.ReduceLROnPlateau)
+
+
 _NOT_OFFERED = {"LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler"}
 """The base, and those that take functions or other schedulers."""
 

@@ -94,7 +94,8 @@ class Implicit(Variational):
         size = fitted["size"]
         z = normal(size.new_empty(count, self.latent_dim), generator)
         noise = normal(size.expand(count, -1), generator)
-        return self._made(fitted, self.latent_std * z) + self.spread * size * noise
+        draws: Tensor = self._made(fitted, self.latent_std * z) + self.spread * size * noise
+        return draws
 
     def _made(self, fitted: dict[str, Tensor], z: Tensor) -> Tensor:
         x, last = z, len(self.hidden)

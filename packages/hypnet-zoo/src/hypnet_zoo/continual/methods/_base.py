@@ -40,6 +40,8 @@ class Base:
     """
 
     scenarios: ClassVar[tuple[str, ...]] = ALL_SCENARIOS
+    has_hypernetwork: ClassVar[bool] = False
+    """Whether `train.groups` may name the embeddings and θ of a hypernetwork."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

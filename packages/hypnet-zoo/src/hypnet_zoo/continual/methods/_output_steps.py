@@ -18,22 +18,51 @@ from hypnet_zoo.regularizers.output import OutputRegularizer
 
 
 class Losses(NamedTuple):
-    """The losses of one step: scalars without gradient history."""
+    """The losses of one step: scalars without gradient history.
+
+    Attributes:
+        loss: The task's own.
+        penalty: That of earlier tasks, with its strength.
+        distillation: That of distilled statistics, with its strength; zero without.
+    """
 
     loss: Tensor
     penalty: Tensor
+    distillation: Tensor
+
+
+class _Own(NamedTuple):
+    """The losses of the present task.
+
+    Attributes:
+        task: The task loss.
+        distillation: The loss of distilled statistics; `None` without.
+    """
+
+    task: Tensor
+    distillation: Tensor | None
+
+    @property
+    def total(self) -> Tensor:
+        """Their sum."""
+        return self.task if self.distillation is None else self.task + self.distillation
+
+    def reported(self, penalty: Tensor) -> Losses:
+        """These losses and the penalty, without history."""
+        distilled = torch.zeros_like(self.task) if self.distillation is None else self.distillation
+        return Losses(self.task.detach(), penalty.detach(), distilled.detach())
 
 
 class _Ahead(NamedTuple):
     """The next step that the task loss alone would take.
 
     Attributes:
-        loss: The task loss.
-        gradients: Its gradients before clipping, one per trained parameter.
+        own: The losses of the task.
+        gradients: Their gradients before clipping, one per trained parameter.
         delta: The change of the hypernetwork's parameters, by name.
     """
 
-    loss: Tensor
+    own: _Own
     gradients: tuple[Tensor | None, ...]
     delta: dict[str, Tensor]
 
@@ -86,9 +115,9 @@ class OutputSteps:
 
     def _free(self, batch: BatchLike) -> Losses:
         """Gradients of the task loss alone."""
-        loss = self.loss(batch, self.network.hypernet(self.task).flat)
-        loss.backward()
-        return Losses(loss.detach(), torch.zeros_like(loss))
+        own = self.loss(batch, self.network.hypernet(self.task).flat)
+        own.total.backward()
+        return own.reported(torch.zeros_like(own.task))
 
     def _together(self, batch: BatchLike, regularizer: OutputRegularizer) -> Losses:
         """Gradients of task loss and penalty.
@@ -98,25 +127,25 @@ class OutputSteps:
         """
         beta = self.options.beta
         if regularizer.form != "direct":
-            loss = self.loss(batch, self.network.hypernet(self.task).flat)
-            penalty = regularizer()
-            (loss + beta * penalty).backward()
-            return Losses(loss.detach(), penalty.detach())
+            own = self.loss(batch, self.network.hypernet(self.task).flat)
+            penalty = beta * regularizer()
+            (own.total + penalty).backward()
+            return own.reported(penalty)
         first, *others = regularizer.blocks()
         total = len(first) + sum(map(len, others))
-        loss, penalty = self._losses_together(batch, regularizer, first, total)
-        (loss + beta * penalty).backward()
+        own, penalty = self._losses_together(batch, regularizer, first, total)
+        (own.total + beta * penalty).backward()
         penalty = penalty.detach()
         for block in others:
             # Block by block, so that the graph of only one is in memory.
             part = regularizer.penalty(self.network.hypernet(block).flat, block, total=total)
             (beta * part).backward()
             penalty += part.detach()
-        return Losses(loss.detach(), penalty)
+        return own.reported(beta * penalty)
 
     def _losses_together(
         self, batch: BatchLike, regularizer: OutputRegularizer, first: list[int], total: int
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[_Own, Tensor]:
         # A separate function, so that only the graph holds the generated weights
         # during the backward pass, which then frees them before it fills the head's
         # gradient: a third less memory with many earlier tasks.
@@ -130,7 +159,7 @@ class OutputSteps:
 
         The next step is the one that the task loss alone would take.
         """
-        loss, gradients, delta = (
+        own, gradients, delta = (
             self._step_with_graph(batch)
             if self.options.lookahead_gradient
             else self._step_ahead(batch)
@@ -138,30 +167,31 @@ class OutputSteps:
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             # The penalty adds to the task's own gradient; both are clipped together.
             parameter.grad = gradient
-        penalty = regularizer(delta=delta)
-        (self.options.beta * penalty).backward()
-        return Losses(loss, penalty.detach())
+        penalty = self.options.beta * regularizer(delta=delta)
+        penalty.backward()
+        return own.reported(penalty)
 
     def _step_ahead(self, batch: BatchLike) -> _Ahead:
         """Loss, gradients and the next step, without a graph."""
-        losses = self._free(batch)
+        own = self.loss(batch, self.network.hypernet(self.task).flat)
+        own.total.backward()
         # Clipping before the look-ahead must not clip the joint gradient twice.
         gradients = tuple(None if p.grad is None else p.grad.clone() for p in self.parameters)
         self._optimization.clip()
-        return _Ahead(losses.loss, gradients, self._delta())
+        return _Ahead(own, gradients, self._delta())
 
     def _step_with_graph(self, batch: BatchLike) -> _Ahead:
         """Loss, gradients and the next step, which is a function of the gradients."""
-        loss = self.loss(batch, self.network.hypernet(self.task).flat)
+        own = self.loss(batch, self.network.hypernet(self.task).flat)
         found: Sequence[Tensor | None] = torch.autograd.grad(
-            loss, self.parameters, create_graph=True, allow_unused=True
+            own.total, self.parameters, create_graph=True, allow_unused=True
         )
         clipped = self._optimization.clipped(found)
         for parameter, gradient in zip(self.parameters, clipped, strict=True):
             parameter.grad = gradient
         delta = self._delta()
-        gradients = tuple(None if own is None else own.detach().clone() for own in found)
-        return _Ahead(loss.detach(), gradients, delta)
+        gradients = tuple(None if one is None else one.detach().clone() for one in found)
+        return _Ahead(own, gradients, delta)
 
     def _delta(self) -> dict[str, Tensor]:
         hypernet = self.network.hypernet
@@ -171,10 +201,10 @@ class OutputSteps:
             differentiable=self.options.lookahead_gradient,
         )
 
-    def loss(self, batch: BatchLike, flat: Tensor) -> Tensor:
-        """The task's loss on a batch by generated weights."""
+    def loss(self, batch: BatchLike, flat: Tensor) -> _Own:
+        """The losses of the task itself on a batch, by generated weights."""
         outputs = self.network.run(batch.x, flat, self.task)
         loss = self.problem.loss(outputs, batch, self.task)
         if not self.network.distils:
-            return loss
-        return loss + self.distillation * self.network.distillation(flat, self.task)
+            return _Own(loss, None)
+        return _Own(loss, self.distillation * self.network.distillation(flat, self.task))

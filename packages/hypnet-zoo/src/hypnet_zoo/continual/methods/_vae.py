@@ -113,6 +113,14 @@ class GeneratedVAE(nn.Module):
         earlier = range(task)
         self.regularizer = OutputRegularizer(self.hypernet, earlier) if task and self.beta else None
 
+    def groups(self) -> dict[str, list[str]]:
+        """Names of the hypernetwork's parameters within a method, by their group."""
+        own = self.hypernet.parameter_groups()
+        return {
+            "embeddings": [f"vae.hypernet.{name}" for name in own["conditional"]],
+            "theta": [f"vae.hypernet.{name}" for name in own["unconditional"]],
+        }
+
     def saved(self) -> dict[str, Any]:
         """The state, and the hypernetwork as it was when the present task began."""
         return {"now": dict(self.state_dict()), "start": self._start}

@@ -72,6 +72,10 @@ class GenerativeInference(Hypernet):
         }
         return {**super()._trained(), **own}
 
+    def _groups(self) -> dict[str, list[str]]:
+        own, others = super()._groups(), self.vae.groups()
+        return {name: [*own[name], *others.get(name, [])] for name in own}
+
     def backward_further(self, batch: BatchLike) -> dict[str, Tensor]:
         """Gradients of the generative model and of the classifier of tasks."""
         self.vae.train()

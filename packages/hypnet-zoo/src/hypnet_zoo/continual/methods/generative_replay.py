@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 import torch
 from pydantic import PositiveFloat
@@ -43,6 +43,8 @@ class GenerativeReplay(OneNetwork):
         NIPS 2017, arXiv:1705.08690.
     """
 
+    has_hypernetwork: ClassVar[bool] = True
+
     def __init__(
         self,
         problem: Problem,
@@ -75,6 +77,9 @@ class GenerativeReplay(OneNetwork):
     def _trained(self) -> Mapping[str, nn.Parameter]:
         own = {f"vae.{name}": p for name, p in self.vae.named_parameters()}
         return {**super()._trained(), **own}
+
+    def _groups(self, trained: Mapping[str, nn.Parameter]) -> Mapping[str, list[str]]:
+        return {"mainnet": [n for n in trained if not n.startswith("vae.")], **self.vae.groups()}
 
     def step(self, batch: BatchLike) -> dict[str, Tensor]:
         """One step of classifier and generative model."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, Unpack
+from typing import Any, ClassVar, Self, Unpack
 
 import torch
 from pydantic import NonNegativeFloat
@@ -59,6 +59,8 @@ class Hypernet(Base):
         J. von Oswald, C. Henning, B. F. Grewe, J. Sacramento: Continual learning with
         hypernetworks. ICLR 2020, arXiv:1906.00695.
     """
+
+    has_hypernetwork: ClassVar[bool] = True
 
     def __init__(self, problem: Problem, **options: Unpack[HypernetOptions]) -> None:
         super().__init__(problem)
@@ -143,7 +145,7 @@ class Hypernet(Base):
             )
             for parameter in self.hypernet.conditional_parameters(other):
                 parameter.requires_grad_(learns)
-        self._optimizer = self.problem.optimizer(self._trained(), groups=self.network.groups())
+        self._optimizer = self.problem.optimizer(self._trained(), groups=self._groups())
         self._steps = OutputSteps(
             self.problem,
             self.network,
@@ -153,6 +155,10 @@ class Hypernet(Base):
             regularizer=self._regularizer(),
             distillation=self.distillation,
         )
+
+    def _groups(self) -> dict[str, list[str]]:
+        """Names of parameters, by the name of their group."""
+        return self.network.groups()
 
     def _trained(self) -> dict[str, nn.Parameter]:
         """The parameters that are trained, by name."""
@@ -190,7 +196,10 @@ class Hypernet(Base):
             raise SpecError("begin a task before the first step")
         self.network.train()
         self.optimizer.zero_grad()
-        losses = {**self._steps.backward(batch)._asdict(), **self.backward_further(batch)}
+        losses = self._steps.backward(batch)._asdict()
+        if not self.network.distils:
+            del losses["distillation"]
+        losses |= self.backward_further(batch)
         self.optimizer.step()
         return losses
 

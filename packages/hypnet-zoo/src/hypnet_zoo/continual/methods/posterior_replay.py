@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
@@ -53,6 +53,8 @@ class PosteriorReplay(Base):
         Prior-focused: C. V. Nguyen et al.: Variational continual learning. ICLR 2018,
         arXiv:1710.10628.
     """
+
+    has_hypernetwork: ClassVar[bool] = True
 
     def __init__(self, problem: Problem, **options: Unpack[PosteriorOptions]) -> None:
         super().__init__(problem)
@@ -127,8 +129,8 @@ class PosteriorReplay(Base):
         if bool(divergence.isfinite()):
             losses["kl"] = divergence
         if self._between is not None:
-            penalty = self._between()
-            total = total + self.options["beta"] * penalty
+            penalty = self.options["beta"] * self._between()
+            total = total + penalty
             losses["penalty"] = penalty.detach()
         total.backward()
         self.optimizer.step()

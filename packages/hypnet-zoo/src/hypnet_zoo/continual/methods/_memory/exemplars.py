@@ -46,6 +46,7 @@ class Exemplars:
         self.budget = budget
         self.seen = 0
         """Number of samples that were offered to the reservoir."""
+        self._offered: dict[int, set[int]] = {}
         self.fields: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
@@ -76,20 +77,34 @@ class Exemplars:
         return found
 
     def offer(self, batch: BatchLike, task: int) -> None:
-        """Reservoir sampling: each sample so far is kept with equal probability."""
-        found = self.fields_of(batch, task)
+        """Reservoir sampling: each sample so far is kept with equal probability.
+
+        A sample is offered once, however many passes there are over the data.
+        """
+        found = self._new(self.fields_of(batch, task), task)
+        count = len(found["y"])
         free = max(self.budget - len(self), 0)
         self._append({name: field[:free] for name, field in found.items()})
         # Sample number n takes a place among n, and stays if that is one of ours.
-        numbers = self.seen + 1 + torch.arange(len(batch))
-        self.seen += len(batch)
-        places = (torch.rand(len(batch), dtype=torch.float64) * numbers).long()
+        numbers = self.seen + 1 + torch.arange(count)
+        self.seen += count
+        places = (torch.rand(count, dtype=torch.float64) * numbers).long()
         # A later sample may take the place of an earlier one of the same batch.
-        taken = {int(places[row]): row for row in range(free, len(batch))}
+        taken = {int(places[row]): row for row in range(free, count)}
         chosen = [(place, row) for place, row in taken.items() if place < self.budget]
         if chosen:
             to, rows = torch.tensor(chosen).unbind(1)
             self._replace(to, {name: field[rows] for name, field in found.items()})
+
+    def _new(self, found: dict[str, Tensor], task: int) -> dict[str, Tensor]:
+        """The samples of a batch that were not offered before."""
+        # Earlier tasks are over.
+        self._offered = {task: self._offered.get(task, set())}
+        known = self._offered[task]
+        ids = found["ids"].tolist()
+        rows = [row for row, one in enumerate(ids) if one not in known]
+        known.update(ids)
+        return found if len(rows) == len(ids) else {k: field[rows] for k, field in found.items()}
 
     def _replace(self, places: Tensor, found: Mapping[str, Tensor]) -> None:
         """Put samples in the places of others."""
@@ -101,7 +116,12 @@ class Exemplars:
 
     def keep_last(self, batch: BatchLike, task: int, quota: int) -> None:
         """Keep the last samples of each class, at most `quota` of each."""
-        self._append(self.fields_of(batch, task))
+        found = self.fields_of(batch, task)
+        if self.fields:
+            # A sample that comes again takes the place of its copy.
+            again = torch.isin(self.fields["ids"], found["ids"]) & (self.fields["task"] == task)
+            self.fields = {name: field[~again] for name, field in self.fields.items()}
+        self._append(found)
         self.limit(quota, newest=True)
 
     def limit(self, quota: int, *, newest: bool) -> None:
@@ -153,12 +173,14 @@ class Exemplars:
 
     def state_dict(self) -> dict[str, Any]:
         """All samples."""
-        return {"seen": self.seen, "fields": dict(self.fields)}
+        offered = {str(task): torch.tensor(sorted(ids)) for task, ids in self._offered.items()}
+        return {"seen": self.seen, "fields": dict(self.fields), "offered": offered}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take the samples of a state."""
         self.seen = state["seen"]
         self.fields = {name: field.cpu().clone() for name, field in state["fields"].items()}
+        self._offered = {int(task): set(ids.tolist()) for task, ids in state["offered"].items()}
 
 
 def _joined(first: Tensor, second: Tensor) -> Tensor:
