@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 import torch
 from measure import interleaved, predecessor
@@ -188,7 +188,7 @@ def against_predecessor() -> None:
             old = multi_chain(
                 list(start.unbind()), potential, chain_type=kind, stepsize=0.3, **options
             )
-            sampler = cast("HMC | NUTS", made(standard))
+            sampler = made(standard)
             state = sampler.init(Weights(start, spec))
             gradients, seconds = {"old": 0, "new": 0}, {"old": 0.0, "new": 0.0}
             for _ in range(100):

@@ -71,3 +71,8 @@ def test_sets_hold_the_likeliest_classes() -> None:
     probabilities = torch.tensor([[0.5, 0.3, 0.15, 0.05]] * 4)
     # 50 and 80 % are not yet 90 %: the third class belongs to it, the last does not.
     assert set_coverage(probabilities, torch.arange(4)).tolist() == [True, True, True, False]
+
+
+def test_noise_may_differ_between_targets() -> None:
+    mixture = Mixture(torch.zeros(5, 2), torch.tensor([[0.5, 2.0]]).expand(5, 2))
+    assert torch.allclose(mixture.std, torch.tensor([0.5, 2.0]))
