@@ -13,7 +13,15 @@ ROOT = Path(__file__).parents[2]
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md"))]
 GUIDES = [
     ROOT / "docs" / f"{name}.md"
-    for name in ("pretrained", "hypernetworks", "command", "recipes", "continual", "importance")
+    for name in (
+        "pretrained",
+        "hypernetworks",
+        "command",
+        "recipes",
+        "continual",
+        "importance",
+        "bayes",
+    )
 ]
 DOCUMENTS = [*READMES, ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 

@@ -10,8 +10,8 @@ from torch import Tensor, distributions, nn
 
 from hypnet_core import ConditionSpec, MainNetwork, TargetSpec, Weights
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_core.params import ParamKind
 from hypnet_core.protocols import NoisyLogDensity
+from hypnet_core.specs import ParamKind
 from hypnet_zoo.bayes import Classification, Prior, Regression, log_posterior, mcse_mean, sample
 from hypnet_zoo.hypernets import HMLP
 from hypnet_zoo.mainnets import MLP

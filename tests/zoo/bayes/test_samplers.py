@@ -51,7 +51,8 @@ def ill_conditioned() -> Tensor:
     """50 parameters, condition number 1,000, rotated."""
     generator = torch.Generator().manual_seed(0)
     q, _ = torch.linalg.qr(torch.randn(50, 50, generator=generator, dtype=torch.float64))
-    return (q * torch.logspace(-3, 0, 50, dtype=torch.float64)) @ q.T
+    found: Tensor = (q * torch.logspace(-3, 0, 50, dtype=torch.float64)) @ q.T
+    return found
 
 
 def eight_schools(params: Mapping[str, Tensor]) -> Tensor:

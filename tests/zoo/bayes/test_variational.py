@@ -73,7 +73,8 @@ def test_implicit_draws_are_correlated_as_the_density_is() -> None:
     spec = TargetSpec.from_shapes([[2]], names=["w"])
 
     def density(params: Mapping[str, Tensor]) -> Tensor:
-        return -0.5 * ((params["w"] @ precision) * params["w"]).sum(dim=1)
+        found: Tensor = -0.5 * ((params["w"] @ precision) * params["w"]).sum(dim=1)
+        return found
 
     found = {
         name: float(torch.corrcoef(drawn(density, {"name": name}, spec).T)[0, 1])

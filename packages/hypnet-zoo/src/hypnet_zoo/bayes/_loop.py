@@ -169,6 +169,7 @@ class Loop:
         )
 
     def _report(self, info: StepInfo, shown: Progress) -> None:
+        self._check()
         metrics = {
             "energy": float(info.energy.mean()),
             "acceptance": float(info.acceptance.mean()),

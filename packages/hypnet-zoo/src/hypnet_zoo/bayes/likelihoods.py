@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypnet_core.errors import ConfigError, DataError
-from hypnet_core.params import ParamKind, ParamSpec
+from hypnet_core.specs import ParamKind, ParamSpec
 
 LOG_NOISE = "log_noise"
 """Name of the parameter that holds the logarithm of learned noise."""

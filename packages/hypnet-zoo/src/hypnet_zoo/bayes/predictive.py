@@ -17,7 +17,7 @@ class Mixture:
 
     Attributes:
         outputs: Outputs of each draw, $f_s$: `[S, N]`.
-        noise: Standard deviations of each draw, $\sigma_s$: `[S, 1]`.
+        noise: Standard deviations of each draw, $\sigma_s$: `[S, 1]`, or `[S, N]`.
     """
 
     outputs: Tensor
@@ -31,9 +31,8 @@ class Mixture:
     @property
     def std(self) -> Tensor:
         """Standard deviations `[N]`, the noise included."""
-        variance = self.outputs.var(dim=0, correction=0) + self.noise.square().mean()
-        found: Tensor = variance.sqrt()
-        return found
+        variance: Tensor = self.outputs.var(dim=0, correction=0) + self.noise.square().mean(dim=0)
+        return variance.sqrt()
 
     def log_prob(self, y: Tensor) -> Tensor:
         """Log densities `[N]` of targets."""
@@ -44,7 +43,8 @@ class Mixture:
 
     def cdf(self, y: Tensor) -> Tensor:
         """Probabilities `[N]` of smaller targets."""
-        return torch.special.ndtr((y - self.outputs) / self.noise).mean(dim=0)
+        each: Tensor = torch.special.ndtr((y - self.outputs) / self.noise)
+        return each.mean(dim=0)
 
     def quantile(self, probability: float) -> Tensor:
         """Quantiles `[N]`, by bisection to the seventh digit of the range."""

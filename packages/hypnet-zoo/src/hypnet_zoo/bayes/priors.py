@@ -9,8 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat
 from torch import Tensor
 
-from hypnet_core.params import ParamKind, ParamSpec
-from hypnet_core.specs import TargetSpec
+from hypnet_core.specs import ParamKind, ParamSpec, TargetSpec
 
 
 class Density(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from hypnet_core.errors import ConfigError, HypnetError, error_line
+from hypnet_core.errors import ConfigError, HypnetError, error_line, listed
 from hypnet_core.networks import Weights
-from hypnet_core.protocols import Logger
+from hypnet_core.protocols import Climbs, Logger, Sampler
 from hypnet_core.runs import Log, Run, build_loggers, write_atomic
 from hypnet_zoo.bayes.diagnostics import ess_bulk, rhat
 from hypnet_zoo.bayes.draws import Draws
@@ -41,12 +42,14 @@ class Prepared:
         data: The data.
         density: The log posterior.
         start: Where chains start: draws from the prior.
+    draws: Draws of each chain.
         loggers: Loggers by name.
     """
 
     data: Data
     density: LogPosterior
     start: Weights
+    draws: int
     loggers: Mapping[str, Logger]
 
 
@@ -125,7 +128,8 @@ class BNN:
                 batch_size=config.batch_size,
             )
         with named("sampler"):
-            config.sampler.build(density)
+            sampler: Sampler = config.sampler.build(density)
+        usual = 1 if isinstance(sampler, Climbs) and sampler.climbs else 500
         generator = torch.Generator(device).manual_seed(seed_of(config.seed, 1))
         start = density.draw(config.chains, generator, dtype=dtype)
         try:
@@ -137,7 +141,7 @@ class BNN:
                 f"mnet: the likelihood of inputs {list(data.x.shape)} cannot be computed:"
                 f" {error_line(error)}"
             ) from error
-        return Prepared(data, density, start, loggers)
+        return Prepared(data, density, start, config.draws or usual, loggers)
 
     def _run(self, config: BNNConfig, prepared: Prepared, run: Run) -> dict[str, Any]:
         keeper = _RunKeeper(run)
@@ -148,7 +152,7 @@ class BNN:
                 prepared.start,
                 chains=config.chains,
                 warmup=config.warmup,
-                draws=config.draws,
+                draws=prepared.draws,
                 thin=config.thin,
                 seed=config.seed,
                 log=log,
@@ -173,10 +177,13 @@ class BNN:
             write_atomic(run.path / f"{name}.png", picture)
             log.image(log.step, name, picture)
         stats = draws.stats
+        found = {**results.measures(), **_mixing(density, chosen, data)}
+        endless = [name for name, value in found.items() if not math.isfinite(value or 0.0)]
+        if endless:
+            run.logger.warning("%s: infinite or NaN, so the chains have diverged", listed(endless))
         return {
             "sampler": config.sampler.name,
-            **results.measures(),
-            **_mixing(density, chosen, data),
+            **{name: None if name in endless else value for name, value in found.items()},
             "acceptance": float(stats["acceptance"].mean()),
             "divergences": draws.divergences,
             "gradients": draws.gradients,

@@ -43,7 +43,7 @@ class SGHMC(Stochastic):
         self,
         log_density: LogDensity,
         *,
-        step_size: float = 1e-3,
+        step_size: float = 1e-4,
         friction: float = 0.1,
         noise: float = 0.0,
         temperature: float = 1.0,

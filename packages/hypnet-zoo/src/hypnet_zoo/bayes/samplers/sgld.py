@@ -44,7 +44,7 @@ class SGLD(Stochastic):
         self,
         log_density: LogDensity,
         *,
-        step_size: float = 1e-3,
+        step_size: float = 1e-4,
         decay: float = 0.0,
         decay_from: float = 1000.0,
         temperature: float = 1.0,

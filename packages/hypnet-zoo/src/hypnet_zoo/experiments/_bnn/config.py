@@ -49,10 +49,10 @@ class BNNConfig(Section):
     )
     chains: PositiveInt = Field(4, description="Number of chains, or members of an ensemble.")
     warmup: NonNegativeInt = Field(
-        1000, description="Steps before the first draw, in which samplers adapt."
+        500, description="Steps before the first draw, in which samplers adapt."
     )
     draws: PositiveInt | None = Field(
-        None, description="Draws of each chain: 1,000 by default, 1 for an ensemble."
+        None, description="Draws of each chain: 500 by default, 1 for an ensemble."
     )
     thin: PositiveInt = Field(1, description="Steps per draw.")
     predict_draws: PositiveInt = Field(
