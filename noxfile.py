@@ -16,7 +16,17 @@ nox.options.reuse_existing_virtualenvs = True
 # Trust the system's certificates, as pip does: some networks have their own authority.
 for variable in ("UV_SYSTEM_CERTS", "UV_NATIVE_TLS"):
     os.environ.setdefault(variable, "1")
-nox.options.sessions = ["lint", "types", "tests", "ray", "peft", "loggers", "third_party", "alone"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "tests",
+    "ray",
+    "peft",
+    "arviz",
+    "loggers",
+    "third_party",
+    "alone",
+]
 
 DISTRIBUTIONS = ["hypnet-core", "hypnet-data", "hypnet-zoo", "hypnet-hpsearch"]
 EDITABLE = [argument for name in DISTRIBUTIONS for argument in ("-e", f"packages/{name}")]
@@ -153,6 +163,13 @@ def peft(session: nox.Session) -> None:
     """Adapters exported for PEFT, loaded with PEFT."""
     session.install("peft>=0.15", *TEST_TOOLS, *EDITABLE)
     session.run("pytest", "tests/zoo/adapters", *session.posargs)
+
+
+@nox.session
+def arviz(session: nox.Session) -> None:
+    """Draws of samplers given to ArviZ, and its measures beside ours."""
+    session.install(*TEST_TOOLS, *EDITABLE, "-e", "packages/hypnet-zoo[arviz]")
+    session.run("pytest", "tests/zoo/bayes/test_sample.py", "tests/zoo/bayes/test_diagnostics.py")
 
 
 @nox.session
