@@ -182,6 +182,13 @@ def foreign(session: nox.Session) -> None:
 
 
 @nox.session
+def bayes(session: nox.Session) -> None:
+    """Bayesian inference, its slow tests and those with ArviZ included."""
+    session.install(*TEST_TOOLS, *EDITABLE, "-e", "packages/hypnet-zoo[arviz]")
+    session.run("pytest", "tests/zoo/bayes", *PARALLEL, *session.posargs, env=ONE_THREAD)
+
+
+@nox.session
 def loggers(session: nox.Session) -> None:
     """The loggers with MLflow's file store and Weights & Biases offline."""
     session.install(*TEST_TOOLS, *EDITABLE, "-e", "packages/hypnet-core[tensorboard,mlflow,wandb]")

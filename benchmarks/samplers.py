@@ -190,22 +190,21 @@ def against_predecessor() -> None:
             )
             sampler = made(standard)
             state = sampler.init(Weights(start, spec))
-            gradients, seconds = {"old": 0, "new": 0}, {"old": 0.0, "new": 0.0}
+            speeds: dict[str, list[float]] = {"old": [], "new": []}
             for _ in range(100):
                 before, begin = evaluated, time.perf_counter()
                 old.simulate_chains(1)
-                seconds["old"] += time.perf_counter() - begin
+                seconds = time.perf_counter() - begin
                 # A step of its NUTS evaluates three energies, and each draw two more.
                 leapfrogs = (evaluated - before - 2 * count) // 3
-                gradients["old"] += 10 * count if kind == "hmc" else leapfrogs
+                speeds["old"].append((10 * count if kind == "hmc" else leapfrogs) / seconds)
                 begin = time.perf_counter()
                 state, info = sampler.step(state, generator)
-                seconds["new"] += time.perf_counter() - begin
-                gradients["new"] += int(info.gradients.sum())
-            speed = {side: gradients[side] / seconds[side] for side in seconds}
+                speeds["new"].append(int(info.gradients.sum()) / (time.perf_counter() - begin))
+            new, other = median(speeds["new"]), median(speeds["old"])
             print(
-                f"{kind}, {count:2} chains: {speed['new']:9.0f} gradients/s, the predecessor"
-                f" {speed['old']:7.0f}: {speed['new'] / speed['old']:.1f} x"
+                f"{kind}, {count:2} chains: {new:9.0f} gradients/s, the predecessor"
+                f" {other:7.0f}: {new / other:.1f} x"
             )
 
 

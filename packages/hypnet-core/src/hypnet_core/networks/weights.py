@@ -170,7 +170,10 @@ class Weights(Mapping[str, Tensor]):
             return self._views
         flat, spec = self.flat, self.spec
         batch_shape = flat.shape[:-1]
-        parts = torch.split_with_sizes(flat, spec.sizes, dim=-1)
+        # A single tensor needs no `split`, which would copy its gradient.
+        parts = (
+            (flat,) if len(spec.sizes) == 1 else torch.split_with_sizes(flat, spec.sizes, dim=-1)
+        )
         views = {
             # A vector needs no `view`, which would be one more node in the graph.
             name: part if len(shape) == 1 else part.view(batch_shape + shape)

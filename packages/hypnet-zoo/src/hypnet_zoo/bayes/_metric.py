@@ -78,6 +78,12 @@ class Steps:
             gradient = gradient @ self._lower
         return torch.addcmul(momentum, self._kick, gradient)
 
+    def kick_twice(self, momentum: Tensor, gradient: Tensor) -> Tensor:
+        """The momentum a whole step later."""
+        if not self._diagonal:
+            gradient = gradient @ self._lower
+        return torch.addcmul(momentum, self._drift, gradient)
+
     def drift(self, position: Tensor, momentum: Tensor) -> Tensor:
         """The position a step later."""
         if not self._diagonal:

@@ -68,7 +68,7 @@ class Tree:
         self.delta_max = delta_max
         self._left = self._right = End(start["position"], momentum, start["gradient"])
         self._energy = joint(start["log_density"], momentum)
-        self._span = torch.zeros_like(momentum)
+        self.nothing = self._span = torch.zeros_like(momentum)
         self._weight = torch.zeros_like(self._energy)
         self._drawn = self._weight  # error of the energy of the draw
         self._growing = torch.ones_like(self._energy, dtype=torch.bool)
@@ -122,9 +122,9 @@ class Tree:
         """
         far, last = (-self._span, outer), (part.along, part.end.momentum)
         if not part.depth:
-            return turns((far, last))
-        near = (torch.zeros_like(self._span), start.momentum)
-        return turns((far, last), (far, part.first), (near, last))
+            return turns(far, last)
+        near = (self.nothing, start.momentum)
+        return turns_inside(far, near, part.first, last)
 
     def error(self, log_density: Tensor, momentum: Tensor) -> Tensor:
         """How much smaller the energy is than at the start, `[chains]`."""
@@ -163,7 +163,7 @@ class _Part:
         self.depth = depth
         self.end = start
         self.live = live
-        self.along = torch.zeros_like(start.momentum)
+        self.along = tree.nothing
         self.divergent = torch.zeros_like(live)
         self.count = live * (1 << depth)
         self._some_ended = not bool(live.all())
@@ -239,10 +239,9 @@ class _Part:
         first, _ = self._beginnings[level]
         last = (self.along, self.end.momentum)
         if level == 1:
-            return turns((first, last))
-        # Nor may a half have turned with the nearest state of the other one.
+            return turns(first, last)
         after, before = self._beginnings[level - 1]
-        return turns((first, last), (first, after), (before, last))
+        return turns_inside(first, before, after, last)
 
     def _reduce(self, first: int) -> None:
         """Draw one of the states that are kept, from number `first` on."""
@@ -285,14 +284,30 @@ def _picked(states: Sequence[Tensor], pick: Tensor) -> Tensor:
     return torch.stack(list(states)).gather(0, index)[0]
 
 
-def turns(*pairs: tuple[Place, Place]) -> Tensor:
-    """Whether the states of any pair have turned towards each other, `[chains]`."""
-    if len(pairs) == 1:
-        ((begin, first), (end, last)) = pairs[0]
-    else:  # one product for all
-        firsts, lasts = zip(*pairs, strict=True)
-        begin, first = (torch.stack(parts) for parts in zip(*firsts, strict=True))
-        end, last = (torch.stack(parts) for parts in zip(*lasts, strict=True))
-    distance = end - begin
-    nearer = torch.minimum((distance * first).sum(dim=-1), (distance * last).sum(dim=-1))
-    return nearer <= 0.0 if len(pairs) == 1 else (nearer <= 0.0).any(dim=0)
+def turns(first: Place, last: Place) -> Tensor:
+    """Whether two states have turned towards each other, `[chains]`."""
+    distance = last[0] - first[0]
+    return torch.minimum(_dot(distance, first[1]), _dot(distance, last[1])) <= 0.0
+
+
+def turns_inside(first: Place, before: Place, after: Place, last: Place) -> Tensor:
+    """The same for a part, and for each half with the nearest state of the other one.
+
+    Args:
+        first: The first state.
+        before: The last one of the first half.
+        after: The first one of the second half.
+        last: The last state.
+    """
+    begins, momenta = torch.stack([first[0], first[0], before[0]]), (first[1], first[1], before[1])
+    distance = torch.stack([last[0], after[0], last[0]]) - begins
+    nearer = torch.minimum(
+        _dot(distance, torch.stack(momenta)),
+        _dot(distance, torch.stack([last[1], after[1], last[1]])),
+    )
+    return nearer.amin(dim=0) <= 0.0
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    found: Tensor = torch.linalg.vecdot(a, b)
+    return found

@@ -82,9 +82,9 @@ class HMC(Hamiltonian):
         for number in range(self.num_steps):
             position = steps.drift(position, momentum)
             value, gradient = self.density.value_and_gradient(position, spec)
-            momentum = steps.kick(momentum, gradient)
-            if number < self.num_steps - 1:
-                momentum = steps.kick(momentum, gradient)
+            # Two half steps of the momentum between two steps of the position.
+            kick = steps.kick if number == self.num_steps - 1 else steps.kick_twice
+            momentum = kick(momentum, gradient)
         change = (joint(value, momentum) - before).nan_to_num_(-torch.inf)
         acceptance = change.exp().clamp(max=1.0)
         accepted = uniform(acceptance, generator) < acceptance
