@@ -11,6 +11,7 @@ from functools import partial
 
 from hypnet_core.errors import RunError
 from hypnet_core.protocols import Scheduler
+from hypnet_hpsearch._signals import signals_held
 from hypnet_hpsearch.execution.observers import Inventory, SearchObserver, SearchProgress
 from hypnet_hpsearch.execution.tracker import Tracker
 from hypnet_hpsearch.propose.base import AdaptiveProposer, Proposer
@@ -86,14 +87,22 @@ class Driver:
                 on.
         """
         try:
-            self._begin()
-            while self._work():
+            # A signal may interrupt a pause only: between a request to the scheduler or
+            # to the disk and its answer it would lose what was asked for.
+            with signals_held():
+                self._begin()
+            while self._step():
                 time.sleep(self._tracker.poll_interval)
         except (KeyboardInterrupt, StoppedError):
             self._tracker.end_all()
             raise
         finally:
-            self._lock.release()
+            with signals_held():
+                self._lock.release()
+
+    def _step(self) -> bool:
+        with signals_held():
+            return self._work()
 
     def _begin(self) -> None:
         with self._store.locked():

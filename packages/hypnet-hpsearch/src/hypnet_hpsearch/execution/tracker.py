@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from hypnet_core.errors import RunError, SchedulerError, SchedulerUnavailableError
 from hypnet_core.jobs import JobState
 from hypnet_core.protocols import BatchScheduler, HasPollInterval, HasSlots, Scheduler
+from hypnet_hpsearch._signals import signals_held
 from hypnet_hpsearch.execution.jobs import job_of, key_of
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.attempts import Attempt
@@ -305,16 +306,20 @@ class Tracker:
         """End all jobs, wait for their end, and record that they were cancelled.
 
         Raises:
+            KeyboardInterrupt: Another signal has come while it waited.
             RunError: Jobs do not end, or the journal cannot be written.
         """
-        # Also when this driver was interrupted: nothing of it may run on.
-        self.cancel(self.attempts)
+        with signals_held():
+            # Also when this driver was interrupted: nothing of it may run on.
+            self.cancel(self.attempts)
         end = time.monotonic() + _PATIENCE
         while self._jobs and time.monotonic() < end:
-            self.poll()
+            with signals_held():
+                self.poll()
             time.sleep(self.poll_interval)
-        self.look_at_jobless()
-        with self._store.locked():
-            self._store.write(self.take_ends())
+        with signals_held():
+            self.look_at_jobless()
+            with self._store.locked():
+                self._store.write(self.take_ends())
         if self._jobs:
             raise RunError(f"{len(self._jobs)} jobs do not end although they were cancelled")
