@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from hypnet_hpsearch.execution.observers import (
@@ -19,9 +20,10 @@ from hypnet_hpsearch.execution.observers import (
     Silent,
 )
 from hypnet_hpsearch.spec.values import argument_text
+from hypnet_hpsearch.state.attempts import Attempt
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 
-__all__ = ["Lines", "Live", "described", "display", "metric_text", "shown"]
+__all__ = ["Lines", "Live", "described", "display", "errors_of", "metric_text", "shown"]
 
 _logger = logging.getLogger("hypnet.search")
 _LONGEST = 60  # characters of a value
@@ -33,10 +35,12 @@ class Lines:
 
     def __init__(self) -> None:
         self._searched: tuple[str, ...] = ()
+        self._trials = Path("trials")
 
     def started(self, inventory: Inventory) -> None:
         """Print the counts of trials."""
         self._searched = inventory.searched
+        self._trials = Path(inventory.directory, "trials")
         _logger.info(described(inventory))
         if inventory.damaged:
             lines = "1 line" if inventory.damaged == 1 else f"{inventory.damaged} lines"
@@ -47,7 +51,7 @@ class Lines:
             )
 
     def ended(self, record: TrialRecord, progress: Callable[[], SearchProgress]) -> None:
-        """Print the outcome of the attempt."""
+        """Print the outcome of the attempt; after a failure, where its errors are."""
         level = logging.INFO if record.state.final else logging.WARNING
         if not _logger.isEnabledFor(level):
             return
@@ -57,16 +61,22 @@ class Lines:
             for key, value in record.options.items()
             if key in self._searched
         )
+        errors = (
+            ""
+            if record.state.final
+            else errors_of(Attempt(self._trials, record.id, record.attempt))
+        )
         now = progress()
         _logger.log(
             level,
-            "[%d/%d] %s %s: %s  (%s)",
+            "[%d/%d] %s %s: %s  (%s)%s",
             now.counts[TrialState.DONE],
             now.total,
             record.id,
             record.state.value,
             outcome,
             options,
+            errors and f"  {errors}",
         )
 
     def working(self, progress: Callable[[], SearchProgress]) -> None:
@@ -168,6 +178,20 @@ def described(inventory: Inventory) -> str:
     kinds += [f"{inventory.interrupted} interrupted"] if inventory.interrupted else []
     to_run = inventory.missing + inventory.failed + inventory.interrupted
     return f"{', '.join(parts)}; to run: {to_run} ({', '.join(kinds)})"
+
+
+def errors_of(attempt: Attempt) -> str:
+    """The file with the errors of an attempt, as short as can be; empty if it has none.
+
+    Relative to the working directory where it is below that.
+    """
+    path = attempt.errors
+    try:
+        if not path.stat().st_size:
+            return ""
+    except OSError:
+        return ""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def metric_text(metric: float | None) -> str:

@@ -133,6 +133,7 @@ class Driver:
                 damaged=self._store.damaged,
                 pruned=counts[TrialState.PRUNED],
                 searched=self._spec.searched,
+                directory=str(self._store.directory),
             )
         )
 

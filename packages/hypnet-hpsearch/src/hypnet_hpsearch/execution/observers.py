@@ -26,6 +26,7 @@ class Inventory:
         damaged: Lines of the journal that could not be read.
         pruned: Those that a pruner has ended; they are not run again.
         searched: The options in which trials may differ.
+        directory: The directory of the search.
     """
 
     total: int
@@ -37,6 +38,7 @@ class Inventory:
     damaged: int
     pruned: int = 0
     searched: tuple[str, ...] = ()
+    directory: str = ""
 
 
 @dataclass(frozen=True)

@@ -187,20 +187,24 @@ class Tracker:
                 self._end(
                     self._jobs.pop(job),
                     f"its job is {state.value}{f' ({why})' if why else ''} and wrote no result",
+                    outlived=state is JobState.LOST,
                 )
 
     def look_at_jobless(self) -> None:
         """Check which attempts without a job have ended."""
         jobless, self._jobless = self._jobless, []
         for attempt in jobless:
-            self._end(attempt, "it was killed")
+            self._end(attempt, "it was killed", outlived=True)
 
-    def _end(self, attempt: Attempt, otherwise: str) -> None:
+    def _end(self, attempt: Attempt, otherwise: str, *, outlived: bool = False) -> None:
         """Note the end of an attempt whose job is over.
 
-        Without a result, `otherwise` is the reason.
+        Without a result, `otherwise` is the reason, unless the command may have
+        outlived the process around it and left a summary.
         """
-        result = attempt.conclude(otherwise)
+        # A summary from before a user ended the trial may hold what it had by then.
+        outlived = outlived and attempt not in self.unwanted
+        result = attempt.conclude(otherwise, outlived=outlived)
         if result is None:  # its command is alive though its job is over
             self._jobless.append(attempt)
             return
@@ -268,11 +272,14 @@ class Tracker:
                 continue
             job = jobs.get(record.id, "")
             # A job that is known to wait or run is tracked like our own.
-            if not states.get(job, JobState.LOST).ended:
+            state = states.get(job, JobState.LOST)
+            if not state.ended:
                 self._jobs[job] = attempt
                 events += [] if record.job else [job_event(attempt, job)]
                 continue
-            result = attempt.conclude("its driver was killed, and it wrote no result")
+            result = attempt.conclude(
+                "its driver was killed, and it wrote no result", outlived=state is JobState.LOST
+            )
             if result is None:
                 self._jobless.append(attempt)
             else:

@@ -22,6 +22,7 @@ from hypnet_hpsearch.state.attempts import attempt_record
 from hypnet_hpsearch.state.ledger import TrialState
 from hypnet_hpsearch.state.store import Store
 from hypnet_hpsearch.trial.files import RESULT, RUN_SUMMARY, write_once
+from hypnet_hpsearch.trial.outcomes import numbers_of
 from hypnet_hpsearch.trial.records import ResultRecord, json_number
 from hypnet_hpsearch.trial.summaries import NoMetricError, metric_in, numbers_in, read_summary
 
@@ -275,7 +276,7 @@ def _result(spec: SearchSpec, run: SeedRun, trial: str) -> ResultRecord | None:
         "attempt": 1,
         "state": "done",
         "metric": json_number(metric),
-        "numbers": {key: json_number(value) for key, value in numbers_in(summary)},
+        "numbers": numbers_of(dict(numbers_in(summary))),
         "reason": None,
         "reused": str(run.directory),
         "ended": time.time(),

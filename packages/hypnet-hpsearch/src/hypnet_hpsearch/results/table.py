@@ -29,6 +29,9 @@ __all__ = [
 ]
 
 
+_WITHOUT_ERRORS = {TrialState.RUNNING, TrialState.DONE, TrialState.PRUNED}
+
+
 class TrialResult(ResultModel):
     """One trial of a search, as tables and `--json` show it.
 
@@ -41,6 +44,8 @@ class TrialResult(ResultModel):
         attempt: Number of the latest attempt.
         reason: Why it failed, or a remark about its result.
         directory: The directory that the latest attempt wrote to.
+        errors: The file with the error output of the latest attempt, if that is not
+            done.
     """
 
     trial: str
@@ -51,6 +56,7 @@ class TrialResult(ResultModel):
     attempt: int
     reason: str | None
     directory: str
+    errors: str | None = None
 
 
 class SearchStatus(ResultModel):
@@ -110,6 +116,7 @@ def results_of(store: Store, spec: SearchSpec) -> list[TrialResult]:
 
 
 def _result(store: Store, record: TrialRecord) -> TrialResult:
+    attempt = store.latest(record)
     # Without validation, which would take seconds for a million trials.
     return TrialResult.model_construct(
         trial=record.id,
@@ -119,7 +126,8 @@ def _result(store: Store, record: TrialRecord) -> TrialResult:
         seconds=record.seconds,
         attempt=record.attempt,
         reason=record.reason,
-        directory=str(store.latest(record).run),
+        directory=str(attempt.run),
+        errors=None if record.state in _WITHOUT_ERRORS else str(attempt.errors),
     )
 
 

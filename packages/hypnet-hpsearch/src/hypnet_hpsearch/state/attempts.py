@@ -8,6 +8,7 @@ process dead. `pruned.json` exists if a pruner gave the attempt up before.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -29,10 +30,13 @@ from hypnet_hpsearch.trial.files import (
     RUN,
     RUN_SUMMARY,
     last_line,
+    read_text,
     take_lock,
     write_once,
 )
+from hypnet_hpsearch.trial.outcomes import measured
 from hypnet_hpsearch.trial.records import AttemptRecord, ResultRecord, is_result, json_number
+from hypnet_hpsearch.trial.summaries import NoMetricError
 
 __all__ = ["Attempt", "AttemptRecord", "ResultRecord", "attempt_record"]
 
@@ -92,7 +96,8 @@ class Attempt:
 
     def options(self) -> dict[str, Any] | None:
         """The trial's options in `attempt.json`; `None` if it is unreadable."""
-        return (_read(self.path / ATTEMPT) or {}).get("options")
+        options = (_read(self.path / ATTEMPT) or {}).get("options")
+        return options if isinstance(options, dict) else None
 
     def result(self) -> ResultRecord | None:
         """The outcome, or `None` if there is none yet, or its file is damaged.
@@ -142,11 +147,14 @@ class Attempt:
             os.close(lock)
         return lock is None
 
-    def conclude(self, otherwise: str) -> ResultRecord | None:
+    def conclude(self, otherwise: str, *, outlived: bool = False) -> ResultRecord | None:
         """The outcome; an attempt that died without one is given up as `lost`.
 
         Args:
             otherwise: Reason for giving it up.
+            outlived: The command may have outlived the process around it, so that
+                nobody has recorded its outcome. If its summary is complete, the attempt
+                is done.
 
         Returns:
             The outcome, or `None` if the attempt is alive.
@@ -160,20 +168,58 @@ class Attempt:
         try:
             lock = take_lock(self.path)
         except FileNotFoundError:  # its driver died before it wrote attempt.json
-            return self._give_up(otherwise)
+            return self._write(self.lost(otherwise))
         except OSError as error:
             raise RunError(f"cannot lock {self.path / ATTEMPT}: {error.strerror}") from None
         if lock is None:
             return None
         try:
             # The process may have written its result just before it released the lock.
-            return self.result() or self._give_up(otherwise)
+            result = self.result()
+            if result is None:
+                unseen = self.unseen() if outlived else None
+                result = self._write(unseen or self.lost(otherwise))
+            return result
         finally:
             os.close(lock)
 
-    def _give_up(self, why: str) -> ResultRecord:
-        said = last_line(self.errors)
-        result: ResultRecord = {
+    def unseen(self) -> ResultRecord | None:
+        """The outcome of a command that has outlived the process around it.
+
+        The caller knows that the command has ended. Nothing is written.
+
+        Returns:
+            The outcome; `None` if the command left no complete summary, was given up by
+            a pruner, or has a result, even a damaged one.
+        """
+        record = _read(self.path / ATTEMPT)
+        if record is None or any(self.path.joinpath(name).exists() for name in (PRUNED, RESULT)):
+            return None
+        try:
+            metric, numbers = measured(cast("AttemptRecord", record))
+            ended = Path(record["summary"]).stat().st_mtime
+        except (NoMetricError, RecursionError, KeyError, TypeError, OSError):
+            return None
+        return {
+            "trial": self.trial,
+            "attempt": self.number,
+            "state": "done",
+            "metric": json_number(metric),
+            "numbers": numbers,
+            "reason": "the process around it was killed, its summary is complete",
+            "ended": ended,
+        }
+
+    def lost(self, why: str) -> ResultRecord:
+        """The outcome of an attempt that was lost.
+
+        Args:
+            why: The reason, unless its result is damaged.
+        """
+        damaged = self.path.joinpath(RESULT).exists()
+        why = f"its {RESULT} is damaged" if damaged else why
+        said = "" if damaged else last_line(self.errors)
+        return {
             "trial": self.trial,
             "attempt": self.number,
             "state": "lost",
@@ -181,14 +227,15 @@ class Attempt:
             "reason": f"{why}: {said}" if said else why,
             "ended": time.time(),
         }
+
+    def _write(self, result: ResultRecord) -> ResultRecord:
+        """Write an outcome, unless there is one."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             mine = write_once(self.path / RESULT, json.dumps(result))
         except OSError as error:
             raise RunError(f"cannot write {self.path / RESULT}: {error.strerror}") from None
-        if mine:
-            return self._with_pruning(result)
-        return self.result() or {**result, "reason": "its result.json is damaged"}
+        return self._with_pruning(result) if mine else self.result() or result
 
 
 def attempt_record(spec: SearchSpec, options: Mapping[str, Any], attempt: Attempt) -> AttemptRecord:
@@ -215,9 +262,11 @@ def attempt_record(spec: SearchSpec, options: Mapping[str, Any], attempt: Attemp
 def _read(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file; `None` if the file is missing or damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path))
     except (FileNotFoundError, ValueError, RecursionError):
         return None
     except OSError as error:
+        if error.errno == errno.EINVAL:  # the trial has put something else there
+            return None
         raise RunError(f"cannot read {path}: {error.strerror}") from None
     return found if isinstance(found, dict) else None

@@ -115,7 +115,7 @@ class Ledger:
         for event in events:
             try:
                 self._add(event)
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 self.damaged += 1
 
     def ended(self) -> list[TrialRecord]:
@@ -147,9 +147,9 @@ class Ledger:
         if kind == "stop":
             self.stopped.update(map(str, event["drivers"]))
         elif kind in {"cancel", "retry"}:
-            self._requests.append((kind, str(event["trial"]), int(event["attempt"])))
+            self._requests.append((kind, *_attempt_of(event)))
         elif kind in {"claim", "job", "end", "options"}:
-            self._note(kind, str(event["trial"]), int(event["attempt"]), event)
+            self._note(kind, *_attempt_of(event), event)
         else:
             raise ValueError(f"there is no event {kind!r}")
 
@@ -157,8 +157,11 @@ class Ledger:
         if kind != "claim" and trial not in self.trials:
             return  # the journal has lost the claim: the trial will be recovered from disk
         record = self.trials.get(trial) or TrialRecord(trial)
+        options = event.get("options")
+        if not isinstance(options, dict | None):
+            raise TypeError(f"options are {options!r}")
         if kind == "options":
-            record.options = record.options or event["options"]
+            record.options = record.options or options or {}
             return
         if record.state.final or attempt < record.attempt:
             return  # a result is final, and events of earlier attempts are stale
@@ -171,7 +174,7 @@ class Ledger:
                 attempt,
                 str(event["driver"]),
             )
-            record.options = event.get("options") or record.options
+            record.options = options or record.options
             self.running.add(trial)
         elif kind == "job":
             record.job = str(event["job"])
@@ -184,9 +187,25 @@ class Ledger:
         state = TrialState(event["state"])
         metric, seconds = number_of(event.get("metric")), number_of(event.get("seconds"))
         ended = number_of(event.get("ended", event.get("time")))
+        reason = event.get("reason")
+        if not isinstance(reason, str | None):
+            raise TypeError(f"the reason is {reason!r}")
         record.state, record.attempt = state, attempt
         record.metric, record.seconds, record.ended = metric, seconds, ended
-        record.reason = event.get("reason")
+        record.reason = reason
         self.running.discard(record.id)
         # The driver learns of ends from here, whichever driver they come from.
         self._ended.append(record.id)
+
+
+def _attempt_of(event: Mapping[str, Any]) -> tuple[str, int]:
+    """The trial and the number of the attempt that an event is about.
+
+    Raises:
+        ValueError: They are impossible.
+    """
+    trial, attempt = event["trial"], event["attempt"]
+    # They become names of directories.
+    if not isinstance(trial, str) or not trial.isalnum() or type(attempt) is not int or attempt < 1:
+        raise ValueError(f"there is no attempt {attempt!r} at {trial!r}")
+    return trial, attempt

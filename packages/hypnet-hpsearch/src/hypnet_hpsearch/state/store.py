@@ -42,7 +42,7 @@ from hypnet_hpsearch.state.header import (
 from hypnet_hpsearch.state.journal import Journal
 from hypnet_hpsearch.state.ledger import Ledger, TrialRecord, TrialState
 from hypnet_hpsearch.state.locks import is_present
-from hypnet_hpsearch.trial.records import AttemptRecord, ResultRecord
+from hypnet_hpsearch.trial.records import AttemptRecord
 
 __all__ = ["Store"]
 
@@ -260,11 +260,16 @@ class Store:
             self.ledger.add(list(self._ends_of_orphans()))
 
     def _ends_of_orphans(self) -> Iterator[EndEvent]:
+        is_local = self.header["spec"]["scheduler"].get("name") == "local"
         for record in self.orphans():
             attempt = self.latest(record)
             result = attempt.result()
             if result is None and not attempt.is_alive() and not self._may_wait(attempt):
-                result = _lost(record, "its driver was killed, and it wrote no result")
+                # A batch system may have ended it, and knows that; its word is missing
+                # here.
+                result = (attempt.unseen() if is_local else None) or attempt.lost(
+                    "its driver was killed, and it wrote no result"
+                )
             if result is not None:
                 yield end_event(attempt, result)
 
@@ -276,16 +281,6 @@ class Store:
         return (
             self.header["spec"]["scheduler"].get("name") != "local" and not attempt.errors.exists()
         )
-
-
-def _lost(record: TrialRecord, reason: str) -> ResultRecord:
-    return {
-        "trial": record.id,
-        "attempt": record.attempt,
-        "state": TrialState.LOST.value,
-        "metric": None,
-        "reason": reason,
-    }
 
 
 def _names_in(directory: Path) -> list[str]:

@@ -37,6 +37,7 @@ class AttemptRecord(TypedDict):
         summary: The file that the command writes its results to.
         metric: The entry of the summary that rates the trial.
         parser: How to read the summary: `json`, `lines` or an import string.
+        keep: Entries of the summary that the result must hold beside the metric.
     """
 
     trial: str
@@ -48,6 +49,7 @@ class AttemptRecord(TypedDict):
     summary: str
     metric: str
     parser: str
+    keep: NotRequired[Sequence[str]]
 
 
 class ResultRecord(TypedDict):
@@ -61,6 +63,7 @@ class ResultRecord(TypedDict):
         reason: Why it failed.
         ended: When it ended, in seconds since 1970.
         started: When it started; missing if nobody saw it start.
+        seconds: How long it ran, by a clock that nobody sets.
         numbers: All numbers in the summary, by dotted name.
         exit_code: Exit code of the command, negative for a signal.
         host: The machine that ran it.
@@ -74,6 +77,7 @@ class ResultRecord(TypedDict):
     reason: str | None
     ended: NotRequired[float]
     started: NotRequired[float]
+    seconds: NotRequired[float]
     numbers: NotRequired[Mapping[str, JsonNumber]]
     exit_code: NotRequired[int | None]
     host: NotRequired[str]
@@ -114,7 +118,7 @@ def is_result(found: Mapping[str, Any]) -> bool:
     if found.get("state") not in ("done", "failed", "lost"):
         return False
     try:
-        for key in ("metric", "started", "ended"):
+        for key in ("metric", "started", "ended", "seconds"):
             number_of(found.get(key))
     except (TypeError, ValueError):
         return False
@@ -129,8 +133,11 @@ def seconds_of(result: ResultRecord) -> float | None:
         >>> seconds_of({**lost, "started": 5.0, "ended": 7.5}), seconds_of(lost)
         (2.5, None)
     """
-    started, ended = result.get("started"), result.get("ended")
+    seconds, started, ended = (result.get(key) for key in ("seconds", "started", "ended"))
     # A record may come from a damaged file: no field is certain, nor its type.
+    if isinstance(seconds, int | float):
+        return max(0.0, seconds)
+    # Records of earlier versions have only the times of the wall.
     if isinstance(started, int | float) and isinstance(ended, int | float):
-        return ended - started
+        return max(0.0, ended - started)
     return None

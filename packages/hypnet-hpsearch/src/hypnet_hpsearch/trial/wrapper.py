@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from types import FrameType
 
@@ -30,8 +29,9 @@ from hypnet_hpsearch.trial.files import (
     take_lock,
     write_once,
 )
-from hypnet_hpsearch.trial.records import AttemptRecord, ResultRecord, json_number
-from hypnet_hpsearch.trial.summaries import NoMetricError, metric_in, numbers_in, read_summary
+from hypnet_hpsearch.trial.outcomes import measured
+from hypnet_hpsearch.trial.records import AttemptRecord, JsonNumber, ResultRecord, json_number
+from hypnet_hpsearch.trial.summaries import NoMetricError
 
 __all__ = ["ENDED_FROM_OUTSIDE", "arguments", "command", "is_command", "main"]
 
@@ -39,7 +39,6 @@ ENDED_FROM_OUTSIDE = "ended from outside"
 
 _COMMAND = [sys.executable, "-P", "-m", "hypnet_hpsearch.trial"]
 _PATIENCE = 5.0  # seconds to wait for a process that only checks whether the attempt is alive
-_MOST_NUMBERS = 200
 _CANNOT_WRITE = 74
 _NOTHING_TO_DO = 75
 
@@ -103,32 +102,33 @@ def _complain(message: str, code: int) -> int:
 def _attempt(
     directory: Path, attempt: AttemptRecord, lock: int, ended: Callable[[], object]
 ) -> ResultRecord:
-    started = time.time()
+    # The clock of the wall may be set while the trial runs.
+    started, since = time.time(), time.monotonic()
     code, reason = _run(directory, attempt, lock)
+    seconds = time.monotonic() - since
     # The launcher can start the next trial while this one's result is flushed to disk.
     ended()
-    metric, state, numbers = None, "failed", {}
+    metric, state = None, "failed"
+    numbers: Mapping[str, JsonNumber] = {}
     if reason is None:
-        summary_path = Path(attempt["summary"])
         try:
-            summary = read_summary(summary_path, attempt.get("parser", "json"), attempt["cwd"])
-            metric = metric_in(summary, attempt["metric"], summary_path.name)
-            numbers = dict(islice(numbers_in(summary), _MOST_NUMBERS))
+            metric, numbers = measured(attempt)
             state = "done"
         except NoMetricError as error:
             reason = str(error)[:LONGEST_REASON]
         except RecursionError:
-            reason = f"its {summary_path.name} is nested too deeply"
+            reason = f"its {Path(attempt['summary']).name} is nested too deeply"
     return {
         "trial": attempt["trial"],
         "attempt": attempt["attempt"],
         "state": state,
         "metric": json_number(metric),
-        "numbers": {key: json_number(value) for key, value in numbers.items()},
+        "numbers": numbers,
         "reason": reason,
         "exit_code": code,
         "started": started,
         "ended": time.time(),
+        "seconds": seconds,
         "host": os.uname().nodename,
     }
 
