@@ -30,7 +30,7 @@ def seen_by_everyone(workshop: Any, search: Any) -> tuple[Any, list[Any]]:
     status, results = search.status(), search.results()
     store = Store.glimpsed(search.directory)
     csv_of(store, search.spec)
-    TableDocument.of(search.spec, results).model_dump_json()
+    TableDocument.of(store, search.spec).model_dump_json()
     for arguments in (["table", "out"], ["best", "out"], ["export", "out"]):
         done = workshop.command(*arguments)
         assert done.returncode == 0, done.stderr
@@ -72,7 +72,8 @@ def test_a_damaged_event_is_counted_and_never_hides_the_others(workshop: Any) ->
                 text = json.dumps({**event, key: junk})
                 journal.write_text("\n".join([*lines[:number], text, *lines[number + 1 :]]) + "\n")
                 assert search.status().done == 2, text
-                TableDocument.of(search.spec, search.results()).model_dump_json(warnings="error")
+                store = Store.glimpsed(search.directory)
+                TableDocument.of(store, search.spec).model_dump_json(warnings="error")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_a_program_that_outlives_the_process_around_it_is_not_repeated(
 def test_the_summary_of_a_trial_that_was_given_up_does_not_count(tmp_path: Path) -> None:
     attempt = prepared(tmp_path, "true")
     (attempt.run / "summary.json").write_text('{"score": 7}')
-    attempt.prune(3, 0.5)
+    attempt.prune("pruned at step 3", 0.5)
     result: Any = attempt.conclude("it was killed", outlived=True)
     assert result["state"] == "pruned"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -14,7 +15,9 @@ from hypnet_core.plugins import Kind, registry
 from hypnet_core.protocols import BatchScheduler, ChecksAvailability, Closable, Scheduler
 from hypnet_hpsearch.execution.driver import Driver
 from hypnet_hpsearch.execution.jobs import job_of
-from hypnet_hpsearch.execution.observers import SearchObserver, SearchProgress, Silent
+from hypnet_hpsearch.execution.observers import SearchObserver, Silent
+from hypnet_hpsearch.execution.recording import Recording
+from hypnet_hpsearch.execution.remarks import Remarks
 from hypnet_hpsearch.propose.choose import proposer_of
 from hypnet_hpsearch.results.table import (
     ResultsFile,
@@ -29,13 +32,15 @@ from hypnet_hpsearch.spec.load import load_spec
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.spec.trials import PlannedTrial
 from hypnet_hpsearch.state.attempts import Attempt
-from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.state.ledger import TrialState
 from hypnet_hpsearch.state.store import Store
 
 if TYPE_CHECKING:
     from hypnet_hpsearch.propose.optuna.dashboard import StudyFile
 
 __all__ = ["Search", "scheduler_of"]
+
+_logger = logging.getLogger("hypnet.search")
 
 
 class Search:
@@ -130,7 +135,7 @@ class Search:
             self.proposer,
             self.spec,
             scheduler=scheduler or own or self.scheduler(),
-            observer=_Recording(observer or Silent(), results, study),
+            observer=Recording(observer or Silent(), results, study, Remarks(store, self.spec)),
             max_jobs=max_jobs,
         )
         try:
@@ -163,11 +168,14 @@ class Search:
         return status_of(self._glimpsed(), self.spec)
 
     def results(self) -> list[TrialResult]:
-        """All trials that were ever begun, best first."""
+        """All trials that were ever begun, best first.
+
+        With several seeds, all configurations; see `TrialResult.seeds`.
+        """
         return results_of(self._glimpsed(), self.spec)
 
     def best(self) -> TrialResult:
-        """The best trial.
+        """The best trial; with several seeds, the best configuration.
 
         Raises:
             RunError: No trial has a finite metric yet.
@@ -213,6 +221,8 @@ class Search:
         if self.spec.experiment is None:
             return
         registry().get(Kind.EXPERIMENT, self.spec.experiment)
+        # It takes seconds: the experiment is imported, and may prepare its data.
+        _logger.info("checking the options of the first trial with %s", self.spec.experiment)
         trial = self.proposer.first()
         # Attempts are numbered from 1, so this directory never exists. That of a failed
         # attempt does, and the experiment would refuse it.
@@ -273,28 +283,3 @@ def _study_file(store: Store, spec: SearchSpec) -> StudyFile | None:
     from hypnet_hpsearch.propose.optuna.dashboard import StudyFile
 
     return StudyFile(store, spec)
-
-
-class _Recording:
-    """Passes events on, and keeps `results.csv` and the study of Optuna up to date."""
-
-    def __init__(
-        self, observer: SearchObserver, results: ResultsFile, study: StudyFile | None
-    ) -> None:
-        self._observer, self._results, self._study = observer, results, study
-        self.started, self.warned = observer.started, observer.warned
-
-    def ended(self, record: TrialRecord, progress: Callable[[], SearchProgress]) -> None:
-        """Mark the results as outdated, and pass the event on."""
-        self._results.outdated = True
-        self._observer.ended(record, progress)
-
-    def working(self, progress: Callable[[], SearchProgress]) -> None:
-        """Write the files if they are outdated, and pass the event on."""
-        self._results.update()
-        if self._study is not None:
-            self._study.update()
-            if self._study.problem:
-                self.warned(self._study.problem)
-                self._study = None
-        self._observer.working(progress)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,9 +20,8 @@ from hypnet_hpsearch.cli.publish import export, plot
 from hypnet_hpsearch.cli.seeds import seeds
 
 if TYPE_CHECKING:
-    from hypnet_hpsearch.results.table import SearchStatus, TrialResult
+    from hypnet_hpsearch.results.table import SearchStatus
     from hypnet_hpsearch.search import Search
-    from hypnet_hpsearch.spec.spec import SearchSpec
 
 __all__ = ["search"]
 
@@ -92,36 +90,51 @@ def status(directory: Directory, *, as_json: Json = False) -> None:
     if as_json:
         _print_status(found)
         return
-    print_pairs(_rows(found))
+    from hypnet_hpsearch.cli.tables import status_rows
+
+    print_pairs(status_rows(found))
 
 
 @search.command()
-def table(directory: Directory, *, as_json: Json = False) -> None:
+def table(
+    directory: Directory,
+    *,
+    trials: Annotated[
+        bool, typer.Option("--trials", help="Show each seed's trial in a line of its own.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show the trials of a search, best first.
 
-    In a pipe, it prints a header and one line per trial, separated by tabs.
+    With several seeds, each line is a configuration, with the mean over its seeds and
+    the standard error. In a pipe, it prints a header and lines of columns that are
+    separated by tabs.
     """
     store, spec = opened(directory)
-    from hypnet_hpsearch.results.table import results_of
-
-    trials = results_of(store, spec)
     if as_json:
         from hypnet_hpsearch.cli.schemas import TableDocument
 
-        print_json(TableDocument.of(spec, trials))
+        print_json(TableDocument.of(store, spec))
         return
-    columns, rows = _table(spec, trials)
+    from hypnet_hpsearch.cli.tables import table_of
+    from hypnet_hpsearch.results.table import results_of, trials_of
+
+    columns, rows = table_of(spec, (trials_of if trials else results_of)(store, spec))
     if is_terminal():
-        print_table(columns, rows, right=(spec.metric, "seconds"))
+        print_table(columns, rows, right=(spec.metric, *spec.kept, "seconds"))
     else:
         print_lines("\t".join(row) for row in [columns, *rows])
 
 
 @search.command()
 def best(directory: Directory, *, as_json: Json = False) -> None:
-    """Show the best trial of a search: its metric, options and directory."""
+    """Show the best trial of a search: its metric, options and directory.
+
+    With several seeds, it is the best configuration, with the directories of all its
+    trials.
+    """
     store, spec = opened(directory)
-    from hypnet_hpsearch.results.table import best_of, results_of
+    from hypnet_hpsearch.results.table import best_of, results_of, trials_of_best
 
     trial = best_of(results_of(store, spec), directory)
     if as_json:
@@ -129,14 +142,10 @@ def best(directory: Directory, *, as_json: Json = False) -> None:
 
         print_json(BestDocument(metric=spec.metric, trial=trial))
         return
-    from hypnet_hpsearch.execution.display import shown
+    from hypnet_hpsearch.cli.tables import best_rows
 
-    rows = [
-        (spec.metric, repr(trial.metric)),
-        *((key, shown(value)) for key, value in trial.options.items()),
-    ]
-    print_pairs(rows)
-    print_lines([trial.directory])
+    print_pairs(best_rows(spec, trial))
+    print_lines(one.directory for one in trials_of_best(store, spec, trial))
 
 
 # The order of this list is that of the help.
@@ -189,41 +198,3 @@ def _print_end(found: SearchStatus, *, as_json: bool) -> None:
     if found.best is not None:
         print_lines([f"best {found.metric}: {found.best.metric!r} ({found.best.trial})"])
     print_lines([found.directory])
-
-
-def _rows(found: SearchStatus) -> list[tuple[str, str]]:
-    rows = [
-        ("name", found.name),
-        ("metric", f"{found.metric} ({found.direction})"),
-        ("trials", str(found.total)),
-    ]
-    rows += [
-        (state, str(getattr(found, state)))
-        for state in ("done", "pruned", "running", "missing", "failed", "lost", "cancelled")
-    ]
-    if found.without_number:
-        rows.append(("without a number", str(found.without_number)))
-    if found.best is not None:
-        rows += [("best", repr(found.best.metric)), ("best trial", found.best.directory)]
-    return rows
-
-
-def _table(
-    spec: SearchSpec, trials: Iterable[TrialResult]
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The header and the rows of the table of trials."""
-    from hypnet_hpsearch.execution.display import metric_text, shown
-
-    options = spec.searched
-    rows = [
-        (
-            trial.trial,
-            trial.state.value,
-            metric_text(trial.metric),
-            *(shown(trial.options[key]) if key in trial.options else "" for key in options),
-            "" if trial.seconds is None else f"{trial.seconds:.1f}",
-            shown(trial.reason or ""),
-        )
-        for trial in trials
-    ]
-    return ("trial", "state", spec.metric, *options, "seconds", "reason"), rows

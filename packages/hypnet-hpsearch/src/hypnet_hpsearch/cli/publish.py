@@ -72,7 +72,7 @@ def _kind(to: Path | None, *, of_trial: bool, as_json: bool) -> str:
 
 def _exported(store: Store, spec: SearchSpec, trial: str | None, kind: str) -> str:
     from hypnet_hpsearch.results.export import configuration
-    from hypnet_hpsearch.results.table import csv_of, results_of
+    from hypnet_hpsearch.results.table import csv_of
 
     if trial:
         return configuration(store, spec, trial, kind)
@@ -80,7 +80,7 @@ def _exported(store: Store, spec: SearchSpec, trial: str | None, kind: str) -> s
         return csv_of(store, spec)
     from hypnet_hpsearch.cli.schemas import TableDocument
 
-    document = TableDocument.of(spec, results_of(store, spec))
+    document = TableDocument.of(store, spec)
     return document.model_dump_json(indent=2, by_alias=True) + "\n"
 
 

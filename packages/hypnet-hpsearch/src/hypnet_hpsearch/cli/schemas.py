@@ -15,9 +15,10 @@ from hypnet_core.cli import Document
 from hypnet_core.jobs import Script
 from hypnet_hpsearch.results.clean import Removable
 from hypnet_hpsearch.results.seeds_summary import SeedsSummary
-from hypnet_hpsearch.results.table import SearchStatus, TrialResult
+from hypnet_hpsearch.results.table import SearchStatus, TrialResult, results_of, trials_of
 from hypnet_hpsearch.search import Search
 from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.state.store import Store
 
 __all__ = [
     "BestDocument",
@@ -59,17 +60,24 @@ class TableDocument(_Document):
         metric: The metric that rates a trial.
         direction: `maximize` or `minimize`.
         trials: All trials that were ever begun, best first.
+        configurations: With several seeds, the configurations, best first.
     """
 
     schema_: Literal["hypnet.search.table/1"] = Field("hypnet.search.table/1", alias="schema")
     metric: str
     direction: str
     trials: list[TrialResult]
+    configurations: list[TrialResult] | None = None
 
     @classmethod
-    def of(cls, spec: SearchSpec, trials: list[TrialResult]) -> Self:
-        """The document of some results that are in order."""
-        return cls(metric=spec.metric, direction=spec.direction, trials=trials)
+    def of(cls, store: Store, spec: SearchSpec) -> Self:
+        """The document of a search."""
+        return cls(
+            metric=spec.metric,
+            direction=spec.direction,
+            trials=trials_of(store, spec),
+            configurations=results_of(store, spec) if spec.repeats else None,
+        )
 
 
 class BestDocument(_Document):

@@ -21,13 +21,14 @@ from hypnet_hpsearch.execution.observers import (
 )
 from hypnet_hpsearch.spec.values import argument_text
 from hypnet_hpsearch.state.attempts import Attempt
-from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.state.ledger import TrialRecord, TrialState, counts_by_name
 
-__all__ = ["Lines", "Live", "described", "display", "errors_of", "metric_text", "shown"]
+__all__ = ["Lines", "Live", "described", "display", "metric_text", "short_path", "shown"]
 
 _logger = logging.getLogger("hypnet.search")
 _LONGEST = 60  # characters of a value
-_NOT_FINAL = (TrialState.FAILED, TrialState.LOST, TrialState.CANCELLED)
+_ENDED = [state for state in TrialState if state is not TrialState.RUNNING]
+_ALWAYS = ("queued", "running", "done", "failed")
 
 
 class Lines:
@@ -61,11 +62,8 @@ class Lines:
             for key, value in record.options.items()
             if key in self._searched
         )
-        errors = (
-            ""
-            if record.state.final
-            else errors_of(Attempt(self._trials, record.id, record.attempt))
-        )
+        attempt = Attempt(self._trials, record.id, record.attempt)
+        errors = "" if record.state.final else short_path(attempt.errors)
         now = progress()
         _logger.log(
             level,
@@ -129,17 +127,12 @@ class Live:
 
     def _cells(self, progress: SearchProgress) -> dict[str, str]:
         counts, best = progress.counts, progress.best
-        failed = sum(counts[state] for state in _NOT_FINAL)
-        done, pruned = counts[TrialState.DONE], counts[TrialState.PRUNED]
+        left = progress.total - sum(counts[state] for state in _ENDED)
         # Estimate from the rate of all ends so far, failures included.
-        left = progress.total - done - pruned - failed
         seconds = (time.monotonic() - self._began) / max(1, self._ended) * left
+        named = counts_by_name(progress.total, counts, progress.queued)
         return {
-            "queued": str(progress.queued),
-            "running": str(max(0, counts[TrialState.RUNNING] - progress.queued)),
-            "done": str(done),
-            **({"pruned": str(pruned)} if pruned else {}),
-            "failed": str(failed),
+            **{name: str(count) for name, count in named.items() if count or name in _ALWAYS},
             "of": str(progress.total),
             "best so far": "" if best is None else f"{metric_text(best.metric)}  ({best.id})",
             "time left": str(timedelta(seconds=round(seconds))) if self._ended else "",
@@ -174,24 +167,24 @@ def described(inventory: Inventory) -> str:
     parts = [f"{total} trial{'s' * (total != 1)}", f"{inventory.done} done"]
     parts += [f"{inventory.pruned} pruned"] if inventory.pruned else []
     parts += [f"{inventory.running} running already"] if inventory.running else []
-    kinds = [f"{inventory.missing} missing", f"{inventory.failed} failed"]
+    kinds = [f"{inventory.missing} not begun", f"{inventory.failed} failed"]
     kinds += [f"{inventory.interrupted} interrupted"] if inventory.interrupted else []
     to_run = inventory.missing + inventory.failed + inventory.interrupted
     return f"{', '.join(parts)}; to run: {to_run} ({', '.join(kinds)})"
 
 
-def errors_of(attempt: Attempt) -> str:
-    """The file with the errors of an attempt, as short as can be; empty if it has none.
+def short_path(path: Path) -> str:
+    """The path of a file with content, relative to the working directory if below it.
 
-    Relative to the working directory where it is below that.
+    It is empty if there is no such file, or nothing in it.
     """
-    path = attempt.errors
     try:
         if not path.stat().st_size:
             return ""
     except OSError:
         return ""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def metric_text(metric: float | None) -> str:

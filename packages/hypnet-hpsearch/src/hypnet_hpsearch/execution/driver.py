@@ -13,6 +13,7 @@ from hypnet_core.errors import RunError
 from hypnet_core.protocols import Scheduler
 from hypnet_hpsearch._signals import signals_held
 from hypnet_hpsearch.execution.observers import Inventory, SearchObserver, SearchProgress
+from hypnet_hpsearch.execution.race import Race
 from hypnet_hpsearch.execution.tracker import Tracker
 from hypnet_hpsearch.propose.base import AdaptiveProposer, Proposer
 from hypnet_hpsearch.spec.spec import SearchSpec
@@ -63,11 +64,11 @@ class Driver:
         self._observer = observer
         self._tracker = Tracker(store, spec, scheduler, warned=observer.warned, max_jobs=max_jobs)
         self._lock = DriverLock(store.directory)
+        self._race = Race(store, spec, proposer, self._tracker, self._lock.name)
         self._todo: deque[int] = deque()
         self._numbers: dict[str, int] = {}  # of the trials that have begun
         self._failures: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
-        self._best: TrialRecord | None = None
         self._last_look = 0.0
         self._again: set[int] = set()  # numbers in `_todo` of trials that have failed before
         # Trials that were begun under other settings, in another order or with a larger
@@ -119,7 +120,7 @@ class Driver:
                 self._todo.append(number)
             if record is not None:
                 self._numbers[trial] = number
-                self._note_best(record)
+                self._race.add(record)
         self._outside = len(trials) - len(self._numbers)
         self._store.set_total(self.total)
         self._observer.started(
@@ -204,6 +205,10 @@ class Driver:
         # A trial may have been taken by another driver meanwhile; then ask for the
         # next.
         while len(begun) < room and (trial := self._next()) is not None:
+            skipped = self._race.skipped(trial)
+            if skipped:
+                events += skipped
+                continue
             noted, attempt = self._store.begin(
                 trial, self._lock.name, partial(attempt_record, self._spec, trial.options)
             )
@@ -227,12 +232,11 @@ class Driver:
         """End those of our jobs whose trials the pruner gives up."""
         if self._adaptive is None:
             return
-        for attempt in [
-            attempt for attempt in self._tracker.with_job if attempt not in self._tracker.unwanted
-        ]:
-            verdict = self._adaptive.verdict(attempt.trial)
+        for attempt in self._tracker.with_job - self._tracker.unwanted:
+            verdict = self._adaptive.verdict(self._store, attempt.trial)
             if verdict is not None:
-                attempt.prune(*verdict)
+                step, value = verdict
+                attempt.prune(f"pruned at step {step}", value)
                 self._tracker.cancel([attempt])
 
     def _obey(self) -> None:
@@ -282,7 +286,7 @@ class Driver:
         """
         if record.id not in self._numbers:
             return
-        self._note_best(record)
+        self._race.judge(record)
         self._observer.ended(record, self.progress)
         if record.state in {
             TrialState.FAILED,
@@ -305,13 +309,6 @@ class Driver:
         counter[record.id] += 1
         return counter[record.id] < limit
 
-    def _note_best(self, record: TrialRecord) -> None:
-        if record.score is None:
-            return
-        rank = record.rank(self._spec.direction)
-        if self._best is None or rank < self._best.rank(self._spec.direction):
-            self._best = record
-
     @property
     def total(self) -> int:
         """The number of trials: those asked for now, and all that were begun before."""
@@ -320,5 +317,5 @@ class Driver:
     def progress(self) -> SearchProgress:
         """The progress of the search."""
         return SearchProgress(
-            self.total, self._store.ledger.counts(), self._tracker.queued, self._best
+            self.total, self._store.ledger.counts(), self._store.queued(), self._race.best
         )

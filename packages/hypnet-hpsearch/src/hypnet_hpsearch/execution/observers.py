@@ -48,8 +48,7 @@ class SearchProgress:
     Attributes:
         total: Number of trials.
         counts: How many of them are in each state.
-        queued: How many of the running ones wait for a slot, as far as this driver
-            knows.
+        queued: How many of the running ones have been submitted, but have not begun.
         best: The best trial so far.
     """
 

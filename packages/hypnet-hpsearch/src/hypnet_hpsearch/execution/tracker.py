@@ -100,9 +100,9 @@ class Tracker:
         return {*self._jobs.values(), *self._jobless, *self._waiting}
 
     @property
-    def with_job(self) -> Collection[Attempt]:
+    def with_job(self) -> set[Attempt]:
         """The attempts that have a job."""
-        return self._jobs.values()
+        return set(self._jobs.values())
 
     @property
     def queued(self) -> int:

@@ -36,7 +36,8 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _title(spec: SearchSpec, count: int, left_out: int) -> str:
-    text = f"{short(spec.name)}: {count} trial{'s' * (count != 1)}"
+    what = "configuration" if spec.repeats else "trial"
+    text = f"{short(spec.name)}: {count} {what}{'s' * (count != 1)}"
     return f"{text}, and {left_out} without a number" if left_out else text
 
 

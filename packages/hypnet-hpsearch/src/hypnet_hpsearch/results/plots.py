@@ -10,6 +10,7 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ from hypnet_hpsearch.results.figures import (
     parallel_figure,
 )
 from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.state.configurations import Configurations
+from hypnet_hpsearch.state.ledger import TrialRecord
 from hypnet_hpsearch.state.store import Store
 
 if TYPE_CHECKING:
@@ -52,7 +55,9 @@ def save_plots(
             cannot be written.
     """
     records = [
-        record for record in store.ledger.trials.values() if record.state.final and record.options
+        _with_report(record, spec)
+        for record in (found.record(spec) for found in Configurations.of(store.ledger, spec))
+        if record.state.final and record.options
     ]
     with_number = [
         record for record in records if record.metric is not None and math.isfinite(record.metric)
@@ -80,6 +85,13 @@ def save_plots(
             for name, draw in figures.items()
             for path in _save(draw(), directory / name, formats)
         ]
+
+
+def _with_report(record: TrialRecord, spec: SearchSpec) -> TrialRecord:
+    """The last intermediate result of a record stands in for a missing metric."""
+    if record.metric is None and spec.reports_metric:
+        return replace(record, metric=record.reported)
+    return record
 
 
 def _check_installed() -> None:

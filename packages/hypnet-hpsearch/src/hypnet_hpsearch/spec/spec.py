@@ -21,6 +21,7 @@ from hypnet_hpsearch.spec.fields import (
     SeedsField,
     SpecPart,
 )
+from hypnet_hpsearch.spec.metrics import counterparts
 from hypnet_hpsearch.spec.values import text_of
 
 __all__ = ["RESERVED", "SEED", "SearchSpec", "Style"]
@@ -82,6 +83,11 @@ class SearchSpec(SpecPart):
             sees; the metric's name by default.
         seeds: Seeds to run each configuration with, as the option `seed`: a list, or
             how many (0, 1, …). Without any, no seed is passed.
+        over_seeds: The value of a configuration with several seeds: the `mean`, the
+            `median` or the `worst` of their results.
+        margin: With several seeds, give a configuration up if its mean over the seeds
+            so far is worse than that of the best one by more than this many standard
+            errors; 3 is reasonable. By default all seeds of all configurations run.
         max_trials: Run at most this many trials. Required by every sampler but `grid`.
         order: `fixed`, as in nested loops of which the last is the innermost, or
             `shuffled`.
@@ -123,6 +129,8 @@ class SearchSpec(SpecPart):
     pruner: ComponentField | None = None
     report: Annotated[str, Field(min_length=1)] | None = None
     seeds: SeedsField = ()
+    over_seeds: Literal["mean", "median", "worst"] = "mean"
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     max_trials: PositiveInt | None = None
     order: Literal["fixed", "shuffled"] = "fixed"
     order_seed: int = 0
@@ -168,6 +176,8 @@ class SearchSpec(SpecPart):
                 raise ConfigError(f"{min(twice)!r} is both in '{one}' and in '{other}'")
         if len(set(self.seeds)) < len(self.seeds):
             raise ConfigError("a seed is listed twice")
+        if self.margin is not None and not self.repeats:
+            raise ConfigError("'margin' compares configurations over several seeds: give 'seeds'")
         options = {*self.base, *self.grid, *self.ranges}
         if self.seeds and SEED in options:
             raise ConfigError("'seed' is both an option and given by 'seeds'")
@@ -191,11 +201,6 @@ class SearchSpec(SpecPart):
             raise ConfigError(f"the sampler {name!r} needs 'max_trials'")
         if name in _SAMPLERS:
             self._check_our_sampler(name)
-        elif len(self.seeds) > 1:
-            raise ConfigError(
-                "a sampler of Optuna runs each configuration once: give one seed, and run the best"
-                " trial with more seeds afterwards: `hypnet search seeds`"
-            )
         elif self.order != "fixed":
             raise ConfigError("the sampler determines the order of trials: leave out 'order'")
 
@@ -218,6 +223,21 @@ class SearchSpec(SpecPart):
     def searched(self) -> tuple[str, ...]:
         """The options in which trials may differ."""
         return (*self.grid, *self.ranges, *([SEED] if self.seeds else []))
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Numbers of the summaries that the journal holds beside the metric."""
+        return counterparts(self.metric)
+
+    @property
+    def reports_metric(self) -> bool:
+        """Whether intermediate results are values of the metric itself."""
+        return self.report is None or self.report == self.metric
+
+    @property
+    def repeats(self) -> bool:
+        """Whether each configuration is run with several seeds."""
+        return len(self.seeds) > 1
 
     @property
     def sampler_name(self) -> str:

@@ -26,8 +26,10 @@ from hypnet_hpsearch.trial.files import (
     ERRORS,
     OUTPUT,
     PRUNED,
+    REPORTS,
     RESULT,
     RUN,
+    RUN_METRICS,
     RUN_SUMMARY,
     last_line,
     read_text,
@@ -35,10 +37,17 @@ from hypnet_hpsearch.trial.files import (
     write_once,
 )
 from hypnet_hpsearch.trial.outcomes import measured
-from hypnet_hpsearch.trial.records import AttemptRecord, ResultRecord, is_result, json_number
+from hypnet_hpsearch.trial.records import (
+    AttemptRecord,
+    ResultRecord,
+    is_number,
+    is_result,
+    json_number,
+)
+from hypnet_hpsearch.trial.reports import Reports
 from hypnet_hpsearch.trial.summaries import NoMetricError
 
-__all__ = ["Attempt", "AttemptRecord", "ResultRecord", "attempt_record"]
+__all__ = ["Attempt", "AttemptRecord", "ResultRecord", "attempt_record", "reports_of"]
 
 
 @dataclass(frozen=True)
@@ -111,17 +120,17 @@ class Attempt:
         result = cast("ResultRecord", found)
         return result if result["state"] == "done" else self._with_pruning(result)
 
-    def prune(self, step: int, value: float) -> None:
-        """Record that a pruner has given the attempt up; the caller then ends its job.
+    def prune(self, reason: str, value: float | None = None) -> None:
+        """Record that the attempt was given up early; the caller then ends its job.
 
         Args:
-            step: Step of its last report.
-            value: Value of its last report, which becomes its metric.
+            reason: Why.
+            value: Value of its last report.
 
         Raises:
             RunError: That cannot be written.
         """
-        text = json.dumps({"step": step, "value": json_number(value)})
+        text = json.dumps({"reason": reason, "value": json_number(value)})
         try:
             write_once(self.path / PRUNED, text)
         except OSError as error:
@@ -134,8 +143,21 @@ class Attempt:
         marker = _read(self.path / PRUNED)
         if marker is None:
             return result
-        reason = f"pruned at step {marker.get('step')}"
-        return {**result, "state": "pruned", "metric": marker.get("value"), "reason": reason}
+        # Markers of earlier versions have a step instead.
+        reason = str(marker.get("reason", f"pruned at step {marker.get('step')}"))
+        reported = marker.get("value")
+        return {
+            **result,
+            "state": "pruned",
+            "metric": None,
+            "reason": reason,
+            "reported": reported if is_number(reported) else None,
+        }
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its process has started; before that its job is queued."""
+        return self.run.exists()
 
     def is_alive(self) -> bool:
         """Whether its process, or a process that it started, is alive."""
@@ -196,7 +218,7 @@ class Attempt:
         if record is None or any(self.path.joinpath(name).exists() for name in (PRUNED, RESULT)):
             return None
         try:
-            metric, numbers = measured(cast("AttemptRecord", record))
+            found = measured(cast("AttemptRecord", record))
             ended = Path(record["summary"]).stat().st_mtime
         except (NoMetricError, RecursionError, KeyError, TypeError, OSError):
             return None
@@ -204,8 +226,9 @@ class Attempt:
             "trial": self.trial,
             "attempt": self.number,
             "state": "done",
-            "metric": json_number(metric),
-            "numbers": numbers,
+            "metric": found["metric"],
+            "numbers": found["numbers"],
+            "kept": found["kept"],
             "reason": "the process around it was killed, its summary is complete",
             "ended": ended,
         }
@@ -256,7 +279,20 @@ def attempt_record(spec: SearchSpec, options: Mapping[str, Any], attempt: Attemp
         "summary": str(attempt.run / (spec.summary if spec.command else RUN_SUMMARY)),
         "metric": spec.metric,
         "parser": spec.parser if spec.command else "json",
+        "keep": spec.kept,
     }
+
+
+def reports_of(attempt: Attempt, spec: SearchSpec) -> Reports:
+    """A reader of the intermediate results of an attempt.
+
+    Args:
+        attempt: The attempt.
+        spec: The search.
+    """
+    if spec.command:
+        return Reports(attempt.run / REPORTS)
+    return Reports(attempt.run / RUN_METRICS, spec.report or spec.metric)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

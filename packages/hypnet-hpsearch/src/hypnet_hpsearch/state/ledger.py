@@ -10,17 +10,20 @@ from typing import Any
 
 from hypnet_hpsearch.trial.records import number_of
 
-__all__ = ["Ledger", "TrialRecord", "TrialState"]
+__all__ = ["Changes", "Ledger", "TrialRecord", "TrialState", "counts_by_name"]
+
+
+_NO_NUMBERS: Mapping[str, float | None] = {}  # one for all the records that have none
 
 
 class TrialState(StrEnum):
     """The state of a trial. A trial that is in no ledger was never begun.
 
     Attributes:
-        RUNNING: A driver has claimed it; it is queued or running.
+        RUNNING: A driver has claimed it. It is queued, or running: see
+            `Attempt.has_begun`.
         DONE: It has its result. This is final.
-        PRUNED: A pruner has ended it early; its last report is its metric. This is
-            final.
+        PRUNED: It was given up early, without a result. This is final.
         FAILED: Its latest attempt failed.
         LOST: Its latest attempt vanished without a result.
         CANCELLED: Its latest attempt was ended on request.
@@ -56,6 +59,8 @@ class TrialRecord:
         driver: Name of the driver that has claimed it.
         job: The scheduler's id of the latest attempt.
         metric: Its result; may be NaN or infinite.
+        numbers: Other numbers of its summary that the search shows or uses.
+        reported: Its last intermediate result, if it was given up early.
         reason: Why it failed, or a remark about its result.
         seconds: How long the latest attempt ran.
         ended: When it ended, in seconds since 1970.
@@ -68,6 +73,8 @@ class TrialRecord:
     driver: str = ""
     job: str = ""
     metric: float | None = None
+    numbers: Mapping[str, float | None] = field(default_factory=lambda: _NO_NUMBERS)
+    reported: float | None = None
     reason: str | None = None
     seconds: float | None = None
     ended: float | None = None
@@ -89,6 +96,29 @@ class TrialRecord:
         return (-score if direction == "maximize" else score), self.id
 
 
+def counts_by_name(total: int, counts: Mapping[TrialState, int], queued: int) -> dict[str, int]:
+    """How many trials are in which state, by the names that every display uses.
+
+    Args:
+        total: The number of trials.
+        counts: The number of trials in each state of the ledger.
+        queued: How many of the running ones have been submitted, but have not begun.
+
+    Example:
+        >>> counts = {**dict.fromkeys(TrialState, 0), TrialState.RUNNING: 3}
+        >>> list(counts_by_name(10, counts, queued=2).items())[:3]
+        [('not begun', 7), ('queued', 2), ('running', 1)]
+    """
+    return {
+        "not begun": max(0, total - sum(counts.values())),
+        "queued": queued,
+        **{
+            state.value: counts[state] - queued * (state is TrialState.RUNNING)
+            for state in TrialState
+        },
+    }
+
+
 class Ledger:
     """The records of all trials that were ever begun.
 
@@ -97,10 +127,12 @@ class Ledger:
         running: The ids of the running trials.
         damaged: The number of malformed events.
         stopped: The drivers that were asked to stop.
+        changes: The ids of the trials that have changed, in order; see `Changes`.
     """
 
     def __init__(self) -> None:
         self.trials: dict[str, TrialRecord] = {}
+        self.changes: list[str] = []
         self.running: set[str] = set()
         self.damaged = 0
         self.stopped: set[str] = set()
@@ -115,7 +147,7 @@ class Ledger:
         for event in events:
             try:
                 self._add(event)
-            except (KeyError, TypeError, ValueError, OverflowError):
+            except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
                 self.damaged += 1
 
     def ended(self) -> list[TrialRecord]:
@@ -162,6 +194,7 @@ class Ledger:
             raise TypeError(f"options are {options!r}")
         if kind == "options":
             record.options = record.options or options or {}
+            self.changes.append(trial)
             return
         if record.state.final or attempt < record.attempt:
             return  # a result is final, and events of earlier attempts are stale
@@ -181,21 +214,58 @@ class Ledger:
         elif record.state is TrialState.RUNNING or attempt > record.attempt:
             self._end(record, attempt, event)  # of two ends of one attempt the first counts
         self.trials[trial] = record
+        self.changes.append(trial)
 
     def _end(self, record: TrialRecord, attempt: int, event: Mapping[str, Any]) -> None:
         # Convert everything before the record changes: a malformed event has no effect.
         state = TrialState(event["state"])
         metric, seconds = number_of(event.get("metric")), number_of(event.get("seconds"))
         ended = number_of(event.get("ended", event.get("time")))
+        reported = number_of(event.get("reported"))
+        numbers = event.get("numbers") or _NO_NUMBERS
+        if numbers:
+            numbers = {str(key): number_of(value) for key, value in numbers.items()}
+        if state is TrialState.PRUNED and reported is None:
+            # Journals of earlier versions have it in the place of the metric.
+            reported, metric = metric, None
         reason = event.get("reason")
         if not isinstance(reason, str | None):
             raise TypeError(f"the reason is {reason!r}")
         record.state, record.attempt = state, attempt
         record.metric, record.seconds, record.ended = metric, seconds, ended
+        record.numbers, record.reported = numbers, reported
         record.reason = reason
         self.running.discard(record.id)
         # The driver learns of ends from here, whichever driver they come from.
         self._ended.append(record.id)
+
+
+class Changes:
+    """A reader of what has changed in a ledger since it last looked.
+
+    Its cost depends on the number of changes, not on the number of trials.
+    """
+
+    def __init__(self) -> None:
+        self._ledger: Ledger | None = None
+        self._place = 0
+
+    def news(self, ledger: Ledger, most: int | None = None) -> tuple[list[TrialRecord], bool]:
+        """The records that have changed; all of them if the ledger is another one.
+
+        Args:
+            ledger: The ledger.
+            most: The number of changes to read at most; all of them if `None`.
+
+        Returns:
+            The records, and whether there are more changes.
+        """
+        if ledger is not self._ledger:
+            self._ledger, self._place = ledger, 0
+        end = len(ledger.changes) if most is None else self._place + most
+        changed = dict.fromkeys(ledger.changes[self._place : end])
+        self._place = min(end, len(ledger.changes))
+        return [ledger.trials[trial] for trial in changed], self._place < len(ledger.changes)
 
 
 def _attempt_of(event: Mapping[str, Any]) -> tuple[str, int]:

@@ -201,6 +201,10 @@ class Store:
         options = trial.options if record is None or not record.options else None
         return [claim_event(attempt, driver, options)], attempt
 
+    def queued(self) -> int:
+        """The number of running trials whose latest attempt has not begun yet."""
+        return sum(not self.latest(record).has_begun for record in self.ledger.running_trials())
+
     def take_over(self, record: TrialRecord, driver: str) -> ClaimEvent:
         """The event by which a driver takes over another driver's running attempt."""
         return claim_event(self.latest(record), driver, None)

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import TypedDict
 
 from hypnet_hpsearch.trial.records import AttemptRecord, JsonNumber, json_number
 from hypnet_hpsearch.trial.summaries import metric_in, numbers_in, read_summary
 
-__all__ = ["measured", "numbers_of"]
+__all__ = ["Measurement", "measured"]
 
 _MOST_NUMBERS = 200
 
 
-def measured(attempt: AttemptRecord) -> tuple[float, dict[str, JsonNumber]]:
+class Measurement(TypedDict):
+    """The part of a `ResultRecord` that comes from the trial's summary.
+
+    Attributes:
+        metric: The metric.
+        numbers: The first few numbers of the summary, by dotted name.
+        kept: The numbers that the attempt's record asks to keep, if the summary has
+            them.
+    """
+
+    metric: JsonNumber
+    numbers: dict[str, JsonNumber]
+    kept: dict[str, JsonNumber]
+
+
+def measured(attempt: AttemptRecord) -> Measurement:
     """The metric of an attempt, and the numbers in its summary.
 
     Raises:
@@ -23,19 +38,9 @@ def measured(attempt: AttemptRecord) -> tuple[float, dict[str, JsonNumber]]:
     path = Path(attempt["summary"])
     summary = read_summary(path, attempt.get("parser", "json"), attempt["cwd"])
     metric = metric_in(summary, attempt["metric"], path.name)
-    return metric, numbers_of(dict(numbers_in(summary)), attempt.get("keep", ()))
-
-
-def numbers_of(numbers: Mapping[str, float], keep: Iterable[str] = ()) -> dict[str, JsonNumber]:
-    """Numbers as JSON: those to keep, and the first few of the others.
-
-    Args:
-        numbers: All numbers of a summary, by dotted name.
-        keep: Names of numbers that are kept in any case.
-
-    Example:
-        >>> numbers_of({"a": 1.0, "b": float("nan")}, keep=["b", "c"])
-        {'b': 'nan', 'a': 1.0}
-    """
-    names = dict.fromkeys([*(name for name in keep if name in numbers), *numbers])
-    return {name: json_number(numbers[name]) for name in islice(names, _MOST_NUMBERS)}
+    numbers = {name: json_number(value) for name, value in numbers_in(summary)}
+    return {
+        "metric": json_number(metric),
+        "numbers": dict(islice(numbers.items(), _MOST_NUMBERS)),
+        "kept": {name: numbers[name] for name in attempt.get("keep", ()) if name in numbers},
+    }

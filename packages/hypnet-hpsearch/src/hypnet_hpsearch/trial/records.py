@@ -14,6 +14,7 @@ __all__ = [
     "AttemptRecord",
     "JsonNumber",
     "ResultRecord",
+    "is_number",
     "is_result",
     "json_number",
     "number_of",
@@ -37,7 +38,7 @@ class AttemptRecord(TypedDict):
         summary: The file that the command writes its results to.
         metric: The entry of the summary that rates the trial.
         parser: How to read the summary: `json`, `lines` or an import string.
-        keep: Entries of the summary that the result must hold beside the metric.
+        keep: Entries of the summary that the journal holds beside the metric.
     """
 
     trial: str
@@ -64,10 +65,12 @@ class ResultRecord(TypedDict):
         ended: When it ended, in seconds since 1970.
         started: When it started; missing if nobody saw it start.
         seconds: How long it ran, by a clock that nobody sets.
-        numbers: All numbers in the summary, by dotted name.
+        numbers: The numbers in the summary, by dotted name.
+        kept: Those of them that the journal holds too.
         exit_code: Exit code of the command, negative for a signal.
         host: The machine that ran it.
         reused: Directory of the finished run that stands for this attempt.
+        reported: The last intermediate result, if the attempt was given up early.
     """
 
     trial: str
@@ -79,9 +82,11 @@ class ResultRecord(TypedDict):
     started: NotRequired[float]
     seconds: NotRequired[float]
     numbers: NotRequired[Mapping[str, JsonNumber]]
+    kept: NotRequired[Mapping[str, JsonNumber]]
     exit_code: NotRequired[int | None]
     host: NotRequired[str]
     reused: NotRequired[str]
+    reported: NotRequired[JsonNumber]
 
 
 def json_number(value: float | None) -> JsonNumber:
@@ -108,6 +113,20 @@ def number_of(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
+def is_number(value: Any) -> bool:
+    """Whether `number_of` can read a value.
+
+    Example:
+        >>> is_number("nan"), is_number(None), is_number([1])
+        (True, True, False)
+    """
+    try:
+        number_of(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
 def is_result(found: Mapping[str, Any]) -> bool:
     """Whether an object from a file has the state and the numbers of a `ResultRecord`.
 
@@ -117,10 +136,7 @@ def is_result(found: Mapping[str, Any]) -> bool:
     """
     if found.get("state") not in ("done", "failed", "lost"):
         return False
-    try:
-        for key in ("metric", "started", "ended", "seconds"):
-            number_of(found.get(key))
-    except (TypeError, ValueError):
+    if not all(is_number(found.get(key)) for key in ("metric", "started", "ended", "seconds")):
         return False
     return found.get("reason") is None or isinstance(found["reason"], str)
 

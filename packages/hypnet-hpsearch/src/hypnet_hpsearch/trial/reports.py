@@ -47,19 +47,21 @@ class Reports:
         key: The field of a report that holds its value.
 
     Attributes:
+        path: The file.
+        key: The field.
         count: The number of reports so far.
         keys: The fields with a number that lines without such a report have.
     """
 
     def __init__(self, path: Path, key: str = "value") -> None:
-        self._path, self._key = path, key
+        self.path, self.key = path, key
         self._offset = self.count = 0
         self.keys: set[str] = set()
 
     def news(self) -> list[tuple[int, float]]:
         """Steps and values reported since the last call."""
         try:
-            with open_file(self._path) as file:
+            with open_file(self.path) as file:
                 if os.fstat(file.fileno()).st_size < self._offset:
                     self._offset = 0
                 found = list(self._read(file.fileno()))
@@ -86,10 +88,10 @@ class Reports:
             # A boolean is an integer to Python, but not a report.
             if isinstance(step, bool) or step != int(step) or step < 0:
                 return None
-            if self._key not in content:
+            if self.key not in content:
                 self._note(content)
                 return None
-            value = content[self._key]
+            value = content[self.key]
             return None if isinstance(value, bool) else (int(step), float(value + 0))
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
             return None

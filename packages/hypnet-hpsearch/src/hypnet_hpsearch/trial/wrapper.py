@@ -29,8 +29,8 @@ from hypnet_hpsearch.trial.files import (
     take_lock,
     write_once,
 )
-from hypnet_hpsearch.trial.outcomes import measured
-from hypnet_hpsearch.trial.records import AttemptRecord, JsonNumber, ResultRecord, json_number
+from hypnet_hpsearch.trial.outcomes import Measurement, measured
+from hypnet_hpsearch.trial.records import AttemptRecord, ResultRecord
 from hypnet_hpsearch.trial.summaries import NoMetricError
 
 __all__ = ["ENDED_FROM_OUTSIDE", "arguments", "command", "is_command", "main"]
@@ -108,11 +108,11 @@ def _attempt(
     seconds = time.monotonic() - since
     # The launcher can start the next trial while this one's result is flushed to disk.
     ended()
-    metric, state = None, "failed"
-    numbers: Mapping[str, JsonNumber] = {}
+    found: Measurement = {"metric": None, "numbers": {}, "kept": {}}
+    state = "failed"
     if reason is None:
         try:
-            metric, numbers = measured(attempt)
+            found = measured(attempt)
             state = "done"
         except NoMetricError as error:
             reason = str(error)[:LONGEST_REASON]
@@ -122,8 +122,9 @@ def _attempt(
         "trial": attempt["trial"],
         "attempt": attempt["attempt"],
         "state": state,
-        "metric": json_number(metric),
-        "numbers": numbers,
+        "metric": found["metric"],
+        "numbers": found["numbers"],
+        "kept": found["kept"],
         "reason": reason,
         "exit_code": code,
         "started": started,
