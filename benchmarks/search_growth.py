@@ -10,8 +10,8 @@ same proposal by Optuna alone, the whole file `optuna.log`, and the longest time
 writing it holds the driver up; and the commands.
 
 On two cores of a virtual machine, from 100 to 4,000 finished trials: a proposal of
-`RandomSampler` 0.1 ms and 0.1 ms, of `tpe` 1.5 ms and 32 ms (Optuna alone: 1.3 ms and
-33 ms); `optuna.log` 0.3 ms per trial, with pauses of 5 ms to 14 ms.
+`RandomSampler` 0.1 ms and 0.1 ms, of `TPESampler` 1.5 ms and 32 ms (Optuna alone: 1.3
+ms and 33 ms); `optuna.log` 0.3 ms per trial, with pauses of 5 ms to 14 ms.
 
 Run it with `python benchmarks/search_growth.py [--sizes N ...] [--sampler NAME]`.
 """
@@ -47,31 +47,25 @@ def seconds(work: Callable[[], object]) -> float:
 def searched(directory: Path, size: int, sampler: str) -> tuple[Search, Store]:
     """A search with so many finished trials, as its journal and directories hold it."""
     from hypnet_hpsearch import Search, SearchSpec
-    from hypnet_hpsearch.propose.seeded import seeded
-    from hypnet_hpsearch.spec.trials import TrialMaker
     from hypnet_hpsearch.state import Store, claim_event, end_event, job_event
 
-    spec = SearchSpec(
-        name="growth",
-        command=["true", "{options}"],
-        ranges={"lr": {"low": 1e-5, "high": 1.0, "log": True}, "x": {"low": 0.0, "high": 1.0}},
-        sampler=sampler,
-        max_trials=10 * size,
-        metric="m",
-        direction="minimize",
-    )
-    search = Search(spec, directory)
-    store = Store.create(directory, spec, 10 * size)
-    maker, generator = TrialMaker(spec, ("lr", "x")), seeded(0)
+    fields: dict[str, Any] = {
+        "name": "growth",
+        "command": ["true", "{options}"],
+        "ranges": {"lr": {"low": 1e-5, "high": 1.0, "log": True}, "x": {"low": 0.0, "high": 1.0}},
+        "metric": "m",
+        "direction": "minimize",
+    }
+    search = Search(SearchSpec(**fields, sampler=sampler, max_trials=10 * size), directory)
+    store = Store.create(directory, search.spec, 10 * size)
+    drawn = Search(SearchSpec(**fields, sampler="random", max_trials=size)).proposer
     events: list[Event] = []
-    for _ in range(size):
-        values = [10 ** generator.uniform(-5, 0), generator.random()]
-        trial = maker.trial(tuple(map(repr, values)))
+    for trial in map(drawn.trial, drawn.order()):
         attempt = store.attempt(trial.id, 1)
         attempt.path.mkdir(parents=True)
         events.append(claim_event(attempt, "x", trial.options))
         events.append(job_event(attempt, "host:boot:1:0:1"))
-        result: Any = {"state": "done", "metric": values[1], "started": 0.0, "ended": 1.0}
+        result: Any = {"state": "done", "metric": trial.options["x"], "started": 0.0, "ended": 1.0}
         events.append(end_event(attempt, result))
     with store.locked():
         store.write(events)
@@ -82,17 +76,18 @@ def driver_costs(search: Search, store: Store) -> dict[str, float]:
     """Seconds that a driver needs at its start, and for a proposal."""
     import optuna
 
-    from hypnet_hpsearch.propose import AdaptiveProposer
-    from hypnet_hpsearch.propose.optuna.components import make_sampler
-    from hypnet_hpsearch.propose.optuna.dashboard import StudyFile
+    from hypnet_hpsearch.propose import AdaptiveProposer, StudyFile
 
     proposer = search.proposer
     assert isinstance(proposer, AdaptiveProposer)
-    start = seconds(lambda: (store.refresh(), proposer.follow(store)))
+
+    def start_of_driver() -> None:
+        store.refresh()
+        proposer.follow(store)
+
+    start = seconds(start_of_driver)
     ours = [seconds(lambda: proposer.propose(store)) for _ in range(_PROPOSALS)]
-    alone = optuna.create_study(
-        sampler=make_sampler({"name": search.spec.sampler_name}, seed=0, lists={})
-    )
+    alone = optuna.create_study(sampler=getattr(optuna.samplers, search.spec.sampler_name)())
     distributions: dict[str, optuna.distributions.BaseDistribution] = {
         "lr": optuna.distributions.FloatDistribution(1e-5, 1.0, log=True),
         "x": optuna.distributions.FloatDistribution(0.0, 1.0),
@@ -146,7 +141,7 @@ def main() -> None:
     """Measure everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 1000, 4000])
-    parser.add_argument("--sampler", default="RandomSampler")
+    parser.add_argument("--sampler", default="RandomSampler", help="or TPESampler")
     options = parser.parse_args()
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as name:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hypnet_core.cli import Json, is_terminal, print_json, print_lines, print_table
+from hypnet_hpsearch.cli.errors import errors
 from hypnet_hpsearch.cli.manage import cancel, clean, retry
 from hypnet_hpsearch.cli.options import Directory, MaxJobs, SchedulerName, Slots
 from hypnet_hpsearch.cli.output import opened, print_pairs, run_search, with_scheduler
@@ -149,7 +150,7 @@ def best(directory: Directory, *, as_json: Json = False) -> None:
 
 
 # The order of this list is that of the help.
-for _command in (export, plot, seeds, cancel, retry, clean):
+for _command in (errors, export, plot, seeds, cancel, retry, clean):
     search.command()(_command)
 
 

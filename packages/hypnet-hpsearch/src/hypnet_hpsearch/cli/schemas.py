@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from hypnet_core.cli import Document
 from hypnet_core.jobs import Script
 from hypnet_hpsearch.results.clean import Removable
+from hypnet_hpsearch.results.errors import TrialErrors
 from hypnet_hpsearch.results.seeds_summary import SeedsSummary
 from hypnet_hpsearch.results.table import SearchStatus, TrialResult, results_of, trials_of
 from hypnet_hpsearch.search import Search
@@ -26,6 +27,7 @@ __all__ = [
     "CleanDocument",
     "DryRunDocument",
     "DryRunTrial",
+    "ErrorsDocument",
     "PlotDocument",
     "RetryDocument",
     "SeedsDocument",
@@ -181,6 +183,18 @@ class CleanDocument(_Document):
     schema_: Literal["hypnet.search.clean/1"] = Field("hypnet.search.clean/1", alias="schema")
     deleted: bool
     attempts: list[Removable]
+
+
+class ErrorsDocument(_Document):
+    """`hypnet search errors DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.errors/1`.
+        trials: The error output of each trial.
+    """
+
+    schema_: Literal["hypnet.search.errors/1"] = Field("hypnet.search.errors/1", alias="schema")
+    trials: list[TrialErrors]
 
 
 class PlotDocument(_Document):

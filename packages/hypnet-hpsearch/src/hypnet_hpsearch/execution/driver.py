@@ -10,6 +10,7 @@ from collections import Counter, deque
 from functools import partial
 
 from hypnet_core.errors import RunError
+from hypnet_core.jobs import Interruption
 from hypnet_core.protocols import Scheduler
 from hypnet_hpsearch._signals import signals_held
 from hypnet_hpsearch.execution.observers import Inventory, SearchObserver, SearchProgress
@@ -27,7 +28,10 @@ from hypnet_hpsearch.state.store import Store
 __all__ = ["Driver", "StoppedError"]
 
 _LOOK_AROUND = 0.2  # seconds between two looks at other drivers, and at attempts without a job
-_LOSSES = 5  # how often a trial may vanish, per start of the search, before it is given up
+# How often a trial may vanish or be interrupted without progress, per start of the
+# search, before it is given up.
+_LOSSES = 5
+_LOST = (Interruption.PREEMPTED.value, Interruption.NODE.value, "signal")
 
 
 class StoppedError(RunError):
@@ -299,13 +303,14 @@ class Driver:
         if record.state is TrialState.CANCELLED:
             # Without a request, another driver was interrupted: carry its trial on.
             return self._store.latest(record) not in self._tracker.unwanted
-        counter, limit = (
-            (self._losses, _LOSSES)
-            if record.state is TrialState.LOST
-            else (self._failures, self._spec.attempts)
-        )
         # Losses are counted apart: a lost trial was killed from outside, it did not
-        # fail.
+        # fail. A time limit or a lack of memory will strike again.
+        lost = record.state is TrialState.LOST or record.interrupted in _LOST
+        goes_on = lost or record.interrupted == Interruption.TIME_LIMIT.value
+        if goes_on and self._spec.resumes and self._store.latest(record).has_progressed(self._spec):
+            self._losses[record.id] = self._failures[record.id] = 0
+            return True
+        counter, limit = (self._losses, _LOSSES) if lost else (self._failures, self._spec.attempts)
         counter[record.id] += 1
         return counter[record.id] < limit
 

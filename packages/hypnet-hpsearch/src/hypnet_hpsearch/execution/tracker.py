@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from hypnet_core.errors import RunError, SchedulerError, SchedulerUnavailableError
-from hypnet_core.jobs import JobState
+from hypnet_core.jobs import ExplainsEnds, Interruption, JobState
 from hypnet_core.protocols import BatchScheduler, HasPollInterval, HasSlots, Scheduler
 from hypnet_hpsearch._signals import signals_held
 from hypnet_hpsearch.execution.jobs import job_of, key_of
@@ -15,8 +15,7 @@ from hypnet_hpsearch.state.attempts import Attempt
 from hypnet_hpsearch.state.events import Event, end_event, job_event
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.state.store import Store
-from hypnet_hpsearch.trial.records import ResultRecord, seconds_of
-from hypnet_hpsearch.trial.wrapper import ENDED_FROM_OUTSIDE
+from hypnet_hpsearch.trial.records import ResultRecord, is_interrupted, seconds_of
 
 __all__ = ["Tracker"]
 
@@ -188,7 +187,13 @@ class Tracker:
                     self._jobs.pop(job),
                     f"its job is {state.value}{f' ({why})' if why else ''} and wrote no result",
                     outlived=state is JobState.LOST,
+                    interruption=self._interruption(job),
                 )
+
+    def _interruption(self, job: str) -> Interruption | None:
+        if not isinstance(self._scheduler, ExplainsEnds):
+            return None
+        return self._scheduler.interruption(job)
 
     def look_at_jobless(self) -> None:
         """Check which attempts without a job have ended."""
@@ -196,7 +201,14 @@ class Tracker:
         for attempt in jobless:
             self._end(attempt, "it was killed", outlived=True)
 
-    def _end(self, attempt: Attempt, otherwise: str, *, outlived: bool = False) -> None:
+    def _end(
+        self,
+        attempt: Attempt,
+        otherwise: str,
+        *,
+        outlived: bool = False,
+        interruption: Interruption | None = None,
+    ) -> None:
         """Note the end of an attempt whose job is over.
 
         Without a result, `otherwise` is the reason, unless the command may have
@@ -208,14 +220,19 @@ class Tracker:
         if result is None:  # its command is alive though its job is over
             self._jobless.append(attempt)
             return
-        # Schedulers only say that a job has failed, so the reason is found here.
-        if self._is_overdue(result):
-            result = {
-                **result,
-                "reason": f"over its time limit of {self._spec.resources.time_limit}",
-            }
+        if interruption is None and self._is_overdue(result):
+            interruption = Interruption.TIME_LIMIT
+        if interruption is not None and not TrialState(result.get("state", "lost")).final:
+            reason = self._reason_of(interruption)
+            result = {**result, "reason": reason, "interrupted": interruption.value}
         cancelled = attempt in self.unwanted and not TrialState(result.get("state", "lost")).final
         self._ends.append(end_event(attempt, result, TrialState.CANCELLED if cancelled else None))
+
+    def _reason_of(self, interruption: Interruption) -> str:
+        if interruption is not Interruption.TIME_LIMIT:
+            return f"ended from outside: {interruption.value}"
+        limit = self._spec.resources.time_limit
+        return f"over its time limit{'' if limit is None else f' of {limit}'}"
 
     def _is_overdue(self, result: ResultRecord) -> bool:
         """Whether an attempt was ended because it was over its time limit.
@@ -223,7 +240,7 @@ class Tracker:
         Its own clock decides, which started a little after the scheduler's.
         """
         limit = self._spec.resources.time_limit
-        if limit is None or not str(result.get("reason")).startswith(ENDED_FROM_OUTSIDE):
+        if limit is None or not is_interrupted(result):
             return False
         seconds = seconds_of(result)
         return seconds is not None and seconds >= 0.9 * limit.total_seconds()

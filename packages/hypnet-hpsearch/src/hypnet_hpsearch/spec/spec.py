@@ -92,6 +92,13 @@ class SearchSpec(SpecPart):
         order: `fixed`, as in nested loops of which the last is the innermost, or
             `shuffled`.
         order_seed: Seed of the `shuffled` order.
+        resume: Whether another attempt at a trial goes on where the one before it
+            stopped. An experiment does, from its last checkpoint, unless this is false.
+            For a command, arguments that are added to its other attempts, in which
+            `{previous}` stands for the directory that the earlier attempt has written
+            to. Attempts that were interrupted (by a time limit, a preemption, a signal
+            or a lost machine) and have made progress do not count: the trial goes on
+            until it ends. A command's progress is the step that it reports.
         attempts: How often a trial is tried before it counts as failed, each time that
             the search is started.
         resources: Resources of one trial.
@@ -134,6 +141,7 @@ class SearchSpec(SpecPart):
     max_trials: PositiveInt | None = None
     order: Literal["fixed", "shuffled"] = "fixed"
     order_seed: int = 0
+    resume: bool | tuple[str, ...] | None = None
     attempts: PositiveInt = 1
     resources: Resources = Field(default_factory=Resources)
     scheduler: ComponentField = Field(default_factory=lambda: {"name": "local"})
@@ -150,7 +158,16 @@ class SearchSpec(SpecPart):
         self._check_target()
         self._check_options()
         self._check_sampler()
+        self._check_resume()
         return self
+
+    def _check_resume(self) -> None:
+        if self.command and self.resume is True:
+            raise ConfigError(
+                'a command needs arguments to resume, such as resume = ["--resume={previous}"]'
+            )
+        if self.experiment and isinstance(self.resume, tuple):
+            raise ConfigError("an experiment resumes by itself: 'resume' is true or false")
 
     def _check_target(self) -> None:
         if (self.experiment is None) == (not self.command):
@@ -223,6 +240,11 @@ class SearchSpec(SpecPart):
     def searched(self) -> tuple[str, ...]:
         """The options in which trials may differ."""
         return (*self.grid, *self.ranges, *([SEED] if self.seeds else []))
+
+    @property
+    def resumes(self) -> bool:
+        """Whether attempts go on where the attempts before them stopped."""
+        return bool(self.resume) if self.command else self.resume is not False
 
     @property
     def kept(self) -> tuple[str, ...]:

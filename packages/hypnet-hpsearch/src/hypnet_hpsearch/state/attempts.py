@@ -13,13 +13,14 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from hypnet_core.errors import RunError
 from hypnet_hpsearch.spec.command import command_line
 from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.state.resume import last_step, resumption
 from hypnet_hpsearch.trial.files import (
     ATTEMPT,
     DIRECTORY_VARIABLE,
@@ -40,6 +41,8 @@ from hypnet_hpsearch.trial.outcomes import measured
 from hypnet_hpsearch.trial.records import (
     AttemptRecord,
     ResultRecord,
+    ResumeRecord,
+    is_interrupted,
     is_number,
     is_result,
     json_number,
@@ -119,6 +122,19 @@ class Attempt:
             return None
         result = cast("ResultRecord", found)
         return result if result["state"] == "done" else self._with_pruning(result)
+
+    def has_progressed(self, spec: SearchSpec) -> bool:
+        """Whether it has come further than the attempt that it went on from."""
+        resume = (_read(self.path / ATTEMPT) or {}).get("resume")
+        start = resume.get("step", -1) if isinstance(resume, dict) else -1
+        return last_step(spec, self.run) > start
+
+    def failed_again(self, spec: SearchSpec) -> bool:
+        """Whether it went on from an earlier attempt and failed without progress."""
+        result, record = self.result(), _read(self.path / ATTEMPT) or {}
+        if result is None or "resume" not in record or is_interrupted(result):
+            return False
+        return result["state"] == "failed" and not self.has_progressed(spec)
 
     def prune(self, reason: str, value: float | None = None) -> None:
         """Record that the attempt was given up early; the caller then ends its job.
@@ -269,7 +285,7 @@ def attempt_record(spec: SearchSpec, options: Mapping[str, Any], attempt: Attemp
         options: All options of the trial.
         attempt: The attempt.
     """
-    return {
+    record: AttemptRecord = {
         "trial": attempt.trial,
         "attempt": attempt.number,
         "options": options,
@@ -281,6 +297,25 @@ def attempt_record(spec: SearchSpec, options: Mapping[str, Any], attempt: Attemp
         "parser": spec.parser if spec.command else "json",
         "keep": spec.kept,
     }
+    resume = _resumption(spec, options, attempt) if spec.resumes else None
+    if resume is not None:
+        record["resume"] = resume
+    return record
+
+
+def _resumption(
+    spec: SearchSpec, options: Mapping[str, Any], attempt: Attempt
+) -> ResumeRecord | None:
+    """How an attempt goes on from the last one before it that left something."""
+    for number in range(attempt.number - 1, 0, -1):
+        earlier = replace(attempt, number=number)
+        # What failed again where it had gone on begins anew: the fault may lie there.
+        if earlier.failed_again(spec):
+            return None
+        resume = resumption(spec, options, earlier.run, attempt.run)
+        if resume is not None:
+            return resume
+    return None
 
 
 def reports_of(attempt: Attempt, spec: SearchSpec) -> Reports:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 from hypnet_hpsearch.state.attempts import Attempt
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
-from hypnet_hpsearch.trial.records import JsonNumber, ResultRecord, seconds_of
+from hypnet_hpsearch.trial.records import JsonNumber, ResultRecord, is_interrupted, seconds_of
 
 __all__ = [
     "ClaimEvent",
@@ -78,6 +78,8 @@ class EndEvent(TypedDict):
         metric: The metric.
         numbers: Other numbers of the summary that the search shows or uses.
         reported: The last intermediate result, if it was given up early.
+        interrupted: What ended it from outside: the name of an `Interruption`, or
+            `signal`.
         reason: Why it failed.
         seconds: How long it ran; `None` if nobody saw it start.
         ended: When it ended, in seconds since 1970.
@@ -91,6 +93,7 @@ class EndEvent(TypedDict):
     metric: JsonNumber
     numbers: NotRequired[Mapping[str, JsonNumber]]
     reported: NotRequired[JsonNumber]
+    interrupted: NotRequired[str]
     reason: str | None
     seconds: float | None
     ended: float | None
@@ -188,6 +191,9 @@ def end_event(attempt: Attempt, result: ResultRecord, state: TrialState | None =
         event["numbers"] = kept
     if result.get("reported") is not None:
         event["reported"] = result.get("reported")
+    interrupted = result.get("interrupted") or ("signal" if is_interrupted(result) else "")
+    if interrupted:
+        event["interrupted"] = interrupted
     return event
 
 

@@ -61,6 +61,8 @@ class TrialRecord:
         metric: Its result; may be NaN or infinite.
         numbers: Other numbers of its summary that the search shows or uses.
         reported: Its last intermediate result, if it was given up early.
+        interrupted: What ended its latest attempt from outside: the name of an
+            `Interruption`, or `signal`; empty if nothing did.
         reason: Why it failed, or a remark about its result.
         seconds: How long the latest attempt ran.
         ended: When it ended, in seconds since 1970.
@@ -75,6 +77,7 @@ class TrialRecord:
     metric: float | None = None
     numbers: Mapping[str, float | None] = field(default_factory=lambda: _NO_NUMBERS)
     reported: float | None = None
+    interrupted: str = ""
     reason: str | None = None
     seconds: float | None = None
     ended: float | None = None
@@ -234,6 +237,7 @@ class Ledger:
         record.state, record.attempt = state, attempt
         record.metric, record.seconds, record.ended = metric, seconds, ended
         record.numbers, record.reported = numbers, reported
+        record.interrupted = str(event.get("interrupted") or "")
         record.reason = reason
         self.running.discard(record.id)
         # The driver learns of ends from here, whichever driver they come from.

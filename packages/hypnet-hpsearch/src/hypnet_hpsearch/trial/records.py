@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypeAlias, TypedDict
 
 __all__ = [
+    "ENDED_FROM_OUTSIDE",
     "AttemptRecord",
     "JsonNumber",
     "ResultRecord",
+    "ResumeRecord",
+    "is_interrupted",
     "is_number",
     "is_result",
     "json_number",
@@ -21,8 +24,29 @@ __all__ = [
     "seconds_of",
 ]
 
+ENDED_FROM_OUTSIDE = "ended from outside"
+"""Begin of the reason of an attempt whose wrapper has passed a signal on."""
+
+_BY_SIGTERM = "killed by SIGTERM"  # the command was faster than its wrapper
+
 JsonNumber: TypeAlias = float | str | None
 """A number in JSON; NaN and the infinities are text, because JSON lacks them."""
+
+
+class ResumeRecord(TypedDict):
+    """How an attempt goes on from an earlier one.
+
+    Attributes:
+        previous: The directory that the earlier attempt has written to.
+        move: Whether that directory becomes this attempt's.
+        argv: The command line, if the directory is still there.
+        step: The earlier attempt's last step; -1 if there was none.
+    """
+
+    previous: str
+    move: bool
+    argv: Sequence[str]
+    step: int
 
 
 class AttemptRecord(TypedDict):
@@ -38,6 +62,7 @@ class AttemptRecord(TypedDict):
         summary: The file that the command writes its results to.
         metric: The entry of the summary that rates the trial.
         parser: How to read the summary: `json`, `lines` or an import string.
+        resume: How it goes on from an earlier attempt.
         keep: Entries of the summary that the journal holds beside the metric.
     """
 
@@ -51,6 +76,7 @@ class AttemptRecord(TypedDict):
     metric: str
     parser: str
     keep: NotRequired[Sequence[str]]
+    resume: NotRequired[ResumeRecord]
 
 
 class ResultRecord(TypedDict):
@@ -71,6 +97,8 @@ class ResultRecord(TypedDict):
         host: The machine that ran it.
         reused: Directory of the finished run that stands for this attempt.
         reported: The last intermediate result, if the attempt was given up early.
+        interrupted: What ended it from outside: a scheduler's `Interruption`, or a
+            signal.
     """
 
     trial: str
@@ -87,6 +115,7 @@ class ResultRecord(TypedDict):
     host: NotRequired[str]
     reused: NotRequired[str]
     reported: NotRequired[JsonNumber]
+    interrupted: NotRequired[str]
 
 
 def json_number(value: float | None) -> JsonNumber:
@@ -125,6 +154,11 @@ def is_number(value: Any) -> bool:
     except (TypeError, ValueError, OverflowError):
         return False
     return True
+
+
+def is_interrupted(result: ResultRecord) -> bool:
+    """Whether a signal from outside has ended an attempt."""
+    return str(result.get("reason")).startswith((ENDED_FROM_OUTSIDE, _BY_SIGTERM))
 
 
 def is_result(found: Mapping[str, Any]) -> bool:

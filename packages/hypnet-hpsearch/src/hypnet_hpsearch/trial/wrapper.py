@@ -30,12 +30,10 @@ from hypnet_hpsearch.trial.files import (
     write_once,
 )
 from hypnet_hpsearch.trial.outcomes import Measurement, measured
-from hypnet_hpsearch.trial.records import AttemptRecord, ResultRecord
+from hypnet_hpsearch.trial.records import ENDED_FROM_OUTSIDE, AttemptRecord, ResultRecord
 from hypnet_hpsearch.trial.summaries import NoMetricError
 
-__all__ = ["ENDED_FROM_OUTSIDE", "arguments", "command", "is_command", "main"]
-
-ENDED_FROM_OUTSIDE = "ended from outside"
+__all__ = ["arguments", "command", "is_command", "main"]
 
 _COMMAND = [sys.executable, "-P", "-m", "hypnet_hpsearch.trial"]
 _PATIENCE = 5.0  # seconds to wait for a process that only checks whether the attempt is alive
@@ -146,9 +144,9 @@ def _run(directory: Path, attempt: AttemptRecord, lock: int) -> tuple[int | None
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
-    argv = attempt["argv"]
+    argv = _arguments(directory, attempt)
     try:
-        process = _spawn(directory, attempt, lock)
+        process = _spawn(directory, attempt, argv, lock)
     except OSError as error:
         where = f" in {attempt['cwd']}" if error.filename == attempt["cwd"] else ""
         return None, f"cannot start {argv[0]!r}{where}: {error.strerror}"
@@ -166,14 +164,28 @@ def _run(directory: Path, attempt: AttemptRecord, lock: int) -> tuple[int | None
     return code, _why(code, directory / ERRORS) if code else None
 
 
-def _spawn(directory: Path, attempt: AttemptRecord, lock: int) -> int:
+def _arguments(directory: Path, attempt: AttemptRecord) -> Sequence[str]:
+    """The command line: it goes on from an earlier attempt, if that can be found."""
+    resume = attempt.get("resume")
+    if resume is None:
+        return attempt["argv"]
+    if resume["move"]:
+        # At once there or here, whatever is killed: later attempts look for it.
+        with suppress(OSError):
+            Path(resume["previous"]).rename(directory / RUN)
+            return resume["argv"]
+    elif Path(resume["previous"]).is_dir():
+        return resume["argv"]
+    return attempt["argv"]
+
+
+def _spawn(directory: Path, attempt: AttemptRecord, argv: Sequence[str], lock: int) -> int:
     directory.joinpath(RUN).mkdir(exist_ok=True)
     # posix_spawn cannot change the directory, and an OSError names it.
     os.chdir(attempt["cwd"])
     # The command inherits the lock: if this process is killed, the attempt still counts
     # as alive until the command has ended.
     os.set_inheritable(lock, True)
-    argv = attempt["argv"]
     environment: Mapping[str, str] = {**os.environ, **attempt["env"]}
     return os.posix_spawnp(
         argv[0],

@@ -231,7 +231,7 @@ class _Launcher:
             self.waiting.remove(job)
             _close(job)
         state = "cancelled" if job.cancelled else "failed" if code or job.overdue else "finished"
-        self._tell(say="ended", id=job.name, state=state)
+        self._tell(say="ended", id=job.name, state=state, overdue=job.overdue)
 
 
 def _collect() -> tuple[int, int] | None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveInt
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
-from hypnet_core.jobs import JobSpec, JobState
+from hypnet_core.jobs import Interruption, JobSpec, JobState
 from hypnet_hpsearch._signals import signals_held
 from hypnet_hpsearch.schedulers.local.devices import installed_gpus, locks_directory, visible_gpus
 from hypnet_hpsearch.schedulers.local.processes import Identity
@@ -100,6 +100,7 @@ class Local:
         self._doubtful: dict[str, int] = {}  # orders without an answer, by the job's key
         self._unwanted: set[int] = set()  # orders that nobody waits for any more
         self._cancelled: dict[str, float] = {}  # since when
+        self._overdue: set[str] = set()
 
     def submit(self, job: JobSpec) -> str:
         """Start a job, or queue it until there is a slot.
@@ -179,6 +180,10 @@ class Local:
                     self._cancelled.setdefault(job, time.monotonic())
         _end(strangers, self._grace)
 
+    def interruption(self, job: str) -> Interruption | None:
+        """Why a job of this driver was ended; `None` if it was not, or is unknown."""
+        return Interruption.TIME_LIMIT if job in self._overdue else None
+
     def close(self) -> None:
         """Release the launcher: running jobs go on, queued jobs are dropped."""
         with self._lock:
@@ -252,6 +257,8 @@ class Local:
             return
         started = message["say"] == "started"
         self._states[message["id"]] = JobState.RUNNING if started else JobState(message["state"])
+        if message.get("overdue"):
+            self._overdue.add(message["id"])
         if not started:
             self._cancelled.pop(message["id"], None)
 
