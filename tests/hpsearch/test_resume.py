@@ -253,3 +253,21 @@ def test_batch_systems_explain_the_ends_of_jobs(
     found = scheduler()
     found._reasons["job"] = said
     assert found.interruption("job") is why
+
+
+def test_a_trial_that_ignores_the_end_of_its_time_is_over_its_time_limit(workshop: Any) -> None:
+    workshop.body(
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "json.dump({'score': 5}, open(os.path.join(out, 'summary.json'), 'w'))\n"
+        "time.sleep(60)"
+    )
+    search = workshop.run(
+        grid={"x": [1]},
+        resources={"time_limit": 0.3},
+        scheduler={"name": "local", "slots": 1, "grace": 0.2},
+    )
+    [result] = search.results()
+    # The summary that it had written by then is no result.
+    assert result.state is TrialState.FAILED
+    assert result.reason == "over its time limit of 0:00:00.300000"
+    assert result.attempt == 1

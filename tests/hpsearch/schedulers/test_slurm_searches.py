@@ -104,7 +104,7 @@ def test_a_wall_time_of_a_minute_carries_two_minutes_of_training_through(worksho
     for step in range(26):
         expected += random.Random(step).random()
     assert (result.state.value, result.metric) == ("done", expected)
-    assert result.attempt >= 3
+    assert result.attempt >= 2
     reasons = [
         json.loads(line)["reason"]
         for line in (workshop.out / "journal.jsonl").read_text().splitlines()

@@ -71,7 +71,8 @@ class Lines:
             now.counts[TrialState.DONE],
             now.total,
             record.id,
-            record.state.value,
+            # It may go on where it was interrupted.
+            "interrupted" if record.interrupted else record.state.value,
             outcome,
             options,
             errors and f"  {errors}",

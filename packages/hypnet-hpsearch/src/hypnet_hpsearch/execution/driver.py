@@ -305,7 +305,9 @@ class Driver:
             return self._store.latest(record) not in self._tracker.unwanted
         # Losses are counted apart: a lost trial was killed from outside, it did not
         # fail. A time limit or a lack of memory will strike again.
-        lost = record.state is TrialState.LOST or record.interrupted in _LOST
+        lost = record.interrupted in _LOST or (
+            record.state is TrialState.LOST and not record.interrupted
+        )
         goes_on = lost or record.interrupted == Interruption.TIME_LIMIT.value
         if goes_on and self._spec.resumes and self._store.latest(record).has_progressed(self._spec):
             self._losses[record.id] = self._failures[record.id] = 0

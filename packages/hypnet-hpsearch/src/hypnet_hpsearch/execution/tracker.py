@@ -65,7 +65,7 @@ class Tracker:
         self.unwanted: set[Attempt] = set()
         self._jobs: dict[str, Attempt] = {}
         self._waiting: list[Attempt] = []  # not yet accepted by the scheduler
-        self._jobless: list[Attempt] = []
+        self._jobless: dict[Attempt, Interruption | None] = {}  # and what ended the job
         self._to_cancel: set[Attempt] = set()  # until the scheduler has been told
         self._ends: list[Event] = []
         self._states: Mapping[str, JobState] = {}
@@ -197,9 +197,11 @@ class Tracker:
 
     def look_at_jobless(self) -> None:
         """Check which attempts without a job have ended."""
-        jobless, self._jobless = self._jobless, []
-        for attempt in jobless:
-            self._end(attempt, "it was killed", outlived=True)
+        jobless, self._jobless = self._jobless, {}
+        for attempt, interruption in jobless.items():
+            self._end(
+                attempt, "it was killed", outlived=interruption is None, interruption=interruption
+            )
 
     def _end(
         self,
@@ -218,13 +220,18 @@ class Tracker:
         outlived = outlived and attempt not in self.unwanted
         result = attempt.conclude(otherwise, outlived=outlived)
         if result is None:  # its command is alive though its job is over
-            self._jobless.append(attempt)
+            self._jobless[attempt] = interruption
             return
         if interruption is None and self._is_overdue(result):
             interruption = Interruption.TIME_LIMIT
         if interruption is not None and not TrialState(result.get("state", "lost")).final:
             reason = self._reason_of(interruption)
-            result = {**result, "reason": reason, "interrupted": interruption.value}
+            result = {
+                **result,
+                "state": TrialState.FAILED.value,
+                "reason": reason,
+                "interrupted": interruption.value,
+            }
         cancelled = attempt in self.unwanted and not TrialState(result.get("state", "lost")).final
         self._ends.append(end_event(attempt, result, TrialState.CANCELLED if cancelled else None))
 
@@ -298,7 +305,7 @@ class Tracker:
                 "its driver was killed, and it wrote no result", outlived=state is JobState.LOST
             )
             if result is None:
-                self._jobless.append(attempt)
+                self._jobless[attempt] = None
             else:
                 events.append(end_event(attempt, result))
         self._store.write(events)
