@@ -1,4 +1,4 @@
-"""What a search selects by: validation scores, and reports that a pruner can see."""
+"""Selection: by validation scores, and by reports that a pruner can see."""
 
 from __future__ import annotations
 

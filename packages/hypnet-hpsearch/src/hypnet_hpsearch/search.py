@@ -16,6 +16,7 @@ from hypnet_core.protocols import BatchScheduler, ChecksAvailability, Closable, 
 from hypnet_hpsearch.execution.driver import Driver
 from hypnet_hpsearch.execution.jobs import job_of
 from hypnet_hpsearch.execution.observers import SearchObserver, Silent
+from hypnet_hpsearch.execution.preview import Preview
 from hypnet_hpsearch.execution.recording import Recording
 from hypnet_hpsearch.execution.remarks import Remarks
 from hypnet_hpsearch.propose.choose import proposer_of
@@ -182,10 +183,21 @@ class Search:
         """
         return best_of(self.results(), self.directory)
 
+    def preview(self) -> Preview:
+        """A preview of `run()`; nothing is written or run.
+
+        Raises:
+            RunError: The directory holds another search.
+        """
+        store = Store.previewed(self.directory, self.spec, len(self.proposer))
+        return Preview(self.proposer, self.spec, store)
+
     def command_lines(self) -> Iterator[tuple[PlannedTrial, tuple[str, ...]]]:
-        """Every trial with its command line; only the first if the sampler learns."""
-        known = map(self.proposer.trial, self.proposer.order())
-        for trial in [self.proposer.first()] if self.spec.adapts else known:
+        """The trials to run with their command lines.
+
+        Of a sampler that learns, it is the first trial alone.
+        """
+        for trial in self.preview().trials():
             out = Attempt(self._trials, trial.id, 1).run
             yield trial, command_line(self.spec, trial.options, out)
 
@@ -280,6 +292,9 @@ def scheduler_of(spec: SearchSpec) -> Scheduler:
 def _study_file(store: Store, spec: SearchSpec) -> StudyFile | None:
     if not spec.adapts:
         return None
-    from hypnet_hpsearch.propose.optuna.dashboard import StudyFile
+    from hypnet_hpsearch.propose.optuna.dashboard import STUDY, StudyFile
 
+    if store.differing:
+        # The study in it has the distributions from before, so it is made anew.
+        store.directory.joinpath(STUDY).unlink(missing_ok=True)
     return StudyFile(store, spec)

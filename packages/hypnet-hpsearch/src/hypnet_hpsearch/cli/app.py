@@ -14,6 +14,7 @@ import typer
 
 from hypnet_core.cli import Json, is_terminal, print_json, print_lines, print_table
 from hypnet_hpsearch.cli.errors import errors
+from hypnet_hpsearch.cli.imports import take_in
 from hypnet_hpsearch.cli.manage import cancel, clean, retry
 from hypnet_hpsearch.cli.options import Directory, MaxJobs, SchedulerName, Slots
 from hypnet_hpsearch.cli.output import opened, print_pairs, run_search, with_scheduler
@@ -152,9 +153,11 @@ def best(directory: Directory, *, as_json: Json = False) -> None:
 # The order of this list is that of the help.
 for _command in (errors, export, plot, seeds, cancel, retry, clean):
     search.command()(_command)
+search.command("import")(take_in)
 
 
 def _print_plan(found: Search, *, as_json: bool) -> None:
+    preview = found.preview()
     found.check_experiment()
     if as_json:
         from hypnet_hpsearch.cli.schemas import DryRunDocument
@@ -167,13 +170,16 @@ def _print_plan(found: Search, *, as_json: bool) -> None:
     for number, (_, argv) in enumerate(() if scripts else found.command_lines()):
         # A pipe gets all of them.
         if number == _MANY and is_terminal():
-            print_lines([f"… and {len(found.proposer) - number} more"])
+            print_lines([f"… and {len(preview) - number} more"])
             break
         print_lines([shlex.join(argv)])
     first = (
         ", of which this is the first; the others depend on results" if found.spec.adapts else ""
     )
-    _logger.info("would run %d trials in %s%s", len(found.proposer), found.directory, first)
+    _logger.info("would run %d trials in %s%s", len(preview), found.directory, first)
+    if preview.reused or preview.outside:
+        outside = f"; {preview.outside} others do not belong to it" if preview.outside else ""
+        _logger.info("would reuse %d finished trials%s", preview.reused, outside)
 
 
 def _print_status(found: SearchStatus) -> None:

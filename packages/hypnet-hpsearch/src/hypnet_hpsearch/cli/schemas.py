@@ -28,6 +28,7 @@ __all__ = [
     "DryRunDocument",
     "DryRunTrial",
     "ErrorsDocument",
+    "ImportDocument",
     "PlotDocument",
     "RetryDocument",
     "SeedsDocument",
@@ -117,7 +118,9 @@ class DryRunDocument(_Document):
         schema_: `hypnet.search.dry_run/1`.
         directory: The search's directory.
         remarks: Remarks about the search's conditions.
-        trials: All trials, in their order.
+        trials: The trials that would be run, in their order.
+        reused: Number of finished trials in the directory that belong to the search.
+        outside: Number of trials in the directory that do not.
         scripts: The scripts that a batch system would receive for all trials: `argv`
             would read `text`, which stands for `jobs` jobs. Empty for other schedulers.
     """
@@ -126,13 +129,18 @@ class DryRunDocument(_Document):
     directory: str
     remarks: list[str]
     trials: list[DryRunTrial]
+    reused: int = 0
+    outside: int = 0
     scripts: list[Script] = Field(default_factory=list)
 
     @classmethod
     def of(cls, search: Search) -> Self:
         """The document of a search."""
+        preview = search.preview()
         return cls(
             directory=str(search.directory),
+            reused=preview.reused,
+            outside=preview.outside,
             remarks=search.proposer.remarks,
             trials=[
                 DryRunTrial(trial=trial.id, options=trial.options, argv=argv)
@@ -195,6 +203,24 @@ class ErrorsDocument(_Document):
 
     schema_: Literal["hypnet.search.errors/1"] = Field("hypnet.search.errors/1", alias="schema")
     trials: list[TrialErrors]
+
+
+class ImportDocument(_Document):
+    """`hypnet search import SEARCH OTHER --json`.
+
+    Attributes:
+        schema_: `hypnet.search.import/1`.
+        directory: The search's directory.
+        trials: Ids of the trials that were taken in.
+        known: Number of results of trials that were known before.
+        outside: Number of results that do not belong to the search.
+    """
+
+    schema_: Literal["hypnet.search.import/1"] = Field("hypnet.search.import/1", alias="schema")
+    directory: str
+    trials: list[str]
+    known: int
+    outside: int
 
 
 class PlotDocument(_Document):

@@ -78,6 +78,7 @@ class Driver:
         # Trials that were begun under other settings, in another order or with a larger
         # limit, and are not asked for now.
         self._outside = 0
+        self._spared = 0
 
     def run(self) -> None:
         """Work until every trial has ended.
@@ -126,21 +127,36 @@ class Driver:
                 self._numbers[trial] = number
                 self._race.add(record)
         self._outside = len(trials) - len(self._numbers)
+        self._spare()
         self._store.set_total(self.total)
         self._observer.started(
             Inventory(
-                total=len(self._proposer),
+                total=len(self._proposer) - self._spared,
                 done=counts[TrialState.DONE],
                 failed=counts[TrialState.FAILED],
                 interrupted=counts[TrialState.LOST] + counts[TrialState.CANCELLED],
                 running=counts[TrialState.RUNNING],
-                missing=counts[None] + self._unknown,
+                missing=counts[None] + self._unknown - self._spared,
                 damaged=self._store.damaged,
                 pruned=counts[TrialState.PRUNED],
                 searched=self._spec.searched,
                 directory=str(self._store.directory),
             )
         )
+
+    def _spare(self) -> None:
+        """Do not draw at random what trials from before a change stand for."""
+        if self._spec.sampler_name != "random" or not self._store.header["changed"]:
+            return
+        trials = self._store.ledger.trials
+        final = sum(
+            record.state.final for trial, record in trials.items() if trial not in self._numbers
+        )
+        begun = set(self._numbers.values())
+        fresh = [number for number in self._todo if number not in begun]
+        spared = set(fresh[max(0, len(fresh) - final) :])
+        self._todo = deque(number for number in self._todo if number not in spared)
+        self._spared = len(spared)
 
     def _recover(self) -> None:
         """Recover events that the journal has lost, and take over from dead drivers.
@@ -319,7 +335,7 @@ class Driver:
     @property
     def total(self) -> int:
         """The number of trials: those asked for now, and all that were begun before."""
-        return len(self._proposer) + self._outside
+        return len(self._proposer) + self._outside - self._spared
 
     def progress(self) -> SearchProgress:
         """The progress of the search."""

@@ -33,10 +33,22 @@ class Remarks:
                 f"the search selects by {self._spec.metric!r}, which is measured on test data by"
                 " its name: choose by a validation score, and look at the test score once"
             )
+        if self._store.differing:
+            yield self._about_changes()
         done = (one for one in self._store.ledger.trials.values() if one.state is TrialState.DONE)
         first = next(done, None)
         if first is not None:
             yield from self.about(first)
+
+    def _about_changes(self) -> str:
+        ledger = self._store.ledger
+        final = sum(record.state.final for record in ledger.trials.values())
+        outside = len(ledger.outside)
+        others = f"; {outside} others do not, and are left aside" if outside else ""
+        return (
+            f"the search has changed in {listed(self._store.differing)}: {final} finished"
+            f" trial{'s' * (final != 1)} still belong{'s' * (final == 1)} to it{others}"
+        )
 
     def about(self, record: TrialRecord) -> Iterator[str]:
         """Remarks about a trial that has ended; only the first that is done counts."""

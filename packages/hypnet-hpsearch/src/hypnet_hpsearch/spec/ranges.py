@@ -78,6 +78,20 @@ class RangeSpec(BaseModel):
             return self._rounded(self.low + place * (self.high - self.low))
         return self._numbered(min(int(place * self.count), self.count - 1))
 
+    def contains(self, value: object) -> bool:
+        """Whether a value is one of the range's numbers.
+
+        Example:
+            >>> width = RangeSpec(low=16, high=64, integer=True, step=16)
+            >>> width.contains(48), width.contains(50), width.contains("48")
+            (True, False, False)
+        """
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if not self.low <= value <= self.high or (self.integer and not isinstance(value, int)):
+            return False
+        return self.step is None or self.nearest(value) == value
+
     def nearest(self, number: float) -> int | float:
         """The number of the range that is nearest; every sampler's numbers pass here.
 

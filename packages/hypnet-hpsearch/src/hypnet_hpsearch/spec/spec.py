@@ -44,10 +44,11 @@ class SearchSpec(SpecPart):
     """A search: what is run, over which options, and what counts as good.
 
     A trial runs either an `experiment` or a `command`. Options have dotted names; in a
-    file, nested tables mean the same. The fields that determine the trials and the
-    meaning of their results are the search's identity: the target, `base`, `grid`,
-    `ranges`, `conditions`, whether there are seeds, the sampler, `metric` and
-    `direction`. They cannot change once the search has begun; all others can.
+    file, nested tables mean the same. The fields that determine the meaning of results,
+    the target, `metric` and `direction`, cannot change once the search has begun; all
+    others can. A search that grows keeps the results of all trials that still belong to
+    it: those whose options are in its `base`, `grid`, `ranges`, `conditions` and
+    `seeds`.
 
     Attributes:
         name: Name of the search; its directory is `searches/NAME` unless another is

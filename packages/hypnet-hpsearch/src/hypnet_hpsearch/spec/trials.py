@@ -65,6 +65,14 @@ class TrialMaker:
         searched = zip(self._keys, map(value_of, cell), strict=True)
         return PlannedTrial(self.id_of(cell), {**self._base, **dict(searched)})
 
+    def of(self, options: Mapping[str, Any]) -> PlannedTrial:
+        """The trial with some options; those of the base are known.
+
+        Raises:
+            KeyError: An option is missing.
+        """
+        return self.trial(tuple(text_of(options[key], key) for key in self._keys))
+
     def repetitions(self, options: Mapping[str, Any], seeds: Sequence[int]) -> list[PlannedTrial]:
         """The trials with some options and with each of some seeds.
 
@@ -75,10 +83,7 @@ class TrialMaker:
         Raises:
             KeyError: An option is missing.
         """
-        return [
-            self.trial(tuple(text_of({**options, SEED: seed}[key], key) for key in self._keys))
-            for seed in seeds
-        ]
+        return [self.of({**options, SEED: seed}) for seed in seeds]
 
     def id_of(self, cell: Cell) -> str:
         """The id of the trial with these values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -123,7 +123,11 @@ def counts_by_name(total: int, counts: Mapping[TrialState, int], queued: int) ->
 
 
 class Ledger:
-    """The records of all trials that were ever begun.
+    """The records of all trials that were ever begun and belong to the search.
+
+    Args:
+        members: Whether a trial with some options belongs to the search; all trials do
+            if `None`.
 
     Attributes:
         trials: The records by trial id.
@@ -131,9 +135,12 @@ class Ledger:
         damaged: The number of malformed events.
         stopped: The drivers that were asked to stop.
         changes: The ids of the trials that have changed, in order; see `Changes`.
+        outside: The ids of trials that do not belong to the search.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, members: Callable[[Mapping[str, Any]], bool] | None = None) -> None:
+        self._members = members
+        self.outside: set[str] = set()
         self.trials: dict[str, TrialRecord] = {}
         self.changes: list[str] = []
         self.running: set[str] = set()
@@ -195,6 +202,11 @@ class Ledger:
         options = event.get("options")
         if not isinstance(options, dict | None):
             raise TypeError(f"options are {options!r}")
+        if options and self._members is not None and not self._members(options):
+            self.outside.add(trial)
+            self.trials.pop(trial, None)
+            self.running.discard(trial)
+            return
         if kind == "options":
             record.options = record.options or options or {}
             self.changes.append(trial)
@@ -269,7 +281,8 @@ class Changes:
         end = len(ledger.changes) if most is None else self._place + most
         changed = dict.fromkeys(ledger.changes[self._place : end])
         self._place = min(end, len(ledger.changes))
-        return [ledger.trials[trial] for trial in changed], self._place < len(ledger.changes)
+        known = [ledger.trials[trial] for trial in changed if trial in ledger.trials]
+        return known, self._place < len(ledger.changes)
 
 
 def _attempt_of(event: Mapping[str, Any]) -> tuple[str, int]:

@@ -18,7 +18,7 @@ from hypnet_hpsearch._text import error_in_one_line
 from hypnet_hpsearch.propose.optuna.components import optuna
 from hypnet_hpsearch.spec.grid import Cell
 from hypnet_hpsearch.spec.ranges import RangeSpec
-from hypnet_hpsearch.spec.space import Domain, Space
+from hypnet_hpsearch.spec.space import Domain, Space, key_of
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.spec.values import argument_text, text_of, value_of
 from hypnet_hpsearch.state.attempts import reports_of
@@ -210,7 +210,7 @@ class Study:
         found: dict[str, tuple[Any, Any]] = {}
 
         def choose(name: str, domain: Domain) -> str:
-            value = options[name.partition(" ")[0]]
+            value = options[key_of(name)]
             text = text_of(value, name)
             if not isinstance(domain, RangeSpec):
                 labels = _labels(domain)
