@@ -192,6 +192,16 @@ class Search:
         store = Store.previewed(self.directory, self.spec, len(self.proposer))
         return Preview(self.proposer, self.spec, store)
 
+    def front(self) -> list[TrialResult]:
+        """The trials that no other one dominates, if there are several objectives.
+
+        Raises:
+            RunError: No trial has finite numbers, or none fulfils the constraints.
+        """
+        results = self.results()
+        best_of(results, self.directory)
+        return [result for result in results if result.front]
+
     def command_lines(self) -> Iterator[tuple[PlannedTrial, tuple[str, ...]]]:
         """The trials to run with their command lines.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,8 +23,9 @@ from hypnet_hpsearch.cli.publish import export, plot
 from hypnet_hpsearch.cli.seeds import seeds
 
 if TYPE_CHECKING:
-    from hypnet_hpsearch.results.table import SearchStatus
+    from hypnet_hpsearch.results.table import SearchStatus, TrialResult
     from hypnet_hpsearch.search import Search
+    from hypnet_hpsearch.spec.spec import SearchSpec
 
 __all__ = ["search"]
 
@@ -118,14 +120,9 @@ def table(
 
         print_json(TableDocument.of(store, spec))
         return
-    from hypnet_hpsearch.cli.tables import table_of
     from hypnet_hpsearch.results.table import results_of, trials_of
 
-    columns, rows = table_of(spec, (trials_of if trials else results_of)(store, spec))
-    if is_terminal():
-        print_table(columns, rows, right=(spec.metric, *spec.kept, "seconds"))
-    else:
-        print_lines("\t".join(row) for row in [columns, *rows])
+    _print_trials(spec, (trials_of if trials else results_of)(store, spec))
 
 
 @search.command()
@@ -133,19 +130,24 @@ def best(directory: Directory, *, as_json: Json = False) -> None:
     """Show the best trial of a search: its metric, options and directory.
 
     With several seeds, it is the best configuration, with the directories of all its
-    trials.
+    trials. With several objectives, it is the table of the Pareto front.
     """
     store, spec = opened(directory)
     from hypnet_hpsearch.results.table import best_of, results_of, trials_of_best
 
-    trial = best_of(results_of(store, spec), directory)
+    results = results_of(store, spec)
+    trial = best_of(results, directory)
+    front = [result for result in results if result.front]
     if as_json:
         from hypnet_hpsearch.cli.schemas import BestDocument
 
-        print_json(BestDocument(metric=spec.metric, trial=trial))
+        print_json(BestDocument(metric=spec.metric, trial=trial, front=front or None))
         return
     from hypnet_hpsearch.cli.tables import best_rows
 
+    if front:
+        _print_trials(spec, front)
+        return
     print_pairs(best_rows(spec, trial))
     print_lines(one.directory for one in trials_of_best(store, spec, trial))
 
@@ -154,6 +156,16 @@ def best(directory: Directory, *, as_json: Json = False) -> None:
 for _command in (errors, export, plot, seeds, cancel, retry, clean):
     search.command()(_command)
 search.command("import")(take_in)
+
+
+def _print_trials(spec: SearchSpec, results: Sequence[TrialResult]) -> None:
+    from hypnet_hpsearch.cli.tables import table_of
+
+    columns, rows = table_of(spec, results)
+    if is_terminal():
+        print_table(columns, rows, right=(spec.metric, *spec.kept, "seconds"))
+    else:
+        print_lines("\t".join(row) for row in [columns, *rows])
 
 
 def _print_plan(found: Search, *, as_json: bool) -> None:

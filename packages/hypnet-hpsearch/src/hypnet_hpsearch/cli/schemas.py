@@ -90,11 +90,13 @@ class BestDocument(_Document):
         schema_: `hypnet.search.best/1`.
         metric: The metric that rates a trial.
         trial: The best trial.
+        front: With several objectives, the trials that no other one dominates.
     """
 
     schema_: Literal["hypnet.search.best/1"] = Field("hypnet.search.best/1", alias="schema")
     metric: str
     trial: TrialResult
+    front: list[TrialResult] | None = None
 
 
 class DryRunTrial(_Document):

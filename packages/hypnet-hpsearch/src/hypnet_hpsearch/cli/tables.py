@@ -19,7 +19,7 @@ def status_rows(found: SearchStatus) -> list[tuple[str, str]]:
     counts = found.counts()
     rows = [
         ("name", found.name),
-        ("metric", f"{found.metric} ({found.direction})"),
+        ("metric", ", ".join(f"{name} ({way})" for name, way in found.objectives.items())),
         ("trials", str(found.total)),
         *((name, str(count)) for name, count in counts.items()),
     ]
@@ -43,10 +43,14 @@ def table_of(
     optional = {
         _REPORTED: [metric_text(result.reported) for result in results],
         "errors": [_errors(result) for result in results],
+        "front": ["*" * result.front for result in results],
+        "feasible": ["no" * (result.feasible is False) for result in results],
     }
     extra = {name: cells for name, cells in optional.items() if any(cells)}
     columns = (
-        *("trial", "state", *(["seeds"] if repeats else []), spec.metric, *numbers),
+        *("trial", "state", *(["seeds"] if repeats else [])),
+        *(name for name in ("front", "feasible") if name in extra),
+        *(spec.metric, *numbers),
         *([_REPORTED] if _REPORTED in extra else []),
         *(*options, "seconds", "reason"),
         *(["errors"] if "errors" in extra else []),
@@ -56,6 +60,7 @@ def table_of(
             result.trial,
             result.state.value,
             *([_seeds(spec, result)] if repeats else []),
+            *(extra[name][place] for name in ("front", "feasible") if name in extra),
             value_text(result),
             *(metric_text(result.numbers.get(name)) for name in numbers),
             *([extra[_REPORTED][place]] if _REPORTED in extra else []),

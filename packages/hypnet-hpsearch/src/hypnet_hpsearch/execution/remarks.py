@@ -28,11 +28,12 @@ class Remarks:
 
     def at_start(self) -> Iterator[str]:
         """Remarks at the start of a driver."""
-        if is_test_name(self._spec.metric):
-            yield (
-                f"the search selects by {self._spec.metric!r}, which is measured on test data by"
-                " its name: choose by a validation score, and look at the test score once"
-            )
+        for name, _ in self._spec.objectives:
+            if is_test_name(name):
+                yield (
+                    f"the search selects by {name!r}, which is measured on test data by its name:"
+                    " choose by a validation score, and look at the test score once"
+                )
         if self._store.differing:
             yield self._about_changes()
         done = (one for one in self._store.ledger.trials.values() if one.state is TrialState.DONE)
@@ -55,14 +56,14 @@ class Remarks:
         if self._seen or record.state is not TrialState.DONE:
             return
         self._seen = True
-        metric = self._spec.metric
-        validation = validation_of(metric, record.numbers)
-        if validation is not None:
-            yield (
-                f"the search selects by {metric!r} although trials report {validation!r}: a"
-                " configuration that is chosen by its test score looks better than it is; set"
-                f" metric = {validation!r}"
-            )
+        for name, _ in self._spec.objectives:
+            validation = validation_of(name, record.numbers)
+            if validation is not None:
+                yield (
+                    f"the search selects by {name!r} although trials report {validation!r}: a"
+                    " configuration that is chosen by its test score looks better than it is; set"
+                    f" metric = {validation!r}"
+                )
         if self._spec.pruner is not None:
             yield from self._without_reports(record)
 

@@ -89,11 +89,8 @@ def _chosen(store: Store, spec: SearchSpec, criterion: Criterion) -> Iterator[Tr
     sign = 1 if spec.direction == "maximize" else -1
     records = list(store.ledger.trials.values())
     configurations = Configurations.of(store.ledger, spec)
-    ranks = ((found.rank(spec), found) for found in configurations)
-    ranked = sorted((rank, found.id, found) for rank, found in ranks if rank is not None)
-    best = {
-        record.id for _, _, found in ranked[: criterion.keep] for record in found.trials.values()
-    }
+    ranked = configurations.ranked()[: criterion.keep]
+    best = {record.id for found in ranked for record in found.trials.values()}
     for record in records:
         if record.state is TrialState.RUNNING:
             continue

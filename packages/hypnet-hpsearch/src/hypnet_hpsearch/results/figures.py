@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from hypnet_hpsearch.results.axes import (
@@ -17,13 +18,20 @@ from hypnet_hpsearch.results.axes import (
 )
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.state.pareto import is_feasible, number_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
-__all__ = ["best_of_records", "best_so_far_figure", "options_figure", "parallel_figure"]
+__all__ = [
+    "best_of_records",
+    "best_so_far_figure",
+    "front_figure",
+    "options_figure",
+    "parallel_figure",
+]
 
 _MOST_PANELS = 24
 _MANY = 2000  # from here on a bitmap in an SVG is smaller than the marks it replaces
@@ -175,6 +183,57 @@ def _parallel_axes(panel: Axes, axes: Sequence[Axis]) -> None:
     panel.set_yticks([])
     for side in panel.spines.values():
         side.set_visible(False)
+
+
+def front_figure(
+    spec: SearchSpec, records: Sequence[TrialRecord], front: Collection[str]
+) -> Figure:
+    """Each pair of objectives: all trials, and those that no other one dominates.
+
+    Args:
+        spec: A search with several objectives.
+        records: Trials with finite objectives.
+        front: The ids of the trials on the Pareto front.
+    """
+    names = [name for name, _ in spec.objectives]
+    pairs = list(combinations(names, 2))[:_MOST_PANELS]
+    columns = min(3, len(pairs))
+    rows = -(-len(pairs) // columns)
+    figure = _figure(max(5.0, 4.2 * columns), max(4.0, 3.6 * rows))
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for (x, y), panel in zip(pairs, panels, strict=False):
+        _front_panel(spec, panel, (x, y), records, front)
+    for panel in panels[len(pairs) :]:
+        panel.set_visible(False)
+    figure.axes[0].legend(fontsize="small")
+    figure.suptitle(_title(spec, len(records), 0))
+    return figure
+
+
+def _front_panel(
+    spec: SearchSpec,
+    panel: Axes,
+    names: tuple[str, str],
+    records: Sequence[TrialRecord],
+    front: Collection[str],
+) -> None:
+    kinds: dict[str, tuple[str, str, Callable[[TrialRecord], bool]]] = {
+        "violates a constraint": ("x", "tab:gray", lambda one: not is_feasible(one, spec)),
+        "dominated": ("o", "tab:blue", lambda one: is_feasible(one, spec) and one.id not in front),
+        "Pareto front": ("D", "tab:red", lambda one: one.id in front),
+    }
+    for label, (marker, colour, belongs) in kinds.items():
+        chosen = [one for one in records if belongs(one)]
+        if chosen:
+            x, y = ([number_in(one, spec, name) or 0.0 for one in chosen] for name in names)
+            raster = len(records) > _MANY
+            panel.scatter(x, y, s=22, marker=marker, color=colour, label=label, rasterized=raster)
+    for name, scale, axis in zip(names, (panel.set_xscale, panel.set_yscale), "xy", strict=True):
+        if is_wide([number_in(one, spec, name) or 0.0 for one in records]):
+            scale("log")
+        direction = dict(spec.objectives)[name]
+        panel.set(**{f"{axis}label": f"{short(name)} ({direction})"})
+    panel.grid(alpha=0.25)
 
 
 def best_so_far_figure(spec: SearchSpec, records: Sequence[TrialRecord], left_out: int) -> Figure:

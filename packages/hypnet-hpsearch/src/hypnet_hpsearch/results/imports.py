@@ -99,7 +99,7 @@ def take_in(store: Store, spec: SearchSpec, results: Iterable[Found], source: st
         results: The results.
         source: Where they come from.
     """
-    members = Members(spec)
+    members, needed = Members(spec), frozenset(spec.needs)
     keys = [*spec.grid, *spec.ranges, *([SEED] if spec.seeds else [])]
     maker = TrialMaker(spec, keys)
     taken: list[str] = []
@@ -108,7 +108,7 @@ def take_in(store: Store, spec: SearchSpec, results: Iterable[Found], source: st
         store.write(list(store.recovered()))
         for found in results:
             options = {**spec.base, **found.options}
-            if not members.contain(options):
+            if not members.contain(options) or not needed.issubset(found.numbers):
                 count["outside"] += 1
                 continue
             trial = maker.of(options)
@@ -215,6 +215,8 @@ def _of_study(source: str, spec: SearchSpec) -> Iterator[Found]:
         trials = study.get_trials(deepcopy=False, states=[package.trial.TrialState.COMPLETE])
     except Exception as error:  # a storage may raise anything
         raise RunError(f"{source}: {error_in_one_line(error)}") from error
+    if len(study.directions) > 1:
+        raise RunError(f"{source}: a study of several objectives cannot be imported")
     for trial in trials:
         values = trial.values or []
         if len(values) == 1 and not math.isnan(values[0]):

@@ -19,6 +19,7 @@ from hypnet_core.runs import make_directory, write_atomic
 from hypnet_hpsearch.results.axes import axis_of
 from hypnet_hpsearch.results.figures import (
     best_so_far_figure,
+    front_figure,
     options_figure,
     parallel_figure,
 )
@@ -43,8 +44,8 @@ def save_plots(
     Args:
         store: The search's directory.
         spec: The search.
-        directory: Directory for the files `options`, `parallel` and `best_so_far`, in
-            each format.
+        directory: Directory for the files `options`, `parallel`, `best_so_far` and,
+            with several objectives, `front`, in each format.
         formats: `png` and `svg`.
 
     Returns:
@@ -76,6 +77,8 @@ def save_plots(
     if axes:
         figures["options"] = lambda: options_figure(spec, axes, with_number, left_out)
         figures["parallel"] = lambda: parallel_figure(spec, axes, with_number, left_out)
+    if len(spec.objectives) > 1:
+        figures["front"] = lambda: _front_figure(store, spec)
     _check_installed()
     make_directory(directory)
     # Ignore warnings about missing glyphs, and about numbers close to overflow.
@@ -85,6 +88,13 @@ def save_plots(
             for name, draw in figures.items()
             for path in _save(draw(), directory / name, formats)
         ]
+
+
+def _front_figure(store: Store, spec: SearchSpec) -> Figure:
+    configurations = Configurations.of(store.ledger, spec)
+    records = [found.record(spec) for found in configurations.ranked()]
+    front = {found.record(spec).id for found in configurations.front()}
+    return front_figure(spec, records, front)
 
 
 def _with_report(record: TrialRecord, spec: SearchSpec) -> TrialRecord:

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.spec.values import argument_text
 from hypnet_hpsearch.state.configurations import Configuration, Configurations
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState, counts_by_name
+from hypnet_hpsearch.state.pareto import is_feasible
 from hypnet_hpsearch.state.store import Store
 
 __all__ = [
@@ -51,6 +52,10 @@ class TrialResult(ResultModel):
         numbers: The same quantity on the other data, where the summary has it: the test
             score that belongs to a validation score.
         reported: The last intermediate result of a trial that was given up early.
+        front: With several objectives, whether no other one is at least as good in all
+            of them, and better in one.
+        feasible: Whether it fulfils the constraints; `None` if there are none, or if it
+            has no result.
         options: All options.
         seconds: How long its latest attempt ran.
         attempt: Number of the latest attempt.
@@ -67,6 +72,8 @@ class TrialResult(ResultModel):
     seeds: dict[int, float | None] | None = None
     numbers: dict[str, float | None] = Field(default_factory=dict)
     reported: float | None = None
+    front: bool = False
+    feasible: bool | None = None
     options: dict[str, Any]
     seconds: float | None
     attempt: int
@@ -83,6 +90,7 @@ class SearchStatus(ResultModel):
         directory: Its directory.
         metric: The metric that rates a trial.
         direction: `maximize` or `minimize`.
+        objectives: The name and direction of each objective, the metric first.
         total: Number of trials.
         done: Trials that have a result.
         without_number: Those among them whose metric is NaN or infinite.
@@ -100,6 +108,7 @@ class SearchStatus(ResultModel):
     directory: str
     metric: str
     direction: str
+    objectives: dict[str, str] = Field(default_factory=dict)
     total: int
     done: int
     without_number: int
@@ -142,23 +151,23 @@ def trials_of(store: Store, spec: SearchSpec) -> list[TrialResult]:
 def results_of(store: Store, spec: SearchSpec) -> list[TrialResult]:
     """All configurations that were ever begun, best first.
 
-    Without several seeds, they are the trials. Otherwise, those of which all seeds are
-    done come first, then the others with a value, then those without, by state.
+    Without several seeds, they are the trials. With several objectives, those that no
+    other one dominates come first. What violates a constraint comes after all that
+    fulfils them, what lacks a seed after all that is complete, and what has no value
+    last, by state.
     """
-    if not spec.repeats:
+    if not spec.repeats and not spec.has_fronts:
         return trials_of(store, spec)
     states = list(TrialState)
-
-    def rank(found: Configuration) -> tuple[int, bool, float, str]:
-        key = found.rank(spec)
-        if key is not None:
-            return 0, *key
-        return 1 + states.index(found.record(spec).state), False, 0.0, found.id
-
-    return [
-        _repeated(store, spec, found)
-        for found in sorted(Configurations.of(store.ledger, spec), key=rank)
-    ]
+    configurations = Configurations.of(store.ledger, spec)
+    ranked = configurations.ranked()
+    front = {found.id for found in configurations.front()} if len(spec.objectives) > 1 else set()
+    known = {found.id for found in ranked}
+    others = sorted(
+        (found for found in configurations if found.id not in known),
+        key=lambda found: (states.index(found.record(spec).state), found.id),
+    )
+    return [_row(store, spec, found, front) for found in [*ranked, *others]]
 
 
 def _result(store: Store, record: TrialRecord) -> TrialResult:
@@ -179,10 +188,16 @@ def _result(store: Store, record: TrialRecord) -> TrialResult:
     )
 
 
-def _row(store: Store, spec: SearchSpec, found: Configuration) -> TrialResult:
-    if spec.repeats:
-        return _repeated(store, spec, found)
-    return _result(store, found.record(spec))
+def _row(
+    store: Store, spec: SearchSpec, found: Configuration, front: Collection[str]
+) -> TrialResult:
+    record = found.record(spec)
+    row = _repeated(store, spec, found) if spec.repeats else _result(store, record)
+    if not spec.has_fronts:
+        return row
+    known = bool(spec.constraints) and found.rank(spec) is not None
+    feasible = is_feasible(record, spec) if known else None
+    return row.model_copy(update={"front": found.id in front, "feasible": feasible})
 
 
 def _repeated(store: Store, spec: SearchSpec, found: Configuration) -> TrialResult:
@@ -211,6 +226,8 @@ def best_of(results: Sequence[TrialResult], directory: Path) -> TrialResult:
         RunError: None of them has a finite metric.
     """
     best = next(iter(results), None)
+    if best is not None and best.feasible is False:
+        raise RunError(f"{directory}: no trial fulfils the constraints yet")
     if best is None or best.metric is None or not math.isfinite(best.metric):
         raise RunError(f"{directory}: no trial has a number for a result yet")
     return best
@@ -221,16 +238,18 @@ def status_of(store: Store, spec: SearchSpec) -> SearchStatus:
     records = store.ledger.trials.values()
     counts, queued = store.ledger.counts(), store.queued()
     best = Configurations.of(store.ledger, spec).best
+    front = {best.id} if best is not None and len(spec.objectives) > 1 else ()
     return SearchStatus(
         name=spec.name,
         directory=str(store.directory),
         metric=spec.metric,
         direction=spec.direction,
+        objectives=dict(spec.objectives),
         total=store.header["trials"],
         without_number=counts[TrialState.DONE]
         - sum(record.score is not None for record in records),
         missing=max(0, store.header["trials"] - len(records)),
-        best=None if best is None else _row(store, spec, best),
+        best=None if best is None else _row(store, spec, best, front),
         queued=queued,
         **{
             state.value: count - queued * (state is TrialState.RUNNING)

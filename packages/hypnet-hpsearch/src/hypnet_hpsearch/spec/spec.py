@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, model_validator
 
 from hypnet_core.errors import ConfigError, did_you_mean
 from hypnet_core.plugins import error_from
@@ -22,6 +23,13 @@ from hypnet_hpsearch.spec.fields import (
     SpecPart,
 )
 from hypnet_hpsearch.spec.metrics import counterparts
+from hypnet_hpsearch.spec.objectives import (
+    Constraint,
+    ConstraintsField,
+    Direction,
+    MetricsField,
+    parse_constraint,
+)
 from hypnet_hpsearch.spec.values import text_of
 
 __all__ = ["RESERVED", "SEED", "SearchSpec", "Style"]
@@ -68,6 +76,10 @@ class SearchSpec(SpecPart):
         metric: The entry of the summary that rates a trial; dots lead into tables.
         direction: Whether a large metric is good (`maximize`) or a small one
             (`minimize`).
+        metrics: Several objectives in the place of `metric` and `direction`, which are
+            then the first one: their names with `max` or `min`.
+        constraints: Bounds on numbers of the summary, as `"compression <= 1"`. The best
+            trials are those that fulfil all of them.
         base: Options that all trials share.
         grid: For each option the values to search.
         ranges: For each option a range of numbers to draw from, in addition to the
@@ -128,7 +140,9 @@ class SearchSpec(SpecPart):
         str, Field(pattern=r"^(json|lines|[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*)$")
     ] = "json"
     metric: Annotated[str, Field(min_length=1)]
-    direction: Literal["maximize", "minimize"]
+    direction: Direction
+    metrics: MetricsField = Field(default_factory=dict)
+    constraints: ConstraintsField = ()
     base: OptionsField = Field(default_factory=dict)
     grid: GridField = Field(default_factory=dict)
     ranges: RangesField = Field(default_factory=dict)
@@ -153,6 +167,20 @@ class SearchSpec(SpecPart):
             super().__init__(**data)
         except ValidationError as error:
             raise error_from(error, type(self), data) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_objective(cls, data: Any) -> Any:
+        """The first of several objectives is the metric."""
+        metrics = data.get("metrics") if isinstance(data, Mapping) else None
+        if not isinstance(metrics, Mapping) or not metrics:
+            return data
+        objectives = TypeAdapter(MetricsField).validate_python(metrics)
+        first = {"metric": next(iter(objectives)), "direction": next(iter(objectives.values()))}
+        for name, value in first.items():
+            if data.get(name, value) != value:
+                raise ConfigError(f"give either '{name}' or 'metrics', not both")
+        return {**data, **first, "metrics": objectives}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -194,6 +222,11 @@ class SearchSpec(SpecPart):
                 raise ConfigError(f"{min(twice)!r} is both in '{one}' and in '{other}'")
         if len(set(self.seeds)) < len(self.seeds):
             raise ConfigError("a seed is listed twice")
+        if len(self.metrics) > 1 and (self.margin is not None or self.pruner is not None):
+            name = "margin" if self.pruner is None else "pruner"
+            raise ConfigError(
+                f"'{name}' compares one metric, but there are several: leave it out, or give one"
+            )
         if self.margin is not None and not self.repeats:
             raise ConfigError("'margin' compares configurations over several seeds: give 'seeds'")
         options = {*self.base, *self.grid, *self.ranges}
@@ -250,7 +283,30 @@ class SearchSpec(SpecPart):
     @property
     def kept(self) -> tuple[str, ...]:
         """Numbers of the summaries that the journal holds beside the metric."""
-        return counterparts(self.metric)
+        names = [other for name, _ in self.objectives for other in counterparts(name)]
+        return tuple(dict.fromkeys([*self.needs, *names]))
+
+    @property
+    def objectives(self) -> tuple[tuple[str, Direction], ...]:
+        """The names and directions of the objectives, the metric first."""
+        return tuple(self.metrics.items()) or ((self.metric, self.direction),)
+
+    @property
+    def bounds(self) -> dict[str, Constraint]:
+        """The constraints by their text."""
+        return {text: parse_constraint(text) for text in self.constraints}
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Numbers beside the metric that every summary must have."""
+        names = [name for name, _ in self.objectives]
+        names += [bound.name for bound in self.bounds.values()]
+        return tuple(name for name in dict.fromkeys(names) if name != self.metric)
+
+    @property
+    def has_fronts(self) -> bool:
+        """Whether results have several objectives, or constraints."""
+        return len(self.metrics) > 1 or bool(self.constraints)
 
     @property
     def reports_metric(self) -> bool:
@@ -287,6 +343,9 @@ class SearchSpec(SpecPart):
         everything = self.model_dump(mode="json", include=_IDENTITY) | {"seeds": bool(self.seeds)}
         # Fields that came later are left out where they say nothing, so that searches
         # begun before keep their fingerprints.
+        for name in ("metrics", "constraints"):
+            if getattr(self, name):
+                everything[name] = self.model_dump(mode="json", include={name})[name]
         if self.ranges:
             everything["ranges"] = self.model_dump(mode="json", include={"ranges"})["ranges"]
         if self.adapts:

@@ -296,6 +296,7 @@ def attempt_record(spec: SearchSpec, options: Mapping[str, Any], attempt: Attemp
         "metric": spec.metric,
         "parser": spec.parser if spec.command else "json",
         "keep": spec.kept,
+        "needs": spec.needs,
     }
     resume = _resumption(spec, options, attempt) if spec.resumes else None
     if resume is not None:

@@ -9,12 +9,16 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from hypnet_hpsearch.spec.spec import SEED, SearchSpec
 from hypnet_hpsearch.state.ledger import Ledger, TrialRecord, TrialState
+from hypnet_hpsearch.state.pareto import costs_of, front_of, is_feasible
 
-__all__ = ["Configuration", "Configurations", "configuration_id"]
+__all__ = ["Configuration", "Configurations", "Rank", "configuration_id"]
+
+Rank: TypeAlias = tuple[bool, bool, tuple[float, ...], str]
+"""Whether constraints are violated, whether seeds are missing, costs, and the id."""
 
 _UNFINISHED = (TrialState.FAILED, TrialState.LOST, TrialState.CANCELLED)
 _FEWEST = 2  # degrees of freedom that an estimate of the spread over seeds needs
@@ -50,16 +54,7 @@ class Configuration:
     def value(self, spec: SearchSpec) -> float | None:
         """The results in one number, as the search's `over_seeds` says."""
         metrics = self.metrics()
-        if not metrics:
-            return None
-        # NaN compares with nothing: one seed without a number spoils them all.
-        if any(map(math.isnan, metrics)):
-            return math.nan
-        if spec.over_seeds == "worst":
-            return min(metrics) if spec.direction == "maximize" else max(metrics)
-        if spec.over_seeds == "median":
-            return statistics.median(metrics)
-        return sum(metrics) / len(metrics)
+        return _combined(metrics, spec.over_seeds, spec.direction) if metrics else None
 
     def error(self) -> float | None:
         """The standard error of the mean; `None` for fewer than two results."""
@@ -89,30 +84,50 @@ class Configuration:
             state=state,
             options=self.options,
             metric=self.value(spec),
-            numbers=self._means_of_numbers(),
+            numbers=self._numbers(spec),
             reason=next((record.reason for record in records if record.state is state), None),
             seconds=sum(seconds) if seconds else None,
             ended=max(ends, default=None),
         )
 
-    def _means_of_numbers(self) -> dict[str, float | None]:
-        """The mean of each number over the trials that are done and have it."""
+    def _numbers(self, spec: SearchSpec) -> dict[str, float | None]:
+        """Each number over the trials that are done; objectives as the metric is."""
         done = [record.numbers for record in self.ordered if record.state is TrialState.DONE]
         names = dict.fromkeys(name for numbers in done for name in numbers)
-        columns = {name: [numbers.get(name) for numbers in done] for name in names}
-        return {
-            name: None if None in column else math.fsum(filter(None, column)) / len(column)
-            for name, column in columns.items()
-        }
+        directions = dict(spec.objectives)
+        found: dict[str, float | None] = {}
+        for name in names:
+            values = [value for numbers in done if (value := numbers.get(name)) is not None]
+            how = spec.over_seeds if name in directions else "mean"
+            direction = directions.get(name, "maximize")
+            found[name] = _combined(values, how, direction) if len(values) == len(done) else None
+        return found
 
-    def rank(self, spec: SearchSpec) -> tuple[bool, float, str] | None:
-        """Sort key, best first, all incomplete ones last; `None` without a score."""
-        value = self.value(spec)
-        given_up = any(record.state is TrialState.PRUNED for record in self.trials.values())
-        if value is None or given_up or not math.isfinite(value):
+    def rank(self, spec: SearchSpec) -> Rank | None:
+        """Sort key, best first; `None` without a score.
+
+        What violates a constraint comes after all that fulfils them, and what lacks
+        seeds after all that is complete.
+        """
+        if any(one.state is TrialState.PRUNED for one in self.trials.values()):
             return None
-        sign = -1 if spec.direction == "maximize" else 1
-        return not self.is_complete(spec.seeds), sign * value, self.id
+        # Others may run, or may have failed.
+        record = replace(self.record(spec), state=TrialState.DONE)
+        costs = costs_of(record, spec)
+        if costs is None:
+            return None
+        infeasible = bool(spec.constraints) and not is_feasible(record, spec)
+        return infeasible, spec.repeats and not self.is_complete(spec.seeds), costs, self.id
+
+
+def _combined(values: Sequence[float], how: str, direction: str) -> float:
+    """Results of several seeds in one number."""
+    # NaN compares with nothing: one seed without a number spoils them all.
+    if any(map(math.isnan, values)):
+        return math.nan
+    if how == "worst":
+        return min(values) if direction == "maximize" else max(values)
+    return statistics.median(values) if how == "median" else sum(values) / len(values)
 
 
 class Configurations:
@@ -129,7 +144,7 @@ class Configurations:
         self._all: dict[str, Configuration] = {}
         self._of: dict[str, str] = {}  # by trial
         self._several: dict[str, list[float]] = {}  # results of those with several
-        self._best: tuple[tuple[bool, float, str], Configuration] | None = None
+        self._best: tuple[Rank, Configuration] | None = None
 
     @classmethod
     def of(cls, ledger: Ledger, spec: SearchSpec) -> Self:
@@ -187,8 +202,33 @@ class Configurations:
 
     @property
     def best(self) -> Configuration | None:
-        """The best one, if any has a score."""
-        return None if self._best is None else self._best[1]
+        """The best one, if any has a score and fulfils all constraints.
+
+        With several objectives, it is the best by the first one that no other one
+        dominates.
+        """
+        return None if self._best is None or self._best[0][0] else self._best[1]
+
+    def ranked(self) -> list[Configuration]:
+        """Those with a score, best first; with several objectives, the front first."""
+        ranks = [(rank, found) for found in self if (rank := found.rank(self._spec)) is not None]
+        front = {found.id for found in self._front(ranks)}
+        ranks.sort(key=lambda one: (one[1].id not in front, one[0]))
+        return [found for _, found in ranks]
+
+    def front(self) -> list[Configuration]:
+        """Those that no other one dominates in all objectives, best first.
+
+        Constraints are fulfilled, and all seeds are done, unless that is so for none.
+        """
+        return self._front(
+            [(rank, found) for found in self if (rank := found.rank(self._spec)) is not None]
+        )
+
+    def _front(self, ranks: Sequence[tuple[Rank, Configuration]]) -> list[Configuration]:
+        feasible = [one for one in ranks if not one[0][0]]
+        complete = [one for one in feasible if not one[0][1]] or feasible
+        return [complete[number][1] for number in front_of([rank[2] for rank, _ in complete])]
 
     def hopeless(self, name: str) -> str | None:
         """Why a configuration cannot become the best one; `None` if it may.

@@ -17,6 +17,7 @@ SEARCH_FILE = "search.json"
 
 _FORMAT = 1
 _MEANING = {"experiment", "command", "style", "summary", "parser", "metric", "direction"}
+_MEANING |= {"metrics", "constraints"}
 
 
 def header_of(spec: SearchSpec, total: int, *, changed: bool = False) -> dict[str, Any]:

@@ -39,8 +39,11 @@ def measured(attempt: AttemptRecord) -> Measurement:
     summary = read_summary(path, attempt.get("parser", "json"), attempt["cwd"])
     metric = metric_in(summary, attempt["metric"], path.name)
     numbers = {name: json_number(value) for name, value in numbers_in(summary)}
+    kept = {name: numbers[name] for name in attempt.get("keep", ()) if name in numbers}
+    needed = attempt.get("needs", ())
+    kept |= {name: json_number(metric_in(summary, name, path.name)) for name in needed}
     return {
         "metric": json_number(metric),
-        "numbers": dict(islice(numbers.items(), _MOST_NUMBERS)),
-        "kept": {name: numbers[name] for name in attempt.get("keep", ()) if name in numbers},
+        "numbers": dict(islice({**kept, **numbers}.items(), _MOST_NUMBERS)),
+        "kept": kept,
     }

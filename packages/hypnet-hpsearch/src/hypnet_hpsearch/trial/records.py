@@ -63,6 +63,7 @@ class AttemptRecord(TypedDict):
         metric: The entry of the summary that rates the trial.
         parser: How to read the summary: `json`, `lines` or an import string.
         resume: How it goes on from an earlier attempt.
+        needs: Entries of the summary that must be there beside the metric.
         keep: Entries of the summary that the journal holds beside the metric.
     """
 
@@ -76,6 +77,7 @@ class AttemptRecord(TypedDict):
     metric: str
     parser: str
     keep: NotRequired[Sequence[str]]
+    needs: NotRequired[Sequence[str]]
     resume: NotRequired[ResumeRecord]
 
 

@@ -24,6 +24,7 @@ from hypnet_hpsearch.spec.values import argument_text, text_of, value_of
 from hypnet_hpsearch.state.attempts import reports_of
 from hypnet_hpsearch.state.configurations import Configuration, Configurations
 from hypnet_hpsearch.state.ledger import Changes, TrialRecord, TrialState
+from hypnet_hpsearch.state.pareto import number_in, violations_of
 from hypnet_hpsearch.state.store import Store
 from hypnet_hpsearch.trial.reports import Reports
 
@@ -85,7 +86,7 @@ class Study:
         self._study = optuna().create_study(
             storage=storage,
             study_name=spec.name,
-            direction=spec.direction,
+            directions=[direction for _, direction in spec.objectives],
             sampler=sampler,
             pruner=pruner,
             load_if_exists=True,
@@ -260,16 +261,23 @@ class Study:
 
     def _settle(self, record: TrialRecord, number: int) -> None:
         states = optuna().trial.TrialState
-        if (
-            record.state is TrialState.DONE
-            and record.metric is not None
-            and not math.isnan(record.metric)
-        ):
-            self._tell(number, values=record.metric)
-        elif record.state is TrialState.PRUNED:
+        if record.state is TrialState.PRUNED:
             self._tell(number, state=states.PRUNED)
-        else:
+            return
+        values = [number_in(record, self._spec, name) for name, _ in self._spec.objectives]
+        violations = violations_of(record, self._spec)
+        if (
+            record.state is not TrialState.DONE
+            or violations is None
+            or any(value is None or math.isnan(value) for value in values)
+        ):
             self._tell(number, state=states.FAIL)
+            return
+        identity = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+        trial = optuna().trial.Trial(self._study, identity)
+        for text, violation in violations.items():
+            trial.set_constraint(text, violation)
+        self._tell(number, values=values)
 
     def _tell(self, number: int, **outcome: Any) -> None:
         try:
