@@ -301,7 +301,7 @@ def test_help_and_plugin_need_nothing_heavy() -> None:
         "import hypnet_hpsearch, hypnet_hpsearch.plugin",
         "from hypnet_hpsearch import plugin; plugin.hypnet_components()",
         "import typer; from hypnet_hpsearch import plugin; plugin.hypnet_commands(typer.Typer())",
-        "import hypnet_hpsearch.search",
+        "import hypnet_hpsearch.searches",
         (
             "from hypnet_core.cli.main import main\ntry: main(['search', 'run', '--help'])\nexcept"
             " SystemExit: pass"

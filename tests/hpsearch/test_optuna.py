@@ -21,7 +21,7 @@ from hypnet_core.errors import ConfigError, RunError
 from hypnet_core.jobs import JobSpec, JobState
 from hypnet_hpsearch import Search, SearchSpec, TrialState
 from hypnet_hpsearch.execution.driver import Driver
-from hypnet_hpsearch.execution.observers import Silent
+from hypnet_hpsearch.execution.observers import Watcher
 from hypnet_hpsearch.propose import AdaptiveProposer
 from hypnet_hpsearch.propose.optuna.dashboard import StudyFile
 from hypnet_hpsearch.propose.optuna.study import Study
@@ -429,7 +429,7 @@ def test_few_proposals_wait_in_a_queue(workshop: Any, at_once: int, proposed: in
     search = workshop.search(ranges={"x": {"low": 0.0, "high": 1.0}}, sampler="tpe", max_trials=30)
     scheduler = Busy(at_once)
     store = Store.create(search.directory, search.spec, 30)
-    driver = Driver(store, search.proposer, search.spec, scheduler=scheduler, observer=Silent())
+    driver = Driver(store, search.proposer, search.spec, scheduler=scheduler, observer=Watcher())
     driver._begin()
     for _ in range(12):
         driver._work()

@@ -24,7 +24,7 @@ from hypnet_hpsearch.cli.seeds import seeds
 
 if TYPE_CHECKING:
     from hypnet_hpsearch.results.table import SearchStatus, TrialResult
-    from hypnet_hpsearch.search import Search
+    from hypnet_hpsearch.searches import Search
     from hypnet_hpsearch.spec.spec import SearchSpec
 
 __all__ = ["search"]
@@ -67,7 +67,7 @@ def run(
     It may be interrupted or killed, and started again, at any time: no result is lost,
     and no trial runs twice. The last line of the output is the search's directory.
     """
-    from hypnet_hpsearch.search import Search
+    from hypnet_hpsearch.searches import Search
 
     found = Search.load(file, out)
     spec = with_scheduler(found.spec, scheduler, slots)
@@ -94,7 +94,7 @@ def status(directory: Directory, *, as_json: Json = False) -> None:
     if as_json:
         _print_status(found)
         return
-    from hypnet_hpsearch.cli.tables import status_rows
+    from hypnet_hpsearch._tables import status_rows
 
     print_pairs(status_rows(found))
 
@@ -143,7 +143,7 @@ def best(directory: Directory, *, as_json: Json = False) -> None:
 
         print_json(BestDocument(metric=spec.metric, trial=trial, front=front or None))
         return
-    from hypnet_hpsearch.cli.tables import best_rows
+    from hypnet_hpsearch._tables import best_rows
 
     if front:
         _print_trials(spec, front)
@@ -159,7 +159,7 @@ search.command("import")(take_in)
 
 
 def _print_trials(spec: SearchSpec, results: Sequence[TrialResult]) -> None:
-    from hypnet_hpsearch.cli.tables import table_of
+    from hypnet_hpsearch._tables import table_of
 
     columns, rows = table_of(spec, results)
     if is_terminal():

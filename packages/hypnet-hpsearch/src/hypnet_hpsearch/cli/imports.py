@@ -47,7 +47,7 @@ def take_in(
     from hypnet_hpsearch.cli.output import opened
     from hypnet_hpsearch.results.imports import found_in
     from hypnet_hpsearch.results.imports import take_in as work
-    from hypnet_hpsearch.search import Search
+    from hypnet_hpsearch.searches import Search
     from hypnet_hpsearch.state.store import Store
 
     if search.is_dir():

@@ -17,7 +17,7 @@ from hypnet_hpsearch.results.clean import Removable
 from hypnet_hpsearch.results.errors import TrialErrors
 from hypnet_hpsearch.results.seeds_summary import SeedsSummary
 from hypnet_hpsearch.results.table import SearchStatus, TrialResult, results_of, trials_of
-from hypnet_hpsearch.search import Search
+from hypnet_hpsearch.searches import Search
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.store import Store
 

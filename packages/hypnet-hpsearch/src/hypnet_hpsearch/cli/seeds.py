@@ -80,7 +80,7 @@ def seeds(
     """
     from hypnet_hpsearch.results import seeds as work
     from hypnet_hpsearch.results import seeds_summary as says
-    from hypnet_hpsearch.search import Search
+    from hypnet_hpsearch.searches import Search
     from hypnet_hpsearch.state.store import Store
 
     for text in key or ():

@@ -5,6 +5,8 @@ Both go to stderr.
 
 from __future__ import annotations
 
+import html
+import importlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +19,23 @@ from hypnet_hpsearch.execution.observers import (
     Inventory,
     SearchObserver,
     SearchProgress,
-    Silent,
+    Watcher,
 )
 from hypnet_hpsearch.spec.values import argument_text
 from hypnet_hpsearch.state.attempts import Attempt
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState, counts_by_name
 
-__all__ = ["Lines", "Live", "described", "display", "metric_text", "short_path", "shown"]
+__all__ = [
+    "Lines",
+    "Live",
+    "Notebook",
+    "described",
+    "display",
+    "live_display",
+    "metric_text",
+    "short_path",
+    "shown",
+]
 
 _logger = logging.getLogger("hypnet.search")
 _LONGEST = 60  # characters of a value
@@ -148,7 +160,7 @@ def display() -> Iterator[SearchObserver]:
     quiet.
     """
     if not _logger.isEnabledFor(logging.INFO):
-        yield Silent()
+        yield Watcher()
         return
     from rich.console import Console
 
@@ -160,6 +172,69 @@ def display() -> Iterator[SearchObserver]:
 
     with Display(console=console, transient=True, refresh_per_second=4) as live:
         yield Live(live)
+
+
+@contextmanager
+def live_display(*, shown: bool) -> Iterator[SearchObserver]:
+    """An observer that shows the progress of a search in a terminal or a notebook.
+
+    Args:
+        shown: Whether to show anything.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if shown and console.is_jupyter:
+        yield Notebook()
+    elif shown and console.is_terminal:
+        from rich.live import Live as Display
+
+        with Display(console=console, transient=True, refresh_per_second=4) as live:
+            yield Live(live)
+    else:
+        yield Watcher()
+
+
+class _Page:
+    """A place in a notebook whose content can be replaced."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def update(self, table: Any) -> None:
+        """Show another content."""
+        ipython = importlib.import_module("IPython.display")
+        if self._handle is None:
+            self._handle = ipython.display(table, display_id=True)
+        else:
+            self._handle.update(table)
+
+
+class Notebook(Live):
+    """A table in a notebook that is redrawn when it changes."""
+
+    def __init__(self) -> None:
+        super().__init__(_Page())
+        self._shown: dict[str, str] = {}
+
+    def working(self, progress: Callable[[], SearchProgress]) -> None:
+        """Draw the table, if a number in it has changed."""
+        cells = self._cells(progress())
+        if cells != self._shown:
+            self._shown = cells
+            self._live.update(_Html(cells))
+
+
+class _Html:
+    """A row of named cells, as notebooks show it."""
+
+    def __init__(self, cells: dict[str, str]) -> None:
+        self._cells = cells
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self._cells)
+        row = "".join(f"<td>{html.escape(text)}</td>" for text in self._cells.values())
+        return f"<table><tr>{head}</tr><tr>{row}</tr></table>"
 
 
 def described(inventory: Inventory) -> str:

@@ -99,6 +99,7 @@ class Driver:
                 self._begin()
             while self._step():
                 time.sleep(self._tracker.poll_interval)
+            self._observer.working(self.progress)  # a last look
         except (KeyboardInterrupt, StoppedError):
             self._tracker.end_all()
             raise

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 
-__all__ = ["Inventory", "SearchObserver", "SearchProgress", "Silent"]
+__all__ = ["Inventory", "SearchObserver", "SearchProgress", "Watcher"]
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,20 @@ class SearchObserver(Protocol):
         ...
 
 
-class Silent:
-    """An observer that shows nothing."""
+class Watcher:
+    """A base for observers: every event is ignored.
+
+    Example:
+        ```python
+        class Failures(Watcher):
+            def __init__(self):
+                self.reasons = []
+
+            def ended(self, record, progress):
+                if record.reason:
+                    self.reasons.append(record.reason)
+        ```
+    """
 
     def started(self, inventory: Inventory) -> None:
         """Ignore it."""

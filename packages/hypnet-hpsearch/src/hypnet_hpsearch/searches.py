@@ -15,7 +15,7 @@ from hypnet_core.plugins import Kind, registry
 from hypnet_core.protocols import BatchScheduler, ChecksAvailability, Closable, Scheduler
 from hypnet_hpsearch.execution.driver import Driver
 from hypnet_hpsearch.execution.jobs import job_of
-from hypnet_hpsearch.execution.observers import SearchObserver, Silent
+from hypnet_hpsearch.execution.observers import SearchObserver, Watcher
 from hypnet_hpsearch.execution.preview import Preview
 from hypnet_hpsearch.execution.recording import Recording
 from hypnet_hpsearch.execution.remarks import Remarks
@@ -136,7 +136,7 @@ class Search:
             self.proposer,
             self.spec,
             scheduler=scheduler or own or self.scheduler(),
-            observer=Recording(observer or Silent(), results, study, Remarks(store, self.spec)),
+            observer=Recording(observer or Watcher(), results, study, Remarks(store, self.spec)),
             max_jobs=max_jobs,
         )
         try:

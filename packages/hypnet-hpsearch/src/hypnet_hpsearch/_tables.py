@@ -1,4 +1,4 @@
-"""Tables of `hypnet search`: trials and configurations as rows of text."""
+"""Tables of searches: trials and configurations as rows of text."""
 
 from __future__ import annotations
 
