@@ -19,7 +19,7 @@ from hypnet_hpsearch.cli.imports import take_in
 from hypnet_hpsearch.cli.manage import cancel, clean, retry
 from hypnet_hpsearch.cli.options import Directory, MaxJobs, SchedulerName, Slots
 from hypnet_hpsearch.cli.output import opened, print_pairs, run_search, with_scheduler
-from hypnet_hpsearch.cli.publish import export, plot
+from hypnet_hpsearch.cli.publish import export, importances, plot, report
 from hypnet_hpsearch.cli.seeds import seeds
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def best(directory: Directory, *, as_json: Json = False) -> None:
 
 
 # The order of this list is that of the help.
-for _command in (errors, export, plot, seeds, cancel, retry, clean):
+for _command in (errors, export, plot, importances, report, seeds, cancel, retry, clean):
     search.command()(_command)
 search.command("import")(take_in)
 

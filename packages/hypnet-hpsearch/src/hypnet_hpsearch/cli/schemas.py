@@ -29,7 +29,9 @@ __all__ = [
     "DryRunTrial",
     "ErrorsDocument",
     "ImportDocument",
+    "ImportancesDocument",
     "PlotDocument",
+    "ReportDocument",
     "RetryDocument",
     "SeedsDocument",
     "StatusDocument",
@@ -223,6 +225,36 @@ class ImportDocument(_Document):
     trials: list[str]
     known: int
     outside: int
+
+
+class ImportancesDocument(_Document):
+    """`hypnet search importances DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.importances/1`.
+        metric: The metric.
+        method: `ped_anova` or `fanova`.
+        importances: The importance of each option; they sum up to one.
+    """
+
+    schema_: Literal["hypnet.search.importances/1"] = Field(
+        "hypnet.search.importances/1", alias="schema"
+    )
+    metric: str
+    method: str
+    importances: dict[str, float]
+
+
+class ReportDocument(_Document):
+    """`hypnet search report DIR --json`.
+
+    Attributes:
+        schema_: `hypnet.search.report/1`.
+        file: The file that was written.
+    """
+
+    schema_: Literal["hypnet.search.report/1"] = Field("hypnet.search.report/1", alias="schema")
+    file: str
 
 
 class PlotDocument(_Document):

@@ -308,6 +308,41 @@ class Study:
             ends = self._study.pruner.prune(self._study, frozen)
         return (step, frozen.intermediate_values[step]) if ends else None
 
+    def importances(self, method: str) -> dict[str, float]:
+        """The importance of each option for the first objective, the largest first.
+
+        Args:
+            method: `ped_anova` or `fanova`.
+
+        Returns:
+            The importances; none if there are too few results.
+
+        Raises:
+            RunError: A package is missing.
+        """
+        module = optuna().importance
+        sign = -1 if self._spec.direction == "maximize" else 1
+        try:
+            with _quiet():
+                evaluator = (
+                    module.FanovaImportanceEvaluator(seed=0)
+                    if method == "fanova"
+                    else module.PedAnovaImportanceEvaluator()
+                )
+                found: dict[str, float] = module.get_param_importances(
+                    self._study,
+                    evaluator=evaluator,
+                    # Small is good to PED-ANOVA.
+                    target=lambda trial: sign * trial.values[0],
+                )
+        except ImportError as error:
+            raise RunError(
+                f"{method} needs a package that is not installed: {error_in_one_line(error)}"
+            ) from None
+        except (ValueError, RuntimeError):  # there are too few trials
+            return {}
+        return {name: float(value) for name, value in found.items()}
+
     def _frozen(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(
             self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
