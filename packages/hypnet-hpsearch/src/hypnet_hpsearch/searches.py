@@ -13,8 +13,10 @@ from hypnet_core.errors import ConfigError, RunError, SchedulerError
 from hypnet_core.jobs import Script
 from hypnet_core.plugins import Kind, registry
 from hypnet_core.protocols import BatchScheduler, ChecksAvailability, Closable, Scheduler
+from hypnet_hpsearch._text import error_in_one_line
 from hypnet_hpsearch.execution.driver import Driver
 from hypnet_hpsearch.execution.jobs import job_of
+from hypnet_hpsearch.execution.notices import Notices
 from hypnet_hpsearch.execution.observers import SearchObserver, Watcher
 from hypnet_hpsearch.execution.preview import Preview
 from hypnet_hpsearch.execution.recording import Recording
@@ -131,19 +133,24 @@ class Search:
             self.check_experiment()
         results = ResultsFile(store, self.spec)
         study = _study_file(store, self.spec)
+        observer = observer or Watcher()
+        notices = Notices(self.spec, str(store.directory), observer.warned)
+        recording = Recording(observer, results, study, Remarks(store, self.spec), notices)
         driver = Driver(
             store,
             self.proposer,
             self.spec,
             scheduler=scheduler or own or self.scheduler(),
-            observer=Recording(observer or Watcher(), results, study, Remarks(store, self.spec)),
+            observer=recording,
             max_jobs=max_jobs,
         )
         try:
             driver.run()
-        except BaseException:
+        except BaseException as error:
             with suppress(RunError):  # the first error is the one that the user must read
                 results.write()
+            notices.send("end", f"the search has stopped: {error_in_one_line(error)}")
+            notices.close()
             raise
         finally:
             if isinstance(own, Closable):
@@ -153,7 +160,10 @@ class Search:
                 study.close()
         results.write()
         store.set_total(driver.total)  # a sampler may have had fewer trials than the limit
-        return status_of(store, self.spec)
+        status = status_of(store, self.spec)
+        notices.send("end", _in_words(status))
+        notices.close()
+        return status
 
     def scheduler(self) -> Scheduler:
         """A new scheduler of the kind that the search names.
@@ -297,6 +307,14 @@ def scheduler_of(spec: SearchSpec) -> Scheduler:
         raise ConfigError("'scheduler' has no 'name'")
     found: Scheduler = registry().get(Kind.SCHEDULER, name).build(**options)
     return found
+
+
+def _in_words(status: SearchStatus) -> str:
+    """The outcome of a search in one line."""
+    unsuccessful = status.failed + status.lost + status.cancelled
+    best = status.best
+    text = f"{status.done} of {status.total} trials done, {unsuccessful} failed"
+    return text if best is None else f"{text}; best {status.metric}: {best.metric:.6g}"
 
 
 def _study_file(store: Store, spec: SearchSpec) -> StudyFile | None:

@@ -136,10 +136,10 @@ def _be_the_trial(directory: Path, function: Callable[..., Any]) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         code = call(directory, function)
-    except BaseException:  # noqa: BLE001  a fork must never return
+    except (OSError, ValueError, LookupError):  # the records cannot be read or written
         traceback.print_exc()
     finally:
-        os._exit(code)
+        os._exit(code)  # whatever has happened: a fork must never return
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from hypnet_hpsearch.execution.notices import Notices
 from hypnet_hpsearch.execution.observers import Inventory, SearchObserver, SearchProgress
 from hypnet_hpsearch.execution.remarks import Remarks
-from hypnet_hpsearch.state.ledger import TrialRecord
+from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from hypnet_hpsearch.propose.optuna.dashboard import StudyFile
 
 __all__ = ["Recording"]
+
+_FAILED = {TrialState.FAILED, TrialState.LOST}
 
 
 class _Results(Protocol):
@@ -31,6 +34,7 @@ class Recording:
         results: The file `results.csv`.
         study: The study, if there is one.
         remarks: Checks of the first result.
+        notices: Sends a notice of the first failure.
     """
 
     def __init__(
@@ -39,9 +43,11 @@ class Recording:
         results: _Results,
         study: StudyFile | None,
         remarks: Remarks,
+        notices: Notices,
     ) -> None:
         self._observer, self._results, self._study = observer, results, study
-        self._remarks = remarks
+        self._remarks, self._notices = remarks, notices
+        self._has_failed = False
         self.warned = observer.warned
 
     def started(self, inventory: Inventory) -> None:
@@ -56,10 +62,14 @@ class Recording:
         self._observer.ended(record, progress)
         for remark in self._remarks.about(record):
             self.warned(remark)
+        if record.state in _FAILED and not record.interrupted and not self._has_failed:
+            self._has_failed = True
+            self._notices.send("failure", f"the trial {record.id} failed: {record.reason}")
 
     def working(self, progress: Callable[[], SearchProgress]) -> None:
         """Write the files if they are outdated, and pass the event on."""
         self._results.update()
+        self._notices.tell_problems()
         if self._study is not None:
             self._study.update()
             if self._study.problem:

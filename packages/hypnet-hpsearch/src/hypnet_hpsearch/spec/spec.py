@@ -23,6 +23,7 @@ from hypnet_hpsearch.spec.fields import (
     SpecPart,
 )
 from hypnet_hpsearch.spec.metrics import counterparts
+from hypnet_hpsearch.spec.notify import Notify
 from hypnet_hpsearch.spec.objectives import (
     Constraint,
     ConstraintsField,
@@ -116,6 +117,8 @@ class SearchSpec(SpecPart):
             the search is started.
         resources: Resources of one trial.
         scheduler: Name of the scheduler, or a table with its `name` and its options.
+        notify: A command or webhook that is told of the first failure and the end of
+            each run; see `Notify`.
         cwd: Working directory of the trials, relative to the directory of the search
             file, which is the default.
 
@@ -160,6 +163,7 @@ class SearchSpec(SpecPart):
     attempts: PositiveInt = 1
     resources: Resources = Field(default_factory=Resources)
     scheduler: ComponentField = Field(default_factory=lambda: {"name": "local"})
+    notify: Notify | None = None
     cwd: Path = Field(default_factory=Path.cwd)
 
     def __init__(self, /, **data: Any) -> None:

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from hypnet_hpsearch.trial.files import (
     ATTEMPT,
@@ -91,15 +91,28 @@ def _redirect(directory: Path) -> None:
 
 def _called(function: Callable[..., Any], attempt: AttemptRecord) -> str | None:
     """Call the function and write its summary; why it failed, if it did."""
-    try:
+    with _Failure() as failure:
         found = function(**attempt["options"])
         summary = dict(found) if isinstance(found, Mapping) else {attempt["metric"]: _plain(found)}
         text = json.dumps({key: _plain(value) for key, value in summary.items()})
         Path(attempt["summary"]).write_text(text, encoding="utf-8")
-    except BaseException as error:  # noqa: BLE001  user code may raise anything
-        traceback.print_exc()
-        return f"{type(error).__name__}: {error}"
-    return None
+    return failure.reason
+
+
+class _Failure:
+    """Prints whatever the user's code raises, and keeps it as a reason."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, where: object) -> bool:
+        if error is not None:
+            traceback.print_exception(error)
+            self.reason = f"{type(error).__name__}: {error}"
+        return True
 
 
 def _plain(value: Any) -> Any:
