@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +278,70 @@ def test_a_trial_that_ignores_the_end_of_its_time_is_over_its_time_limit(worksho
     assert result.state is TrialState.FAILED
     assert result.reason == "over its time limit of 0:00:00.300000"
     assert result.attempt == 1
+
+
+DRIVER = """
+import json, sys
+from hypnet_hpsearch import Search, SearchSpec
+Search(SearchSpec(**json.loads(sys.argv[1])), sys.argv[2]).run()
+"""
+
+
+@pytest.mark.slow
+def test_two_hundred_trials_that_resume_survive_everything(workshop: Any) -> None:
+    """Drivers, launchers, wrappers and programs are killed; the journal is torn."""
+    grid = {"x": list(range(200))}
+    expected = undisturbed(workshop, grid=grid)
+    counting(workshop, "time.sleep(0.02)")
+    scheduler = {"name": "local", "slots": 4}
+    fields = json.dumps(workshop.fields(grid=grid, scheduler=scheduler, **RESUME))
+    search = workshop.search(grid=grid, scheduler=scheduler, **RESUME)
+    generator, kills, drivers = random.Random(0), Counter[str](), 0
+    journal = workshop.out / "journal.jsonl"
+    while not workshop.out.exists() or search.status().done < 200:
+        driver = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, fields, str(workshop.out)], stderr=subprocess.DEVNULL
+        )
+        drivers += 1
+        end = time.monotonic() + generator.uniform(1.0, 2.5)
+        while time.monotonic() < end and driver.poll() is None:
+            time.sleep(0.15)
+            for pid, name in processes_below(driver.pid):
+                if generator.random() < 0.1:
+                    kills[name] += 1
+                    number = generator.choice([signal.SIGKILL, signal.SIGTERM])
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, number)
+        if driver.poll() is None:
+            kills["driver"] += 1
+        driver.kill()
+        driver.wait()
+        if journal.exists() and drivers % 3 == 0:
+            os.truncate(journal, max(0, journal.stat().st_size - generator.randrange(300)))
+        assert drivers < 200, search.status()
+    assert sum(kills.values()) >= 50, kills
+    assert set(kills) == {"driver", "launcher", "program"}, kills
+    results = search.results()
+    assert {result.options["x"]: result.metric for result in results} == expected
+    done = Counter(
+        path.parts[-3]
+        for path in workshop.out.glob("trials/*/*/result.json")
+        if json.loads(path.read_text())["state"] == "done"
+    )
+    assert (len(done), set(done.values())) == (200, {1})
+
+
+def processes_below(driver: int) -> list[tuple[int, str]]:
+    """The launcher of a driver, and what it has started: wrappers and programs."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    found: list[tuple[int, str]] = []
+    for launcher in children.get(driver, []):
+        found.append((launcher, "launcher"))
+        wrappers = children.get(launcher, [])
+        programs = [pid for wrapper in wrappers for pid in children.get(wrapper, [])]
+        found += [(pid, "program") for pid in (*wrappers, *programs)]
+    return found
