@@ -13,7 +13,8 @@ On two cores of a virtual machine, from 100 to 4,000 finished trials: a proposal
 `RandomSampler` 0.1 ms and 0.1 ms, of `TPESampler` 1.5 ms and 32 ms (Optuna alone: 1.3
 ms and 33 ms); `optuna.log` 0.3 ms per trial, with pauses of 5 ms to 14 ms.
 
-Run it with `python benchmarks/search_growth.py [--sizes N ...] [--sampler NAME]`.
+Run it with `python benchmarks/search_growth.py [--sizes N ...] [--sampler NAME]
+[--commands-only]`.
 """
 
 from __future__ import annotations
@@ -142,12 +143,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 1000, 4000])
     parser.add_argument("--sampler", default="RandomSampler", help="or TPESampler")
+    parser.add_argument("--commands-only", action="store_true", help="Leave the driver out.")
     options = parser.parse_args()
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as name:
             directory = Path(name) / "search"
             search, store = searched(directory, size, options.sampler)
-            costs = {**driver_costs(search, store), **command_costs(directory)}
+            costs = {} if options.commands_only else driver_costs(search, store)
+            costs |= command_costs(directory)
         shown = ", ".join(
             f"{key} {value:.0f}" if "MiB" in key else f"{key} {1000 * value:.1f} ms"
             for key, value in costs.items()
