@@ -85,7 +85,7 @@ def test_a_search_runs_from_the_shell(place: Path) -> None:
     assert found.stdout.splitlines()[0].startswith("best end.loss: 0.1 (")
     assert found.stdout.splitlines()[-1] == str(place / "searches" / "my")
     lines = found.stderr.splitlines()
-    assert lines[0] == "4 trials, 0 done; to run: 4 (4 missing, 0 failed)"
+    assert lines[0] == "4 trials, 0 done; to run: 4 (4 not begun, 0 failed)"
     assert lines[-1] == "4 of 4 trials done, 0 failed"
     assert sum(" done: 0.3  (lr=0.3 act=relu)" in line for line in lines) == 1
 
@@ -102,7 +102,7 @@ def test_it_works_from_anywhere_and_quietly(place: Path, search: Any) -> None:
 def test_what_is_shown_of_a_search(place: Path, search: Any) -> None:
     search(place, "run", "my.toml", "--out", "o")
     status = dict(line.split("\t") for line in search(place, "status", "o").stdout.splitlines())
-    assert (status["trials"], status["done"], status["missing"], status["best"]) == (
+    assert (status["trials"], status["done"], status["not begun"], status["best"]) == (
         "4",
         "4",
         "0",
@@ -164,7 +164,7 @@ def test_failed_trials_make_a_failed_command_with_their_reasons(place: Path, sea
     assert found.stderr.splitlines()[-1] == "1 of 4 trials done, 3 failed"
     assert "exit code 1: no such activation" in search(place, "table", "o").stdout
     again = search(place, "run", "my.toml", "--out", "o")
-    assert again.stderr.splitlines()[0] == "4 trials, 1 done; to run: 3 (0 missing, 3 failed)"
+    assert again.stderr.splitlines()[0] == "4 trials, 1 done; to run: 3 (0 not begun, 3 failed)"
 
 
 def test_odd_conditions_are_remarked(place: Path, search: Any) -> None:
@@ -301,7 +301,7 @@ def test_help_and_plugin_need_nothing_heavy() -> None:
         "import hypnet_hpsearch, hypnet_hpsearch.plugin",
         "from hypnet_hpsearch import plugin; plugin.hypnet_components()",
         "import typer; from hypnet_hpsearch import plugin; plugin.hypnet_commands(typer.Typer())",
-        "import hypnet_hpsearch.search",
+        "import hypnet_hpsearch.searches",
         (
             "from hypnet_core.cli.main import main\ntry: main(['search', 'run', '--help'])\nexcept"
             " SystemExit: pass"

@@ -291,7 +291,7 @@ def test_results_on_disk_that_no_journal_tells_of_are_listed(workshop: Any, star
 
 def test_a_job_that_may_still_wait_in_a_batch_system_is_not_called_lost(workshop: Any) -> None:
     for scheduler, started, state in [
-        ("slurm", False, "running"),
+        ("slurm", False, "queued"),
         ("slurm", True, "lost"),
         ("local", False, "lost"),
     ]:
@@ -328,7 +328,7 @@ def test_what_was_never_submitted_is_cancelled_at_once(workshop: Any) -> None:
     search = workshop.search(grid={"x": [1]})
     driver = threading.Thread(target=search.run, args=(Unavailable(),))
     driver.start()
-    wait_until(lambda: (workshop.out / "journal.jsonl").exists() and status(workshop)["running"])
+    wait_until(lambda: (workshop.out / "journal.jsonl").exists() and status(workshop)["queued"])
     done = document(workshop, "cancel", "out", trial_with(workshop, 1))
     driver.join(20)
     assert not driver.is_alive()

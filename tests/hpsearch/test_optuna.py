@@ -21,7 +21,13 @@ from hypnet_core.errors import ConfigError, RunError
 from hypnet_core.jobs import JobSpec, JobState
 from hypnet_hpsearch import Search, SearchSpec, TrialState
 from hypnet_hpsearch.execution.driver import Driver
-from hypnet_hpsearch.execution.observers import Silent
+from hypnet_hpsearch.execution.observers import Watcher
+from hypnet_hpsearch.propose import AdaptiveProposer
+from hypnet_hpsearch.propose.optuna.dashboard import StudyFile
+from hypnet_hpsearch.propose.optuna.study import Study
+from hypnet_hpsearch.spec.trials import TrialMaker
+from hypnet_hpsearch.state import Event, claim_event, end_event
+from hypnet_hpsearch.state.attempts import attempt_record
 from hypnet_hpsearch.state.store import Store
 
 optuna = pytest.importorskip(
@@ -231,7 +237,9 @@ def test_a_pruned_trial_is_accepted_and_never_run_again(workshop: Any) -> None:
     assert (status.failed, status.missing, status.cancelled) == (0, 0, 0)
     for result in search.results():
         assert (result.state is TrialState.PRUNED) == (result.options["x"] > 0)
-        assert result.metric == result.options["x"]
+        shown = result.metric if result.state is TrialState.DONE else result.reported
+        assert shown == result.options["x"]
+        assert (result.metric is None) == (result.state is TrialState.PRUNED)
         assert result.state is TrialState.DONE or str(result.reason).startswith("pruned at step ")
     assert status.best is not None
     assert status.best.state is TrialState.DONE
@@ -347,7 +355,6 @@ def test_the_sampler_may_change_but_not_to_one_that_does_not_learn() -> None:
         ({"pruner": {"name": "threshold"}}, "ThresholdPruner refuses its options"),
         ({"pruner": {"warmup": 1}}, "'pruner' has no 'name'"),
         ({"max_trials": None}, "the sampler 'tpe' needs 'max_trials'"),
-        ({"seeds": 3}, "runs each configuration once: give one seed"),
         ({"report": "loss"}, "'report' is for experiments"),
         ({"order": "shuffled"}, "the sampler determines the order of trials"),
         ({"conditions": [{"when": {"x": 1}, "then": {"x": 2}}]}, "'x' is a range of real numbers"),
@@ -422,8 +429,87 @@ def test_few_proposals_wait_in_a_queue(workshop: Any, at_once: int, proposed: in
     search = workshop.search(ranges={"x": {"low": 0.0, "high": 1.0}}, sampler="tpe", max_trials=30)
     scheduler = Busy(at_once)
     store = Store.create(search.directory, search.spec, 30)
-    driver = Driver(store, search.proposer, search.spec, scheduler=scheduler, observer=Silent())
+    driver = Driver(store, search.proposer, search.spec, scheduler=scheduler, observer=Watcher())
     driver._begin()
     for _ in range(12):
         driver._work()
     assert len(scheduler.jobs) == proposed
+
+
+def counting(function: Callable[..., None], calls: list[int]) -> Callable[..., None]:
+    """The function, which notes its calls."""
+
+    def counted(*arguments: Any) -> None:
+        calls.append(1)
+        function(*arguments)
+
+    return counted
+
+
+def finished_store(path: Path, count: int) -> tuple[Search, Store]:
+    """A search of which so many trials are done, according to its journal."""
+    spec = SearchSpec(
+        name="many",
+        command=["true", "{options}"],
+        ranges={"x": {"low": 0.0, "high": 1.0}},
+        sampler="RandomSampler",
+        max_trials=10 * count,
+        metric="m",
+        direction="minimize",
+    )
+    search = Search(spec, path)
+    store = Store.create(path, spec, 10 * count)
+    maker = TrialMaker(spec, ("x",))
+    events: list[Event] = []
+    for number in range(count):
+        trial = maker.trial((repr(number / count),))
+        attempt = store.attempt(trial.id, 1)
+        result: Any = {"state": "done", "metric": number / 7}
+        events += [claim_event(attempt, "x", trial.options), end_event(attempt, result)]
+    with store.locked():
+        store.write(events)
+    return search, store
+
+
+def test_a_proposal_costs_the_same_however_many_trials_have_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    follow = Study._follow
+    monkeypatch.setattr(Study, "_follow", counting(follow, looked))
+    for count in (10, 1000):
+        search, store = finished_store(tmp_path / str(count), count)
+        proposer = search.proposer
+        assert isinstance(proposer, AdaptiveProposer)
+        assert len(proposer.follow(store)) == count
+        looked.clear()
+        for number in range(20):
+            trial = proposer.propose(store)
+            assert trial is not None
+            events, attempt = store.begin(trial, "x", partial(attempt_record, search.spec, {}))
+            assert attempt is not None
+            result: Any = {"state": "done", "metric": float(number)}
+            with store.locked():
+                store.write([*events, end_event(attempt, result)])
+        assert len(looked) <= 20
+
+
+def test_the_dashboards_file_never_holds_the_driver_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search, store = finished_store(tmp_path / "s", 300)
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    looked: list[int] = []
+    follow = Study._follow
+    monkeypatch.setattr(Study, "_follow", counting(follow, looked))
+    file = StudyFile(store, search.spec)
+    file.update()
+    assert 0 < len(looked) <= 100
+    file.write()
+    file.close()
+    assert (flushed, len(looked)) == ([], 300)
+    journal = optuna.storages.journal
+    storage = optuna.storages.JournalStorage(journal.JournalFileBackend(str(file.path)))
+    study = optuna.load_study(study_name="many", storage=storage)
+    assert [trial.value for trial in study.trials] == [number / 7 for number in range(300)]

@@ -97,7 +97,15 @@ def test_every_trial_is_run_once_and_the_best_is_found(bench: Bench) -> None:
     search, listener = bench.run()
     assert sorted(ran["x"] for ran in bench.ran()) == ["1", "2", "3", "4"]
     assert listener.start == Inventory(
-        total=4, done=0, failed=0, interrupted=0, running=0, missing=4, damaged=0, searched=("x",)
+        total=4,
+        done=0,
+        failed=0,
+        interrupted=0,
+        running=0,
+        missing=4,
+        damaged=0,
+        searched=("x",),
+        directory=str(bench.path / "out"),
     )
     assert Counter(state for _, state in listener.ends) == {TrialState.DONE: 4}
     status = search.status()
@@ -125,7 +133,15 @@ def test_a_finished_search_runs_nothing_again(bench: Bench) -> None:
     search, listener = bench.run()
     assert len(bench.ran()) == 4
     assert listener.start == Inventory(
-        total=4, done=4, failed=0, interrupted=0, running=0, missing=0, damaged=0, searched=("x",)
+        total=4,
+        done=4,
+        failed=0,
+        interrupted=0,
+        running=0,
+        missing=0,
+        damaged=0,
+        searched=("x",),
+        directory=str(bench.path / "out"),
     )
     assert listener.ends == []
     assert search.status().done == 4
@@ -141,7 +157,15 @@ def test_starting_again_runs_what_is_missing_or_failed(bench: Bench) -> None:
     (bench.path / "fixed").touch()
     search, listener = bench.run()
     assert listener.start == Inventory(
-        total=4, done=2, failed=1, interrupted=0, running=0, missing=1, damaged=0, searched=("x",)
+        total=4,
+        done=2,
+        failed=1,
+        interrupted=0,
+        running=0,
+        missing=1,
+        damaged=0,
+        searched=("x",),
+        directory=str(bench.path / "out"),
     )
     assert search.status().done == 4
     assert Counter(ran["x"] for ran in bench.ran()) == {"1": 1, "2": 2, "3": 1, "4": 1}
@@ -297,7 +321,7 @@ def test_another_search_in_the_same_directory_is_refused(bench: Bench) -> None:
     bench.run()
     before = (bench.path / "out" / "search.json").read_bytes()
     with pytest.raises(
-        RunError, match=r"out holds another search, which differs in grid.x, metric: choose another"
+        RunError, match=r"out holds another search, which differs in metric: choose another"
     ):
         bench.run(grid={"x": [1, 5]}, metric="other")
     assert (bench.path / "out" / "search.json").read_bytes() == before

@@ -67,6 +67,8 @@ def test_a_reused_run_is_a_trial_like_any_other(searched: Any) -> None:
     seeds(searched, "out", "-n", "2", "--out", "s")
     table = json.loads(command(searched, "table", "s", "--json").stdout)["trials"]
     assert [trial["metric"] for trial in table] == [3.0, 2.0]
+    [both] = json.loads(command(searched, "table", "s", "--json").stdout)["configurations"]
+    assert (both["metric"], both["error"]) == (2.5, 0.5)
     assert all(Path(trial["directory"], "summary.json").exists() for trial in table)
     (searched.path / "s" / "journal.jsonl").unlink()
     assert seeds(searched, "out", "-n", "2", "--out", "s")["seeds"] == [0, 1]

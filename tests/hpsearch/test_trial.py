@@ -156,7 +156,10 @@ def test_a_summary_without_the_metric_fails_the_trial_and_says_why(
 
 
 def test_a_trial_without_a_summary_has_failed(tmp_path: Path) -> None:
-    assert result_of(tmp_path, "true")["reason"] == "it wrote no summary.json"
+    expected = tmp_path / "trials" / "abc" / "1" / "run" / "summary.json"
+    assert result_of(tmp_path, "true")["reason"] == (
+        f"it wrote no summary.json (expected at {expected})"
+    )
 
 
 def test_an_exit_code_fails_the_trial_even_with_a_summary(tmp_path: Path) -> None:

@@ -138,10 +138,11 @@ def test_an_option_that_the_experiment_lacks_is_one_line_before_anything_runs(
     )
     found = hypnet(tmp_path, "search", "run", "search.yaml", "--out", "o", **echolab)
     assert found.returncode == 2
-    assert len(found.stderr.splitlines()) == 1
+    said, error = found.stderr.splitlines()
+    assert said == "checking the options of the first trial with echo"
     assert (
         "'echo' refuses the first trial: inner.tekst: there is no such option; did you mean"
-        " 'inner.text'?" in found.stderr
+        " 'inner.text'?" in error
     )
     assert not list(tmp_path.glob("o/trials/*"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def test_trials_that_run_and_wait_are_cancelled_after_their_driver_was_killed(
     )
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    assert status(workshop)["running"] == 4
+    assert (status(workshop)["running"], status(workshop)["queued"]) == (2, 2)
     done = workshop.command("cancel", "out")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) == 4
@@ -69,3 +70,44 @@ def test_bad_trials_are_pruned(workshop: Any, slurm: Any) -> None:
     found = search.status()
     assert (found.done, found.pruned, found.failed) == (2, 2, 0)
     assert len(workshop.ran()) == 4
+
+
+STEPS = """
+import random
+state = {"step": 0, "sum": 0.0}
+if options.get("resume"):
+    state = json.load(open(os.path.join(options["resume"], "state.json")))
+while state["step"] < 26:
+    time.sleep(5)
+    state = {"step": state["step"] + 1, "sum": state["sum"] + random.Random(state["step"]).random()}
+    with open(os.path.join(out, "next.json"), "w") as file:
+        json.dump(state, file)
+    os.rename(os.path.join(out, "next.json"), os.path.join(out, "state.json"))
+    with open(os.path.join(out, "reports.jsonl"), "a") as file:
+        file.write(json.dumps({"step": state["step"], "value": state["sum"]}) + "\\n")
+score = state["sum"]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("slurm")
+def test_a_wall_time_of_a_minute_carries_two_minutes_of_training_through(workshop: Any) -> None:
+    workshop.body(STEPS)
+    search = workshop.run(
+        grid={"x": [1]},
+        scheduler=SLURM,
+        resources={"time_limit": 60},
+        resume=["resume={previous}"],
+    )
+    [result] = search.results()
+    expected = 0.0
+    for step in range(26):
+        expected += random.Random(step).random()
+    assert (result.state.value, result.metric) == ("done", expected)
+    assert result.attempt >= 2
+    reasons = [
+        json.loads(line)["reason"]
+        for line in (workshop.out / "journal.jsonl").read_text().splitlines()
+        if json.loads(line)["event"] == "end"
+    ]
+    assert reasons == [*["over its time limit of 0:01:00"] * (result.attempt - 1), None]

@@ -25,8 +25,10 @@ from pydantic import (
 __all__ = [
     "ChecksAvailability",
     "Closable",
+    "ExplainsEnds",
     "HasPollInterval",
     "HasSlots",
+    "Interruption",
     "JobSpec",
     "JobState",
     "Option",
@@ -69,6 +71,22 @@ class JobState(StrEnum):
             ['queued', 'running']
         """
         return self not in {JobState.QUEUED, JobState.RUNNING}
+
+
+class Interruption(StrEnum):
+    """Why a scheduler has ended a job that did not end by itself.
+
+    Attributes:
+        TIME_LIMIT: It was over its time limit.
+        PREEMPTED: Its resources were given to another job.
+        NODE: Its machine has failed.
+        MEMORY: It used more memory than it had asked for.
+    """
+
+    TIME_LIMIT = "time limit"
+    PREEMPTED = "preemption"
+    NODE = "node failure"
+    MEMORY = "out of memory"
 
 
 def _without_nul(text: str) -> str:
@@ -197,3 +215,11 @@ class ChecksAvailability(Protocol):
 
     def unavailable(self) -> str | None:
         """One line about a missing backend; `None` if jobs can be submitted."""
+
+
+@runtime_checkable
+class ExplainsEnds(Protocol):
+    """A scheduler that knows why it has ended a job."""
+
+    def interruption(self, job: str) -> Interruption | None:
+        """Why a job was interrupted; `None` if it was not, or nobody knows."""

@@ -13,7 +13,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from hypnet_core.jobs import ChecksAvailability, Closable, HasPollInterval, HasSlots
+from hypnet_core.jobs import (
+    ChecksAvailability,
+    Closable,
+    ExplainsEnds,
+    HasPollInterval,
+    HasSlots,
+)
 from hypnet_core.learning import (
     Callback,
     InfersTasks,
@@ -57,6 +63,7 @@ __all__ = [
     "DeclaresFans",
     "DeclaresKinds",
     "Experiment",
+    "ExplainsEnds",
     "GroupsParameters",
     "HasPollInterval",
     "HasSlots",
@@ -231,8 +238,8 @@ class Scheduler(Protocol):
     - A second scheduler object knows the first one's jobs, as is needed after a crash.
       If jobs end with their scheduler, register it with `restartable=False`.
 
-    A scheduler may also fulfil the protocols `HasSlots`, `HasPollInterval`, `Closable`
-    and `ChecksAvailability`.
+    A scheduler may also fulfil the protocols `HasSlots`, `HasPollInterval`, `Closable`,
+    `ChecksAvailability` and `ExplainsEnds`.
 
     If a scheduler cannot be reached, its methods raise `SchedulerUnavailableError`. The
     caller then assumes that nothing has changed, and asks again later.

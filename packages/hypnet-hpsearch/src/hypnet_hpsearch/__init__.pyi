@@ -1,6 +1,7 @@
-from .execution.observers import Inventory, SearchObserver, SearchProgress
+from .execution.observers import Inventory, SearchObserver, SearchProgress, Watcher
+from .functions import SearchResults, search
 from .results.table import SearchStatus, TrialResult
-from .search import Search
+from .searches import Search
 from .spec.fields import GridCondition, Resources
 from .spec.load import load_spec
 from .spec.ranges import RangeSpec
@@ -18,11 +19,14 @@ __all__ = [
     "Search",
     "SearchObserver",
     "SearchProgress",
+    "SearchResults",
     "SearchSpec",
     "SearchStatus",
     "TrialRecord",
     "TrialResult",
     "TrialState",
+    "Watcher",
     "load_spec",
     "report",
+    "search",
 ]

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hypnet_core.cli import Json, is_terminal, print_json, print_lines, print_table
+from hypnet_hpsearch.cli.errors import errors
+from hypnet_hpsearch.cli.imports import take_in
 from hypnet_hpsearch.cli.manage import cancel, clean, retry
 from hypnet_hpsearch.cli.options import Directory, MaxJobs, SchedulerName, Slots
 from hypnet_hpsearch.cli.output import opened, print_pairs, run_search, with_scheduler
-from hypnet_hpsearch.cli.publish import export, plot
+from hypnet_hpsearch.cli.publish import export, importances, plot, report
 from hypnet_hpsearch.cli.seeds import seeds
 
 if TYPE_CHECKING:
     from hypnet_hpsearch.results.table import SearchStatus, TrialResult
-    from hypnet_hpsearch.search import Search
+    from hypnet_hpsearch.searches import Search
     from hypnet_hpsearch.spec.spec import SearchSpec
 
 __all__ = ["search"]
@@ -65,7 +67,7 @@ def run(
     It may be interrupted or killed, and started again, at any time: no result is lost,
     and no trial runs twice. The last line of the output is the search's directory.
     """
-    from hypnet_hpsearch.search import Search
+    from hypnet_hpsearch.searches import Search
 
     found = Search.load(file, out)
     spec = with_scheduler(found.spec, scheduler, slots)
@@ -92,59 +94,82 @@ def status(directory: Directory, *, as_json: Json = False) -> None:
     if as_json:
         _print_status(found)
         return
-    print_pairs(_rows(found))
+    from hypnet_hpsearch._tables import status_rows
+
+    print_pairs(status_rows(found))
 
 
 @search.command()
-def table(directory: Directory, *, as_json: Json = False) -> None:
+def table(
+    directory: Directory,
+    *,
+    trials: Annotated[
+        bool, typer.Option("--trials", help="Show each seed's trial in a line of its own.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show the trials of a search, best first.
 
-    In a pipe, it prints a header and one line per trial, separated by tabs.
+    With several seeds, each line is a configuration, with the mean over its seeds and
+    the standard error. In a pipe, it prints a header and lines of columns that are
+    separated by tabs.
     """
     store, spec = opened(directory)
-    from hypnet_hpsearch.results.table import results_of
-
-    trials = results_of(store, spec)
     if as_json:
         from hypnet_hpsearch.cli.schemas import TableDocument
 
-        print_json(TableDocument.of(spec, trials))
+        print_json(TableDocument.of(store, spec))
         return
-    columns, rows = _table(spec, trials)
-    if is_terminal():
-        print_table(columns, rows, right=(spec.metric, "seconds"))
-    else:
-        print_lines("\t".join(row) for row in [columns, *rows])
+    from hypnet_hpsearch.results.table import results_of, trials_of
+
+    _print_trials(spec, (trials_of if trials else results_of)(store, spec))
 
 
 @search.command()
 def best(directory: Directory, *, as_json: Json = False) -> None:
-    """Show the best trial of a search: its metric, options and directory."""
-    store, spec = opened(directory)
-    from hypnet_hpsearch.results.table import best_of, results_of
+    """Show the best trial of a search: its metric, options and directory.
 
-    trial = best_of(results_of(store, spec), directory)
+    With several seeds, it is the best configuration, with the directories of all its
+    trials. With several objectives, it is the table of the Pareto front.
+    """
+    store, spec = opened(directory)
+    from hypnet_hpsearch.results.table import best_of, results_of, trials_of_best
+
+    results = results_of(store, spec)
+    trial = best_of(results, directory)
+    front = [result for result in results if result.front]
     if as_json:
         from hypnet_hpsearch.cli.schemas import BestDocument
 
-        print_json(BestDocument(metric=spec.metric, trial=trial))
+        print_json(BestDocument(metric=spec.metric, trial=trial, front=front or None))
         return
-    from hypnet_hpsearch.execution.display import shown
+    from hypnet_hpsearch._tables import best_rows
 
-    rows = [
-        (spec.metric, repr(trial.metric)),
-        *((key, shown(value)) for key, value in trial.options.items()),
-    ]
-    print_pairs(rows)
-    print_lines([trial.directory])
+    if front:
+        _print_trials(spec, front)
+        return
+    print_pairs(best_rows(spec, trial))
+    print_lines(one.directory for one in trials_of_best(store, spec, trial))
 
 
 # The order of this list is that of the help.
-for _command in (export, plot, seeds, cancel, retry, clean):
+for _command in (errors, export, plot, importances, report, seeds, cancel, retry, clean):
     search.command()(_command)
+search.command("import")(take_in)
+
+
+def _print_trials(spec: SearchSpec, results: Sequence[TrialResult]) -> None:
+    from hypnet_hpsearch._tables import table_of
+
+    columns, rows = table_of(spec, results)
+    if is_terminal():
+        print_table(columns, rows, right=(spec.metric, *spec.kept, "seconds"))
+    else:
+        print_lines("\t".join(row) for row in [columns, *rows])
 
 
 def _print_plan(found: Search, *, as_json: bool) -> None:
+    preview = found.preview()
     found.check_experiment()
     if as_json:
         from hypnet_hpsearch.cli.schemas import DryRunDocument
@@ -157,13 +182,16 @@ def _print_plan(found: Search, *, as_json: bool) -> None:
     for number, (_, argv) in enumerate(() if scripts else found.command_lines()):
         # A pipe gets all of them.
         if number == _MANY and is_terminal():
-            print_lines([f"… and {len(found.proposer) - number} more"])
+            print_lines([f"… and {len(preview) - number} more"])
             break
         print_lines([shlex.join(argv)])
     first = (
         ", of which this is the first; the others depend on results" if found.spec.adapts else ""
     )
-    _logger.info("would run %d trials in %s%s", len(found.proposer), found.directory, first)
+    _logger.info("would run %d trials in %s%s", len(preview), found.directory, first)
+    if preview.reused or preview.outside:
+        outside = f"; {preview.outside} others do not belong to it" if preview.outside else ""
+        _logger.info("would reuse %d finished trials%s", preview.reused, outside)
 
 
 def _print_status(found: SearchStatus) -> None:
@@ -189,41 +217,3 @@ def _print_end(found: SearchStatus, *, as_json: bool) -> None:
     if found.best is not None:
         print_lines([f"best {found.metric}: {found.best.metric!r} ({found.best.trial})"])
     print_lines([found.directory])
-
-
-def _rows(found: SearchStatus) -> list[tuple[str, str]]:
-    rows = [
-        ("name", found.name),
-        ("metric", f"{found.metric} ({found.direction})"),
-        ("trials", str(found.total)),
-    ]
-    rows += [
-        (state, str(getattr(found, state)))
-        for state in ("done", "pruned", "running", "missing", "failed", "lost", "cancelled")
-    ]
-    if found.without_number:
-        rows.append(("without a number", str(found.without_number)))
-    if found.best is not None:
-        rows += [("best", repr(found.best.metric)), ("best trial", found.best.directory)]
-    return rows
-
-
-def _table(
-    spec: SearchSpec, trials: Iterable[TrialResult]
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The header and the rows of the table of trials."""
-    from hypnet_hpsearch.execution.display import metric_text, shown
-
-    options = spec.searched
-    rows = [
-        (
-            trial.trial,
-            trial.state.value,
-            metric_text(trial.metric),
-            *(shown(trial.options[key]) if key in trial.options else "" for key in options),
-            "" if trial.seconds is None else f"{trial.seconds:.1f}",
-            shown(trial.reason or ""),
-        )
-        for trial in trials
-    ]
-    return ("trial", "state", spec.metric, *options, "seconds", "reason"), rows

@@ -31,7 +31,7 @@ def cancel(directory: Directory, trials: Trials = None, *, as_json: Json = False
     """
     store, spec = opened(directory)
     from hypnet_hpsearch.execution import control
-    from hypnet_hpsearch.search import scheduler_of
+    from hypnet_hpsearch.searches import scheduler_of
     from hypnet_hpsearch.state.store import Store
 
     done = control.cancel(Store(store.directory), scheduler_of(spec), trials or ())

@@ -11,7 +11,7 @@ from hypnet_core.cli import is_terminal, print_lines
 
 if TYPE_CHECKING:
     from hypnet_hpsearch.results.table import SearchStatus
-    from hypnet_hpsearch.search import Search
+    from hypnet_hpsearch.searches import Search
     from hypnet_hpsearch.spec.spec import SearchSpec
     from hypnet_hpsearch.state.store import Store
 

@@ -80,7 +80,7 @@ def seeds(
     """
     from hypnet_hpsearch.results import seeds as work
     from hypnet_hpsearch.results import seeds_summary as says
-    from hypnet_hpsearch.search import Search
+    from hypnet_hpsearch.searches import Search
     from hypnet_hpsearch.state.store import Store
 
     for text in key or ():
@@ -93,7 +93,8 @@ def seeds(
     )
     search = Search(with_scheduler(spec, scheduler, slots), directory)
     search.scheduler()  # refuse a wrong scheduler before anything is written
-    store = Store.create(directory, search.spec, len(search.proposer))
+    # Results of two configurations have no common mean.
+    store = Store.create(directory, search.spec, len(search.proposer), may_grow=False)
     adopted = work.adopt(store, search.spec, runs)
     if adopted:
         _logger.info("%d finished runs are reused", adopted)

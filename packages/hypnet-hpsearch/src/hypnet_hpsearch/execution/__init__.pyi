@@ -1,6 +1,6 @@
 from .display import Lines, display
 from .driver import Driver
-from .observers import Inventory, SearchObserver, SearchProgress, Silent
+from .observers import Inventory, SearchObserver, SearchProgress, Watcher
 
 __all__ = [
     "Driver",
@@ -8,6 +8,6 @@ __all__ = [
     "Lines",
     "SearchObserver",
     "SearchProgress",
-    "Silent",
+    "Watcher",
     "display",
 ]

@@ -5,27 +5,42 @@ Both go to stderr.
 
 from __future__ import annotations
 
+import html
+import importlib
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from hypnet_hpsearch.execution.observers import (
     Inventory,
     SearchObserver,
     SearchProgress,
-    Silent,
+    Watcher,
 )
 from hypnet_hpsearch.spec.values import argument_text
-from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.state.attempts import Attempt
+from hypnet_hpsearch.state.ledger import TrialRecord, TrialState, counts_by_name
 
-__all__ = ["Lines", "Live", "described", "display", "metric_text", "shown"]
+__all__ = [
+    "Lines",
+    "Live",
+    "Notebook",
+    "described",
+    "display",
+    "live_display",
+    "metric_text",
+    "short_path",
+    "shown",
+]
 
 _logger = logging.getLogger("hypnet.search")
 _LONGEST = 60  # characters of a value
-_NOT_FINAL = (TrialState.FAILED, TrialState.LOST, TrialState.CANCELLED)
+_ENDED = [state for state in TrialState if state is not TrialState.RUNNING]
+_ALWAYS = ("queued", "running", "done", "failed")
 
 
 class Lines:
@@ -33,10 +48,12 @@ class Lines:
 
     def __init__(self) -> None:
         self._searched: tuple[str, ...] = ()
+        self._trials = Path("trials")
 
     def started(self, inventory: Inventory) -> None:
         """Print the counts of trials."""
         self._searched = inventory.searched
+        self._trials = Path(inventory.directory, "trials")
         _logger.info(described(inventory))
         if inventory.damaged:
             lines = "1 line" if inventory.damaged == 1 else f"{inventory.damaged} lines"
@@ -47,7 +64,7 @@ class Lines:
             )
 
     def ended(self, record: TrialRecord, progress: Callable[[], SearchProgress]) -> None:
-        """Print the outcome of the attempt."""
+        """Print the outcome of the attempt; after a failure, where its errors are."""
         level = logging.INFO if record.state.final else logging.WARNING
         if not _logger.isEnabledFor(level):
             return
@@ -57,16 +74,20 @@ class Lines:
             for key, value in record.options.items()
             if key in self._searched
         )
+        attempt = Attempt(self._trials, record.id, record.attempt)
+        errors = "" if record.state.final else short_path(attempt.errors)
         now = progress()
         _logger.log(
             level,
-            "[%d/%d] %s %s: %s  (%s)",
+            "[%d/%d] %s %s: %s  (%s)%s",
             now.counts[TrialState.DONE],
             now.total,
             record.id,
-            record.state.value,
+            # It may go on where it was interrupted.
+            "interrupted" if record.interrupted else record.state.value,
             outcome,
             options,
+            errors and f"  {errors}",
         )
 
     def working(self, progress: Callable[[], SearchProgress]) -> None:
@@ -119,17 +140,12 @@ class Live:
 
     def _cells(self, progress: SearchProgress) -> dict[str, str]:
         counts, best = progress.counts, progress.best
-        failed = sum(counts[state] for state in _NOT_FINAL)
-        done, pruned = counts[TrialState.DONE], counts[TrialState.PRUNED]
+        left = progress.total - sum(counts[state] for state in _ENDED)
         # Estimate from the rate of all ends so far, failures included.
-        left = progress.total - done - pruned - failed
         seconds = (time.monotonic() - self._began) / max(1, self._ended) * left
+        named = counts_by_name(progress.total, counts, progress.queued)
         return {
-            "queued": str(progress.queued),
-            "running": str(max(0, counts[TrialState.RUNNING] - progress.queued)),
-            "done": str(done),
-            **({"pruned": str(pruned)} if pruned else {}),
-            "failed": str(failed),
+            **{name: str(count) for name, count in named.items() if count or name in _ALWAYS},
             "of": str(progress.total),
             "best so far": "" if best is None else f"{metric_text(best.metric)}  ({best.id})",
             "time left": str(timedelta(seconds=round(seconds))) if self._ended else "",
@@ -144,7 +160,7 @@ def display() -> Iterator[SearchObserver]:
     quiet.
     """
     if not _logger.isEnabledFor(logging.INFO):
-        yield Silent()
+        yield Watcher()
         return
     from rich.console import Console
 
@@ -158,16 +174,93 @@ def display() -> Iterator[SearchObserver]:
         yield Live(live)
 
 
+@contextmanager
+def live_display(*, shown: bool) -> Iterator[SearchObserver]:
+    """An observer that shows the progress of a search in a terminal or a notebook.
+
+    Args:
+        shown: Whether to show anything.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if shown and console.is_jupyter:
+        yield Notebook()
+    elif shown and console.is_terminal:
+        from rich.live import Live as Display
+
+        with Display(console=console, transient=True, refresh_per_second=4) as live:
+            yield Live(live)
+    else:
+        yield Watcher()
+
+
+class _Page:
+    """A place in a notebook whose content can be replaced."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def update(self, table: Any) -> None:
+        """Show another content."""
+        ipython = importlib.import_module("IPython.display")
+        if self._handle is None:
+            self._handle = ipython.display(table, display_id=True)
+        else:
+            self._handle.update(table)
+
+
+class Notebook(Live):
+    """A table in a notebook that is redrawn when it changes."""
+
+    def __init__(self) -> None:
+        super().__init__(_Page())
+        self._shown: dict[str, str] = {}
+
+    def working(self, progress: Callable[[], SearchProgress]) -> None:
+        """Draw the table, if a number in it has changed."""
+        cells = self._cells(progress())
+        if cells != self._shown:
+            self._shown = cells
+            self._live.update(_Html(cells))
+
+
+class _Html:
+    """A row of named cells, as notebooks show it."""
+
+    def __init__(self, cells: dict[str, str]) -> None:
+        self._cells = cells
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self._cells)
+        row = "".join(f"<td>{html.escape(text)}</td>" for text in self._cells.values())
+        return f"<table><tr>{head}</tr><tr>{row}</tr></table>"
+
+
 def described(inventory: Inventory) -> str:
     """The counts of trials, in one sentence."""
     total = inventory.total
     parts = [f"{total} trial{'s' * (total != 1)}", f"{inventory.done} done"]
     parts += [f"{inventory.pruned} pruned"] if inventory.pruned else []
     parts += [f"{inventory.running} running already"] if inventory.running else []
-    kinds = [f"{inventory.missing} missing", f"{inventory.failed} failed"]
+    kinds = [f"{inventory.missing} not begun", f"{inventory.failed} failed"]
     kinds += [f"{inventory.interrupted} interrupted"] if inventory.interrupted else []
     to_run = inventory.missing + inventory.failed + inventory.interrupted
     return f"{', '.join(parts)}; to run: {to_run} ({', '.join(kinds)})"
+
+
+def short_path(path: Path) -> str:
+    """The path of a file with content, relative to the working directory if below it.
+
+    It is empty if there is no such file, or nothing in it.
+    """
+    try:
+        if not path.stat().st_size:
+            return ""
+    except OSError:
+        return ""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def metric_text(metric: float | None) -> str:

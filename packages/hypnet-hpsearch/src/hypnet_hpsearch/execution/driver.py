@@ -10,8 +10,11 @@ from collections import Counter, deque
 from functools import partial
 
 from hypnet_core.errors import RunError
+from hypnet_core.jobs import Interruption
 from hypnet_core.protocols import Scheduler
+from hypnet_hpsearch._signals import signals_held
 from hypnet_hpsearch.execution.observers import Inventory, SearchObserver, SearchProgress
+from hypnet_hpsearch.execution.race import Race
 from hypnet_hpsearch.execution.tracker import Tracker
 from hypnet_hpsearch.propose.base import AdaptiveProposer, Proposer
 from hypnet_hpsearch.spec.spec import SearchSpec
@@ -25,7 +28,10 @@ from hypnet_hpsearch.state.store import Store
 __all__ = ["Driver", "StoppedError"]
 
 _LOOK_AROUND = 0.2  # seconds between two looks at other drivers, and at attempts without a job
-_LOSSES = 5  # how often a trial may vanish, per start of the search, before it is given up
+# How often a trial may vanish or be interrupted without progress, per start of the
+# search, before it is given up.
+_LOSSES = 5
+_LOST = (Interruption.PREEMPTED.value, Interruption.NODE.value, "signal")
 
 
 class StoppedError(RunError):
@@ -62,16 +68,17 @@ class Driver:
         self._observer = observer
         self._tracker = Tracker(store, spec, scheduler, warned=observer.warned, max_jobs=max_jobs)
         self._lock = DriverLock(store.directory)
+        self._race = Race(store, spec, proposer, self._tracker, self._lock.name)
         self._todo: deque[int] = deque()
         self._numbers: dict[str, int] = {}  # of the trials that have begun
         self._failures: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
-        self._best: TrialRecord | None = None
         self._last_look = 0.0
         self._again: set[int] = set()  # numbers in `_todo` of trials that have failed before
         # Trials that were begun under other settings, in another order or with a larger
         # limit, and are not asked for now.
         self._outside = 0
+        self._spared = 0
 
     def run(self) -> None:
         """Work until every trial has ended.
@@ -86,14 +93,23 @@ class Driver:
                 on.
         """
         try:
-            self._begin()
-            while self._work():
+            # A signal may interrupt a pause only: between a request to the scheduler or
+            # to the disk and its answer it would lose what was asked for.
+            with signals_held():
+                self._begin()
+            while self._step():
                 time.sleep(self._tracker.poll_interval)
+            self._observer.working(self.progress)  # a last look
         except (KeyboardInterrupt, StoppedError):
             self._tracker.end_all()
             raise
         finally:
-            self._lock.release()
+            with signals_held():
+                self._lock.release()
+
+    def _step(self) -> bool:
+        with signals_held():
+            return self._work()
 
     def _begin(self) -> None:
         with self._store.locked():
@@ -110,22 +126,38 @@ class Driver:
                 self._todo.append(number)
             if record is not None:
                 self._numbers[trial] = number
-                self._note_best(record)
+                self._race.add(record)
         self._outside = len(trials) - len(self._numbers)
+        self._spare()
         self._store.set_total(self.total)
         self._observer.started(
             Inventory(
-                total=len(self._proposer),
+                total=len(self._proposer) - self._spared,
                 done=counts[TrialState.DONE],
                 failed=counts[TrialState.FAILED],
                 interrupted=counts[TrialState.LOST] + counts[TrialState.CANCELLED],
                 running=counts[TrialState.RUNNING],
-                missing=counts[None] + self._unknown,
+                missing=counts[None] + self._unknown - self._spared,
                 damaged=self._store.damaged,
                 pruned=counts[TrialState.PRUNED],
                 searched=self._spec.searched,
+                directory=str(self._store.directory),
             )
         )
+
+    def _spare(self) -> None:
+        """Do not draw at random what trials from before a change stand for."""
+        if self._spec.sampler_name != "random" or not self._store.header["changed"]:
+            return
+        trials = self._store.ledger.trials
+        final = sum(
+            record.state.final for trial, record in trials.items() if trial not in self._numbers
+        )
+        begun = set(self._numbers.values())
+        fresh = [number for number in self._todo if number not in begun]
+        spared = set(fresh[max(0, len(fresh) - final) :])
+        self._todo = deque(number for number in self._todo if number not in spared)
+        self._spared = len(spared)
 
     def _recover(self) -> None:
         """Recover events that the journal has lost, and take over from dead drivers.
@@ -194,6 +226,10 @@ class Driver:
         # A trial may have been taken by another driver meanwhile; then ask for the
         # next.
         while len(begun) < room and (trial := self._next()) is not None:
+            skipped = self._race.skipped(trial)
+            if skipped:
+                events += skipped
+                continue
             noted, attempt = self._store.begin(
                 trial, self._lock.name, partial(attempt_record, self._spec, trial.options)
             )
@@ -217,12 +253,11 @@ class Driver:
         """End those of our jobs whose trials the pruner gives up."""
         if self._adaptive is None:
             return
-        for attempt in [
-            attempt for attempt in self._tracker.with_job if attempt not in self._tracker.unwanted
-        ]:
-            verdict = self._adaptive.verdict(attempt.trial)
+        for attempt in self._tracker.with_job - self._tracker.unwanted:
+            verdict = self._adaptive.verdict(self._store, attempt.trial)
             if verdict is not None:
-                attempt.prune(*verdict)
+                step, value = verdict
+                attempt.prune(f"pruned at step {step}", value)
                 self._tracker.cancel([attempt])
 
     def _obey(self) -> None:
@@ -272,7 +307,7 @@ class Driver:
         """
         if record.id not in self._numbers:
             return
-        self._note_best(record)
+        self._race.judge(record)
         self._observer.ended(record, self.progress)
         if record.state in {
             TrialState.FAILED,
@@ -285,30 +320,26 @@ class Driver:
         if record.state is TrialState.CANCELLED:
             # Without a request, another driver was interrupted: carry its trial on.
             return self._store.latest(record) not in self._tracker.unwanted
-        counter, limit = (
-            (self._losses, _LOSSES)
-            if record.state is TrialState.LOST
-            else (self._failures, self._spec.attempts)
-        )
         # Losses are counted apart: a lost trial was killed from outside, it did not
-        # fail.
+        # fail. A time limit or a lack of memory will strike again.
+        lost = record.interrupted in _LOST or (
+            record.state is TrialState.LOST and not record.interrupted
+        )
+        goes_on = lost or record.interrupted == Interruption.TIME_LIMIT.value
+        if goes_on and self._spec.resumes and self._store.latest(record).has_progressed(self._spec):
+            self._losses[record.id] = self._failures[record.id] = 0
+            return True
+        counter, limit = (self._losses, _LOSSES) if lost else (self._failures, self._spec.attempts)
         counter[record.id] += 1
         return counter[record.id] < limit
-
-    def _note_best(self, record: TrialRecord) -> None:
-        if record.score is None:
-            return
-        rank = record.rank(self._spec.direction)
-        if self._best is None or rank < self._best.rank(self._spec.direction):
-            self._best = record
 
     @property
     def total(self) -> int:
         """The number of trials: those asked for now, and all that were begun before."""
-        return len(self._proposer) + self._outside
+        return len(self._proposer) + self._outside - self._spared
 
     def progress(self) -> SearchProgress:
         """The progress of the search."""
         return SearchProgress(
-            self.total, self._store.ledger.counts(), self._tracker.queued, self._best
+            self.total, self._store.ledger.counts(), self._store.queued(), self._race.best
         )

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 
-__all__ = ["Inventory", "SearchObserver", "SearchProgress", "Silent"]
+__all__ = ["Inventory", "SearchObserver", "SearchProgress", "Watcher"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Inventory:
         damaged: Lines of the journal that could not be read.
         pruned: Those that a pruner has ended; they are not run again.
         searched: The options in which trials may differ.
+        directory: The directory of the search.
     """
 
     total: int
@@ -37,6 +38,7 @@ class Inventory:
     damaged: int
     pruned: int = 0
     searched: tuple[str, ...] = ()
+    directory: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,7 @@ class SearchProgress:
     Attributes:
         total: Number of trials.
         counts: How many of them are in each state.
-        queued: How many of the running ones wait for a slot, as far as this driver
-            knows.
+        queued: How many of the running ones have been submitted, but have not begun.
         best: The best trial so far.
     """
 
@@ -81,8 +82,20 @@ class SearchObserver(Protocol):
         ...
 
 
-class Silent:
-    """An observer that shows nothing."""
+class Watcher:
+    """A base for observers: every event is ignored.
+
+    Example:
+        ```python
+        class Failures(Watcher):
+            def __init__(self):
+                self.reasons = []
+
+            def ended(self, record, progress):
+                if record.reason:
+                    self.reasons.append(record.reason)
+        ```
+    """
 
     def started(self, inventory: Inventory) -> None:
         """Ignore it."""

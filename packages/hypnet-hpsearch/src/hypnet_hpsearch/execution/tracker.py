@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from hypnet_core.errors import RunError, SchedulerError, SchedulerUnavailableError
-from hypnet_core.jobs import JobState
+from hypnet_core.jobs import ExplainsEnds, Interruption, JobState
 from hypnet_core.protocols import BatchScheduler, HasPollInterval, HasSlots, Scheduler
+from hypnet_hpsearch._signals import signals_held
 from hypnet_hpsearch.execution.jobs import job_of, key_of
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.attempts import Attempt
 from hypnet_hpsearch.state.events import Event, end_event, job_event
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.state.store import Store
-from hypnet_hpsearch.trial.records import ResultRecord, seconds_of
-from hypnet_hpsearch.trial.wrapper import ENDED_FROM_OUTSIDE
+from hypnet_hpsearch.trial.records import ResultRecord, is_interrupted, seconds_of
 
 __all__ = ["Tracker"]
 
@@ -65,7 +65,7 @@ class Tracker:
         self.unwanted: set[Attempt] = set()
         self._jobs: dict[str, Attempt] = {}
         self._waiting: list[Attempt] = []  # not yet accepted by the scheduler
-        self._jobless: list[Attempt] = []
+        self._jobless: dict[Attempt, Interruption | None] = {}  # and what ended the job
         self._to_cancel: set[Attempt] = set()  # until the scheduler has been told
         self._ends: list[Event] = []
         self._states: Mapping[str, JobState] = {}
@@ -99,9 +99,9 @@ class Tracker:
         return {*self._jobs.values(), *self._jobless, *self._waiting}
 
     @property
-    def with_job(self) -> Collection[Attempt]:
+    def with_job(self) -> set[Attempt]:
         """The attempts that have a job."""
-        return self._jobs.values()
+        return set(self._jobs.values())
 
     @property
     def queued(self) -> int:
@@ -186,31 +186,60 @@ class Tracker:
                 self._end(
                     self._jobs.pop(job),
                     f"its job is {state.value}{f' ({why})' if why else ''} and wrote no result",
+                    outlived=state is JobState.LOST,
+                    interruption=self._interruption(job),
                 )
+
+    def _interruption(self, job: str) -> Interruption | None:
+        if not isinstance(self._scheduler, ExplainsEnds):
+            return None
+        return self._scheduler.interruption(job)
 
     def look_at_jobless(self) -> None:
         """Check which attempts without a job have ended."""
-        jobless, self._jobless = self._jobless, []
-        for attempt in jobless:
-            self._end(attempt, "it was killed")
+        jobless, self._jobless = self._jobless, {}
+        for attempt, interruption in jobless.items():
+            self._end(
+                attempt, "it was killed", outlived=interruption is None, interruption=interruption
+            )
 
-    def _end(self, attempt: Attempt, otherwise: str) -> None:
+    def _end(
+        self,
+        attempt: Attempt,
+        otherwise: str,
+        *,
+        outlived: bool = False,
+        interruption: Interruption | None = None,
+    ) -> None:
         """Note the end of an attempt whose job is over.
 
-        Without a result, `otherwise` is the reason.
+        Without a result, `otherwise` is the reason, unless the command may have
+        outlived the process around it and left a summary.
         """
-        result = attempt.conclude(otherwise)
+        # A summary from before a user ended the trial may hold what it had by then.
+        outlived = outlived and attempt not in self.unwanted
+        result = attempt.conclude(otherwise, outlived=outlived)
         if result is None:  # its command is alive though its job is over
-            self._jobless.append(attempt)
+            self._jobless[attempt] = interruption
             return
-        # Schedulers only say that a job has failed, so the reason is found here.
-        if self._is_overdue(result):
+        if interruption is None and self._is_overdue(result):
+            interruption = Interruption.TIME_LIMIT
+        if interruption is not None and not TrialState(result.get("state", "lost")).final:
+            reason = self._reason_of(interruption)
             result = {
                 **result,
-                "reason": f"over its time limit of {self._spec.resources.time_limit}",
+                "state": TrialState.FAILED.value,
+                "reason": reason,
+                "interrupted": interruption.value,
             }
         cancelled = attempt in self.unwanted and not TrialState(result.get("state", "lost")).final
         self._ends.append(end_event(attempt, result, TrialState.CANCELLED if cancelled else None))
+
+    def _reason_of(self, interruption: Interruption) -> str:
+        if interruption is not Interruption.TIME_LIMIT:
+            return f"ended from outside: {interruption.value}"
+        limit = self._spec.resources.time_limit
+        return f"over its time limit{'' if limit is None else f' of {limit}'}"
 
     def _is_overdue(self, result: ResultRecord) -> bool:
         """Whether an attempt was ended because it was over its time limit.
@@ -218,7 +247,7 @@ class Tracker:
         Its own clock decides, which started a little after the scheduler's.
         """
         limit = self._spec.resources.time_limit
-        if limit is None or not str(result.get("reason")).startswith(ENDED_FROM_OUTSIDE):
+        if limit is None or not is_interrupted(result):
             return False
         seconds = seconds_of(result)
         return seconds is not None and seconds >= 0.9 * limit.total_seconds()
@@ -267,13 +296,16 @@ class Tracker:
                 continue
             job = jobs.get(record.id, "")
             # A job that is known to wait or run is tracked like our own.
-            if not states.get(job, JobState.LOST).ended:
+            state = states.get(job, JobState.LOST)
+            if not state.ended:
                 self._jobs[job] = attempt
                 events += [] if record.job else [job_event(attempt, job)]
                 continue
-            result = attempt.conclude("its driver was killed, and it wrote no result")
+            result = attempt.conclude(
+                "its driver was killed, and it wrote no result", outlived=state is JobState.LOST
+            )
             if result is None:
-                self._jobless.append(attempt)
+                self._jobless[attempt] = None
             else:
                 events.append(end_event(attempt, result))
         self._store.write(events)
@@ -305,16 +337,20 @@ class Tracker:
         """End all jobs, wait for their end, and record that they were cancelled.
 
         Raises:
+            KeyboardInterrupt: Another signal has come while it waited.
             RunError: Jobs do not end, or the journal cannot be written.
         """
-        # Also when this driver was interrupted: nothing of it may run on.
-        self.cancel(self.attempts)
+        with signals_held():
+            # Also when this driver was interrupted: nothing of it may run on.
+            self.cancel(self.attempts)
         end = time.monotonic() + _PATIENCE
         while self._jobs and time.monotonic() < end:
-            self.poll()
+            with signals_held():
+                self.poll()
             time.sleep(self.poll_interval)
-        self.look_at_jobless()
-        with self._store.locked():
-            self._store.write(self.take_ends())
+        with signals_held():
+            self.look_at_jobless()
+            with self._store.locked():
+                self._store.write(self.take_ends())
         if self._jobs:
             raise RunError(f"{len(self._jobs)} jobs do not end although they were cancelled")

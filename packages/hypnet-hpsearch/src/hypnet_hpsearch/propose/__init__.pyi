@@ -1,6 +1,7 @@
 from .base import AdaptiveProposer, Proposer
 from .choose import proposer_of
 from .grid import GridProposer
+from .optuna.dashboard import StudyFile
 from .optuna.proposer import OptunaProposer
 
 __all__ = [
@@ -8,5 +9,6 @@ __all__ = [
     "GridProposer",
     "OptunaProposer",
     "Proposer",
+    "StudyFile",
     "proposer_of",
 ]

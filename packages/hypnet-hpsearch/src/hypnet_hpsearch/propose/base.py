@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from hypnet_hpsearch.spec.trials import PlannedTrial
 from hypnet_hpsearch.state.store import Store
@@ -45,6 +46,14 @@ class Proposer(ABC):
     def first(self) -> PlannedTrial:
         """The first trial of a search that has no results yet."""
 
+    @abstractmethod
+    def repetitions(self, options: Mapping[str, Any]) -> list[PlannedTrial]:
+        """The trials of one configuration: one for each seed of the search.
+
+        Args:
+            options: All options of one of them.
+        """
+
 
 class AdaptiveProposer(Proposer):
     """The trials of a search whose sampler learns from results.
@@ -82,10 +91,11 @@ class AdaptiveProposer(Proposer):
         """
 
     @abstractmethod
-    def verdict(self, trial: str) -> tuple[int, float] | None:
+    def verdict(self, store: Store, trial: str) -> tuple[int, float] | None:
         """Decide whether a running trial should end early.
 
         Args:
+            store: The search.
             trial: The trial's id.
 
         Returns:

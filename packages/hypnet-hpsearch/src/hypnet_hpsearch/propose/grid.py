@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from hypnet_hpsearch.propose.base import Proposer
 from hypnet_hpsearch.propose.seeded import seeded
@@ -63,11 +64,17 @@ class GridProposer(Proposer):
             # as much.
             numbers = array("Q", numbers)
             seeded(self._spec.order_seed).shuffle(numbers)
-        return iter(numbers[: len(self)])
+        numbers = numbers[: len(self)]
+        if self._spec.margin is None:
+            return iter(numbers)
+        # All first seeds come first, so that hopeless configurations run no others.
+        return iter(sorted(numbers, key=lambda number: number % len(self._seeds)))
 
     def ids(self) -> Iterator[tuple[int, str]]:
         """The number and the id of each trial, in the same order."""
-        if self._spec.order == "fixed":  # iterating over cells is faster than computing each
+        if (
+            self._spec.order == "fixed" and self._spec.margin is None
+        ):  # iterating over cells is faster than computing each
             yield from zip(range(len(self)), map(self._maker.id_of, self._cells()), strict=False)
         else:
             for number in self.order():
@@ -80,6 +87,10 @@ class GridProposer(Proposer):
     def first(self) -> PlannedTrial:
         """The first trial."""
         return self.trial(next(self.order()))
+
+    def repetitions(self, options: Mapping[str, Any]) -> list[PlannedTrial]:
+        """The trials of one configuration."""
+        return self._maker.repetitions(options, self._spec.seeds)
 
     def _cells(self) -> Iterator[Cell]:
         if not self._seeds:

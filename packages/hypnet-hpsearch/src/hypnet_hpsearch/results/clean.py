@@ -15,6 +15,7 @@ from pathlib import Path
 from hypnet_core.errors import RunError
 from hypnet_hpsearch.results.record import ResultModel
 from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.state.configurations import Configurations
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
 from hypnet_hpsearch.state.store import Store
 
@@ -87,20 +88,20 @@ def removable(store: Store, spec: SearchSpec, criterion: Criterion) -> list[Remo
 def _chosen(store: Store, spec: SearchSpec, criterion: Criterion) -> Iterator[TrialRecord]:
     sign = 1 if spec.direction == "maximize" else -1
     records = list(store.ledger.trials.values())
-    ranked = sorted(
-        (record for record in records if record.score is not None),
-        key=lambda one: one.rank(spec.direction),
-    )
-    best = {record.id for record in ranked[: criterion.keep]}
+    configurations = Configurations.of(store.ledger, spec)
+    ranked = configurations.ranked()[: criterion.keep]
+    best = {record.id for found in ranked for record in found.trials.values()}
     for record in records:
         if record.state is TrialState.RUNNING:
             continue
         if not record.state.final:
             misses = criterion.failed
         else:
-            value = (
-                None if record.metric is None or math.isnan(record.metric) else sign * record.metric
-            )
+            found = configurations.of_trial(record.id)
+            metric = record.metric if found is None else found.value(spec)
+            if metric is None and spec.reports_metric:
+                metric = record.reported
+            value = None if metric is None or math.isnan(metric) else sign * metric
             misses = criterion.keep is not None and record.id not in best
             limit = criterion.worse_than
             misses = misses or (limit is not None and (value is None or value < sign * limit))

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from hypnet_core.errors import RunError
-from hypnet_core.runs import read_json, to_yaml
+from hypnet_core.runs import to_yaml
 from hypnet_hpsearch.results.table import best_of, results_of
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.store import Store
+from hypnet_hpsearch.trial.files import read_text
 
 __all__ = ["configuration", "nested"]
 
@@ -46,8 +47,8 @@ def configuration(store: Store, spec: SearchSpec, trial: str, kind: str) -> str:
 
 def _resolved(store: Store, trial: str, attempt: int) -> dict[str, Any] | None:
     try:
-        config = read_json(store.attempt(trial, attempt).run / "config.json")["config"]
-    except (RunError, KeyError, TypeError):
+        config = json.loads(read_text(store.attempt(trial, attempt).run / "config.json"))["config"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
     return config if isinstance(config, dict) else None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from hypnet_hpsearch.results.axes import (
@@ -17,26 +18,44 @@ from hypnet_hpsearch.results.axes import (
 )
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.state.pareto import is_feasible, number_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
-__all__ = ["best_of_records", "best_so_far_figure", "options_figure", "parallel_figure"]
+__all__ = [
+    "best_of_records",
+    "best_so_far_figure",
+    "figure_of",
+    "front_figure",
+    "options_figure",
+    "parallel_figure",
+    "title_of",
+]
 
 _MOST_PANELS = 24
 _MANY = 2000  # from here on a bitmap in an SVG is smaller than the marks it replaces
 
 
-def _figure(width: float, height: float) -> Figure:
+def figure_of(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches."""
     from matplotlib.figure import Figure as Canvas
 
     return Canvas(figsize=(width, height), layout="constrained")
 
 
-def _title(spec: SearchSpec, count: int, left_out: int) -> str:
-    text = f"{short(spec.name)}: {count} trial{'s' * (count != 1)}"
+def title_of(spec: SearchSpec, count: int, left_out: int = 0) -> str:
+    """The title of a figure of so many trials or configurations.
+
+    Args:
+        spec: The search.
+        count: How many are shown.
+        left_out: How many have no number for a result.
+    """
+    what = "configuration" if spec.repeats else "trial"
+    text = f"{short(spec.name)}: {count} {what}{'s' * (count != 1)}"
     return f"{text}, and {left_out} without a number" if left_out else text
 
 
@@ -93,7 +112,7 @@ def options_figure(
     shown = axes[:_MOST_PANELS]
     columns = min(4, len(shown)) if len(shown) != 4 else 2
     rows = -(-len(shown) // columns)
-    figure = _figure(max(5.0, 3.6 * columns), max(3.6, 3.0 * rows))
+    figure = figure_of(max(5.0, 3.6 * columns), max(3.6, 3.0 * rows))
     best = best_of_records(spec, records)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
     for axis, panel in zip(shown, panels, strict=False):
@@ -109,7 +128,7 @@ def options_figure(
             panel.set_ylabel(short(spec.metric))
     figure.axes[0].legend(fontsize="small")
     left = f" (the first {len(shown)} of {len(axes)} options)" if len(shown) < len(axes) else ""
-    figure.suptitle(_title(spec, len(records), left_out) + left)
+    figure.suptitle(title_of(spec, len(records), left_out) + left)
     return figure
 
 
@@ -127,7 +146,7 @@ def parallel_figure(
     metrics = [record.metric or 0.0 for record in records]
     wide = is_wide(metrics)
     everything = [*axes[:_MOST_PANELS], Axis(spec.metric, metrics, log=wide)]
-    figure = _figure(max(6.0, 1.5 * len(everything) + 1), 4.5)
+    figure = figure_of(max(6.0, 1.5 * len(everything) + 1), 4.5)
     panel = figure.subplots()
     low, high = min(metrics), max(metrics)
     norm = (LogNorm if wide else Normalize)(low, high if high > low else low + 1)
@@ -137,7 +156,7 @@ def parallel_figure(
     )
     _parallel_axes(panel, everything)
     figure.colorbar(ScalarMappable(norm, colours), ax=panel, label=short(spec.metric))
-    panel.set_title(_title(spec, len(records), left_out))
+    panel.set_title(title_of(spec, len(records), left_out))
     return figure
 
 
@@ -176,12 +195,63 @@ def _parallel_axes(panel: Axes, axes: Sequence[Axis]) -> None:
         side.set_visible(False)
 
 
+def front_figure(
+    spec: SearchSpec, records: Sequence[TrialRecord], front: Collection[str]
+) -> Figure:
+    """Each pair of objectives: all trials, and those that no other one dominates.
+
+    Args:
+        spec: A search with several objectives.
+        records: Trials with finite objectives.
+        front: The ids of the trials on the Pareto front.
+    """
+    names = [name for name, _ in spec.objectives]
+    pairs = list(combinations(names, 2))[:_MOST_PANELS]
+    columns = min(3, len(pairs))
+    rows = -(-len(pairs) // columns)
+    figure = figure_of(max(5.0, 4.2 * columns), max(4.0, 3.6 * rows))
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for (x, y), panel in zip(pairs, panels, strict=False):
+        _front_panel(spec, panel, (x, y), records, front)
+    for panel in panels[len(pairs) :]:
+        panel.set_visible(False)
+    figure.axes[0].legend(fontsize="small")
+    figure.suptitle(title_of(spec, len(records), 0))
+    return figure
+
+
+def _front_panel(
+    spec: SearchSpec,
+    panel: Axes,
+    names: tuple[str, str],
+    records: Sequence[TrialRecord],
+    front: Collection[str],
+) -> None:
+    kinds: dict[str, tuple[str, str, Callable[[TrialRecord], bool]]] = {
+        "violates a constraint": ("x", "tab:gray", lambda one: not is_feasible(one, spec)),
+        "dominated": ("o", "tab:blue", lambda one: is_feasible(one, spec) and one.id not in front),
+        "Pareto front": ("D", "tab:red", lambda one: one.id in front),
+    }
+    for label, (marker, colour, belongs) in kinds.items():
+        chosen = [one for one in records if belongs(one)]
+        if chosen:
+            x, y = ([number_in(one, spec, name) or 0.0 for one in chosen] for name in names)
+            raster = len(records) > _MANY
+            panel.scatter(x, y, s=22, marker=marker, color=colour, label=label, rasterized=raster)
+    for name, scale, axis in zip(names, (panel.set_xscale, panel.set_yscale), "xy", strict=True):
+        if is_wide([number_in(one, spec, name) or 0.0 for one in records]):
+            scale("log")
+        direction = dict(spec.objectives)[name]
+        panel.set(**{f"{axis}label": f"{short(name)} ({direction})"})
+    panel.grid(alpha=0.25)
+
+
 def best_so_far_figure(spec: SearchSpec, records: Sequence[TrialRecord], left_out: int) -> Figure:
     """All results in the order in which they came, and the best of them so far."""
     from matplotlib.ticker import MaxNLocator
 
     ordered = sorted(records, key=lambda record: record.ended or 0.0)
-    figure = _figure(7.0, 4.2)
+    figure = figure_of(7.0, 4.2)
     panel = figure.subplots()
     _points(
         panel,
@@ -202,7 +272,7 @@ def best_so_far_figure(spec: SearchSpec, records: Sequence[TrialRecord], left_ou
     panel.set_xlim(0.5, len(ordered) + 0.5)
     panel.set_xlabel("finished trials")
     panel.set_ylabel(short(spec.metric))
-    panel.set_title(_title(spec, len(records), left_out))
+    panel.set_title(title_of(spec, len(records), left_out))
     panel.grid(alpha=0.25)
     panel.legend(fontsize="small")
     return figure

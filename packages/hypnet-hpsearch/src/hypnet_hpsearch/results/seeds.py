@@ -14,7 +14,7 @@ from typing import Any
 from hypnet_core.errors import ConfigError, RunError, did_you_mean
 from hypnet_core.runs import parse_value, read_json
 from hypnet_hpsearch.propose.grid import GridProposer
-from hypnet_hpsearch.results.table import TrialResult, best_of, results_of
+from hypnet_hpsearch.results.table import TrialResult, best_of, results_of, trials_of
 from hypnet_hpsearch.spec.load import load_spec
 from hypnet_hpsearch.spec.spec import SEED, SearchSpec
 from hypnet_hpsearch.spec.values import flattened, text_of
@@ -22,8 +22,9 @@ from hypnet_hpsearch.state.attempts import attempt_record
 from hypnet_hpsearch.state.ledger import TrialState
 from hypnet_hpsearch.state.store import Store
 from hypnet_hpsearch.trial.files import RESULT, RUN_SUMMARY, write_once
-from hypnet_hpsearch.trial.records import ResultRecord, json_number
-from hypnet_hpsearch.trial.summaries import NoMetricError, metric_in, numbers_in, read_summary
+from hypnet_hpsearch.trial.outcomes import measured
+from hypnet_hpsearch.trial.records import AttemptRecord, ResultRecord
+from hypnet_hpsearch.trial.summaries import NoMetricError, numbers_in
 
 __all__ = ["SeedRun", "Source", "adopt", "seeds_spec", "source_of"]
 
@@ -101,12 +102,11 @@ def _of_file(path: Path, metric: str | None) -> Source:
 def _of_search(path: Path, metric: str | None) -> Source:
     store = Store.glimpsed(path)
     spec = store.spec
-    results = results_of(store, spec)
-    best = best_of(results, path)
+    best = best_of(results_of(store, spec), path)
     options = _without_seed(best.options)
     runs = [
         SeedRun(seed, _without_seed(result.options), Path(result.directory))
-        for result in results
+        for result in trials_of(store, spec)
         if result.state is TrialState.DONE and (seed := _seed_of(spec, result)) is not None
     ]
     fields = _fields(spec) | ({} if metric is None else {"metric": metric})
@@ -250,9 +250,11 @@ def adopt(store: Store, spec: SearchSpec, runs: Iterable[SeedRun]) -> int:
             trial = by_seed.get(run.seed)
             if trial is None or trial.id in store.ledger.trials:
                 continue
-            result = _result(spec, run, trial.id)
             attempt = store.attempt(trial.id, 1)
-            if result is None or not attempt.create(attempt_record(spec, trial.options, attempt)):
+            record = attempt_record(spec, trial.options, attempt)
+            summary = run.directory / Path(record["summary"]).relative_to(attempt.run)
+            result = _result(run, {**record, "summary": str(summary)})
+            if result is None or not attempt.create(record):
                 continue
             with suppress(OSError):  # the link is a convenience
                 attempt.run.symlink_to(run.directory)
@@ -262,20 +264,19 @@ def adopt(store: Store, spec: SearchSpec, runs: Iterable[SeedRun]) -> int:
     return adopted
 
 
-def _result(spec: SearchSpec, run: SeedRun, trial: str) -> ResultRecord | None:
+def _result(run: SeedRun, record: AttemptRecord) -> ResultRecord | None:
     """The result record of a finished run; `None` if it has no usable metric."""
-    parser, file = (spec.parser, spec.summary) if spec.command else ("json", RUN_SUMMARY)
     try:
-        summary = read_summary(run.directory / file, parser, str(spec.cwd))
-        metric = metric_in(summary, spec.metric, file)
+        found = measured(record)
     except NoMetricError:
         return None
     return {
-        "trial": trial,
+        "trial": record["trial"],
         "attempt": 1,
         "state": "done",
-        "metric": json_number(metric),
-        "numbers": {key: json_number(value) for key, value in numbers_in(summary)},
+        "metric": found["metric"],
+        "numbers": found["numbers"],
+        "kept": found["kept"],
         "reason": None,
         "reused": str(run.directory),
         "ended": time.time(),

@@ -16,26 +16,32 @@ from hypnet_hpsearch.spec.values import argument_text
 
 __all__ = ["check_command", "command_line", "override", "written_options"]
 
+# -P, as for the command `hypnet` itself: modules in the working directory must not
+# shadow installed ones.
+_HYPNET = (sys.executable, "-P", "-m", "hypnet_core.cli.main")
 _OPTIONS = "{options}"
 _PLACEHOLDER = re.compile(r"\{\{|\{([^\W\d][^\s{}]*)\}")
 # Characters that YAML refuses or reads as line breaks, though JSON allows them.
 _NOT_FOR_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
-def command_line(spec: SearchSpec, options: Mapping[str, Any], out: Path) -> tuple[str, ...]:
+def command_line(
+    spec: SearchSpec, options: Mapping[str, Any], out: Path, previous: Path | None = None
+) -> tuple[str, ...]:
     """The command line of one trial.
 
     Args:
         spec: The search.
         options: All options of the trial.
         out: The directory that the trial may write to.
+        previous: The directory of an earlier attempt to go on from. That of an
+            experiment has become `out`.
     """
     if spec.command is None:
+        if previous is not None:
+            return (*_HYPNET, "run", "--resume", str(out))
         overrides = [override(key, value) for key, value in options.items()]
-        # -P, as for the command `hypnet` itself: modules in the working directory must
-        # not shadow installed ones.
-        hypnet = [sys.executable, "-P", "-m", "hypnet_core.cli.main"]
-        return (*hypnet, "run", str(spec.experiment), *overrides, "--out", str(out))
+        return (*_HYPNET, "run", str(spec.experiment), *overrides, "--out", str(out))
     used = _placeholders(spec.command)
     left = {key: value for key, value in options.items() if key not in used}
     argv: list[str] = []
@@ -43,6 +49,9 @@ def command_line(spec: SearchSpec, options: Mapping[str, Any], out: Path) -> tup
         argv += (
             written_options(left, spec.style) if item == _OPTIONS else [_filled(item, options, out)]
         )
+    if previous is not None and isinstance(spec.resume, tuple):
+        places = {"previous": str(previous), "out": str(out)}
+        argv += [_filled(item, places, out) for item in spec.resume]
     return tuple(argv)
 
 
@@ -123,11 +132,27 @@ def check_command(spec: SearchSpec) -> None:
                 f"{_OPTIONS} stands for several arguments, so it must be an argument of its own,"
                 f" not part of {item!r}"
             )
+    if isinstance(spec.resume, tuple):
+        _check_resume(spec.resume)
     unused = [key for key in options if key not in used]
     if unused and "options" not in used:
         raise ConfigError(
             f"the command does not use the option {unused[0]!r}: add {_OPTIONS} or {{{unused[0]}}}"
             " to it"
+        )
+
+
+def _check_resume(items: Iterable[str]) -> None:
+    used = _placeholders(items)
+    known = ("previous", "out")
+    for name in used.difference(known):
+        raise ConfigError(
+            f"resume: {{{name}}} is not known there{did_you_mean(name, known)} (write {{{{ for a"
+            " literal brace)"
+        )
+    if "previous" not in used:
+        raise ConfigError(
+            "resume: {previous}, the directory of the earlier attempt, is in none of its arguments"
         )
 
 

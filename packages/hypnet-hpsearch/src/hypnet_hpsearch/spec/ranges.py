@@ -76,7 +76,37 @@ class RangeSpec(BaseModel):
             return self._at_in_logarithms(place)
         if self.count is None:
             return self._rounded(self.low + place * (self.high - self.low))
-        number = self.low + min(int(place * self.count), self.count - 1) * (self.step or 1)
+        return self._numbered(min(int(place * self.count), self.count - 1))
+
+    def contains(self, value: object) -> bool:
+        """Whether a value is one of the range's numbers.
+
+        Example:
+            >>> width = RangeSpec(low=16, high=64, integer=True, step=16)
+            >>> width.contains(48), width.contains(50), width.contains("48")
+            (True, False, False)
+        """
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if not self.low <= value <= self.high or (self.integer and not isinstance(value, int)):
+            return False
+        return self.step is None or self.nearest(value) == value
+
+    def nearest(self, number: float) -> int | float:
+        """The number of the range that is nearest; every sampler's numbers pass here.
+
+        Example:
+            >>> RangeSpec(low=0.0, high=1.0, step=0.3).nearest(0.8999999999999999)
+            0.9
+        """
+        if self.count is None or self.log:
+            return int(number) if self.integer else float(number)
+        place = round((number - self.low) / (self.step or 1))
+        return self._numbered(min(max(place, 0), self.count - 1))
+
+    def _numbered(self, place: int) -> int | float:
+        """The number with an index, of a range with steps."""
+        number = self.low + place * (self.step or 1)
         return int(number) if self.integer else self._rounded(number)
 
     def _at_in_logarithms(self, place: float) -> int | float:

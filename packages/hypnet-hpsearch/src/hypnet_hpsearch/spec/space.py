@@ -13,7 +13,7 @@ from hypnet_hpsearch.spec.ranges import RangeSpec
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.spec.values import text_of
 
-__all__ = ["Choose", "Domain", "Space", "conditions_of", "drawn"]
+__all__ = ["Choose", "Domain", "Space", "conditions_of", "drawn", "key_of"]
 
 Domain: TypeAlias = tuple[str, ...] | RangeSpec
 """The canonical texts of some values, or a range."""
@@ -119,6 +119,26 @@ class Space:
             *(f"condition {number} matches none of the configurations drawn" for number in unused),
         ]
 
+    def contains(self, options: Mapping[str, Any]) -> bool:
+        """Whether some options are a configuration of this space."""
+
+        def choose(name: str, domain: Domain) -> str:
+            value = options[key_of(name)]
+            text = text_of(value, name)
+            fits = domain.contains(value) if isinstance(domain, RangeSpec) else text in domain
+            if not fits:
+                raise ValueError(name)
+            return text
+
+        try:
+            cell = self.sample(choose)
+        except (KeyError, ValueError):
+            return False
+        return all(
+            text_of(options.get(key), key) == text
+            for key, text in zip(self.keys, cell, strict=True)
+        )
+
     def sample(self, choose: Choose) -> Cell:
         """Choose a configuration."""
         sources: dict[str, tuple[str, Domain]] = {
@@ -143,6 +163,11 @@ class Space:
                     chosen.pop(key, None)
                     sources[key] = source
         return tuple(map(value, self.keys))
+
+
+def key_of(name: str) -> str:
+    """The key of a choice, which may be one that a condition makes."""
+    return name.partition(" (condition ")[0]
 
 
 def conditions_of(spec: SearchSpec) -> list[Condition]:

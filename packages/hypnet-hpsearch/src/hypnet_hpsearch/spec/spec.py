@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, model_validator
 
 from hypnet_core.errors import ConfigError, did_you_mean
 from hypnet_core.plugins import error_from
@@ -20,6 +21,15 @@ from hypnet_hpsearch.spec.fields import (
     Resources,
     SeedsField,
     SpecPart,
+)
+from hypnet_hpsearch.spec.metrics import counterparts
+from hypnet_hpsearch.spec.notify import Notify
+from hypnet_hpsearch.spec.objectives import (
+    Constraint,
+    ConstraintsField,
+    Direction,
+    MetricsField,
+    parse_constraint,
 )
 from hypnet_hpsearch.spec.values import text_of
 
@@ -43,10 +53,11 @@ class SearchSpec(SpecPart):
     """A search: what is run, over which options, and what counts as good.
 
     A trial runs either an `experiment` or a `command`. Options have dotted names; in a
-    file, nested tables mean the same. The fields that determine the trials and the
-    meaning of their results are the search's identity: the target, `base`, `grid`,
-    `ranges`, `conditions`, whether there are seeds, the sampler, `metric` and
-    `direction`. They cannot change once the search has begun; all others can.
+    file, nested tables mean the same. The fields that determine the meaning of results,
+    the target, `metric` and `direction`, cannot change once the search has begun; all
+    others can. A search that grows keeps the results of all trials that still belong to
+    it: those whose options are in its `base`, `grid`, `ranges`, `conditions` and
+    `seeds`.
 
     Attributes:
         name: Name of the search; its directory is `searches/NAME` unless another is
@@ -66,6 +77,10 @@ class SearchSpec(SpecPart):
         metric: The entry of the summary that rates a trial; dots lead into tables.
         direction: Whether a large metric is good (`maximize`) or a small one
             (`minimize`).
+        metrics: Several objectives in the place of `metric` and `direction`, which are
+            then the first one: their names with `max` or `min`.
+        constraints: Bounds on numbers of the summary, as `"compression <= 1"`. The best
+            trials are those that fulfil all of them.
         base: Options that all trials share.
         grid: For each option the values to search.
         ranges: For each option a range of numbers to draw from, in addition to the
@@ -82,14 +97,28 @@ class SearchSpec(SpecPart):
             sees; the metric's name by default.
         seeds: Seeds to run each configuration with, as the option `seed`: a list, or
             how many (0, 1, …). Without any, no seed is passed.
+        over_seeds: The value of a configuration with several seeds: the `mean`, the
+            `median` or the `worst` of their results.
+        margin: With several seeds, give a configuration up if its mean over the seeds
+            so far is worse than that of the best one by more than this many standard
+            errors; 3 is reasonable. By default all seeds of all configurations run.
         max_trials: Run at most this many trials. Required by every sampler but `grid`.
         order: `fixed`, as in nested loops of which the last is the innermost, or
             `shuffled`.
         order_seed: Seed of the `shuffled` order.
+        resume: Whether another attempt at a trial goes on where the one before it
+            stopped. An experiment does, from its last checkpoint, unless this is false.
+            For a command, arguments that are added to its other attempts, in which
+            `{previous}` stands for the directory that the earlier attempt has written
+            to. Attempts that were interrupted (by a time limit, a preemption, a signal
+            or a lost machine) and have made progress do not count: the trial goes on
+            until it ends. A command's progress is the step that it reports.
         attempts: How often a trial is tried before it counts as failed, each time that
             the search is started.
         resources: Resources of one trial.
         scheduler: Name of the scheduler, or a table with its `name` and its options.
+        notify: A command or webhook that is told of the first failure and the end of
+            each run; see `Notify`.
         cwd: Working directory of the trials, relative to the directory of the search
             file, which is the default.
 
@@ -114,7 +143,9 @@ class SearchSpec(SpecPart):
         str, Field(pattern=r"^(json|lines|[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*)$")
     ] = "json"
     metric: Annotated[str, Field(min_length=1)]
-    direction: Literal["maximize", "minimize"]
+    direction: Direction
+    metrics: MetricsField = Field(default_factory=dict)
+    constraints: ConstraintsField = ()
     base: OptionsField = Field(default_factory=dict)
     grid: GridField = Field(default_factory=dict)
     ranges: RangesField = Field(default_factory=dict)
@@ -123,12 +154,16 @@ class SearchSpec(SpecPart):
     pruner: ComponentField | None = None
     report: Annotated[str, Field(min_length=1)] | None = None
     seeds: SeedsField = ()
+    over_seeds: Literal["mean", "median", "worst"] = "mean"
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     max_trials: PositiveInt | None = None
     order: Literal["fixed", "shuffled"] = "fixed"
     order_seed: int = 0
+    resume: bool | tuple[str, ...] | None = None
     attempts: PositiveInt = 1
     resources: Resources = Field(default_factory=Resources)
     scheduler: ComponentField = Field(default_factory=lambda: {"name": "local"})
+    notify: Notify | None = None
     cwd: Path = Field(default_factory=Path.cwd)
 
     def __init__(self, /, **data: Any) -> None:
@@ -137,12 +172,35 @@ class SearchSpec(SpecPart):
         except ValidationError as error:
             raise error_from(error, type(self), data) from None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _first_objective(cls, data: Any) -> Any:
+        """The first of several objectives is the metric."""
+        metrics = data.get("metrics") if isinstance(data, Mapping) else None
+        if not isinstance(metrics, Mapping) or not metrics:
+            return data
+        objectives = TypeAdapter(MetricsField).validate_python(metrics)
+        first = {"metric": next(iter(objectives)), "direction": next(iter(objectives.values()))}
+        for name, value in first.items():
+            if data.get(name, value) != value:
+                raise ConfigError(f"give either '{name}' or 'metrics', not both")
+        return {**data, **first, "metrics": objectives}
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         self._check_target()
         self._check_options()
         self._check_sampler()
+        self._check_resume()
         return self
+
+    def _check_resume(self) -> None:
+        if self.command and self.resume is True:
+            raise ConfigError(
+                'a command needs arguments to resume, such as resume = ["--resume={previous}"]'
+            )
+        if self.experiment and isinstance(self.resume, tuple):
+            raise ConfigError("an experiment resumes by itself: 'resume' is true or false")
 
     def _check_target(self) -> None:
         if (self.experiment is None) == (not self.command):
@@ -168,6 +226,13 @@ class SearchSpec(SpecPart):
                 raise ConfigError(f"{min(twice)!r} is both in '{one}' and in '{other}'")
         if len(set(self.seeds)) < len(self.seeds):
             raise ConfigError("a seed is listed twice")
+        if len(self.metrics) > 1 and (self.margin is not None or self.pruner is not None):
+            name = "margin" if self.pruner is None else "pruner"
+            raise ConfigError(
+                f"'{name}' compares one metric, but there are several: leave it out, or give one"
+            )
+        if self.margin is not None and not self.repeats:
+            raise ConfigError("'margin' compares configurations over several seeds: give 'seeds'")
         options = {*self.base, *self.grid, *self.ranges}
         if self.seeds and SEED in options:
             raise ConfigError("'seed' is both an option and given by 'seeds'")
@@ -191,11 +256,6 @@ class SearchSpec(SpecPart):
             raise ConfigError(f"the sampler {name!r} needs 'max_trials'")
         if name in _SAMPLERS:
             self._check_our_sampler(name)
-        elif len(self.seeds) > 1:
-            raise ConfigError(
-                "a sampler of Optuna runs each configuration once: give one seed, and run the best"
-                " trial with more seeds afterwards: `hypnet search seeds`"
-            )
         elif self.order != "fixed":
             raise ConfigError("the sampler determines the order of trials: leave out 'order'")
 
@@ -218,6 +278,49 @@ class SearchSpec(SpecPart):
     def searched(self) -> tuple[str, ...]:
         """The options in which trials may differ."""
         return (*self.grid, *self.ranges, *([SEED] if self.seeds else []))
+
+    @property
+    def resumes(self) -> bool:
+        """Whether attempts go on where the attempts before them stopped."""
+        return bool(self.resume) if self.command else self.resume is not False
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Numbers of the summaries that the journal holds beside the metric."""
+        names = [other for name, _ in self.objectives for other in counterparts(name)]
+        return tuple(dict.fromkeys([*self.needs, *names]))
+
+    @property
+    def objectives(self) -> tuple[tuple[str, Direction], ...]:
+        """The names and directions of the objectives, the metric first."""
+        return tuple(self.metrics.items()) or ((self.metric, self.direction),)
+
+    @property
+    def bounds(self) -> dict[str, Constraint]:
+        """The constraints by their text."""
+        return {text: parse_constraint(text) for text in self.constraints}
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Numbers beside the metric that every summary must have."""
+        names = [name for name, _ in self.objectives]
+        names += [bound.name for bound in self.bounds.values()]
+        return tuple(name for name in dict.fromkeys(names) if name != self.metric)
+
+    @property
+    def has_fronts(self) -> bool:
+        """Whether results have several objectives, or constraints."""
+        return len(self.metrics) > 1 or bool(self.constraints)
+
+    @property
+    def reports_metric(self) -> bool:
+        """Whether intermediate results are values of the metric itself."""
+        return self.report is None or self.report == self.metric
+
+    @property
+    def repeats(self) -> bool:
+        """Whether each configuration is run with several seeds."""
+        return len(self.seeds) > 1
 
     @property
     def sampler_name(self) -> str:
@@ -244,6 +347,9 @@ class SearchSpec(SpecPart):
         everything = self.model_dump(mode="json", include=_IDENTITY) | {"seeds": bool(self.seeds)}
         # Fields that came later are left out where they say nothing, so that searches
         # begun before keep their fingerprints.
+        for name in ("metrics", "constraints"):
+            if getattr(self, name):
+                everything[name] = self.model_dump(mode="json", include={name})[name]
         if self.ranges:
             everything["ranges"] = self.model_dump(mode="json", include={"ranges"})["ranges"]
         if self.adapts:

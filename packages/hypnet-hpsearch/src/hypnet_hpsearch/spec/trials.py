@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 from hypnet_hpsearch.spec.grid import Cell
-from hypnet_hpsearch.spec.spec import SearchSpec
+from hypnet_hpsearch.spec.spec import SEED, SearchSpec
 from hypnet_hpsearch.spec.values import text_of, value_of
 
 __all__ = ["PlannedTrial", "TrialMaker"]
@@ -64,6 +64,26 @@ class TrialMaker:
         """The trial with these values, in the order of the keys."""
         searched = zip(self._keys, map(value_of, cell), strict=True)
         return PlannedTrial(self.id_of(cell), {**self._base, **dict(searched)})
+
+    def of(self, options: Mapping[str, Any]) -> PlannedTrial:
+        """The trial with some options; those of the base are known.
+
+        Raises:
+            KeyError: An option is missing.
+        """
+        return self.trial(tuple(text_of(options[key], key) for key in self._keys))
+
+    def repetitions(self, options: Mapping[str, Any], seeds: Sequence[int]) -> list[PlannedTrial]:
+        """The trials with some options and with each of some seeds.
+
+        Args:
+            options: Options that a trial of this maker has.
+            seeds: The seeds.
+
+        Raises:
+            KeyError: An option is missing.
+        """
+        return [self.of({**options, SEED: seed}) for seed in seeds]
 
     def id_of(self, cell: Cell) -> str:
         """The id of the trial with these values."""

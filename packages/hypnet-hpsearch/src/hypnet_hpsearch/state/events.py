@@ -12,7 +12,7 @@ from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 from hypnet_hpsearch.state.attempts import Attempt
 from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
-from hypnet_hpsearch.trial.records import JsonNumber, ResultRecord, seconds_of
+from hypnet_hpsearch.trial.records import JsonNumber, ResultRecord, is_interrupted, seconds_of
 
 __all__ = [
     "ClaimEvent",
@@ -76,6 +76,10 @@ class EndEvent(TypedDict):
         attempt: Number of the attempt.
         state: A `TrialState`.
         metric: The metric.
+        numbers: Other numbers of the summary that the search shows or uses.
+        reported: The last intermediate result, if it was given up early.
+        interrupted: What ended it from outside: the name of an `Interruption`, or
+            `signal`.
         reason: Why it failed.
         seconds: How long it ran; `None` if nobody saw it start.
         ended: When it ended, in seconds since 1970.
@@ -87,6 +91,9 @@ class EndEvent(TypedDict):
     attempt: int
     state: str | None
     metric: JsonNumber
+    numbers: NotRequired[Mapping[str, JsonNumber]]
+    reported: NotRequired[JsonNumber]
+    interrupted: NotRequired[str]
     reason: str | None
     seconds: float | None
     ended: float | None
@@ -167,7 +174,7 @@ def end_event(attempt: Attempt, result: ResultRecord, state: TrialState | None =
         state: How it ended, if the driver knows better than the result.
     """
     # A result may come from a damaged file, so no field of it is certain.
-    return {
+    event: EndEvent = {
         "event": "end",
         "trial": attempt.trial,
         "attempt": attempt.number,
@@ -178,6 +185,16 @@ def end_event(attempt: Attempt, result: ResultRecord, state: TrialState | None =
         "ended": result.get("ended"),
         "time": time.time(),
     }
+    # Left out where there are none, to keep the journal small.
+    kept = result.get("kept")
+    if kept and isinstance(kept, dict):
+        event["numbers"] = kept
+    if result.get("reported") is not None:
+        event["reported"] = result.get("reported")
+    interrupted = result.get("interrupted") or ("signal" if is_interrupted(result) else "")
+    if interrupted:
+        event["interrupted"] = interrupted
+    return event
 
 
 def options_event(attempt: Attempt, options: Mapping[str, Any]) -> OptionsEvent:

@@ -11,24 +11,28 @@ from hypnet_core.errors import RunError, listed
 from hypnet_core.runs import read_json, write_atomic
 from hypnet_hpsearch.spec.spec import SearchSpec
 
-__all__ = ["SEARCH_FILE", "check_same", "header_of", "read_header", "write_header"]
+__all__ = ["SEARCH_FILE", "changes", "header_of", "read_header", "write_header"]
 
 SEARCH_FILE = "search.json"
 
 _FORMAT = 1
+_MEANING = {"experiment", "command", "style", "summary", "parser", "metric", "direction"}
+_MEANING |= {"metrics", "constraints"}
 
 
-def header_of(spec: SearchSpec, total: int) -> dict[str, Any]:
+def header_of(spec: SearchSpec, total: int, *, changed: bool = False) -> dict[str, Any]:
     """The content of `search.json`.
 
     Args:
         spec: The search.
         total: The number of trials.
+        changed: Whether the search had other configurations before.
     """
     return {
         "format": _FORMAT,
         "fingerprint": spec.fingerprint(),
         "trials": total,
+        "changed": changed,
         "spec": spec.model_dump(mode="json"),
     }
 
@@ -55,20 +59,29 @@ def write_header(directory: Path, header: Mapping[str, Any]) -> None:
     write_atomic(directory / SEARCH_FILE, text)
 
 
-def check_same(header: Mapping[str, Any], spec: SearchSpec, directory: Path) -> None:
-    """Check that a directory holds this search.
+def changes(
+    header: Mapping[str, Any], spec: SearchSpec, directory: Path, *, may_grow: bool = True
+) -> list[str]:
+    """The fields in which a search differs from the one that a directory holds.
+
+    A search may grow: its grid, ranges, conditions, base, seeds and sampler may change,
+    because a trial is known by all its options. With `may_grow=False` they may not.
 
     Raises:
-        RunError: It holds another one; the message names the fields that differ.
+        RunError: It is another search, whose results mean something else; the message
+            names the fields that differ.
     """
     if header.get("fingerprint") == spec.fingerprint():
-        return
+        return []
     old, new = SearchSpec(**header["spec"]).identity(), spec.identity()
     differing = sorted(_differences(old, new))
-    raise RunError(
-        f"{directory} holds another search, which differs in {listed(differing)}: choose another"
-        " directory with --out, or undo the change"
-    )
+    fixed = [name for name in differing if not may_grow or name.partition(".")[0] in _MEANING]
+    if fixed:
+        raise RunError(
+            f"{directory} holds another search, which differs in {listed(fixed)}: choose another"
+            " directory with --out, or undo the change"
+        )
+    return differing
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -18,9 +18,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hypnet_core.errors import RunError, did_you_mean
 from hypnet_core.runs import make_directory
+from hypnet_hpsearch.spec.members import Members
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.spec.trials import PlannedTrial
 from hypnet_hpsearch.state.attempts import Attempt
@@ -34,7 +36,7 @@ from hypnet_hpsearch.state.events import (
 )
 from hypnet_hpsearch.state.header import (
     SEARCH_FILE,
-    check_same,
+    changes,
     header_of,
     read_header,
     write_header,
@@ -42,7 +44,7 @@ from hypnet_hpsearch.state.header import (
 from hypnet_hpsearch.state.journal import Journal
 from hypnet_hpsearch.state.ledger import Ledger, TrialRecord, TrialState
 from hypnet_hpsearch.state.locks import is_present
-from hypnet_hpsearch.trial.records import AttemptRecord, ResultRecord
+from hypnet_hpsearch.trial.records import AttemptRecord
 
 __all__ = ["Store"]
 
@@ -52,6 +54,7 @@ class Store:
 
     Args:
         directory: It must hold a search; see `Store.create`.
+        header: The description to use instead of that in `search.json`.
 
     Attributes:
         directory: The directory.
@@ -59,28 +62,35 @@ class Store:
         ledger: The state of the trials, as of the latest `refresh()`.
         was_cut: Whether the journal was truncated or replaced while it was in use, so
             that `recovered()` may find more.
+        differing: The fields in which the search has just been changed.
 
     Raises:
         RunError: The directory holds no search, or one that is damaged.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, header: dict[str, Any] | None = None) -> None:
         self.directory = directory
         self.trials = directory / "trials"
-        self.header = read_header(directory)
+        self.header = read_header(directory) if header is None else header
         self.journal = Journal(directory / "journal.jsonl")
-        self.ledger = Ledger()
+        # Checking each trial takes time, which most searches need not spend.
+        self._members = Members(self.spec).contain if self.header.get("changed") else None
+        self.ledger = Ledger(self._members)
         self.was_cut = False
+        self.differing: list[str] = []
 
     @classmethod
-    def create(cls, directory: Path, spec: SearchSpec, total: int) -> Store:
+    def create(
+        cls, directory: Path, spec: SearchSpec, total: int, *, may_grow: bool = True
+    ) -> Store:
         """Begin a search, or continue the one that the directory holds.
 
         Args:
             directory: A new or empty directory, or one that holds this search.
-            spec: The search. Fields outside its identity may differ from before; the
-                new values are kept.
+            spec: The search. It may differ from before; the new values are kept. Trials
+                that do not belong to it any more are left aside.
             total: The number of trials.
+            may_grow: Whether the configurations of an existing search may differ.
 
         Raises:
             RunError: The directory holds another search or something else, or cannot be
@@ -94,17 +104,40 @@ class Store:
                 raise RunError(
                     f"{directory} is not empty and holds no search: choose another directory"
                 )
-        if path.exists():
-            check_same(read_header(directory), spec, directory)
-        header = header_of(spec, total)
-        if not path.exists() or read_header(directory) != header:
+        before = read_header(directory) if path.exists() else None
+        differing = [] if before is None else changes(before, spec, directory, may_grow=may_grow)
+        was_changed = before is not None and bool(before.get("changed"))
+        header = header_of(spec, total, changed=was_changed or bool(differing))
+        if before != header:
             write_header(directory, header)
-        return cls(directory)
+        store = cls(directory)
+        store.differing = differing
+        return store
 
     @classmethod
     def glimpsed(cls, directory: Path) -> Store:
         """A store for a process that only reads; see `glimpse()`."""
         store = cls(directory.absolute())
+        store.glimpse()
+        return store
+
+    @classmethod
+    def previewed(cls, directory: Path, spec: SearchSpec, total: int) -> Store | None:
+        """The store as it would be if a search was run there; nothing is written.
+
+        Returns:
+            The store; `None` if the directory holds no search yet.
+
+        Raises:
+            RunError: The directory holds another search.
+        """
+        if not (directory / SEARCH_FILE).exists():
+            return None
+        before = read_header(directory)
+        differing = changes(before, spec, directory)
+        changed = bool(before.get("changed")) or bool(differing)
+        store = cls(directory.absolute(), header_of(spec, total, changed=changed))
+        store.differing = differing
         store.glimpse()
         return store
 
@@ -160,7 +193,7 @@ class Store:
         restarted, events = self.journal.news()
         # The ledger is a function of the events, so it is rebuilt from them.
         if restarted:
-            self.ledger, self.was_cut = Ledger(), True
+            self.ledger, self.was_cut = Ledger(self._members), True
         self.ledger.add(events)
 
     @contextmanager
@@ -201,6 +234,10 @@ class Store:
         options = trial.options if record is None or not record.options else None
         return [claim_event(attempt, driver, options)], attempt
 
+    def queued(self) -> int:
+        """The number of running trials whose latest attempt has not begun yet."""
+        return sum(not self.latest(record).has_begun for record in self.ledger.running_trials())
+
     def take_over(self, record: TrialRecord, driver: str) -> ClaimEvent:
         """The event by which a driver takes over another driver's running attempt."""
         return claim_event(self.latest(record), driver, None)
@@ -225,6 +262,8 @@ class Store:
         self.was_cut = False
         for name in _names_in(self.trials):
             record = self.ledger.trials.get(name)
+            if name in self.ledger.outside:
+                continue
             if record is None:
                 yield from self.recovered_attempts(name)
             elif not record.options:
@@ -260,11 +299,16 @@ class Store:
             self.ledger.add(list(self._ends_of_orphans()))
 
     def _ends_of_orphans(self) -> Iterator[EndEvent]:
+        is_local = self.header["spec"]["scheduler"].get("name") == "local"
         for record in self.orphans():
             attempt = self.latest(record)
             result = attempt.result()
             if result is None and not attempt.is_alive() and not self._may_wait(attempt):
-                result = _lost(record, "its driver was killed, and it wrote no result")
+                # A batch system may have ended it, and knows that; its word is missing
+                # here.
+                result = (attempt.unseen() if is_local else None) or attempt.lost(
+                    "its driver was killed, and it wrote no result"
+                )
             if result is not None:
                 yield end_event(attempt, result)
 
@@ -276,16 +320,6 @@ class Store:
         return (
             self.header["spec"]["scheduler"].get("name") != "local" and not attempt.errors.exists()
         )
-
-
-def _lost(record: TrialRecord, reason: str) -> ResultRecord:
-    return {
-        "trial": record.id,
-        "attempt": record.attempt,
-        "state": TrialState.LOST.value,
-        "metric": None,
-        "reason": reason,
-    }
 
 
 def _names_in(directory: Path) -> list[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 __all__ = [
     "ATTEMPT",
@@ -22,6 +24,8 @@ __all__ = [
     "RUN_METRICS",
     "RUN_SUMMARY",
     "last_line",
+    "open_file",
+    "read_text",
     "take_lock",
     "write_once",
 ]
@@ -119,11 +123,43 @@ def _opened(path: Path) -> int:
         return os.open(path, os.O_RDONLY)
 
 
+def read_text(path: Path, last: int | None = None) -> str:
+    """The text of a file that a trial may have written.
+
+    A pipe or a device in its place, from which reading might never end, is refused.
+
+    Args:
+        path: The file.
+        last: Read only about this many bytes at its end; undecodable ones are replaced.
+
+    Raises:
+        OSError: It cannot be read, or is not a regular file.
+        UnicodeDecodeError: It is not UTF-8, and is read whole.
+    """
+    with open_file(path) as file:
+        if last is None:
+            return file.read().decode()
+        file.seek(max(0, os.fstat(file.fileno()).st_size - last))
+        return file.read().decode(errors="replace")
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file for reading; anything else is refused without waiting.
+
+    Raises:
+        OSError: It cannot be read, or is not a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
 def last_line(path: Path) -> str:
     """The last nonblank line of a file, shortened; empty if there is none."""
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(OSError):
         # An error output may be huge; its end is enough.
-        file.seek(max(0, path.stat().st_size - 4096))
-        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+        lines = [line.strip() for line in read_text(path, 4096).splitlines()]
         return next((line[:LONGEST_REASON] for line in reversed(lines) if line), "")
     return ""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from hypnet_hpsearch.trial.files import DIRECTORY_VARIABLE, REPORTS
+from hypnet_hpsearch.trial.files import DIRECTORY_VARIABLE, REPORTS, open_file
 
 __all__ = ["Reports", "report"]
 
 _AT_ONCE = 1 << 20  # bytes per read
+_MOST_KEYS = 50
 
 
 def report(step: int, value: float) -> None:
@@ -44,30 +45,30 @@ class Reports:
     Args:
         path: The file; it need not exist yet.
         key: The field of a report that holds its value.
+
+    Attributes:
+        path: The file.
+        key: The field.
+        count: The number of reports so far.
+        keys: The fields with a number that lines without such a report have.
     """
 
     def __init__(self, path: Path, key: str = "value") -> None:
-        self._path, self._key = path, key
-        self._offset = 0
+        self.path, self.key = path, key
+        self._offset = self.count = 0
+        self.keys: set[str] = set()
 
     def news(self) -> list[tuple[int, float]]:
         """Steps and values reported since the last call."""
         try:
-            # Do not block: the trial may have put a pipe or a device there.
-            file = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
+            with open_file(self.path) as file:
+                if os.fstat(file.fileno()).st_size < self._offset:
+                    self._offset = 0
+                found = list(self._read(file.fileno()))
         except OSError:
             return []
-        try:
-            about = os.fstat(file)
-            if not stat.S_ISREG(about.st_mode):
-                return []
-            if about.st_size < self._offset:
-                self._offset = 0
-            return list(self._read(file))
-        except OSError:
-            return []
-        finally:
-            os.close(file)
+        self.count += len(found)
+        return found
 
     def _read(self, file: int) -> Iterator[tuple[int, float]]:
         while data := os.pread(file, _AT_ONCE, self._offset):
@@ -83,10 +84,22 @@ class Reports:
     def _parsed(self, line: bytes) -> tuple[int, float] | None:
         try:
             content = json.loads(line)
-            step, value = content["step"], content[self._key]
+            step = content["step"]
             # A boolean is an integer to Python, but not a report.
-            if isinstance(step, bool) or isinstance(value, bool) or step != int(step) or step < 0:
+            if isinstance(step, bool) or step != int(step) or step < 0:
                 return None
-            return int(step), float(value + 0)
+            if self.key not in content:
+                self._note(content)
+                return None
+            value = content[self.key]
+            return None if isinstance(value, bool) else (int(step), float(value + 0))
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
             return None
+
+    def _note(self, content: Mapping[str, Any]) -> None:
+        if len(self.keys) < _MOST_KEYS:
+            self.keys.update(
+                key
+                for key, value in content.items()
+                if key != "step" and isinstance(value, int | float) and not isinstance(value, bool)
+            )

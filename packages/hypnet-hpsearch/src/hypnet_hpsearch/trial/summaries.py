@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hypnet_hpsearch.trial.files import read_text
+
 __all__ = ["NoMetricError", "lines_in", "metric_in", "numbers_in", "read_summary"]
 
 
@@ -90,11 +92,13 @@ def read_summary(path: Path, parser: str, directory: str) -> Mapping[str, Any]:
     if parser not in {"json", "lines"}:
         return _parsed_by(parser, path, directory)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         summary = json.loads(text) if parser == "json" else lines_in(text)
     except FileNotFoundError:
-        raise NoMetricError(f"it wrote no {path.name}") from None
-    except (OSError, ValueError, RecursionError) as error:
+        raise NoMetricError(f"it wrote no {path.name} (expected at {path})") from None
+    except OSError as error:
+        raise NoMetricError(f"its {path.name} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         what = "as JSON" if parser == "json" else "as lines of text"
         raise NoMetricError(f"its {path.name} cannot be read {what}: {error}") from None
     if not isinstance(summary, dict):
@@ -130,6 +134,9 @@ def _parsed_by(parser: str, path: Path, directory: str) -> Mapping[str, Any]:
     from hypnet_core.errors import ImportStringError, error_line
     from hypnet_core.import_strings import import_callable
 
+    # A parser would wait for ever for what comes out of a pipe.
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise NoMetricError(f"its {path.name} cannot be read: it is not a regular file")
     # The wrapper runs with -P, so the working directory is not on the path.
     sys.path.insert(0, directory)
     try:

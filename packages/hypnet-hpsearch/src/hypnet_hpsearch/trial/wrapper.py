@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from types import FrameType
 
@@ -30,16 +29,14 @@ from hypnet_hpsearch.trial.files import (
     take_lock,
     write_once,
 )
-from hypnet_hpsearch.trial.records import AttemptRecord, ResultRecord, json_number
-from hypnet_hpsearch.trial.summaries import NoMetricError, metric_in, numbers_in, read_summary
+from hypnet_hpsearch.trial.outcomes import Measurement, measured
+from hypnet_hpsearch.trial.records import ENDED_FROM_OUTSIDE, AttemptRecord, ResultRecord
+from hypnet_hpsearch.trial.summaries import NoMetricError
 
-__all__ = ["ENDED_FROM_OUTSIDE", "arguments", "command", "is_command", "main"]
-
-ENDED_FROM_OUTSIDE = "ended from outside"
+__all__ = ["arguments", "command", "is_command", "main"]
 
 _COMMAND = [sys.executable, "-P", "-m", "hypnet_hpsearch.trial"]
 _PATIENCE = 5.0  # seconds to wait for a process that only checks whether the attempt is alive
-_MOST_NUMBERS = 200
 _CANNOT_WRITE = 74
 _NOTHING_TO_DO = 75
 
@@ -103,32 +100,34 @@ def _complain(message: str, code: int) -> int:
 def _attempt(
     directory: Path, attempt: AttemptRecord, lock: int, ended: Callable[[], object]
 ) -> ResultRecord:
-    started = time.time()
+    # The clock of the wall may be set while the trial runs.
+    started, since = time.time(), time.monotonic()
     code, reason = _run(directory, attempt, lock)
+    seconds = time.monotonic() - since
     # The launcher can start the next trial while this one's result is flushed to disk.
     ended()
-    metric, state, numbers = None, "failed", {}
+    found: Measurement = {"metric": None, "numbers": {}, "kept": {}}
+    state = "failed"
     if reason is None:
-        summary_path = Path(attempt["summary"])
         try:
-            summary = read_summary(summary_path, attempt.get("parser", "json"), attempt["cwd"])
-            metric = metric_in(summary, attempt["metric"], summary_path.name)
-            numbers = dict(islice(numbers_in(summary), _MOST_NUMBERS))
+            found = measured(attempt)
             state = "done"
         except NoMetricError as error:
             reason = str(error)[:LONGEST_REASON]
         except RecursionError:
-            reason = f"its {summary_path.name} is nested too deeply"
+            reason = f"its {Path(attempt['summary']).name} is nested too deeply"
     return {
         "trial": attempt["trial"],
         "attempt": attempt["attempt"],
         "state": state,
-        "metric": json_number(metric),
-        "numbers": {key: json_number(value) for key, value in numbers.items()},
+        "metric": found["metric"],
+        "numbers": found["numbers"],
+        "kept": found["kept"],
         "reason": reason,
         "exit_code": code,
         "started": started,
         "ended": time.time(),
+        "seconds": seconds,
         "host": os.uname().nodename,
     }
 
@@ -145,9 +144,9 @@ def _run(directory: Path, attempt: AttemptRecord, lock: int) -> tuple[int | None
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
-    argv = attempt["argv"]
+    argv = _arguments(directory, attempt)
     try:
-        process = _spawn(directory, attempt, lock)
+        process = _spawn(directory, attempt, argv, lock)
     except OSError as error:
         where = f" in {attempt['cwd']}" if error.filename == attempt["cwd"] else ""
         return None, f"cannot start {argv[0]!r}{where}: {error.strerror}"
@@ -165,14 +164,28 @@ def _run(directory: Path, attempt: AttemptRecord, lock: int) -> tuple[int | None
     return code, _why(code, directory / ERRORS) if code else None
 
 
-def _spawn(directory: Path, attempt: AttemptRecord, lock: int) -> int:
+def _arguments(directory: Path, attempt: AttemptRecord) -> Sequence[str]:
+    """The command line: it goes on from an earlier attempt, if that can be found."""
+    resume = attempt.get("resume")
+    if resume is None:
+        return attempt["argv"]
+    if resume["move"]:
+        # At once there or here, whatever is killed: later attempts look for it.
+        with suppress(OSError):
+            Path(resume["previous"]).rename(directory / RUN)
+            return resume["argv"]
+    elif Path(resume["previous"]).is_dir():
+        return resume["argv"]
+    return attempt["argv"]
+
+
+def _spawn(directory: Path, attempt: AttemptRecord, argv: Sequence[str], lock: int) -> int:
     directory.joinpath(RUN).mkdir(exist_ok=True)
     # posix_spawn cannot change the directory, and an OSError names it.
     os.chdir(attempt["cwd"])
     # The command inherits the lock: if this process is killed, the attempt still counts
     # as alive until the command has ended.
     os.set_inheritable(lock, True)
-    argv = attempt["argv"]
     environment: Mapping[str, str] = {**os.environ, **attempt["env"]}
     return os.posix_spawnp(
         argv[0],

@@ -5,9 +5,10 @@ Needs the extra `optuna`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from hypnet_hpsearch.propose.base import AdaptiveProposer
 from hypnet_hpsearch.propose.optuna.components import make_pruner, make_sampler, optuna
@@ -18,6 +19,8 @@ from hypnet_hpsearch.spec.ranges import RangeSpec
 from hypnet_hpsearch.spec.space import Space
 from hypnet_hpsearch.spec.spec import SEED, SearchSpec
 from hypnet_hpsearch.spec.trials import PlannedTrial, TrialMaker
+from hypnet_hpsearch.state.configurations import configuration_id
+from hypnet_hpsearch.state.ledger import Changes, TrialState
 from hypnet_hpsearch.state.store import Store
 
 if TYPE_CHECKING:
@@ -56,6 +59,10 @@ class OptunaProposer(AdaptiveProposer):
         keys = (*self._space.keys, *([SEED] if self._seeds else []))
         self._maker = TrialMaker(spec, keys)
         self._trials: dict[str, PlannedTrial] = {}
+        self._order: list[PlannedTrial] = []
+        self._names: set[str] = set()  # of the configurations that are known
+        self._seeds_left: dict[str, deque[PlannedTrial]] = {}  # by the first seed's trial
+        self._changes = Changes()
         self._told = 0
         self._study: Study | None = None
         self._stuck: tuple[int, int] | None = None
@@ -74,11 +81,11 @@ class OptunaProposer(AdaptiveProposer):
 
     def ids(self) -> Iterator[tuple[int, str]]:
         """The number and the id of each trial that is known."""
-        return zip(self.order(), self._trials, strict=False)
+        return ((number, self._order[number].id) for number in self.order())
 
     def trial(self, number: int) -> PlannedTrial:
         """The trial with a number."""
-        return next(islice(self._trials.values(), number, None))
+        return self._order[number]
 
     def missing(self) -> int:
         """The number of trials that are still to be proposed."""
@@ -88,37 +95,81 @@ class OptunaProposer(AdaptiveProposer):
         """Tell the study the news; the numbers and ids of trials that are new."""
         if self._following(store).exhausted:
             self.exhausted = True
-        told, self._told = self._told, len(self._trials)
-        return list(islice(enumerate(self._trials), told, None))
+        told, self._told = self._told, len(self._order)
+        return [(number, self._order[number].id) for number in range(told, self._told)]
 
     def propose(self, store: Store) -> PlannedTrial | None:
         """Ask the sampler for a trial that was not known before."""
         study = self._following(store)
-        trials = store.ledger.trials
+        trial = self._next_seed(store)
+        if trial is not None:
+            return trial
         # Those just proposed run too, but are in no ledger yet.
-        running = len(store.ledger.running) + len(self._trials) - len(trials)
+        running = len(store.ledger.running) + len(self._trials) - len(store.ledger.trials)
         now = (len(self._trials), running)
         # A sampler that had no new proposal has none until another trial ends.
-        if not self.missing() or now == self._stuck:
+        if self.missing() <= self._waiting or now == self._stuck:
             return None
         for _ in range(_PATIENCE):
             number, cell = study.ask()
             trial = self._planned(cell)
-            if trial.id not in self._trials:
-                self._trials[trial.id] = trial
-                study.begin(store, trial.id, number)
-                return trial
-            study.repeat(trial.id, trials.get(trial.id), number)
+            name = configuration_id(trial.options, self._spec) or trial.id
+            if name not in self._names:
+                self._names.add(name)
+                study.begin(name, number)
+                return self._begun(trial)
+            study.repeat(name, number)
         self._stuck = now
         # While trials run, their results may still lead to new proposals.
-        self.exhausted = not running
+        self.exhausted = not running and not self._waiting
         return None
 
-    def verdict(self, trial: str) -> tuple[int, float] | None:
+    def _begun(self, trial: PlannedTrial) -> PlannedTrial:
+        """Begin a configuration with its first seed, and note the others."""
+        self._know(trial)
+        self._seeds_left[trial.id] = deque(
+            other for other in self.repetitions(trial.options) if other.id not in self._trials
+        )
+        return trial
+
+    def repetitions(self, options: Mapping[str, Any]) -> list[PlannedTrial]:
+        """The trials of one configuration."""
+        return self._maker.repetitions(options, self._spec.seeds) if self._spec.repeats else []
+
+    @property
+    def _waiting(self) -> int:
+        """The number of seeds that configurations still need."""
+        return sum(map(len, self._seeds_left.values()))
+
+    def _next_seed(self, store: Store) -> PlannedTrial | None:
+        """The next seed of a configuration that has begun, if it may run now."""
+        if not self.missing():
+            return None
+        # Worth waiting for only if the first seed may end the configuration.
+        waits = self._spec.margin is not None or self._spec.pruner is not None
+        for first, left in list(self._seeds_left.items()):
+            record = store.ledger.trials.get(first)
+            known = [trial for trial in left if trial.id in self._trials]
+            for trial in known:  # another driver has begun it, or it was given up
+                left.remove(trial)
+            if not left:
+                del self._seeds_left[first]
+            elif not waits or (record is not None and record.state is not TrialState.RUNNING):
+                return self._know(left.popleft())
+        return None
+
+    def _know(self, trial: PlannedTrial) -> PlannedTrial:
+        if trial.id not in self._trials:
+            self._trials[trial.id] = trial
+            self._order.append(trial)
+        return trial
+
+    def verdict(self, store: Store, trial: str) -> tuple[int, float] | None:
         """Ask the pruner about a running trial."""
         if self._study is None or self._spec.pruner is None:
             return None
-        return self._study.verdict(trial)
+        found = self._study.configurations.of_trial(trial)
+        return None if found is None else self._study.verdict(store, found.id)
 
     def first(self) -> PlannedTrial:
         """The proposal of the sampler for a search without results."""
@@ -128,7 +179,7 @@ class OptunaProposer(AdaptiveProposer):
         return self._planned(study.ask()[1])
 
     def _planned(self, cell: Cell) -> PlannedTrial:
-        return self._maker.trial((*cell, *self._seeds))
+        return self._maker.trial((*cell, *self._seeds[:1]))
 
     def _following(self, store: Store) -> Study:
         """The study, brought up to date."""
@@ -142,10 +193,18 @@ class OptunaProposer(AdaptiveProposer):
             )
         self._study.follow(store)
         # Trials of other drivers count as known.
-        for record in store.ledger.trials.values():
+        for record in self._changes.news(store.ledger)[0]:
             if record.options and record.id not in self._trials:
-                self._trials[record.id] = PlannedTrial(record.id, record.options)
+                self._adopt(PlannedTrial(record.id, record.options))
         return self._study
+
+    def _adopt(self, trial: PlannedTrial) -> None:
+        name = configuration_id(trial.options, self._spec) or trial.id
+        self._know(trial)
+        if name not in self._names and self._spec.repeats:
+            with suppress(KeyError):  # it was begun with other options
+                self._begun(trial)
+        self._names.add(name)
 
     def _sampler(self, begun: int) -> BaseSampler:
         """The sampler, with a seed that depends on how many trials were begun.

@@ -17,7 +17,7 @@ from itertools import takewhile
 from typing import ClassVar, Unpack
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
-from hypnet_core.jobs import JobSpec, JobState, Script
+from hypnet_core.jobs import Interruption, JobSpec, JobState, Script
 from hypnet_core.plugins import with_defaults
 from hypnet_hpsearch.schedulers.batch.commands import lacking
 from hypnet_hpsearch.schedulers.batch.jobs import MARK, JobId, Seen, in_parts, words
@@ -52,6 +52,8 @@ class BatchSystem(ABC):
     """Environment variable with the index of an array's element."""
     first: ClassVar[int]
     """Index of an array's first element."""
+    interruptions: ClassVar[Mapping[str, Interruption]]
+    """Words in the system's reasons that say why it has ended a job."""
     ours: ClassVar[frozenset[str]]
     """Options that are set here, or that would change the kind of submission."""
 
@@ -192,6 +194,11 @@ class BatchSystem(ABC):
     def reason(self, job: str) -> str:
         """The batch system's reason for the end of a job; empty if it gave none."""
         return self._reasons.get(job, "")
+
+    def interruption(self, job: str) -> Interruption | None:
+        """Why the batch system has ended a job; `None` if it did not."""
+        said = self.reason(job)
+        return next((why for word, why in self.interruptions.items() if word in said), None)
 
     @abstractmethod
     def _command(self, job: JobSpec, *, name: str, count: int, mark: str) -> Sequence[str]:

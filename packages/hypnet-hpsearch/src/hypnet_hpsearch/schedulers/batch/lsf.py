@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Unpack
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
-from hypnet_core.jobs import JobSpec, JobState, Option, Script
+from hypnet_core.jobs import Interruption, JobSpec, JobState, Option, Script
 from hypnet_hpsearch._text import in_one_line
 from hypnet_hpsearch.schedulers.batch.base import BatchSystem
 from hypnet_hpsearch.schedulers.batch.commands import Answer, run
@@ -32,6 +32,14 @@ _STATES = {
 """All other states mean failure, unless the job was killed on request: EXIT, ZOMBI."""
 
 _FIELDS = "jobid jobindex stat exit_code exit_reason job_description"
+_INTERRUPTIONS = {
+    "TERM_RUNLIMIT": Interruption.TIME_LIMIT,
+    "TERM_DEADLINE": Interruption.TIME_LIMIT,
+    "TERM_PREEMPT": Interruption.PREEMPTED,
+    "TERM_UNKNOWN_HOST": Interruption.NODE,
+    "TERM_ZOMBIE": Interruption.NODE,
+    "TERM_MEMLIMIT": Interruption.MEMORY,
+}
 _BY_REQUEST = ("TERM_OWNER", "TERM_FORCE_OWNER", "TERM_ADMIN", "TERM_FORCE_ADMIN")
 _NUMBER = re.compile(r"^Job <(\d+)>", re.MULTILINE)  # a site's own checks may print more
 _NOT_NOW = re.compile(
@@ -87,7 +95,7 @@ class Lsf(BatchSystem):
         SchedulerError: An extra option is malformed, or is one that is set here.
 
     Example:
-        >>> from hypnet_core.jobs import JobSpec
+        >>> from hypnet_core.jobs import Interruption, JobSpec
         >>> scheduler = Lsf(queue="gpu", options=["-U nightly"])
         >>> job = JobSpec(argv=("python", "train.py"), gpus=1, time_limit=5400)
         >>> [script] = scheduler.scripts([job])
@@ -99,6 +107,7 @@ class Lsf(BatchSystem):
     programs = ("bsub", "bjobs", "bkill")
     index = "LSB_JOBINDEX"
     first = 1
+    interruptions: ClassVar = _INTERRUPTIONS
     ours: ClassVar = _OURS
 
     def __init__(

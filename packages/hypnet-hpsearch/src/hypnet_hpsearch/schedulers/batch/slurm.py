@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Unpack
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
-from hypnet_core.jobs import JobSpec, JobState, Option, Script
+from hypnet_core.jobs import Interruption, JobSpec, JobState, Option, Script
 from hypnet_hpsearch._text import in_one_line
 from hypnet_hpsearch.schedulers.batch.base import BatchSystem
 from hypnet_hpsearch.schedulers.batch.commands import Answer, run, said_by
@@ -44,6 +44,15 @@ _STATES = {
     **dict.fromkeys(("CANCELLED", "REVOKED"), JobState.CANCELLED),
 }
 """All other states mean failure: FAILED, TIMEOUT, OUT_OF_MEMORY, PREEMPTED, …"""
+
+_INTERRUPTIONS = {
+    "TIMEOUT": Interruption.TIME_LIMIT,
+    "DEADLINE": Interruption.TIME_LIMIT,
+    "PREEMPTED": Interruption.PREEMPTED,
+    "NODE_FAIL": Interruption.NODE,
+    "BOOT_FAIL": Interruption.NODE,
+    "OUT_OF_MEMORY": Interruption.MEMORY,
+}
 
 _NOT_NOW = re.compile(
     r"unable to contact|timed out|connection refused|could not establish|zero"
@@ -105,6 +114,7 @@ class Slurm(BatchSystem):
     programs = ("sbatch", "squeue", "scancel")
     index = "SLURM_ARRAY_TASK_ID"
     first = 0
+    interruptions: ClassVar = _INTERRUPTIONS
     ours: ClassVar = _OURS
 
     def __init__(

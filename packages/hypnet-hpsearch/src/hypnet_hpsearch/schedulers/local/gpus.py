@@ -2,8 +2,8 @@
 
 A GPU has one small lock file for every job that it may run at once. A job's process
 holds the lock: it is released when the process ends, however it ends, and all drivers
-of the same user on the machine respect it. The time stamp of another file, which they
-respect too, tells when a job was last started on the GPU.
+of the same user on the machine respect it. Another file, which they respect too, tells
+when a job was last started on the GPU.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import fcntl
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hypnet_hpsearch.schedulers.local.usage import Gauge, Limits
@@ -66,18 +67,31 @@ class GpuSlots:
             return None
         if self.gauge.limits.pause:
             for name in taken:
-                self._file(name, "started").touch(0o600)
+                self._note_start(name)
         return list(taken), list(taken.values())
 
     def _is_starting(self, name: str) -> bool:
         """Whether a job was started on a GPU just now."""
         pause = self.gauge.limits.pause
-        try:
-            return (
-                pause > 0 and 0 <= time.time() - self._file(name, "started").stat().st_mtime < pause
-            )
-        except FileNotFoundError:
+        if pause <= 0:
             return False
+        with suppress(OSError, ValueError):
+            started = float(self._file(name, "started").read_text(encoding="ascii"))
+            return 0 <= time.monotonic() - started < pause
+        return False
+
+    def _note_start(self, name: str) -> None:
+        # The monotonic clock, which all processes of a machine share, because that of
+        # the wall may be set. It begins anew when the machine boots.
+        file = os.open(
+            self._file(name, "started"),
+            os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW,
+            0o600,
+        )
+        try:
+            os.write(file, repr(time.monotonic()).encode())
+        finally:
+            os.close(file)
 
     def _file(self, name: str, what: object) -> Path:
         return self.directory / f"{name.replace(os.sep, '_')}.{what}"

@@ -10,8 +10,8 @@ them earlier, by closing its end of the gate, so that the next trial starts whil
 result is being written.
 
 Driver and launcher exchange lines of JSON over a socket: `start` (answered by `id` or
-`error`), `cancel`, `slots` and `gpus` in one direction, `started` and `ended` in the
-other.
+`error` with the order's number), `ping` (answered by `running`), `cancel`, `slots` and
+`gpus` in one direction, `started` and `ended` in the other.
 """
 
 from __future__ import annotations
@@ -136,6 +136,8 @@ class _Launcher:
             )
         elif order["do"] == "slots":
             self.slots = order["slots"]
+        elif order["do"] == "ping":
+            self._tell(say="running")
         else:
             self._cancel(Identity(*order["identity"]))
 
@@ -146,7 +148,8 @@ class _Launcher:
         except OSError as error:
             gate.close()
             inner.close()
-            self._tell(say="error", text=f"cannot start a process: {error.strerror}")
+            text = f"cannot start a process: {error.strerror}"
+            self._tell(say="error", number=order["number"], text=text)
             return
         if pid == 0:
             be_the_job(order, inner)
@@ -154,7 +157,7 @@ class _Launcher:
         job = _Job(order, pid, gate)
         self.jobs[pid] = job
         self.waiting.append(job)
-        self._tell(say="id", id=job.name)
+        self._tell(say="id", number=order["number"], id=job.name)
 
     def _cancel(self, identity: Identity) -> None:
         job = self.jobs.get(identity.pid)
@@ -228,7 +231,7 @@ class _Launcher:
             self.waiting.remove(job)
             _close(job)
         state = "cancelled" if job.cancelled else "failed" if code or job.overdue else "finished"
-        self._tell(say="ended", id=job.name, state=state)
+        self._tell(say="ended", id=job.name, state=state, overdue=job.overdue)
 
 
 def _collect() -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -11,14 +12,17 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt
 
-from hypnet_core.errors import SchedulerError
-from hypnet_core.jobs import JobSpec, JobState
+from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
+from hypnet_core.jobs import Interruption, JobSpec, JobState
+from hypnet_hpsearch._signals import signals_held
 from hypnet_hpsearch.schedulers.local.devices import installed_gpus, locks_directory, visible_gpus
 from hypnet_hpsearch.schedulers.local.processes import Identity
 from hypnet_hpsearch.schedulers.local.usage import Gauge, GaugeError, Limits
 from hypnet_hpsearch.schedulers.local.wire import LauncherProcess
 
 __all__ = ["Local"]
+
+_BEYOND_GRACE = 5.0  # seconds until a cancelled job is ended without its launcher
 
 
 class Local:
@@ -91,6 +95,12 @@ class Local:
         self._launcher: LauncherProcess | None = None
         self._states: dict[str, JobState] = {}
         self._adopted: dict[str, int] = {}
+        self._numbers = itertools.count()  # of the orders to start a job
+        self._answers: dict[int, Mapping[str, Any]] = {}
+        self._doubtful: dict[str, int] = {}  # orders without an answer, by the job's key
+        self._unwanted: set[int] = set()  # orders that nobody waits for any more
+        self._cancelled: dict[str, float] = {}  # since when
+        self._overdue: set[str] = set()
 
     def submit(self, job: JobSpec) -> str:
         """Start a job, or queue it until there is a slot.
@@ -101,26 +111,51 @@ class Local:
         Raises:
             SchedulerError: The job asks for more slots or GPUs than there are, or no
                 process could be started.
+            SchedulerUnavailableError: The process that starts jobs is stopped. If the
+                job has a key, submitting it again finds out whether it was started.
         """
-        with self._lock:
+        with self._lock, signals_held():
             self._check(job)
             launcher = self._running_launcher()
-            launcher.send(_order(job))
-            while (answer := launcher.next_message())["say"] not in {"id", "error"}:
-                self._note(answer)
+            number = self._doubtful.pop(job.key or "", None)
+            if number is None:
+                number = next(self._numbers)
+                launcher.send({**_order(job), "number": number})
+            answer = self._answer(launcher, number, job.key)
             if answer["say"] == "error":
                 raise SchedulerError(f"job {job.name!r}: {answer['text']}")
-            self._states[answer["id"]] = JobState.QUEUED
-            return answer["id"]
+            return str(answer["id"])
+
+    def _answer(self, launcher: LauncherProcess, number: int, key: str | None) -> Mapping[str, Any]:
+        """Wait for the answer to an order."""
+        end = launcher.deadline()
+        while number not in self._answers:
+            try:
+                launcher.wait(end)
+            except SchedulerUnavailableError:
+                if key is None:
+                    self._unwanted.add(number)
+                else:
+                    self._doubtful[key] = number
+                raise
+            for message in launcher.messages():
+                self._note(message)
+        return self._answers.pop(number)
 
     def poll(self, ids: Iterable[str]) -> Mapping[str, JobState]:
         """The states of some jobs, of this driver or of an earlier one on this machine.
 
         A job of an earlier driver is either running or lost: this process cannot see
         how it ended.
+
+        Raises:
+            SchedulerUnavailableError: The process that starts jobs is stopped.
         """
-        with self._lock:
+        with self._lock, signals_held():
             self._listen()
+            self._end_cancelled()
+            if self._launcher is not None and not self._cancelled:
+                self._launcher.check()
             states = {
                 job: self._states[job] if job in self._states else self._adopted_state(job)
                 for job in ids
@@ -131,7 +166,7 @@ class Local:
 
     def cancel(self, ids: Iterable[str]) -> None:
         """End jobs with all that they started; others stay as they are."""
-        with self._lock:
+        with self._lock, signals_held():
             self._listen()
             strangers = []
             for job in ids:
@@ -142,7 +177,12 @@ class Local:
                     strangers.append(identity)
                 elif self._launcher is not None and not self._states[job].ended:
                     self._launcher.send({"do": "cancel", "identity": identity})
+                    self._cancelled.setdefault(job, time.monotonic())
         _end(strangers, self._grace)
+
+    def interruption(self, job: str) -> Interruption | None:
+        """Why a job of this driver was ended; `None` if it was not, or is unknown."""
+        return Interruption.TIME_LIMIT if job in self._overdue else None
 
     def close(self) -> None:
         """Release the launcher: running jobs go on, queued jobs are dropped."""
@@ -208,11 +248,40 @@ class Local:
             self.close()
             # From now on its jobs are like those of an earlier driver.
             self._states = {job: state for job, state in self._states.items() if state.ended}
+            self._doubtful.clear()
+            self._cancelled.clear()
 
-    def _note(self, message: Mapping[str, str]) -> None:
-        self._states[message["id"]] = (
-            JobState.RUNNING if message["say"] == "started" else JobState(message["state"])
-        )
+    def _note(self, message: Mapping[str, Any]) -> None:
+        if message["say"] in {"id", "error"}:
+            self._note_answer(message)
+            return
+        started = message["say"] == "started"
+        self._states[message["id"]] = JobState.RUNNING if started else JobState(message["state"])
+        if message.get("overdue"):
+            self._overdue.add(message["id"])
+        if not started:
+            self._cancelled.pop(message["id"], None)
+
+    def _note_answer(self, answer: Mapping[str, Any]) -> None:
+        number = answer["number"]
+        if answer["say"] == "id":
+            self._states[answer["id"]] = JobState.QUEUED
+        if number not in self._unwanted:
+            self._answers[number] = answer
+        elif answer["say"] == "id":
+            self.cancel([answer["id"]])
+
+    def _end_cancelled(self) -> None:
+        """End cancelled jobs whose launcher does not do it."""
+        patience = self._grace + _BEYOND_GRACE
+        for job, since in list(self._cancelled.items()):
+            identity, _ = _parse(job)
+            if identity is None or time.monotonic() - since < patience:
+                continue
+            identity.signal_group(signal.SIGKILL)
+            if not identity.alive:
+                self._states[job] = JobState.CANCELLED
+                del self._cancelled[job]
 
     def _adopted_state(self, job: str) -> JobState:
         identity, cores = _parse(job)

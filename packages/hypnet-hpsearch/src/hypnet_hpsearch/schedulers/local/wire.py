@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import subprocess
 import sys
+import time
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from hypnet_core.errors import SchedulerError
+from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
 
 __all__ = ["LauncherProcess"]
+
+_PATIENCE = 20.0  # seconds to wait for an answer; a launcher that runs needs milliseconds
+_PING = 5.0  # seconds between two checks that the launcher runs
 
 
 class LauncherProcess:
     """A running launcher, and the connection to it.
+
+    No call waits for a launcher that is stopped: orders are kept until it reads them.
 
     Args:
         **settings: Settings of the launcher's `main()`, without the socket.
@@ -29,7 +36,10 @@ class LauncherProcess:
     def __init__(self, **settings: Any) -> None:
         # A closed end tells both sides that the other is gone, however it died.
         self._socket, theirs = socket.socketpair()
-        self._buffer = b""
+        self._socket.setblocking(False)
+        self._incoming = self._outgoing = b""
+        self._asked: float | None = None  # when the launcher was asked whether it runs
+        self._next_ping = 0.0
         self.gone = False
         settings["socket"] = theirs.fileno()
         with theirs:
@@ -55,43 +65,73 @@ class LauncherProcess:
 
         If the launcher is gone, the next `messages()` notices.
         """
-        with suppress(OSError):
-            self._socket.sendall(json.dumps(order).encode() + b"\n")
+        self._outgoing += json.dumps(order).encode() + b"\n"
+        self._flush()
 
-    def next_message(self) -> dict[str, str]:
-        """The launcher's next message; waits for it."""
-        while b"\n" not in self._buffer:
-            received = self._receive()
-            if not received:
-                self.gone = True
-                raise SchedulerError(
-                    "the process that starts the jobs has ended unexpectedly; jobs that it had"
-                    " started go on"
-                )
-            self._buffer += received
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        message: dict[str, str] = json.loads(line)
-        return message
-
-    def messages(self) -> Iterable[dict[str, str]]:
+    def messages(self) -> Iterable[dict[str, Any]]:
         """All messages of the launcher so far."""
-        while b"\n" in self._buffer or self._more():
-            if b"\n" in self._buffer:
-                yield self.next_message()
+        self._flush()
+        self._receive()
+        *lines, self._incoming = self._incoming.split(b"\n")
+        for message in map(json.loads, lines):
+            if message["say"] == "running":
+                self._asked = None
+            else:
+                yield message
 
-    def _more(self) -> bool:
-        self._socket.setblocking(False)
+    def wait(self, end: float) -> None:
+        """Wait until there is something to read, or to be sent.
+
+        Args:
+            end: The latest time, on the monotonic clock.
+
+        Raises:
+            SchedulerError: The launcher has ended.
+            SchedulerUnavailableError: It is that late.
+        """
+        if self.gone:
+            raise SchedulerError(
+                "the process that starts the jobs has ended unexpectedly; jobs that it had started"
+                " go on"
+            )
+        left = end - time.monotonic()
+        if left <= 0:
+            raise SchedulerUnavailableError("the process that starts the jobs does not answer")
+        select.select([self._socket], [self._socket] if self._outgoing else [], [], left)
+
+    def deadline(self) -> float:
+        """When an answer to an order that is sent now is overdue."""
+        return time.monotonic() + _PATIENCE
+
+    def check(self) -> None:
+        """Check that the launcher still reads its orders; call it often.
+
+        Raises:
+            SchedulerUnavailableError: It has not for a while.
+        """
+        now = time.monotonic()
+        if self._asked is not None and now - self._asked > _PATIENCE:
+            raise SchedulerUnavailableError("the process that starts the jobs does not answer")
+        if self._asked is None and now >= self._next_ping:
+            self._asked, self._next_ping = now, now + _PING
+            self.send({"do": "ping"})
+
+    def _flush(self) -> None:
         try:
-            received = self._receive()
-        except BlockingIOError:
-            return False
-        finally:
-            self._socket.setblocking(True)
-        self._buffer += received
-        self.gone = not received
-        return bool(received)
+            while self._outgoing:
+                self._outgoing = self._outgoing[self._socket.send(self._outgoing) :]
+        except BlockingIOError:  # the rest has to wait
+            return
+        except OSError:  # it is gone, as `_receive` notices
+            self._outgoing = b""
 
-    def _receive(self) -> bytes:
+    def _receive(self) -> None:
+        with suppress(BlockingIOError):
+            while received := self._read():
+                self._incoming += received
+            self.gone = True
+
+    def _read(self) -> bytes:
         try:
             return self._socket.recv(1 << 16)
         except ConnectionError:

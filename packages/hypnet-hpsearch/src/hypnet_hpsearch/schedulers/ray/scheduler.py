@@ -14,9 +14,9 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from hypnet_core.errors import SchedulerError, SchedulerUnavailableError
-from hypnet_core.jobs import JobSpec, JobState
+from hypnet_core.jobs import Interruption, JobSpec, JobState
 from hypnet_hpsearch._text import error_in_one_line, in_one_line
-from hypnet_hpsearch.schedulers.ray.task import run_job
+from hypnet_hpsearch.schedulers.ray.task import OVERDUE, run_job
 
 __all__ = ["Ray"]
 
@@ -70,6 +70,7 @@ class Ray:
         self._tasks: dict[str, Any] = {}  # those that have not ended
         self._states: dict[str, JobState] = {}
         self._cancelled: dict[str, float] = {}  # since when
+        self._overdue: set[str] = set()
 
     def unavailable(self) -> str | None:
         """One line about a missing package; `None` if Ray is installed."""
@@ -124,6 +125,10 @@ class Ray:
             if job in self._tasks and job not in self._cancelled:
                 self._cancelled[job] = time.monotonic()
                 self._ray.cancel(self._tasks[job])
+
+    def interruption(self, job: str) -> Interruption | None:
+        """Why a job was ended; `None` if it was not, or is unknown."""
+        return Interruption.TIME_LIMIT if job in self._overdue else None
 
     def close(self) -> None:
         """Disconnect from Ray.
@@ -187,6 +192,8 @@ class Ray:
             while self._ray.wait([task], timeout=0, fetch_local=False)[0]:
                 said = self._ray.get(next(task))
                 if said is not None:
+                    if said == OVERDUE:
+                        self._overdue.add(job)
                     self._end(job, JobState.FINISHED if said == 0 else JobState.FAILED)
                     return
                 self._states[job] = JobState.RUNNING

@@ -14,7 +14,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["run_job"]
+__all__ = ["OVERDUE", "run_job"]
+
+OVERDUE = "over its time limit"
 
 _LOOK = 0.05  # seconds between two looks at the process, when Ray can deliver a cancellation
 
@@ -40,7 +42,7 @@ def run_job(order: Mapping[str, Any]) -> Iterator[int | str | None]:
         while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             if time.monotonic() > end:
                 _ask_to_end(process.pid, order["grace"])
-                yield "over its time limit"
+                yield OVERDUE
                 return
             time.sleep(_LOOK)
     except BaseException:  # cancelled

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -12,9 +13,14 @@ from hypnet_core.errors import ConfigError, RunError, SchedulerError
 from hypnet_core.jobs import Script
 from hypnet_core.plugins import Kind, registry
 from hypnet_core.protocols import BatchScheduler, ChecksAvailability, Closable, Scheduler
+from hypnet_hpsearch._text import error_in_one_line
 from hypnet_hpsearch.execution.driver import Driver
 from hypnet_hpsearch.execution.jobs import job_of
-from hypnet_hpsearch.execution.observers import SearchObserver, SearchProgress, Silent
+from hypnet_hpsearch.execution.notices import Notices
+from hypnet_hpsearch.execution.observers import SearchObserver, Watcher
+from hypnet_hpsearch.execution.preview import Preview
+from hypnet_hpsearch.execution.recording import Recording
+from hypnet_hpsearch.execution.remarks import Remarks
 from hypnet_hpsearch.propose.choose import proposer_of
 from hypnet_hpsearch.results.table import (
     ResultsFile,
@@ -29,13 +35,15 @@ from hypnet_hpsearch.spec.load import load_spec
 from hypnet_hpsearch.spec.spec import SearchSpec
 from hypnet_hpsearch.spec.trials import PlannedTrial
 from hypnet_hpsearch.state.attempts import Attempt
-from hypnet_hpsearch.state.ledger import TrialRecord, TrialState
+from hypnet_hpsearch.state.ledger import TrialState
 from hypnet_hpsearch.state.store import Store
 
 if TYPE_CHECKING:
     from hypnet_hpsearch.propose.optuna.dashboard import StudyFile
 
 __all__ = ["Search", "scheduler_of"]
+
+_logger = logging.getLogger("hypnet.search")
 
 
 class Search:
@@ -125,19 +133,24 @@ class Search:
             self.check_experiment()
         results = ResultsFile(store, self.spec)
         study = _study_file(store, self.spec)
+        observer = observer or Watcher()
+        notices = Notices(self.spec, str(store.directory), observer.warned)
+        recording = Recording(observer, results, study, Remarks(store, self.spec), notices)
         driver = Driver(
             store,
             self.proposer,
             self.spec,
             scheduler=scheduler or own or self.scheduler(),
-            observer=_Recording(observer or Silent(), results, study),
+            observer=recording,
             max_jobs=max_jobs,
         )
         try:
             driver.run()
-        except BaseException:
+        except BaseException as error:
             with suppress(RunError):  # the first error is the one that the user must read
                 results.write()
+            notices.send("end", f"the search has stopped: {error_in_one_line(error)}")
+            notices.close()
             raise
         finally:
             if isinstance(own, Closable):
@@ -147,7 +160,10 @@ class Search:
                 study.close()
         results.write()
         store.set_total(driver.total)  # a sampler may have had fewer trials than the limit
-        return status_of(store, self.spec)
+        status = status_of(store, self.spec)
+        notices.send("end", _in_words(status))
+        notices.close()
+        return status
 
     def scheduler(self) -> Scheduler:
         """A new scheduler of the kind that the search names.
@@ -163,21 +179,45 @@ class Search:
         return status_of(self._glimpsed(), self.spec)
 
     def results(self) -> list[TrialResult]:
-        """All trials that were ever begun, best first."""
+        """All trials that were ever begun, best first.
+
+        With several seeds, all configurations; see `TrialResult.seeds`.
+        """
         return results_of(self._glimpsed(), self.spec)
 
     def best(self) -> TrialResult:
-        """The best trial.
+        """The best trial; with several seeds, the best configuration.
 
         Raises:
             RunError: No trial has a finite metric yet.
         """
         return best_of(self.results(), self.directory)
 
+    def preview(self) -> Preview:
+        """A preview of `run()`; nothing is written or run.
+
+        Raises:
+            RunError: The directory holds another search.
+        """
+        store = Store.previewed(self.directory, self.spec, len(self.proposer))
+        return Preview(self.proposer, self.spec, store)
+
+    def front(self) -> list[TrialResult]:
+        """The trials that no other one dominates, if there are several objectives.
+
+        Raises:
+            RunError: No trial has finite numbers, or none fulfils the constraints.
+        """
+        results = self.results()
+        best_of(results, self.directory)
+        return [result for result in results if result.front]
+
     def command_lines(self) -> Iterator[tuple[PlannedTrial, tuple[str, ...]]]:
-        """Every trial with its command line; only the first if the sampler learns."""
-        known = map(self.proposer.trial, self.proposer.order())
-        for trial in [self.proposer.first()] if self.spec.adapts else known:
+        """The trials to run with their command lines.
+
+        Of a sampler that learns, it is the first trial alone.
+        """
+        for trial in self.preview().trials():
             out = Attempt(self._trials, trial.id, 1).run
             yield trial, command_line(self.spec, trial.options, out)
 
@@ -213,6 +253,8 @@ class Search:
         if self.spec.experiment is None:
             return
         registry().get(Kind.EXPERIMENT, self.spec.experiment)
+        # It takes seconds: the experiment is imported, and may prepare its data.
+        _logger.info("checking the options of the first trial with %s", self.spec.experiment)
         trial = self.proposer.first()
         # Attempts are numbered from 1, so this directory never exists. That of a failed
         # attempt does, and the experiment would refuse it.
@@ -267,34 +309,20 @@ def scheduler_of(spec: SearchSpec) -> Scheduler:
     return found
 
 
+def _in_words(status: SearchStatus) -> str:
+    """The outcome of a search in one line."""
+    unsuccessful = status.failed + status.lost + status.cancelled
+    best = status.best
+    text = f"{status.done} of {status.total} trials done, {unsuccessful} failed"
+    return text if best is None else f"{text}; best {status.metric}: {best.metric:.6g}"
+
+
 def _study_file(store: Store, spec: SearchSpec) -> StudyFile | None:
     if not spec.adapts:
         return None
-    from hypnet_hpsearch.propose.optuna.dashboard import StudyFile
+    from hypnet_hpsearch.propose.optuna.dashboard import STUDY, StudyFile
 
+    if store.differing:
+        # The study in it has the distributions from before, so it is made anew.
+        store.directory.joinpath(STUDY).unlink(missing_ok=True)
     return StudyFile(store, spec)
-
-
-class _Recording:
-    """Passes events on, and keeps `results.csv` and the study of Optuna up to date."""
-
-    def __init__(
-        self, observer: SearchObserver, results: ResultsFile, study: StudyFile | None
-    ) -> None:
-        self._observer, self._results, self._study = observer, results, study
-        self.started, self.warned = observer.started, observer.warned
-
-    def ended(self, record: TrialRecord, progress: Callable[[], SearchProgress]) -> None:
-        """Mark the results as outdated, and pass the event on."""
-        self._results.outdated = True
-        self._observer.ended(record, progress)
-
-    def working(self, progress: Callable[[], SearchProgress]) -> None:
-        """Write the files if they are outdated, and pass the event on."""
-        self._results.update()
-        if self._study is not None:
-            self._study.update()
-            if self._study.problem:
-                self.warned(self._study.problem)
-                self._study = None
-        self._observer.working(progress)
