@@ -16,12 +16,13 @@ from hypnet_core.tasks import Problem, mean_prediction
 from hypnet_zoo.bayes.posteriors import HasDensity, gaussian_prior
 from hypnet_zoo.continual.methods._base import Base
 from hypnet_zoo.continual.methods._networks import bytes_of, check_samples, copied
-from hypnet_zoo.continual.methods._posterior.between import BetweenPosteriors
+from hypnet_zoo.continual.methods._posterior.between import BetweenPosteriors, between_posteriors
 from hypnet_zoo.continual.methods._posterior.coreset import Coreset
 from hypnet_zoo.continual.methods._posterior.network import PosteriorNetwork
 from hypnet_zoo.continual.methods._posterior.objective import Objective
 from hypnet_zoo.continual.methods._posterior.options import PosteriorOptions
 from hypnet_zoo.continual.seeds import seed_of
+from hypnet_zoo.regularizers import OutputRegularizer
 
 
 class PosteriorReplay(Base):
@@ -68,7 +69,7 @@ class PosteriorReplay(Base):
         self._coreset = Coreset(problem, self.options["coreset"])
         self._start_state: dict[str, Tensor] = {}
         self._objective: Objective | None = None
-        self._between: BetweenPosteriors | None = None
+        self._between: OutputRegularizer | BetweenPosteriors | None = None
 
     def condition(self, task: int) -> int:
         """The condition whose posterior a task has."""
@@ -85,7 +86,7 @@ class PosteriorReplay(Base):
         self._objective = Objective(self.problem, self.task, self._prior_now(), self.options)
         protects = self.task and self.options["beta"] and not self.options["prior_focused"]
         self._between = (
-            BetweenPosteriors(self.network, range(self.task), self.options["between"])
+            between_posteriors(self.network, range(self.task), self.options["between"])
             if protects
             else None
         )
@@ -149,7 +150,7 @@ class PosteriorReplay(Base):
         seen = range(self.seen)
         self._train_embeddings({self.condition(task) for task in seen})
         optimizer, network = self._new_optimizer(), self.network
-        between = BetweenPosteriors(
+        between = between_posteriors(
             network, sorted({self.condition(task) for task in seen}), self.options["between"]
         )
 

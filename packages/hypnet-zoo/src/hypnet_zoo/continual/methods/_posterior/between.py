@@ -27,26 +27,23 @@ class BetweenPosteriors:
     Args:
         network: Writes the posteriors, as they are now: these are the ones to keep.
         earlier: The conditions of earlier tasks.
-        how: The divergence.
+        divergence: From the old and the new posteriors.
     """
 
-    def __init__(self, network: PosteriorNetwork, earlier: Sequence[int], how: Between) -> None:
+    def __init__(
+        self,
+        network: PosteriorNetwork,
+        earlier: Sequence[int],
+        divergence: Callable[[Any, Any], Tensor],
+    ) -> None:
         self._network = network
         self._earlier = list(earlier)
-        self._divergence = _DIVERGENCES.get(how)
-        self._outputs: OutputRegularizer | None = None
-        self._old = torch.empty(0)
-        if self._divergence is None:
-            self._outputs = OutputRegularizer(network.hypernet, self._earlier)
-        else:
-            with torch.no_grad():
-                self._old = network.hypernet(self._earlier).flat
+        self._divergence = divergence
+        with torch.no_grad():
+            self._old: Tensor = network.hypernet(self._earlier).flat
 
     def __call__(self) -> Tensor:
         """The divergence, a scalar."""
-        if self._outputs is not None:
-            return self._outputs()
-        assert self._divergence is not None  # noqa: S101
         old = self._network.posterior(self._old)
         new = self._network.posterior(self._network.hypernet(self._earlier).flat)
         return self._divergence(old, new).mean()
@@ -54,6 +51,19 @@ class BetweenPosteriors:
     @property
     def memory_bytes(self) -> int:
         """Memory that is kept for it."""
-        if self._outputs is not None:
-            return self._outputs.memory_bytes
         return self._old.numel() * self._old.element_size()
+
+
+def between_posteriors(
+    network: PosteriorNetwork, earlier: Sequence[int], how: Between
+) -> OutputRegularizer | BetweenPosteriors:
+    """Protection of earlier posteriors as they are now, called for its loss.
+
+    Args:
+        network: Writes the posteriors.
+        earlier: The conditions of earlier tasks.
+        how: By what is written, or by a divergence of the posteriors.
+    """
+    if how == "outputs":
+        return OutputRegularizer(network.hypernet, list(earlier))
+    return BetweenPosteriors(network, earlier, _DIVERGENCES[how])
