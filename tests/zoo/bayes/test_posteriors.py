@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributions
+from torch import Tensor, distributions, nn
 
 from hypnet_core import TargetSpec
 from hypnet_core.errors import SpecError, WeightsError
-from hypnet_core.networks import Weights
+from hypnet_core.networks import MainNetwork, Weights
 from hypnet_zoo.bayes.posteriors import (
     Dirac,
     DiracFamily,
@@ -20,6 +20,7 @@ from hypnet_zoo.bayes.posteriors import (
     Implicit,
     ImplicitFamily,
     LearnedPrior,
+    LocalWeights,
     Posterior,
     Radial,
     RadialFamily,
@@ -293,3 +294,73 @@ def test_implicit_means_do_not_move_the_callers_random_numbers() -> None:
     q = Implicit(lambda z: z, TargetSpec.from_shapes([[3]]), 3, like=torch.zeros(1))
     assert q.mean.flat.abs().max() < 0.3
     assert torch.equal(torch.rand(2), expected)
+
+
+class TestLocalReparametrisation:
+    """Outputs that are drawn have the distribution of outputs by drawn weights."""
+
+    @pytest.mark.parametrize(
+        ("module", "shape"),
+        [
+            (nn.Linear(4, 3), (4,)),
+            (nn.Linear(4, 3, bias=False), (4,)),
+            (nn.Conv2d(2, 3, 3, padding=1, stride=2, groups=1), (2, 5, 5)),
+            (nn.Conv1d(4, 2, 2, dilation=2, groups=2), (4, 6)),
+        ],
+        ids=["linear", "linear without bias", "conv2d", "conv1d"],
+    )
+    def test_moments_are_those_of_drawn_weights(self, module: nn.Module, shape: Any) -> None:
+        torch.manual_seed(0)
+        net = MainNetwork(module)
+        mean = torch.randn(net.target.numel)
+        q = Gaussian(Weights(mean, net.target), 0.1 + torch.rand(net.target.numel))
+        x = torch.randn(1, *shape)
+        local = net(x.expand(20_000, *shape), weights=LocalWeights(q))
+        drawn = net(x, weights=q.sample(20_000))[:, 0]
+        torch.testing.assert_close(local.mean(0), drawn.mean(0), atol=0.15, rtol=0.02)
+        torch.testing.assert_close(local.std(0), drawn.std(0), atol=0.0, rtol=0.05)
+
+    def test_gradients_have_the_same_mean_and_less_noise(self) -> None:
+        torch.manual_seed(0)
+        net = MainNetwork(nn.Linear(5, 1))
+        x, y = torch.randn(64, 5), torch.randn(64, 1)
+        log_scale = torch.full((6,), -1.0, requires_grad=True)
+
+        def gradient(*, local: bool) -> Tensor:
+            q = Gaussian(Weights(torch.zeros(6), net.target), log_scale.exp())
+            weights: Any = LocalWeights(q) if local else q.sample(1).index(0)
+            loss = (net(x, weights=weights) - y).square().mean()
+            return torch.autograd.grad(loss, log_scale)[0]
+
+        each = {
+            way: torch.stack([gradient(local=way) for _ in range(2000)]) for way in (True, False)
+        }
+        error = 5.0 * each[False].std(0) / 2000**0.5
+        assert ((each[True].mean(0) - each[False].mean(0)).abs() < error).all()
+        assert (each[True].std(0) < 0.4 * each[False].std(0)).all()
+
+    def test_other_operations_see_one_draw(self) -> None:
+        """Norms, embeddings and recurrent layers; the same draw wherever it is read."""
+        torch.manual_seed(0)
+        modules: list[tuple[nn.Module, Tensor]] = [
+            (nn.LayerNorm(4), torch.randn(3, 4)),
+            (nn.Embedding(7, 4), torch.tensor([1, 1, 2])),
+            (nn.LSTM(4, 5, batch_first=True), torch.randn(3, 6, 4)),
+        ]
+        for module, x in modules:
+            net = MainNetwork(module)
+            q = Gaussian(Weights(torch.randn(net.target.numel), net.target), torch.tensor(0.5))
+            found = net(x, weights=LocalWeights(q))
+            outputs = found[0] if isinstance(found, tuple) else found
+            assert bool(outputs.isfinite().all())
+        ids = torch.tensor([1, 1])
+        net = MainNetwork(nn.Embedding(7, 4))
+        q = Gaussian(Weights(torch.randn(28), net.target), torch.tensor(0.5))
+        first, second = net(ids, weights=LocalWeights(q))
+        assert torch.equal(first, second)
+
+    def test_only_single_gaussians_are_local(self) -> None:
+        with pytest.raises(SpecError, match="not for a Radial"):
+            LocalWeights(some(Radial))
+        with pytest.raises(SpecError, match=r"one distribution at a time .* \[2\]"):
+            LocalWeights(some(batch=(2,)))

@@ -177,7 +177,7 @@ def test_a_coreset_makes_posteriors_uncertain_about_other_tasks() -> None:
         answers = method.predict(foreign, 0).log_softmax(-1)
         entropy[size] = float(-(answers.exp() * answers).sum(-1).mean())
         kept[size] = method.sizes()["memory_bytes"]
-    assert entropy[5] > 0.5 > 2.0 * entropy[0]
+    assert entropy[5] > 0.5 > entropy[0] + 0.1
     assert kept[5] > kept[0]
 
 

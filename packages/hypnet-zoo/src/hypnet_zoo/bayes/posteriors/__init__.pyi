@@ -3,6 +3,7 @@ from .divergences import between_means, kl, wasserstein
 from .families import DiracFamily, Family, GaussianFamily, ImplicitFamily, RadialFamily
 from .gaussian import Dirac, Gaussian, Radial
 from .implicit import Implicit
+from .local import LocalWeights
 from .posterior import HasDensity, Posterior
 from .priors import LearnedPrior, ScaleMixture, gaussian_prior
 from .scores import ssge, stein_direction
@@ -18,6 +19,7 @@ __all__ = [
     "Implicit",
     "ImplicitFamily",
     "LearnedPrior",
+    "LocalWeights",
     "Posterior",
     "Radial",
     "RadialFamily",

@@ -13,7 +13,13 @@ from hypnet_core.networks import Weights
 from hypnet_core.plugins import with_defaults
 from hypnet_core.protocols import BatchLike, OptimizerLike
 from hypnet_core.tasks import Problem, mean_prediction
-from hypnet_zoo.bayes.posteriors import HasDensity, gaussian_prior
+from hypnet_zoo.bayes.posteriors import (
+    Gaussian,
+    HasDensity,
+    Posterior,
+    Radial,
+    gaussian_prior,
+)
 from hypnet_zoo.continual.methods._base import Base
 from hypnet_zoo.continual.methods._networks import bytes_of, check_samples, copied
 from hypnet_zoo.continual.methods._posterior.between import BetweenPosteriors, between_posteriors
@@ -123,7 +129,7 @@ class PosteriorReplay(Base):
         condition = self.condition(self.task)
         posterior = self.network.posterior(self.network.hypernet(condition).flat)
         draws = posterior.sample(self.options["draws"])
-        outputs = self.network.run(batch.x, draws, condition)
+        outputs = self._outputs(batch.x, posterior, draws)
         loss, fit = self._objective.fit(outputs, batch)
         total, divergence = self._objective.total(posterior, draws, fit)
         losses = {"loss": loss.detach()}
@@ -137,6 +143,17 @@ class PosteriorReplay(Base):
         self.optimizer.step()
         self._objective.train_discriminator(draws.flat)
         return losses
+
+    def _outputs(self, x: Tensor, posterior: Posterior, draws: Weights) -> Tensor:
+        """Outputs `[draws, B, *outputs]` of the present task, to learn from."""
+        condition = self.condition(self.task)
+        if (
+            self.options["local"]
+            and isinstance(posterior, Gaussian)
+            and not isinstance(posterior, Radial)
+        ):
+            return self.network.run_locally(x, posterior, condition, self.options["draws"])
+        return self.network.run(x, draws, condition)
 
     def end(self, task: int) -> None:
         """End a task: keep samples of it, and tune all posteriors on those of all."""

@@ -11,8 +11,10 @@ from hypnet_core.tasks import Problem
 from hypnet_zoo.bayes.posteriors import (
     DiracFamily,
     Family,
+    Gaussian,
     GaussianFamily,
     ImplicitFamily,
+    LocalWeights,
     Posterior,
     RadialFamily,
 )
@@ -70,6 +72,19 @@ class PosteriorNetwork(nn.Module):
         """Outputs `[count, B, *outputs]` by some draws of a condition's posterior."""
         outputs: Tensor = self.net(x, weights=draws.belonging_to(condition))
         return outputs
+
+    def run_locally(self, x: Tensor, posterior: Gaussian, condition: int, count: int) -> Tensor:
+        """Outputs `[count, B, *outputs]`, each row of which has noise of its own.
+
+        Args:
+            x: Inputs `[B, *in_shape]`.
+            posterior: The distribution over weights.
+            condition: Whose it is.
+            count: Times that the inputs are repeated.
+        """
+        many = x.expand(count, *x.shape).flatten(0, 1)
+        outputs: Tensor = self.net(many, weights=LocalWeights(posterior), condition=condition)
+        return outputs.view(count, len(x), *outputs.shape[1:])
 
 
 def make_family(options: PosteriorOptions, spec: TargetSpec) -> Family:

@@ -51,6 +51,16 @@ class PosteriorOptions(TypedDict, total=False):
         Field(default=0.1, description="Standard deviation of the noise of regression targets."),
     ]
     draws: Annotated[PositiveInt, Field(default=10, description="Draws of weights per step.")]
+    local: Annotated[
+        bool,
+        Field(
+            default=True,
+            description=(
+                "Draw outputs of layers instead of weights while learning (local"
+                " reparametrisation), for `gaussian`."
+            ),
+        ),
+    ]
     predict_draws: Annotated[
         PositiveInt, Field(default=100, description="Draws of weights of a prediction.")
     ]
