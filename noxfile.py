@@ -169,7 +169,7 @@ def peft(session: nox.Session) -> None:
 def arviz(session: nox.Session) -> None:
     """Draws of samplers given to ArviZ, and its measures beside ours."""
     session.install(*TEST_TOOLS, *EDITABLE, "-e", "packages/hypnet-zoo[arviz]")
-    session.run("pytest", "tests/zoo/bayes/test_sample.py", "tests/zoo/bayes/test_diagnostics.py")
+    session.run("pytest", "tests/zoo/bayes", "-k", "arviz", *session.posargs)
 
 
 @nox.session

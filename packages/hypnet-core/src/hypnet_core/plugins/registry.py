@@ -310,8 +310,6 @@ class Registry:
         elsewhere = [entry for entry in self._named(name) if entry.kind not in kinds]
         if elsewhere:
             message += f"; {name!r} is {with_article(elsewhere[0].kind)}"
-        elif plugin and not kinds and self._is_import_string(name):
-            message += f"; for {name!r} of the module {plugin!r}, say of which kind it is (--kind)"
         elif plugin and plugin not in {found.name for found in self.plugins}:
             message += (
                 ": there is no plugin or module"

@@ -10,11 +10,12 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
-from hypnet_core.errors import ConfigError, clipped, message_of, safe_repr
+from hypnet_core.errors import ConfigError, message_of
 from hypnet_core.plugins import Kind, MainnetChoice, MethodChoice, registry
 from hypnet_core.protocols import Callback, Method
 from hypnet_core.tasks import Problem
 from hypnet_zoo.continual.assembly import MethodMaker
+from hypnet_zoo.continual.contract import shown
 
 MakesMethod: TypeAlias = Callable[[Problem], Method]
 MakesModule: TypeAlias = Callable[[Sequence[int], int], nn.Module]
@@ -36,7 +37,7 @@ def chosen_method(method: Any) -> MethodChoice | MakesMethod:
     if network or not callable(method):
         advice = ": networks are given as module=" if network else ""
         raise ConfigError(
-            f"method: expected a name, class or function, got {_shown(method)}{advice}"
+            f"method: expected a name, class or function, got {shown(method)}{advice}"
         )
     _check_takes(method, 1, "method", "a Problem")
     made: MakesMethod = method
@@ -73,11 +74,11 @@ def check_plain(*, seed: object, device: object, directory: object) -> None:
             directory no path.
     """
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise ConfigError(f"seed: expected a whole number from 0 to 2**32 - 1, got {_shown(seed)}")
+        raise ConfigError(f"seed: expected a whole number from 0 to 2**32 - 1, got {shown(seed)}")
     if not isinstance(device, str):
-        raise ConfigError(f"device: expected a name such as 'cpu' or 'cuda', got {_shown(device)}")
+        raise ConfigError(f"device: expected a name such as 'cpu' or 'cuda', got {shown(device)}")
     if directory is not None and not isinstance(directory, (str, PathLike)):
-        raise ConfigError(f"directory: expected a path, got {_shown(directory)}")
+        raise ConfigError(f"directory: expected a path, got {shown(directory)}")
 
 
 def chosen_module(module: Any) -> nn.Module | MainnetChoice | MakesModule:
@@ -91,7 +92,7 @@ def chosen_module(module: Any) -> nn.Module | MainnetChoice | MakesModule:
     if isinstance(module, (nn.Module, MainnetChoice)):
         return module
     if not callable(module):
-        raise ConfigError(f"module: expected a network or its name, got {_shown(module)}")
+        raise ConfigError(f"module: expected a network or its name, got {shown(module)}")
     if (
         isinstance(module, type)
         and issubclass(module, nn.Module)
@@ -114,7 +115,7 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
     """
     given: object = callbacks
     if not isinstance(given, Sequence):
-        raise ConfigError(f"callbacks: expected a list of callbacks, got {_shown(given)}")
+        raise ConfigError(f"callbacks: expected a list of callbacks, got {shown(given)}")
     events = [name for name in vars(Callback) if not name.startswith("_")]
     for callback in callbacks:
         missing = [name for name in events if not hasattr(callback, name)]
@@ -135,9 +136,5 @@ def _check_takes(function: Callable[..., Any], count: int, key: str, what: str) 
         signature.bind(*[None] * count)
     except TypeError as error:
         raise ConfigError(
-            f"{key}: {_shown(function)} must take {what}: {message_of(error)}"
+            f"{key}: {shown(function)} must take {what}: {message_of(error)}"
         ) from error
-
-
-def _shown(value: Any) -> str:
-    return clipped(" ".join(safe_repr(value).split()))

@@ -63,7 +63,7 @@ class Assembled:
         learning: The loop.
         notes: Remarks for the user.
         network: Digest of the main network's layers, before a method took it apart.
-        weights: Digest of the weights with which it starts.
+        weights: Digest of the weights with which it starts, if that was asked for.
     """
 
     learning: Learning
@@ -83,6 +83,7 @@ def assemble(
     train: Train,
     seed: int,
     device: torch.device,
+    digest_weights: bool = False,
 ) -> Assembled:
     """Build and check everything that learning needs.
 
@@ -97,6 +98,7 @@ def assemble(
         train: Options of training.
         seed: Seed of all randomness.
         device: Where to compute.
+        digest_weights: Whether weights at the start will be compared with others.
 
     Raises:
         ConfigError: Options do not fit together, or the scenario to the method.
@@ -122,7 +124,8 @@ def assemble(
         problem = Problem(network, tasks, found, scenario, optimizations, device, seed, make)
         check_module(problem)
         leave_out = last_batches_to_leave_out(problem, train.batch_size)
-        digest, weights = network_digest(network), weights_digest(network)
+        digest = network_digest(network)
+        weights = weights_digest(network) if digest_weights else ""
         rehearsed = _is_rehearsed(method, scenario, infer, train)
         # Now, since methods may take parameters out of the network.
         spare = copy.deepcopy(problem.module) if rehearsed else None

@@ -82,7 +82,12 @@ def check_outputs(
         )
 
 
+def shown(value: Any) -> str:
+    """Any value in one line."""
+    return clipped(" ".join(safe_repr(value).split()))
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {list(value.shape)}"
-    return clipped(" ".join(safe_repr(value).split()))
+    return shown(value)

@@ -154,6 +154,7 @@ def learn(
         train=options,
         seed=seed,
         device=pick_device(device),
+        digest_weights=directory is not None,
     )
     learning = assembled.learning
     notes = assembled.notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -125,10 +126,13 @@ def results_text(summary: Mapping[str, Any]) -> str:
 
 def scores_plot(scores: Scores, tasks: Sequence[TaskLike]) -> bytes:
     """The picture of `scores_figure` as PNG."""
-    import io
+    return png_of(scores_figure(scores, tasks))
 
+
+def png_of(figure: Figure) -> bytes:
+    """A picture as PNG."""
     buffer = io.BytesIO()
-    scores_figure(scores, tasks).savefig(buffer, format="png", dpi=150)
+    figure.savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from hypnet_core.runs import (
 from hypnet_core.specs import ConditionSpec, TargetSpec
 from hypnet_zoo.continual.options import Section
 from hypnet_zoo.continual.preparation import load_tasks, named, pick_device
+from hypnet_zoo.continual.report import png_of
 from hypnet_zoo.continual.seeds import random_state, seeded, set_random_state
 from hypnet_zoo.losses import (
     GanLoss,
@@ -315,6 +315,4 @@ def _picture(generated: Tensor, truth: Tensor) -> bytes:
         second = points[:, 1] if points.shape[1] > 1 else torch.zeros(len(points))
         axes.scatter(points[:, 0], second, s=4, alpha=0.5, linewidths=0)
         axes.set_title(f"{title} samples")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
+    return png_of(figure)

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.protocols import LogDensity, SamplerState, StepInfo, WeightsLike
 from hypnet_core.specs import TargetSpec
 from hypnet_zoo.bayes._target import Target
+from hypnet_zoo.bayes.samplers._ascent import ascend
 
 
 class Variational:
@@ -128,22 +128,13 @@ def _moved(
     new = {name: fitted[name].detach().clone() for name in names}
     first = {name: moments[name][0].clone() for name in names}
     second = {name: moments[name][1].clone() for name in names}
-    with torch.no_grad():
-        adam(
-            [new[name] for name in names],
-            [gradients[name] for name in names],
-            [first[name] for name in names],
-            [second[name] for name in names],
-            [],
-            [torch.tensor(float(count - 1)) for _ in names],
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=lr,
-            weight_decay=0.0,
-            eps=1e-8,
-            maximize=True,
-        )
+    ascend(
+        list(new.values()),
+        [gradients[name] for name in names],
+        (list(first.values()), list(second.values())),
+        steps=count - 1,
+        lr=lr,
+    )
     return new, {name: (first[name], second[name]) for name in names}
 
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
 from hypnet_core.errors import ConfigError
 from hypnet_core.protocols import LogDensity
+from hypnet_zoo.bayes.samplers._ascent import ascend
 from hypnet_zoo.bayes.samplers._stochastic import Stochastic
 
 
@@ -50,19 +50,6 @@ class Ensemble(Stochastic):
     ) -> dict[str, Any]:
         del generator  # nothing is random
         moved = {name: chains[name].clone() for name in ("position", "mean", "square")}
-        adam(
-            [moved["position"]],
-            [chains["gradient"]],
-            [moved["mean"]],
-            [moved["square"]],
-            [],
-            [torch.tensor(float(count))],
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=self.step_size,
-            weight_decay=0.0,
-            eps=1e-8,
-            maximize=True,
-        )
+        moments = [moved["mean"]], [moved["square"]]
+        ascend([moved["position"]], [chains["gradient"]], moments, steps=count, lr=self.step_size)
         return moved

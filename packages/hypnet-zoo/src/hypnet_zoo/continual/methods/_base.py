@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.protocols import BatchLike, OptimizerLike
-from hypnet_core.tasks import Problem
+from hypnet_core.tasks import Problem, mean_prediction
 from hypnet_zoo.continual.methods._networks import SharedNetwork
 
 ALL_SCENARIOS = ("task", "domain", "class")
@@ -87,6 +87,21 @@ class Base:
         if state["optimizer"] is not None:
             self._start()
             self.optimizer.load_state_dict(state["optimizer"])
+
+
+class PredictsByDraws(Base):
+    """A method with several networks for each task, whose mean prediction answers."""
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, task: int | None = None) -> Tensor:
+        """The mean prediction for a task, which must be given."""
+        if task is None:
+            raise SpecError("the task must be given, or inferred")
+        return mean_prediction(self.predict_each(x, [task])[0], self.problem.specs[task])
+
+    def predict_each(self, x: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+        """Outputs by the networks of each task, `[draws, B, *outputs]`."""
+        raise NotImplementedError(f"{type(self).__name__} must implement predict_each()")
 
 
 class OneNetwork(Base):

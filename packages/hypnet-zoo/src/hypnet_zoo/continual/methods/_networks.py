@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal, TypedDict
 
 import torch
@@ -100,12 +100,7 @@ class GeneratedNetwork(nn.Module):
 
     def groups(self) -> dict[str, list[str]]:
         """Names of parameters, by the name of their group."""
-        own = self.hypernet.parameter_groups()
-        return {
-            "embeddings": [f"hypernet.{name}" for name in own["conditional"]],
-            "theta": [f"hypernet.{name}" for name in own["unconditional"]],
-            "mainnet": [f"net.{name}" for name, _ in self.net.named_parameters()],
-        }
+        return generated_groups(self.net, self.hypernet)
 
     def forward(self, x: Tensor, task: int) -> Tensor:
         """Outputs `[B, out_features]` by the weights of a task."""
@@ -170,6 +165,36 @@ class GeneratedNetwork(nn.Module):
                 variance = wanted[name.removesuffix("mean") + "var"].clamp(min=_LEAST)
                 parts.append((raw[name] - wanted[name]).square() / variance)
         return torch.cat(parts).mean()
+
+
+def train_embeddings(hypernet: HyperNetwork, conditions: Collection[int]) -> None:
+    """Let the embeddings of some conditions learn, and no others.
+
+    A frozen embedding reaches neither the optimiser nor the clipping.
+    """
+    for condition in range(hypernet.conditions.count):
+        for parameter in hypernet.conditional_parameters(condition):
+            parameter.requires_grad_(condition in conditions)
+
+
+def hypernet_groups(hypernet: HyperNetwork, prefix: str) -> dict[str, list[str]]:
+    """Names of a hypernetwork's parameters, by the name of their group.
+
+    Args:
+        hypernet: The hypernetwork.
+        prefix: What stands before its own names in those of the trained parameters.
+    """
+    own = hypernet.parameter_groups()
+    return {
+        "embeddings": [prefix + name for name in own["conditional"]],
+        "theta": [prefix + name for name in own["unconditional"]],
+    }
+
+
+def generated_groups(net: MainNetwork, hypernet: HyperNetwork) -> dict[str, list[str]]:
+    """The groups of a module that has both, as `net` and as `hypernet`."""
+    mainnet = [f"net.{name}" for name, _ in net.named_parameters()]
+    return {**hypernet_groups(hypernet, "hypernet."), "mainnet": mainnet}
 
 
 def target_of(net: MainNetwork, statistics: Statistics) -> TargetSpec:

@@ -15,7 +15,7 @@ from hypnet_core.protocols import BatchLike
 from hypnet_core.specs import ConditionSpec
 from hypnet_core.tasks import Problem
 from hypnet_zoo.continual.methods._base import OneNetwork, SharedOptions
-from hypnet_zoo.continual.methods._networks import GeneratedNetwork
+from hypnet_zoo.continual.methods._networks import GeneratedNetwork, train_embeddings
 from hypnet_zoo.continual.preparation import named
 from hypnet_zoo.regularizers import EWC, SI, OnlineEWC
 
@@ -93,10 +93,7 @@ class Penalized(OneNetwork):
 
     def _start(self) -> None:
         if self._generated is not None:
-            hypernet = self._generated.hypernet
-            for task in range(hypernet.conditions.count):
-                for parameter in hypernet.conditional_parameters(task):
-                    parameter.requires_grad_(task == self.task)
+            train_embeddings(self._generated.hypernet, {self.task})
         super()._start()
 
     def _trained(self) -> Mapping[str, nn.Parameter]:

@@ -16,7 +16,7 @@ from hypnet_core.networks import HyperNetwork, MainNetwork
 from hypnet_core.plugins import HypernetChoice
 from hypnet_core.specs import ConditionSpec
 from hypnet_core.tasks import Problem
-from hypnet_zoo.continual.methods._networks import copied
+from hypnet_zoo.continual.methods._networks import copied, hypernet_groups, train_embeddings
 from hypnet_zoo.regularizers.output import OutputRegularizer
 
 DEFAULT_DECODER: Any = {"name": "chunked_hmlp", "chunk_size": 1000, "hidden": (32, 32)}
@@ -107,19 +107,13 @@ class GeneratedVAE(nn.Module):
         self._protect(task)
 
     def _protect(self, task: int) -> None:
-        for other in range(self.hypernet.conditions.count):
-            for parameter in self.hypernet.conditional_parameters(other):
-                parameter.requires_grad_(other == task)
+        train_embeddings(self.hypernet, {task})
         earlier = range(task)
         self.regularizer = OutputRegularizer(self.hypernet, earlier) if task and self.beta else None
 
     def groups(self) -> dict[str, list[str]]:
         """Names of the hypernetwork's parameters within a method, by their group."""
-        own = self.hypernet.parameter_groups()
-        return {
-            "embeddings": [f"vae.hypernet.{name}" for name in own["conditional"]],
-            "theta": [f"vae.hypernet.{name}" for name in own["unconditional"]],
-        }
+        return hypernet_groups(self.hypernet, "vae.hypernet.")
 
     def saved(self) -> dict[str, Any]:
         """The state, and the hypernetwork as it was when the present task began."""

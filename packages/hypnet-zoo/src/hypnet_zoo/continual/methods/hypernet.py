@@ -24,6 +24,7 @@ from hypnet_zoo.continual.methods._networks import (
     copied,
     fisher_targets,
     target_of,
+    train_embeddings,
 )
 from hypnet_zoo.continual.methods._output_steps import OutputSteps
 from hypnet_zoo.continual.methods._protection import Protection
@@ -138,13 +139,8 @@ class Hypernet(Base):
         super().begin(task)
 
     def _start(self) -> None:
-        # A frozen embedding reaches neither the optimiser nor the clipping.
-        for other in range(self.hypernet.conditions.count):
-            learns = other == self.task or (
-                other < self.task and self.options.train_previous_embeddings
-            )
-            for parameter in self.hypernet.conditional_parameters(other):
-                parameter.requires_grad_(learns)
+        first = 0 if self.options.train_previous_embeddings else self.task
+        train_embeddings(self.hypernet, range(first, self.seen))
         self._optimizer = self.problem.optimizer(self._trained(), groups=self._groups())
         self._steps = OutputSteps(
             self.problem,

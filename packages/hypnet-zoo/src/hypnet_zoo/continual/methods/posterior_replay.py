@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Unpack
 
 import torch
@@ -12,7 +12,7 @@ from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.networks import Weights
 from hypnet_core.plugins import with_defaults
 from hypnet_core.protocols import BatchLike, OptimizerLike
-from hypnet_core.tasks import Problem, mean_prediction
+from hypnet_core.tasks import Problem
 from hypnet_zoo.bayes.posteriors import (
     Gaussian,
     HasDensity,
@@ -20,8 +20,8 @@ from hypnet_zoo.bayes.posteriors import (
     Radial,
     gaussian_prior,
 )
-from hypnet_zoo.continual.methods._base import Base
-from hypnet_zoo.continual.methods._networks import bytes_of, check_samples, copied
+from hypnet_zoo.continual.methods._base import PredictsByDraws
+from hypnet_zoo.continual.methods._networks import bytes_of, check_samples, copied, train_embeddings
 from hypnet_zoo.continual.methods._posterior.between import BetweenPosteriors, between_posteriors
 from hypnet_zoo.continual.methods._posterior.coreset import Coreset
 from hypnet_zoo.continual.methods._posterior.network import PosteriorNetwork
@@ -31,7 +31,7 @@ from hypnet_zoo.continual.seeds import seed_of
 from hypnet_zoo.regularizers import OutputRegularizer
 
 
-class PosteriorReplay(Base):
+class PosteriorReplay(PredictsByDraws):
     r"""Writes a posterior over weights for each task, and keeps earlier ones.
 
     Each task $t$ has an embedding $e_t$, from which a hypernetwork writes a
@@ -87,7 +87,7 @@ class PosteriorReplay(Base):
         super().begin(task)
 
     def _start(self) -> None:
-        self._train_embeddings({self.condition(self.task)})
+        train_embeddings(self.network.hypernet, {self.condition(self.task)})
         self._optimizer = self._new_optimizer()
         self._objective = Objective(self.problem, self.task, self._prior_now(), self.options)
         protects = self.task and self.options["beta"] and not self.options["prior_focused"]
@@ -96,13 +96,6 @@ class PosteriorReplay(Base):
             if protects
             else None
         )
-
-    def _train_embeddings(self, conditions: Collection[int]) -> None:
-        """Let the embeddings of some conditions learn, and no others."""
-        hypernet = self.network.hypernet
-        for other in range(hypernet.conditions.count):
-            for parameter in hypernet.conditional_parameters(other):
-                parameter.requires_grad_(other in conditions)
 
     def _new_optimizer(self) -> OptimizerLike:
         parameters = dict(self.network.named_parameters())
@@ -164,12 +157,10 @@ class PosteriorReplay(Base):
             self._tune()
 
     def _tune(self) -> None:
-        seen = range(self.seen)
-        self._train_embeddings({self.condition(task) for task in seen})
-        optimizer, network = self._new_optimizer(), self.network
-        between = between_posteriors(
-            network, sorted({self.condition(task) for task in seen}), self.options["between"]
-        )
+        network, conditions = self.network, sorted(set(map(self.condition, range(self.seen))))
+        train_embeddings(network.hypernet, conditions)
+        optimizer = self._new_optimizer()
+        between = between_posteriors(network, conditions, self.options["between"])
 
         def outputs(x: Tensor, task: int) -> Tensor:
             condition = self.condition(task)
@@ -182,13 +173,6 @@ class PosteriorReplay(Base):
             loss = self._coreset.loss(outputs, self.seen)
             (loss + self.options["beta"] * between()).backward()
             optimizer.step()
-
-    @torch.no_grad()
-    def predict(self, x: Tensor, task: int | None = None) -> Tensor:
-        """The mean prediction by the posterior of a task, which must be given."""
-        if task is None:
-            raise SpecError("the task must be given, or inferred")
-        return mean_prediction(self.predict_each(x, [task])[0], self.problem.specs[task])
 
     @torch.no_grad()
     def predict_each(self, x: Tensor, tasks: Sequence[int]) -> list[Tensor]:

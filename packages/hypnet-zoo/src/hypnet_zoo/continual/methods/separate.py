@@ -11,14 +11,14 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from hypnet_core.errors import ConfigError, SpecError
+from hypnet_core.errors import ConfigError
 from hypnet_core.protocols import BatchLike
-from hypnet_core.tasks import Problem, mean_prediction
-from hypnet_zoo.continual.methods._base import Base
+from hypnet_core.tasks import Problem
+from hypnet_zoo.continual.methods._base import PredictsByDraws
 from hypnet_zoo.continual.methods._networks import bytes_of
 
 
-class Separate(Base):
+class Separate(PredictsByDraws):
     """Trains a network of its own for each task: nothing is forgotten or shared.
 
     Networks start as different seeds would start them. A module that was given, not
@@ -88,13 +88,6 @@ class Separate(Base):
         """End a task: its networks stay as they are."""
         for parameter in self.networks[task].parameters():
             parameter.requires_grad_(False)
-
-    @torch.no_grad()
-    def predict(self, x: Tensor, task: int | None = None) -> Tensor:
-        """Outputs of a task, the mean over its networks; the task must be given."""
-        if task is None:
-            raise SpecError("the task must be given, or inferred")
-        return mean_prediction(self.predict_each(x, [task])[0], self.problem.specs[task])
 
     @torch.no_grad()
     def predict_each(self, x: Tensor, tasks: Sequence[int]) -> list[Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from hypnet_zoo.bayes.predictive import (
     reliability,
     set_coverage,
 )
+from hypnet_zoo.continual.report import png_of
 from hypnet_zoo.experiments._bnn.data import Data
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ class RegressionResults:
         """The calibration curve, and for one input and output the band."""
         y = self.data.test_y.flatten()
         levels, shares = calibration(self.test, y)
-        found = {"calibration": _png(_curve(levels, shares, "probability", "targets inside"))}
+        found = {"calibration": png_of(_curve(levels, shares, "probability", "targets inside"))}
         if self.data.spec.in_shape == (1,) and self.data.spec.out_shape == (1,):
-            found["band"] = _png(self._band())
+            found["band"] = png_of(self._band())
         return found
 
     def _band(self) -> Figure:
@@ -164,7 +164,7 @@ class ClassificationResults:
     def pictures(self) -> dict[str, bytes]:
         """Accuracy by confidence."""
         confidences, accuracies, _ = reliability(self.probabilities, self.labels)
-        return {"calibration": _png(_curve(confidences, accuracies, "confidence", "accuracy"))}
+        return {"calibration": png_of(_curve(confidences, accuracies, "confidence", "accuracy"))}
 
 
 def _curve(x: Tensor, y: Tensor, x_label: str, y_label: str) -> Figure:
@@ -181,12 +181,6 @@ def _curve(x: Tensor, y: Tensor, x_label: str, y_label: str) -> Figure:
 def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
     found: np.ndarray[Any, Any] = tensor.cpu().numpy()
     return found
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
 
 
 def rounded(summary: Mapping[str, Any]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from hypnet_zoo.bayes.posteriors import (
     Posterior,
     RadialFamily,
 )
+from hypnet_zoo.continual.methods._networks import generated_groups
 from hypnet_zoo.continual.methods._posterior.options import PosteriorOptions
 from hypnet_zoo.continual.preparation import named
 
@@ -56,12 +57,7 @@ class PosteriorNetwork(nn.Module):
 
     def groups(self) -> dict[str, list[str]]:
         """Names of parameters, by the name of their group."""
-        own = self.hypernet.parameter_groups()
-        return {
-            "embeddings": [f"hypernet.{name}" for name in own["conditional"]],
-            "theta": [f"hypernet.{name}" for name in own["unconditional"]],
-            "mainnet": [f"net.{name}" for name, _ in self.net.named_parameters()],
-        }
+        return generated_groups(self.net, self.hypernet)
 
     def posterior(self, written: Tensor) -> Posterior:
         """The distribution that something written stands for."""
