@@ -37,6 +37,15 @@ def clouds(count: int, *, classes: int = 2, size: int = 60, features: int = 4) -
     return made
 
 
+def sequence_task(number: int, x: torch.Tensor, y: torch.Tensor, lengths: torch.Tensor) -> Task:
+    """Two classes of sequences `[N, T, 3]`, with one label each or one per step."""
+    spec = TaskSpec(
+        name=f"s{number}", kind="classification", in_shape=(3,), out_shape=(2,), sequence=True
+    )
+    split = Split.of(x, y, lengths=lengths)
+    return Task(spec, split, split, split)
+
+
 def problem(
     tasks: Sequence[Task],
     kind: HeadKind = "multi",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.zoo.continual.problems import accuracy, clouds, problem, train_on
+from tests.zoo.continual.problems import accuracy, clouds, problem, sequence_task, train_on
 from torch import nn
 
 from hypnet_core import Split, Task, TaskSpec
@@ -258,15 +258,7 @@ def padded_sequences(*, per_step: bool) -> list[Task]:
         x = torch.randn(40, 4, 3, generator=generator)
         x[torch.arange(4) >= lengths[:, None]] = 100.0
         y = (x[..., number] > 0).long() if per_step else (x[:, 0, number] > 0).long()
-        spec = TaskSpec(
-            name=f"s{number}",
-            kind="classification",
-            in_shape=(3,),
-            out_shape=(2,),
-            sequence=True,
-        )
-        split = Split.of(x, y, lengths=lengths)
-        made.append(Task(spec, split, split, split))
+        made.append(sequence_task(number, x, y, lengths))
     return made
 
 

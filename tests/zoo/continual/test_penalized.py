@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.zoo.continual.problems import accuracy, clouds, problem, train_on
+from tests.zoo.continual.problems import accuracy, clouds, problem, sequence_task, train_on
 from torch import nn
 
-from hypnet_core import Split, Task, TaskSpec
+from hypnet_core import Split, Task
 from hypnet_core.errors import ConfigError, SpecError
 from hypnet_core.networks import materialize
 from hypnet_core.plugins import HypernetChoice
@@ -164,15 +164,7 @@ def recurrent(count: int) -> list[Task]:
         x = torch.randn(80, 5, 3, generator=generator)
         inside = torch.arange(5) < lengths[:, None]
         y = ((x[..., number] * inside).sum(1) > 0).long()
-        spec = TaskSpec(
-            name=f"s{number}",
-            kind="classification",
-            in_shape=(3,),
-            out_shape=(2,),
-            sequence=True,
-        )
-        split = Split.of(x, y, lengths=lengths)
-        made.append(Task(spec, split, split, split))
+        made.append(sequence_task(number, x, y, lengths))
     return made
 
 
@@ -411,22 +403,13 @@ def test_one_hot_steps_of_sequences_have_the_information_of_their_labels() -> No
     for number in range(2):
         generator = torch.Generator().manual_seed(number)
         x = torch.randn(20, 4, 3, generator=generator)
-        y = (x[..., number] > 0).long()
-        spec = TaskSpec(
-            name=f"s{number}",
-            kind="classification",
-            in_shape=(3,),
-            out_shape=(2,),
-            sequence=True,
-        )
-        made.append((x, y, spec))
+        made.append((x, (x[..., number] > 0).long()))
     found = []
     for hot in (False, True):
-        tasks = []
-        for x, y, spec in made:
-            targets = F.one_hot(y).float() if hot else y
-            split = Split.of(x, targets, lengths=torch.full((20,), 4))
-            tasks.append(Task(spec, split, split, split))
+        tasks = [
+            sequence_task(number, x, F.one_hot(y).float() if hot else y, torch.full((20,), 4))
+            for number, (x, y) in enumerate(made)
+        ]
         torch.manual_seed(0)
         one = problem(tasks, "growing", "class", module=nn.Linear(3, 4))
         method = EWC(one, fisher="empirical")

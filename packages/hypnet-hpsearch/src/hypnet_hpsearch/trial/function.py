@@ -21,9 +21,8 @@ from hypnet_hpsearch.trial.files import (
     take_lock,
     write_once,
 )
-from hypnet_hpsearch.trial.outcomes import Measurement, measured
-from hypnet_hpsearch.trial.records import AttemptRecord, ResultRecord
-from hypnet_hpsearch.trial.summaries import NoMetricError
+from hypnet_hpsearch.trial.outcomes import outcome_of
+from hypnet_hpsearch.trial.records import AttemptRecord
 
 __all__ = ["call"]
 
@@ -54,28 +53,10 @@ def call(directory: Path, function: Callable[..., Any]) -> int:
     started, since = time.time(), time.monotonic()
     reason = _called(function, attempt)
     seconds = time.monotonic() - since
-    found: Measurement = {"metric": None, "numbers": {}, "kept": {}}
-    state = "failed"
-    if reason is None:
-        try:
-            found, state = measured(attempt), "done"
-        except NoMetricError as error:
-            reason = str(error)
-    result: ResultRecord = {
-        "trial": attempt["trial"],
-        "attempt": attempt["attempt"],
-        "state": state,
-        "metric": found["metric"],
-        "numbers": found["numbers"],
-        "kept": found["kept"],
-        "reason": None if reason is None else reason[:LONGEST_REASON],
-        "started": started,
-        "ended": time.time(),
-        "seconds": seconds,
-        "host": os.uname().nodename,
-    }
+    reason = None if reason is None else reason[:LONGEST_REASON]
+    result = outcome_of(attempt, reason, started=started, seconds=seconds)
     write_once(directory / RESULT, json.dumps(result))
-    return 0 if state == "done" else 1
+    return 0 if result["state"] == "done" else 1
 
 
 def _redirect(directory: Path) -> None:

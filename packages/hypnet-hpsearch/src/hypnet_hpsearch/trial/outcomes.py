@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
 from itertools import islice
 from pathlib import Path
 from typing import TypedDict
 
-from hypnet_hpsearch.trial.records import AttemptRecord, JsonNumber, json_number
-from hypnet_hpsearch.trial.summaries import metric_in, numbers_in, read_summary
+from hypnet_hpsearch.trial.files import LONGEST_REASON
+from hypnet_hpsearch.trial.records import AttemptRecord, JsonNumber, ResultRecord, json_number
+from hypnet_hpsearch.trial.summaries import NoMetricError, metric_in, numbers_in, read_summary
 
-__all__ = ["Measurement", "measured"]
+__all__ = ["Measurement", "measured", "outcome_of"]
 
 _MOST_NUMBERS = 200
 
@@ -46,4 +49,39 @@ def measured(attempt: AttemptRecord) -> Measurement:
         "metric": json_number(metric),
         "numbers": dict(islice({**kept, **numbers}.items(), _MOST_NUMBERS)),
         "kept": kept,
+    }
+
+
+def outcome_of(
+    attempt: AttemptRecord, reason: str | None, *, started: float, seconds: float
+) -> ResultRecord:
+    """The result of an attempt that has ended now, by its summary.
+
+    Args:
+        attempt: The attempt.
+        reason: Why it failed; `None` if it did not, and the summary decides.
+        started: Time of its start, in seconds since 1970.
+        seconds: How long it took.
+    """
+    found: Measurement = {"metric": None, "numbers": {}, "kept": {}}
+    state = "failed"
+    if reason is None:
+        try:
+            found, state = measured(attempt), "done"
+        except NoMetricError as error:
+            reason = str(error)[:LONGEST_REASON]
+        except RecursionError:
+            reason = f"its {Path(attempt['summary']).name} is nested too deeply"
+    return {
+        "trial": attempt["trial"],
+        "attempt": attempt["attempt"],
+        "state": state,
+        "metric": found["metric"],
+        "numbers": found["numbers"],
+        "kept": found["kept"],
+        "reason": reason,
+        "started": started,
+        "ended": time.time(),
+        "seconds": seconds,
+        "host": os.uname().nodename,
     }

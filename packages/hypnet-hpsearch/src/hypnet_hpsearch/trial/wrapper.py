@@ -22,16 +22,14 @@ from types import FrameType
 from hypnet_hpsearch.trial.files import (
     ATTEMPT,
     ERRORS,
-    LONGEST_REASON,
     RESULT,
     RUN,
     last_line,
     take_lock,
     write_once,
 )
-from hypnet_hpsearch.trial.outcomes import Measurement, measured
+from hypnet_hpsearch.trial.outcomes import outcome_of
 from hypnet_hpsearch.trial.records import ENDED_FROM_OUTSIDE, AttemptRecord, ResultRecord
-from hypnet_hpsearch.trial.summaries import NoMetricError
 
 __all__ = ["arguments", "command", "is_command", "main"]
 
@@ -106,30 +104,8 @@ def _attempt(
     seconds = time.monotonic() - since
     # The launcher can start the next trial while this one's result is flushed to disk.
     ended()
-    found: Measurement = {"metric": None, "numbers": {}, "kept": {}}
-    state = "failed"
-    if reason is None:
-        try:
-            found = measured(attempt)
-            state = "done"
-        except NoMetricError as error:
-            reason = str(error)[:LONGEST_REASON]
-        except RecursionError:
-            reason = f"its {Path(attempt['summary']).name} is nested too deeply"
-    return {
-        "trial": attempt["trial"],
-        "attempt": attempt["attempt"],
-        "state": state,
-        "metric": found["metric"],
-        "numbers": found["numbers"],
-        "kept": found["kept"],
-        "reason": reason,
-        "exit_code": code,
-        "started": started,
-        "ended": time.time(),
-        "seconds": seconds,
-        "host": os.uname().nodename,
-    }
+    result = outcome_of(attempt, reason, started=started, seconds=seconds)
+    return {**result, "exit_code": code}
 
 
 def _run(directory: Path, attempt: AttemptRecord, lock: int) -> tuple[int | None, str | None]:
